@@ -1,0 +1,100 @@
+"""Train the toy model and save it as a checkpoint: all variables, from which training can go on.
+
+Teaches tf.compat.v1.train.Saver().save(session, prefix).
+
+    python checkpoint_save.py
+    python checkpoint_save.py --epochs 20 --resume
+    python checkpoint_save.py --shards 3 --checkpoint /tmp/sharded/graph.ckpt
+
+A prefix is no file. `results/graph.ckpt` stands for
+    graph.ckpt.index                which variable lies where in the data files
+    graph.ckpt.data-00000-of-00001  the values of the variables; --shards makes more of them
+    graph.ckpt.meta                 the graph, as a MetaGraphDef; graph.ckpt.meta.json is the same to read
+    checkpoint                      which checkpoint of this folder is the latest, as a relative path
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import model
+from serialization import artifact, cli, publish
+from serialization.tensorflow import np, tf1
+
+
+def save(session: Any, prefix: Path, shards: int) -> None:
+    """Write the variables, and beside them the graph. The Saver adds ops to the graph that do the writing."""
+    with session.graph.as_default():
+        saver = tf1.train.Saver(sharded=shards > 1, save_relative_paths=True)
+        saver.save(session, str(prefix))
+
+
+def write_json(prefix: Path) -> None:
+    """PREFIX.meta.json: the MetaGraphDef as JSON that google.protobuf.json_format parses back into the same message."""
+    from google.protobuf import json_format
+
+    meta_graph = tf1.MetaGraphDef.FromString(prefix.with_name(f"{prefix.name}.meta").read_bytes())
+    prefix.with_name(f"{prefix.name}.meta.json").write_text(json_format.MessageToJson(meta_graph, indent=1) + "\n")
+
+
+def prove(session: Any, prefix: Path) -> str:
+    """Read every variable back from the data files and compare it with the session's, bit for bit."""
+    reader = tf1.train.load_checkpoint(str(prefix))
+    variables = session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES)
+    for variable in variables:
+        if not np.array_equal(reader.get_tensor(variable.op.name), session.run(variable)):
+            raise cli.Error(f"{variable.op.name} came back from the checkpoint with another value; nothing was saved")
+    return f"{len(variables)} variables read back, the same bits"
+
+
+def start(args: Any, parser: Any) -> Any:
+    """A session with the toy graph: initial weights, or with --resume all that the checkpoint holds."""
+    if not args.resume:
+        session = tf1.Session(
+            graph=model.build_graph(args.seed or 0, args.shards), config=model.session_config(args.shards)
+        )
+        with session.graph.as_default():
+            session.run(tf1.global_variables_initializer())
+        return session
+    prefix = artifact.find_checkpoint(args.checkpoint)
+    recorded = tf1.MetaGraphDef.FromString(prefix.with_name(f"{prefix.name}.meta").read_bytes())
+    seed = recorded.collection_def[model.SEED].int64_list.value[0]
+    if args.seed not in (None, seed):
+        parser.error(f"--seed {args.seed}: {cli.show(prefix)} was trained with seed {seed} and resumes with it")
+    session = tf1.Session(graph=model.build_graph(seed, args.shards), config=model.session_config(args.shards))
+    with session.graph.as_default():
+        tf1.train.Saver().restore(session, str(prefix))
+    return session
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = cli.parser(
+        __doc__, "seed", "resume", "overwrite", checkpoint=cli.RESULTS / "graph.ckpt", epochs=10, shards=1
+    )
+    args = parser.parse_args(argv)
+    if not 1 <= args.shards <= model.MAX_SHARDS:
+        parser.error(f"--shards {args.shards}: the toy model has variables for 1 to {model.MAX_SHARDS} shards")
+    overwrite = args.overwrite or args.resume or args.checkpoint == parser.get_default("checkpoint")
+
+    with publish.staged_checkpoint(args.checkpoint, overwrite=overwrite) as prefix:
+        with start(args, parser) as session:
+            done = model.epochs_done(session)
+            if done >= args.epochs:
+                raise cli.Error(f"{done} epochs are done already; --epochs {done + 5} goes on from there")
+            model.train(session, args.epochs)
+            print(f"trained epochs {done + 1} to {args.epochs}; held-out accuracy {model.evaluate(session):.4f}")
+            save(session, prefix, args.shards)
+            proof = prove(session, prefix)
+        write_json(prefix)
+    cli.table(
+        ("file", "size"), [(cli.show(f), cli.size(f.stat().st_size)) for f in publish.checkpoint_files(args.checkpoint)]
+    )
+    print(f"proved: {proof}")
+    print(f"next: {cli.command('checkpoint_restore.py', *cli.unless_default(parser, args, 'checkpoint'))}")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

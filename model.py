@@ -1,0 +1,122 @@
+"""The toy model: ten integers 0..9 go in, and out comes whether they sum to more than 45.
+
+Two ReLU units and their mean, trained with Adam: small enough to read, and with all that a model to be serialized has:
+placeholders, variables, optimizer slots, a global step. Its names stand here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from serialization import cli
+from serialization.tensorflow import np, tf, tf1
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+INPUTS = "Placeholder/inputs_placeholder:0"  # float32 [None, 10]
+LABELS = "Placeholder/labels_placeholder:0"  # float32 [None, 1], 0 or 1
+LOSS = "Loss/loss:0"  # float32 []
+TRAIN = "Train/train"  # the training op
+PREDICTIONS = "Accuracy/predictions:0"  # bool [None, 1]
+ACCURACY = "Accuracy/accuracy:0"  # float32 []
+SEED = "seed"  # a collection of one number: with it a checkpoint says which data it was trained on
+
+# The names by which the exported SignatureDef calls the input and the output.
+INPUT_KEY, OUTPUT_KEY = "inputs_1", "output1"
+
+FEATURES = 10
+EXAMPLES = "[[0,1,2,3,4,5,6,7,8,9],[5,5,5,5,5,5,5,5,5,5]]"  # as --feed takes them; false and true
+THRESHOLD = 45
+STEPS_PER_EPOCH, BATCH_SIZE = 300, 500
+MAX_SHARDS = 5  # as many as there are variables to spread: W1, b1, W2, b2, global_step
+
+
+def build_graph(seed: int = 0, shards: int = 1) -> Any:
+    """The toy tf.Graph, for training and for inference; with `shards` its variables lie on that many CPU devices."""
+    graph = tf1.Graph()
+    with graph.as_default(), tf1.device(_spread_variables(shards)):
+        tf1.add_to_collection(SEED, seed)
+        with tf1.name_scope("Placeholder"):
+            inputs = tf1.placeholder(tf.float32, [None, FEATURES], name="inputs_placeholder")
+            labels = tf1.placeholder(tf.float32, [None, 1], name="labels_placeholder")
+        with tf1.variable_scope("NN"):
+            w1 = tf1.get_variable("W1", [FEATURES, 1], initializer=_small_weights(2 * seed))
+            b1 = tf1.get_variable("b1", [1], initializer=tf1.zeros_initializer())
+            w2 = tf1.get_variable("W2", [FEATURES, 1], initializer=_small_weights(2 * seed + 1))
+            b2 = tf1.get_variable("b2", [1], initializer=tf1.zeros_initializer())
+            output = (tf.nn.relu(inputs @ w1 + b1) + tf.nn.relu(inputs @ w2 + b2)) / 2
+        with tf1.name_scope("Loss"):
+            # Squared error on labels of 0 and 1 would put the threshold where the classes' means are.
+            # The distance from 0.5, scaled up to a logit, puts it where the classes part.
+            errors = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=100 * (output - 0.5))
+            loss = tf.reduce_mean(errors, name="loss")
+        with tf1.name_scope("Accuracy"):
+            predictions = tf.greater(output, 0.5, name="predictions")
+            correct = tf.equal(predictions, labels > 0.5, name="correct_predictions")
+            tf.reduce_mean(tf.cast(correct, tf.float32), name="accuracy")
+        step = tf1.train.get_or_create_global_step()
+        with tf1.name_scope("Train"):
+            # Falls with the step alone, so that training may stop and resume anywhere.
+            rate = 0.003 / (1 + tf.cast(step, tf.float32) / 300)
+        tf1.train.AdamOptimizer(rate).minimize(loss, step, name=TRAIN)
+    return graph
+
+
+def _small_weights(seed: int) -> Any:
+    """Small and positive, so that neither unit starts dead."""
+    return tf1.random_uniform_initializer(0.0, 0.02, seed=seed)
+
+
+def _spread_variables(shards: int) -> Any:
+    """A device function that deals the variables, each with the ops on it, round over `shards` CPU devices."""
+    if shards == 1:
+        return None
+    devices = itertools.cycle(f"/device:CPU:{shard}" for shard in range(shards))
+
+    def place(op: Any) -> str:
+        if op.type == "VarHandleOp":
+            return next(devices)
+        return next((tensor.op.device for tensor in op.inputs if tensor.op.type == "VarHandleOp"), "")
+
+    return place
+
+
+def train(session: Any, epochs: int) -> None:
+    """Train until `epochs` epochs are done, counted by the graph's global step, behind a progress bar.
+
+    Each epoch's rows follow from the seed and its number alone: stopping and resuming changes no bit of the result.
+    """
+    graph = session.graph
+    seed = graph.get_collection(SEED)[0]
+    first = epochs_done(session)
+    tensors = [graph.get_tensor_by_name(INPUTS), graph.get_tensor_by_name(LABELS)]
+    train_step = session.make_callable(graph.get_operation_by_name(TRAIN), tensors)
+    for epoch in cli.progress(range(first, epochs), "training", epochs - first):
+        generator = np.random.default_rng([seed, epoch])
+        for _ in range(STEPS_PER_EPOCH):
+            train_step(*make_rows(BATCH_SIZE, generator))
+
+
+def evaluate(session: Any, count: int = 10_000) -> float:
+    """The accuracy on rows that training never saw."""
+    inputs, labels = make_rows(count)
+    return float(session.run(ACCURACY, {INPUTS: inputs, LABELS: labels}))
+
+
+def session_config(shards: int = 1) -> Any:
+    """A ConfigProto with a CPU device for each shard, on one thread: the same sums in the same order in every run."""
+    return tf1.ConfigProto(device_count={"CPU": shards}, intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+
+
+def epochs_done(session: Any) -> int:
+    """How many epochs the session's variables have been trained for, by their global step."""
+    return int(session.run(tf1.train.get_global_step(session.graph))) // STEPS_PER_EPOCH
+
+
+def make_rows(count: int, generator: np.random.Generator | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Inputs float32 [count, 10], labels float32 [count, 1]; without a generator always the same, never trained on."""
+    generator = generator or np.random.default_rng(1_000_000)
+    inputs = generator.integers(0, 10, (count, FEATURES)).astype(np.float32)
+    return inputs, (inputs.sum(axis=1, keepdims=True) > THRESHOLD).astype(np.float32)

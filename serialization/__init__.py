@@ -1,0 +1,1 @@
+"""What the scripts share: everything that is not the lesson itself."""

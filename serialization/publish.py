@@ -1,0 +1,183 @@
+"""A file, a folder or a checkpoint appears whole or not at all.
+
+Everything is written into a staging folder beside its target and renamed when complete, so a reader never meets half
+a model, a run that fails or is killed changes nothing, and what was there stays until the new one is ready. A staging
+folder is locked (flock) by its run: the kernel drops the lock however the run ends, so that the next run can tell what
+was left behind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import glob
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from serialization import cli
+
+_NOREPLACE, _EXCHANGE = 1, 2  # flags of renameat2(2)
+
+
+@contextmanager
+def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield a path to write a file or a folder to; on leaving without an exception it becomes `target`.
+
+    Raises cli.Error where `target` exists and `overwrite` is false, before anything is written.
+    """
+    _refuse_existing(target, [target], overwrite)
+    with _staging_folder(target) as folder:
+        new = folder / target.name
+        yield new
+        _sync(new)
+        _move_into_place(new, target, overwrite)
+
+
+@contextmanager
+def staged_checkpoint(prefix: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield a checkpoint prefix to save to; on leaving without an exception its files become those of `prefix`.
+
+    Several files cannot be renamed at once. So the complete staging folder is renamed to `.NAME.commit`, and that
+    decides: from then on `finish_checkpoint` moves the files, in this run or, if it is killed, in the next that looks
+    here. The index, without which TensorFlow finds no checkpoint, goes first and comes last.
+    """
+    finish_checkpoint(prefix)
+    _refuse_existing(prefix, checkpoint_files(prefix), overwrite)
+    with _staging_folder(prefix) as folder:
+        new = folder / prefix.name
+        yield new
+        (folder / _MANIFEST).write_text("\n".join(file.name for file in folder.iterdir()))
+        _sync(folder)
+        with _locked(prefix.parent):
+            _refuse_existing(prefix, checkpoint_files(prefix), overwrite)
+            folder.rename(_commit_folder(prefix))
+    finish_checkpoint(prefix)
+
+
+def finish_checkpoint(prefix: Path) -> None:
+    """Finish what a killed `staged_checkpoint` had decided; where there is no such run this does nothing."""
+    commit = _commit_folder(prefix)
+    if not commit.is_dir():
+        return
+    with _locked(prefix.parent):
+        if not commit.is_dir():  # another process has finished it meanwhile
+            return
+        names = (commit / _MANIFEST).read_text().splitlines()
+        index = f"{prefix.name}.index"
+        if (commit / index).exists():
+            (prefix.parent / index).unlink(missing_ok=True)
+        for stale in checkpoint_files(prefix):
+            if stale.name not in names:
+                stale.unlink()
+        for name in sorted(names, key=lambda name: name == index):
+            if (commit / name).exists():  # else it was moved before the kill
+                (commit / name).replace(prefix.parent / name)
+        shutil.rmtree(commit)
+
+
+def checkpoint_files(prefix: Path) -> list[Path]:
+    """The files of the checkpoint that lie beside each other as PREFIX.index, PREFIX.data-00000-of-00001 and so on."""
+    if not prefix.parent.is_dir():
+        return []
+    name = re.compile(re.escape(prefix.name) + r"(\.index|\.meta|\.meta\.json|\.data-\d{5}-of-\d{5})")
+    return sorted(file for file in prefix.parent.iterdir() if name.fullmatch(file.name))
+
+
+_MANIFEST = "files"
+
+
+def _commit_folder(prefix: Path) -> Path:
+    return prefix.parent / f".{prefix.name}.commit"
+
+
+def _refuse_existing(target: Path, files: list[Path], overwrite: bool) -> None:
+    if not overwrite and any(os.path.lexists(file) for file in files):
+        raise cli.Error(f"{cli.show(target)} exists already; --overwrite replaces it")
+
+
+@contextmanager
+def _staging_folder(target: Path) -> Iterator[Path]:
+    """A locked folder on the target's own file system, removed on leaving; those of killed runs are removed first."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{target.name}.partial-"
+    for leftover in target.parent.glob(f"{glob.escape(prefix)}*"):
+        with _try_lock(leftover) as abandoned:
+            if abandoned:
+                shutil.rmtree(leftover, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    with _try_lock(folder) as ours:
+        if not ours:
+            raise cli.Error(f"{cli.show(target)} is being cleaned up by another run; try again")
+        folder.chmod(0o777 & ~_umask())  # mkdtemp's 0700 would stay on an exported folder
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _try_lock(folder: Path) -> Iterator[bool]:
+    """Whether this process got the folder's lock: False where another holds it or the folder has gone."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = folder.exists()  # else the lock is on a folder that another run removed in between
+        except BlockingIOError:
+            locked = False
+        yield locked
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold all of it before the rename says that it is complete."""
+    for file in [path, *path.rglob("*")]:
+        handle = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _move_into_place(new: Path, target: Path, overwrite: bool) -> None:
+    try:
+        _rename(new, target, _NOREPLACE)
+    except FileExistsError:
+        _refuse_existing(target, [target], overwrite)  # it has appeared since the run began
+        # One step: the target is never missing. What was there goes away with the staging folder.
+        _rename(new, target, _EXCHANGE)
+
+
+def _rename(source: Path, target: Path, flags: int) -> None:
+    """renameat2(2), which Python has no call for: refuses an existing target, or exchanges the two."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    at_fdcwd = -100
+    if libc.renameat2(at_fdcwd, os.fsencode(source), at_fdcwd, os.fsencode(target), flags) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(target))

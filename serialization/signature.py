@@ -1,0 +1,110 @@
+"""Inputs and outputs of a model: its tensors, the keys that callers know them by, and the SignatureDef made of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from serialization import cli
+from serialization.tensorflow import tf, tf1
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor that is fed or fetched: `key` for callers, `name` in the graph.
+
+    `dtype` is TensorFlow's name for it ("float32", "string"). `shape` is None for unknown rank; None in it is any size.
+    """
+
+    key: str
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} {show_shape(self.shape)}"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes and gives."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+def show_shape(shape: Sequence[int | None] | None) -> str:
+    """`[None, 10]` as TensorFlow writes it; `unknown` for unknown rank."""
+    return "unknown" if shape is None else str(list(shape))
+
+
+def parse_names(text: str) -> list[tuple[str, str]]:
+    """The (key, tensor name) pairs of `--inputs` or `--outputs`: `NAME` or `KEY=NAME`, comma separated.
+
+    `:0` may be left out. Without KEY it is the name without its `:0`.
+    """
+    pairs = []
+    for item in text.split(","):
+        key, equals, name = item.strip().rpartition("=")
+        if not name or (equals and not key):
+            raise cli.Error(f"cannot read {item!r} in {text!r}; expected NAME or KEY=NAME, comma separated")
+        op, _, index = name.removeprefix("^").partition(":")
+        pairs.append((key or name.removesuffix(":0"), f"{op}:{index or 0}"))
+    return pairs
+
+
+def from_names(graph: Any, inputs: str, outputs: str, scope: str = "") -> Signature:
+    """The Signature that `--inputs` and `--outputs` name in a tf.Graph, below `scope` if the graph was imported there.
+
+    Raises cli.Error with the nearest names where there is no such tensor.
+    """
+    return Signature(
+        tuple(_describe(key, _find(graph, name, scope)) for key, name in parse_names(inputs)),
+        tuple(_describe(key, _find(graph, name, scope)) for key, name in parse_names(outputs)),
+    )
+
+
+def from_def(signature_def: Any) -> Signature:
+    """The Signature that a SignatureDef records."""
+    return Signature(_recorded(signature_def.inputs), _recorded(signature_def.outputs))
+
+
+def to_def(graph: Any, signature: Signature) -> Any:
+    """The SignatureDef for the predict method, as SavedModels hold it."""
+
+    def infos(tensors: Iterable[Tensor]) -> dict[str, Any]:
+        return {t.key: tf1.saved_model.build_tensor_info(graph.get_tensor_by_name(t.name)) for t in tensors}
+
+    return tf1.saved_model.build_signature_def(
+        infos(signature.inputs), infos(signature.outputs), tf1.saved_model.signature_constants.PREDICT_METHOD_NAME
+    )
+
+
+def _find(graph: Any, name: str, scope: str) -> Any:
+    below = f"{scope}/" if scope else ""
+    try:
+        return graph.get_tensor_by_name(f"{below}{name}")
+    except (KeyError, ValueError):
+        known = [tensor.name.removeprefix(below) for op in graph.get_operations() for tensor in op.outputs]
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"the nearest are {', '.join(near)}" if near else f"none of its {len(known)} tensors is called like it"
+        raise cli.Error(f"no tensor {name} in the graph; {hint}") from None
+
+
+def _describe(key: str, tensor: Any) -> Tensor:
+    shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
+    return Tensor(key, tensor.name, tensor.dtype.base_dtype.name, shape)
+
+
+def _recorded(infos: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    def shape(info: Any) -> tuple[int | None, ...] | None:
+        if info.tensor_shape.unknown_rank:
+            return None
+        return tuple(None if dim.size == -1 else dim.size for dim in info.tensor_shape.dim)
+
+    # A protobuf map has no order of its own; sorted, it is the same in every run.
+    return tuple(
+        Tensor(key, info.name, tf.as_dtype(info.dtype).name, shape(info)) for key, info in sorted(infos.items())
+    )

@@ -1,0 +1,84 @@
+"""TensorFlow and numpy, imported late and quietly.
+
+`from serialization.tensorflow import np, tf, tf1` costs nothing until one of them is used: a script's `--help` and its
+first errors need neither. `tf1` is `tf.compat.v1`, the graphs and sessions that this project is about.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["held_back", "np", "tf", "tf1"]
+
+_held: list[str] = []
+
+
+def held_back() -> str:
+    """What TensorFlow wrote to stderr and to its log, which nobody reads unless the run fails."""
+    return "".join(_held)
+
+
+class _Late:
+    """Stands for a module until its first attribute is asked for."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        value = getattr(_load(self._name), attribute)
+        setattr(self, attribute, value)  # the next look-up finds it without coming here
+        return value
+
+
+def _load(name: str) -> Any:
+    if not name.startswith("tensorflow") or "tensorflow" in sys.modules:
+        return importlib.import_module(name)
+    # 3 silences all but what aborts the process; a user who wants the log sets the variable.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _stderr_held():
+        module = importlib.import_module(name)
+    log = logging.getLogger("tensorflow")
+    log.addHandler(_Hold())
+    log.propagate = False
+    for handler in log.handlers[:-1]:  # the one that writes to stderr
+        log.removeHandler(handler)
+    return module
+
+
+class _Hold(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _held.append(f"{record.levelname}: {record.getMessage()}\n")
+
+
+@contextmanager
+def _stderr_held() -> Iterator[None]:
+    """Hold back file descriptor 2: TensorFlow's import writes some lines in C++ before its log level counts."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            file.seek(0)
+            _held.append(file.read().decode(errors="replace"))
+
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    tf: Any
+    tf1: Any
+else:
+    np = _Late("numpy")
+    tf = _Late("tensorflow")
+    tf1 = _Late("tensorflow.compat.v1")
