@@ -23,8 +23,8 @@ PREDICTIONS = "Accuracy/predictions:0"  # bool [None, 1]
 ACCURACY = "Accuracy/accuracy:0"  # float32 []
 SEED = "seed"  # a collection of one number: with it a checkpoint says which data it was trained on
 
-# The names by which the exported SignatureDef calls the input and the output.
-INPUT_KEY, OUTPUT_KEY = "inputs_1", "output1"
+# What the exported SignatureDef calls the input and the output.
+SIGNATURE_INPUTS, SIGNATURE_OUTPUTS = f"inputs_1={INPUTS}", f"output1={PREDICTIONS}"
 
 FEATURES = 10
 EXAMPLES = "[[0,1,2,3,4,5,6,7,8,9],[5,5,5,5,5,5,5,5,5,5]]"  # as --feed takes them; false and true

@@ -59,7 +59,10 @@ FLAGS: dict[str, dict[str, Any]] = {
     "tensor": {"metavar": "NAME", "help": "print this variable of the checkpoint, whole"},
     "image": {"type": Path, "nargs": "+", "metavar": "FILE", "help": "PNG or JPEG files to classify"},
     "labels": {"type": Path, "metavar": "FILE", "help": "the names of the classes, one a line"},
+    "mean": {"metavar": "NUMBERS", "help": "subtracted from the pixels: one number, or one a channel"},
+    "std": {"metavar": "NUMBERS", "help": "divides the pixels after --mean: one number, or one a channel"},
     "top": {"type": int, "metavar": "N", "help": "how many labels to show for each image"},
+    "samples": {"action": "store_true", "help": "write the sample images and the labels, and train nothing"},
     "data": {"type": Path, "metavar": "DIR", "help": "the folder of the data set"},
     "host": {"metavar": "ADDRESS", "help": "the address to listen on"},
     "port": {"type": int, "metavar": "PORT", "help": "the port to listen on"},
@@ -140,6 +143,19 @@ def command(script: str, *arguments: str | Path) -> str:
     """The line that runs a script of this project, for the user to copy."""
     words = [show(PROJECT / script), *(show(a) if isinstance(a, Path) else a for a in arguments)]
     return shlex.join(["python", *words])
+
+
+def report_export(folder: Path, proof: str) -> None:
+    """The end of a script that exports a SavedModel: what it wrote, the proof, what to try next."""
+    rows = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            rows.append((show(path), size(path.stat().st_size)))
+        elif not any(path.iterdir()):
+            rows.append((f"{show(path)}/", "empty"))
+    table(("file", "size"), rows)
+    print(f"proved: {proof}")
+    print(f"next: {shlex.join(['saved_model_cli', 'show', '--dir', show(folder), '--all'])}")
 
 
 def unless_default(parser: argparse.ArgumentParser, args: argparse.Namespace, *names: str) -> list[str | Path]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from serialization.signature import Signature
-from serialization.tensorflow import tf1
+from serialization.tensorflow import config_pb2, tf1
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,8 +49,6 @@ def _compile(session: Any, signature: Signature, inline: bool) -> Any:
 
     tests/test_predictor.py fails when TensorFlow changes it.
     """
-    from tensorflow.core.protobuf import config_pb2
-
     options = config_pb2.CallableOptions(
         feed=[tensor.name for tensor in signature.inputs], fetch=[tensor.name for tensor in signature.outputs]
     )

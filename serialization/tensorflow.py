@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["held_back", "np", "tf", "tf1"]
+__all__ = ["config_pb2", "held_back", "np", "saved_model_pb2", "tf", "tf1"]
 
 _held: list[str] = []
 
@@ -76,9 +76,13 @@ def _stderr_held() -> Iterator[None]:
 if TYPE_CHECKING:
     import numpy as np
 
+    config_pb2: Any
+    saved_model_pb2: Any
     tf: Any
     tf1: Any
 else:
     np = _Late("numpy")
+    config_pb2 = _Late("tensorflow.core.protobuf.config_pb2")
+    saved_model_pb2 = _Late("tensorflow.core.protobuf.saved_model_pb2")
     tf = _Late("tensorflow")
     tf1 = _Late("tensorflow.compat.v1")

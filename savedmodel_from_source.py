@@ -1,0 +1,73 @@
+"""Export a SavedModel straight from the code that builds and trains the model.
+
+Teaches tf.compat.v1.saved_model.simple_save(session, export_dir, inputs, outputs).
+
+    python savedmodel_from_source.py
+    python savedmodel_from_source.py --epochs 20 --export-dir /tmp/toy/1
+
+simple_save writes the variables with a Saver and the graph as a MetaGraphDef, both into one folder. To the MetaGraphDef
+it adds the tag `serve` and a SignatureDef under the key `serving_default`, which says what to feed and what to fetch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import model
+from savedmodel_pretrained import load
+from serialization import cli, feeds, publish, signature, verify
+from serialization.predictor import Predictor
+from serialization.signature import Signature
+from serialization.tensorflow import tf1
+
+
+def train(seed: int, epochs: int) -> Any:
+    """A session in which the toy model is trained: what a training program holds at its end."""
+    session = tf1.Session(graph=model.build_graph(seed), config=model.session_config())
+    with session.graph.as_default():
+        session.run(tf1.global_variables_initializer())
+    model.train(session, epochs)
+    return session
+
+
+def export(session: Any, folder: Path, wanted: Signature) -> None:
+    """Write graph, variables and signature. The keys of the two dictionaries are what callers will know."""
+    tensor = session.graph.get_tensor_by_name
+    with session.graph.as_default():
+        tf1.saved_model.simple_save(
+            session,
+            str(folder),
+            inputs={t.key: tensor(t.name) for t in wanted.inputs},
+            outputs={t.key: tensor(t.name) for t in wanted.outputs},
+        )
+
+
+def prove(session: Any, folder: Path, wanted: Signature) -> str:
+    """Load what was written, by its signature alone, and compare it with the session it came from."""
+    reloaded, signature_def = load(folder, optimize=False)
+    with reloaded:
+        result = Predictor(reloaded, signature.from_def(signature_def))
+        return verify.compare(Predictor(session, wanted), result, feeds.generate(wanted))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    default = cli.RESULTS / "savedmodel_from_source"
+    parser = cli.parser(__doc__, "overwrite", export_dir=default, epochs=10, seed=0)
+    args = parser.parse_args(argv)
+
+    with (
+        publish.staged(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder,
+        train(args.seed, args.epochs) as session,
+    ):
+        print(f"trained {args.epochs} epochs; held-out accuracy {model.evaluate(session):.4f}")
+        wanted = signature.from_names(session.graph, model.SIGNATURE_INPUTS, model.SIGNATURE_OUTPUTS)
+        export(session, folder, wanted)
+        proof = prove(session, folder, wanted)
+    cli.report_export(args.export_dir, proof)
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

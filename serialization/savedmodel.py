@@ -1,0 +1,53 @@
+"""What a SavedModel offers: its MetaGraphDefs by their tag-sets, and their SignatureDefs by their keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from serialization import cli
+from serialization.tensorflow import saved_model_pb2
+
+SERVE = "serve"
+SERVING_DEFAULT = "serving_default"
+
+
+def read_saved_model(folder: Path) -> Any:
+    """The SavedModel message of the folder's saved_model.pb or saved_model.pbtxt. Raises cli.Error if it holds none."""
+    from google.protobuf import text_format
+    from google.protobuf.message import DecodeError
+
+    text = folder / "saved_model.pbtxt"
+    try:
+        if text.is_file():
+            message = text_format.Parse(text.read_bytes(), saved_model_pb2.SavedModel())
+        else:
+            message = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    except (DecodeError, text_format.ParseError) as error:
+        raise cli.Error(f"{cli.show(folder)} holds no SavedModel that can be read: {cli.one_line(error)}") from None
+    if not message.meta_graphs:  # any GraphDef is read as a SavedModel without MetaGraphDefs
+        raise cli.Error(f"{cli.show(folder)} holds a SavedModel without a MetaGraphDef; is its .pb a frozen model?")
+    return message
+
+
+def choose_meta_graph(saved_model: Any, tag_set: str | None = None) -> Any:
+    """The MetaGraphDef with these tags (comma separated); by default the only one, else the one tagged `serve`."""
+    by_tags = {frozenset(meta_graph.meta_info_def.tags): meta_graph for meta_graph in saved_model.meta_graphs}
+    if tag_set is None and len(by_tags) == 1:
+        return saved_model.meta_graphs[0]
+    tags = frozenset((tag_set or SERVE).split(","))
+    if tags not in by_tags:
+        known = "; ".join(",".join(sorted(tags)) or "no tags" for tags in by_tags)
+        raise cli.Error(f"the SavedModel has no tag-set {tag_set or SERVE}; it has {known}; choose with --tag-set")
+    return by_tags[tags]
+
+
+def choose_signature(meta_graph: Any, key: str | None = None) -> Any:
+    """The SignatureDef with this key; by default serving_default, or the only one there is."""
+    known = {k: s for k, s in meta_graph.signature_def.items() if k != "__saved_model_init_op"}
+    if key is None:
+        key = next(iter(known)) if len(known) == 1 else SERVING_DEFAULT
+    if key not in known:
+        listed = ", ".join(sorted(known)) or "none"
+        raise cli.Error(f"the SavedModel has no signature {key}; it has {listed}; choose with --signature")
+    return known[key]

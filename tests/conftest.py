@@ -1,0 +1,126 @@
+"""What the tests share: the toy artefacts, made once; scripts run in this process or as processes of their own."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from serialization import cli
+
+PROJECT = cli.PROJECT
+SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py") if path.stem != "model")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a script ended: its exit status and what it wrote."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run a script's main in this process: `run("checkpoint_save", "--epochs", 1)`."""
+
+    def run_main(script: str, *words: object) -> Ran:
+        capfd.readouterr()
+        try:
+            status = cli.call(importlib.import_module(script).main, [str(word) for word in words])
+        except SystemExit as stop:  # argparse: --help and wrong flags
+            status = int(stop.code or 0)
+        written = capfd.readouterr()
+        return Ran(status, written.out, written.err)
+
+    return run_main
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in the place of the project's results/."""
+    folder = tmp_path / "results"
+    monkeypatch.setattr(cli, "RESULTS", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results/ folder that holds all toy artefacts. Tests read it; those that write take `toy`."""
+    folder = tmp_path_factory.mktemp("made") / "results"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "RESULTS", folder)
+        for script in (
+            "checkpoint_save",
+            "freezemodel_save",
+            "savedmodel_from_source",
+            "savedmodel_from_checkpoint",
+            "savedmodel_from_frozen",
+        ):
+            assert cli.call(importlib.import_module(script).main, []) == 0
+    return folder
+
+
+@pytest.fixture
+def toy(made: Path, results: Path) -> Path:
+    """A results/ folder of the test's own that holds all toy artefacts."""
+    shutil.copytree(made, results)
+    return results
+
+
+@pytest.fixture(scope="session")
+def clean_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project as a newcomer finds it: the files that git knows, or would add, and nothing else."""
+    folder = tmp_path_factory.mktemp("clean") / "serialization"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if name and (PROJECT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / name, folder / name)
+    return folder
+
+
+def environment() -> dict[str, str]:
+    """For processes: this environment's programs come first, and nothing is written beside the sources."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tree_stays_as_it_is() -> Iterator[None]:
+    """No test leaves anything in the project's folder."""
+
+    def listing() -> set[str]:
+        command = ["git", "status", "--porcelain", "--ignored", "--untracked-files=all"]
+        lines = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+        return {line for line in lines if not any(name in line for name in ("_cache/", "__pycache__", ".venv"))}
+
+    before = listing()
+    yield
+    assert listing() == before
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A skip that nobody sees hides a fault: only what an optional corpus or browser is missing for may be skipped."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and "optional:" not in str(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"skipped without naming an `optional:` corpus or browser: {report.longrepr}"
+    return report

@@ -1,0 +1,117 @@
+"""Every step in order, on the toy model and on the ResNet: each command, what it wrote, what it proved.
+
+Runs each script as you would, asks the server with curl and the exports with saved_model_cli.
+
+    python tour.py
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from serialization import cli
+
+CHECKPOINT = cli.RESULTS / "savedmodel_from_checkpoint"
+ROW, ROWS = '{"x": [[0,1,2,3,4,5,6,7,8,9]]}', '{"x": [[0,1,2,3,4,5,6,7,8,9],[5,5,5,5,5,5,5,5,5,5]]}'
+
+
+def chapter(title: str) -> None:
+    print(f"\n# {title}\n", flush=True)
+
+
+def run(*words: str | Path) -> str:
+    """Show and run a command, and return what it printed. Raises cli.Error unless it ends with status 0."""
+    shown = [cli.show(word) if isinstance(word, Path) else word for word in words]
+    print(f"$ {shlex.join(shown)}", flush=True)
+    program = {"python": sys.executable, "saved_model_cli": str(Path(sys.executable).with_name("saved_model_cli"))}
+    # TensorFlow's own tool writes to stderr even when all is well; our scripts do not.
+    done = subprocess.run([program.get(str(words[0]), words[0]), *words[1:]], capture_output=True, text=True)
+    print(done.stdout, flush=True)
+    if done.returncode != 0 or (words[0] == "python" and done.stderr):
+        raise cli.Error(f"{words[1]} ended with status {done.returncode}: {done.stderr.strip() or 'no message'}")
+    return done.stdout
+
+
+def step(script: str) -> None:
+    """Run a script with no flags. Raises cli.Error unless it proves what it did."""
+    if "proved: " not in run("python", cli.PROJECT / script):
+        raise cli.Error(f"{script} proved nothing")
+
+
+def expect(what: str, expected: object, found: object) -> None:
+    if found != expected:
+        raise cli.Error(f"{what}: expected {expected}, found {found}")
+    print(f"proved: {what} is {json.dumps(expected) if not isinstance(expected, str) else expected}\n", flush=True)
+
+
+def ask_server() -> None:
+    """Start the server on a free port, send it the two requests, stop it with Ctrl-C."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["python", cli.show(cli.PROJECT / "freezemodel_serve.py"), "--port", str(port)]
+    print(f"$ {shlex.join(words)} &", flush=True)
+    server = subprocess.Popen([sys.executable, *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    try:
+        ready = server.stdout.readline()  # ends with the process if that ends instead
+        print(ready, flush=True)
+        if ready:
+            url = f"http://localhost:{port}/api/predict"
+            for body, answer in ((ROW, {"y": [[False]]}), (ROWS, {"y": [[False], [True]]})):
+                header = "Content-Type: application/json"
+                printed = run("curl", "--silent", "-X", "POST", "-H", header, url, "-d", body)
+                expect("the answer", answer, json.loads(printed))
+    finally:
+        print("$ kill -INT %1", flush=True)
+        server.send_signal(signal.SIGINT)
+        _, stderr = server.communicate(timeout=60)
+    if stderr or not ready:
+        raise cli.Error(f"the server failed: {stderr.strip()}")
+    expect("the server's exit status", 0, server.returncode)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    cli.parser(__doc__).parse_args(argv)
+    started = time.monotonic()
+
+    chapter("A checkpoint: all variables, to go on training from")
+    step("checkpoint_save.py")
+    step("checkpoint_restore.py")
+
+    chapter("A frozen model: variables become constants in one file")
+    step("freezemodel_save.py")
+    step("freezemodel_load.py")
+    ask_server()
+
+    chapter("A SavedModel: graph, variables and signatures in one folder")
+    step("savedmodel_from_source.py")
+    step("savedmodel_from_checkpoint.py")
+    run("saved_model_cli", "show", "--dir", CHECKPOINT, "--tag_set", "serve", "--signature_def", "serving_default")
+    step("savedmodel_from_frozen.py")
+    arguments = ("--tag_set", "serve", "--signature_def", "serving_default")
+    expression = "--input_exprs=inputs_1=[[0,1,2,3,4,5,6,7,8,9]]"
+    for name in ("source", "checkpoint", "frozen"):
+        folder = cli.RESULTS / f"savedmodel_from_{name}"
+        printed = run("saved_model_cli", "run", "--dir", folder, *arguments, expression)
+        expect("its output1", "[[False]]", printed.splitlines()[-1])
+
+    chapter("A SavedModel from elsewhere: a ResNet that was really trained")
+    run("saved_model_cli", "show", "--dir", cli.PRETRAINED / "1", *arguments)
+    step("savedmodel_pretrained.py")
+
+    seconds = time.monotonic() - started
+    print(f"every step proved itself, in {seconds:.0f} seconds; the files are in {cli.show(cli.RESULTS)}")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
