@@ -1,0 +1,125 @@
+"""checkpoint_save.py: the files, their bytes, resuming, shards, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Run
+from google.protobuf import json_format
+
+from serialization.tensorflow import np, tf1
+
+FILES = ["checkpoint", "graph.ckpt.data-00000-of-00001", "graph.ckpt.index", "graph.ckpt.meta", "graph.ckpt.meta.json"]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def variables(prefix: Path) -> dict[str, bytes]:
+    reader = tf1.train.load_checkpoint(str(prefix))
+    return {name: reader.get_tensor(name).tobytes() for name in reader.get_variable_to_shape_map()}
+
+
+def test_results_hold_exactly_the_checkpoint(run: Run, results: Path) -> None:
+    done = run("checkpoint_save")
+    assert done.status == 0
+    assert done.stderr == ""
+    assert "proved: 15 variables read back, the same bits" in done.stdout
+    assert names(results) == FILES
+
+
+def test_meta_json_is_the_meta_graph(made: Path) -> None:
+    binary = tf1.MetaGraphDef.FromString((made / "graph.ckpt.meta").read_bytes())
+    text = (made / "graph.ckpt.meta.json").read_text()
+    assert json.loads(text)["metaInfoDef"]["tensorflowVersion"] == binary.meta_info_def.tensorflow_version
+    assert json_format.Parse(text, tf1.MetaGraphDef()) == binary
+
+
+def test_folder_can_be_moved(made: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in FILES:
+        (moved / name).write_bytes((made / name).read_bytes())
+    assert tf1.train.latest_checkpoint(str(moved)) == str(moved / "graph.ckpt")
+    assert '"graph.ckpt"' in (moved / "checkpoint").read_text()
+
+
+def test_same_seed_gives_the_same_bytes(run: Run, tmp_path: Path) -> None:
+    digests = set()
+    for name in ("one", "two"):
+        assert run("checkpoint_save", "--seed", 3, "--epochs", 2, "--checkpoint", tmp_path / name / "m").status == 0
+        data = (tmp_path / name / "m.data-00000-of-00001").read_bytes()
+        digests.add(hashlib.sha256(data).hexdigest())
+    assert run("checkpoint_save", "--seed", 4, "--epochs", 2, "--checkpoint", tmp_path / "three" / "m").status == 0
+    other = (tmp_path / "three" / "m.data-00000-of-00001").read_bytes()
+    assert len(digests) == 1
+    assert hashlib.sha256(other).hexdigest() not in digests
+
+
+def test_resuming_ends_where_one_go_ends(run: Run, tmp_path: Path) -> None:
+    assert run("checkpoint_save", "--seed", 1, "--epochs", 10, "--checkpoint", tmp_path / "go").status == 0
+    assert run("checkpoint_save", "--seed", 1, "--epochs", 5, "--checkpoint", tmp_path / "stop").status == 0
+    assert variables(tmp_path / "go") != variables(tmp_path / "stop")
+    done = run("checkpoint_save", "--resume", "--epochs", 10, "--checkpoint", tmp_path / "stop")
+    assert "trained epochs 6 to 10" in done.stdout
+    resumed = variables(tmp_path / "stop")
+    assert resumed == variables(tmp_path / "go")
+    assert {"NN/W1/Adam", "NN/W1/Adam_1", "beta1_power", "global_step"} <= set(resumed)
+
+
+def test_resume_without_a_checkpoint(run: Run, results: Path) -> None:
+    done = run("checkpoint_save", "--resume")
+    assert done.status == 1
+    assert done.stderr.startswith("error: no checkpoint at ")
+    assert not (results / "graph.ckpt.index").exists()
+
+
+def test_resume_when_all_epochs_are_done(run: Run, toy: Path) -> None:
+    before = {path.name: path.read_bytes() for path in toy.iterdir() if path.is_file()}
+    done = run("checkpoint_save", "--resume")
+    assert done.status == 1
+    assert done.stderr == "error: 10 epochs are done already; --epochs 15 goes on from there\n"
+    assert {path.name: path.read_bytes() for path in toy.iterdir() if path.is_file()} == before
+
+
+def test_resume_with_another_seed(run: Run, toy: Path) -> None:
+    done = run("checkpoint_save", "--resume", "--seed", 5, "--epochs", 20)
+    assert done.status == 2
+    assert "was trained with seed 0 and resumes with it" in done.stderr
+
+
+@pytest.mark.parametrize("shards", [2, 5])
+def test_shards_are_data_files_and_restoring_reads_them_all(run: Run, results: Path, shards: int) -> None:
+    assert run("checkpoint_save", "--shards", 3, "--epochs", 1).status == 0  # other shards, to be replaced
+    assert run("checkpoint_save", "--shards", shards, "--epochs", 1).status == 0
+    data = sorted(path.name for path in results.glob("graph.ckpt.data*"))
+    assert data == [f"graph.ckpt.data-{shard:05}-of-{shards:05}" for shard in range(shards)]
+    assert "proved: 15 variables hold the checkpoint's bits" in run("checkpoint_restore").stdout
+    whole = results / "whole"
+    assert run("checkpoint_save", "--epochs", 1, "--checkpoint", whole).status == 0
+    assert variables(whole) == variables(results / "graph.ckpt")
+
+
+@pytest.mark.parametrize("shards", [0, 6, "two"])
+def test_wrong_number_of_shards(run: Run, results: Path, shards: object) -> None:
+    done = run("checkpoint_save", "--shards", shards)
+    assert done.status == 2
+    assert done.stderr.startswith("error: ")
+    assert not results.exists()
+
+
+def test_existing_checkpoint_is_kept_without_overwrite(run: Run, tmp_path: Path) -> None:
+    prefix = tmp_path / "mine" / "model.ckpt"
+    assert run("checkpoint_save", "--epochs", 1, "--checkpoint", prefix).status == 0
+    before = {path.name: path.read_bytes() for path in prefix.parent.iterdir()}
+    done = run("checkpoint_save", "--epochs", 2, "--checkpoint", prefix)
+    assert done.status == 1
+    assert done.stderr == f"error: {prefix} exists already; --overwrite replaces it\n"
+    assert {path.name: path.read_bytes() for path in prefix.parent.iterdir()} == before
+    assert run("checkpoint_save", "--epochs", 2, "--checkpoint", prefix, "--overwrite").status == 0
+    assert (prefix.parent / "model.ckpt.data-00000-of-00001").read_bytes() != before["model.ckpt.data-00000-of-00001"]
+    assert np.array_equal(names(prefix.parent), sorted(before))

@@ -1,0 +1,46 @@
+"""All forms of the toy model give the checkpoint's predictions, bit for bit, on the same 1,000 rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import checkpoint_restore
+import freezemodel_load
+import model
+import savedmodel_pretrained
+from serialization import signature
+from serialization.predictor import Predictor, open_session
+from serialization.tensorflow import np
+
+
+def test_all_forms_predict_the_same(made: Path) -> None:
+    inputs, labels = model.make_rows(1000)
+    names = (model.SIGNATURE_INPUTS, model.SIGNATURE_OUTPUTS)
+
+    session = checkpoint_restore.restore(made / "graph.ckpt")
+    forms = {"checkpoint": Predictor(session, signature.from_names(session.graph, *names))}
+    graph = freezemodel_load.load(made / "frozen_model.pb")
+    forms["frozen"] = Predictor(open_session(graph), signature.from_names(graph, *names, scope="prefix"))
+    for name in ("source", "checkpoint", "frozen"):
+        session, signature_def = savedmodel_pretrained.load(made / f"savedmodel_from_{name}")
+        forms[f"savedmodel_from_{name}"] = Predictor(session, signature.from_def(signature_def))
+
+    predictions = {name: predict({"inputs_1": inputs})["output1"] for name, predict in forms.items()}
+    assert len(predictions) == 5
+    for name, values in predictions.items():
+        assert values.dtype == np.bool_
+        assert values.tobytes() == predictions["checkpoint"].tobytes(), name
+    assert (predictions["checkpoint"] == (labels > 0.5)).mean() > 0.995
+
+
+def test_the_sums_before_the_threshold_are_the_same_too(made: Path) -> None:
+    """The predictions are one bit a row; the mean of the ReLU units tells more."""
+    inputs, _ = model.make_rows(1000)
+    names = (model.SIGNATURE_INPUTS, "NN/truediv")
+    session = checkpoint_restore.restore(made / "graph.ckpt")
+    expected = Predictor(session, signature.from_names(session.graph, *names))({"inputs_1": inputs})["NN/truediv"]
+    assert len(np.unique(expected)) > 50
+    for name in ("source", "checkpoint", "frozen"):
+        session, _ = savedmodel_pretrained.load(made / f"savedmodel_from_{name}", optimize=False)
+        values = Predictor(session, signature.from_names(session.graph, *names))({"inputs_1": inputs})["NN/truediv"]
+        assert values.tobytes() == expected.tobytes(), name

@@ -1,0 +1,61 @@
+"""freezemodel_save.py: what freezing removes, and that nothing is published unproved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Run
+
+import freezemodel_save
+from serialization.tensorflow import tf1
+
+
+def test_no_variable_and_no_training_op_is_left(run: Run, toy: Path) -> None:
+    done = run("freezemodel_save")
+    assert (done.status, done.stderr) == (0, "")
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()[1:3]}
+    nodes, size, variables, training = map(int, rows["frozen"])
+    assert (variables, training) == (0, 0)
+    assert all(int(number) > 0 for number in rows["checkpoint"])
+    graph_def = tf1.GraphDef.FromString((toy / "frozen_model.pb").read_bytes())
+    assert (len(graph_def.node), graph_def.ByteSize()) == (nodes, size)
+    assert not [node.op for node in graph_def.node if "Var" in node.op or "Apply" in node.op or "Save" in node.op]
+
+
+def test_named_outputs_of_another_place(run: Run, made: Path, tmp_path: Path) -> None:
+    words = ("--checkpoint", made / "graph.ckpt", "--frozen-model", tmp_path / "deep" / "m.pb")
+    inputs = ("--inputs", "x=Placeholder/inputs_placeholder", "--outputs", "Accuracy/predictions:0")
+    assert run("freezemodel_save", *words, *inputs).status == 0
+    again = run("freezemodel_save", *words, *inputs)
+    assert again.stderr == f"error: {tmp_path}/deep/m.pb exists already; --overwrite replaces it\n"
+    assert run("freezemodel_save", *words, *inputs, "--overwrite").status == 0
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["m.pb"]
+
+
+def test_wrong_output_lists_the_nearest(run: Run, made: Path, tmp_path: Path) -> None:
+    words = ("--checkpoint", made, "--frozen-model", tmp_path / "m.pb")
+    done = run("freezemodel_save", *words, "--outputs", "predictions")
+    assert done.status == 1
+    assert done.stderr.startswith("error: no tensor predictions:0 in the graph; the nearest are ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_result_is_not_published(run: Run, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    freeze = freezemodel_save.freeze
+
+    def freeze_wrongly(*arguments: object) -> object:
+        frozen = freeze(*arguments)  # type: ignore[arg-type]
+        for node in frozen.node:
+            if node.name == "NN/b1":
+                node.attr["value"].tensor.ClearField("tensor_content")
+                node.attr["value"].tensor.float_val[:] = [-5.0]
+        return frozen
+
+    monkeypatch.setattr(freezemodel_save, "freeze", freeze_wrongly)
+    words = ("--checkpoint", made, "--frozen-model", tmp_path / "m.pb")
+    done = run("freezemodel_save", *words)
+    assert done.status == 1
+    assert done.stderr.startswith("error: the result differs from its source: ")
+    assert list(tmp_path.iterdir()) == []
+    assert "not verified" in run("freezemodel_save", *words, "--no-verify").stdout

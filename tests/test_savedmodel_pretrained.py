@@ -1,0 +1,142 @@
+"""savedmodel_pretrained.py: the ResNet keeps its accuracy, and other image classifiers drop in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PROJECT, Run
+
+import savedmodel_pretrained
+from serialization import signature
+from serialization.predictor import Predictor
+from serialization.tensorflow import np, tf, tf1
+
+SAMPLES = PROJECT / "pretrainedresnet" / "samples"
+
+
+def test_resnet_is_held_to_its_accuracy() -> None:
+    with np.load(PROJECT / "tests" / "data" / "fashion_mnist_1000.npz") as data:
+        images, labels = data["images"], data["labels"]
+    session, signature_def = savedmodel_pretrained.load(PROJECT / "pretrainedresnet" / "1")
+    with session:
+        predict = Predictor(session, signature.from_def(signature_def))
+        results = predict({"input": images})
+    assert (results["classes"] == labels).mean() >= 0.94  # 0.947 where it was trained
+    assert np.allclose(results["probabilities"].sum(axis=1), 1)
+
+
+def test_resnet_is_small_and_called_as_documented() -> None:
+    folder = PROJECT / "pretrainedresnet" / "1"
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 1_000_000
+    session, _ = savedmodel_pretrained.load(folder)
+    with session:
+        image = np.zeros((2, 28, 28, 1), np.uint8)
+        best, probabilities = session.run(["ArgMax:0", "softmax_tensor:0"], {"input_tensor:0": image})
+    assert best.shape == (2,)
+    assert probabilities.shape == (2, 10)
+
+
+def test_samples_are_classified(run: Run) -> None:
+    done = run("savedmodel_pretrained")
+    assert (done.status, done.stderr) == (0, "")
+    rows = [line.split() for line in done.stdout.splitlines() if ".png" in line]
+    assert len(rows) == len(list(SAMPLES.glob("*.png"))) >= 10
+    right = [row for row in rows if row[1].split("/")[0].replace("-", "_").lower() in row[0]]
+    assert len(right) >= 17  # 19 of 20 where it was trained
+
+
+def test_images_of_other_sizes_and_formats(run: Run, tmp_path: Path) -> None:
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        pixels = tf.io.decode_png((SAMPLES / "bag_0.png").read_bytes())
+        large = tf.cast(tf.image.resize(tf.image.grayscale_to_rgb(pixels), [90, 120]), tf.uint8)
+        (tmp_path / "bag.jpg").write_bytes(session.run(tf.io.encode_jpeg(large)))
+        (tmp_path / "bag.png").write_bytes(session.run(tf.io.encode_png(large)))
+    done = run("savedmodel_pretrained", "--image", tmp_path / "bag.jpg", tmp_path / "bag.png", "--top", 1)
+    assert done.status == 0
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("bag.")]
+    assert [row[:2] for row in rows] == [["bag.jpg", "Bag"], ["bag.png", "Bag"]]
+
+
+def export_classifier(folder: Path, shape: list[int | None], dtype: Any, key: str = "serving_default") -> None:
+    """A classifier of four classes: the mean of the first channel, over 64, decides. Fixed shapes are honoured."""
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        images = tf1.placeholder(dtype, shape, name="images")
+        rank = len(shape)
+        values = tf.cast(images, tf.float32)
+        level = tf.reduce_mean(values[..., 0] if shape[-1] == 3 else values[:, 0], axis=[1, 2]) if rank == 4 else values
+        distance = tf.abs(level[:, None] / 64 - tf.constant([[0.0, 1.0, 2.0, 4.0]]))
+        scores = tf.nn.softmax(-distance, name="scores")
+        builder = tf1.saved_model.Builder(str(folder))
+        infos = [{"images": images}, {"scores": scores}]
+        built = [{k: tf1.saved_model.build_tensor_info(t) for k, t in info.items()} for info in infos]
+        definition = tf1.saved_model.build_signature_def(*built, "tensorflow/serving/predict")
+        builder.add_meta_graph_and_variables(session, ["serve", "gpu"], {key: definition})
+        builder.save()
+
+
+@pytest.fixture
+def white_and_black(tmp_path: Path) -> list[Path]:
+    files = []
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        for name, level in (("white", 255), ("black", 0), ("grey", 64)):
+            png = tf.io.encode_png(tf.fill([20, 30, 3], tf.constant(level, tf.uint8)))
+            files.append(tmp_path / f"{name}.png")
+            files[-1].write_bytes(session.run(png))
+    return files
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ([2, 16, 24, 3], "float32"),  # a fixed batch, as the ResNet of 64 images has: three images, padded to four
+        ([None, 16, 24, 3], "uint8"),
+        ([None, None, None, 3], "float32"),  # any size
+        ([None, 3, 16, 24], "float32"),  # channels first
+        ([64, 16, 24, 3], "int32"),
+    ],
+)
+def test_another_classifier_drops_in(
+    run: Run, tmp_path: Path, white_and_black: list[Path], shape: list[int | None], dtype: str
+) -> None:
+    export_classifier(tmp_path / "1", shape, dtype)
+    (tmp_path / "labels.txt").write_text("black\ndark\ngrey\nwhite\n")
+    words = ("--saved-model", tmp_path / "1", "--labels", tmp_path / "labels.txt", "--image", *white_and_black)
+    done = run("savedmodel_pretrained", *words)
+    assert (done.status, done.stderr) == (0, "")
+    rows = {line.split()[0]: line.split()[1] for line in done.stdout.splitlines() if ".png" in line}
+    assert rows == {"white.png": "white", "black.png": "black", "grey.png": "dark"}
+    assert "proved: 3 images" in done.stdout
+
+
+def test_mean_and_std(run: Run, tmp_path: Path, white_and_black: list[Path]) -> None:
+    export_classifier(tmp_path / "1", [None, 16, 24, 3], "float32")
+    words = ("--saved-model", tmp_path / "1", "--image", *white_and_black)
+    done = run("savedmodel_pretrained", *words, "--mean", "255,0,0", "--std", "-1")
+    rows = {line.split()[0]: line.split()[1] for line in done.stdout.splitlines() if ".png" in line}
+    assert rows == {"white.png": "0", "black.png": "3", "grey.png": "2"}  # class numbers, without labels
+    assert run("savedmodel_pretrained", *words, "--mean", "red").stderr.startswith("error: cannot read 'red'")
+
+
+def test_what_does_not_fit_is_one_line(run: Run, tmp_path: Path, white_and_black: list[Path]) -> None:
+    export_classifier(tmp_path / "flat", [None, 4], "float32")
+    export_classifier(tmp_path / "key", [None, 8, 8, 3], "uint8", key="classify")
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "labels.txt").write_text("one\n")
+    expected = {
+        ("--saved-model", str(tmp_path / "flat")): "takes no images; a batch of images has 4 dimensions of numbers",
+        ("--image", str(tmp_path / "text.png")): "cannot be decoded; PNG, JPEG, GIF and BMP files can",
+        ("--labels", str(tmp_path / "labels.txt")): "names 1 classes but the model has 10",
+        ("--tag-set", "train"): "has no tag-set train; it has serve; choose with --tag-set",
+        ("--signature", "predict"): "has no signature predict; it has serving_default; choose with --signature",
+        ("--saved-model", str(tmp_path)): "found no saved_model.pb",
+    }
+    for words, message in expected.items():
+        done = run("savedmodel_pretrained", *words)
+        assert done.status == 1, words
+        assert message in done.stderr
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+    other = ("--saved-model", tmp_path / "key", "--tag-set", "gpu,serve", "--signature", "classify")
+    assert run("savedmodel_pretrained", *other, "--image", white_and_black[0]).status == 0
