@@ -1,0 +1,1 @@
+"""The HTTP side of freezemodel_serve.py."""
