@@ -24,19 +24,18 @@ from serialization import artifact, cli, publish
 from serialization.tensorflow import np, tf1
 
 
-def save(session: Any, prefix: Path, shards: int) -> None:
-    """Write the variables, and beside them the graph. The Saver adds ops to the graph that do the writing."""
-    with session.graph.as_default():
-        saver = tf1.train.Saver(sharded=shards > 1, save_relative_paths=True)
-        saver.save(session, str(prefix))
-
-
-def write_json(prefix: Path) -> None:
-    """PREFIX.meta.json: the MetaGraphDef as JSON that google.protobuf.json_format parses back into the same message."""
+def save(session: Any, saver: Any, prefix: Path) -> None:
+    """Write the variables and beside them the graph, which is also written as JSON that parses back into the same."""
     from google.protobuf import json_format
 
-    meta_graph = tf1.MetaGraphDef.FromString(prefix.with_name(f"{prefix.name}.meta").read_bytes())
+    saver.save(session, str(prefix))
+    meta_graph = read_meta_graph(prefix)
     prefix.with_name(f"{prefix.name}.meta.json").write_text(json_format.MessageToJson(meta_graph, indent=1) + "\n")
+
+
+def read_meta_graph(prefix: Path) -> Any:
+    """The MetaGraphDef of PREFIX.meta."""
+    return tf1.MetaGraphDef.FromString(prefix.with_name(f"{prefix.name}.meta").read_bytes())
 
 
 def prove(session: Any, prefix: Path) -> str:
@@ -49,24 +48,13 @@ def prove(session: Any, prefix: Path) -> str:
     return f"{len(variables)} variables read back, the same bits"
 
 
-def start(args: Any, parser: Any) -> Any:
-    """A session with the toy graph: initial weights, or with --resume all that the checkpoint holds."""
-    if not args.resume:
-        session = tf1.Session(
-            graph=model.build_graph(args.seed or 0, args.shards), config=model.session_config(args.shards)
-        )
-        with session.graph.as_default():
-            session.run(tf1.global_variables_initializer())
-        return session
-    prefix = artifact.find_checkpoint(args.checkpoint)
-    recorded = tf1.MetaGraphDef.FromString(prefix.with_name(f"{prefix.name}.meta").read_bytes())
-    seed = recorded.collection_def[model.SEED].int64_list.value[0]
-    if args.seed not in (None, seed):
-        parser.error(f"--seed {args.seed}: {cli.show(prefix)} was trained with seed {seed} and resumes with it")
-    session = tf1.Session(graph=model.build_graph(seed, args.shards), config=model.session_config(args.shards))
-    with session.graph.as_default():
-        tf1.train.Saver().restore(session, str(prefix))
-    return session
+def seed_of(prefix: Path) -> int:
+    """The seed that a checkpoint was trained with, from the collections of its MetaGraphDef."""
+    meta = prefix.with_name(f"{prefix.name}.meta")
+    recorded = read_meta_graph(prefix).collection_def[model.SEED].int64_list.value if meta.is_file() else []
+    if not recorded:
+        raise cli.Error(f"{cli.show(prefix)} is not the toy model's; --resume goes on from what this script saved")
+    return int(recorded[0])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,21 +64,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not 1 <= args.shards <= model.MAX_SHARDS:
         parser.error(f"--shards {args.shards}: the toy model has variables for 1 to {model.MAX_SHARDS} shards")
-    overwrite = args.overwrite or args.resume or args.checkpoint == parser.get_default("checkpoint")
+    resumed = artifact.find_checkpoint(args.checkpoint) if args.resume else None
+    seed = seed_of(resumed) if resumed else args.seed or 0
+    if args.seed not in (None, seed):
+        parser.error(f"--seed {args.seed}: {args.checkpoint} was trained with seed {seed} and resumes with it")
+    target = resumed or args.checkpoint
+    if target.is_dir():
+        parser.error(
+            f"--checkpoint {args.checkpoint}: is a folder; a prefix in it would be {args.checkpoint}/graph.ckpt"
+        )
+    overwrite = args.overwrite or args.resume or target == parser.get_default("checkpoint")
 
-    with publish.staged_checkpoint(args.checkpoint, overwrite=overwrite) as prefix:
-        with start(args, parser) as session:
-            done = model.epochs_done(session)
-            if done >= args.epochs:
-                raise cli.Error(f"{done} epochs are done already; --epochs {done + 5} goes on from there")
-            model.train(session, args.epochs)
-            print(f"trained epochs {done + 1} to {args.epochs}; held-out accuracy {model.evaluate(session):.4f}")
-            save(session, prefix, args.shards)
-            proof = prove(session, prefix)
-        write_json(prefix)
-    cli.table(
-        ("file", "size"), [(cli.show(f), cli.size(f.stat().st_size)) for f in publish.checkpoint_files(args.checkpoint)]
-    )
+    graph = model.build_graph(seed, args.shards)
+    with (
+        publish.staged_checkpoint(target, overwrite=overwrite) as prefix,
+        tf1.Session(graph=graph, config=model.session_config(args.shards)) as session,
+        graph.as_default(),
+    ):
+        initialize = tf1.global_variables_initializer()
+        saver = tf1.train.Saver(sharded=args.shards > 1, save_relative_paths=True)
+        if resumed:
+            saver.restore(session, str(resumed))
+        else:
+            session.run(initialize)
+        done = model.epochs_done(session)
+        if done >= args.epochs:
+            raise cli.Error(f"{done} epochs are done already; --epochs {done + 5} goes on from there")
+        model.train(session, args.epochs)
+        print(f"trained epochs {done + 1} to {args.epochs}; held-out accuracy {model.evaluate(session):.4f}")
+        save(session, saver, prefix)
+        proof = prove(session, prefix)
+    cli.table(("file", "size"), [(cli.show(f), cli.size(f.stat().st_size)) for f in publish.checkpoint_files(target)])
     print(f"proved: {proof}")
     print(f"next: {cli.command('checkpoint_restore.py', *cli.unless_default(parser, args, 'checkpoint'))}")
     return 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -54,18 +53,15 @@ def expect(what: str, expected: object, found: object) -> None:
 
 def ask_server() -> None:
     """Start the server on a free port, send it the two requests, stop it with Ctrl-C."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ["python", cli.show(cli.PROJECT / "freezemodel_serve.py"), "--port", str(port)]
+    words = ["python", cli.show(cli.PROJECT / "freezemodel_serve.py"), "--port", "0"]
     print(f"$ {shlex.join(words)} &", flush=True)
     server = subprocess.Popen([sys.executable, *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert server.stdout is not None
     try:
-        ready = server.stdout.readline()  # ends with the process if that ends instead
+        ready = server.stdout.readline()  # empty if the server ends instead
         print(ready, flush=True)
         if ready:
-            url = f"http://localhost:{port}/api/predict"
+            url = f"{ready.split(' on ')[1].split(';')[0]}/api/predict"
             for body, answer in ((ROW, {"y": [[False]]}), (ROWS, {"y": [[False], [True]]})):
                 header = "Content-Type: application/json"
                 printed = run("curl", "--silent", "-X", "POST", "-H", header, url, "-d", body)

@@ -25,6 +25,17 @@ class Error(Exception):
     """Something the user can mend: `what is wrong; what was found; what to do`, on one line."""
 
 
+def whole_number(least: int) -> Callable[[str], int]:
+    """The type of a flag that takes a whole number from `least` on, as far as a seed may go."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) < 2**31:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, got {text!r}")
+        return int(text)
+
+    return parse
+
+
 # One vocabulary for all scripts: a flag that is spelt the same means the same. `parser` takes its flags from here.
 FLAGS: dict[str, dict[str, Any]] = {
     "checkpoint": {
@@ -52,20 +63,24 @@ FLAGS: dict[str, dict[str, Any]] = {
         "help": "replace what is there (defaults under results/ are always replaced)",
     },
     "no-verify": {"action": "store_true", "help": "publish without comparing the result with its source"},
-    "epochs": {"type": int, "metavar": "N", "help": "train until N epochs are done"},
-    "seed": {"type": int, "metavar": "N", "help": "seed of the initial weights and of the training data"},
+    "epochs": {"type": whole_number(1), "metavar": "N", "help": "train until N epochs are done"},
+    "seed": {"type": whole_number(0), "metavar": "N", "help": "seed of the initial weights and of the training data"},
     "resume": {"action": "store_true", "help": "go on from the checkpoint instead of from new weights"},
-    "shards": {"type": int, "metavar": "N", "help": "spread the variables over N devices, so over N data files"},
+    "shards": {
+        "type": whole_number(1),
+        "metavar": "N",
+        "help": "spread the variables over N devices, so over N data files",
+    },
     "tensor": {"metavar": "NAME", "help": "print this variable of the checkpoint, whole"},
     "image": {"type": Path, "nargs": "+", "metavar": "FILE", "help": "PNG or JPEG files to classify"},
     "labels": {"type": Path, "metavar": "FILE", "help": "the names of the classes, one a line"},
     "mean": {"metavar": "NUMBERS", "help": "subtracted from the pixels: one number, or one a channel"},
     "std": {"metavar": "NUMBERS", "help": "divides the pixels after --mean: one number, or one a channel"},
-    "top": {"type": int, "metavar": "N", "help": "how many labels to show for each image"},
+    "top": {"type": whole_number(1), "metavar": "N", "help": "how many labels to show for each image"},
     "samples": {"action": "store_true", "help": "write the sample images and the labels, and train nothing"},
     "data": {"type": Path, "metavar": "DIR", "help": "the folder of the data set"},
     "host": {"metavar": "ADDRESS", "help": "the address to listen on"},
-    "port": {"type": int, "metavar": "PORT", "help": "the port to listen on"},
+    "port": {"type": whole_number(0), "metavar": "PORT", "help": "the port to listen on"},
 }
 
 

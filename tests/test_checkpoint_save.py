@@ -112,6 +112,35 @@ def test_wrong_number_of_shards(run: Run, results: Path, shards: object) -> None
     assert not results.exists()
 
 
+@pytest.mark.parametrize(("flag", "value"), [("--seed", -1), ("--seed", 2**31), ("--epochs", 0), ("--epochs", "ten")])
+def test_numbers_out_of_range(run: Run, results: Path, flag: str, value: object) -> None:
+    done = run("checkpoint_save", flag, value)
+    assert done.status == 2
+    assert done.stderr.startswith(f"error: argument {flag}: expected")
+    assert not results.exists()
+
+
+def test_resume_by_the_folders_name(run: Run, toy: Path) -> None:
+    assert run("checkpoint_save", "--resume", "--epochs", 11, "--checkpoint", toy).status == 0
+    assert sorted(path.name for path in toy.iterdir() if path.is_file()) == sorted([*FILES, "frozen_model.pb"])
+
+
+def test_a_folder_is_no_prefix(run: Run, tmp_path: Path) -> None:
+    done = run("checkpoint_save", "--checkpoint", tmp_path)
+    assert done.status == 2
+    assert f"is a folder; a prefix in it would be {tmp_path}/graph.ckpt" in done.stderr
+
+
+def test_resume_of_another_model(run: Run, tmp_path: Path) -> None:
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        variable = tf1.get_variable("v", [2])
+        session.run(variable.initializer)
+        tf1.train.Saver().save(session, str(tmp_path / "m"))
+    done = run("checkpoint_save", "--resume", "--checkpoint", tmp_path / "m")
+    assert done.status == 1
+    assert done.stderr == f"error: {tmp_path}/m is not the toy model's; --resume goes on from what this script saved\n"
+
+
 def test_existing_checkpoint_is_kept_without_overwrite(run: Run, tmp_path: Path) -> None:
     prefix = tmp_path / "mine" / "model.ckpt"
     assert run("checkpoint_save", "--epochs", 1, "--checkpoint", prefix).status == 0

@@ -1,0 +1,97 @@
+"""The README is executed: every shell block, in order, in a clean folder, and its shown output compared."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from conftest import PROJECT, environment
+
+README = (PROJECT / "README.md").read_text()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A command of a console block and the output shown below it, in which `...` stands for anything."""
+
+    command: str
+    output: str
+
+
+def commands() -> Iterator[Shown]:
+    for block in re.findall(r"^```console\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            yield Shown(command, output)
+
+
+def matches(shown: str, printed: str) -> bool:
+    """Whether the shown text is the printed one, but for `...`, the width of columns and space at the ends of lines."""
+
+    def words(text: str) -> str:
+        return re.sub(r"[ \t]+", " ", re.sub(r"[ \t]+$", "", text.strip(), flags=re.MULTILINE))
+
+    return re.fullmatch(re.escape(words(shown)).replace(r"\.\.\.", ".*"), words(printed), re.DOTALL) is not None
+
+
+@contextmanager
+def serving(shown: Shown, folder: Path) -> Iterator[str]:
+    """The server that the README leaves running in one terminal while it asks from another; yields its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    words = [*shlex.split(shown.command), "--port", port]
+    with subprocess.Popen(words, cwd=folder, env=environment(), text=True, stdout=-1, stderr=-1) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().strip() == shown.output.splitlines()[0].replace("5000", port)
+            yield port
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (0, "")
+
+
+def test_every_block_runs_as_shown(clean_copy: Path) -> None:
+    shown_commands = list(commands())
+    assert len(shown_commands) > 15
+    with ExitStack() as terminal:
+        port = "5000"
+        for shown in shown_commands:
+            if "freezemodel_serve.py" in shown.command:
+                terminal.close()
+                port = terminal.enter_context(serving(shown, clean_copy))
+                continue
+            words = ["bash", "-c", shown.command.replace("localhost:5000", f"localhost:{port}")]
+            done = subprocess.run(words, cwd=clean_copy, env=environment(), capture_output=True, text=True)
+            assert matches(shown.output, done.stdout), f"$ {shown.command}\n{done.stdout}\n{done.stderr}"
+            assert done.returncode == 0, shown.command
+            assert not shown.command.startswith("python ") or done.stderr == "", shown.command
+
+
+def test_shell_blocks_are_all_console_blocks() -> None:
+    """A block in another shell language would be shown and never run."""
+    languages = set(re.findall(r"^```(\w*)$", README, re.MULTILINE))
+    assert languages <= {"console", "python", "proto", ""}
+
+
+def test_links_within_the_project_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (PROJECT / target).exists(), target
+    anchors = {
+        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", README, re.M)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= anchors
+
+
+def test_matching_notices_a_difference() -> None:
+    assert matches("a  b\n...\nc 0.9...\n", "a b\nmore\nlines\nc 0.95\n")
+    assert not matches("a\n", "b\n")
+    assert not matches("a\nb\n", "a\nc\nb\n")
