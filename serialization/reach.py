@@ -178,10 +178,23 @@ class Reach:
             if node.op == "Const":
                 strings = node.attr["value"].tensor.string_val
                 return {Source("constant", value) for value in strings} or {Source("computed")}
+            if node.op == "ReadVariableOp" and scope == GRAPH:
+                return self._stored(node, seen)
             if node.op not in _FORWARDS or not node.input:
                 return {Source("computed")}
             tensor = node.input[0]
         return set()
+
+    def _stored(self, node: Any, seen: set[tuple[str, str]]) -> set[Source]:
+        """What a variable may hold: TensorFlow 2 keeps an asset's path in one that the graph assigns once."""
+        found: set[Source] = set()
+        for handle in self.graph.before(node):
+            for user in self.graph.after(handle):
+                if user.op == "AssignVariableOp" and len(user.input) > 1 and user.input[0] != user.input[1]:
+                    found |= self._trace(GRAPH, user.input[1], seen)
+                elif user.op not in ("ReadVariableOp", "VarIsInitializedOp"):
+                    found.add(Source("computed"))
+        return found or {Source("computed")}
 
     def _argument(self, function: str, name: str, seen: set[tuple[str, str]]) -> set[Source]:
         """Where an argument of a function comes from: from each of its callers, and from what captured it."""

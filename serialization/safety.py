@@ -155,7 +155,7 @@ def _harm(reach: Reach, scope: str, node: Any, folder: Path | None, assets: Path
     if node.op in _RESTORES and sources == {Source("saver")}:
         return None
     table = node.op.startswith("InitializeTableFromTextFile")
-    if inputs and all(_may_be_read(source, node.op, folder if table else None, assets) for source in sources):
+    if sources and all(_may_be_read(source, node.op, folder if table else None, assets) for source in sources):
         return None
     paths = sorted(_printable(source.value.decode(errors="replace")) for source in sources if source.value)
     return f"file {_some(paths, 2)}" if paths else ""
