@@ -192,7 +192,7 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
 def _named_in(state: Path) -> str | None:
     # The text form of tensorflow/python/training/checkpoint_state.proto.
     match = re.search(r'^model_checkpoint_path: "(.*)"', state.read_text(errors="replace"), re.MULTILINE)
-    return match[1] if match else None
+    return re.sub(r"-\?{5}-of-\d{5}$", "", match[1]) if match else None  # so the first format writes its shards
 
 
 def _prefixes_in(folder: Path) -> Iterator[Path]:
