@@ -17,28 +17,36 @@ from pathlib import Path
 from typing import Any
 
 import model
-from serialization import artifact, cli
+from serialization import artifact, checkpoint, cli, safety, signature
+from serialization.messages import read_message
 from serialization.predictor import open_session
 from serialization.signature import show_shape
 from serialization.tensorflow import np, tf, tf1
 
 
-def import_graph(prefix: Path) -> tuple[Any, Any]:
-    """The tf.Graph of PREFIX.meta, and the Saver that is recorded in it; variables hold nothing yet."""
+def import_graph(prefix: Path, outputs: str = "", *, trust: bool = False) -> tuple[Any, Any]:
+    """The tf.Graph of PREFIX.meta, and the Saver that is recorded in it; variables hold nothing yet.
+
+    Raises cli.Error where importing, restoring or fetching `outputs` could do harm, unless `trust`.
+    """
+    file = artifact.find_meta_graph(prefix)
+    meta_graph = read_message(file)
+    names = [name for _, name in signature.parse_names(outputs)] if outputs else []
+    safety.require_safe(safety.scan_meta_graph(meta_graph, names, folder=prefix.parent), file, trust=trust)
     with tf1.Graph().as_default() as graph:
-        saver = tf1.train.import_meta_graph(f"{prefix}.meta", clear_devices=True)
+        saver = tf1.train.import_meta_graph(meta_graph, clear_devices=True)
     return graph, saver
 
 
 def fill_variables(session: Any, saver: Any, prefix: Path) -> None:
     """Run the graph's own restore op, which reads the data files; fetching a variable before that is an error."""
     with session.graph.as_default():  # elsewhere TensorFlow 2 takes the Saver for one that is not built yet
-        saver.restore(session, str(prefix))
+        saver.restore(session, checkpoint.saver_path(artifact.require_checkpoint(prefix)))
 
 
-def restore(prefix: Path) -> Any:
+def restore(prefix: Path, outputs: str = "", *, trust: bool = False) -> Any:
     """A session on the imported graph in which the variables hold what the checkpoint holds."""
-    graph, saver = import_graph(prefix)
+    graph, saver = import_graph(prefix, outputs, trust=trust)
     session = open_session(graph, optimize=False)
     fill_variables(session, saver, prefix)
     return session
@@ -87,14 +95,14 @@ def prove(session: Any, prefix: Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.parser(__doc__, "tensor", checkpoint=cli.RESULTS / "graph.ckpt")
+    parser = cli.parser(__doc__, "tensor", "trust-model", checkpoint=cli.RESULTS / "graph.ckpt")
     args = parser.parse_args(argv)
     prefix = artifact.find_checkpoint(args.checkpoint)
     if args.tensor:
         show_tensor(prefix, args.tensor)
         return 0
 
-    graph, saver = import_graph(prefix)
+    graph, saver = import_graph(prefix, trust=args.trust_model)
     with open_session(graph) as session:
         count = len(graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES))
         print(f"imported {cli.show(prefix)}.meta: {len(uninitialized(session))} of {count} variables are uninitialized")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import model
-from serialization import artifact, cli, feeds, signature
+from serialization import artifact, cli, feeds, safety, signature
 from serialization.graph import read_graph_def
 from serialization.predictor import Predictor, open_session
 from serialization.tensorflow import tf1
@@ -25,9 +25,13 @@ from serialization.tensorflow import tf1
 PREFIX = "prefix"
 
 
-def load(path: Path) -> Any:
-    """A tf.Graph that holds the file's GraphDef below `prefix/`."""
+def load(path: Path, *, trust: bool = False) -> Any:
+    """A tf.Graph that holds the file's GraphDef below `prefix/`.
+
+    Raises cli.Error where running it could do harm, unless `trust`.
+    """
     graph_def = read_graph_def(path)
+    safety.require_safe(safety.scan_graph_def(graph_def, folder=path.parent), path, trust=trust)
     with tf1.Graph().as_default() as graph:
         tf1.import_graph_def(graph_def, name=PREFIX)
     return graph
@@ -35,11 +39,17 @@ def load(path: Path) -> Any:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(
-        __doc__, "feed", frozen_model=cli.RESULTS / "frozen_model.pb", inputs=model.INPUTS, outputs=model.PREDICTIONS
+        __doc__,
+        "feed",
+        "trust-model",
+        frozen_model=cli.RESULTS / "frozen_model.pb",
+        inputs=model.INPUTS,
+        outputs=model.PREDICTIONS,
     )
     args = parser.parse_args(argv)
 
-    graph = load(artifact.find_file(args.frozen_model, "frozen model", "freezemodel_save.py"))
+    path = artifact.find_file(args.frozen_model, "frozen model", "freezemodel_save.py")
+    graph = load(path, trust=args.trust_model)
     wanted = signature.from_names(graph, args.inputs, args.outputs, scope=PREFIX)
     predict = Predictor(open_session(graph), wanted)
     toy = args.inputs == model.INPUTS and args.outputs == model.PREDICTIONS

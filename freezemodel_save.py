@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         __doc__,
         "overwrite",
         "no-verify",
+        "trust-model",
         checkpoint=cli.RESULTS / "graph.ckpt",
         frozen_model=cli.RESULTS / "frozen_model.pb",
         inputs=model.INPUTS,
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with (
         publish.staged(args.frozen_model, overwrite=overwrite) as path,
-        restore(artifact.find_checkpoint(args.checkpoint)) as session,
+        restore(artifact.find_checkpoint(args.checkpoint), args.outputs, trust=args.trust_model) as session,
     ):
         source = Predictor(session, signature.from_names(session.graph, args.inputs, args.outputs))
         frozen = freeze(session, source.signature.outputs)
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report({"checkpoint": session.graph.as_graph_def(), "frozen": frozen})
         proof = "not verified, as --no-verify asks"
         if not args.no_verify:
-            graph = load(path)
+            graph = load(path, trust=args.trust_model)
             names = signature.from_names(graph, args.inputs, args.outputs, scope=PREFIX)
             result = Predictor(open_session(graph, optimize=False), names)
             proof = f"proved: {verify.compare(source, result, feeds.generate(names))}"

@@ -29,20 +29,26 @@ if TYPE_CHECKING:
 PREDICT = "/api/predict"
 
 
-def open_model(path: Path, inputs: str, outputs: str) -> Predictor:
+def open_model(path: Path, inputs: str, outputs: str, *, trust: bool = False) -> Predictor:
     """One graph that nobody can add to, one session on it, one callable; it has run once, so that no request waits."""
-    graph = load(artifact.find_file(path, "frozen model", "freezemodel_save.py"))
+    graph = load(artifact.find_file(path, "frozen model", "freezemodel_save.py"), trust=trust)
     predict = Predictor(open_session(graph), signature.from_names(graph, inputs, outputs, scope=PREFIX))
     graph.finalize()
     predict(feeds.generate(predict.signature)[0])
     return predict
 
 
-def create_app(frozen_model: Path | None = None, inputs: str = model.INPUTS, outputs: str = model.PREDICTIONS) -> Flask:
+def create_app(
+    frozen_model: Path | None = None,
+    inputs: str = model.INPUTS,
+    outputs: str = model.PREDICTIONS,
+    *,
+    trust: bool = False,
+) -> Flask:
     """The application for any WSGI server, with the model loaded: results/frozen_model.pb unless another is named."""
     from serialization.serving.app import make_app
 
-    return make_app(open_model(frozen_model or cli.RESULTS / "frozen_model.pb", inputs, outputs))
+    return make_app(open_model(frozen_model or cli.RESULTS / "frozen_model.pb", inputs, outputs, trust=trust))
 
 
 def announce(what: str, url: str) -> None:
@@ -57,6 +63,7 @@ def announce(what: str, url: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(
         __doc__,
+        "trust-model",
         frozen_model=cli.RESULTS / "frozen_model.pb",
         inputs=model.INPUTS,
         outputs=model.PREDICTIONS,
@@ -67,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from serialization.serving import server
 
     path = artifact.find_file(args.frozen_model, "frozen model", "freezemodel_save.py")
-    app = partial(create_app, path, args.inputs, args.outputs)
+    app = partial(create_app, path, args.inputs, args.outputs, trust=args.trust_model)
     server.serve(app, args.host, args.port, partial(announce, cli.show(path)))
     return 0
 

@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(
         __doc__,
         "overwrite",
+        "trust-model",
         checkpoint=cli.RESULTS / "graph.ckpt",
         inputs=model.SIGNATURE_INPUTS,
         outputs=model.SIGNATURE_OUTPUTS,
@@ -50,11 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with (
         publish.staged(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder,
-        restore(artifact.find_checkpoint(args.checkpoint)) as session,
+        restore(artifact.find_checkpoint(args.checkpoint), args.outputs, trust=args.trust_model) as session,
     ):
         wanted = signature.from_names(session.graph, args.inputs, args.outputs)
         save(session, folder, wanted)
-        proof = prove(session, folder, wanted)
+        proof = prove(session, folder, wanted, trust=args.trust_model)
     cli.report_export(args.export_dir, proof)
     return 0
 

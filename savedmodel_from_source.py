@@ -44,9 +44,9 @@ def export(session: Any, folder: Path, wanted: Signature) -> None:
         )
 
 
-def prove(session: Any, folder: Path, wanted: Signature) -> str:
+def prove(session: Any, folder: Path, wanted: Signature, *, trust: bool = False) -> str:
     """Load what was written, by its signature alone, and compare it with the session it came from."""
-    reloaded, signature_def = load(folder, optimize=False)
+    reloaded, signature_def = load(folder, optimize=False, trust=trust)
     with reloaded:
         result = Predictor(reloaded, signature.from_def(signature_def))
         return verify.compare(Predictor(session, wanted), result, feeds.generate(wanted))

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization import artifact, cli, images, savedmodel, signature
+from serialization import artifact, cli, images, safety, savedmodel, signature
 from serialization.predictor import Predictor, open_session
 from serialization.signature import Signature, Tensor
 from serialization.tensorflow import np, tf1
@@ -25,9 +25,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def load(folder: Path, tag_set: str | None = None, key: str | None = None, *, optimize: bool = True) -> tuple[Any, Any]:
-    """A session in which the SavedModel is loaded, variables and all, and the SignatureDef to call it by."""
+def load(
+    folder: Path, tag_set: str | None = None, key: str | None = None, *, optimize: bool = True, trust: bool = False
+) -> tuple[Any, Any]:
+    """A session in which the SavedModel is loaded, variables and all, and the SignatureDef to call it by.
+
+    Raises cli.Error where loading or calling it could do harm, unless `trust`.
+    """
     meta_graph = savedmodel.choose_meta_graph(savedmodel.read_saved_model(folder), tag_set)
+    safety.require_safe(safety.scan_meta_graph(meta_graph, saved_model=folder), folder, trust=trust)
     session = open_session(tf1.Graph(), optimize=optimize)
     with session.graph.as_default():
         loaded = tf1.saved_model.load(session, list(meta_graph.meta_info_def.tags), str(folder))
@@ -76,14 +82,14 @@ def read_labels(file: Path | None, classes: int) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     default = cli.PRETRAINED / "1"
     parser = cli.parser(
-        __doc__, "image", "labels", "tag-set", "signature", saved_model=default, mean="0", std="1", top=3
+        __doc__, "image", "labels", "tag-set", "signature", "trust-model", saved_model=default, mean="0", std="1", top=3
     )
     args = parser.parse_args(argv)
     files = args.image or sorted((cli.PRETRAINED / "samples").glob("*.png"))
     labels_file = args.labels or (cli.PRETRAINED / "labels.txt" if args.saved_model == default else None)
 
     folder = artifact.find_saved_model(args.saved_model, "pretrainedresnet/train.py")
-    session, signature_def = load(folder, args.tag_set, args.signature)
+    session, signature_def = load(folder, args.tag_set, args.signature, trust=args.trust_model)
     wanted = signature.from_def(signature_def)
     image_input = images.describe_input(wanted.inputs[0])
     pixels = images.decode_images(files, image_input, numbers(args.mean), numbers(args.std))

@@ -1,83 +1,262 @@
-"""What kind of thing is at this path? Checkpoint prefixes, their shards, and what else a user may have named."""
+"""What lies at a path that a user gives, and whether it is all there. Nothing here starts TensorFlow.
+
+Each fault has its own sentence. What was done about one that can be mended, such as a `checkpoint` file that points to
+the folder where the model was trained, is said through `say`.
+"""
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from pathlib import Path, PosixPath
 
-from serialization import cli, publish
+from serialization import checkpoint, cli, publish
+from serialization.checkpoint import Checkpoint
+from serialization.kinds import Kind, kind_of
 
-_CHECKPOINT_FILE = re.compile(r"(?P<prefix>.+?)\.(index|meta|meta\.json|data-\d{5}-of-\d{5})")
-_DATA_FILE = re.compile(r".*\.data-(?P<shard>\d{5})-of-(?P<shards>\d{5})")
+SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+_CHECKPOINT_FILE = re.compile(r"(?P<prefix>.*?)\.(index|meta|meta\.json|data-\d{5}-of-\d{5})")
+_V1_FILE = re.compile(r"(?P<prefix>.+)-\d{5}-of-\d{5}")
+
+Say = Callable[[str], None]
 
 
-def find_checkpoint(path: Path) -> Path:
+class FolderPrefix(PosixPath):
+    """The checkpoint prefix `folder/`: its files are folder/.index, folder/.meta and so on. A Path drops the slash."""
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def parent(self) -> Path:  # type: ignore[override]
+        return Path(super().__str__())
+
+    def with_name(self, name: str) -> Path:  # type: ignore[override]
+        return self.parent / name
+
+    def is_file(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}/"
+
+
+def find_checkpoint(path: Path, say: Say = print) -> Path:
     """The prefix of the checkpoint at `path`: a prefix, any of the checkpoint's files, or its folder.
 
     A prefix is no file: `results/graph.ckpt` stands for `results/graph.ckpt.index`, `.data-00000-of-00001` and `.meta`.
-    Raises cli.Error where there is no checkpoint, or where one of its data files is missing.
+    Raises cli.Error where there is no checkpoint, or where not all of it is there.
     """
     if path.is_dir():
-        path = _latest_in_folder(path)
+        prefix = _latest_in_folder(path, say)
     elif path.name == "checkpoint" and path.is_file():
-        path = _latest_in_folder(path.parent)
-    elif (match := _CHECKPOINT_FILE.fullmatch(path.name)) is not None:
-        path = path.with_name(match["prefix"])
-    publish.finish_checkpoint(path)
-    if not path.with_name(f"{path.name}.index").is_file():
-        raise cli.Error(f"no checkpoint at {cli.show(path)}; found no {path.name}.index; {_advice(path)}")
-    _require_all_shards(path)
-    return path
+        prefix = _latest_in_folder(path.parent, say)
+    else:
+        prefix = _prefix_of(path)
+    publish.finish_checkpoint(prefix)
+    require_checkpoint(prefix)
+    return prefix
 
 
-def find_file(path: Path, what: str, script: str) -> Path:
-    """`path`, if it is a file; else cli.Error that names the `script` which makes `what`."""
-    if path.is_dir():
-        raise cli.Error(f"{cli.show(path)} is a folder, not {what}; name the file itself")
-    if not path.is_file():
-        raise cli.Error(f"no {what} at {cli.show(path)}; make one with `{cli.command(script)}`")
-    return path
+def require_checkpoint(prefix: Path) -> Checkpoint:
+    """What is behind a prefix, if all of it is there. Raises cli.Error that says what is not."""
+    index = prefix.with_name(f"{prefix.name}.index")
+    for file in (index, *checkpoint.v1_files(prefix)):
+        if file.is_file() and (kind := kind_of(file)) is not Kind.TABLE:
+            raise cli.Error(_other_kind(file, kind, "a checkpoint"))
+    found = checkpoint.read_checkpoint(prefix)
+    if found is None:
+        raise cli.Error(_no_checkpoint(prefix))
+    for file, end in zip(found.files, found.ends or [0] * len(found.files), strict=True):
+        if not file.is_file():
+            raise cli.Error(
+                f"the checkpoint {cli.show(prefix)} is incomplete; its data file {file.name} is missing; "
+                "copy it here too"
+            )
+        size = file.stat().st_size
+        if size < end:
+            if size and kind_of(file) is Kind.LFS:
+                raise cli.Error(_other_kind(file, Kind.LFS, "a data file of a checkpoint"))
+            raise cli.Error(
+                f"the checkpoint {cli.show(prefix)} is cut short; its data file {file.name} has {size} bytes, "
+                f"and its index speaks of {end}; copy it here again"
+            )
+    return found
 
 
-def find_saved_model(path: Path, script: str) -> Path:
-    """The folder of the SavedModel at `path`: the folder itself, or its saved_model.pb or .pbtxt."""
-    folder = path.parent if path.name in SAVED_MODEL_FILES else path
-    if any((folder / name).is_file() for name in SAVED_MODEL_FILES):
-        return folder
+def find_meta_graph(prefix: Path) -> Path:
+    """The file of a checkpoint's graph, PREFIX.meta. Raises cli.Error where there is none, or something else."""
+    file = prefix.with_name(f"{prefix.name}.meta")
+    if file.is_file():
+        if (kind := kind_of(file)) is not Kind.META_GRAPH:
+            raise cli.Error(_other_kind(file, kind, "the graph of a checkpoint"))
+        return file
+    found = checkpoint.read_checkpoint(prefix)
+    if found is not None and found.object_graph:
+        raise cli.Error(
+            f"{cli.show(prefix)} is an object checkpoint of TensorFlow 2, which holds variables and no graph; found no "
+            f"{file.name}; save a SavedModel from the program that builds the model, or name the graph with --graph"
+        )
     raise cli.Error(
-        f"no SavedModel at {cli.show(path)}; found no saved_model.pb; make one with `{cli.command(script)}`"
+        f"the checkpoint {cli.show(prefix)} holds variables and no graph; found no {file.name}; "
+        "copy it here, or name the graph with --graph"
     )
 
 
-SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+def find_file(path: Path, what: str, script: str, kinds: tuple[Kind, ...] = (Kind.GRAPH,)) -> Path:
+    """`path`, if it is a file of one of the kinds; else cli.Error, which names the `script` that makes `what`."""
+    if _saved_model_file(path) is not None:
+        raise cli.Error(f"{cli.show(path)} is a SavedModel, not a {what}; {_advice(Kind.SAVED_MODEL, path)}")
+    if path.is_dir():
+        raise cli.Error(f"{cli.show(path)} is a folder, not a {what}; name the file itself")
+    if not path.is_file():
+        raise cli.Error(f"no {what} at {cli.show(path)}; make one with `{cli.command(script)}`")
+    if (kind := kind_of(path)) not in kinds:
+        raise cli.Error(_other_kind(path, kind, f"a {what}"))
+    return path
 
 
-def _latest_in_folder(folder: Path) -> Path:
+def find_saved_model(path: Path, script: str, say: Say = print) -> Path:
+    """The folder of the SavedModel at `path`: the folder, its saved_model.pb or .pbtxt, or a folder of versions.
+
+    Of numbered versions (models/NAME/1, /2) the newest is taken. Raises cli.Error where there is no SavedModel, or
+    where a data file of its variables is missing or cut short.
+    """
+    folder = path.parent if path.name in SAVED_MODEL_FILES or path.name == "variables" else path
+    if _saved_model_file(folder) is None and (versions := list(_versions(folder))):
+        folder = versions[-1]
+        say(f"{cli.show(path)} holds {len(versions)} versions of a SavedModel; using {cli.show(folder)}")
+    file = _saved_model_file(folder)
+    if file is None:
+        if path.is_file():
+            raise cli.Error(_other_kind(path, kind_of(path), "a SavedModel"))
+        if path.is_dir() and next(path.glob("*.index"), None) is not None:
+            raise cli.Error(f"{cli.show(path)} is the folder of a checkpoint, not a SavedModel; {_restore(path)}")
+        raise cli.Error(
+            f"no SavedModel at {cli.show(path)}; found no saved_model.pb; make one with `{cli.command(script)}`"
+        )
+    if (kind := kind_of(file)) is not Kind.SAVED_MODEL:
+        raise cli.Error(_other_kind(file, kind, "a SavedModel"))
+    variables = folder / "variables" / "variables"
+    if variables.with_name("variables.index").is_file():
+        require_checkpoint(variables)
+    return folder
+
+
+def _saved_model_file(folder: Path) -> Path | None:
+    return next((folder / name for name in SAVED_MODEL_FILES if (folder / name).is_file()), None)
+
+
+def _versions(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        numbered = [sub for sub in folder.iterdir() if sub.name.isdecimal() and _saved_model_file(sub)]
+        yield from sorted(numbered, key=lambda sub: int(sub.name))
+
+
+def _prefix_of(path: Path) -> Path:
+    """The prefix that a file belongs to; `path` itself where it is none of a checkpoint's files."""
+    match = _CHECKPOINT_FILE.fullmatch(path.name)
+    if match is None and not path.with_name(f"{path.name}.index").is_file() and path.is_file():
+        match = _V1_FILE.fullmatch(path.name)
+    if match is None:
+        return path
+    return path.with_name(match["prefix"]) if match["prefix"] else FolderPrefix(path.parent)
+
+
+def _latest_in_folder(folder: Path, say: Say) -> Path:
     """The checkpoint that the folder's `checkpoint` file names, looked for in this folder wherever that points."""
     state = folder / "checkpoint"
-    if state.is_file():
-        # The text form of tensorflow/python/training/checkpoint_state.proto.
-        named = re.search(r'^model_checkpoint_path: "(.*)"', state.read_text(errors="replace"), re.MULTILINE)
-        if named is not None:
-            return folder / Path(named[1]).name
-    indexes = sorted(folder.glob("*.index"), key=lambda file: file.stat().st_mtime)
-    if not indexes:
-        raise cli.Error(f"no checkpoint in {cli.show(folder)}; found no *.index; {_advice(folder / 'graph.ckpt')}")
-    return indexes[-1].with_suffix("")
+    named = _named_in(state) if state.is_file() else None
+    found = sorted(set(_prefixes_in(folder)), key=_modified)
+    if named is not None:
+        here = FolderPrefix(folder) if named.endswith("/") else folder / Path(named).name
+        if any(str(prefix) == str(here) for prefix in found):
+            pointed = folder / named
+            if pointed.parent.resolve() != folder.resolve():
+                say(f"{cli.show(state)} points to {named}; using what lies here, {cli.show(here)}")
+            return here
+    if not found and _saved_model_file(folder) is not None:
+        raise cli.Error(f"{cli.show(folder)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, folder)}")
+    if not found:
+        speaks = f"; its `checkpoint` file names {named}" if named else ""
+        raise cli.Error(
+            f"no checkpoint in {cli.show(folder)}; found no *.index{speaks}; {_make_one(folder / 'graph.ckpt')}"
+        )
+    if named is not None:
+        say(f"{cli.show(state)} names {named}, which is not here; using the newest, {cli.show(found[-1])}")
+    return found[-1]
 
 
-def _advice(prefix: Path) -> str:
+def _named_in(state: Path) -> str | None:
+    # The text form of tensorflow/python/training/checkpoint_state.proto.
+    match = re.search(r'^model_checkpoint_path: "(.*)"', state.read_text(errors="replace"), re.MULTILINE)
+    return re.sub(r"-\?{5}-of-\d{5}$", "", match[1]) if match else None  # so the first format writes its shards
+
+
+def _prefixes_in(folder: Path) -> Iterator[Path]:
+    """The checkpoints of a folder: what has an index, and in the first format what is a table of its own."""
+    for file in folder.iterdir():
+        if file.suffix == ".index" or file.name == ".index":
+            yield _prefix_of(file)
+        elif file.suffix == ".meta" and checkpoint.v1_files(file.with_suffix("")):
+            yield file.with_suffix("")
+
+
+def _modified(prefix: Path) -> tuple[float, str]:
+    files = [prefix.with_name(f"{prefix.name}.index"), *checkpoint.v1_files(prefix)]
+    return max(file.stat().st_mtime for file in files if file.is_file()), prefix.name
+
+
+def _no_checkpoint(prefix: Path) -> str:
+    graph = prefix.with_name(f"{prefix.name}.meta")
+    if graph.is_file():
+        return (
+            f"the checkpoint {cli.show(prefix)} holds a graph and no variables; found {graph.name} and no "
+            f"{prefix.name}.index; copy the index and the data files here too"
+        )
+    data = [file for file in publish.checkpoint_files(prefix) if ".data-" in file.name]
+    if data:
+        return (
+            f"the checkpoint {cli.show(prefix)} is incomplete; found {data[0].name} and no {prefix.name}.index; "
+            "copy it here too"
+        )
+    if _saved_model_file(prefix.parent) is not None and prefix.name in SAVED_MODEL_FILES:
+        return f"{cli.show(prefix)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, prefix.parent)}"
+    return f"no checkpoint at {cli.show(prefix)}; found no {prefix.name}.index; {_make_one(prefix)}"
+
+
+def _make_one(prefix: Path) -> str:
     if prefix.parent.resolve() == cli.RESULTS.resolve():
         return f"make one with `{cli.command('checkpoint_save.py')}`"
     return "name its prefix, one of its files, or its folder"
 
 
-def _require_all_shards(prefix: Path) -> None:
-    found = [match for file in publish.checkpoint_files(prefix) if (match := _DATA_FILE.fullmatch(file.name))]
-    shards = int(found[0]["shards"]) if found else 1
-    missing = sorted(set(range(shards)) - {int(match["shard"]) for match in found})
-    if missing:
-        name = f"{prefix.name}.data-{missing[0]:05}-of-{shards:05}"
-        raise cli.Error(
-            f"the checkpoint {cli.show(prefix)} is incomplete; its data file {name} is missing; copy it here too"
-        )
+def _other_kind(file: Path, kind: Kind, wanted: str) -> str:
+    """The sentence for a file that is not what a flag takes."""
+    if kind is Kind.EMPTY:
+        return f"{cli.show(file)} is empty, not {wanted}; copy it here again"
+    return f"{cli.show(file)} is {kind.value}, not {wanted}; {_advice(kind, file)}"
+
+
+def _advice(kind: Kind, file: Path) -> str:
+    if kind is Kind.SAVED_MODEL:
+        folder = file.parent if file.name in SAVED_MODEL_FILES else file
+        return f"use `{cli.command('savedmodel_pretrained.py', '--saved-model', folder)}`"
+    if kind in (Kind.META_GRAPH, Kind.TABLE, Kind.DATA, Kind.STATE):
+        return _restore(_prefix_of(file) if kind is not Kind.STATE else file)
+    return {
+        Kind.GRAPH: f"use `{cli.command('freezemodel_load.py', '--frozen-model', file)}`",
+        Kind.LFS: "fetch the file with `git lfs pull`",
+        Kind.KERAS: "load it with Keras and export it as a SavedModel: model.export(DIR)",
+        Kind.HDF5: "load it with Keras and export it as a SavedModel: model.export(DIR)",
+        Kind.TFLITE: "it runs in TensorFlow Lite only; name the model that it was converted from",
+        Kind.ARCHIVE: "unpack it first",
+        Kind.HTML: "the download went wrong; fetch the file itself",
+        Kind.JSON: "name the binary file beside it",
+    }.get(kind, "it may be damaged; copy it here again, or name another file")
+
+
+def _restore(path: Path) -> str:
+    return f"use `{cli.command('checkpoint_restore.py', '--checkpoint', os.fspath(path))}`"

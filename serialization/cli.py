@@ -62,6 +62,7 @@ FLAGS: dict[str, dict[str, Any]] = {
         "action": "store_true",
         "help": "replace what is there (defaults under results/ are always replaced)",
     },
+    "trust-model": {"action": "store_true", "help": "load the model although the safety scan refuses it"},
     "no-verify": {"action": "store_true", "help": "publish without comparing the result with its source"},
     "epochs": {"type": whole_number(1), "metavar": "N", "help": "train until N epochs are done"},
     "seed": {"type": whole_number(0), "metavar": "N", "help": "seed of the initial weights and of the training data"},

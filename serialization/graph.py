@@ -6,22 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from serialization import cli
-from serialization.tensorflow import tf1
+from serialization.kinds import Kind, kind_of
+from serialization.messages import read_message
 
 _VARIABLES = {"Variable", "VariableV2", "VarHandleOp", "VarIsInitializedOp", "ReadVariableOp", "AutoReloadVariable"}
 
 
 def read_graph_def(path: Path) -> Any:
-    """The GraphDef in a binary file. Raises cli.Error where the file holds none."""
-    from google.protobuf.message import DecodeError
-
-    try:
-        graph_def = tf1.GraphDef.FromString(path.read_bytes())
-    except DecodeError:
-        raise cli.Error(f"{cli.show(path)} holds no GraphDef; name a frozen model") from None
-    if not graph_def.node:
-        raise cli.Error(f"{cli.show(path)} holds no nodes; it is empty or no GraphDef")
-    return graph_def
+    """The GraphDef in a file, binary or text, of its own or in a MetaGraphDef. Raises cli.Error if there is none."""
+    kind = kind_of(path)
+    message = read_message(path, kind)
+    if kind is Kind.SAVED_MODEL:
+        raise cli.Error(f"{cli.show(path)} is a SavedModel, not a frozen model; name its folder with --saved-model")
+    return message if kind is Kind.GRAPH else message.graph_def
 
 
 def variable_nodes(graph_def: Any) -> list[str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from serialization import cli
-from serialization.tensorflow import saved_model_pb2
+from serialization.kinds import Kind
+from serialization.messages import read_message
 
 SERVE = "serve"
 SERVING_DEFAULT = "serving_default"
@@ -14,20 +15,9 @@ SERVING_DEFAULT = "serving_default"
 
 def read_saved_model(folder: Path) -> Any:
     """The SavedModel message of the folder's saved_model.pb or saved_model.pbtxt. Raises cli.Error if it holds none."""
-    from google.protobuf import text_format
-    from google.protobuf.message import DecodeError
-
-    text = folder / "saved_model.pbtxt"
-    try:
-        if text.is_file():
-            message = text_format.Parse(text.read_bytes(), saved_model_pb2.SavedModel())
-        else:
-            message = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    except (DecodeError, text_format.ParseError) as error:
-        raise cli.Error(f"{cli.show(folder)} holds no SavedModel that can be read: {cli.one_line(error)}") from None
-    if not message.meta_graphs:  # any GraphDef is read as a SavedModel without MetaGraphDefs
-        raise cli.Error(f"{cli.show(folder)} holds a SavedModel without a MetaGraphDef; is its .pb a frozen model?")
-    return message
+    binary, text = folder / "saved_model.pb", folder / "saved_model.pbtxt"
+    file = binary if binary.is_file() else text  # the order in which TensorFlow's loader looks for them
+    return read_message(file, Kind.SAVED_MODEL)
 
 
 def choose_meta_graph(saved_model: Any, tag_set: str | None = None) -> Any:

@@ -1,0 +1,143 @@
+"""What a checkpoint holds, read from its index alone: variables, and which bytes of which data file are theirs.
+
+Two formats. V2: PREFIX.index is a table whose values are BundleEntryProtos, PREFIX.data-00000-of-00001 the bytes
+(tensorflow/core/util/tensor_bundle). V1, of TensorFlow before 0.12: PREFIX itself, or PREFIX-00000-of-00002 and so on,
+are tables of SavedTensorSlices with the values inside (tensorflow/core/util/tensor_slice_writer.h).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serialization import cli, dtypes, protos
+from serialization.table import DamagedError, read_table
+
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_V1_SHARD = re.compile(r"-\d{5}-of-(\d{5})")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A tensor in a checkpoint: `dtype` by TensorFlow's name, `slices` how many parts it lies there in."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    slices: int = 1
+
+    @property
+    def count(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What lies behind a prefix. `version` is "V1" or "V2"; `ends` says up to where each data file must reach."""
+
+    prefix: Path
+    version: str
+    files: tuple[Path, ...]
+    variables: tuple[Variable, ...]
+    object_graph: bool
+    ends: tuple[int, ...] = ()
+
+
+def read_checkpoint(prefix: Path) -> Checkpoint | None:
+    """The checkpoint behind a prefix; None where there is none. Raises cli.Error where its index is damaged."""
+    index = prefix.with_name(f"{prefix.name}.index")
+    if index.is_file():
+        return _damaged_as_error(index, lambda: _read_v2(prefix, index))
+    shards = v1_files(prefix)
+    if shards:
+        return _damaged_as_error(shards[0], lambda: _read_v1(prefix, shards))
+    return None
+
+
+def v1_files(prefix: Path) -> list[Path]:
+    """The files of a V1 checkpoint: the prefix itself, or its shards."""
+    if prefix.is_file():
+        return [prefix]
+    if not prefix.name or not prefix.parent.is_dir():
+        return []
+    found = [file for file in prefix.parent.iterdir() if file.name.startswith(prefix.name)]
+    return sorted(file for file in found if _V1_SHARD.fullmatch(file.name, len(prefix.name)))
+
+
+def saver_path(checkpoint: Checkpoint) -> str:
+    """What Saver.restore takes for a checkpoint: the prefix, or for V1 shards the pattern of their names."""
+    if checkpoint.version == "V1" and checkpoint.files != (checkpoint.prefix,):
+        return f"{checkpoint.prefix}-?????-of-{len(checkpoint.files):05}"
+    return str(checkpoint.prefix)
+
+
+def missing_files(checkpoint: Checkpoint) -> list[Path]:
+    """The data files that the index speaks of and that are not there."""
+    return [file for file in checkpoint.files if not file.is_file()]
+
+
+def _damaged_as_error(file: Path, read: Any) -> Checkpoint:
+    from google.protobuf.message import DecodeError
+
+    try:
+        result: Checkpoint = read()
+    except (DamagedError, DecodeError, UnicodeDecodeError, OverflowError) as error:
+        raise cli.Error(
+            f"{cli.show(file)} is damaged or no part of a checkpoint; {cli.one_line(error)}; copy it here again"
+        ) from None
+    return result
+
+
+def _read_v2(prefix: Path, index: Path) -> Checkpoint:
+    pairs = read_table(index.read_bytes())
+    key, value = next(pairs, (b"?", b""))
+    header = protos.BundleHeaderProto.FromString(value)
+    if key or header.num_shards < 1:
+        raise DamagedError("it begins without a header")
+    if header.endianness:
+        raise DamagedError("it was written on a big-endian machine, which TensorFlow does not read here")
+    variables = []
+    ends = [0] * min(header.num_shards, 100_000)
+    for key, value in pairs:
+        entry = protos.BundleEntryProto.FromString(value)
+        if not 0 <= entry.shard_id < len(ends) or entry.offset < 0 or entry.size < 0:
+            raise DamagedError("an entry points to a data file that it does not have")
+        if not entry.slices:
+            ends[entry.shard_id] = max(ends[entry.shard_id], entry.offset + entry.size)
+        if not key.startswith(b"\0"):  # such a key is a slice of a partitioned variable, and its values are elsewhere
+            shape = tuple(dim.size for dim in entry.shape.dim)
+            variables.append(Variable(key.decode(), dtypes.name_of(entry.dtype), shape, max(1, len(entry.slices))))
+    files = tuple(prefix.with_name(f"{prefix.name}.data-{shard:05}-of-{len(ends):05}") for shard in range(len(ends)))
+    object_graph = any(variable.name == OBJECT_GRAPH for variable in variables)
+    named = tuple(variable for variable in variables if variable.name != OBJECT_GRAPH)
+    return Checkpoint(prefix, "V2", files, named, object_graph, tuple(ends))
+
+
+def _read_v1(prefix: Path, shards: list[Path]) -> Checkpoint:
+    found: dict[str, Variable] = {}
+    for shard in shards:
+        for name, dtype, shape, slices in _v1_tensors(shard):
+            before = found[name].slices if name in found else 0
+            found[name] = Variable(name, dtype, shape, before + slices)
+    match = _V1_SHARD.fullmatch(shards[0].name, len(prefix.name)) if shards != [prefix] else None
+    files = tuple(shards)
+    if match is not None:
+        count = int(match[1])
+        files = tuple(prefix.with_name(f"{prefix.name}-{shard:05}-of-{count:05}") for shard in range(count))
+    return Checkpoint(prefix, "V1", files, tuple(found[name] for name in sorted(found)), False)
+
+
+def _v1_tensors(file: Path) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
+    # The description is the value of the empty key, so of the first; the values after it are not decoded.
+    key, value = next(read_table(file.read_bytes()), (b"?", b""))
+    slices = protos.SavedTensorSlices.FromString(value)
+    if key or not slices.HasField("meta"):
+        raise DamagedError("it begins without a description")
+    for tensor in slices.meta.tensor:
+        shape = tuple(dim.size for dim in tensor.shape.dim)
+        yield tensor.name, dtypes.name_of(tensor.type), shape, max(1, len(tensor.slice))

@@ -1,0 +1,215 @@
+"""Which nodes of a graph will run: closed over inputs, control edges, and every function that an attribute names.
+
+Works on protobufs alone. Where a filename comes from is followed too, through Identity ops and function arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+GRAPH = ""  # the scope of the graph's own nodes; a function's nodes have its name for their scope
+
+# What passes a filename on unchanged. PlaceholderWithDefault is one only where it is not fed.
+_FORWARDS = {"Identity", "PlaceholderWithDefault", "StopGradient", "EnsureShape"}
+# Which inputs of a calling op are the function's arguments: all from this one on.
+_FIRST_ARGUMENT = {"PartitionedCall": 0, "StatefulPartitionedCall": 0, "While": 0, "StatelessWhile": 0} | dict.fromkeys(
+    ("If", "StatelessIf", "Case", "StatelessCase", "RemoteCall"), 1
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a string comes from: `kind` is "constant", "asset", "saver" (its filename) or "computed"."""
+
+    kind: str
+    value: bytes = b""
+
+
+class Graph:
+    """A GraphDef, indexed. `assets` maps the tensors that TensorFlow feeds with an asset's path to its filename."""
+
+    def __init__(self, graph_def: Any, assets: dict[str, str] | None = None) -> None:
+        self.nodes = {node.name: node for node in graph_def.node}
+        self.functions = {function.signature.name: function for function in graph_def.library.function}
+        self.assets = assets or {}
+        self._bodies: dict[str, dict[str, Any]] = {}
+        self._gradients: dict[str, str] = {g.function_name: g.gradient_func for g in graph_def.library.gradient}
+        self._after: dict[str, list[Any]] | None = None
+        self._alternatives: dict[bytes, list[str]] = {}
+        for function in graph_def.library.function:
+            if api := function.attr["api_implements"].s if "api_implements" in function.attr else b"":
+                self._alternatives.setdefault(api, []).append(function.signature.name)
+
+    def body(self, scope: str) -> dict[str, Any]:
+        """The nodes of a scope by name."""
+        if scope == GRAPH:
+            return self.nodes
+        if scope not in self._bodies:
+            self._bodies[scope] = {node.name: node for node in self.functions[scope].node_def}
+        return self._bodies[scope]
+
+    def before(self, node: Any) -> list[Any]:
+        """The nodes of the graph that a node's data inputs come from."""
+        sources = (self.nodes.get(name.partition(":")[0]) for name in node.input if not name.startswith("^"))
+        return [source for source in sources if source is not None]
+
+    def after(self, node: Any) -> list[Any]:
+        """The nodes of the graph that take an output of a node as data."""
+        if self._after is None:
+            self._after = {}
+            for consumer in self.nodes.values():
+                for source in self.before(consumer):
+                    self._after.setdefault(source.name, []).append(consumer)
+        return self._after.get(node.name, [])
+
+    def closure(self, node: Any, step: Callable[[Any], list[Any]]) -> list[Any]:
+        """A node and all that `step` leads to from it, again and again."""
+        found, todo = {node.name: node}, [node]
+        while todo:
+            for other in step(todo.pop()):
+                if other.name not in found:
+                    found[other.name] = other
+                    todo.append(other)
+        return list(found.values())
+
+    def called(self, node: Any) -> Iterator[str]:
+        """The functions that a node may run, by attribute or because its op is one."""
+        if node.op in self.functions:
+            yield node.op
+        yield from self._named(node.attr)
+
+    def _named(self, attributes: Any) -> Iterator[str]:
+        for value in attributes.values():
+            kind = value.WhichOneof("value")
+            if kind == "func":
+                yield value.func.name
+                yield from self._named(value.func.attr)
+            elif kind == "list":
+                for function in value.list.func:
+                    yield function.name
+                    yield from self._named(function.attr)
+
+    def stand_ins(self, name: str) -> Iterator[str]:
+        """What TensorFlow may run in a function's place: its gradient, and others that implement the same thing."""
+        if name in self._gradients:
+            yield self._gradients[name]
+        attributes = self.functions[name].attr
+        if "api_implements" in attributes:
+            yield from self._alternatives.get(attributes["api_implements"].s, ())
+
+
+class Reach:
+    """The nodes that run when some tensors are fetched and some functions called.
+
+    `run` maps (scope, node name) to the NodeDef. `saver_filename` is the tensor that is fed with a checkpoint's prefix.
+    """
+
+    def __init__(self, graph: Graph, fed: Iterable[str] = (), saver_filename: str = "") -> None:
+        self.graph = graph
+        self.run: dict[tuple[str, str], Any] = {}
+        self._fed = {tensor_name(name) for name in fed}
+        self._saver_filename = tensor_name(saver_filename) if saver_filename else ""
+        self._callers: dict[str, list[tuple[str, Any]]] = {}
+        self._bound: dict[tuple[str, str], set[Source]] = {}
+        self._entered: set[str] = set()
+
+    def fetch(self, tensors: Iterable[str]) -> Reach:
+        """Add what runs when these tensors or ops of the graph are fetched; unknown names are left to the loader."""
+        self._visit([(GRAPH, name) for name in (self._node(tensor) for tensor in tensors) if name])
+        return self
+
+    def call(self, function: str, bound: dict[str, Source] | None = None) -> Reach:
+        """Add what runs when a function is called; `bound` says where its string arguments come from."""
+        for argument, source in (bound or {}).items():
+            self._bound.setdefault((function, argument), set()).add(source)
+        self._visit(self._enter(function))
+        return self
+
+    def sources(self, scope: str, node: Any, index: int) -> set[Source]:
+        """Where input `index` of a node comes from: all possible places of it."""
+        data = [name for name in node.input if not name.startswith("^")]
+        return self._trace(scope, data[index], set()) if index < len(data) else {Source("computed")}
+
+    def _node(self, tensor: str) -> str:
+        """The node to run for a tensor, or nothing where the tensor is fed."""
+        name = tensor.removeprefix("^")
+        return "" if not tensor.startswith("^") and tensor_name(name) in self._fed else name.partition(":")[0]
+
+    def _enter(self, function: str) -> list[tuple[str, str]]:
+        """All nodes of a function, whose stateful ones run whether or not its outputs need them."""
+        if function not in self.graph.functions or function in self._entered:
+            return []
+        self._entered.add(function)
+        found = [(function, node.name) for node in self.graph.functions[function].node_def]
+        for other in self.graph.stand_ins(function):
+            found += self._enter(other)
+        return found
+
+    def _visit(self, todo: list[tuple[str, str]]) -> None:
+        while todo:
+            scope, name = key = todo.pop()
+            node = self.graph.body(scope).get(name)
+            if node is None or key in self.run:
+                continue
+            self.run[key] = node
+            if scope == GRAPH:
+                todo += [(GRAPH, source) for source in (self._node(tensor) for tensor in node.input) if source]
+            for function in self.graph.called(node):
+                self._callers.setdefault(function, []).append((scope, node))
+                todo += self._enter(function)
+
+    def _trace(self, scope: str, tensor: str, seen: set[tuple[str, str]]) -> set[Source]:
+        # A loop rather than recursion along Identity ops: a chain of them may be longer than Python's stack.
+        while (scope, tensor) not in seen:
+            seen.add((scope, tensor))
+            if scope == GRAPH:
+                full = tensor_name(tensor)
+                if full == self._saver_filename:
+                    return {Source("saver")}
+                if full in self.graph.assets:
+                    return {Source("asset", self.graph.assets[full].encode())}
+                if full in self._fed:
+                    return {Source("computed")}
+            node = self.graph.body(scope).get(tensor.partition(":")[0])
+            if node is None:
+                return self._argument(scope, tensor.partition(":")[0], seen)
+            if node.op == "Const":
+                strings = node.attr["value"].tensor.string_val
+                return {Source("constant", value) for value in strings} or {Source("computed")}
+            if node.op == "ReadVariableOp" and scope == GRAPH:
+                return self._stored(node, seen)
+            if node.op not in _FORWARDS or not node.input:
+                return {Source("computed")}
+            tensor = node.input[0]
+        return set()
+
+    def _stored(self, node: Any, seen: set[tuple[str, str]]) -> set[Source]:
+        """What a variable may hold: TensorFlow 2 keeps an asset's path in one that the graph assigns once."""
+        found: set[Source] = set()
+        for handle in self.graph.before(node):
+            for user in self.graph.after(handle):
+                if user.op == "AssignVariableOp" and len(user.input) > 1 and user.input[0] != user.input[1]:
+                    found |= self._trace(GRAPH, user.input[1], seen)
+                elif user.op not in ("ReadVariableOp", "VarIsInitializedOp"):
+                    found.add(Source("computed"))
+        return found or {Source("computed")}
+
+    def _argument(self, function: str, name: str, seen: set[tuple[str, str]]) -> set[Source]:
+        """Where an argument of a function comes from: from each of its callers, and from what captured it."""
+        found = set(self._bound.get((function, name), ()))
+        names = [argument.name for argument in self.graph.functions[function].signature.input_arg] if function else []
+        if name not in names:
+            return found or {Source("computed")}
+        for scope, node in self._callers.get(function, ()):
+            first = 0 if node.op == function else _FIRST_ARGUMENT.get(node.op)
+            data = [source for source in node.input if not source.startswith("^")]
+            index = -1 if first is None else first + names.index(name)
+            found |= self._trace(scope, data[index], seen) if 0 <= index < len(data) else {Source("computed")}
+        return found or {Source("computed")}
+
+
+def tensor_name(name: str) -> str:
+    """`x:0` for `x`."""
+    return name if ":" in name else f"{name}:0"

@@ -1,0 +1,145 @@
+"""Reads the tables that checkpoints are made of: an SSTable as LevelDB writes it, sorted pairs of keys and values.
+
+Format: https://github.com/google/leveldb/blob/main/doc/table_format.md. TensorFlow's own reader needs its runtime, and
+says of a damaged file neither which one nor why; here that is known before TensorFlow is started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+MAGIC = bytes.fromhex("57fb808b247547db")  # the last eight bytes of every table
+_FOOTER = 48
+
+
+class DamagedError(ValueError):
+    """The bytes are no table, or one that was changed or cut off."""
+
+
+def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The pairs of a table in the order of their keys, decoded as they are asked for. Raises DamagedError."""
+    if len(data) < _FOOTER or not data.endswith(MAGIC):
+        raise DamagedError("no magic number at its end")
+    footer = len(data) - _FOOTER
+    *_, offset, size = _varints(data, footer, 4)
+    for _, handle in _read_block(data, offset, size):
+        offset, size = _varints(handle, 0, 2)
+        yield from _read_block(data, offset, size)
+
+
+def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    end = offset + size
+    if end + 5 > len(data):
+        raise DamagedError("a block lies beyond its end")
+    if crc32c(data[offset : end + 1]) != _unmask(int.from_bytes(data[end + 1 : end + 5], "little")):
+        raise DamagedError("the checksum of a block differs")
+    block = data[offset:end]
+    if data[end] == 1:
+        block = _unsnappy(block)
+    elif data[end] != 0:
+        raise DamagedError("a block is compressed in an unknown way")
+    restarts = int.from_bytes(block[-4:], "little")
+    end = len(block) - 4 * (restarts + 1)
+    position, key = 0, b""
+    while position < end:
+        shared, unshared, length, position = _entry(block, position)
+        if shared > len(key) or position + unshared + length > end:
+            raise DamagedError("an entry lies beyond its block")
+        key = key[:shared] + block[position : position + unshared]
+        position += unshared
+        yield key, block[position : position + length]
+        position += length
+
+
+def _entry(block: bytes, position: int) -> tuple[int, int, int, int]:
+    """The three lengths at the start of an entry, and where they end."""
+    numbers = []
+    for _ in range(3):
+        number, position = _varint(block, position)
+        numbers.append(number)
+    return numbers[0], numbers[1], numbers[2], position
+
+
+def _varints(data: bytes, position: int, count: int) -> list[int]:
+    numbers = []
+    for _ in range(count):
+        number, position = _varint(data, position)
+        numbers.append(number)
+    return numbers
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    number = 0
+    for shift in range(0, 64, 7):
+        if position >= len(data):
+            break
+        byte = data[position]
+        position += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, position
+    raise DamagedError("a number is cut off")
+
+
+def _unsnappy(data: bytes) -> bytes:
+    """Decompress a block. Format: https://github.com/google/snappy/blob/main/format_description.txt."""
+    size, position = _varint(data, 0)
+    out = bytearray()
+    while position < len(data) and len(out) < size:
+        tag = data[position]
+        position += 1
+        if tag & 3 == 0:  # a literal
+            length = tag >> 2
+            if length >= 60:
+                extra = length - 59
+                length = int.from_bytes(data[position : position + extra], "little")
+                position += extra
+            out += data[position : position + length + 1]
+            position += length + 1
+            continue
+        wide = (1, 2, 4)[(tag & 3) - 1]
+        offset = int.from_bytes(data[position : position + wide], "little")
+        position += wide
+        length = (tag >> 2) + 1
+        if wide == 1:
+            offset |= (tag >> 5) << 8
+            length = ((tag >> 2) & 7) + 4
+        if not 0 < offset <= len(out):
+            raise DamagedError("a compressed block refers to before its start")
+        while length > 0:  # a copy may overlap what it writes
+            piece = out[-offset:][:length]
+            out += piece
+            length -= len(piece)
+    if len(out) != size:
+        raise DamagedError("a compressed block has another length than it says")
+    return bytes(out)
+
+
+def crc32c(data: bytes) -> int:
+    """The Castagnoli checksum, RFC 3720 appendix B.4, which no module of Python's own computes."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = _CRC_TABLE[(value ^ byte) & 0xFF] ^ (value >> 8)
+    return value ^ 0xFFFFFFFF
+
+
+def mask(checksum: int) -> int:
+    """The form in which LevelDB's tables and TensorFlow's records store a checksum."""
+    return (((checksum >> 15) | (checksum << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _unmask(stored: int) -> int:
+    rotated = (stored - 0xA282EAD8) & 0xFFFFFFFF
+    return ((rotated >> 17) | (rotated << 15)) & 0xFFFFFFFF
+
+
+def _crc_table() -> list[int]:
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
+        table.append(value)
+    return table
+
+
+_CRC_TABLE = _crc_table()

@@ -1,0 +1,464 @@
+"""Each fault of what lies at a path has its own line; nothing is left behind, and TensorFlow is not even asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, Run, environment
+
+import checkpoint_restore
+from serialization import artifact, checkpoint, cli, kinds, protos, table
+from serialization.kinds import Kind
+from serialization.tensorflow import np, tf, tf1
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.fixture
+def error(run: Run, tmp_path: Path) -> Callable[..., str]:
+    """Run a script that must fail, and return its line without `error: ` and with the folders' names shortened."""
+
+    def fail(script: str, *words: object) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        done = run(script, *words)
+        assert done.status == 1
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.endswith("\n")
+        assert done.stderr.count("\n") == 1
+        assert sorted(tmp_path.rglob("*")) == before, "something was left behind"
+        line = done.stderr.removeprefix("error: ").removesuffix("\n")
+        return line.replace(f"{tmp_path}/", "").replace(f"python {cli.show(PROJECT)}/", "python ")
+
+    return fail
+
+
+# Files of another kind.
+
+
+def write_other_kinds(toy: Path) -> dict[str, Path]:
+    """One file of each kind, under names that say nothing."""
+    with zipfile.ZipFile(toy / "keras", "w") as archive:
+        archive.writestr("metadata.json", "{}")
+    with zipfile.ZipFile(toy / "zip", "w") as archive:
+        archive.writestr("model.txt", "")
+    contents = {
+        "empty": b"",
+        "blank": b"\n \n",
+        "lfs": LFS,
+        "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(100),
+        "tflite": b"\x1c\0\0\0TFL3" + bytes(100),
+        "gzip": b"\x1f\x8b\x08\0" + bytes(100),
+        "html": b"<!DOCTYPE html>\n<html>",
+        "json": b'{"modelTopology": {}}',
+        "noise": bytes(range(256)),
+        "words": b"not a graph at all",
+    }
+    for name, content in contents.items():
+        (toy / name).write_bytes(content)
+    return {name: toy / name for name in [*contents, "keras", "zip"]}
+
+
+ADVICE = {
+    "empty": "empty, not {}; copy it here again",
+    "blank": "empty, not {}; copy it here again",
+    "lfs": "a pointer of Git LFS, not the file itself, not {}; fetch the file with `git lfs pull`",
+    "hdf5": "a Keras model or its weights (HDF5), not {}; load it with Keras and export it as a SavedModel: "
+    "model.export(DIR)",
+    "keras": "a Keras model (.keras), not {}; load it with Keras and export it as a SavedModel: model.export(DIR)",
+    "tflite": "a TensorFlow Lite model, not {}; it runs in TensorFlow Lite only; "
+    "name the model that it was converted from",
+    "gzip": "an archive, not {}; unpack it first",
+    "zip": "an archive, not {}; unpack it first",
+    "html": "a web page, not {}; the download went wrong; fetch the file itself",
+    "json": "JSON, not {}; name the binary file beside it",
+    "noise": "of no kind that TensorFlow writes, not {}; it may be damaged; copy it here again, or name another file",
+    "words": "of no kind that TensorFlow writes, not {}; it may be damaged; copy it here again, or name another file",
+}
+
+
+@pytest.mark.parametrize("name", sorted(ADVICE))
+def test_a_file_of_another_kind(error: Callable[..., str], toy: Path, name: str) -> None:
+    write_other_kinds(toy)
+    expected = f"results/{name} is {ADVICE[name]}"
+    assert error("freezemodel_load", "--frozen-model", toy / name) == expected.format("a frozen model")
+    assert error("savedmodel_from_frozen", "--frozen-model", toy / name, "--export-dir", toy / "new") == (
+        expected.format("a frozen model")
+    )
+    assert error("savedmodel_pretrained", "--saved-model", toy / name) == expected.format("a SavedModel")
+    assert error("checkpoint_restore", "--checkpoint", toy / name) == expected.format("a checkpoint")
+    assert error("freezemodel_save", "--checkpoint", toy / name, "--frozen-model", toy / "new.pb") == (
+        expected.format("a checkpoint")
+    )
+
+
+def test_one_kind_in_the_place_of_another(error: Callable[..., str], toy: Path) -> None:
+    export = "results/savedmodel_from_source"
+    shutil.copy(toy / "graph.ckpt.index", toy / "index.pb")
+    shutil.copy(toy / "graph.ckpt.meta", toy / "meta.pb")
+    shutil.copy(toy / "savedmodel_from_source" / "saved_model.pb", toy / "saved.pb")
+    use_saved = f"use `python savedmodel_pretrained.py --saved-model {toy}/savedmodel_from_source`".replace(
+        f"{toy.parent}/", ""
+    )
+    use_frozen = "use `python freezemodel_load.py --frozen-model results/frozen_model.pb`"
+    use_restore = "use `python checkpoint_restore.py --checkpoint {}`"
+    frozen = [
+        ("savedmodel_from_source", f"{export} is a SavedModel, not a frozen model; {use_saved}"),
+        (
+            "savedmodel_from_source/saved_model.pb",
+            f"{export}/saved_model.pb is a SavedModel, not a frozen model; {use_saved}",
+        ),
+        (
+            "meta.pb",
+            "results/meta.pb is the graph of a checkpoint (a MetaGraphDef), not a frozen model; "
+            + use_restore.format("results/meta.pb"),
+        ),
+        (
+            "graph.ckpt.meta",
+            "results/graph.ckpt.meta is the graph of a checkpoint (a MetaGraphDef), not a frozen model; "
+            + use_restore.format("results/graph.ckpt"),
+        ),
+        (
+            "graph.ckpt.index",
+            "results/graph.ckpt.index is a checkpoint's index, or a checkpoint in TensorFlow's first format, "
+            "not a frozen model; " + use_restore.format("results/graph.ckpt"),
+        ),
+        (
+            "graph.ckpt.data-00000-of-00001",
+            "results/graph.ckpt.data-00000-of-00001 is a data file of a checkpoint, not a frozen model; "
+            + use_restore.format("results/graph.ckpt"),
+        ),
+        (
+            "checkpoint",
+            "results/checkpoint is a folder's `checkpoint` file, not a frozen model; "
+            + use_restore.format("results/checkpoint"),
+        ),
+        ("", "results is a folder, not a frozen model; name the file itself"),
+    ]
+    for name, line in frozen:
+        assert error("freezemodel_load", "--frozen-model", toy / name) == line
+    as_checkpoint = [
+        ("frozen_model.pb", f"results/frozen_model.pb is a frozen model (a GraphDef), not a checkpoint; {use_frozen}"),
+        ("savedmodel_from_source", f"{export} is a SavedModel, not a checkpoint; {use_saved}"),
+        (
+            "savedmodel_from_source/saved_model.pb",
+            f"{export}/saved_model.pb is a SavedModel, not a checkpoint; {use_saved}",
+        ),
+    ]
+    for name, line in as_checkpoint:
+        assert error("checkpoint_restore", "--checkpoint", toy / name) == line
+    as_saved_model = [
+        ("frozen_model.pb", f"results/frozen_model.pb is a frozen model (a GraphDef), not a SavedModel; {use_frozen}"),
+        (
+            "graph.ckpt.meta",
+            "results/graph.ckpt.meta is the graph of a checkpoint (a MetaGraphDef), not a SavedModel; "
+            + use_restore.format("results/graph.ckpt"),
+        ),
+        ("", "results is the folder of a checkpoint, not a SavedModel; " + use_restore.format("results")),
+    ]
+    for name, line in as_saved_model:
+        assert error("savedmodel_pretrained", "--saved-model", toy / name) == line
+
+
+def test_a_graph_def_in_the_place_of_a_saved_model_s(error: Callable[..., str], toy: Path) -> None:
+    (toy / "sm").mkdir()
+    shutil.copy(toy / "frozen_model.pb", toy / "sm" / "saved_model.pb")
+    assert error("savedmodel_pretrained", "--saved-model", toy / "sm") == (
+        "results/sm/saved_model.pb is a frozen model (a GraphDef), not a SavedModel; "
+        "use `python freezemodel_load.py --frozen-model results/sm/saved_model.pb`"
+    )
+
+
+def test_nothing_there(error: Callable[..., str], tmp_path: Path) -> None:
+    assert error("freezemodel_load", "--frozen-model", tmp_path / "no") == (
+        "no frozen model at no; make one with `python freezemodel_save.py`"
+    )
+    assert error("checkpoint_restore", "--checkpoint", tmp_path / "no") == (
+        "no checkpoint at no; found no no.index; name its prefix, one of its files, or its folder"
+    )
+    (tmp_path / "folder").mkdir()
+    assert error("checkpoint_restore", "--checkpoint", tmp_path / "folder") == (
+        "no checkpoint in folder; found no *.index; name its prefix, one of its files, or its folder"
+    )
+    assert error("savedmodel_pretrained", "--saved-model", tmp_path / "folder") == (
+        "no SavedModel at folder; found no saved_model.pb; make one with `python pretrainedresnet/train.py`"
+    )
+
+
+# Damaged files.
+
+
+def test_a_graph_that_is_cut_off(error: Callable[..., str], toy: Path) -> None:
+    model, meta = toy / "frozen_model.pb", toy / "graph.ckpt.meta"
+    saved = toy / "savedmodel_from_source" / "saved_model.pb"
+    for file, words, name in (
+        (model, ("freezemodel_load", "--frozen-model", model), "GraphDef"),
+        (meta, ("checkpoint_restore", "--checkpoint", meta), "MetaGraphDef"),
+        (saved, ("savedmodel_pretrained", "--saved-model", saved.parent), "SavedModel"),
+    ):
+        file.write_bytes(file.read_bytes()[:-9])
+        line = error(*words)
+        shown = str(file.relative_to(toy.parent))
+        assert line.startswith(f"{shown} is damaged: it begins as a {name} and cannot be read to its end (")
+        assert line.endswith("); copy it here again")
+
+
+def test_an_index_that_is_damaged(error: Callable[..., str], toy: Path) -> None:
+    index = toy / "graph.ckpt.index"
+    whole = index.read_bytes()
+    flipped = bytearray(whole)
+    flipped[20] ^= 4
+    index.write_bytes(flipped)
+    assert error("checkpoint_restore") == (
+        "results/graph.ckpt.index is damaged or no part of a checkpoint; the checksum of a block differs; "
+        "copy it here again"
+    )
+    index.write_bytes(whole[:-5])
+    assert error("checkpoint_restore") == (
+        "results/graph.ckpt.index is of no kind that TensorFlow writes, not a checkpoint; it may be damaged; "
+        "copy it here again, or name another file"
+    )
+
+
+def test_git_lfs_pointers_in_a_checkpoint_and_a_saved_model(error: Callable[..., str], toy: Path) -> None:
+    lfs = "is a pointer of Git LFS, not the file itself, not {}; fetch the file with `git lfs pull`"
+    for suffix, wanted in (
+        (".data-00000-of-00001", "a data file of a checkpoint"),
+        (".meta", "the graph of a checkpoint"),
+        (".index", "a checkpoint"),
+    ):
+        file = toy / f"graph.ckpt{suffix}"
+        whole = file.read_bytes()
+        file.write_bytes(LFS)
+        assert error("checkpoint_restore") == f"results/{file.name} {lfs.format(wanted)}"
+        file.write_bytes(whole)
+    folder = toy / "savedmodel_from_checkpoint"
+    (folder / "variables" / "variables.data-00000-of-00001").write_bytes(LFS)
+    assert error("savedmodel_pretrained", "--saved-model", folder) == (
+        "results/savedmodel_from_checkpoint/variables/variables.data-00000-of-00001 "
+        + lfs.format("a data file of a checkpoint")
+    )
+    (folder / "saved_model.pb").write_bytes(LFS)
+    assert error("savedmodel_pretrained", "--saved-model", folder) == (
+        "results/savedmodel_from_checkpoint/saved_model.pb " + lfs.format("a SavedModel")
+    )
+
+
+# Checkpoints of which something is missing.
+
+
+def test_missing_and_truncated_data_files(error: Callable[..., str], toy: Path, tmp_path: Path) -> None:
+    data = toy / "graph.ckpt.data-00000-of-00001"
+    whole = data.read_bytes()
+    data.write_bytes(whole[:-1])
+    assert error("checkpoint_restore") == (
+        f"the checkpoint results/graph.ckpt is cut short; its data file {data.name} has {len(whole) - 1} bytes, "
+        f"and its index speaks of {len(whole)}; copy it here again"
+    )
+    data.unlink()
+    incomplete = f"the checkpoint {{}} is incomplete; its data file {data.name} is missing; copy it here too"
+    assert error("checkpoint_restore") == incomplete.format("results/graph.ckpt")
+    shard = toy / "savedmodel_from_checkpoint" / "variables" / "variables.data-00000-of-00001"
+    shard.rename(shard.with_suffix(".txt"))
+    assert error("savedmodel_pretrained", "--saved-model", toy / "savedmodel_from_checkpoint") == (
+        "the checkpoint results/savedmodel_from_checkpoint/variables/variables is incomplete; "
+        "its data file variables.data-00000-of-00001 is missing; copy it here too"
+    )
+
+
+def test_one_of_three_shards_is_missing(error: Callable[..., str], run: Run, results: Path, tmp_path: Path) -> None:
+    assert run("checkpoint_save", "--shards", 3, "--epochs", 1).status == 0
+    (results / "graph.ckpt.data-00001-of-00003").unlink()
+    assert error("checkpoint_restore") == (
+        "the checkpoint results/graph.ckpt is incomplete; its data file graph.ckpt.data-00001-of-00003 is missing; "
+        "copy it here too"
+    )
+
+
+def test_only_the_graph_or_only_the_variables(error: Callable[..., str], toy: Path) -> None:
+    (toy / "graph.ckpt.meta").rename(toy / "kept")
+    assert error("checkpoint_restore") == (
+        "the checkpoint results/graph.ckpt holds variables and no graph; found no graph.ckpt.meta; "
+        "copy it here, or name the graph with --graph"
+    )
+    (toy / "graph.ckpt.index").unlink()
+    assert error("checkpoint_restore") == (
+        "the checkpoint results/graph.ckpt is incomplete; found graph.ckpt.data-00000-of-00001 and no "
+        "graph.ckpt.index; copy it here too"
+    )
+    (toy / "kept").rename(toy / "graph.ckpt.meta")
+    assert error("checkpoint_restore") == (
+        "the checkpoint results/graph.ckpt holds a graph and no variables; found graph.ckpt.meta and no "
+        "graph.ckpt.index; copy the index and the data files here too"
+    )
+
+
+def test_an_object_checkpoint_without_a_graph(error: Callable[..., str], tmp_path: Path) -> None:
+    tf.train.Checkpoint(v=tf.Variable([1.0, 2.0])).write(str(tmp_path / "ckpt-1"))
+    assert error("checkpoint_restore", "--checkpoint", tmp_path / "ckpt-1") == (
+        "ckpt-1 is an object checkpoint of TensorFlow 2, which holds variables and no graph; found no ckpt-1.meta; "
+        "save a SavedModel from the program that builds the model, or name the graph with --graph"
+    )
+
+
+# What can be mended is, and said.
+
+
+def test_a_moved_folder_loads_what_lies_in_it(run: Run, toy: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(toy, moved)
+    (moved / "checkpoint").write_text(f'model_checkpoint_path: "{toy}/graph.ckpt"\n')
+    said = f"{moved}/checkpoint points to {toy}/graph.ckpt; using what lies here, {moved}/graph.ckpt\n"
+    # The old folder is still there, with other weights: TensorFlow's latest_checkpoint would take those.
+    for file in toy.glob("graph.ckpt.*"):
+        file.write_bytes(b"other weights")
+    done = run("checkpoint_restore", "--checkpoint", moved)
+    assert (done.status, done.stderr) == (0, "")
+    assert done.stdout.startswith(said)
+
+
+def test_a_state_file_that_names_what_is_not_here(run: Run, toy: Path) -> None:
+    (toy / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-300"\n')
+    done = run("checkpoint_restore", "--checkpoint", toy)
+    assert done.stdout.startswith(
+        f"{toy}/checkpoint names model.ckpt-300, which is not here; using the newest, {toy}/graph.ckpt\n"
+    )
+    assert (done.status, done.stderr) == (0, "")
+
+
+def test_a_folder_of_versions(run: Run, tmp_path: Path) -> None:
+    for version in ("2", "10", "old"):
+        shutil.copytree(cli.PRETRAINED / "1", tmp_path / "resnet" / version)
+    done = run("savedmodel_pretrained", "--saved-model", tmp_path / "resnet")
+    assert (done.status, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{tmp_path}/resnet holds 2 versions of a SavedModel; using {tmp_path}/resnet/10\n")
+
+
+def save_with(saver_options: dict[str, object], prefix: Path) -> None:
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        tf1.get_variable("v", initializer=np.arange(6, dtype=np.float32).reshape(2, 3))
+        sizes = tf1.fixed_size_partitioner(2)
+        tf1.get_variable("p", [4, 2], initializer=tf1.zeros_initializer(), partitioner=sizes)
+        session.run(tf1.global_variables_initializer())
+        tf1.train.Saver(**saver_options).save(session, str(prefix))
+
+
+def test_a_checkpoint_whose_prefix_is_a_folder_and_a_slash(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    save_with({}, tmp_path / "model.ckpt")
+    for suffix in ("index", "meta", "data-00000-of-00001"):
+        (tmp_path / f"model.ckpt.{suffix}").rename(folder / f".{suffix}")
+    (folder / "checkpoint").write_text('model_checkpoint_path: "/home/somebody/model/"\n')
+    for name in ("", ".index", ".meta", "checkpoint"):
+        prefix = artifact.find_checkpoint(folder / name)
+        assert str(prefix) == f"{folder}/"
+    found = artifact.require_checkpoint(prefix)
+    assert checkpoint.saver_path(found) == f"{folder}/"
+    assert {(v.name, v.dtype, v.shape, v.slices) for v in found.variables} == {
+        ("v", "float32", (2, 3), 1),
+        ("p", "float32", (4, 2), 2),
+    }
+    with checkpoint_restore.restore(prefix) as session:
+        assert session.run("v/Read/ReadVariableOp:0").tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_checkpoint_in_the_first_format(tmp_path: Path, sharded: bool) -> None:
+    prefix = tmp_path / "old.ckpt"
+    save_with({"write_version": 1, "sharded": sharded}, prefix)
+    names = ["", "old.ckpt.meta", "old.ckpt-00000-of-00001" if sharded else "old.ckpt"]
+    for name in names:
+        assert artifact.find_checkpoint(tmp_path / name) == prefix
+    found = artifact.require_checkpoint(prefix)
+    assert found.version == "V1"
+    assert {(v.name, v.shape, v.slices) for v in found.variables} == {("v", (2, 3), 1), ("p", (4, 2), 2)}
+    assert checkpoint.saver_path(found) == f"{prefix}-?????-of-00001" if sharded else str(prefix)
+    with checkpoint_restore.restore(prefix) as session:
+        assert session.run("v/Read/ReadVariableOp:0").tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+# The readers against TensorFlow's own.
+
+
+def test_index_as_tensorflow_reads_it(toy: Path) -> None:
+    found = artifact.require_checkpoint(toy / "graph.ckpt")
+    reader = tf1.train.load_checkpoint(str(toy / "graph.ckpt"))
+    dtypes = {name: tf.as_dtype(dtype).name for name, dtype in reader.get_variable_to_dtype_map().items()}
+    assert {v.name: list(v.shape) for v in found.variables} == reader.get_variable_to_shape_map()
+    assert {v.name: v.dtype for v in found.variables} == dtypes
+    assert [file.stat().st_size for file in found.files] == list(found.ends)
+
+
+def test_an_index_of_many_blocks(tmp_path: Path) -> None:
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        for number in range(300):
+            tf1.get_variable(f"layer_{number:03}/a_rather_long_name/weights", initializer=float(number))
+        session.run(tf1.global_variables_initializer())
+        tf1.train.Saver().save(session, str(tmp_path / "m"))
+    found = artifact.require_checkpoint(tmp_path / "m")
+    assert [v.name for v in found.variables] == [f"layer_{n:03}/a_rather_long_name/weights" for n in range(300)]
+
+
+def test_crc32c_is_the_one_of_the_rfc() -> None:
+    assert table.crc32c(bytes(32)) == 0x8A9136AA
+    assert table.crc32c(b"123456789") == 0xE3069283
+
+
+def test_kinds_are_told_from_bytes_and_not_from_names(toy: Path, tmp_path: Path) -> None:
+    from google.protobuf import text_format
+
+    expected = {
+        "frozen_model.pb": Kind.GRAPH,
+        "graph.ckpt.meta": Kind.META_GRAPH,
+        "savedmodel_from_source/saved_model.pb": Kind.SAVED_MODEL,
+    }
+    classes = {Kind.GRAPH: "GraphDef", Kind.META_GRAPH: "MetaGraphDef", Kind.SAVED_MODEL: "SavedModel"}
+    for name, kind in expected.items():
+        message = getattr(protos, classes[kind]).FromString((toy / name).read_bytes())
+        (tmp_path / "binary").write_bytes(message.SerializeToString())
+        (tmp_path / "text").write_text(f"# by hand\n{text_format.MessageToString(message)}")
+        assert kinds.kind_of(tmp_path / "binary") is kind
+        assert kinds.kind_of(tmp_path / "text") is kind
+
+
+def test_text_protobufs_load(run: Run, toy: Path, tmp_path: Path) -> None:
+    from google.protobuf import text_format
+
+    graph_def = protos.GraphDef.FromString((toy / "frozen_model.pb").read_bytes())
+    (tmp_path / "model.pb").write_text(text_format.MessageToString(graph_def))
+    names = ("--inputs", "x=Placeholder/inputs_placeholder", "--outputs", "Accuracy/predictions")
+    done = run("freezemodel_load", "--frozen-model", tmp_path / "model.pb", *names, "--feed", json.dumps([[9] * 10]))
+    assert (done.status, done.stderr) == (0, "")
+    assert "[[ True]]" in done.stdout
+
+
+def test_messages_without_tensorflow_are_those_of_tensorflow() -> None:
+    code = (
+        "from serialization import protos; import sys; protos.GraphDef, protos.SavedModel, protos.Event\n"
+        "assert 'tensorflow' not in sys.modules\n"
+        "from serialization.tensorflow import tf1\n"
+        "assert tf1.GraphDef is protos.GraphDef\n"
+        "with tf1.Graph().as_default() as graph: tf1.placeholder('float32', name='x')\n"
+        "assert protos.GraphDef.FromString(graph.as_graph_def().SerializeToString()).node[0].name == 'x'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_refusals_do_not_start_tensorflow(tmp_path: Path) -> None:
+    (tmp_path / "m.pb").write_bytes(LFS)
+    code = (
+        "import sys, freezemodel_load; from serialization import cli\n"
+        f"assert cli.call(freezemodel_load.main, ['--frozen-model', {os.fspath(tmp_path / 'm.pb')!r}]) == 1\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

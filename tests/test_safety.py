@@ -1,0 +1,488 @@
+"""What the scan refuses and what it lets pass; and that what is refused was not executed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PROJECT, Run, environment
+
+from serialization import cli, harmful_ops, known_ops, protos, safety
+from serialization.tensorflow import tf, tf1
+
+
+def graph(*nodes: tuple[str, str, list[str]], **functions: list[tuple[str, str, list[str]]]) -> Any:
+    """A GraphDef of (name, op, inputs); each of `functions` is a FunctionDef with the argument `arg` and such nodes."""
+    result = protos.GraphDef()
+    for name, op, inputs in nodes:
+        result.node.add(name=name, op=op, input=inputs)
+    for name, body in functions.items():
+        function = result.library.function.add()
+        function.signature.name = name
+        function.signature.input_arg.add(name="arg", type=7)
+        for node, op, inputs in body:
+            function.node_def.add(name=node, op=op, input=inputs)
+    return result
+
+
+def set_string(graph_def: Any, name: str, value: str) -> Any:
+    """Give a Const its value, or a PrintV2 its output_stream."""
+    for node in [*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)]:
+        if node.name == name:
+            if node.op == "Const":
+                node.attr["value"].tensor.string_val.append(value.encode())
+            else:
+                node.attr["output_stream"].s = value.encode()
+    return graph_def
+
+
+def call(graph_def: Any, name: str, function: str) -> Any:
+    """Make a node call a function by attribute."""
+    next(node for node in graph_def.node if node.name == name).attr["f"].func.name = function
+    return graph_def
+
+
+def ops(findings: Iterable[safety.Finding]) -> list[str]:
+    return [finding.op for finding in findings]
+
+
+Node = tuple[str, str, list[str]]
+X: Node = ("x", "Placeholder", [])
+Y: Node = ("y", "Identity", ["x"])
+
+
+def test_every_op_of_the_table_is_one_of_tensorflow() -> None:
+    elsewhere = {"TRTEngineOp", "LMDBReader", "ExperimentalSqlDataset"}  # registered in other builds of TensorFlow
+    assert set(harmful_ops.EFFECTS) - set(known_ops.known()) <= elsewhere
+
+
+@pytest.mark.parametrize(
+    "op", sorted({"PrintV2", *harmful_ops.EFFECTS} - {"XlaCallModule", "FixedUnigramCandidateSampler"})
+)
+def test_each_op_is_found_where_an_output_needs_it(op: str) -> None:
+    graph_def = graph(X, ("bad", op, ["x", "x"]), ("y", "Identity", ["x", "^bad"]))
+    node = graph_def.node[1]
+    if op == "PrintV2":
+        node.attr["output_stream"].s = b"file:///tmp/x"
+    node.attr["debug_urls"].list.s.append(b"file:///tmp/x")
+    node.attr["descriptor_source"].s = b"/etc/passwd"
+    found = safety.scan_graph_def(graph_def, ["y"])
+    assert [(f.effect, f.op, f.node) for f in found] == [(harmful_ops.EFFECTS[op], op, "bad")]
+    assert safety.scan_graph_def(graph_def, ["x"]) == []
+
+
+def test_reached_by_data_by_control_and_through_functions() -> None:
+    evil = [("write", "WriteFile", ["arg", "arg"])]
+    for op in (
+        "PartitionedCall",
+        "StatefulPartitionedCall",
+        "MapDataset",
+        "OneShotIterator",
+        "While",
+        "SymbolicGradient",
+    ):
+        graph_def = call(graph(X, ("call", op, ["x"]), ("y", "Identity", ["call"]), F=evil), "call", "F")
+        assert [(f.op, f.function) for f in safety.scan_graph_def(graph_def, ["y:0"])] == [("WriteFile", "F")], op
+    by_name = graph(X, ("y", "F", ["x"]), F=evil)
+    assert ops(safety.scan_graph_def(by_name, ["y"])) == ["WriteFile"]
+
+
+def test_reached_through_lists_of_functions_and_functions_of_functions() -> None:
+    graph_def = graph(X, ("y", "Case", ["x"]), F=[], G=[("inner", "MapDefun", ["arg"])], H=[("r", "ReadFile", ["arg"])])
+    node = graph_def.node[1]
+    for name in ("F", "G"):
+        node.attr["branches"].list.func.add(name=name)
+    inner = graph_def.library.function[1].node_def[0]
+    inner.attr["outer"].func.name = "F"
+    inner.attr["outer"].func.attr["nested"].func.name = "H"
+    assert [(f.op, f.function) for f in safety.scan_graph_def(graph_def, ["y"])] == [("ReadFile", "H")]
+
+
+def test_reached_as_a_gradient_and_as_another_implementation() -> None:
+    graph_def = graph(X, ("y", "F", ["x"]), F=[], G=[("w", "WriteFile", ["arg"])], H=[("r", "ReadFile", ["arg"])])
+    graph_def.library.gradient.add(function_name="F", gradient_func="G")
+    for function in (graph_def.library.function[0], graph_def.library.function[2]):
+        function.attr["api_implements"].s = b"lstm"
+    assert ops(safety.scan_graph_def(graph_def, ["y"])) == ["WriteFile", "ReadFile"]
+
+
+def test_not_reached_behind_what_is_fed() -> None:
+    graph_def = graph(
+        ("dataset", "TFRecordDatasetV2", []), ("next", "IteratorGetNext", ["dataset"]), ("y", "Neg", ["next"])
+    )
+    assert ops(safety.scan_graph_def(graph_def, ["y"])) == ["TFRecordDatasetV2"]
+    assert safety.scan_graph_def(graph_def, ["y"], ["next"]) == []
+    assert ops(safety.scan_graph_def(graph_def, ["y"], ["next:1"])) == ["TFRecordDatasetV2"]
+    graph_def.node[2].input.append("^next")  # an op that is waited for runs, whatever is fed for its output
+    assert ops(safety.scan_graph_def(graph_def, ["y"], ["next"])) == ["TFRecordDatasetV2"]
+
+
+def test_without_outputs_every_node_counts() -> None:
+    assert ops(safety.scan_graph_def(graph(X, Y, ("w", "WriteFile", ["x", "x"])))) == ["WriteFile"]
+
+
+def test_what_import_evaluates_counts_wherever_it_stands() -> None:
+    """TensorFlow runs stateless ops of constants while it infers shapes; the next test shows that it does."""
+    nodes = [("name", "Const", []), ("read", "ReadFile", ["name"]), ("to", "StringToNumber", ["read"]), X, Y]
+    found = safety.scan_graph_def(graph(*nodes), ["y"])
+    assert [str(f) for f in found] == ["ReadFile at read (evaluated while the graph is imported)"]
+    stored = graph(("name", "Const", []), ("files", "MatchingFiles", ["name"]), ("v", "Assign", ["v", "files"]), X, Y)
+    assert safety.scan_graph_def(stored, ["y"]) == []
+    fed = graph(X, Y, ("read", "ReadFile", ["x"]), ("to", "StringToNumber", ["read"]))
+    assert safety.scan_graph_def(fed, ["y"]) == []
+
+
+def test_import_alone_runs_ops(tmp_path: Path) -> None:
+    """Why the scan looks at more than the outputs need."""
+    with tf1.Graph().as_default() as built:
+        dims = tf.constant([3])
+        name = {"device_name": "/job:localhost/replica:0/task:0/cpu:0", "tensor_name": "x:0"}
+        tf.fill(tf.raw_ops.DebugIdentity(input=dims, debug_urls=["file:///nowhere"], **name), 1.0)
+    graph_def = built.as_graph_def()
+    for node in graph_def.node:
+        if node.op == "DebugIdentity":
+            node.attr["debug_urls"].list.s[0] = f"file://{tmp_path}/written".encode()
+    with tf1.Graph().as_default():
+        tf1.import_graph_def(graph_def)
+    assert list((tmp_path / "written").rglob("x_0_DebugIdentity_*"))
+
+
+def test_import_runs_no_function(tmp_path: Path) -> None:
+    """Why what only a function contains counts where the function is called, and not at import."""
+    (tmp_path / "three").write_text("3")
+
+    def read_three() -> Any:
+        return tf.strings.to_number(tf.io.read_file(str(tmp_path / "three")), tf.int32)
+
+    read = tf.function(read_three)
+    with tf1.Graph().as_default() as built:
+        tf.fill([read()], 1.0, name="filled")
+    with tf1.Graph().as_default() as imported:
+        tf1.import_graph_def(built.as_graph_def(), name="")
+        assert imported.get_tensor_by_name("filled:0").shape.as_list() == [None]
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr", "log(info)", ""])
+def test_printing_is_no_writing(stream: str) -> None:
+    graph_def = graph(X, ("print", "PrintV2", ["x"]), ("y", "Identity", ["x", "^print"]))
+    assert safety.scan_graph_def(set_string(graph_def, "print", stream) if stream else graph_def, ["y"]) == []
+
+
+def test_a_cache_in_memory_is_no_writing() -> None:
+    nodes = [X, ("name", "Const", []), ("y", "CacheDatasetV2", ["x", "name"])]
+    assert safety.scan_graph_def(set_string(graph(*nodes), "name", ""), ["y"]) == []
+    assert [str(f) for f in safety.scan_graph_def(set_string(graph(*nodes), "name", "/tmp/c"), ["y"])] == [
+        "CacheDatasetV2 at y (file /tmp/c)"
+    ]
+
+
+def test_compiled_arithmetic_passes_and_its_calls_do_not() -> None:
+    graph_def = graph(X, ("y", "XlaCallModule", ["x"]))
+    graph_def.node[1].attr["module"].s = b"ML\xefR stablehlo add_v1"
+    assert safety.scan_graph_def(graph_def, ["y"]) == []
+    graph_def.node[1].attr["module"].s += b" custom_call_v1"
+    assert ops(safety.scan_graph_def(graph_def, ["y"])) == ["XlaCallModule"]
+
+
+def test_a_saver_may_restore_and_nothing_else_may() -> None:
+    def meta_graph(*more: tuple[str, str, list[str]]) -> Any:
+        name: Node = ("save/Const", "Const", [])
+        saves: Node = ("save/save", "SaveV2", ["save/Const"])
+        restores = [("save/restore", "RestoreV2", ["save/Const"]), ("save/all", "NoOp", ["^save/restore", "^more"])]
+        result = protos.MetaGraphDef(graph_def=graph(X, Y, name, saves, *restores, *more))
+        result.saver_def.filename_tensor_name = "save/Const:0"
+        result.saver_def.save_tensor_name = "save/save:0"
+        result.saver_def.restore_op_name = "save/all"
+        return result
+
+    assert safety.scan_meta_graph(meta_graph(), ["y"]) == []
+    assert ops(safety.scan_meta_graph(meta_graph(("more", "WriteFile", [])), ["y"])) == ["WriteFile"]
+    assert ops(safety.scan_meta_graph(meta_graph(("more", "SaveV2", ["save/Const"])), ["y"])) == ["SaveV2"]
+    elsewhere = set_string(meta_graph(("c", "Const", []), ("more", "RestoreV2", ["c"])).graph_def, "c", "/other")
+    copy = meta_graph()
+    copy.graph_def.CopyFrom(elsewhere)
+    assert [str(f) for f in safety.scan_meta_graph(copy, ["y"])] == ["RestoreV2 at more (file /other)"]
+    assert ops(safety.scan_meta_graph(meta_graph(), ["save/restore"])) == ["RestoreV2"]
+
+
+def test_a_saver_may_restore_inside_of_a_function() -> None:
+    nodes = [X, Y, ("name", "Placeholder", []), ("restore", "StatefulPartitionedCall", ["name"])]
+    meta_graph = protos.MetaGraphDef(graph_def=graph(*nodes, F=[("r", "RestoreV2", ["arg"])]))
+    call(meta_graph.graph_def, "restore", "F")
+    meta_graph.saver_def.filename_tensor_name = "name:0"
+    meta_graph.saver_def.restore_op_name = "restore"
+    assert safety.scan_meta_graph(meta_graph, ["y"]) == []
+    meta_graph.saver_def.filename_tensor_name = "x:0"
+    assert ops(safety.scan_meta_graph(meta_graph, ["y"])) == ["RestoreV2"]
+
+
+@pytest.mark.parametrize("where", ["signature", "main_op", "legacy_init_op", "table_initializer", "init signature"])
+def test_each_root_of_a_saved_model(where: str) -> None:
+    meta_graph = protos.MetaGraphDef(graph_def=graph(X, Y, ("w", "WriteFile", ["x"]), ("init", "NoOp", ["^w"])))
+    assert safety.scan_meta_graph(meta_graph) == []
+    if where == "signature":
+        meta_graph.signature_def["other"].outputs["y"].name = "w:0"
+    elif where == "init signature":
+        meta_graph.signature_def["__saved_model_init_op"].outputs["__saved_model_init_op"].name = "init"
+    else:
+        name = f"saved_model_{where}" if where == "main_op" else where
+        meta_graph.collection_def[name].node_list.value.append("init")
+    assert ops(safety.scan_meta_graph(meta_graph)) == ["WriteFile"]
+    meta_graph.signature_def["serving_default"].outputs["y"].name = "y:0"
+    chosen = safety.scan_meta_graph(meta_graph, signatures=["serving_default"])
+    assert ops(chosen) == ([] if where == "signature" else ["WriteFile"])
+
+
+def test_training_signatures_do_not_run() -> None:
+    meta_graph = protos.MetaGraphDef(graph_def=graph(X, ("w", "WriteFile", ["x"])))
+    meta_graph.signature_def["__saved_model_train_op"].outputs["__saved_model_train_op"].name = "w"
+    assert safety.scan_meta_graph(meta_graph) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["_initialize", "_create_resource", "_destroy_resource", "signatures", "restore", "call"]
+)
+def test_each_root_of_an_object_graph(name: str) -> None:
+    meta_graph = protos.MetaGraphDef(graph_def=graph(X, F=[("w", "WriteFile", ["arg"])]))
+    nodes = meta_graph.object_graph_def.nodes
+    root, function = nodes.add(), nodes.add()
+    function.function.concrete_functions.append("F")
+    if name == "signatures":
+        root.children.add(local_name=name, node_id=2)
+        nodes.add().children.add(local_name="serving_default", node_id=1)
+    elif name == "restore":
+        root.saveable_objects["v"].restore_function = 1
+    else:
+        root.children.add(local_name=name, node_id=1)
+    # A method that nobody calls at loading may do what it likes: scripts run signatures only.
+    assert ops(safety.scan_meta_graph(meta_graph)) == ([] if name == "call" else ["WriteFile"])
+
+
+def table_model(folder: Path, filename: str, *, collection: bool = False) -> Any:
+    """A MetaGraphDef whose table is filled from an asset; its init op is the table's."""
+    nodes = [X, Y, ("asset", "Const", []), ("table", "HashTableV2", [])]
+    graph_def = graph(*nodes, ("init", "InitializeTableFromTextFileV2", ["table", "asset"]))
+    meta_graph = protos.MetaGraphDef(graph_def=set_string(graph_def, "asset", "/where/it/was/trained"))
+    meta_graph.collection_def["saved_model_main_op"].node_list.value.append("init")
+    asset = protos.AssetFileDef(filename=filename)
+    asset.tensor_info.name = "asset:0"
+    if collection:
+        meta_graph.collection_def["saved_model_assets"].any_list.value.add().Pack(asset)
+    else:
+        meta_graph.asset_file_def.append(asset)
+    (folder / "assets").mkdir(exist_ok=True)
+    return meta_graph
+
+
+@pytest.mark.parametrize("collection", [False, True])
+def test_assets_of_the_model_may_be_read(tmp_path: Path, collection: bool) -> None:
+    assert safety.scan_meta_graph(table_model(tmp_path, "v.txt", collection=collection), saved_model=tmp_path) == []
+
+
+@pytest.mark.parametrize("filename", ["../v.txt", "/etc/passwd", "sub/../../../v.txt", "", "link", "nul\0l"])
+@pytest.mark.parametrize("collection", [False, True])
+def test_assets_that_leave_the_folder(tmp_path: Path, filename: str, collection: bool) -> None:
+    meta_graph = table_model(tmp_path, filename, collection=collection)
+    (tmp_path / "assets" / "link").symlink_to("/etc/passwd")
+    found = safety.scan_meta_graph(meta_graph, saved_model=tmp_path)
+    assert ops(found)[0] == ""
+    with pytest.raises(cli.Error, match="an asset path that leaves the folder"):
+        safety.require_safe(found, tmp_path)
+
+
+def test_a_captured_asset_may_be_read_by_an_initialiser(tmp_path: Path) -> None:
+    body = [("init", "InitializeTableFromTextFileV2", ["arg", "arg"])]
+    meta_graph = protos.MetaGraphDef(graph_def=graph(X, F=body))
+    nodes = meta_graph.object_graph_def.nodes
+    nodes.add().children.add(local_name="_initialize", node_id=1)
+    nodes.add().function.concrete_functions.append("F")
+    nodes.add().asset.asset_file_def_index = 0
+    meta_graph.asset_file_def.add(filename="v.txt")
+    (tmp_path / "assets").mkdir()
+    assert ops(safety.scan_meta_graph(meta_graph, saved_model=tmp_path)) == ["InitializeTableFromTextFileV2"]
+    meta_graph.object_graph_def.concrete_functions["F"].bound_inputs.append(2)
+    assert safety.scan_meta_graph(meta_graph, saved_model=tmp_path) == []
+
+
+def test_a_table_may_be_filled_from_beside_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [X, ("file", "Const", []), ("y", "InitializeTableFromTextFileV2", ["x", "file"])]
+
+    def found(path: str) -> list[safety.Finding]:
+        return safety.scan_graph_def(set_string(graph(*nodes), "file", path), ["y"], folder=tmp_path / "model")
+
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert found(f"{tmp_path}/model/vocab.txt") == []
+    assert found("model/vocab.txt") == []
+    assert ops(found("vocab.txt")) == ["InitializeTableFromTextFileV2"]
+    assert ops(found("/etc/passwd")) == ["InitializeTableFromTextFileV2"]
+    assert ops(found(f"{tmp_path}/model/../vocab.txt")) == ["InitializeTableFromTextFileV2"]
+
+
+def test_the_line_names_effects_ops_and_nodes_and_nothing_that_a_terminal_would_obey(tmp_path: Path) -> None:
+    bad = [(f"w{i}", "WriteFile", ["x", "x"]) for i in range(7)]
+    graph_def = graph(X, *bad, ("r\x1b[31m\n", "ReadFile", ["x"]), ("p" * 500, "PyFunc", ["x"]))
+    with pytest.raises(cli.Error) as raised:
+        safety.require_safe(safety.scan_graph_def(graph_def), tmp_path / "m.pb")
+    assert str(raised.value) == (
+        f"{tmp_path}/m.pb is not safe to load; it would write files: WriteFile at w0, WriteFile at w1, "
+        "WriteFile at w2, WriteFile at w3, WriteFile at w4 and 2 more and read files: ReadFile at r?[31m? and "
+        f"run code: PyFunc at {'p' * 120}…; nothing was loaded; --trust-model loads it all the same"
+    )
+    safety.require_safe(safety.scan_graph_def(graph_def), tmp_path, trust=True)
+
+
+def test_a_cycle_and_a_long_chain_end(tmp_path: Path) -> None:
+    loop = graph(("a", "Identity", ["b"]), ("b", "Identity", ["a"]), ("y", "ReadFile", ["a"]))
+    assert ops(safety.scan_graph_def(loop, ["y"])) == ["ReadFile"]
+    chain = [("n0", "Const", []), *((f"n{i}", "Identity", [f"n{i - 1}"]) for i in range(1, 20_000))]
+    assert ops(safety.scan_graph_def(graph(*chain, ("y", "ReadFile", ["n19999"])), ["y"])) == ["ReadFile"]
+    calling = graph(("y", "F", []), F=[("f", "F", ["arg"]), ("r", "ReadFile", ["arg"])])
+    assert ops(safety.scan_graph_def(calling, ["y"])) == ["ReadFile"]
+
+
+# What scripts do with models that would write a file when they are loaded or run.
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    return tmp_path / "written"
+
+
+def frozen(folder: Path, written: Path) -> Path:
+    with tf1.Graph().as_default() as built:
+        x = tf1.placeholder(tf.float32, [None], name="x")
+        write = tf.io.write_file(str(written), "harm", name="hidden")
+        with tf.control_dependencies([write]):
+            tf.identity(x * 2.0, name="y")
+    (folder / "m.pb").write_bytes(built.as_graph_def().SerializeToString())
+    return folder / "m.pb"
+
+
+def checkpoint(folder: Path, written: Path) -> Path:
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        variable = tf1.get_variable("v", [], initializer=tf1.zeros_initializer())
+        session.run(variable.initializer)
+        saver = tf1.train.Saver()
+        saver.save(session, str(folder / "m.ckpt"), write_state=False)
+        graph_def = session.graph.as_graph_def()
+    meta_graph = protos.MetaGraphDef.FromString((folder / "m.ckpt.meta").read_bytes())
+    with tf1.Graph().as_default() as built:
+        tf.io.write_file(str(written), "harm", name="hidden")
+    meta_graph.graph_def.node.extend(built.as_graph_def().node)
+    next(node for node in meta_graph.graph_def.node if node.name == "save/restore_all").input.append("^hidden")
+    assert len(graph_def.node) < len(meta_graph.graph_def.node)
+    (folder / "m.ckpt.meta").write_bytes(meta_graph.SerializeToString())
+    return folder / "m.ckpt"
+
+
+def saved_model(folder: Path, written: Path) -> Path:
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        x = tf1.placeholder(tf.float32, [None, 4], name="x")
+        write = tf.io.write_file(str(written), "harm", name="hidden")
+        builder = tf1.saved_model.Builder(str(folder / "sm"))
+        info = tf1.saved_model.build_tensor_info
+        signature = tf1.saved_model.build_signature_def({"x": info(x)}, {"y": info(x * 2.0)}, "predict")
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature}, main_op=write)
+        builder.save()
+    return folder / "sm"
+
+
+HARMFUL: list[tuple[str, str, Callable[[Path, Path], Path], str]] = [
+    ("freezemodel_load", "--frozen-model", frozen, "m.pb"),
+    ("savedmodel_from_frozen", "--frozen-model", frozen, "m.pb"),
+    ("checkpoint_restore", "--checkpoint", checkpoint, "m.ckpt.meta"),
+    ("freezemodel_save", "--checkpoint", checkpoint, "m.ckpt.meta"),
+    ("savedmodel_from_checkpoint", "--checkpoint", checkpoint, "m.ckpt.meta"),
+    ("savedmodel_pretrained", "--saved-model", saved_model, "sm"),
+]
+
+
+@pytest.mark.parametrize(("script", "flag", "make", "shown"), HARMFUL)
+def test_refused_and_not_executed(
+    run: Run,
+    results: Path,
+    tmp_path: Path,
+    written: Path,
+    script: str,
+    flag: str,
+    make: Callable[[Path, Path], Path],
+    shown: str,
+) -> None:
+    path = make(tmp_path, written)
+    before = sorted(tmp_path.rglob("*"))
+    words = ("--inputs", "x", "--outputs", "y") if flag == "--frozen-model" else ()
+    done = run(script, flag, path, *words)
+    assert done.status == 1
+    assert done.stderr == (
+        f"error: {tmp_path}/{shown} is not safe to load; it would write files: WriteFile at hidden; "
+        "nothing was loaded; --trust-model loads it all the same\n"
+    )
+    assert not written.exists()
+    assert [p for p in sorted(tmp_path.rglob("*")) if p.name != "results"] == before
+
+
+def test_the_server_does_not_start(tmp_path: Path, written: Path) -> None:
+    words = ["--frozen-model", str(frozen(tmp_path, written)), "--inputs", "x", "--outputs", "y", "--port", "0"]
+    command = [sys.executable, str(PROJECT / "freezemodel_serve.py"), *words]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"error: {tmp_path}/m.pb is not safe to load; it would write files: WriteFile at hidden; nothing was loaded; "
+        "--trust-model loads it all the same\n"
+    )
+    assert not written.exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "flag", "make"),
+    [("freezemodel_load", "--frozen-model", frozen), ("checkpoint_restore", "--checkpoint", checkpoint)],
+)
+def test_trust_model_executes_it(
+    run: Run, tmp_path: Path, written: Path, script: str, flag: str, make: Callable[[Path, Path], Path]
+) -> None:
+    words = ("--inputs", "x", "--outputs", "y", "--feed", "[1.5]") if flag == "--frozen-model" else ()
+    done = run(script, flag, make(tmp_path, written), *words, "--trust-model")
+    assert (done.status, done.stderr) == (0, "")
+    assert written.read_text() == "harm"
+
+
+def test_what_the_scripts_write_is_safe(toy: Path) -> None:
+    for file in toy.glob("*/saved_model.pb"):
+        assert safety.scan_saved_model(protos.SavedModel.FromString(file.read_bytes()), file.parent) == []
+    meta_graph = protos.MetaGraphDef.FromString((toy / "graph.ckpt.meta").read_bytes())
+    assert safety.scan_meta_graph(meta_graph, ["Accuracy/predictions:0"]) == []
+    assert re.search("SaveV2", str(meta_graph.graph_def)), "the saver is there, and was let through"
+
+
+def test_a_tensorflow_2_module_with_a_table_is_safe_until_it_writes(tmp_path: Path, written: Path) -> None:
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("a\nb\n")
+
+    class Module(tf.Module):
+        def __init__(self, harm: bool) -> None:
+            self.v = tf.Variable(2.0)
+            self.harm = harm
+            whole, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
+            source = tf.lookup.TextFileInitializer(str(vocabulary), tf.string, whole, tf.int64, number)
+            self.table = tf.lookup.StaticHashTable(source, -1)
+
+        def look_up(self, words: Any) -> Any:
+            if self.harm:
+                tf.print("harm", output_stream=f"file://{written}")
+            return {"y": tf.cast(self.table.lookup(words), tf.float32) * self.v}
+
+    for harm in (False, True):
+        module, folder = Module(harm), tmp_path / f"{harm}"
+        function = tf.function(module.look_up, input_signature=[tf.TensorSpec([None], tf.string)])
+        tf.saved_model.save(module, str(folder), signatures=function)
+        saved = protos.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+        found = safety.scan_saved_model(saved, folder)
+        assert [(f.effect, f.op, f.detail) for f in found] == (
+            [("write files", "PrintV2", f"to file://{written}")] if harm else []
+        )
