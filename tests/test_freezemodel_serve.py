@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -151,8 +152,14 @@ def test_a_missing_model_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert captured.err.count("\n") == 1
 
 
-def test_a_model_that_only_the_worker_finds_wrong_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "wrong.pb").write_bytes(b"no GraphDef")
-    with serving("--frozen-model", tmp_path / "wrong.pb") as (process, _):
-        assert process.communicate() == ("", f"error: {tmp_path}/wrong.pb holds no GraphDef; name a frozen model\n")
-        assert process.returncode == 1
+def test_what_only_the_worker_finds_wrong_is_one_line(frozen_model: Path) -> None:
+    with serving("--frozen-model", frozen_model, "--outputs", "nowhere") as (process, _):
+        stdout, stderr = process.communicate()
+    assert stdout == ""
+    assert re.fullmatch(r"error: no tensor nowhere:0 in the graph; .*\n", stderr)
+    assert process.returncode == 1
+
+
+def test_another_address(frozen_model: Path) -> None:
+    with serving("--frozen-model", frozen_model, "--host", "127.0.0.2") as (_, lines):
+        assert lines[0].startswith(f"serving {frozen_model} on http://127.0.0.2:")
