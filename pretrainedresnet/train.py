@@ -133,7 +133,7 @@ def augment_images(images: NDArray[np.uint8], random: np.random.Generator) -> ND
     """Shift each image by up to SHIFT pixels each way, and mirror about half of them; the shape stays."""
     n, height, width, _ = images.shape
     padded = np.pad(images[..., 0], ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (1, height, width))[:, :, :, 0]
     down, right = random.integers(0, 2 * SHIFT + 1, (2, n))
     shifted: NDArray[np.uint8] = windows[np.arange(n), down, right]
     mirror = random.random(n) < 0.5
