@@ -26,4 +26,4 @@ check: .venv/installed-dev
 	@touch $@
 
 clean:
-	rm -rf .venv results
+	rm -rf .venv results mine

@@ -21,6 +21,7 @@ from typing import Any
 
 import model
 from serialization import artifact, cli, publish
+from serialization.messages import read_message
 from serialization.tensorflow import np, tf1
 
 
@@ -29,13 +30,9 @@ def save(session: Any, saver: Any, prefix: Path) -> None:
     from google.protobuf import json_format
 
     saver.save(session, str(prefix))
-    meta_graph = read_meta_graph(prefix)
-    prefix.with_name(f"{prefix.name}.meta.json").write_text(json_format.MessageToJson(meta_graph, indent=1) + "\n")
-
-
-def read_meta_graph(prefix: Path) -> Any:
-    """The MetaGraphDef of PREFIX.meta."""
-    return tf1.MetaGraphDef.FromString(prefix.with_name(f"{prefix.name}.meta").read_bytes())
+    meta_graph = read_message(artifact.find_meta_graph(prefix))
+    text = json_format.MessageToJson(meta_graph, indent=1, sort_keys=True)
+    prefix.with_name(f"{prefix.name}.meta.json").write_text(f"{text}\n")
 
 
 def prove(session: Any, prefix: Path) -> str:
@@ -50,8 +47,7 @@ def prove(session: Any, prefix: Path) -> str:
 
 def seed_of(prefix: Path) -> int:
     """The seed that a checkpoint was trained with, from the collections of its MetaGraphDef."""
-    meta = prefix.with_name(f"{prefix.name}.meta")
-    recorded = read_meta_graph(prefix).collection_def[model.SEED].int64_list.value if meta.is_file() else []
+    recorded = read_message(artifact.find_meta_graph(prefix)).collection_def[model.SEED].int64_list.value
     if not recorded:
         raise cli.Error(f"{cli.show(prefix)} is not the toy model's; --resume goes on from what this script saved")
     return int(recorded[0])

@@ -12,6 +12,7 @@ dtype of their pixels all stand in the SavedModel's signature: `saved_model_cli 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,16 +65,22 @@ def classify(predict: Predictor, batches: Sequence[tuple[NDArray[Any], int]]) ->
 def numbers(text: str) -> NDArray[Any]:
     """The numbers of --mean or --std."""
     try:
-        return np.array([float(word) for word in text.split(",")])
+        values = np.array([float(word) for word in text.split(",")])
     except ValueError:
-        raise cli.Error(f"cannot read {text!r}; expected a number, or one a channel, comma separated") from None
+        values = np.array([np.nan])
+    if not np.isfinite(values).all():
+        raise cli.Error(f"cannot read {text!r}; expected a number, or one a channel, comma separated")
+    return values
 
 
 def read_labels(file: Path | None, classes: int) -> list[str]:
     """The names of the classes, their numbers without a file. Raises cli.Error unless there is one for each class."""
     if file is None:
         return [str(number) for number in range(classes)]
-    labels = file.read_text().splitlines()
+    try:
+        labels = file.read_text().splitlines()
+    except UnicodeDecodeError:
+        raise cli.Error(f"{cli.show(file)} is no text; --labels takes the names of the classes, one a line") from None
     if len(labels) != classes:
         raise cli.Error(f"{cli.show(file)} names {len(labels)} classes but the model has {classes}; one name a line")
     return labels
@@ -86,13 +93,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     files = args.image or sorted((cli.PRETRAINED / "samples").glob("*.png"))
-    labels_file = args.labels or (cli.PRETRAINED / "labels.txt" if args.saved_model == default else None)
+    ours = args.saved_model.resolve() == default.resolve()
+    labels_file = args.labels or (cli.PRETRAINED / "labels.txt" if ours else None)
 
     folder = artifact.find_saved_model(args.saved_model, "pretrainedresnet/train.py")
     session, signature_def = load(folder, args.tag_set, args.signature, trust=args.trust_model)
     wanted = signature.from_def(signature_def)
     image_input = images.describe_input(wanted.inputs[0])
-    pixels = images.decode_images(files, image_input, numbers(args.mean), numbers(args.std))
+    mean, std = numbers(args.mean), numbers(args.std)
+    if not std.all():
+        raise cli.Error(f"--std {args.std} would divide by zero; the standard deviation of a pixel is more")
+    pixels = images.decode_images(files, image_input, mean, std)
     predict = Predictor(session, wanted, inline=False)
     print(f"feeds {wanted.inputs[0]}, fetches {', '.join(map(str, wanted.outputs))}")
 
@@ -106,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not np.array_equal(best, scores.argmax(axis=1)):
         raise cli.Error("the model's best class is not the one with the highest score; --labels may be shifted")
     print(f"proved: {len(files)} images; the best class is the one with the highest score in each")
-    print(f"next: {cli.command('savedmodel_pretrained.py', '--image', 'FILE')}")
+    print(f"next: saved_model_cli show --dir {shlex.quote(cli.show(folder))} --all")
     return 0
 
 

@@ -78,6 +78,7 @@ def ask_server() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     cli.parser(__doc__).parse_args(argv)
     started = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the server ends too
 
     chapter("A checkpoint: all variables, to go on training from")
     step("checkpoint_save.py")

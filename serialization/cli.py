@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,27 +26,41 @@ class Error(Exception):
     """Something the user can mend: `what is wrong; what was found; what to do`, on one line."""
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """The type of a flag that takes a whole number from `least` on, as far as a seed may go."""
+def whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
+    """The type of a flag that takes a whole number from `least` to `most`."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) < 2**31:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, got {text!r}")
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got {text!r}")
         return int(text)
 
     return parse
 
 
+def path(text: str) -> Path:
+    """The type of a flag that takes a path; a `~` that the shell has left is the home folder all the same."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got an empty word")
+    return Path(text).expanduser()
+
+
+def prefix(text: str) -> Path:
+    """The type of a flag that takes a checkpoint prefix, or a folder that is there."""
+    if text.endswith("/") and not path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no folder, and a prefix has no slash at its end")
+    return path(text)
+
+
 # One vocabulary for all scripts: a flag that is spelt the same means the same. `parser` takes its flags from here.
 FLAGS: dict[str, dict[str, Any]] = {
     "checkpoint": {
-        "type": Path,
+        "type": prefix,
         "metavar": "PREFIX",
         "help": "a checkpoint: its prefix, any of its files, or its folder",
     },
-    "frozen-model": {"type": Path, "metavar": "FILE", "help": "a frozen GraphDef"},
-    "saved-model": {"type": Path, "metavar": "DIR", "help": "a SavedModel to read"},
-    "export-dir": {"type": Path, "metavar": "DIR", "help": "a SavedModel to write"},
+    "frozen-model": {"type": path, "metavar": "FILE", "help": "a frozen GraphDef"},
+    "saved-model": {"type": path, "metavar": "DIR", "help": "a SavedModel to read"},
+    "export-dir": {"type": path, "metavar": "DIR", "help": "a SavedModel to write"},
     "tag-set": {
         "metavar": "TAGS",
         "help": "the MetaGraphDef to take from the SavedModel, by its tags, comma separated",
@@ -73,15 +88,15 @@ FLAGS: dict[str, dict[str, Any]] = {
         "help": "spread the variables over N devices, so over N data files",
     },
     "tensor": {"metavar": "NAME", "help": "print this variable of the checkpoint, whole"},
-    "image": {"type": Path, "nargs": "+", "metavar": "FILE", "help": "PNG or JPEG files to classify"},
-    "labels": {"type": Path, "metavar": "FILE", "help": "the names of the classes, one a line"},
+    "image": {"type": path, "nargs": "+", "metavar": "FILE", "help": "PNG or JPEG files to classify"},
+    "labels": {"type": path, "metavar": "FILE", "help": "the names of the classes, one a line"},
     "mean": {"metavar": "NUMBERS", "help": "subtracted from the pixels: one number, or one a channel"},
     "std": {"metavar": "NUMBERS", "help": "divides the pixels after --mean: one number, or one a channel"},
     "top": {"type": whole_number(1), "metavar": "N", "help": "how many labels to show for each image"},
     "samples": {"action": "store_true", "help": "write the sample images and the labels, and train nothing"},
-    "data": {"type": Path, "metavar": "DIR", "help": "the folder of the data set"},
+    "data": {"type": path, "metavar": "DIR", "help": "the folder of the data set"},
     "host": {"metavar": "ADDRESS", "help": "the address to listen on"},
-    "port": {"type": whole_number(0), "metavar": "PORT", "help": "the port to listen on"},
+    "port": {"type": whole_number(0, 65535), "metavar": "PORT", "help": "the port to listen on"},
 }
 
 
@@ -115,20 +130,22 @@ def parser(docstring: str | None, *flags: str, **defaults: Any) -> argparse.Argu
 
 
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
-    """Run a script's `main` as the process: exit 0 done and proved, 1 failed, 2 wrong flags, 130 interrupted."""
+    """Run a script's `main` as the process: exit 0 done, 1 failed, 2 wrong flags, 130 interrupted."""
     sys.exit(call(main))
 
 
 def call(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """`main(argv)`, where an Error becomes one line on stderr and status 1. A bug keeps its traceback."""
+    # A closed stdout, `>&-`, is no reason to fail.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
     try:
         status = main(argv)
         sys.stdout.flush()
         return status
     except (Error, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # `script.py | head`: the reader has left, which is no fault
+        if isinstance(error, BrokenPipeError):  # `script.py | head`: the reader has left, so nobody needs a message
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
+            return 128 + signal.SIGPIPE
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

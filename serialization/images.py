@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from serialization import cli
 from serialization.feeds import numpy_dtype
 from serialization.signature import Tensor
-from serialization.tensorflow import np, tf, tf1
+from serialization.tensorflow import np, quiet, tf, tf1
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,24 +48,32 @@ def decode_images(
 ) -> list[NDArray[Any]]:
     """Each file's pixels, [height, width, channels] or channels first, in the input's dtype.
 
-    Pixels are 0 to 255, resized (antialiased) where the input has a size of its own, less `mean` and divided by `std`,
-    and rounded where the dtype is whole. Raises cli.Error for a file that is no image.
+    Pixels are 0 to 255, resized (antialiased) where the input has a size of its own, and rounded where the dtype is
+    whole; only where it is not can they be scaled, less `mean` and divided by `std` (one number, or one a channel).
+    Raises cli.Error for a file that is no image, and for a scale that does not fit.
     """
+    dtype = numpy_dtype(wanted.tensor.dtype)
+    whole = np.issubdtype(dtype, np.integer)
+    if not {mean.size, std.size} <= {1, wanted.channels}:
+        raise cli.Error(f"--mean and --std take one number or {wanted.channels}, one a channel of {wanted.tensor}")
+    if whole and (mean.any() or (std != 1).any()):
+        raise cli.Error(f"{wanted.tensor} takes pixels as they are; --mean and --std are for inputs of float")
     with tf1.Graph().as_default() as graph:
         encoded = tf1.placeholder(tf.string, [])
         pixels = tf.io.decode_image(encoded, channels=wanted.channels, expand_animations=False)
         size = tf.shape(pixels)[:2]
         height, width = wanted.height or size[0], wanted.width or size[1]
         resized = tf.image.resize(pixels, [height, width], antialias=True)
-    dtype = numpy_dtype(wanted.tensor.dtype)
     images = []
     with tf1.Session(graph=graph) as session:
         for file in files:
             try:
-                values = (session.run(resized, {encoded: file.read_bytes()}) - mean) / std
+                with quiet():  # the JPEG library writes to stderr by itself
+                    decoded = session.run(resized, {encoded: file.read_bytes()})
             except tf.errors.InvalidArgumentError:
-                raise cli.Error(f"{cli.show(file)} cannot be decoded; PNG, JPEG, GIF and BMP files can") from None
-            if np.issubdtype(dtype, np.integer):
+                raise cli.Error(f"{cli.show(file)} cannot be decoded; PNG and JPEG files can") from None
+            values = (decoded - mean) / std
+            if whole:
                 values = np.clip(np.rint(values), np.iinfo(dtype).min, np.iinfo(dtype).max)
             images.append((np.moveaxis(values, -1, 0) if wanted.channels_first else values).astype(dtype))
     return images

@@ -16,7 +16,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from serialization import cli
@@ -28,9 +28,12 @@ _NOREPLACE, _EXCHANGE = 1, 2  # flags of renameat2(2)
 def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a path to write a file or a folder to; on leaving without an exception it becomes `target`.
 
-    Raises cli.Error where `target` exists and `overwrite` is false, before anything is written.
+    A link is followed: what it points to is replaced. Raises cli.Error where `target` exists and `overwrite` is false,
+    or where replacing it would take away more than an earlier result, before anything is written.
     """
+    target = target.resolve() if target.is_symlink() else target
     _refuse_existing(target, [target], overwrite)
+    _refuse_other_things(target)
     with _staging_folder(target) as folder:
         new = folder / target.name
         yield new
@@ -67,6 +70,9 @@ def finish_checkpoint(prefix: Path) -> None:
     with _locked(prefix.parent):
         if not commit.is_dir():  # another process has finished it meanwhile
             return
+        if not (commit / _MANIFEST).is_file():  # the kill came while the emptied folder was being removed
+            shutil.rmtree(commit)
+            return
         names = (commit / _MANIFEST).read_text().splitlines()
         index = f"{prefix.name}.index"
         if (commit / index).exists():
@@ -84,11 +90,16 @@ def checkpoint_files(prefix: Path) -> list[Path]:
     """The files of the checkpoint that lie beside each other as PREFIX.index, PREFIX.data-00000-of-00001 and so on."""
     if not prefix.parent.is_dir():
         return []
-    name = re.compile(re.escape(prefix.name) + r"(\.index|\.meta|\.meta\.json|\.data-\d{5}-of-\d{5})")
+    name = re.compile(re.escape(prefix.name) + _CHECKPOINT_FILE)
     return sorted(file for file in prefix.parent.iterdir() if name.fullmatch(file.name))
 
 
 _MANIFEST = "files"
+_CHECKPOINT_FILE = r"(\.index|\.meta|\.meta\.json|\.data-\d{5}-of-\d{5})"
+_OF_A_SAVED_MODEL = {
+    *("saved_model.pb", "saved_model.pbtxt", "variables", "assets", "assets.extra"),
+    *("fingerprint.pb", "keras_metadata.pb"),
+}
 
 
 def _commit_folder(prefix: Path) -> Path:
@@ -100,9 +111,20 @@ def _refuse_existing(target: Path, files: list[Path], overwrite: bool) -> None:
         raise cli.Error(f"{cli.show(target)} exists already; --overwrite replaces it")
 
 
+def _refuse_other_things(target: Path) -> None:
+    """Raise cli.Error where a folder holds what no SavedModel does, or a file belongs to a checkpoint."""
+    if target.is_dir():
+        others = sorted(path.name for path in target.iterdir() if path.name not in _OF_A_SAVED_MODEL)
+        if others:
+            raise cli.Error(f"{cli.show(target)} holds more than a SavedModel, such as {others[0]}; name a new folder")
+    elif target.exists() and re.fullmatch(rf".+{_CHECKPOINT_FILE}|checkpoint|saved_model\.pb(txt)?", target.name):
+        raise cli.Error(f"{cli.show(target)} is part of another model; name a new file")
+
+
 @contextmanager
 def _staging_folder(target: Path) -> Iterator[Path]:
     """A locked folder on the target's own file system, removed on leaving; those of killed runs are removed first."""
+    new_parents = [parent for parent in target.parents if not parent.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{target.name}.partial-"
     for leftover in target.parent.glob(f"{glob.escape(prefix)}*"):
@@ -118,6 +140,9 @@ def _staging_folder(target: Path) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            for parent in new_parents:  # the deepest first, as far as nothing was published into them
+                with suppress(OSError):
+                    parent.rmdir()
 
 
 @contextmanager
@@ -170,6 +195,9 @@ def _move_into_place(new: Path, target: Path, overwrite: bool) -> None:
         _rename(new, target, _NOREPLACE)
     except FileExistsError:
         _refuse_existing(target, [target], overwrite)  # it has appeared since the run began
+        if new.is_dir() != target.is_dir():
+            kind = "folder" if target.is_dir() else "file"
+            raise cli.Error(f"{cli.show(target)} is a {kind}, which is not replaced; name another place") from None
         # One step: the target is never missing. What was there goes away with the staging folder.
         _rename(new, target, _EXCHANGE)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["config_pb2", "held_back", "np", "saved_model_pb2", "tf", "tf1"]
+__all__ = ["config_pb2", "held_back", "np", "quiet", "saved_model_pb2", "tf", "tf1"]
 
 _held: list[str] = []
 
@@ -42,7 +42,7 @@ def _load(name: str) -> Any:
         return importlib.import_module(name)
     # 3 silences all but what aborts the process; a user who wants the log sets the variable.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _stderr_held():
+    with quiet():
         module = importlib.import_module(name)
     log = logging.getLogger("tensorflow")
     log.addHandler(_Hold())
@@ -58,8 +58,8 @@ class _Hold(logging.Handler):
 
 
 @contextmanager
-def _stderr_held() -> Iterator[None]:
-    """Hold back file descriptor 2: TensorFlow's import writes some lines in C++ before its log level counts."""
+def quiet() -> Iterator[None]:
+    """Hold back file descriptor 2: TensorFlow's import, and libraries in it, write to it whatever the log level is."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as file:

@@ -112,6 +112,38 @@ def test_wrong_number_of_shards(run: Run, results: Path, shards: object) -> None
     assert not results.exists()
 
 
+def test_a_new_folder_is_no_prefix(run: Run, tmp_path: Path) -> None:
+    done = run("checkpoint_save", "--checkpoint", f"{tmp_path}/new/")
+    assert done.status == 2
+    assert f"{tmp_path}/new/ is no folder, and a prefix has no slash at its end" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_is_never_replaced_by_a_file(run: Run, toy: Path) -> None:
+    before = (toy / "graph.ckpt.index").read_bytes()
+    done = run("freezemodel_save", "--frozen-model", toy / "graph.ckpt.index", "--overwrite")
+    assert done.status == 1
+    assert done.stderr == f"error: {toy}/graph.ckpt.index is part of another model; name a new file\n"
+    assert (toy / "graph.ckpt.index").read_bytes() == before
+
+
+def test_a_run_that_was_killed_while_it_cleaned_up(run: Run, toy: Path) -> None:
+    """All files were moved and the list of them removed already: only the empty folder is left."""
+    (toy / ".graph.ckpt.commit").mkdir()
+    assert run("checkpoint_restore").status == 0
+    assert not (toy / ".graph.ckpt.commit").exists()
+
+
+def test_folders_made_for_a_failing_run_go_with_it(run: Run, results: Path, tmp_path: Path) -> None:
+    assert run("freezemodel_save", "--frozen-model", tmp_path / "a" / "b" / "m.pb").status == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_the_same_in_every_run(made: Path) -> None:
+    text = (made / "graph.ckpt.meta.json").read_text()
+    assert json.dumps(json.loads(text), sort_keys=True, indent=1) == json.dumps(json.loads(text), indent=1)
+
+
 @pytest.mark.parametrize(("flag", "value"), [("--seed", -1), ("--seed", 2**31), ("--epochs", 0), ("--epochs", "ten")])
 def test_numbers_out_of_range(run: Run, results: Path, flag: str, value: object) -> None:
     done = run("checkpoint_save", flag, value)

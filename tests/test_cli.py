@@ -48,6 +48,18 @@ def test_a_reader_that_leaves_early_is_no_error(made: Path) -> None:
     )
     assert done.stdout.endswith("15 of 15 variables are uninitialized\n")
     assert done.stderr == ""
+    assert done.returncode == 141  # as any program that SIGPIPE ends
+
+
+def test_a_closed_stdout_is_no_reason_to_fail(made: Path) -> None:
+    script = f"{sys.executable} {PROJECT}/checkpoint_restore.py --checkpoint {made} >&-"
+    done = subprocess.run(["bash", "-c", script], env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_home_folder_that_the_shell_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert cli.path("~/x.pb") == Path("/home/somebody/x.pb")
 
 
 def test_a_bug_shows_what_tensorflow_said(tmp_path: Path) -> None:

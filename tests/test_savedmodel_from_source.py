@@ -28,15 +28,27 @@ def test_seed_decides_the_weights(run: Run, tmp_path: Path) -> None:
 
 def test_existing_export_is_kept_without_overwrite(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "export"
-    folder.mkdir()
-    (folder / "mine.txt").write_text("keep")
-    done = run("savedmodel_from_source", "--epochs", 1, "--export-dir", folder)
+    words = ("--epochs", 1, "--export-dir", folder)
+    assert run("savedmodel_from_source", *words).status == 0
+    before = (folder / "saved_model.pb").stat().st_ino
+    done = run("savedmodel_from_source", *words)
     assert done.status == 1
     assert done.stderr == f"error: {folder} exists already; --overwrite replaces it\n"
-    assert (folder / "mine.txt").read_text() == "keep"
-    assert run("savedmodel_from_source", "--epochs", 1, "--export-dir", folder, "--overwrite").status == 0
+    assert (folder / "saved_model.pb").stat().st_ino == before
+    assert run("savedmodel_from_source", *words, "--overwrite").status == 0
+    assert (folder / "saved_model.pb").stat().st_ino != before
     assert sorted(path.name for path in folder.iterdir()) == ["saved_model.pb", "variables"]
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
+
+
+def test_a_folder_of_other_things_is_never_replaced(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_text("keep")
+    done = run("savedmodel_from_source", "--epochs", 1, "--export-dir", tmp_path / "photos", "--overwrite")
+    assert done.status == 1
+    expected = f"{tmp_path}/photos holds more than a SavedModel, such as a.jpg; name a new folder"
+    assert done.stderr == f"error: {expected}\n"
+    assert (tmp_path / "photos" / "a.jpg").read_text() == "keep"
 
 
 def test_a_failing_export_leaves_the_old_one(run: Run, toy: Path, monkeypatch: object) -> None:

@@ -126,7 +126,12 @@ def test_what_does_not_fit_is_one_line(run: Run, tmp_path: Path, white_and_black
     (tmp_path / "labels.txt").write_text("one\n")
     expected = {
         ("--saved-model", str(tmp_path / "flat")): "takes no images; a batch of images has 4 dimensions of numbers",
-        ("--image", str(tmp_path / "text.png")): "cannot be decoded; PNG, JPEG, GIF and BMP files can",
+        ("--image", str(tmp_path / "text.png")): "cannot be decoded; PNG and JPEG files can",
+        ("--labels", str(white_and_black[0])): "is no text; --labels takes the names of the classes, one a line",
+        ("--mean", "1"): "takes pixels as they are; --mean and --std are for inputs of float",
+        ("--mean", "1,2"): "--mean and --std take one number or 1, one a channel of input_tensor:0",
+        ("--std", "0"): "--std 0 would divide by zero",
+        ("--std", "nan"): "cannot read 'nan'; expected a number",
         ("--labels", str(tmp_path / "labels.txt")): "names 1 classes but the model has 10",
         ("--tag-set", "train"): "has no tag-set train; it has serve; choose with --tag-set",
         ("--signature", "predict"): "has no signature predict; it has serving_default; choose with --signature",
