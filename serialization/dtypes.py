@@ -45,3 +45,8 @@ def name_of(number: int) -> str:
 def base(number: int) -> int:
     """The number of the dtype behind a reference to it."""
     return number - _REF if number > _REF else number
+
+
+def number_of(name: str) -> int:
+    """The number of the dtype that is called so."""
+    return next(number for number, known in _NAMES.items() if known == name)

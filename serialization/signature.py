@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serialization import cli
-from serialization.tensorflow import tf, tf1
+from serialization import cli, dtypes
+from serialization.tensorflow import tf1
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ def parse_names(text: str) -> list[tuple[str, str]]:
 
     `:0` may be left out. Without KEY it is the name without its `:0`.
     """
-    pairs = []
+    pairs: list[tuple[str, str]] = []
+    if not text.strip():
+        return pairs
     for item in text.split(","):
         key, equals, name = item.strip().rpartition("=")
         if not name or (equals and not key):
@@ -64,6 +66,21 @@ def from_names(graph: Any, inputs: str, outputs: str, scope: str = "") -> Signat
         tuple(_describe(key, _find(graph, name, scope)) for key, name in parse_names(inputs)),
         tuple(_describe(key, _find(graph, name, scope)) for key, name in parse_names(outputs)),
     )
+
+
+def to_flags(signature: Signature) -> tuple[str, str]:
+    """The signature as `--inputs` and `--outputs` take it."""
+    inputs, outputs = (",".join(f"{t.key}={t.name}" for t in ts) for ts in (signature.inputs, signature.outputs))
+    return inputs, outputs
+
+
+def in_graph(graph: Any, signature: Signature, scope: str = "") -> Signature:
+    """The same tensors as a tf.Graph has them, below `scope`: with the dtypes and shapes that import inferred."""
+
+    def look_up(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(_describe(tensor.key, _find(graph, tensor.name, scope)) for tensor in tensors)
+
+    return Signature(look_up(signature.inputs), look_up(signature.outputs))
 
 
 def from_def(signature_def: Any) -> Signature:
@@ -104,7 +121,17 @@ def _recorded(infos: Mapping[str, Any]) -> tuple[Tensor, ...]:
             return None
         return tuple(None if dim.size == -1 else dim.size for dim in info.tensor_shape.dim)
 
+    def parts(key: str, info: Any) -> Iterator[Tensor]:
+        if info.HasField("coo_sparse"):  # three tensors under one key
+            sparse, dtype = info.coo_sparse, dtypes.name_of(info.dtype)
+            yield Tensor(f"{key}/indices", sparse.indices_tensor_name, "int64", (None, None))
+            yield Tensor(f"{key}/values", sparse.values_tensor_name, dtype, (None,))
+            yield Tensor(f"{key}/dense_shape", sparse.dense_shape_tensor_name, "int64", (None,))
+        elif info.HasField("composite_tensor"):
+            for number, component in enumerate(info.composite_tensor.components):
+                yield from parts(f"{key}/{number}", component)
+        else:
+            yield Tensor(key, info.name, dtypes.name_of(info.dtype), shape(info))
+
     # A protobuf map has no order of its own; sorted, it is the same in every run.
-    return tuple(
-        Tensor(key, info.name, tf.as_dtype(info.dtype).name, shape(info)) for key, info in sorted(infos.items())
-    )
+    return tuple(tensor for key, info in sorted(infos.items()) for tensor in parts(key, info))

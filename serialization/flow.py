@@ -1,0 +1,196 @@
+"""The data edges of a graph, without what trains, saves, summarizes and checks: what depends on which input.
+
+Works on the protobuf, without TensorFlow's runtime.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from serialization import dtypes
+from serialization.graph import VARIABLES, index_of, is_update, node_of, nodes_by_name, reachable
+from serialization.nodes import PLACEHOLDERS, describe, is_pipeline
+from serialization.signature import Tensor
+
+SHAPES = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"}  # whose results do not depend on the values
+_PLUMBING = {  # what no caller asks for; and what only they consume is left out with them
+    *("Save", "SaveSlices", "SaveV2", "MergeV2Checkpoints", "ShardedFilename", "Restore", "RestoreSlice", "RestoreV2"),
+    *("Assert", "NoOp", "ControlTrigger", "Abort", "VarIsInitializedOp", "IsVariableInitialized"),
+    *("DestroyResourceOp", "InitializeTable", "InitializeTableV2", "InitializeTableFromTextFile"),
+    *("InitializeTableFromTextFileV2", "LookupTableImport", "LookupTableImportV2", "LookupTableInsert"),
+    *("LookupTableInsertV2", "LookupTableExport", "LookupTableExportV2", "LookupTableSize", "LookupTableSizeV2"),
+    *("QueueEnqueue", "QueueEnqueueV2", "QueueEnqueueMany", "QueueEnqueueManyV2", "QueueClose", "QueueCloseV2"),
+    *("MakeIterator", "WriteSummary", "CreateSummaryFileWriter", "FlushSummaryWriter", "CloseSummaryWriter"),
+    *("TensorArrayCloseV2", "TensorArrayCloseV3", "StackCloseV2", "WriteFile", "PrintV2"),
+}
+_PASS_ON = {
+    "Identity",
+    "Enter",
+    "RefEnter",
+    "Switch",
+    "RefSwitch",
+    "ReadVariableOp",
+    "RefIdentity",
+    "Cast",
+    "ReadVariable",
+}
+# Where features meet parameters. A regularizer's Mul or Add meets them too, but takes no feature.
+_PARAMETRIC = re.compile(
+    r"(.*MatMul.*|.*Conv.*|Gather.*|ResourceGather.*|BiasAdd.*|Add|AddV2|Sub|Mul|.*BatchNorm.*|.*LSTM.*|.*GRU.*|Einsum)"
+)
+_TRAINING_SCOPE = re.compile(r"(.*/)?(gradients(_\d+)?|report_uninitialized_variables(_\d+)?|save(_\d+)?)/.*")
+
+
+class Flow:
+    """The graph's data edges, without what trains, saves, summarizes and checks."""
+
+    def __init__(self, graph_def: Any) -> None:
+        self.nodes = nodes_by_name(graph_def)
+        self.consumers: dict[str, list[str]] = defaultdict(list)
+        for node in graph_def.node:
+            for edge in data_edges(node):
+                self.consumers[node_of(edge)].append(node.name)
+        self.training = any(_TRAINING_SCOPE.fullmatch(name) and "gradients" in name for name in self.nodes)
+        self.aside = self._set_aside()
+        self.sources = self._find_sources()
+        self.bits = {source: 1 << position for position, source in enumerate(self.sources)}
+        self.depends = self._spread(self.bits)
+        self.parameters = self._find_parameters()
+        self.deep = self._find_deep()
+
+    def rest(self) -> Iterator[Any]:
+        return (node for node in self.nodes.values() if node.name not in self.aside)
+
+    def users(self, name: str) -> list[str]:
+        return [user for user in self.consumers[name] if user not in self.aside]
+
+    def _set_aside(self) -> set[str]:
+        training = {name for name in self.nodes if _TRAINING_SCOPE.fullmatch(name)}
+        waiting = [name for name in training if "gradients" in name]
+        while waiting:  # what comes of gradients is training
+            for user in self.consumers[waiting.pop()]:
+                if user not in training:
+                    training.add(user)
+                    waiting.append(user)
+        plumbing = {n.name for n in self.nodes.values() if n.op in _PLUMBING or is_update(n.op)}
+        waiting = list(plumbing)
+        while waiting:  # what only plumbing consumes is plumbing
+            for edge in data_edges(self.nodes[waiting.pop()]):
+                name = node_of(edge)
+                known = name not in self.nodes or name in plumbing or self.nodes[name].op in PLACEHOLDERS
+                if not known and all(user in plumbing for user in self.consumers[name]):
+                    plumbing.add(name)
+                    waiting.append(name)
+        summaries = {n.name for n in self.nodes.values() if n.op.endswith("Summary") or n.op.endswith("SummaryV2")}
+        return training | plumbing | summaries
+
+    def _find_sources(self) -> list[str]:
+        """Tensors that bring values in: placeholders, else what the graph takes from a queue or an iterator."""
+        placeholders = [node.name for node in self.rest() if node.op in PLACEHOLDERS]
+        if any(self.users(name) for name in placeholders):
+            return [f"{name}:0" for name in placeholders if self.users(name)]
+        edges = (edge for node in self.rest() for edge in data_edges(node))
+        pipelines = dict.fromkeys(
+            e for e in edges if node_of(e) in self.nodes and is_pipeline(self.nodes[node_of(e)].op)
+        )
+        return [f"{node_of(edge)}:{index_of(edge)}" for edge in pipelines]
+
+    def _spread(self, bits: Mapping[str, int]) -> dict[str, int]:
+        """Which sources each node depends on, as bits; through loops too."""
+        depends: dict[str, int] = defaultdict(int)
+        for name in self.nodes:
+            for edge in data_edges(self.nodes[name]):
+                depends[name] |= bits.get(f"{node_of(edge)}:{index_of(edge)}", 0)
+        for source, bit in bits.items():
+            if self.nodes[node_of(source)].op in PLACEHOLDERS:
+                depends[node_of(source)] |= bit
+        waiting = [name for name, value in depends.items() if value]
+        while waiting:
+            name = waiting.pop()
+            if is_pipeline(self.nodes[name].op) or self.nodes[name].op in SHAPES:
+                continue
+            for user in self.consumers[name]:
+                if depends[user] | depends[name] != depends[user]:
+                    depends[user] |= depends[name]
+                    waiting.append(user)
+        return depends
+
+    def _find_parameters(self) -> set[str]:
+        """Nodes that pass on a variable's value, or a constant that is more than a number."""
+        roots = [node.name for node in self.nodes.values() if node.op in VARIABLES]
+        roots = roots or [node.name for node in self.nodes.values() if _is_weight(node)]
+        found, waiting = set(roots), list(roots)
+        while waiting:
+            for user in self.consumers[waiting.pop()]:
+                if user not in found and self.nodes[user].op in _PASS_ON and not self.depends[user]:
+                    found.add(user)
+                    waiting.append(user)
+        return found
+
+    def _find_deep(self) -> set[str]:
+        """What was computed with parameters from features."""
+        found = {node.name for node in self.rest() if self.is_parametric(node) and self.depends[node.name]}
+        waiting = list(found)
+        while waiting:
+            for user in self.consumers[waiting.pop()]:
+                if user not in found:
+                    found.add(user)
+                    waiting.append(user)
+        return found
+
+    def takes(self, name: str, source: str) -> bool:
+        """Whether the node consumes that tensor."""
+        return any(f"{node_of(edge)}:{index_of(edge)}" == source for edge in data_edges(self.nodes[name]))
+
+    def is_parametric(self, node: Any) -> bool:
+        """Whether features meet parameters in this node."""
+        return bool(_PARAMETRIC.fullmatch(node.op)) and any(
+            node_of(edge) in self.parameters for edge in data_edges(node)
+        )
+
+    def is_view(self, node: Any) -> bool:
+        """Whether the node gives the same numbers in another shape."""
+        return node.op in ("Identity", "Reshape", "Squeeze", "ExpandDims")
+
+    def behind_views(self, tensor: str) -> str:
+        """The tensor that this one is another shape of."""
+        node = self.nodes[node_of(tensor)]
+        while self.is_view(node) and node_of(node.input[0]) in self.deep and not is_named(node):
+            tensor = f"{node_of(node.input[0])}:{index_of(node.input[0])}"
+            node = self.nodes[node_of(tensor)]
+        return tensor
+
+    def features(self) -> int:
+        """The bits of the sources that meet parameters."""
+        met = 0
+        for node in self.rest():
+            if self.is_parametric(node):
+                met |= self.depends[node.name]
+        return met
+
+    def parameters_of(self, name: str) -> frozenset[str]:
+        """The variables that a node is computed from."""
+        seen = reachable(self.nodes, [name])
+        return frozenset(n for n in seen if n in self.parameters and self.nodes[n].op in VARIABLES | {"Const"})
+
+    def describe(self, tensor: str) -> Tensor:
+        """The tensor of that name, as far as its node tells."""
+        return describe(self.nodes, tensor)
+
+
+def data_edges(node: Any) -> list[str]:
+    """The inputs of a node that carry values."""
+    return [edge for edge in node.input if not edge.startswith("^")]
+
+
+def _is_weight(node: Any) -> bool:
+    tensor = node.attr["value"].tensor if node.op == "Const" else None
+    return tensor is not None and dtypes.name_of(tensor.dtype).startswith("float") and len(tensor.tensor_shape.dim) > 0
+
+
+def is_named(node: Any) -> bool:
+    """Whether somebody gave the node a name: TensorFlow's own are the op's, with a number."""
+    return re.fullmatch(rf"{re.escape(node.op)}(_\d+)?", node.name.rpartition("/")[2], re.IGNORECASE) is None

@@ -1,0 +1,238 @@
+"""Inputs and outputs of a graph that records none: candidates, ranked from the GraphDef alone, with the reasons.
+
+Works on the protobuf, without TensorFlow's runtime. What a graph says about itself, in this order: which sources of
+values there are (placeholders, else what comes out of a queue or an iterator); which of them meet the parameters
+(features) and which only meet the result of that (labels); and which tensors nobody consumes, once the nodes that
+train, save, summarize, check and feed are set aside. A graph of training alone has no such tensor: there the last ones
+before the labels come in are the predictions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from serialization.flow import SHAPES, Flow, data_edges, is_named
+from serialization.graph import VARIABLES, index_of, node_of, reachable
+from serialization.nodes import PLACEHOLDERS, is_keep_probability, is_pipeline, is_switch, output_count
+from serialization.signature import Tensor
+
+_NO_OUTPUT = {
+    *("Const", "Queue", "HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2", "Stack", "StackV2"),
+    *("RestoreV2", "Restore", "RestoreSlice", "IteratorV2", "Iterator", "TensorArrayV3", "QueueSizeV2", "QueueSize"),
+    *("LoopCond", "Switch", "RefSwitch", "Enter", "RefEnter", "NextIteration", "Print", "PlaceholderWithDefault"),
+}
+_NAMED = re.compile(r"(^|[/_])(output|predict|prob|softmax|logits|final_result|score)", re.IGNORECASE)
+_UNCONSUMED = "nothing consumes it"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A tensor, what it seems to be ("feature", "label", "switch" or "output"), and why."""
+
+    tensor: Tensor
+    role: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """Ranked candidates: `inputs` are what the `outputs` need. `rivals` are as good as `outputs`: it is ambiguous."""
+
+    inputs: tuple[Candidate, ...]
+    outputs: tuple[Candidate, ...]
+    others: tuple[Candidate, ...] = ()
+    rivals: tuple[Candidate, ...] = ()
+
+
+def infer(graph_def: Any) -> Inferred:
+    """Candidates for the inputs and outputs of a GraphDef, best first.
+
+    Without outputs in the result the graph computes nothing that a caller could want.
+    """
+    flow = Flow(graph_def)
+    roles = _roles(flow)
+    labels = sum(flow.bits[source] for source, (role, _) in roles.items() if role == "label")
+    features = sum(flow.bits[source] for source, (role, _) in roles.items() if role == "feature")
+    found = list(_sinks(flow, labels, features))
+    if flow.training:  # a number that a trained graph ends in is its loss
+        losses = [candidate for candidate in found if _is_scalar(flow, candidate)]
+        found = [candidate for candidate in found if candidate not in losses]
+        found = found or _before_labels(flow, labels, features) or _before_losses(flow, losses, features) or losses
+    found = found or _before_labels(flow, labels, features) or list(_sinks(flow, 0, 0)) or list(_constants(flow))
+    chosen = _choose(flow, found)
+    reached = reachable(flow.nodes, [c.tensor.name for c in chosen], {node_of(source) for source in flow.sources})
+    needed = sum(
+        bit
+        for source, bit in flow.bits.items()
+        if any(flow.takes(name, source) for name in reached) or source in reached
+    )
+    needed |= sum(bit for source, bit in flow.bits.items() if source in {c.tensor.name for c in chosen})
+    sources = [(Candidate(flow.describe(source), *roles[source]), flow.bits[source]) for source in flow.sources]
+    return Inferred(
+        tuple(candidate for candidate, bit in sources if bit & needed),
+        tuple(chosen),
+        (*(c for c in found if c not in chosen), *(candidate for candidate, bit in sources if not bit & needed)),
+        _rivals(flow, chosen) if flow.training else (),  # without training, all that is left over is an output
+    )
+
+
+def _roles(flow: Flow) -> dict[str, tuple[str, str]]:
+    met = flow.features()
+    roles = {}
+    for source in flow.sources:
+        tensor = flow.describe(source)
+        origin = (
+            "" if flow.nodes[node_of(source)].op in PLACEHOLDERS else f"comes out of {flow.nodes[node_of(source)].op}, "
+        )
+        if is_switch(tensor) or is_keep_probability(tensor):
+            roles[source] = ("switch", f"{origin}a switch between training and inference by its name and dtype")
+        elif flow.bits[source] & met or not met:
+            roles[source] = ("feature", f"{origin}meets the parameters" if met else f"{origin}is fed by the caller")
+        else:
+            roles[source] = ("label", f"{origin}meets no parameter, only what was computed with them")
+    return roles
+
+
+def _sinks(flow: Flow, labels: int, features: int) -> Iterator[Candidate]:
+    """Tensors that nobody consumes, that need a feature and no label."""
+    for node in flow.rest():
+        if node.op in _NO_OUTPUT or node.op in VARIABLES or node.op in PLACEHOLDERS or is_pipeline(node.op):
+            continue
+        depends = flow.depends[node.name]
+        if depends & labels or (features and not depends & features) or (node.name in flow.parameters):
+            continue
+        used = {
+            index_of(e) for u in flow.users(node.name) for e in data_edges(flow.nodes[u]) if node_of(e) == node.name
+        }
+        if used and not output_count(node) > 1:
+            continue
+        for index in range(output_count(node)):
+            if index not in used and not (used and index > max(used) and node.op.startswith("Fused")):
+                yield Candidate(flow.describe(f"{node.name}:{index}"), "output", _UNCONSUMED)
+
+
+def _constants(flow: Flow) -> Iterator[Candidate]:
+    """What is left of a model that always says the same."""
+    for node in flow.rest():
+        if node.op in ("Identity", "Const") and not flow.users(node.name):
+            yield Candidate(flow.describe(f"{node.name}:0"), "output", _UNCONSUMED)
+
+
+def _before_labels(flow: Flow, labels: int, features: int) -> list[Candidate]:
+    """The last tensors before the labels come in: of several in a row, the first, or the one with a telling name."""
+    found: dict[str, None] = {}
+    for node in flow.rest():
+        if not flow.depends[node.name] & labels:
+            continue
+        for edge in data_edges(node):
+            name = node_of(edge)
+            free = name in flow.nodes and not flow.depends[name] & labels and flow.depends[name] & features
+            if free and name not in flow.aside and flow.nodes[name].op not in PLACEHOLDERS | SHAPES:
+                found[flow.behind_views(f"{name}:{index_of(edge)}")] = None
+    return [
+        Candidate(flow.describe(name), "output", "the last before the labels come in") for name in _first(flow, found)
+    ]
+
+
+def _before_losses(flow: Flow, losses: Iterable[Candidate], features: int) -> list[Candidate]:
+    """From the losses up to where the last parameter came in: what the loss compares with the input itself, say."""
+    found: dict[str, None] = {}
+    seen: set[str] = set()
+    waiting = [loss.tensor.name for loss in losses]
+    while waiting:
+        tensor = waiting.pop()
+        node = flow.nodes[node_of(tensor)]
+        if node.name in seen:
+            continue
+        seen.add(node.name)
+        deep = [edge for edge in data_edges(node) if node_of(edge) in flow.deep]
+        shallow = [
+            e for e in data_edges(node) if flow.depends.get(node_of(e), 0) & features and node_of(e) not in flow.deep
+        ]
+        if not deep or flow.is_parametric(node):
+            found[tensor] = None
+        elif shallow and not flow.is_view(node):
+            found.update((flow.behind_views(f"{node_of(edge)}:{index_of(edge)}"), None) for edge in deep)
+        else:
+            waiting.extend(f"{node_of(edge)}:{index_of(edge)}" for edge in deep)
+    return [Candidate(flow.describe(name), "output", "the last before the loss") for name in _first(flow, found)]
+
+
+def _first(flow: Flow, tensors: Collection[str]) -> Iterator[str]:
+    """Of tensors that are computed from each other without parameters in between: the first, or one named so."""
+    above = {name: _ancestors(flow, node_of(name)) & {node_of(other) for other in tensors} for name in tensors}
+    for name in tensors:
+        if not above[name]:
+            below = [o for o in tensors if node_of(name) in above[o] and is_named(flow.nodes[node_of(o)])]
+            yield below[0] if below and not is_named(flow.nodes[node_of(name)]) else name
+
+
+def _ancestors(flow: Flow, name: str) -> set[str]:
+    """What a node is computed from without meeting parameters again."""
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        node = flow.nodes[waiting.pop()]
+        if flow.is_parametric(node):
+            continue
+        for edge in data_edges(node):
+            if node_of(edge) not in seen and node_of(edge) in flow.nodes:
+                seen.add(node_of(edge))
+                waiting.append(node_of(edge))
+    return seen
+
+
+def _is_scalar(flow: Flow, candidate: Candidate) -> bool:
+    shape = candidate.tensor.shape
+    return shape == () or (shape is None and flow.nodes[node_of(candidate.tensor.name)].op in ("Mean", "Sum", "L2Loss"))
+
+
+def _choose(flow: Flow, found: list[Candidate]) -> list[Candidate]:
+    """The best of what was found: what uses most of the parameters, is no left-over of a loop, and needs least."""
+    if all(c.why != _UNCONSUMED for c in found):
+        return _least(flow, found)
+    uses = {c.tensor.name: flow.parameters_of(node_of(c.tensor.name)) for c in found}
+    best = [c for c in found if not any(uses[c.tensor.name] < uses[o.tensor.name] for o in found)]
+    for quality in (_is_no_branch, _is_no_left_over, _has_shape):
+        best = [c for c in best if quality(flow, c)] or best
+    named = [c for c in best if _NAMED.search(node_of(c.tensor.name))]
+    if named:  # a name like "predictions" speaks for all that need the same
+        needs = {flow.depends[node_of(c.tensor.name)] for c in named}
+        best = [c for c in best if flow.depends[node_of(c.tensor.name)] in needs]
+    return _least(flow, best)
+
+
+def _least(flow: Flow, found: list[Candidate]) -> list[Candidate]:
+    """Those that need no more than others do: the network itself, not what judges it."""
+    needs = {c.tensor.name: flow.depends[node_of(c.tensor.name)] for c in found}
+    return [
+        c for c in found if not any(n != needs[c.tensor.name] and not n & ~needs[c.tensor.name] for n in needs.values())
+    ]
+
+
+def _is_no_branch(flow: Flow, candidate: Candidate) -> bool:
+    """No switch_t or switch_f of a tf.cond, and no guard of an assertion."""
+    node = flow.nodes[node_of(candidate.tensor.name)]
+    feeds = flow.nodes.get(node_of(node.input[0])) if node.input else None
+    return not (node.op == "Identity" and feeds is not None and feeds.op == "Switch") and "AssertGuard" not in node.name
+
+
+def _is_no_left_over(flow: Flow, candidate: Candidate) -> bool:
+    node = flow.nodes[node_of(candidate.tensor.name)]
+    return node.op not in ("Exit", "RefExit", "Merge", "RefMerge", "Print") and not re.search(
+        r"(^|/)while(_\d+)?/", node.name
+    )
+
+
+def _has_shape(flow: Flow, candidate: Candidate) -> bool:
+    return candidate.tensor.shape != ()
+
+
+def _rivals(flow: Flow, chosen: list[Candidate]) -> tuple[Candidate, ...]:
+    """Outputs of different networks: each needs something that the other does not."""
+    needs = {candidate.tensor.name: flow.depends[node_of(candidate.tensor.name)] for candidate in chosen}
+    apart = any(a & ~b and b & ~a for a in needs.values() for b in needs.values())
+    return tuple(chosen) if apart else ()

@@ -1,0 +1,78 @@
+"""Small models of the kinds that people have, made where a test needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from serialization.tensorflow import tf, tf1
+
+
+def save(folder: Path, build: Callable[[], Any], *, name: str = "model.ckpt", **saver: Any) -> Path:
+    """Build a graph, initialize its variables, and save it as a checkpoint. Returns the prefix."""
+    prefix = folder / name
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        build()
+        session.run([tf1.global_variables_initializer(), tf1.tables_initializer()])
+        tf1.train.Saver(**saver).save(session, str(prefix))
+    return prefix
+
+
+def edit_meta(prefix: Path, change: Callable[[Any], None]) -> None:
+    """Change the MetaGraphDef of a checkpoint in its file."""
+    file = prefix.with_name(f"{prefix.name}.meta")
+    meta_graph = tf1.MetaGraphDef.FromString(file.read_bytes())
+    change(meta_graph)
+    file.write_bytes(meta_graph.SerializeToString())
+
+
+def classifier(*, resource: bool = True) -> None:
+    """X float32 [None, 4] -> logits -> softmax; labels, a loss, a training op, a summary."""
+    x = tf1.placeholder(tf.float32, [None, 4], name="x")
+    labels = tf1.placeholder(tf.int64, [None], name="labels")
+    with tf1.variable_scope("dense", use_resource=resource):
+        kernel = tf1.get_variable("kernel", [4, 3], initializer=tf1.random_normal_initializer(seed=1))
+        bias = tf1.get_variable("bias", [3], initializer=tf1.random_normal_initializer(seed=2))
+    logits = tf1.nn.xw_plus_b(x, kernel, bias, name="logits")
+    loss = tf1.losses.sparse_softmax_cross_entropy(labels, logits)
+    tf1.summary.scalar("loss", loss)
+    tf1.train.AdamOptimizer().minimize(loss, global_step=tf1.train.get_or_create_global_step())
+
+
+def batch_norm() -> None:
+    """A switch is_training, and moving averages that the output's own control inputs update: float_ref when frozen."""
+    x = tf1.placeholder(tf.float32, [None, 4], name="x")
+    training = tf1.placeholder(tf.bool, [], name="is_training")
+    mean = tf1.get_variable("mean", [4], initializer=tf1.ones_initializer(), use_resource=False, trainable=False)
+
+    def learn() -> Any:
+        update = tf1.assign_sub(mean, 0.1 * (mean - tf.reduce_mean(x, 0)))
+        with tf1.control_dependencies([update]):
+            return tf.identity(tf.reduce_mean(x, 0))
+
+    tf1.disable_control_flow_v2()  # Switch and Merge, as TensorFlow 1 writes a tf.cond
+    try:
+        used = tf1.cond(training, learn, lambda: tf.identity(mean))
+    finally:
+        tf1.enable_control_flow_v2()
+    tf.subtract(x, used, name="y")
+
+
+def vocabulary(file: Path) -> None:
+    """Words in, their numbers out, by a table that is read from a file."""
+    words = tf1.placeholder(tf.string, [None], name="words")
+    fill = tf.lookup.TextFileInitializer(
+        str(file), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+    )
+    table = tf.lookup.StaticHashTable(fill, -1)
+    scale = tf1.get_variable("scale", [], tf.int64, initializer=tf1.ones_initializer())
+    tf.multiply(table.lookup(words), scale, name="numbers")
+
+
+def freeze(build: Callable[[], Any], outputs: list[str]) -> Any:
+    """The frozen GraphDef of a graph, by TensorFlow's own call."""
+    with tf1.Graph().as_default() as graph, tf1.Session() as session:
+        build()
+        session.run([tf1.global_variables_initializer(), tf1.tables_initializer()])
+        return tf1.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), outputs)

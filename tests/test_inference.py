@@ -1,0 +1,103 @@
+"""Inference of inputs and outputs from the GraphDef alone: what it finds, and why."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import graphs
+
+from serialization import flow, graph, inference, nodes
+from serialization.tensorflow import tf, tf1
+
+
+def infer(build: Callable[[], Any]) -> inference.Inferred:
+    with tf1.Graph().as_default() as built:
+        build()
+    return inference.infer(built.as_graph_def(add_shapes=True))
+
+
+def found(build: Callable[[], Any]) -> tuple[list[str], list[str]]:
+    result = infer(build)
+    return [str(c.tensor) for c in result.inputs], [str(c.tensor) for c in result.outputs]
+
+
+def test_labels_loss_training_and_summaries_are_left_out() -> None:
+    assert found(graphs.classifier) == (["x:0 float32 [None, 4]"], ["logits:0 float32 [None, 3]"])
+    result = infer(graphs.classifier)
+    assert [c.why for c in result.outputs] == ["the last before the labels come in"]
+    assert [(c.tensor.key, c.role) for c in result.others] == [("labels", "label")]
+
+
+def test_what_nothing_consumes_comes_first() -> None:
+    def build() -> None:
+        graphs.classifier()
+        tf.nn.softmax(tf1.get_default_graph().get_tensor_by_name("logits:0"), name="scores")
+
+    assert found(build)[1] == ["scores:0 float32 [None, 3]"]
+
+
+def test_switch_is_told_from_features() -> None:
+    result = infer(graphs.batch_norm)
+    assert {c.tensor.key: c.role for c in result.inputs} == {"x": "feature", "is_training": "switch"}
+    assert [c.tensor.key for c in result.outputs] == ["y"]
+
+
+def test_what_the_loss_compares_with_the_input_itself() -> None:
+    def autoencoder() -> None:
+        x = tf1.placeholder(tf.float32, [None, 8], name="x")
+        narrow = tf.tanh(x @ tf1.get_variable("down", [8, 2]))
+        wide = tf.identity(narrow @ tf1.get_variable("up", [2, 8]), name="restored")
+        tf1.train.GradientDescentOptimizer(0.1).minimize(tf.sqrt(tf.reduce_mean(tf.square(x - wide))))
+
+    inputs, outputs = found(autoencoder)
+    assert inputs == ["x:0 float32 [None, 8]"]
+    assert outputs == ["restored:0 float32 [None, 8]"]
+
+
+def test_placeholder_with_default_is_no_required_input() -> None:
+    def build() -> None:
+        x = tf1.placeholder(tf.float32, [2], name="x")
+        tf.multiply(x, tf1.placeholder_with_default(2.0, [], name="factor"), name="y")
+
+    assert found(build) == (["x:0 float32 [2]"], ["y:0 float32 [2]"])
+
+
+def test_all_outputs_of_a_split_and_none_of_its_used_ones() -> None:
+    def build() -> None:
+        first, *_ = tf.split(tf1.placeholder(tf.float32, [6], name="x"), 3, name="parts")
+        tf.negative(first, name="y")
+
+    assert found(build)[1] == ["parts:1 float32 [2]", "parts:2 float32 [2]", "y:0 float32 [2]"]
+
+
+def test_an_iterator_is_an_input_where_there_is_no_placeholder() -> None:
+    def build() -> None:
+        rows = tf1.data.make_one_shot_iterator(tf.data.Dataset.from_tensors(([1.0, 2.0], 3)).repeat()).get_next()
+        tf.multiply(rows[0], tf1.get_variable("w", [2]), name="y")
+
+    result = infer(build)
+    assert [(c.tensor.name, c.role, c.why) for c in result.inputs] == [
+        ("IteratorGetNext:0", "feature", "comes out of IteratorGetNext, meets the parameters")
+    ]
+
+
+def test_two_networks_are_ambiguous() -> None:
+    def build() -> None:
+        for name in ("a", "b"):
+            x = tf1.placeholder(tf.float32, [None, 2], name=f"x_{name}")
+            logits = x @ tf1.get_variable(f"w_{name}", [2, 2])
+            labels = tf1.placeholder(tf.float32, [None, 2], name=f"labels_{name}")
+            loss = tf.reduce_mean(tf.square(tf.identity(logits, name=f"y_{name}") - labels))
+            tf1.train.GradientDescentOptimizer(0.1).minimize(loss)
+
+    assert sorted(c.tensor.key for c in infer(build).rivals) == ["y_a", "y_b"]
+
+
+def test_inference_needs_no_runtime() -> None:
+    for module in (inference, flow, graph, nodes):
+        source = Path(str(module.__file__)).read_text()
+        imported = [n.module for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ImportFrom)]
+        assert "serialization.tensorflow" not in imported
