@@ -9,6 +9,7 @@ was left behind.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import glob
 import os
@@ -22,6 +23,8 @@ from pathlib import Path
 from serialization import cli
 
 _NOREPLACE, _EXCHANGE = 1, 2  # flags of renameat2(2)
+_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # what a kernel or a file system without it answers
+_REPLACED = "replaced"
 
 
 @contextmanager
@@ -130,6 +133,7 @@ def _staging_folder(target: Path) -> Iterator[Path]:
     for leftover in target.parent.glob(f"{glob.escape(prefix)}*"):
         with _try_lock(leftover) as abandoned:
             if abandoned:
+                _put_back(leftover, target)
                 shutil.rmtree(leftover, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     with _try_lock(folder) as ours:
@@ -200,12 +204,48 @@ def _move_into_place(new: Path, target: Path, overwrite: bool) -> None:
             raise cli.Error(f"{cli.show(target)} is a {kind}, which is not replaced; name another place") from None
         # One step: the target is never missing. What was there goes away with the staging folder.
         _rename(new, target, _EXCHANGE)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        with _locked(target.parent):
+            _move_without_renameat2(new, target, overwrite)
+    _sync_folder(target.parent)
+
+
+def _move_without_renameat2(new: Path, target: Path, overwrite: bool) -> None:
+    """For file systems that cannot refuse or exchange, under a lock that runs of this project respect.
+
+    A file is replaced in one step. A folder takes two: between them the old one lies in the staging folder, from where
+    the next run puts it back if this one is killed just there.
+    """
+    _refuse_existing(target, [target], overwrite)
+    if target.is_dir() and not target.is_symlink():
+        (new.parent / _REPLACED).mkdir()
+        target.rename(new.parent / _REPLACED / target.name)
+    new.replace(target)
+
+
+def _put_back(leftover: Path, target: Path) -> None:
+    """Undo the first step of `_move_without_renameat2` if the run was killed before the second."""
+    replaced = leftover / _REPLACED / target.name
+    if replaced.exists() and not os.path.lexists(target):
+        replaced.rename(target)
 
 
 def _rename(source: Path, target: Path, flags: int) -> None:
     """renameat2(2), which Python has no call for: refuses an existing target, or exchanges the two."""
     libc = ctypes.CDLL(None, use_errno=True)
     at_fdcwd = -100
+    if not hasattr(libc, "renameat2"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(target))
     if libc.renameat2(at_fdcwd, os.fsencode(source), at_fdcwd, os.fsencode(target), flags) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), str(target))
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
