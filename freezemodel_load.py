@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import model
-from serialization import artifact, cli, feeds, safety, signature
+from serialization import artifact, cli, frozen, large, ops, predictions, safety, signature, tables
+from serialization.frozen import Frozen
 from serialization.graph import read_graph_def
 from serialization.predictor import Predictor, open_session
-from serialization.tensorflow import tf1
+from serialization.tensorflow import failures, tf1
 
 PREFIX = "prefix"
 
@@ -32,39 +33,51 @@ def load(path: Path, *, trust: bool = False) -> Any:
     """
     graph_def = read_graph_def(path)
     safety.require_safe(safety.scan_graph_def(graph_def, folder=path.parent), path, trust=trust)
+    return import_graph(graph_def)
+
+
+def import_graph(graph_def: Any) -> Any:
+    """A tf.Graph that holds the GraphDef below `prefix/`."""
     with tf1.Graph().as_default() as graph:
         tf1.import_graph_def(graph_def, name=PREFIX)
     return graph
 
 
+def open_frozen(
+    path: Path, inputs: str | None, outputs: str | None, *, trust: bool = False
+) -> tuple[Predictor, Frozen]:
+    """A frozen model of any size, ready to be run, and what was found in its file.
+
+    Of a large file the constants are left where they are until there is a session to read them into.
+    """
+    graph_def, constants = large.read(path) if large.is_large(path) else (read_graph_def(path), {})
+    ready = frozen.prepare(graph_def, path, *model.names_of(graph_def, inputs, outputs))
+    ready.require_safe(path, trust=trust)
+    constants = large.as_variables(ready.graph_def, constants)
+    with failures("the frozen model cannot be imported"):
+        graph = import_graph(ready.graph_def)
+    session = open_session(graph)
+    large.fill(session, PREFIX, constants)
+    tables.run_initializers(session, [f"{PREFIX}/{name}" for name in ready.initializers])
+    return Predictor(session, signature.in_graph(graph, ready.signature, PREFIX)), ready
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.parser(
-        __doc__,
-        "feed",
-        "trust-model",
-        frozen_model=cli.RESULTS / "frozen_model.pb",
-        inputs=model.INPUTS,
-        outputs=model.PREDICTIONS,
-    )
+    default = cli.RESULTS / "frozen_model.pb"
+    parser = cli.parser(__doc__, "inputs", "outputs", "feed", "op-library", "trust-model", frozen_model=default)
     args = parser.parse_args(argv)
 
+    ops.load_library(args.op_library)
     path = artifact.find_file(args.frozen_model, "frozen model", "freezemodel_save.py")
-    graph = load(path, trust=args.trust_model)
-    wanted = signature.from_names(graph, args.inputs, args.outputs, scope=PREFIX)
-    predict = Predictor(open_session(graph), wanted)
-    toy = args.inputs == model.INPUTS and args.outputs == model.PREDICTIONS
-    if args.feed or toy:
-        given = feeds.parse(wanted, args.feed or [model.EXAMPLES])
-    else:
-        given = feeds.generate(wanted)[0]
-        print("no --feed, so these values are generated:")
-    results = predict(given)
-    for tensor in (*wanted.inputs, *wanted.outputs):
-        value = {**given, **results}[tensor.key]
-        print(f"{tensor.name} {tensor.dtype} {list(value.shape)}", value, sep="\n")
+    predict, ready = open_frozen(path, args.inputs, args.outputs, trust=args.trust_model)
+    cli.report(ready.notes)
+    toy = model.is_toy(ready.graph_def) and not (args.inputs or args.outputs)
+    given = args.feed or ([model.EXAMPLES] if toy else None)
+    predictions.show(predict, predict.signature, given, ready.hints, ready.batches)
     if toy:
+        (wanted,), (answer,) = predict.signature.inputs, predict.signature.outputs
         inputs, labels = model.make_rows(1000)
-        right = predict({wanted.inputs[0].key: inputs})[wanted.outputs[0].key] == (labels > 0.5)
+        right = predict({wanted.key: inputs})[answer.key] == (labels > 0.5)
         print(f"proved: {right.mean():.4f} of 1,000 fresh rows are predicted right")
         print(f"next: {cli.command('freezemodel_serve.py')}")
     return 0

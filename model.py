@@ -120,3 +120,21 @@ def make_rows(count: int, generator: np.random.Generator | None = None) -> tuple
     generator = generator or np.random.default_rng(1_000_000)
     inputs = generator.integers(0, 10, (count, FEATURES)).astype(np.float32)
     return inputs, (inputs.sum(axis=1, keepdims=True) > THRESHOLD).astype(np.float32)
+
+
+def is_toy(graph_def: Any) -> bool:
+    """Whether a GraphDef is the toy's, by its names."""
+    return {INPUTS.partition(":")[0], PREDICTIONS.partition(":")[0]} <= {node.name for node in graph_def.node}
+
+
+def names_of(
+    graph_def: Any, inputs: str | None, outputs: str | None, *, keys: bool = False
+) -> tuple[str | None, str | None]:
+    """What `--inputs` and `--outputs` say, or the toy's own names where they say nothing and the graph is the toy's.
+
+    `keys` asks for the names with the keys of the exported SignatureDef.
+    """
+    if not is_toy(graph_def):
+        return inputs, outputs
+    toy = (SIGNATURE_INPUTS, SIGNATURE_OUTPUTS) if keys else (INPUTS, PREDICTIONS)
+    return inputs or toy[0], outputs or toy[1]

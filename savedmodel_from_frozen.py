@@ -11,48 +11,59 @@ The variables of a frozen model are constants in its graph, so the variables/ fo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import model
-from savedmodel_from_source import export, prove
-from serialization import artifact, cli, publish, safety, signature
+from savedmodel_from_checkpoint import save
+from savedmodel_from_source import NOT_VERIFIED, export, prove
+from serialization import artifact, cli, frozen, ops, publish, signature, tables
+from serialization.frozen import Frozen
 from serialization.graph import read_graph_def
-from serialization.predictor import open_session
-from serialization.tensorflow import tf1
+from serialization.origin import Origin
+from serialization.predictor import Predictor, open_session
+from serialization.tensorflow import failures, tf1
 
 
-def load(path: Path, *, trust: bool = False) -> Any:
+def load(ready: Frozen) -> Origin:
     """A session on the frozen graph, under the names that it has in the file: a SavedModel's tensors need no prefix."""
-    graph_def = read_graph_def(path)
-    safety.require_safe(safety.scan_graph_def(graph_def, folder=path.parent), path, trust=trust)
-    with tf1.Graph().as_default() as graph:
-        tf1.import_graph_def(graph_def, name="")
-    return open_session(graph, optimize=False)
+    with tf1.Graph().as_default() as graph, failures("the frozen model cannot be imported"):
+        tf1.import_graph_def(ready.graph_def, name="")
+    session = open_session(graph, optimize=False)
+    tables.run_initializers(session, ready.initializers)
+    wanted = signature.in_graph(graph, ready.signature)
+    return Origin(session, ready.graph_def, wanted, Predictor(session, wanted), True, ready.hints, ready.batches)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     default = cli.RESULTS / "savedmodel_from_frozen"
     parser = cli.parser(
         __doc__,
+        "op-library",
+        "inputs",
+        "outputs",
+        "feed",
         "overwrite",
+        "no-verify",
         "trust-model",
         frozen_model=cli.RESULTS / "frozen_model.pb",
-        inputs=model.SIGNATURE_INPUTS,
-        outputs=model.SIGNATURE_OUTPUTS,
         export_dir=default,
     )
     args = parser.parse_args(argv)
 
-    with (
-        publish.staged(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder,
-        load(
-            artifact.find_file(args.frozen_model, "frozen model", "freezemodel_save.py"), trust=args.trust_model
-        ) as session,
-    ):
-        wanted = signature.from_names(session.graph, args.inputs, args.outputs)
-        export(session, folder, wanted)
-        proof = prove(session, folder, wanted, trust=args.trust_model)
+    with publish.staged(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
+        ops.load_library(args.op_library)
+        path = artifact.find_file(args.frozen_model, "frozen model", "freezemodel_save.py")
+        graph_def = read_graph_def(path)
+        names = model.names_of(graph_def, args.inputs, args.outputs, keys=True)
+        ready = frozen.prepare(graph_def, path, *names)
+        cli.report(ready.notes)
+        ready.require_safe(path, trust=args.trust_model)
+        origin = load(ready)
+        with origin.session:
+            # simple_save takes no model without inputs, and fills no tables.
+            write = export if origin.signature.inputs and not ready.initializers else save
+            with failures("the SavedModel cannot be written"):
+                write(origin.session, folder, origin.signature)
+            proof = NOT_VERIFIED if args.no_verify else prove(origin, folder, args.feed, trust=args.trust_model)
     cli.report_export(args.export_dir, proof)
     return 0
 

@@ -17,10 +17,13 @@ from typing import Any
 
 import model
 from savedmodel_pretrained import load
-from serialization import cli, feeds, publish, signature, verify
+from serialization import cli, publish, signature, verify
+from serialization.origin import Origin
 from serialization.predictor import Predictor
 from serialization.signature import Signature
-from serialization.tensorflow import tf1
+from serialization.tensorflow import failures, tf1
+
+NOT_VERIFIED = "not verified, as --no-verify asks"
 
 
 def train(seed: int, epochs: int) -> Any:
@@ -44,12 +47,15 @@ def export(session: Any, folder: Path, wanted: Signature) -> None:
         )
 
 
-def prove(session: Any, folder: Path, wanted: Signature, *, trust: bool = False) -> str:
+def prove(origin: Origin, folder: Path, given: Sequence[str] | None = None, *, trust: bool = False) -> str:
     """Load what was written, by its signature alone, and compare it with the session it came from."""
-    reloaded, signature_def = load(folder, optimize=False, trust=trust)
-    with reloaded:
-        result = Predictor(reloaded, signature.from_def(signature_def))
-        return verify.compare(Predictor(session, wanted), result, feeds.generate(wanted))
+    with failures("the export cannot be loaded"):
+        loaded, loaded_optimized = (load(folder, optimize=optimize, trust=trust) for optimize in (False, True))
+    result, optimized = (
+        Predictor(session, signature.from_def(recorded)) for session, recorded in (loaded, loaded_optimized)
+    )
+    random = verify.random_outputs(origin.graph_def, origin.signature)
+    return verify.prove(origin, result, optimized, given, random)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"trained {args.epochs} epochs; held-out accuracy {model.evaluate(session):.4f}")
         wanted = signature.from_names(session.graph, model.SIGNATURE_INPUTS, model.SIGNATURE_OUTPUTS)
         export(session, folder, wanted)
-        proof = prove(session, folder, wanted)
+        proof = prove(Origin(session, session.graph.as_graph_def(), wanted, Predictor(session, wanted)), folder)
     cli.report_export(args.export_dir, proof)
     return 0
 

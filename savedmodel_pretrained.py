@@ -4,6 +4,7 @@ Teaches tf.compat.v1.saved_model.load(session, tags, export_dir).
 
     python savedmodel_pretrained.py
     python savedmodel_pretrained.py --image shoe.png coat.jpg
+    python savedmodel_pretrained.py --saved-model my/model/1 --feed x=@rows.npy
     python savedmodel_pretrained.py --saved-model my/classifier/1 --labels my/labels.txt --image cat.jpg --top 5
 
 The names to feed and to fetch (here input_tensor:0, ArgMax:0 and softmax_tensor:0), the size of the images and the
@@ -12,15 +13,32 @@ dtype of their pixels all stand in the SavedModel's signature: `saved_model_cli 
 
 from __future__ import annotations
 
+import argparse
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization import artifact, cli, images, safety, savedmodel, signature
+from serialization import (
+    artifact,
+    cli,
+    hints,
+    images,
+    inlining,
+    ops,
+    predictions,
+    safety,
+    savedmodel,
+    signature,
+    source,
+    verify,
+)
+from serialization.graph import GraphFile, prune, training_nodes
+from serialization.origin import Origin
 from serialization.predictor import Predictor, open_session
 from serialization.signature import Signature, Tensor
-from serialization.tensorflow import np, tf1
+from serialization.tensorflow import failures, np, tf1
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,9 +54,53 @@ def load(
     meta_graph = savedmodel.choose_meta_graph(savedmodel.read_saved_model(folder), tag_set)
     safety.require_safe(safety.scan_meta_graph(meta_graph, saved_model=folder), folder, trust=trust)
     session = open_session(tf1.Graph(), optimize=optimize)
-    with session.graph.as_default():
+    with session.graph.as_default(), failures(f"the SavedModel {cli.show(folder)} cannot be loaded"):
         loaded = tf1.saved_model.load(session, list(meta_graph.meta_info_def.tags), str(folder))
+        fills, paths = savedmodel.table_initializers(meta_graph, folder)
+        session.run(fills, paths)
     return session, savedmodel.choose_signature(loaded, key)
+
+
+def open_any(args: argparse.Namespace, script: str = "savedmodel_from_source.py") -> tuple[Origin, Any]:
+    """The SavedModel of the flags, loaded and ready to be run and converted, and the GraphDef that it holds.
+
+    `script` is named as the one to make a SavedModel with where there is none.
+    """
+    ops.load_library(args.op_library)
+    folder = artifact.find_saved_model(args.saved_model, script)
+    meta_graph = savedmodel.choose_meta_graph(savedmodel.read_saved_model(folder), args.tag_set)
+    whole = meta_graph.graph_def
+    wanted = signature.from_def(savedmodel.choose_signature(meta_graph, args.signature))
+    if args.inputs or args.outputs:
+        inputs, outputs = signature.to_flags(wanted)
+        wanted, _ = source.choose(GraphFile(whole), args.inputs or inputs, args.outputs or outputs)
+    outs, ins = ([tensor.name for tensor in side] for side in (wanted.outputs, wanted.inputs))
+    safety.require_safe(
+        safety.scan_meta_graph(meta_graph, outs, ins, saved_model=folder), folder, trust=args.trust_model
+    )
+    ops.require_known(prune(whole, [*outs, *ins]), cli.show(folder))
+    session, _ = load(folder, args.tag_set, args.signature, optimize=False, trust=args.trust_model)
+    wanted = signature.in_graph(session.graph, wanted)
+    flat, names = flatten(session.graph.as_graph_def(), wanted)
+
+    def run_afresh(values: verify.Values, times: int = 1) -> verify.Values:
+        again, _ = load(folder, args.tag_set, args.signature, optimize=False, trust=args.trust_model)
+        with again:
+            predict = Predictor(again, wanted)
+            return [predict(values) for _ in range(times)][-1]
+
+    # Where a run changes variables, each begins by loading them.
+    changes = bool(training_nodes(flat))
+    predict = run_afresh if changes else Predictor(session, wanted)
+    twice = partial(run_afresh, times=2) if changes else None
+    return Origin(session, flat, names, predict, False, hints.find(flat, names), repeat=twice), whole
+
+
+def flatten(graph_def: Any, wanted: Signature) -> tuple[Any, Signature]:
+    """What the signature needs of a GraphDef, without functions; cut first, while the inputs are there to be cut at."""
+    cut, names, _ = source.cut(graph_def, wanted)
+    roots = [tensor.name for tensor in (*names.outputs, *names.inputs)]
+    return prune(inlining.inline(prune(cut, roots), roots), roots), names
 
 
 def choose_outputs(wanted: Signature) -> tuple[Tensor, Tensor | None]:
@@ -89,11 +151,30 @@ def read_labels(file: Path | None, classes: int) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     default = cli.PRETRAINED / "1"
     parser = cli.parser(
-        __doc__, "image", "labels", "tag-set", "signature", "trust-model", saved_model=default, mean="0", std="1", top=3
+        __doc__,
+        "image",
+        "labels",
+        "tag-set",
+        "signature",
+        "inputs",
+        "outputs",
+        "feed",
+        "op-library",
+        "trust-model",
+        saved_model=default,
+        mean="0",
+        std="1",
+        top=3,
     )
     args = parser.parse_args(argv)
-    files = args.image or sorted((cli.PRETRAINED / "samples").glob("*.png"))
     ours = args.saved_model.resolve() == default.resolve()
+    if args.feed or args.inputs or args.outputs or not (ours or args.image):
+        origin, _ = open_any(args, "pretrainedresnet/train.py")
+        with origin.session:
+            predictions.show(origin.predict, origin.signature, args.feed, origin.hints)
+        print(f"next: {cli.command('freezemodel_save.py', '--saved-model', args.saved_model)}")
+        return 0
+    files = args.image or sorted((cli.PRETRAINED / "samples").glob("*.png"))
     labels_file = args.labels or (cli.PRETRAINED / "labels.txt" if ours else None)
 
     folder = artifact.find_saved_model(args.saved_model, "pretrainedresnet/train.py")

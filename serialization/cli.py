@@ -58,7 +58,23 @@ FLAGS: dict[str, dict[str, Any]] = {
         "metavar": "PREFIX",
         "help": "a checkpoint: its prefix, any of its files, or its folder",
     },
-    "frozen-model": {"type": path, "metavar": "FILE", "help": "a frozen GraphDef"},
+    "graph": {
+        "type": path,
+        "metavar": "FILE",
+        "help": "where the graph is, if not PREFIX.meta: a MetaGraphDef or GraphDef, binary or text",
+    },
+    "rename": {
+        "action": "append",
+        "metavar": "OLD=NEW",
+        "help": "the graph's variable or scope NEW is OLD in the checkpoint; repeatable",
+    },
+    "partial": {
+        "action": "store_true",
+        "help": "go on where the checkpoint lacks variables that no output needs",
+    },
+    "ema": {"action": "store_true", "help": "take the moving averages of the variables in place of their raw values"},
+    "op-library": {"type": path, "metavar": "FILE.so", "help": "a library that registers ops which TensorFlow lacks"},
+    "frozen-model": {"type": path, "metavar": "FILE", "help": "a frozen GraphDef, binary or text"},
     "saved-model": {"type": path, "metavar": "DIR", "help": "a SavedModel to read"},
     "export-dir": {"type": path, "metavar": "DIR", "help": "a SavedModel to write"},
     "tag-set": {
@@ -187,8 +203,14 @@ def report_export(folder: Path, proof: str) -> None:
         elif not any(path.iterdir()):
             rows.append((f"{show(path)}/", "empty"))
     table(("file", "size"), rows)
-    print(f"proved: {proof}")
+    print(proof)
     print(f"next: {shlex.join(['saved_model_cli', 'show', '--dir', show(folder), '--all'])}")
+
+
+def report(notes: Iterable[str]) -> None:
+    """What was chosen, left out and repaired on the way, a line each."""
+    for note in notes:
+        print(note)
 
 
 def unless_default(parser: argparse.ArgumentParser, args: argparse.Namespace, *names: str) -> list[str | Path]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serialization import cli
+from serialization.nodes import is_keep_probability, is_switch
 from serialization.signature import Signature, Tensor, show_shape
 from serialization.tensorflow import np, tf
 
@@ -16,6 +18,16 @@ if TYPE_CHECKING:
 
 _ROWS = 1000
 _NUMBERS = 1_000_000  # keeps the feeds of a model of large images small: fewer rows of more numbers
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What a graph says about an input: a shape, a first number too large, an example, how many rows are enough."""
+
+    shape: tuple[int | None, ...] | None = None
+    top: int = 0
+    example: bytes | None = None
+    most: int = 0
 
 
 def parse(signature: Signature, texts: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -61,11 +73,51 @@ def to_array(tensor: Tensor, value: Any) -> NDArray[Any]:
 
 def generate(signature: Signature, seed: int = 0) -> list[dict[str, NDArray[Any]]]:
     """Feeds for the inputs, from dtype and shape: batches of 1, 2 and up to 1,000 rows where the batch is free."""
-    generator = np.random.default_rng(seed)
-    row = max((int(np.prod(_dimensions(tensor, 1))) for tensor in signature.inputs), default=1)
+    return next(attempts(signature, seed=seed))
+
+
+def attempts(
+    signature: Signature, hints: Mapping[str, Hint] | None = None, batches: Iterable[int] = (), seed: int = 0
+) -> Iterator[list[dict[str, NDArray[Any]]]]:
+    """Ever other feeds for the inputs, likeliest first: a graph may be particular about what its signature leaves open.
+
+    `hints` are what the graph says about an input beside its shape, by key; `batches` are further sizes to try.
+    """
+    hints = hints or {}
     free = any(tensor.shape is None or tensor.shape[:1] == (None,) for tensor in signature.inputs)
-    batches = sorted({1, 2, max(2, min(_ROWS, _NUMBERS // max(row, 1)))}) if free else [1]
-    return [{t.key: _make_value(t, batch, generator) for t in signature.inputs} for batch in batches]
+    whole = any(np.issubdtype(numpy_dtype(t.dtype), np.integer) for t in signature.inputs if t.dtype != "string")
+    inner = any(t.shape is None or None in t.shape[1:] for t in signature.inputs)
+    seen = []
+    for size in (4, 32, 1, 64, 224) if inner else (4,):
+        for top in (10, 2, 1) if whole else (10,):
+            for sizes in (None, *((batch,) for batch in batches)) if free else ((1,),):
+                wanted = sizes or _batches(signature, hints, size)
+                if (wanted, size, top) not in seen:
+                    seen.append((wanted, size, top))
+                    generator = np.random.default_rng(seed)
+                    values = [
+                        {t.key: _make_value(t, hints.get(t.key), n, size, top, generator) for t in signature.inputs}
+                        for n in wanted
+                    ]
+                    yield [_with_sparse(feed, n) for feed, n in zip(values, wanted, strict=True)]
+
+
+def _with_sparse(feed: dict[str, NDArray[Any]], batch: int) -> dict[str, NDArray[Any]]:
+    """Where three inputs make up a sparse tensor (signature.from_def): one value in each row."""
+    for key in [key.removesuffix("/dense_shape") for key in feed if key.endswith("/dense_shape")]:
+        indices, values, shape = (f"{key}/{part}" for part in ("indices", "values", "dense_shape"))
+        if indices in feed and values in feed:
+            rows = np.arange(batch, dtype=np.int64)
+            feed[indices] = np.stack([rows, np.zeros_like(rows)], axis=1)
+            feed[values] = np.resize(feed[values], batch)
+            feed[shape] = np.array([batch, 1], np.int64)
+    return feed
+
+
+def _batches(signature: Signature, hints: Mapping[str, Hint], size: int) -> tuple[int, ...]:
+    row = max((int(np.prod(_dimensions(t, hints.get(t.key), 1, size))) for t in signature.inputs), default=1)
+    most = min([_ROWS, *(hint.most for hint in hints.values() if hint.most)])
+    return tuple(sorted({1, 2, max(2, min(most, _NUMBERS // max(row, 1)))}))
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
@@ -85,18 +137,36 @@ def _read(key: str, value: str) -> Any:
         raise cli.Error(f"--feed {key}={value}: not JSON or .npy: {cli.one_line(error)}") from None
 
 
-def _dimensions(tensor: Tensor, batch: int) -> tuple[int, ...]:
-    """The shape to feed: `batch` for an unknown first dimension, 4 for the other unknown ones."""
-    if tensor.shape is None:
-        return (batch,)
-    return tuple((batch if i == 0 else 4) if size is None else size for i, size in enumerate(tensor.shape))
+def _dimensions(tensor: Tensor, hint: Hint | None, batch: int, size: int) -> tuple[int, ...]:
+    """The shape to feed: `batch` for an unknown first dimension, `size` for the other unknown ones."""
+    shape = tensor.shape
+    if hint is not None and hint.shape is not None and (shape is None or len(shape) == len(hint.shape)):
+        shape = tuple(s if s is not None else h for s, h in zip(shape or hint.shape, hint.shape, strict=True))
+    if shape is None:
+        return (batch,) if size == 4 else () if size == 1 else (batch, size)
+    return tuple((batch if i == 0 else size) if length is None else length for i, length in enumerate(shape))
 
 
-def _make_value(tensor: Tensor, batch: int, generator: np.random.Generator) -> NDArray[Any]:
-    shape = _dimensions(tensor, batch)
+def _make_value(
+    tensor: Tensor, hint: Hint | None, batch: int, size: int, top: int, generator: np.random.Generator
+) -> NDArray[Any]:
+    shape = _dimensions(tensor, hint, batch, size)
     if tensor.dtype == "string":
-        return np.full(shape, b"text", dtype=object)
+        value = hint.example if hint is not None and hint.example is not None else b"text"
+        return np.full(shape, value, dtype=object)
+    if is_switch(tensor):
+        return np.zeros(shape, np.bool_)  # as for inference
     if tensor.dtype == "bool":
         return generator.integers(0, 2, shape).astype(np.bool_)
-    # From 0 to 10, whole where the dtype is: small enough for an index, not all alike as pixels or measurements.
-    return np.asarray(generator.uniform(0, 10, shape)).astype(numpy_dtype(tensor.dtype))
+    dtype = numpy_dtype(tensor.dtype)
+    if is_keep_probability(tensor):
+        rate = "rate" in tensor.name.lower() and "keep" not in tensor.name.lower()
+        return np.full(shape, 0 if rate else 1, dtype)
+    if np.issubdtype(dtype, np.integer):
+        if "len" in tensor.name.lower().rpartition("/")[2]:
+            return np.full(shape, size, dtype)  # the length of each sequence
+        return np.asarray(
+            generator.integers(0, min(top, hint.top) if hint is not None and hint.top else top, shape)
+        ).astype(dtype)
+    # From 0 to 10: not all alike, as pixels or measurements.
+    return np.asarray(generator.uniform(0, 10, shape)).astype(dtype)

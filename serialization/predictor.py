@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from serialization.signature import Signature
-from serialization.tensorflow import config_pb2, tf1
+from serialization.tensorflow import config_pb2, failures, tf1
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,9 +23,11 @@ class Predictor:
     def __init__(self, session: Any, signature: Signature, *, inline: bool = True) -> None:
         self.session = session
         self.signature = signature
-        self._inputs = tuple(tensor.key for tensor in signature.inputs)
+        # Two keys may stand for one tensor, which is fed once.
+        self._inputs = tuple({tensor.name: tensor.key for tensor in signature.inputs}.values())
         self._outputs = tuple(tensor.key for tensor in signature.outputs)
-        self._callable = _compile(session, signature, inline)
+        with failures("the model cannot be run here"):
+            self._callable = _compile(session, signature, inline)
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return dict(zip(self._outputs, self._callable(*(feeds[key] for key in self._inputs)), strict=True))
@@ -50,7 +52,8 @@ def _compile(session: Any, signature: Signature, inline: bool) -> Any:
     tests/test_predictor.py fails when TensorFlow changes it.
     """
     options = config_pb2.CallableOptions(
-        feed=[tensor.name for tensor in signature.inputs], fetch=[tensor.name for tensor in signature.outputs]
+        feed=list(dict.fromkeys(tensor.name for tensor in signature.inputs)),
+        fetch=[tensor.name for tensor in signature.outputs],
     )
     options.run_options.inter_op_thread_pool = -1 if inline else 0
     return session._make_callable_from_options(options)

@@ -8,9 +8,11 @@ from typing import Any
 from serialization import cli
 from serialization.kinds import Kind
 from serialization.messages import read_message
+from serialization.safety import asset_files
 
 SERVE = "serve"
 SERVING_DEFAULT = "serving_default"
+_TABLES = "table_initializer"
 
 
 def read_saved_model(folder: Path) -> Any:
@@ -41,3 +43,15 @@ def choose_signature(meta_graph: Any, key: str | None = None) -> Any:
         listed = ", ".join(sorted(known)) or "none"
         raise cli.Error(f"the SavedModel has no signature {key}; it has {listed}; choose with --signature")
     return known[key]
+
+
+def table_initializers(meta_graph: Any, folder: Path) -> tuple[list[str], dict[str, str]]:
+    """What to run, and to feed, to fill the tables of an export that has no main op which does so at loading.
+
+    The feeds are the paths of vocabularies in this folder, in the place of those where the model was trained.
+    """
+    main = [key for key in ("saved_model_main_op", "legacy_init_op") if key in meta_graph.collection_def]
+    if main or "__saved_model_init_op" in meta_graph.signature_def or _TABLES not in meta_graph.collection_def:
+        return [], {}
+    paths = {file.tensor_info.name: str(folder / "assets" / file.filename) for file in asset_files(meta_graph)}
+    return list(meta_graph.collection_def[_TABLES].node_list.value), paths

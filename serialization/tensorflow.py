@@ -9,13 +9,27 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["config_pb2", "held_back", "np", "quiet", "saved_model_pb2", "tf", "tf1"]
+from serialization import cli
+
+__all__ = [
+    "config_pb2",
+    "failures",
+    "held_back",
+    "np",
+    "quiet",
+    "reason",
+    "saved_model_pb2",
+    "tf",
+    "tf1",
+    "variable_pb2",
+]
 
 _held: list[str] = []
 
@@ -23,6 +37,36 @@ _held: list[str] = []
 def held_back() -> str:
     """What TensorFlow wrote to stderr and to its log, which nobody reads unless the run fails."""
     return "".join(_held)
+
+
+@contextmanager
+def failures(what: str) -> Iterator[None]:
+    """Make what TensorFlow raises for a model that it cannot take one line for the user: `what`, and why."""
+    from google.protobuf.message import DecodeError
+
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, NotImplementedError, DecodeError) as error:
+        raise cli.Error(f"{what}: {reason(error)}") from None
+    except Exception as error:
+        if not hasattr(error, "error_code"):  # not tf.errors.OpError, which cannot be named before TensorFlow is there
+            raise
+        raise cli.Error(f"{what}: {reason(error)}") from None
+
+
+def reason(error: BaseException | None) -> str:
+    """What TensorFlow says went wrong, without the nodes and the stacks that it adds."""
+    text = str(getattr(error, "message", error)).partition("Original error:")[2] or str(
+        getattr(error, "message", error)
+    )
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    dull = ("Detected at node", "(1)", "[[", "Original stack", "File ", "Node: ", "Graph execution error")
+    said = [
+        line.removeprefix("(0) ") for line in lines if not line.startswith(dull) and "root error(s) found" not in line
+    ]
+    first = said[0] if said else type(error).__name__
+    first = re.sub(r"\{\{(?:function_)?node ([^}]+)\}\} ?", r"\1 ", first.split("[[{{")[0].split("[[node")[0])
+    return first.split(" with these attrs")[0].strip()[:300].rstrip(".:;, ")
 
 
 class _Late:
@@ -80,9 +124,11 @@ if TYPE_CHECKING:
     saved_model_pb2: Any
     tf: Any
     tf1: Any
+    variable_pb2: Any
 else:
     np = _Late("numpy")
     config_pb2 = _Late("tensorflow.core.protobuf.config_pb2")
     saved_model_pb2 = _Late("tensorflow.core.protobuf.saved_model_pb2")
+    variable_pb2 = _Late("tensorflow.core.framework.variable_pb2")
     tf = _Late("tensorflow")
     tf1 = _Late("tensorflow.compat.v1")

@@ -125,7 +125,12 @@ def test_what_does_not_fit_is_one_line(run: Run, tmp_path: Path, white_and_black
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "labels.txt").write_text("one\n")
     expected = {
-        ("--saved-model", str(tmp_path / "flat")): "takes no images; a batch of images has 4 dimensions of numbers",
+        (
+            "--saved-model",
+            str(tmp_path / "flat"),
+            "--image",
+            str(white_and_black[0]),
+        ): "takes no images; a batch of images has 4 dimensions of numbers",
         ("--image", str(tmp_path / "text.png")): "cannot be decoded; PNG and JPEG files can",
         ("--labels", str(white_and_black[0])): "is no text; --labels takes the names of the classes, one a line",
         ("--mean", "1"): "takes pixels as they are; --mean and --std are for inputs of float",
@@ -145,3 +150,14 @@ def test_what_does_not_fit_is_one_line(run: Run, tmp_path: Path, white_and_black
         assert done.stderr.count("\n") == 1
     other = ("--saved-model", tmp_path / "key", "--tag-set", "gpu,serve", "--signature", "classify")
     assert run("savedmodel_pretrained", *other, "--image", white_and_black[0]).status == 0
+
+
+def test_any_saved_model_runs_on_what_is_fed(run: Run, toy: Path) -> None:
+    words = ("--saved-model", toy / "savedmodel_from_source")
+    done = run("savedmodel_pretrained", *words, "--feed", "inputs_1=[[5,5,5,5,5,5,5,5,5,5]]")
+    assert (done.status, done.stderr) == (0, "")
+    assert "Accuracy/predictions:0 bool [1, 1]\n[[ True]]\n" in done.stdout
+    done = run("savedmodel_pretrained", *words, "--outputs", "sum=NN/truediv")
+    assert (done.status, done.stderr) == (0, "")
+    assert done.stdout.startswith("no --feed, so these values are generated:\n")
+    assert "NN/truediv:0 float32 [1, 1]" in done.stdout

@@ -1,0 +1,156 @@
+"""A checkpoint made ready: its graph pruned and repaired, compared with what it holds, with a Saver for just that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from serialization import artifact, checkpoint, cli, dtypes, hints, protos, restoring, safety, saver, source
+from serialization.feeds import Hint
+from serialization.graph import GraphFile, read_graph
+from serialization.restoring import Restore
+from serialization.signature import Signature
+from serialization.tensorflow import np, tf, tf1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """`meta_graph` is one that import_meta_graph and Saver.restore(session, `path`) take; `notes` say what was done.
+
+    `file` is where the graph was found, `pruned` is its GraphDef without the Saver, `whole` the one it was made of.
+
+    `hints` and `batches` are what the graph says about feeds, see feeds.attempts.
+    """
+
+    path: str
+    file: Path
+    meta_graph: Any
+    pruned: Any
+    whole: Any
+    signature: Signature
+    restores: tuple[Restore, ...]
+    initializers: tuple[str, ...]
+    notes: tuple[str, ...]
+    hints: dict[str, Hint]
+    batches: tuple[int, ...]
+
+    def size(self) -> int:
+        """How many bytes the values of the variables have."""
+        return sum(
+            int(np.prod(restore.shape or (1,))) * (tf.as_dtype(restore.dtype).size or 1) for restore in self.restores
+        )
+
+
+def read_graph_of(prefix: Path, graph: Path | None = None) -> GraphFile:
+    """The graph of a checkpoint: what `--graph` names, else PREFIX.meta."""
+    return read_graph(graph or artifact.find_meta_graph(prefix))
+
+
+def require_safe_saver(file: GraphFile, *, trust: bool = False) -> None:
+    """Raise cli.Error where restoring as the graph itself says would do harm: such a graph is not to be trusted.
+
+    What is restored here is restored by a Saver of our own; but nobody hides something there by chance.
+    """
+    if file.meta_graph is not None:
+        alone = protos.MetaGraphDef(graph_def=file.graph_def, saver_def=file.meta_graph.saver_def)
+        safety.require_safe(safety.scan_meta_graph(alone, [], folder=file.path.parent), file.path, trust=trust)
+
+
+def whole(prefix: Path, file: GraphFile) -> Prepared:
+    """A checkpoint as it is: with the graph that its training wrote, and the Saver that is recorded in it."""
+    restores = restoring.plan(file.graph_def, file.meta_graph.saver_def)
+    path = checkpoint.saver_path(artifact.require_checkpoint(prefix))
+    graph_def = file.graph_def
+    return Prepared(
+        path,
+        file.path,
+        file.meta_graph,
+        graph_def,
+        graph_def,
+        Signature((), ()),
+        tuple(restores.values()),
+        (),
+        (),
+        {},
+        (),
+    )
+
+
+def prepare(
+    prefix: Path,
+    file: GraphFile,
+    *,
+    inputs: str | None = None,
+    outputs: str | None = None,
+    signature: str | None = None,
+    rename: Sequence[str] = (),
+    partial: bool = False,
+    ema: bool = False,
+) -> Prepared:
+    """Everything between finding a checkpoint and importing its graph. Raises cli.Error for each fault on the way."""
+    ready = source.prepare(file, inputs, outputs, signature, cli.show(prefix))
+    held = artifact.require_checkpoint(prefix)
+    shapes = {variable.name: variable.shape for variable in held.variables}
+    kinds = {variable.name: dtypes.number_of(variable.dtype) for variable in held.variables}
+    saver_def = file.meta_graph.saver_def if file.meta_graph is not None else None
+    plan = restoring.plan(file.graph_def, saver_def)
+    if rename:
+        plan = restoring.rename(plan, rename, shapes)
+    notes = list(ready.notes)
+    found = sum(key.endswith(restoring.AVERAGE) for key in shapes)
+    if ema:
+        if not found:
+            raise cli.Error(
+                f"--ema: {cli.show(prefix)} holds no moving averages; found no name that ends in {restoring.AVERAGE}"
+            )
+        raw, plan = plan, restoring.averages(plan, shapes)
+        taken = sum(plan[node].key != raw[node].key for node in plan)
+        notes.append(f"took the moving averages of {taken} variables in place of their raw values")
+    elif found:
+        notes.append(f"the checkpoint also holds {found} moving averages, which --ema takes in place of the raw values")
+    needed = [node.name for node in ready.graph_def.node if node.name in plan]
+    note = restoring.check(plan.values(), needed, shapes, kinds, cli.show(prefix), partial=partial)
+    notes += [note] if note else []
+    restores = tuple(plan[name] for name in needed)
+    meta_graph = saver.add_saver(ready.graph_def, restores)
+    if ready.initializers:
+        meta_graph.collection_def["table_initializer"].node_list.value.extend(ready.initializers)
+    return Prepared(
+        checkpoint.saver_path(held),
+        file.path,
+        meta_graph,
+        ready.graph_def,
+        file.graph_def,
+        ready.signature,
+        tuple(_sized(restore, shapes) for restore in restores),
+        ready.initializers,
+        tuple(notes),
+        hints.find(ready.graph_def, ready.signature),
+        tuple(hints.batch_sizes(file.graph_def)),
+    )
+
+
+def _sized(restore: Restore, shapes: Mapping[str, tuple[int, ...]]) -> Restore:
+    """With the shape that the checkpoint holds, where the graph does not tell it."""
+    return replace(restore, shape=tuple(shapes[restore.key])) if restore.shape is None else restore
+
+
+def values_of(prepared: Prepared) -> Callable[[Any], Any]:
+    """The value of a variable's node, straight from the checkpoint, for freezing.write."""
+    reader = tf1.train.NewCheckpointReader(prepared.path)
+    restores = {restore.node: restore for restore in prepared.restores}
+    return lambda node: read_value(reader, restores[node.name])
+
+
+def read_value(reader: Any, restore: Restore) -> Any:
+    """A variable's value, or its slice of a partitioned one (`spec`: the whole shape, then `start,length:...`)."""
+    value = reader.get_tensor(restore.key)
+    if not restore.spec:
+        return value
+    slices = []
+    for part in restore.spec.rpartition(" ")[2].split(":"):
+        start, _, length = part.partition(",")
+        slices.append(slice(None) if part == "-" else slice(int(start), int(start) + int(length)))
+    return np.ascontiguousarray(value[tuple(slices)])

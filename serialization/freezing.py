@@ -1,0 +1,231 @@
+"""Freezing, lean: a GraphDef whose variables become constants, written to a file one node at a time.
+
+A GraphDef's nodes are a repeated field, and protobuf merges messages that stand one after the other: a file of many
+serialized GraphDefs with one node each is a GraphDef with all of them. So no more than one variable is in memory.
+https://protobuf.dev/programming-guides/encoding/#last-one-wins
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from serialization import cli, dtypes, inlining, repair, source, tables
+from serialization.constants import constant
+from serialization.graph import VARIABLES, is_update, node_of, nodes_by_name, prune
+from serialization.signature import Signature
+from serialization.tensorflow import np, tf, tf1
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LIMIT = 2**31 - 1  # bytes in one protobuf message
+_PASS_ON = {"Identity", "Switch", "Enter", "Merge", "Exit", "NextIteration"}
+_LARGE = 1 << 16  # bytes; smaller constants are written by protobuf itself
+
+
+def without_variables(graph_def: Any) -> list[str]:
+    """Make every op that takes a resource variable's handle take its value; change the GraphDef and say what was done.
+
+    The nodes of the variables stay: `write` puts constants in their place. Raises cli.Error for ops that cannot.
+    """
+    variables = {node.name: node for node in graph_def.node if node.op == "VarHandleOp"}
+    users: dict[str, list[Any]] = {}
+    for node in graph_def.node:
+        for edge in node.input:
+            if not edge.startswith("^"):
+                users.setdefault(node_of(edge), []).append(node)
+    done: Counter[str] = Counter()
+    added: list[Any] = []
+    for name, variable in variables.items():
+        dtype = variable.attr["dtype"].type
+        waiting, seen = [name], {name}
+        while waiting:
+            for user in users.get(waiting.pop(), ()):
+                if user.name in seen:
+                    continue
+                seen.add(user.name)
+                if user.op in _PASS_ON:
+                    user.attr["T"].type = dtype
+                    waiting.append(user.name)
+                else:
+                    added += _take_value(user, dtype, done)
+    graph_def.node.extend(added)
+    return [line.format(count) for line, count in done.items()]
+
+
+def write(path: Path, graph_def: Any, value_of: Callable[[Any], NDArray[Any]]) -> None:
+    """Write the GraphDef to a file with the value of each variable in the place of its node.
+
+    `value_of` gives the value for the node of a variable, and is called once for each.
+    """
+    variables = sum(node.op in VARIABLES for node in graph_def.node)
+    steps = cli.progress(graph_def.node, "freezing", len(graph_def.node)) if variables > 20 else graph_def.node
+    with path.open("wb") as file:
+        rest = tf1.GraphDef(versions=graph_def.versions, library=graph_def.library)
+        file.write(rest.SerializeToString(deterministic=True))
+        for node in steps:
+            if node.op in VARIABLES:
+                _write_constant(file, node.name, value_of(node), dtypes.base(node.attr["dtype"].type))
+            else:
+                file.write(tf1.GraphDef(node=[node]).SerializeToString(deterministic=True))
+
+
+def require_frozen_functions(graph_def: Any) -> None:
+    """Raise cli.Error if a function that could not be inlined holds a variable."""
+    for function in graph_def.library.function:
+        left = [node.name for node in function.node_def if node.op in VARIABLES or node.op == "ReadVariableOp"]
+        if left:
+            raise cli.Error(
+                f"the function {function.signature.name} reads variables ({', '.join(left[:5])}) and cannot be "
+                "inlined, so it cannot be frozen; keep the SavedModel"
+            )
+
+
+def require_fits(size: int, what: str, way_out: str) -> None:
+    """Raise cli.Error if a graph with this many bytes of variables is more than protobuf can hold."""
+    if size > LIMIT - (1 << 20):
+        raise cli.Error(
+            f"{what} is too large to be frozen; its variables hold {cli.size(size)}, a GraphDef at most 2.15 GB; "
+            f"keep the variables beside the graph: `{way_out}`"
+        )
+
+
+def _take_value(node: Any, dtype: int, done: Counter[str]) -> list[Any]:
+    """Rewrite one op that takes a variable's handle. Returns the nodes that this needs beside it."""
+    attributes = {name: type(value).FromString(value.SerializeToString()) for name, value in node.attr.items()}
+    data = [edge for edge in node.input if not edge.startswith("^")]
+    control = [edge for edge in node.input if edge.startswith("^")]
+    if node.op == "ReadVariableOp":
+        _become(node, "Identity", [*data, *control], T=dtype)
+        return []
+    if node.op == "ResourceGather":
+        axis = constant(
+            f"{node.name}/axis",
+            np.array(attributes["batch_dims"].i if "batch_dims" in attributes else 0, np.int32),
+            dtypes.INT32,
+        )
+        _become(
+            node, "GatherV2", [*data, axis.name, *control], Tparams=dtype, Tindices=attributes["Tindices"].type, Taxis=3
+        )
+        node.attr["batch_dims"].i = attributes["batch_dims"].i if "batch_dims" in attributes else 0
+        return [axis]
+    if node.op == "ResourceGatherNd":
+        _become(node, "GatherNd", [*data, *control], Tparams=dtype, Tindices=attributes["Tindices"].type)
+        return []
+    if node.op == "VariableShape":
+        _become(node, "Shape", [*data, *control], T=dtype, out_type=attributes["out_type"].type or 3)
+        return []
+    if node.op == "VarIsInitializedOp":  # free_of_refs makes it a constant
+        return []
+    if is_update(node.op) or node.op == "DestroyResourceOp":
+        done[f"left out {{}} {node.op} ops: what is frozen does not change"] += 1
+        _become(node, "NoOp", [])
+        return []
+    raise cli.Error(
+        f"{node.name} is a {node.op}, which takes a variable and cannot take a constant; it cannot be frozen"
+    )
+
+
+def _become(node: Any, op: str, inputs: list[str], **types: int) -> None:
+    node.op = op
+    node.input[:] = inputs
+    node.attr.clear()
+    for name, number in types.items():
+        node.attr[name].type = number
+
+
+def _write_constant(file: BinaryIO, name: str, value: NDArray[Any], dtype: int) -> None:
+    """A GraphDef with one constant. Its bytes go from the array to the file: protobuf would copy them three times."""
+    if dtype == dtypes.STRING or value.nbytes < _LARGE:
+        file.write(tf1.GraphDef(node=[constant(name, value, dtype)]).SerializeToString(deterministic=True))
+        return
+    node = constant(name, value[:0], dtype)
+    tensor = node.attr["value"].tensor
+    tensor.ClearField("tensor_shape")
+    for size in value.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    head = (
+        tensor.SerializeToString(deterministic=True) + b"\x22" + _varint(value.nbytes)
+    )  # 4: TensorProto.tensor_content
+    length = len(head) + value.nbytes
+    del node.attr["value"]
+    before = node.SerializeToString(deterministic=True)
+    # The fields around it, from inside out: 8 AttrValue.tensor, 2 the map's value, 5 NodeDef.attr, 1 GraphDef.node.
+    attribute = b"\x42" + _varint(length)
+    entry = b"\x0a\x05value\x12" + _varint(len(attribute) + length) + attribute
+    field = b"\x2a" + _varint(len(entry) + length) + entry
+    file.write(b"\x0a" + _varint(len(before) + len(field) + length) + before + field + head)
+    file.write(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+
+
+def _varint(number: int) -> bytes:
+    result = bytearray()
+    while number > 0x7F:
+        result.append(number & 0x7F | 0x80)
+        number >>= 7
+    result.append(number)
+    return bytes(result)
+
+
+def values_in(session: Any, graph_def: Any) -> Callable[[Any], NDArray[Any]]:
+    """A `value_of` for `write` that reads the GraphDef's variables from a session."""
+    tensors = {}
+    with session.graph.as_default():  # all before the first is run: each addition makes the session look at the graph
+        for node in graph_def.node:
+            if node.op in VARIABLES:
+                tensor = session.graph.get_tensor_by_name(f"{node.name}:0")
+                if tensor.dtype == tf.resource:
+                    tensor = tf.raw_ops.ReadVariableOp(resource=tensor, dtype=tf.as_dtype(node.attr["dtype"].type))
+                tensors[node.name] = tensor
+
+    def read(node: Any) -> NDArray[Any]:
+        try:
+            return np.asarray(session.run(tensors[node.name]))
+        except tf.errors.FailedPreconditionError:
+            raise cli.Error(
+                f"the variable {node.name} holds no value; nothing restores it; name other --outputs"
+            ) from None
+
+    return read
+
+
+def flatten(graph_def: Any, wanted: Signature, session: Any) -> tuple[Any, Signature, list[str]]:
+    """The GraphDef of what the signature needs, with functions and tables inlined and nothing that takes a variable.
+
+    The nodes of the variables are still there, for `write`. Also returns the signature by the names in that GraphDef,
+    which differ where it was cut at an input, and a line on each thing that was done.
+    """
+    result, wanted, notes = source.cut(graph_def, wanted)
+    roots = [tensor.name for tensor in (*wanted.outputs, *wanted.inputs)]
+    result = prune(result, roots)
+    if result.library.function:
+        calls = len(result.library.function)
+        result = prune(inlining.inline(result, roots), roots)
+        if not result.library.function:
+            notes.append(f"inlined {calls} functions")
+    notes += tables.inline(result, session)
+    notes += without_variables(result)
+    notes += [f"repaired: {line}" for line in repair.free_of_refs(result)]
+    result = prune(result, roots)
+    repair.make_loadable(result)
+    require_frozen_functions(result)
+    return result, wanted, notes
+
+
+def needs_session(graph_def: Any) -> bool:
+    """Whether freezing has to run the graph: its tables are read where they are filled."""
+    return bool(tables.table_nodes(graph_def))
+
+
+def is_plain(graph_def: Any) -> bool:
+    """Whether convert_variables_to_constants is enough: variables are only read, and no function holds any."""
+    nodes = nodes_by_name(graph_def)
+    for node in graph_def.node:
+        if node.op.startswith("Ref") or is_update(node.op) or node.op in ("AutoReloadVariable", "TemporaryVariable"):
+            return False
+        if node.op in ("ReadVariableOp", "ResourceGather") and nodes[node_of(node.input[0])].op != "VarHandleOp":
+            return False
+    return not graph_def.library.function and not tables.table_nodes(graph_def)

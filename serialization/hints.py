@@ -1,0 +1,202 @@
+"""What a graph says about its inputs beside dtype and shape, so that generated feeds are ones that it takes."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from serialization import dtypes
+from serialization.feeds import Hint
+from serialization.graph import all_nodes, index_of, node_of, nodes_by_name
+from serialization.signature import Signature
+
+_VIEWS = {"Identity", "Cast", "ToFloat", "Squeeze", "ExpandDims", "StopGradient", "PlaceholderWithDefault"}
+_TEXT_VIEWS = {"Identity", "Reshape", "Squeeze", "ExpandDims", "Unpack", "StringStrip"}
+_PARSERS = ("ParseExample", "ParseExampleV2", "ParseSingleExample", "ParseSequenceExample")
+_IMAGES = {"DecodeJpeg", "DecodePng", "DecodeImage", "DecodeAndCropJpeg"}
+_BASE64 = b"AAAA"
+_ROWS_OF_IMAGES = 32  # enough for a proof, where each row is much work
+# One white pixel.
+_PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8ffff3f0005fe02fe0def46b8"
+    "0000000049454e44ae426082"
+)
+
+
+def find(graph_def: Any, wanted: Signature) -> dict[str, Hint]:
+    """A hint for each input, by key, where its consumers tell something."""
+    nodes = nodes_by_name(graph_def)
+    consumers: dict[str, list[tuple[Any, int]]] = defaultdict(list)
+    for node in graph_def.node:
+        for position, edge in enumerate(node.input):
+            if not edge.startswith("^"):
+                consumers[f"{node_of(edge)}:{index_of(edge)}"].append((node, position))
+    ops = {node.op for node in all_nodes(graph_def)}
+    hints = {}
+    for tensor in wanted.inputs:
+        hint = Hint()
+        waiting, seen = [tensor.name], {tensor.name}
+        while waiting:
+            for node, position in consumers[waiting.pop()]:
+                hint = _merge(hint, _ask(node, position, nodes))
+                follow = node.op in _TEXT_VIEWS if tensor.dtype == "string" else node.op in _VIEWS
+                if follow and f"{node.name}:0" not in seen:
+                    seen.add(f"{node.name}:0")
+                    waiting.append(f"{node.name}:0")
+        if tensor.dtype == "string" and hint.example in (None, _BASE64) and _IMAGES & ops:
+            hint = replace(hint, example=_PNG if hint.example is None else base64.urlsafe_b64encode(_PNG).rstrip(b"="))
+        if any("Conv" in op for op in ops):
+            hint = replace(hint, most=_ROWS_OF_IMAGES)
+        if hint != Hint():
+            hints[tensor.key] = hint
+    return hints
+
+
+def batch_sizes(graph_def: Any) -> list[int]:
+    """Sizes that the graph's recorded shapes begin with most often: it may have been built for one of them."""
+    found: Counter[int] = Counter()
+    for node in graph_def.node:
+        for shape in node.attr["_output_shapes"].list.shape if "_output_shapes" in node.attr else ():
+            if (
+                len(shape.dim) > 1
+                and shape.dim[0].size > 1
+                and node.op not in ("Const", "VariableV2", "Variable", "Identity")
+            ):
+                found[shape.dim[0].size] += 1
+    return [size for size, _ in found.most_common(3)]
+
+
+def _ask(node: Any, position: int, nodes: Mapping[str, Any]) -> Hint:
+    """What one consumer says about what it takes at this position."""
+    if node.op in ("MatMul", "SparseMatMul") and position == 0:
+        weights = _shape_of(node.input[1], nodes)
+        if weights is not None and len(weights) == 2:
+            return Hint((None, weights[1] if node.attr["transpose_b"].b else weights[0]))
+    if node.op == "Reshape" and position == 0:
+        sizes = _integers(node.input[1], nodes)
+        if sizes and sizes[0] == -1 and len(sizes) > 1 and min(sizes[1:]) > 0:
+            product = 1
+            for size in sizes[1:]:
+                product *= size
+            return Hint((None, product))
+    if node.op in ("Conv2D", "DepthwiseConv2dNative") and position == 0:
+        weights = _shape_of(node.input[1], nodes)
+        if weights is not None and len(weights) == 4 and node.attr["data_format"].s != b"NCHW":
+            return Hint((None, None, None, weights[2]))
+    if node.op in ("Add", "AddV2", "BiasAdd", "Sub", "Mul"):
+        return Hint()
+    if node.op in ("Gather", "GatherV2", "ResourceGather") and position == 1:
+        table = _shape_of(node.input[0], nodes)
+        return Hint(top=table[0]) if table else Hint()
+    if node.op in _PARSERS and position == 0:
+        return Hint(example=_example(node, nodes))
+    if node.op == "DecodeWav":
+        return Hint(example=_wav())
+    if node.op in _IMAGES:
+        return Hint(example=_PNG)
+    if node.op == "DecodeRaw":
+        return Hint(example=bytes(4096))
+    if node.op == "StringToNumber":
+        return Hint(example=b"1")
+    if node.op == "DecodeBase64":
+        return Hint(example=_BASE64)
+    return Hint()
+
+
+def _merge(a: Hint, b: Hint) -> Hint:
+    tops = [top for top in (a.top, b.top) if top]
+    return Hint(a.shape or b.shape, min(tops, default=0), a.example or b.example)
+
+
+def _shape_of(edge: str, nodes: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The shape of a variable or a constant, through what only reads it."""
+    node = nodes.get(node_of(edge))
+    while node is not None and node.op in ("Identity", "ReadVariableOp", "Enter", "RefEnter", "Cast") and node.input:
+        node = nodes.get(node_of(node.input[0]))
+    if node is None:
+        return None
+    if node.op == "Const":
+        return tuple(int(dim.size) for dim in node.attr["value"].tensor.tensor_shape.dim)
+    shape = node.attr["shape"].shape if "shape" in node.attr else None
+    return tuple(int(dim.size) for dim in shape.dim) if shape is not None and not shape.unknown_rank else None
+
+
+def _integers(edge: str, nodes: Mapping[str, Any]) -> list[int]:
+    node = nodes.get(node_of(edge))
+    if node is None or node.op != "Const" or node.attr["dtype"].type != dtypes.INT32:
+        return []
+    tensor = node.attr["value"].tensor
+    if tensor.tensor_content:
+        return [number for (number,) in struct.iter_unpack("<i", tensor.tensor_content)]
+    return list(tensor.int_val)
+
+
+def _example(node: Any, nodes: Mapping[str, Any]) -> bytes:
+    """A serialized tf.train.Example with a value for each feature that the parser wants."""
+    from serialization.tensorflow import tf
+
+    names, shapes = _features(node, nodes)
+    example = tf.train.Example()
+    for (name, number), shape in zip(names, shapes, strict=True):
+        count = 1
+        for size in shape or (1,):
+            count *= max(1, size)
+        feature = example.features.feature[name]
+        if number == dtypes.STRING:
+            feature.bytes_list.value.extend([b"text"] * count)
+        elif number == dtypes.INT64:
+            feature.int64_list.value.extend([1] * count)
+        else:
+            feature.float_list.value.extend([1.0] * count)
+    return bytes(example.SerializeToString(deterministic=True))
+
+
+def _features(node: Any, nodes: Mapping[str, Any]) -> tuple[list[tuple[str, int]], list[tuple[int, ...]]]:
+    """The names and dtypes of the features, sparse ones first, and the shapes that dense ones have."""
+
+    def strings(edge: str) -> list[str]:
+        constant = nodes.get(node_of(edge))
+        return [v.decode() for v in constant.attr["value"].tensor.string_val] if constant is not None else []
+
+    data = [edge for edge in node.input if not edge.startswith("^")]
+    sparse_types = list(node.attr["sparse_types"].list.type)
+    dense_types = list(node.attr["Tdense"].list.type)
+    if node.op == "ParseExample":
+        sparse = [name for edge in data[2 : 2 + len(sparse_types)] for name in strings(edge)]
+        dense = [name for edge in data[2 + len(sparse_types) :][: len(dense_types)] for name in strings(edge)]
+    elif node.op == "ParseExampleV2":
+        sparse, dense = strings(data[2]), strings(data[3])
+    elif node.op == "ParseSingleExample":
+        sparse = [key.decode() for key in node.attr["sparse_keys"].list.s]
+        dense = [key.decode() for key in node.attr["dense_keys"].list.s]
+    else:
+        return [], []
+    shapes = [tuple(int(dim.size) for dim in shape.dim) for shape in node.attr["dense_shapes"].list.shape]
+    names = [*zip(sparse, sparse_types, strict=False), *zip(dense, dense_types, strict=False)]
+    return names, [(1,)] * len(list(zip(sparse, sparse_types, strict=False))) + shapes[: len(dense)]
+
+
+def _wav() -> bytes:
+    """One second of 16 kHz mono, a sawtooth. Format: http://soundfile.sapp.org/doc/WaveFormat/."""
+    samples = struct.pack("<16000h", *(position * 97 % 4096 - 2048 for position in range(16000)))
+    head = struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        b"RIFF",
+        36 + len(samples),
+        b"WAVE",
+        b"fmt ",
+        16,
+        1,
+        1,
+        16000,
+        32000,
+        2,
+        16,
+        b"data",
+        len(samples),
+    )
+    return head + samples

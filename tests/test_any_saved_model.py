@@ -1,0 +1,202 @@
+"""SavedModels of TensorFlow 1 and 2 and of Keras 3, frozen: functions and tables inlined, nothing left outside."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import graphs
+import pytest
+from conftest import Run
+
+from serialization.graph import read_graph_def
+from serialization.tensorflow import np, tf, tf1
+
+
+def freeze(run: Run, folder: Path, out: Path, *words: object) -> Any:
+    return run("freezemodel_save", "--saved-model", folder, "--frozen-model", out / "m.pb", *words)
+
+
+def is_flat(path: Path) -> bool:
+    graph_def = read_graph_def(path)
+    calls = [node.name for node in graph_def.node if "Call" in node.op or node.op in ("If", "While")]
+    held = [node.name for node in graph_def.node if "Var" in node.op]
+    return not calls and not held and not graph_def.library.function
+
+
+@pytest.fixture(scope="module")
+def words_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("words") / "words.txt"
+    file.write_text("zero\none\ntwo\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def module_folder(tmp_path_factory: pytest.TempPathFactory, words_file: Path) -> Path:
+    """A tf.Module with a variable, a table, a loop, a branch, and two signatures."""
+    folder = tmp_path_factory.mktemp("module") / "1"
+
+    class Model(tf.Module):
+        def __init__(self) -> None:
+            self.w = tf.Variable([2.0, 3.0])
+            fill = tf.lookup.TextFileInitializer(str(words_file), tf.string, -2, tf.int64, -1)
+            self.table = tf.lookup.StaticHashTable(fill, -1)
+
+        def scale(self, x: Any) -> Any:
+            i = tf.constant(0)
+            while i < 3:
+                x = x * self.w
+                i += 1
+            return {"y": x if tf.reduce_sum(x) > 0 else -x}
+
+        def look_up(self, words: Any) -> Any:
+            return {"numbers": self.table.lookup(words)}
+
+    model = Model()
+    scale = tf.function(model.scale, input_signature=[tf.TensorSpec([None, 2], tf.float32, "x")])
+    look_up = tf.function(model.look_up, input_signature=[tf.TensorSpec([None], tf.string, "words")])
+    tf.saved_model.save(model, str(folder), signatures={"serving_default": scale, "look_up": look_up})
+    return folder
+
+
+def test_functions_loops_and_branches_are_inlined(run: Run, module_folder: Path, tmp_path: Path) -> None:
+    done = freeze(run, module_folder, tmp_path)
+    assert (done.status, done.stderr) == (0, "")
+    assert "proved: y: the same bits as the source, on 1,003 rows" in done.stdout
+    assert is_flat(tmp_path / "m.pb")
+    words = ("--frozen-model", tmp_path / "m.pb", "--feed", "[[1,-2]]")
+    assert "[[ -8.  54.]]" in (out := run("freezemodel_load", *words).stdout) or "[[-8. 54.]]" in out
+
+
+def test_a_table_answers_without_its_file(run: Run, module_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "moved"
+    shutil.copytree(module_folder, folder)
+    done = freeze(run, folder, tmp_path, "--signature", "look_up")
+    assert (done.status, done.stderr) == (0, "")
+    assert "hash_table" in done.stdout
+    assert ": 3 entries" in done.stdout
+    shutil.rmtree(folder)
+    words = ("--frozen-model", tmp_path / "m.pb", "--feed", '["two","zero","x"]')
+    assert "[ 2  0 -1]" in run("freezemodel_load", *words).stdout
+    # And for whoever does what everybody does: import it and run it, with no initializer.
+    with tf1.Graph().as_default() as graph:
+        tf1.import_graph_def(read_graph_def(tmp_path / "m.pb"), name="")
+        placeholder = next(op for op in graph.get_operations() if op.type == "Placeholder")
+        consumed = {tensor.op.name for op in graph.get_operations() for tensor in op.inputs}
+        output = next(op for op in graph.get_operations() if op.outputs and op.name not in consumed)
+    with tf1.Session(graph=graph) as session:
+        for _ in range(2):
+            answer = session.run(output.outputs[0], {placeholder.outputs[0]: [b"one", b"three"]})
+            assert answer.tolist() == [1, -1]
+
+
+@pytest.mark.parametrize("script", ["freezemodel_save", "savedmodel_from_checkpoint"])
+def test_tables_of_a_checkpoint(run: Run, words_file: Path, tmp_path: Path, script: str) -> None:
+    vocabulary = tmp_path / "training" / "words.txt"
+    vocabulary.parent.mkdir()
+    shutil.copy(words_file, vocabulary)
+    prefix = graphs.save(tmp_path, lambda: graphs.vocabulary(vocabulary))
+    out = tmp_path / "out"
+    flag = "--frozen-model" if script == "freezemodel_save" else "--export-dir"
+    words = ("--checkpoint", prefix, "--outputs", "numbers", "--trust-model", "--feed", 'words=["two","one","x"]')
+    done = run(script, *words, flag, out)
+    assert (done.status, done.stderr) == (0, "")
+    assert "proved: numbers: the same bits as the source, on 3 rows" in done.stdout
+    shutil.rmtree(vocabulary.parent)
+    if script == "freezemodel_save":
+        done = run("freezemodel_load", "--frozen-model", out, "--feed", '["two","one","x"]')
+        assert "[ 2  1 -1]" in done.stdout
+    else:
+        assert (out / "assets" / "words.txt").read_text() == "zero\none\ntwo\n"
+        shutil.copytree(out, tmp_path / "elsewhere")
+        shutil.rmtree(out)
+        loaded = tf.saved_model.load(str(tmp_path / "elsewhere")).signatures["serving_default"]
+        assert loaded(words=tf.constant(["two", "one", "x"]))["numbers"].numpy().tolist() == [2, 1, -1]
+
+
+def test_a_vocabulary_that_is_gone(run: Run, words_file: Path, tmp_path: Path) -> None:
+    vocabulary = tmp_path / "words.txt"
+    shutil.copy(words_file, vocabulary)
+    prefix = graphs.save(tmp_path, lambda: graphs.vocabulary(vocabulary))
+    vocabulary.unlink()
+    done = run(
+        "freezemodel_save",
+        "--checkpoint",
+        prefix,
+        "--outputs",
+        "numbers",
+        "--frozen-model",
+        tmp_path / "m.pb",
+        "--trust-model",
+    )
+    assert done.status == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: the lookup table of ")
+    assert "words.txt; No such file or directory" in done.stderr
+    assert not list(tmp_path.glob("*.pb"))
+
+
+def test_keras_export(run: Run, tmp_path: Path) -> None:
+    keras = tf.keras
+    layers = [keras.layers.Dense(4, activation="relu"), keras.layers.BatchNormalization(), keras.layers.Dense(2)]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    model.export(tmp_path / "1", verbose=False)
+    done = freeze(run, tmp_path / "1", tmp_path)
+    assert (done.status, done.stderr) == (0, "")
+    assert "proved: output_0: the same bits as the source, on 1,003 rows" in done.stdout
+    assert is_flat(tmp_path / "m.pb")
+
+
+def test_first_saved_models(run: Run, toy: Path, tmp_path: Path) -> None:
+    done = freeze(run, toy / "savedmodel_from_source", tmp_path, "--outputs", "sum=NN/truediv")
+    assert (done.status, done.stderr) == (0, "")
+    assert "proved: sum: the same bits as the source, on 1,003 rows" in done.stdout
+
+
+def test_a_model_that_counts_cannot_be_frozen(run: Run, tmp_path: Path) -> None:
+    class Counter(tf.Module):
+        def __init__(self) -> None:
+            self.count = tf.Variable(0.0)
+
+        def next(self, x: Any) -> Any:
+            self.count.assign_add(1.0)
+            return {"y": x + self.count}
+
+    counter = Counter()
+    call = tf.function(counter.next, input_signature=[tf.TensorSpec([], tf.float32, "x")])
+    tf.saved_model.save(counter, str(tmp_path / "1"), signatures=call)
+    done = freeze(run, tmp_path / "1", tmp_path)
+    assert done.stderr == "error: the result differs from its source: y is off by up to 1; nothing was written\n"
+    assert not list(tmp_path.glob("*.pb"))
+
+
+def test_two_keys_for_one_tensor(run: Run, tmp_path: Path) -> None:
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        x = tf1.placeholder(tf.float32, [None], name="x")
+        y = tf.negative(x, name="y")
+        tf1.saved_model.simple_save(session, str(tmp_path / "1"), {"a": x, "b": x}, {"y": y})
+    done = freeze(run, tmp_path / "1", tmp_path)
+    assert (done.status, done.stderr) == (0, "")
+
+
+def test_a_kernel_that_this_tensorflow_lacks(run: Run, tmp_path: Path) -> None:
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        x = tf1.placeholder(tf.float32, [None], name="x")
+        tf1.saved_model.simple_save(session, str(tmp_path / "1"), {"x": x}, {"y": tf.negative(x, name="y")})
+    file = tmp_path / "1" / "saved_model.pb"
+    file.write_bytes(file.read_bytes().replace(b"\x12\x03Neg", b"\x12\x03Nag"))
+    done = freeze(run, tmp_path / "1", tmp_path)
+    assert done.stderr == (
+        f"error: {tmp_path / '1'} needs ops that TensorFlow {tf.__version__} does not know: Nag "
+        "(of an unknown library; node y); load their library with --op-library FILE.so\n"
+    )
+
+
+def test_values_are_the_same_as_tensorflows_own(run: Run, module_folder: Path, tmp_path: Path) -> None:
+    assert freeze(run, module_folder, tmp_path, "--no-verify").status == 0
+    rows = np.random.default_rng(0).normal(size=(5, 2)).astype("f")
+    np.save(tmp_path / "rows.npy", rows)
+    expected = tf.saved_model.load(str(module_folder)).signatures["serving_default"](x=tf.constant(rows))["y"].numpy()
+    done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--feed", f"@{tmp_path}/rows.npy")
+    assert str(expected) in done.stdout

@@ -1,0 +1,124 @@
+"""Large frozen graphs: the constants that are left in the file come back as what they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import graphs
+import pytest
+from conftest import Run
+
+import freezemodel_load
+from serialization import cli, freezing, large
+from serialization.graph import read_graph_def
+from serialization.tensorflow import np, tf, tf1
+
+
+def wide() -> None:
+    x = tf1.placeholder(tf.float32, [None, 600], name="x")
+    w = tf1.get_variable("w", [600, 600], initializer=tf1.random_normal_initializer(seed=1), use_resource=False)
+    half = tf1.get_variable("half", [800, 800], tf.float16, tf1.random_normal_initializer(seed=2), use_resource=False)
+    tf.identity(x @ w + tf.cast(tf.reduce_sum(half), tf.float32), name="y")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("wide") / "m.pb"
+    path.write_bytes(graphs.freeze(wide, ["y"]).SerializeToString())
+    return path
+
+
+def test_the_constants_stay_in_the_file(file: Path) -> None:
+    graph_def, constants = large.read(file)
+    assert {name: (c.dtype, c.shape) for name, c in constants.items()} == {
+        "w": (1, (600, 600)),
+        "half": (19, (800, 800)),
+    }
+    assert graph_def.ByteSize() < 10_000 < file.stat().st_size
+    whole = read_graph_def(file)
+    for node in whole.node:
+        node.attr["value"].tensor.ClearField("tensor_content") if node.name in constants else None
+    assert {node.name: node for node in graph_def.node} == {node.name: node for node in whole.node}
+
+
+def test_it_computes_the_same(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, _ = freezemodel_load.open_frozen(file, None, None)
+    monkeypatch.setattr(large, "LARGE_FILE", 1000)
+    lean, _ = freezemodel_load.open_frozen(file, None, None)
+    assert [op.name for op in lean.session.graph.get_operations() if op.type == "VarHandleOp"]
+    row = {"x": np.random.default_rng(0).normal(size=(3, 600)).astype("f")}
+    np.testing.assert_allclose(plain(row)["y"], lean(row)["y"], rtol=1e-5)
+    done = run("freezemodel_load", "--frozen-model", file)
+    assert (done.status, done.stderr) == (0, "")
+
+
+def test_a_constant_in_a_loop_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loop() -> None:
+        x = tf1.placeholder(tf.float32, [600], name="x")
+        tf1.disable_control_flow_v2()
+        try:
+            values = np.ones([600, 600], "f")
+            tf.identity(
+                tf.while_loop(lambda i, v: i < 2, lambda i, v: (i + 1, tf.linalg.matvec(values, v)), [0, x])[1], "y"
+            )
+        finally:
+            tf1.enable_control_flow_v2()
+
+    path = tmp_path / "m.pb"
+    path.write_bytes(graphs.freeze(loop, ["y"]).SerializeToString())
+    monkeypatch.setattr(large, "LARGE_FILE", 1000)
+    predict, _ = freezemodel_load.open_frozen(path, None, None)
+    assert predict({"x": np.ones(600, "f")})["y"].tolist() == [360000.0] * 600
+
+
+@pytest.mark.parametrize("cut", [100, 5000, 1_500_000])
+def test_cut_short(run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
+    monkeypatch.setattr(large, "LARGE_FILE", 50)
+    path = tmp_path / "m.pb"
+    path.write_bytes(file.read_bytes()[:-cut])
+    done = run("freezemodel_load", "--frozen-model", path)
+    assert done.status == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_written_one_node_at_a_time(tmp_path: Path) -> None:
+    """The streamed file is the GraphDef that protobuf would have written, in another order of its fields."""
+    values: dict[str, Any] = {
+        "large": np.arange(100_000, dtype="i4").reshape(100, 10, 100),
+        "fortran": np.asfortranarray(np.arange(90_000, dtype="f8").reshape(300, 300)),
+        "small": np.array(3, "f4"),
+        "text": np.array([[b"a"], [b"bc"]], object),
+    }
+    dtypes = {"large": 3, "fortran": 2, "small": 1, "text": 7}
+    graph_def = tf1.GraphDef(node=[tf1.NodeDef(name=name, op="VariableV2") for name in values])
+    for node in graph_def.node:
+        node.attr["dtype"].type = dtypes[node.name]
+    graph_def.versions.producer = 1087
+    freezing.write(tmp_path / "m.pb", graph_def, lambda node: values[node.name])
+    read = tf1.GraphDef.FromString((tmp_path / "m.pb").read_bytes())
+    assert read.versions.producer == 1087
+    assert [node.name for node in read.node] == list(values)
+    for node in read.node:
+        got = tf.make_ndarray(node.attr["value"].tensor)
+        assert (got.dtype, got.shape) == (values[node.name].dtype, values[node.name].shape)
+        assert (got == values[node.name]).all()
+
+
+def test_freezing_without_a_session_gives_the_same_file(run: Run, tmp_path: Path) -> None:
+    prefix = graphs.save(tmp_path, wide)
+    for words in ((), ("--no-verify",)):
+        done = run("freezemodel_save", "--checkpoint", prefix, "--frozen-model", tmp_path / f"m{len(words)}.pb", *words)
+        assert (done.status, done.stderr) == (0, "")
+    first, second = ({n.name: n for n in read_graph_def(tmp_path / f"m{i}.pb").node} for i in (0, 1))
+    assert {name: tf.make_ndarray(first[name].attr["value"].tensor).tobytes() for name in ("w", "half")} == {
+        name: tf.make_ndarray(second[name].attr["value"].tensor).tobytes() for name in ("w", "half")
+    }
+
+
+def test_varints_that_never_end(tmp_path: Path) -> None:
+    (tmp_path / "m.pb").write_bytes(b"\x0a" + b"\xff" * 100)
+    with pytest.raises(cli.Error) as caught:
+        large.read(tmp_path / "m.pb")
+    assert str(caught.value) == "the frozen model is damaged: it cannot be read to its end; copy it here again"

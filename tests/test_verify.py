@@ -1,0 +1,87 @@
+"""The comparison of a source with its result: what it finds, and what it does not take for a difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from serialization import cli, verify
+from serialization.tensorflow import np, tf
+
+FEEDS = [[{"x": np.ones(2, "f")}]]
+
+
+def answer(*values: Any) -> Callable[[Any], dict[str, Any]]:
+    """A model that gives these values, one after the other, and the last one for ever."""
+    left = [np.asarray(value) for value in values]
+    return lambda feeds: {"y": left.pop(0) if len(left) > 1 else left[0]}
+
+
+@pytest.mark.parametrize(
+    "value", [np.array([1.0, np.nan, np.inf], "f"), np.array([b"a", b""], object), np.array([True]), np.array([], "i8")]
+)
+def test_the_same_bits(value: Any) -> None:
+    proof = verify.compare(answer(value), answer(value), FEEDS)
+    assert proof.line == "y: the same bits as the source, on 2 rows"
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "line"),
+    [
+        (np.array([1, 2], "f"), np.array([1, 2.5], "f"), "y is off by up to 0.5"),
+        (np.array([0.0], "f"), np.array([-0.0], "f"), "y is off by up to 0"),
+        (np.array([np.nan], "f"), np.array([1], "f"), "y is off by up to inf"),
+        (np.array([1], "f"), np.array([1], "d"), "y is float64[1], not float32[1]"),
+        (np.array([1], "f"), np.array([[1]], "f"), "y is float32[1, 1], not float32[1]"),
+        (np.array([b"a"], object), np.array([b"b"], object), "y is off"),
+        (np.array([True]), np.array([False]), "y is off"),
+    ],
+)
+def test_a_difference(expected: Any, actual: Any, line: str) -> None:
+    with pytest.raises(cli.Error) as caught:
+        verify.compare(answer(expected), answer(actual), FEEDS)
+    assert str(caught.value) == f"the result differs from its source: {line}; nothing was written"
+
+
+def test_a_source_that_differs_from_itself_by_rounding() -> None:
+    source = answer(np.array([1000], "f"), np.array([1000.0001], "f"))
+    proof = verify.compare(source, answer(np.array([1000.0001], "f")), FEEDS)
+    assert proof.line == "y: within 0.00012 of the source, which differs from itself as much"
+
+
+def test_a_source_that_counts_is_no_rounding() -> None:
+    with pytest.raises(cli.Error, match="y is off by up to 1; nothing was written"):
+        verify.compare(answer(np.array([1], "f"), np.array([2], "f")), answer(np.array([2], "f")), FEEDS)
+
+
+def test_random_outputs_are_compared_in_shape() -> None:
+    random = {"y": "RandomUniform u"}
+    line = verify.compare(answer(np.array([1], "f")), answer(np.array([2], "f")), FEEDS, random).line
+    assert line == "y: only its shape and dtype, for RandomUniform u is random"
+    with pytest.raises(cli.Error, match="not float32"):
+        verify.compare(answer(np.array([1], "f")), answer(np.array([2], "i")), FEEDS, random)
+    line = verify.compare(answer(np.array([1], "f")), answer(np.array([1], "f")), FEEDS, random).line
+    assert line == "y: the same bits as the source, on 2 rows"
+
+
+def test_the_first_feeds_that_the_source_runs_on() -> None:
+    def picky(feeds: Any) -> dict[str, Any]:
+        if len(feeds["x"]) != 3:
+            raise tf.errors.InvalidArgumentError(None, None, "three rows, please")
+        return {"y": feeds["x"]}
+
+    proof = verify.compare(picky, picky, [FEEDS[0], [{"x": np.ones(3, "f")}]])
+    assert proof.line == "y: the same bits as the source, on 3 rows"
+    with pytest.raises(verify.NotVerifiedError, match=r"^three rows, please$"):
+        verify.compare(picky, picky, FEEDS)
+    with pytest.raises(cli.Error, match="the result does not run where its source does: three rows, please"):
+        verify.compare(answer(np.array([1], "f")), picky, FEEDS)
+
+
+def test_what_the_optimizers_move() -> None:
+    feeds = FEEDS[0]
+    moved = verify.compare_optimized(answer(np.array([1, 100], "f")), answer(np.array([1, 100.5], "f")), feeds)
+    assert moved == ["TensorFlow's default graph optimizers move y by up to 0.5; without them it is the source's"]
+    assert verify.compare_optimized(answer(np.array([1, 100], "f")), answer(np.array([1, 100.0001], "f")), feeds) == []
