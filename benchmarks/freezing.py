@@ -1,0 +1,143 @@
+"""Time and memory of freezing a large checkpoint, and of loading the frozen graph, beside TensorFlow's own way.
+
+    python benchmarks/freezing.py [--megabytes 1024]
+
+Makes a checkpoint of that size in a temporary folder (three times as much must be free there), then runs as processes
+of their own, one after the other:
+
+    freeze   python -m tensorflow.python.tools.freeze_graph   and   freezemodel_save.py --no-verify
+    load     ParseFromString, import_graph_def, Session.run   and   freezemodel_load.py, each to its first answer
+    call     the second and later calls of both
+
+and prints seconds, peak resident memory, and the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from serialization import cli
+from serialization.tensorflow import tf, tf1
+
+PROJECT = cli.PROJECT
+_LAYERS = 16
+
+
+def make(prefix: Path, megabytes: int) -> None:
+    """A checkpoint of _LAYERS square matrices, and a graph that multiplies a row through them."""
+    side = int((megabytes * (1 << 20) / 4 / _LAYERS) ** 0.5)
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        layer = tf1.placeholder(tf.float32, [None, side], name="x")
+        for number in range(_LAYERS):
+            weights = tf1.get_variable(
+                f"w{number}", [side, side], initializer=tf1.ones_initializer(), use_resource=False
+            )
+            session.run(weights.initializer)
+            session.run(weights.assign(tf1.random.normal([side, side], stddev=side**-0.5, seed=number)))
+            layer = tf.tanh(layer @ weights)
+        tf.identity(layer, name="y")
+        tf1.train.Saver().save(session, str(prefix))
+
+
+def measure(*words: str | Path) -> tuple[float, float, str]:
+    """Seconds, peak GB and output of a process. Raises cli.Error unless it ends with status 0."""
+    started = time.monotonic()
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen([sys.executable, *map(str, words)], stdout=output, stderr=errors, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        errors.seek(0)
+        if status:
+            raise cli.Error(f"{words[0]} failed: {errors.read().decode()[-500:]}")
+        return time.monotonic() - started, usage.ru_maxrss / 1e6, output.read().decode()
+
+
+PLAIN_LOAD = """
+import sys, time
+import numpy as np
+import tensorflow.compat.v1 as tf
+graph_def = tf.GraphDef()
+graph_def.ParseFromString(open(sys.argv[1], "rb").read())
+with tf.Graph().as_default() as graph:
+    tf.import_graph_def(graph_def, name="prefix")
+session = tf.Session(graph=graph)
+row = np.ones([1, graph.get_tensor_by_name("prefix/x:0").shape[1]], "f")
+session.run("prefix/y:0", {"prefix/x:0": row})
+"""
+CALLS = """
+times = []
+for _ in range(20):
+    started = time.monotonic()
+    {call}
+    times.append(time.monotonic() - started)
+print("call", sorted(times)[len(times) // 2])
+"""
+LEAN_LOAD = """
+import sys, time
+sys.path.insert(0, {project!r})
+import numpy as np
+import freezemodel_load
+from pathlib import Path
+predict = freezemodel_load.open_frozen(Path(sys.argv[1]), "x", "y")[0]
+row = np.ones([1, predict.signature.inputs[0].shape[1]], "f")
+predict({{"x": row}})
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=int, default=1024, metavar="N")
+    size = parser.parse_args().megabytes
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        prefix, theirs, ours = (Path(folder) / name for name in ("model.ckpt", "theirs.pb", "ours.pb"))
+        make_script = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); from pathlib import Path; "
+        make_script += f"from benchmarks import freezing; freezing.make(Path({str(prefix)!r}), {size})"
+        measure("-c", make_script)
+        flags: tuple[str, ...] = (
+            f"--input_meta_graph={prefix}.meta",
+            f"--input_checkpoint={prefix}",
+            "--input_binary=true",
+        )
+        flags += ("--output_node_names=y", f"--output_graph={theirs}")
+        stock = measure("-m", "tensorflow.python.tools.freeze_graph", *flags)
+        lean = measure(
+            PROJECT / "freezemodel_save.py",
+            "--no-verify",
+            "--checkpoint",
+            prefix,
+            "--inputs",
+            "x",
+            "--outputs",
+            "y",
+            "--frozen-model",
+            ours,
+        )
+        rows.append(("freeze", stock, lean))
+        theirs.unlink()
+        plain, ready = PLAIN_LOAD, LEAN_LOAD.format(project=str(PROJECT))
+        rows.append(("load, first answer", measure("-c", plain, ours), measure("-c", ready, ours)))
+        plain += CALLS.format(call='session.run("prefix/y:0", {"prefix/x:0": row})')
+        ready += CALLS.format(call='predict({"x": row})')
+        calls = [float(measure("-c", script, ours)[2].split()[-1]) for script in (plain, ready)]
+    table: list[tuple[str, ...]] = []
+    for what, (seconds, memory, _), (our_seconds, our_memory, _) in rows:
+        table.append((what, f"{seconds:.1f} s", f"{our_seconds:.1f} s", f"{our_seconds / seconds:.2f}"))
+        table.append((f"{what}, peak", f"{memory:.2f} GB", f"{our_memory:.2f} GB", f"{our_memory / memory:.2f}"))
+    table.append(("later calls", f"{calls[0] * 1e3:.2f} ms", f"{calls[1] * 1e3:.2f} ms", f"{calls[1] / calls[0]:.2f}"))
+    cli.table((f"{size} MiB of variables", "TensorFlow", "this project", "ratio"), table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

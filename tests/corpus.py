@@ -1,0 +1,300 @@
+"""Convert, prove and run every artefact of a folder of real models, and print a table of what became of each.
+
+    python tests/corpus.py FOLDER [--only WORD] [--report FILE]
+
+The folder holds checkpoints/NAME/, frozen/NAME/, savedmodels/NAME/ and negative/NAME/. Beside a frozen graph there may
+be recorded values: NAME.placeholder.csv to feed and NAME.prediction.csv to expect, with a .shape file for each.
+HINTS.tsv names, for some, the outputs and the feeds that a person who knows the model would choose.
+
+Each step is the script that a user would run, as a process of its own with a time limit:
+
+    checkpoints   freezemodel_save.py, freezemodel_load.py on the result, savedmodel_from_checkpoint.py
+    frozen        savedmodel_from_frozen.py; freezemodel_load.py, whose outputs are compared with recorded ones
+    savedmodels   freezemodel_save.py --saved-model for each signature, freezemodel_load.py on the result
+    negative      each of them: the right answer is a refusal
+
+An artefact fails where a step ends with a traceback, is killed, runs out of time, is wrong, or where a negative one is
+accepted. Exit status 1 if one fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import stock_route
+from forked import FAILED, REFUSED, UNVERIFIED, VERIFIED, Main, Step, run
+
+import freezemodel_load
+import freezemodel_save
+import savedmodel_from_checkpoint
+import savedmodel_from_frozen
+from serialization import cli, feeds, savedmodel, verify
+from serialization.graph import nodes_by_name, reachable, read_graph_def
+from serialization.signature import Signature, Tensor
+from serialization.tensorflow import failures, np, tf
+
+UNORDERED = "its order, which TopKV2 leaves open"
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A folder of the corpus, and what a person who knows the model would say of it."""
+
+    kind: str
+    path: Path
+    outputs: str | None
+    feeds: dict[str, object]
+
+
+def find(folder: Path, only: str) -> Iterator[Artefact]:
+    hints = {}
+    if (folder / "HINTS.tsv").is_file():
+        with (folder / "HINTS.tsv").open() as file:
+            hints = {row["name"]: row for row in csv.DictReader(file, delimiter="\t")}
+    for kind in ("checkpoints", "frozen", "savedmodels", "negative"):
+        for path in sorted((folder / kind).glob("*/")):
+            if re.search(only, path.name):
+                hint = hints.get(path.name, {})
+                yield Artefact(kind, path, hint.get("outputs"), dict(make_feeds(hint.get("feeds_json", "{}"))))
+
+
+def make_feeds(text: str) -> Iterator[tuple[str, object]]:
+    """The feeds of a hint: "f" floats, "i" integers, "b" false, each of a shape; "v" a value, "v5" fives of a shape."""
+    for name, (kind, value) in json.loads(text).items():
+        yield name.removesuffix(":0"), None if value is None else value if kind == "v" else fill(kind, value)
+
+
+def fill(kind: str, shape: list[int]) -> object:
+    if not shape:
+        return {"b": False, "f": 0.5, "i": 1}.get(kind, 5)
+    return [fill(kind, shape[1:]) for _ in range(shape[0])]
+
+
+def flags(feeds: dict[str, object], out: Path) -> list[object]:
+    """`--inputs` and `--feed` for these; a feed of None only names the input."""
+    words: list[object] = ["--inputs", ",".join(feeds)] if feeds else []
+    for number, (key, value) in enumerate(feeds.items()):
+        file = out / f"feed{number}.json"
+        file.write_text(json.dumps(value))
+        words += ["--feed", f"{key}=@{file}"] if value is not None else []
+    return words
+
+
+def steps(artefact: Artefact, out: Path) -> Iterator[Step]:
+    path = artefact.path
+    if artefact.kind == "checkpoints":
+        yield from convert_checkpoint(path, artefact.outputs, artefact.feeds, out)
+    elif artefact.kind == "frozen":
+        yield from convert_frozen(artefact, out)
+    elif artefact.kind == "savedmodels" or saved_models(path):
+        yield from convert_saved_model(path, out)
+    else:
+        yield from convert_checkpoint(path, None, {}, out)
+
+
+def convert_checkpoint(path: Path, outputs: str | None, feeds: dict[str, object], out: Path) -> Iterator[Step]:
+    frozen, words = out / "frozen.pb", ["--checkpoint", path]
+    step = run("freeze, inferred", freezemodel_save.main, *words, "--frozen-model", frozen)
+    yield step
+    if outputs is None and step.outcome == REFUSED:
+        return
+    if outputs is not None:
+        words += ["--outputs", outputs, *flags(feeds, out)]
+        step = run("freeze", freezemodel_save.main, *words, "--frozen-model", frozen, "--overwrite")
+        yield step
+    if step.outcome in (VERIFIED, UNVERIFIED):
+        yield run("run", freezemodel_load.main, "--frozen-model", frozen, *words[2:])
+    yield run("export", savedmodel_from_checkpoint.main, *words, "--export-dir", out / "export")
+
+
+def stock_steps(artefact: Artefact, out: Path) -> Iterator[Step]:
+    """The same with TensorFlow's own calls, outputs and feeds known as far as a person who knows the model would."""
+    path = artefact.path
+    names: list[object] = ["--outputs", artefact.outputs] if artefact.outputs else []
+    if artefact.kind == "checkpoints":
+        words = ["--checkpoint", path, *names, *flags(artefact.feeds, out)]
+        yield run("stock", stock_route.checkpoint, *words, quiet=False)
+    elif artefact.kind == "frozen":
+        for file, expected, words in frozen_files(artefact, out):
+            if expected:
+                yield compare(file, expected, stock_route.frozen, *words, quiet=False)
+            else:
+                yield run("stock", stock_route.frozen, "results=", *words, quiet=False)
+    elif artefact.kind == "savedmodels":
+        for folder in saved_models(path):
+            for tags, key in signatures(folder):
+                words = ["--saved-model", folder, "--signature", key, *tags]
+                yield run(f"stock {key}", stock_route.saved_model, *words, quiet=False)
+
+
+def convert_frozen(artefact: Artefact, out: Path) -> Iterator[Step]:
+    for file, expected, words in frozen_files(artefact, out):
+        yield run("export", savedmodel_from_frozen.main, *words, "--export-dir", out / "export")
+        if expected:
+            yield compare(file, expected, answer, *words)
+        else:
+            yield run("run", freezemodel_load.main, *words)
+
+
+def frozen_files(artefact: Artefact, out: Path) -> Iterator[tuple[Path, dict[str, Any], list[object]]]:
+    """The frozen graphs of a folder, what they should compute, and the flags to run them with."""
+    for file in sorted((*artefact.path.glob("*.pb"), *artefact.path.glob("*.pbtxt"))):
+        expected = dict(recorded(artefact.path, "prediction"))
+        words: list[object] = ["--frozen-model", file]
+        if expected:
+            words += ["--outputs", ",".join(f"{name}={name}" for name in expected)]
+        elif artefact.outputs:
+            words += ["--outputs", artefact.outputs]
+        given = {name.removesuffix(":0"): value.tolist() for name, value in recorded(artefact.path, "placeholder")}
+        fed = flags(given or artefact.feeds, out)
+        yield file, expected, [*words, *fed]
+
+
+def recorded(folder: Path, what: str) -> Iterator[tuple[str, Any]]:
+    """The recorded tensors: their names as NODE:INDEX, and their values."""
+    for file in sorted(folder.rglob(f"*.{what}.csv")):
+        name = str(file.relative_to(folder)).removesuffix(f".{what}.csv").replace("____", "/")
+        match = re.fullmatch(r"(.*)\.(\d+)", name)
+        text = file.with_name(file.name.replace(".csv", ".shape")).read_text()
+        shape = [int(size) for size in re.findall(r"\d+", text)]
+        lines = file.read_text().split()
+        values: list[Any] = [line == "true" if line in ("true", "false") else float(line) for line in lines]
+        if all(isinstance(value, float) and value.is_integer() for value in values):
+            values = [int(value) for value in values]  # of a whole dtype, or of a float that takes them too
+        if shape == [0] and len(values) == 1:
+            shape = []  # so some write a scalar
+        yield (f"{match[1]}:{match[2]}" if match else f"{name}:0"), np.array(values).reshape(shape)
+
+
+def compare(file: Path, expected: dict[str, Any], main: Main, *words: object, quiet: bool = True) -> Step:
+    """The outputs that `main` writes into a file, compared with the recorded ones."""
+    with tempfile.TemporaryDirectory() as folder:
+        step = run("run", main, f"results={folder}/out.npz", *words, quiet=quiet)
+        if step.outcome != VERIFIED:
+            return step
+        loose = unspecified(file, expected)
+        results = np.load(f"{folder}/out.npz", allow_pickle=False)
+        for name, value in expected.items():
+            got, want = results[name], np.asarray(value)
+            if got.shape != want.shape:
+                return Step("run", FAILED, f"{name} is {got.shape}, recorded {want.shape}", step.seconds)
+            scale = max(1.0, float(np.nanmax(np.abs(want.astype(float)), initial=0.0)))
+            got, want = got.astype(float), want.astype(float)
+            if name in loose:
+                got, want = (np.sort(got, None), np.sort(want, None)) if loose[name] == UNORDERED else (got, got)
+            if not np.allclose(got, want, rtol=1e-4, atol=1e-6 * scale, equal_nan=True):
+                worst = np.nanmax(np.abs(got - want))
+                return Step("run", FAILED, f"{name} differs from the recorded values by {worst:.3g}", step.seconds)
+    but = "".join(f"; {name} but for {why}" for name, why in loose.items())
+    return Step("run", VERIFIED, f"{', '.join(expected)}: as recorded{but}", step.seconds)
+
+
+def unspecified(file: Path, names: Iterable[str]) -> dict[str, str]:
+    """For outputs whose values are not specified, why: a random op, or a TopKV2 that need not sort."""
+    graph_def = read_graph_def(file)
+    nodes = nodes_by_name(graph_def)
+    outputs = tuple(Tensor(name, name, "float32", None) for name in names)
+    found = dict.fromkeys(verify.random_outputs(graph_def, Signature((), outputs)), "its values, which are random")
+    for name in names:
+        above = (nodes[node] for node in reachable(nodes, [name]))
+        if any(node.op == "TopKV2" and "sorted" in node.attr and not node.attr["sorted"].b for node in above):
+            found.setdefault(name, UNORDERED)
+    return found
+
+
+def answer(argv: Sequence[str] | None) -> int:
+    """What freezemodel_load.py does with these words, but into a file, whole."""
+    parser = cli.parser(None, "inputs", "outputs", "feed", frozen_model=None)
+    file, *words = argv or ()
+    args = parser.parse_args(words)
+    predict, _ = freezemodel_load.open_frozen(args.frozen_model, args.inputs, args.outputs)
+    with failures("the model does not run on what was recorded"):
+        results = predict(feeds.parse(predict.signature, args.feed or []))
+    np.savez(file.removeprefix("results="), allow_pickle=False, **results)
+    return 0
+
+
+def saved_models(path: Path) -> list[Path]:
+    return sorted({file.parent for file in (*path.rglob("saved_model.pb"), *path.rglob("saved_model.pbtxt"))})
+
+
+def convert_saved_model(path: Path, out: Path) -> Iterator[Step]:
+    for folder in saved_models(path):
+        for tags, key in signatures(folder):
+            frozen = out / f"{len(list(out.iterdir()))}.pb"
+            words: list[object] = ["--saved-model", folder, *tags, *(("--signature", key) if key else ())]
+            step = run(f"freeze {key}", freezemodel_save.main, *words, "--frozen-model", frozen)
+            yield step
+            if step.outcome in (VERIFIED, UNVERIFIED):
+                yield run(f"run {key}", freezemodel_load.main, "--frozen-model", frozen)
+
+
+def signatures(folder: Path) -> Iterator[tuple[list[object], str]]:
+    """What to choose from in a SavedModel: `--tag-set` where it has several, and each key."""
+    try:
+        meta_graphs = savedmodel.read_saved_model(folder).meta_graphs
+    except cli.Error:
+        meta_graphs = ()
+    for meta_graph in meta_graphs:
+        tags: list[object] = ["--tag-set", ",".join(meta_graph.meta_info_def.tags)] if len(meta_graphs) > 1 else []
+        yield from ((tags, key) for key in sorted(meta_graph.signature_def) if not key.startswith("__saved_model_"))
+    if not any(meta_graph.signature_def for meta_graph in meta_graphs):
+        yield [], ""
+
+
+def verdict(artefact: Artefact, done: list[Step]) -> str:
+    """One word for an artefact: its worst failure, else its best success."""
+    outcomes = [step.outcome for step in done]
+    if FAILED in outcomes or (artefact.kind == "negative" and set(outcomes) != {REFUSED}):
+        return FAILED
+    return next((outcome for outcome in (VERIFIED, UNVERIFIED, REFUSED) if outcome in outcomes), FAILED)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument(
+        "--only", default="", metavar="WORD", help="artefacts whose names match this regular expression"
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the table as JSON lines, too")
+    parser.add_argument("--stock", action="store_true", help="go TensorFlow's own way instead, for comparison")
+    args = parser.parse_args()
+    print(f"TensorFlow {tf.__version__}", flush=True)
+    counts: dict[str, Counter[str]] = {}
+    for artefact in find(args.folder, args.only):
+        if args.stock and artefact.kind == "negative":
+            continue
+        with tempfile.TemporaryDirectory() as out:
+            done = list((stock_steps if args.stock else steps)(artefact, Path(out)))
+        word = verdict(artefact, done)
+        counts.setdefault(artefact.kind, Counter())[word] += 1
+        print(f"{artefact.path.name} ({artefact.kind}): {word}", flush=True)
+        for step in done:
+            print(f"    {step.what:16} {step.outcome:12} {step.seconds:5.1f} s  {step.why}", flush=True)
+        if args.report:
+            with args.report.open("a") as file:
+                rows = [vars(step) for step in done]
+                file.write(
+                    json.dumps({"name": artefact.path.name, "kind": artefact.kind, "outcome": word, "steps": rows})
+                    + "\n"
+                )
+    print()
+    words = (VERIFIED, UNVERIFIED, REFUSED, FAILED)
+    cli.table(("kind", *words), [(kind, *(found[word] for word in words)) for kind, found in counts.items()])
+    return int(any(found[FAILED] for found in counts.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Run scripts in processes of their own, forked from one that has TensorFlow imported: that takes most of the time."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from serialization import cli
+
+LIMIT = 180  # seconds for one step
+VERIFIED, UNVERIFIED, REFUSED, FAILED = "verified", "not verified", "refused", "FAILED"
+
+Main = Callable[[Sequence[str] | None], int]
+
+
+@dataclass(frozen=True)
+class Step:
+    """How one script ended on one artefact."""
+
+    what: str
+    outcome: str
+    why: str
+    seconds: float
+
+
+def run(what: str, main: Main, *words: object, quiet: bool = True) -> Step:
+    """Run a script's main in a process of its own. Its last words say what became of the artefact.
+
+    `quiet` asks for what scripts of the project promise: nothing on stderr but the line of an error.
+    """
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        started = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            become(main, [str(word) for word in words], stdout.fileno(), stderr.fileno())
+        status = wait(child, started + LIMIT)
+        seconds = time.monotonic() - started
+        stdout.seek(0)
+        stderr.seek(0)
+        out, lines = stdout.read().decode(errors="replace"), stderr.read().decode(errors="replace").splitlines()
+    if status is None:
+        return Step(what, FAILED, f"no answer after {LIMIT} s", seconds)
+    if status == 1 and len(lines) == 1 and lines[0].startswith("error: "):
+        return Step(what, REFUSED, lines[0].removeprefix("error: "), seconds)
+    if status == 0 and not (lines and quiet):
+        proof = re.search(r"^(proved|not verified): ?(.*(?:\nTensorFlow's default.*)*)", out, re.MULTILINE)
+        outcome = UNVERIFIED if proof and proof[1] == "not verified" else VERIFIED
+        return Step(what, outcome, proof[2].replace("\n", "; ") if proof else "", seconds)
+    ended = signal.Signals(-status).name if status < 0 else f"status {status}"
+    return Step(what, FAILED, f"{ended}: {lines[-1] if lines else 'no message'}", seconds)
+
+
+def become(main: Main, words: list[str], stdout: int, stderr: int) -> NoReturn:
+    """Go on as the script with these words."""
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    status = 70
+    try:
+        status = cli.call(main, words)
+        sys.stdout.flush()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def wait(child: int, until: float) -> int | None:
+    """The exit status of a process, minus the signal that ended it; None if it had to be killed for its time."""
+    while time.monotonic() < until:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None

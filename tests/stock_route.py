@@ -1,0 +1,118 @@
+"""TensorFlow's own way with the same artefacts, for comparison: what a person does who copies the usual snippets.
+
+Each function takes what a script's main takes, and returns 0 if the model ran and its result is right.
+    checkpoint   import_meta_graph, Saver.restore, convert_variables_to_constants, import_graph_def, run both
+    frozen       ParseFromString, import_graph_def, run
+    saved_model  tf.saved_model.load, call the signature, as people do since TensorFlow 2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from serialization import cli, feeds, hints, savedmodel, signature
+from serialization.tensorflow import np, reason, tf, tf1
+
+
+def checkpoint(argv: Sequence[str] | None) -> int:
+    args = _parse(argv, checkpoint=None)
+    path = args.checkpoint
+    prefix = tf.train.latest_checkpoint(str(path)) or str(next(path.glob("*.meta"))).removesuffix(".meta")
+    graph = tf1.Graph()
+    with graph.as_default(), tf1.Session() as session:
+        saver = tf1.train.import_meta_graph(f"{prefix}.meta", clear_devices=True)
+        saver.restore(session, prefix)
+        inputs, outputs = _names(graph, args)
+        values, expected = _first_answer(session, inputs, outputs, args.feed)
+        nodes = [name.partition(":")[0] for name in outputs]
+        frozen = tf1.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), nodes)
+    return _require_same(expected, _run(frozen, outputs, values))
+
+
+def frozen(argv: Sequence[str] | None) -> int:
+    args = _parse(argv, frozen_model=None)
+    graph_def = tf1.GraphDef()
+    graph_def.ParseFromString(args.frozen_model.read_bytes())
+    graph = tf1.Graph()
+    with graph.as_default():
+        tf1.import_graph_def(graph_def, name="")
+    inputs, outputs = _names(graph, args)
+    with tf1.Session(graph=graph) as session:
+        _, results = _first_answer(session, inputs, outputs, args.feed)
+    if args.results:
+        np.savez(args.results, allow_pickle=False, **dict(zip(outputs, results, strict=True)))
+    return 0
+
+
+def saved_model(argv: Sequence[str] | None) -> int:
+    args = _parse(argv, saved_model=None)
+    loaded = tf.saved_model.load(str(args.saved_model))
+    call = loaded.signatures[args.signature]
+    meta_graph = savedmodel.choose_meta_graph(savedmodel.read_saved_model(args.saved_model), args.tag_set)
+    wanted = signature.from_def(meta_graph.signature_def[args.signature])
+    hinted = hints.find(call.graph.as_graph_def(), wanted) or hints.find(meta_graph.graph_def, wanted)
+    failure: Exception | None = None
+    for batches in feeds.attempts(wanted, hinted):
+        try:
+            call(**{key: tf.constant(value) for key, value in batches[0].items()})
+            return 0
+        except (tf.errors.OpError, ValueError, TypeError) as error:
+            failure = failure or error
+    raise cli.Error(f"no feeds were found that it takes: {reason(failure)}")
+
+
+def _parse(argv: Sequence[str] | None, **source: Any) -> Any:
+    words = list(argv or ())
+    results = words.pop(0).removeprefix("results=") if words and words[0].startswith("results=") else None
+    args = cli.parser(None, "inputs", "outputs", "feed", "tag-set", "signature", **source).parse_args(words)
+    args.results = results
+    return args
+
+
+def _names(graph: Any, args: Any) -> tuple[list[str], list[str]]:
+    """What is known, else all placeholders and the last op that has an output: a usual guess."""
+    inputs = [name for _, name in signature.parse_names(args.inputs or "")]
+    outputs = [name for _, name in signature.parse_names(args.outputs or "")]
+    if not inputs:
+        inputs = [f"{op.name}:0" for op in graph.get_operations() if op.type == "Placeholder"]
+    if not outputs:
+        outputs = [next(op.outputs[0].name for op in reversed(graph.get_operations()) if op.outputs)]
+    return inputs, outputs
+
+
+def _first_answer(session: Any, inputs: Sequence[str], outputs: list[str], given: Sequence[str] | None) -> Any:
+    """The first feeds that the graph takes, and what it says: a person knows what to feed."""
+    graph = session.graph
+    tensors = [graph.get_tensor_by_name(name) for name in inputs]
+    wanted = signature.Signature(tuple(_tensor(t.name.removesuffix(":0"), t.dtype, t.shape) for t in tensors), ())
+    hinted = hints.find(graph.as_graph_def(), wanted)
+    attempts = iter([[feeds.parse(wanted, given)]]) if given else feeds.attempts(wanted, hinted)
+    failure: Exception | None = None
+    for batches in attempts:
+        values = {f"{key}:0" if ":" not in key else key: value for key, value in batches[0].items()}
+        try:
+            return values, list(session.run(outputs, values))
+        except tf.errors.OpError as error:
+            failure = failure or error
+    raise cli.Error(f"no feeds were found that it takes: {reason(failure)}")
+
+
+def _tensor(key: str, dtype: Any, shape: Any) -> signature.Tensor:
+    return signature.Tensor(key, f"{key}:0", dtype.name, None if shape.rank is None else tuple(shape.as_list()))
+
+
+def _run(graph_def: Any, outputs: Sequence[str], values: dict[str, Any]) -> list[Any]:
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        tf1.import_graph_def(graph_def, name="")
+        return list(session.run(list(outputs), values))
+
+
+def _require_same(expected: Sequence[Any], got: Sequence[Any]) -> int:
+    for want, value in zip(expected, got, strict=True):
+        same = (
+            np.array_equal(want, value) if want.dtype.kind in "OSU" else np.allclose(want, value, rtol=1e-4, atol=1e-6)
+        )
+        if not same:
+            raise cli.Error("the frozen graph gives other numbers than the checkpoint")
+    return 0
