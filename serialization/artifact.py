@@ -49,14 +49,20 @@ def find_checkpoint(path: Path, say: Say = print) -> Path:
     A prefix is no file: `results/graph.ckpt` stands for `results/graph.ckpt.index`, `.data-00000-of-00001` and `.meta`.
     Raises cli.Error where there is no checkpoint, or where not all of it is there.
     """
+    prefix = find_prefix(path, say)
+    require_checkpoint(prefix)
+    return prefix
+
+
+def find_prefix(path: Path, say: Say = print) -> Path:
+    """What `find_checkpoint` returns, whether or not all of it is there."""
     if path.is_dir():
         prefix = _latest_in_folder(path, say)
     elif path.name == "checkpoint" and path.is_file():
         prefix = _latest_in_folder(path.parent, say)
     else:
-        prefix = _prefix_of(path)
+        prefix = prefix_of(path)
     publish.finish_checkpoint(prefix)
-    require_checkpoint(prefix)
     return prefix
 
 
@@ -107,7 +113,7 @@ def find_meta_graph(prefix: Path) -> Path:
 
 def find_file(path: Path, what: str, script: str, kinds: tuple[Kind, ...] = (Kind.GRAPH,)) -> Path:
     """`path`, if it is a file of one of the kinds; else cli.Error, which names the `script` that makes `what`."""
-    if _saved_model_file(path) is not None:
+    if saved_model_file(path) is not None:
         raise cli.Error(f"{cli.show(path)} is a SavedModel, not a {what}; {_advice(Kind.SAVED_MODEL, path)}")
     if path.is_dir():
         raise cli.Error(f"{cli.show(path)} is a folder, not a {what}; name the file itself")
@@ -118,17 +124,17 @@ def find_file(path: Path, what: str, script: str, kinds: tuple[Kind, ...] = (Kin
     return path
 
 
-def find_saved_model(path: Path, script: str, say: Say = print) -> Path:
+def find_saved_model(path: Path, script: str, say: Say = print, *, whole: bool = True) -> Path:
     """The folder of the SavedModel at `path`: the folder, its saved_model.pb or .pbtxt, or a folder of versions.
 
     Of numbered versions (models/NAME/1, /2) the newest is taken. Raises cli.Error where there is no SavedModel, or
-    where a data file of its variables is missing or cut short.
+    where a data file of its variables is missing or cut short, which is not looked at unless `whole`.
     """
     folder = path.parent if path.name in SAVED_MODEL_FILES or path.name == "variables" else path
-    if _saved_model_file(folder) is None and (versions := list(_versions(folder))):
-        folder = versions[-1]
-        say(f"{cli.show(path)} holds {len(versions)} versions of a SavedModel; using {cli.show(folder)}")
-    file = _saved_model_file(folder)
+    if saved_model_file(folder) is None and (found := versions(folder)):
+        folder = found[-1]
+        say(f"{cli.show(path)} holds {len(found)} versions of a SavedModel; using {cli.show(folder)}")
+    file = saved_model_file(folder)
     if file is None:
         if path.is_file():
             raise cli.Error(_other_kind(path, kind_of(path), "a SavedModel"))
@@ -140,22 +146,23 @@ def find_saved_model(path: Path, script: str, say: Say = print) -> Path:
     if (kind := kind_of(file)) is not Kind.SAVED_MODEL:
         raise cli.Error(_other_kind(file, kind, "a SavedModel"))
     variables = folder / "variables" / "variables"
-    if variables.with_name("variables.index").is_file():
+    if whole and variables.with_name("variables.index").is_file():
         require_checkpoint(variables)
     return folder
 
 
-def _saved_model_file(folder: Path) -> Path | None:
+def saved_model_file(folder: Path) -> Path | None:
+    """The file that holds a folder's SavedModel, the one that TensorFlow would take."""
     return next((folder / name for name in SAVED_MODEL_FILES if (folder / name).is_file()), None)
 
 
-def _versions(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        numbered = [sub for sub in folder.iterdir() if sub.name.isdecimal() and _saved_model_file(sub)]
-        yield from sorted(numbered, key=lambda sub: int(sub.name))
+def versions(folder: Path) -> list[Path]:
+    """The numbered SavedModels in a folder, the newest last."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted((f for f in found if f.name.isdecimal() and saved_model_file(f)), key=lambda f: int(f.name))
 
 
-def _prefix_of(path: Path) -> Path:
+def prefix_of(path: Path) -> Path:
     """The prefix that a file belongs to; `path` itself where it is none of a checkpoint's files."""
     match = _CHECKPOINT_FILE.fullmatch(path.name)
     if match is None and not path.with_name(f"{path.name}.index").is_file() and path.is_file():
@@ -177,7 +184,7 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
             if pointed.parent.resolve() != folder.resolve():
                 say(f"{cli.show(state)} points to {named}; using what lies here, {cli.show(here)}")
             return here
-    if not found and _saved_model_file(folder) is not None:
+    if not found and saved_model_file(folder) is not None:
         raise cli.Error(f"{cli.show(folder)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, folder)}")
     if not found:
         speaks = f"; its `checkpoint` file names {named}" if named else ""
@@ -199,7 +206,7 @@ def _prefixes_in(folder: Path) -> Iterator[Path]:
     """The checkpoints of a folder: what has an index, and in the first format what is a table of its own."""
     for file in folder.iterdir():
         if file.suffix == ".index" or file.name == ".index":
-            yield _prefix_of(file)
+            yield prefix_of(file)
         elif file.suffix == ".meta" and checkpoint.v1_files(file.with_suffix("")):
             yield file.with_suffix("")
 
@@ -222,7 +229,7 @@ def _no_checkpoint(prefix: Path) -> str:
             f"the checkpoint {cli.show(prefix)} is incomplete; found {data[0].name} and no {prefix.name}.index; "
             "copy it here too"
         )
-    if _saved_model_file(prefix.parent) is not None and prefix.name in SAVED_MODEL_FILES:
+    if saved_model_file(prefix.parent) is not None and prefix.name in SAVED_MODEL_FILES:
         return f"{cli.show(prefix)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, prefix.parent)}"
     return f"no checkpoint at {cli.show(prefix)}; found no {prefix.name}.index; {_make_one(prefix)}"
 
@@ -245,7 +252,7 @@ def _advice(kind: Kind, file: Path) -> str:
         folder = file.parent if file.name in SAVED_MODEL_FILES else file
         return f"use `{cli.command('savedmodel_pretrained.py', '--saved-model', folder)}`"
     if kind in (Kind.META_GRAPH, Kind.TABLE, Kind.DATA, Kind.STATE):
-        return _restore(_prefix_of(file) if kind is not Kind.STATE else file)
+        return _restore(prefix_of(file) if kind is not Kind.STATE else file)
     return {
         Kind.GRAPH: f"use `{cli.command('freezemodel_load.py', '--frozen-model', file)}`",
         Kind.LFS: "fetch the file with `git lfs pull`",

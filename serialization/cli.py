@@ -95,6 +95,10 @@ FLAGS: dict[str, dict[str, Any]] = {
     },
     "trust-model": {"action": "store_true", "help": "load the model although the safety scan refuses it"},
     "no-verify": {"action": "store_true", "help": "publish without comparing the result with its source"},
+    "json": {"action": "store_true", "help": "print one JSON object instead (docs/model_inspect.md is its schema)"},
+    "strict": {"action": "store_true", "help": "exit with status 1 if there are faults, unknown ops or unsafe ops"},
+    "tensorboard": {"type": Path, "metavar": "DIR", "help": "write the graph into this folder as an event file"},
+    "dot": {"type": Path, "metavar": "FILE", "help": "write a Graphviz picture of the graph, folded by scope"},
     "epochs": {"type": whole_number(1), "metavar": "N", "help": "train until N epochs are done"},
     "seed": {"type": whole_number(0), "metavar": "N", "help": "seed of the initial weights and of the training data"},
     "resume": {"action": "store_true", "help": "go on from the checkpoint instead of from new weights"},
@@ -186,6 +190,12 @@ def show(path: Path) -> str:
     """The path as the user would type it: relative where it lies below the current directory."""
     path = Path(os.path.abspath(path))
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def printable(text: str, most: int = 120) -> str:
+    """A name out of a file that anybody may have written, fit for a terminal: no control characters, not endless."""
+    shown = "".join(character if character.isprintable() else "?" for character in text)
+    return shown if len(shown) <= most else f"{shown[:most]}…"
 
 
 def command(script: str, *arguments: str | Path) -> str:

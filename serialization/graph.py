@@ -33,12 +33,14 @@ def read_graph(path: Path) -> GraphFile:
     Raises cli.Error where the file holds neither.
     """
     kind = kind_of(path)
-    message = read_message(path, kind)
     if kind is Kind.SAVED_MODEL:
-        raise cli.Error(f"{cli.show(path)} is a SavedModel, not a frozen model; name its folder with --saved-model")
-    if kind is Kind.GRAPH:
-        return GraphFile(message, path=path)
-    return GraphFile(message.graph_def, message, path)
+        raise cli.Error(f"{cli.show(path)} is a SavedModel, not a graph alone; name its folder with --saved-model")
+    message = read_message(path, kind)
+    meta_graph = message if kind is Kind.META_GRAPH else None
+    graph_def = message if meta_graph is None else meta_graph.graph_def
+    if not all(node.name and node.op for node in graph_def.node):
+        raise cli.Error(f"{cli.show(path)} is damaged; it has nodes without a name or an op; copy it here again")
+    return GraphFile(graph_def, meta_graph, path)
 
 
 def read_graph_def(path: Path) -> Any:

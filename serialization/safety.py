@@ -37,8 +37,10 @@ class Finding:
 
     def __str__(self) -> str:
         if not self.op:
-            return f"{_printable(self.node)} {self.detail}"
-        where = f"{_printable(self.function)}/{_printable(self.node)}" if self.function else _printable(self.node)
+            return f"{cli.printable(self.node)} {self.detail}"
+        where = (
+            f"{cli.printable(self.function)}/{cli.printable(self.node)}" if self.function else cli.printable(self.node)
+        )
         return f"{self.op} at {where}{f' ({self.detail})' if self.detail else ''}"
 
 
@@ -137,10 +139,10 @@ def _harm(reach: Reach, scope: str, node: Any, folder: Path | None, assets: Path
     """None where this use of a listed op is harmless, else a word on why it is not, or nothing more to say."""
     if node.op == "PrintV2":
         stream = node.attr["output_stream"].s.decode(errors="replace") if "output_stream" in node.attr else "stderr"
-        return None if not stream.startswith("file:") else f"to {_printable(stream)}"
+        return None if not stream.startswith("file:") else f"to {cli.printable(stream)}"
     if node.op.startswith("Debug"):
         urls = node.attr["debug_urls"].list.s if "debug_urls" in node.attr else []
-        return f"to {_printable(urls[0].decode(errors='replace'))}" if urls else None
+        return f"to {cli.printable(urls[0].decode(errors='replace'))}" if urls else None
     if node.op in ("DecodeProtoV2", "EncodeProto"):
         source = node.attr["descriptor_source"].s if "descriptor_source" in node.attr else b""
         return None if source in (b"", b"local://") or source.startswith(b"bytes://") else ""
@@ -157,20 +159,20 @@ def _harm(reach: Reach, scope: str, node: Any, folder: Path | None, assets: Path
     table = node.op.startswith("InitializeTableFromTextFile")
     if sources and all(_may_be_read(source, node.op, folder if table else None, assets) for source in sources):
         return None
-    paths = sorted(_printable(source.value.decode(errors="replace")) for source in sources if source.value)
+    paths = sorted(cli.printable(source.value.decode(errors="replace")) for source in sources if source.value)
     return f"file {_some(paths, 2)}" if paths else ""
 
 
 def _may_be_read(source: Source, op: str, folder: Path | None, assets: Path | None) -> bool:
     name = source.value.decode(errors="surrogateescape")
     if source.kind == "asset":
-        return assets is not None and _within(assets, name)
+        return assets is not None and is_within(assets, name)
     if op.startswith("CacheDataset"):
         return source == Source("constant", b"")  # kept in memory
-    return source.kind == "constant" and folder is not None and bool(name) and _within(folder, Path.cwd() / name)
+    return source.kind == "constant" and folder is not None and bool(name) and is_within(folder, Path.cwd() / name)
 
 
-def _within(folder: Path, name: str | Path) -> bool:
+def is_within(folder: Path, name: str | Path) -> bool:
     """Whether a file lies below a folder, links followed; a name that is no path at all lies nowhere."""
     try:
         return (folder / name).resolve().is_relative_to(folder.resolve())
@@ -276,11 +278,5 @@ def _assets(meta_graph: Any, saved_model: Path | None) -> list[Finding]:
     return [
         Finding(READS, "", name or "an asset without a name", detail="(an asset path that leaves the folder)")
         for name in names
-        if not name or not _within(saved_model / "assets", name)
+        if not name or not is_within(saved_model / "assets", name)
     ]
-
-
-def _printable(text: str, most: int = 120) -> str:
-    """A name out of an untrusted file, fit for a terminal."""
-    shown = "".join(character if character.isprintable() else "?" for character in text)
-    return shown if len(shown) <= most else f"{shown[:most]}…"

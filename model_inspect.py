@@ -1,0 +1,70 @@
+"""What is in this file? Answers for a checkpoint, a frozen model and a SavedModel, without starting TensorFlow.
+
+Teaches that all of them are protobufs: GraphDef.FromString, MetaGraphDef.FromString, SavedModel.FromString.
+
+    python model_inspect.py
+    python model_inspect.py my/frozen_model.pb
+    python model_inspect.py my/model.ckpt --json
+    python model_inspect.py my/saved_model/1 --strict --tensorboard logs --dot graph.dot
+
+Shows the format and the TensorFlow version that wrote it, signatures or what is likely to be the inputs and outputs,
+variables, ops, functions, tables and assets, device pins, ops that TensorFlow 2.21 does not know, and what the safety
+scan found (docs/safety.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from serialization import cli, drawing, events, inspection, publish
+from serialization import report as reporting
+
+EVENTS = "events.out.tfevents.0.model_inspect"  # TensorBoard looks for the word tfevents
+
+
+def write_pictures(args: Any, graph_def: Any) -> list[Path]:
+    """The files that --tensorboard and --dot ask for. Raises cli.Error where there is no graph to draw."""
+    wanted = [args.dot] if args.dot else []
+    wanted += [args.tensorboard / EVENTS] if args.tensorboard else []
+    if wanted and graph_def is None:
+        raise cli.Error(f"{cli.show(args.path)} holds no graph to draw; found variables only; name the graph's file")
+    for file in wanted:
+        with publish.staged(file, overwrite=args.overwrite) as new:
+            if file == args.dot:
+                new.write_text(drawing.draw(graph_def))
+            else:
+                events.write_event_file(new, graph_def)
+    return wanted
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = cli.parser(__doc__, "json", "strict", "tensorboard", "dot", "overwrite", "tag-set")
+    default = cli.RESULTS / "frozen_model.pb"
+    parser.add_argument(
+        "path", nargs="?", type=Path, metavar="PATH", default=default, help="any file or folder of a model"
+    )
+    args = parser.parse_args(argv)
+
+    report, graph_def = inspection.find(args.path, args.tag_set)
+    found = inspection.findings(report)
+    if args.json:
+        print(json.dumps(report, indent=1))
+    else:
+        reporting.show(report, found)
+    written = write_pictures(args, graph_def)
+    if not args.json:
+        for file in written:
+            print(f"wrote {cli.show(file)}")
+    if args.strict and found:
+        first = cli.printable(found[0], 400)
+        raise cli.Error(
+            f"{cli.show(args.path)} has {reporting.plural(len(found), 'finding')}; the first: {first}; see above"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

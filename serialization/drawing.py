@@ -1,0 +1,148 @@
+"""A picture of a graph that a person can read, in Graphviz's language: nodes folded by their name scopes.
+
+`dot -Tsvg graph.dot > graph.svg` draws it. Language: https://graphviz.org/doc/info/lang.html.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from serialization.cli import printable
+from serialization.graph import called_functions, node_of
+from serialization.inference import PLACEHOLDERS
+
+_BOXES = 40  # more than these nobody reads
+_DETAILS = {"Const", "Identity", "NoOp", "ReadVariableOp", "Assign", "AssignVariableOp", "VarIsInitializedOp"}
+_VARIABLES = {"Variable", "VariableV2", "VarHandleOp"}
+
+
+@dataclass
+class _Box:
+    """Nodes that are drawn as one."""
+
+    name: str
+    ops: Counter[str] = field(default_factory=Counter)
+
+
+def draw(graph_def: Any, boxes: int = _BOXES) -> str:
+    """The graph in Graphviz's language, in about `boxes` boxes; of one that only calls a function, the function."""
+    name, nodes = _body(graph_def)
+    groups = _fold(nodes, boxes)
+    drawn: dict[str, _Box] = {}
+    for node in nodes:
+        drawn.setdefault(groups[node.name], _Box(groups[node.name])).ops[node.op] += 1
+    edges: Counter[tuple[str, str]] = Counter()
+    for node in nodes:
+        for source in {node_of(edge) for edge in node.input if not edge.startswith("^")}:
+            if source in groups and groups[source] != groups[node.name]:
+                edges[groups[source], groups[node.name]] += 1
+    lines = [
+        "digraph model {",
+        f"  label={_quote(name)}; labelloc=t; rankdir=TB;",
+        '  node [shape=box, style="rounded,filled", fillcolor="#eef3fb", fontname="sans-serif", fontsize=11];',
+        '  edge [color="#667085", fontname="sans-serif", fontsize=9];',
+    ]
+    for box in drawn.values():
+        lines.append(f"  {_quote(box.name)} [label={_quote(_label(box))}{_look(box)}];")
+    for (source, target), count in edges.items():
+        lines.append(f"  {_quote(source)} -> {_quote(target)}{f' [label={_quote(str(count))}]' if count > 1 else ''};")
+    return "\n".join([*lines, "}", ""])
+
+
+def _body(graph_def: Any) -> tuple[str, list[Any]]:
+    """What to draw: the graph, or the largest function it calls where that holds more than the graph itself."""
+    functions = {function.signature.name: function for function in graph_def.library.function}
+    called = _called(graph_def.node, functions)
+    largest = max(called, key=lambda name: len(functions[name].node_def), default=None)
+    if largest is None or len(functions[largest].node_def) <= len(graph_def.node):
+        return f"{len(graph_def.node)} nodes", list(graph_def.node)
+    body = functions[largest].node_def
+    return f"function {largest}: {len(body)} nodes", list(body)
+
+
+def _called(nodes: Iterable[Any], functions: dict[str, Any]) -> set[str]:
+    """The functions that are called for a result, directly or not; not those that save, restore or initialize."""
+    found: set[str] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        for name in called_functions(node, functions):
+            if name not in found and not any(word in name for word in ("traced_save", "traced_restore", "initializer")):
+                found.add(name)
+                waiting.extend(functions[name].node_def)
+    return found
+
+
+def _fold(nodes: list[Any], boxes: int) -> dict[str, str]:
+    """For each node the box it is drawn in: as deep a scope as leaves few enough boxes, then neighbours together."""
+    groups = _by_scope(nodes, 1)
+    for depth in range(2, 8):
+        deeper = _by_scope(nodes, depth)
+        if len(set(deeper.values())) > boxes:
+            break
+        groups = deeper
+    return _merge(nodes, groups, boxes)
+
+
+def _by_scope(nodes: list[Any], depth: int) -> dict[str, str]:
+    users: dict[str, list[str]] = defaultdict(list)
+    for node in nodes:
+        for edge in node.input:
+            users[node_of(edge)].append(node.name)
+    groups = {node.name: "/".join(node.name.split("/")[:depth]) for node in nodes}
+    # A constant or a variable beside the scopes says nothing on its own: it goes with whoever takes it.
+    for node in reversed(nodes):
+        alone = "/" not in node.name and (node.op in _DETAILS or node.op in _VARIABLES)
+        if alone and users[node.name]:
+            groups[node.name] = groups.get(users[node.name][0], groups[node.name])
+    return groups
+
+
+def _merge(nodes: list[Any], groups: dict[str, str], boxes: int) -> dict[str, str]:
+    """Put a box into its only user, the smallest first, until there are few enough; inputs stay on their own."""
+    members = Counter(groups.values())
+    keep = {groups[node.name] for node in nodes if node.op in PLACEHOLDERS}
+    after: dict[str, set[str]] = defaultdict(set)
+    for node in nodes:
+        for edge in node.input:
+            source = groups.get(node_of(edge))
+            if source is not None and source != groups[node.name]:
+                after[source].add(groups[node.name])
+    into: dict[str, str] = {}
+
+    def where(group: str) -> str:
+        while group in into:
+            group = into[group]
+        return group
+
+    for group, _ in sorted(members.items(), key=lambda item: item[1]):
+        if len(members) - len(into) <= boxes:
+            break
+        users = {where(user) for user in after[group]} - {group}
+        if len(users) == 1 and group not in keep:
+            into[group] = users.pop()
+    return {name: where(group) for name, group in groups.items()}
+
+
+def _label(box: _Box) -> str:
+    count = sum(box.ops.values())
+    if count == 1:
+        return f"{box.name}\n{next(iter(box.ops))}"
+    telling = [(op, n) for op, n in box.ops.most_common() if op not in _DETAILS][:4] or box.ops.most_common(2)
+    return f"{box.name}\n{count} nodes: {', '.join(f'{op} {n}' if n > 1 else op for op, n in telling)}"
+
+
+def _look(box: _Box) -> str:
+    if any(op in PLACEHOLDERS for op in box.ops):
+        return ', shape=ellipse, fillcolor="#dff3e4"'
+    if any(op in _VARIABLES for op in box.ops):
+        return ', fillcolor="#fdf1da"'
+    return ""
+
+
+def _quote(text: str) -> str:
+    lines = [printable(line, 80).replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n")]
+    return '"' + "\\n".join(lines) + '"'

@@ -1,0 +1,109 @@
+"""Prints what serialization/inspection.py has found, for people to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from serialization import cli, inspection
+from serialization.signature import show_shape
+
+MOST = 40  # rows of a table; --json has them all
+
+
+def show(report: dict[str, Any], found: list[str]) -> None:
+    """The whole report; `found` is what `--strict` fails for."""
+    show_heading(report)
+    for graph in report["graphs"]:
+        show_graph(graph)
+    show_variables(report)
+    show_findings(found)
+
+
+def show_heading(report: dict[str, Any]) -> None:
+    """Kind, version and size of what was found."""
+    kind = {
+        "graph_def": "a GraphDef (frozen model)",
+        "meta_graph": "a MetaGraphDef (the graph of a checkpoint)",
+        "checkpoint": "a checkpoint",
+        "saved_model": "a SavedModel",
+    }[report["kind"]]
+    writer = report["tensorflow_version"]
+    count = len(report["files"])
+    print(f"{report['path']}: {kind}, {report['format']}, {cli.size(report['bytes'])} in {plural(count, 'file')}")
+    print(f"written by: {f'TensorFlow {cli.printable(writer)}' if writer else 'a TensorFlow that left no version'}")
+    for note in report["notes"]:
+        print(note)
+
+
+def plural(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def rows(headings: Sequence[str], values: Iterable[Sequence[object]]) -> None:
+    """A table of at most MOST rows, in which nothing can disturb the terminal."""
+    lines = [[cli.printable(str(value)) for value in row] for row in values]
+    if lines:
+        print()
+        cli.table(headings, lines[:MOST])
+        if len(lines) > MOST:
+            print(f"and {len(lines) - MOST:,} more; --json lists all")
+
+
+def show_graph(graph: dict[str, Any]) -> None:
+    """One graph: how it is called, what it is made of."""
+    tags = f"tag-set {','.join(graph['tags'])}: " if graph["tags"] else ""
+    functions = graph["functions"]
+    inside = f" and {sum(f['nodes'] for f in functions):,} in {plural(len(functions), 'function')}" if functions else ""
+    print(f"\n{cli.printable(tags)}{plural(graph['nodes'], 'node')}{inside}; GraphDef version {graph['producer']}")
+    for key, signature in graph["signatures"].items():
+        called = [("input", t) for t in signature["inputs"]] + [("output", t) for t in signature["outputs"]]
+        lines = [(role, t["key"], t["name"], t["dtype"], show_shape(t["shape"])) for role, t in called]
+        rows((f"signature {cli.printable(key)}", "key", "tensor", "dtype", "shape"), lines)
+    if graph["candidates"] is not None:
+        show_candidates(graph["candidates"])
+    rows(("op", "count"), graph["ops"].items())
+    rows(("function", "nodes"), [(f["name"], f["nodes"]) for f in functions])
+    rows(
+        ("table", "op", "dtypes"),
+        [(t["node"], t["op"], f"{t['key_dtype']} -> {t['value_dtype']}") for t in graph["tables"]],
+    )
+    rows(
+        ("asset", "size"),
+        [(a["file"], "missing" if a["bytes"] is None else cli.size(a["bytes"])) for a in graph["assets"]],
+    )
+    rows(("pinned to", "nodes"), graph["devices"].items())
+    rows(("unknown op", "library", "nodes"), [(o["op"], o["library"], len(o["nodes"])) for o in graph["unknown_ops"]])
+    constants = graph["constants"]
+    if constants["parameters"]:
+        print(f"\nconstants: {constants['count']:,}, which hold {constants['parameters']:,} numbers")
+
+
+def show_candidates(candidates: dict[str, Any]) -> None:
+    """What the graph suggests as inputs and outputs, the likely ones first."""
+    doubt = " (ambiguous)" if candidates["ambiguous"] else ""
+    listed = [
+        *((c["role"], c) for c in candidates["inputs"]),
+        *((f"output{doubt}", c) for c in candidates["outputs"]),
+        *((f"rather not: {c['role']}", c) for c in candidates["others"]),
+    ]
+    lines = [(role, c["name"], c["dtype"], show_shape(c["shape"]), c["why"]) for role, c in listed]
+    rows(("no signature; likely", "tensor", "dtype", "shape", "because"), lines)
+
+
+def show_variables(report: dict[str, Any]) -> None:
+    """The variables as the checkpoint's index has them."""
+    shown = [(v["name"], v["dtype"], show_shape(v["shape"]), f"{v['parameters']:,}") for v in report["variables"]]
+    rows(("variable", "dtype", "shape", "parameters"), shown)
+    if shown:
+        print(f"\nparameters: {report['parameters']:,} in {plural(len(shown), 'variable')}")
+    if report["moving_averages"]:
+        print(f"moving averages: {plural(len(report['moving_averages']), 'variable')} named {inspection.AVERAGES}")
+
+
+def show_findings(found: list[str]) -> None:
+    print(f"\nfindings: {plural(len(found), 'finding') if found else 'none'}")
+    for line in found[:MOST]:
+        print(f"  {cli.printable(line, 400)}")
+    if len(found) > MOST:
+        print(f"  and {len(found) - MOST:,} more; --json lists all")
