@@ -25,7 +25,7 @@ from serialization import report as reporting
 EVENTS = "events.out.tfevents.0.model_inspect"  # TensorBoard looks for the word tfevents
 
 
-def write_pictures(args: Any, graph_def: Any) -> list[Path]:
+def write_pictures(args: Any, report: dict[str, Any], graph_def: Any) -> list[Path]:
     """The files that --tensorboard and --dot ask for. Raises cli.Error where there is no graph to draw."""
     wanted = [args.dot] if args.dot else []
     wanted += [args.tensorboard / EVENTS] if args.tensorboard else []
@@ -34,7 +34,9 @@ def write_pictures(args: Any, graph_def: Any) -> list[Path]:
     for file in wanted:
         with publish.staged(file, overwrite=args.overwrite) as new:
             if file == args.dot:
-                new.write_text(drawing.draw(graph_def))
+                new.write_text(
+                    drawing.draw(graph_def, [name for graph in report["graphs"] for name in inspection.outputs(graph)])
+                )
             else:
                 events.write_event_file(new, graph_def)
     return wanted
@@ -54,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(report, indent=1))
     else:
         reporting.show(report, found)
-    written = write_pictures(args, graph_def)
+    written = write_pictures(args, report, graph_def)
     if not args.json:
         for file in written:
             print(f"wrote {cli.show(file)}")

@@ -66,8 +66,8 @@ def find_prefix(path: Path, say: Say = print) -> Path:
     return prefix
 
 
-def require_checkpoint(prefix: Path) -> Checkpoint:
-    """What is behind a prefix, if all of it is there. Raises cli.Error that says what is not."""
+def read_checkpoint(prefix: Path) -> Checkpoint:
+    """What is behind a prefix by its index, whether or not the data is there. Raises cli.Error without an index."""
     index = prefix.with_name(f"{prefix.name}.index")
     for file in (index, *checkpoint.v1_files(prefix)):
         if file.is_file() and (kind := kind_of(file)) is not Kind.TABLE:
@@ -75,6 +75,12 @@ def require_checkpoint(prefix: Path) -> Checkpoint:
     found = checkpoint.read_checkpoint(prefix)
     if found is None:
         raise cli.Error(_no_checkpoint(prefix))
+    return found
+
+
+def require_checkpoint(prefix: Path) -> Checkpoint:
+    """What is behind a prefix, if all of it is there. Raises cli.Error that says what is not."""
+    found = read_checkpoint(prefix)
     for file, end in zip(found.files, found.ends or [0] * len(found.files), strict=True):
         if not file.is_file():
             raise cli.Error(

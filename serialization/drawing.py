@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serialization.cli import printable
-from serialization.graph import called_functions, node_of
+from serialization.graph import called_functions, node_of, nodes_by_name, reachable
 from serialization.inference import PLACEHOLDERS
 
 _BOXES = 40  # more than these nobody reads
@@ -27,9 +27,13 @@ class _Box:
     ops: Counter[str] = field(default_factory=Counter)
 
 
-def draw(graph_def: Any, boxes: int = _BOXES) -> str:
-    """The graph in Graphviz's language, in about `boxes` boxes; of one that only calls a function, the function."""
-    name, nodes = _body(graph_def)
+def draw(graph_def: Any, outputs: Iterable[str], boxes: int = _BOXES) -> str:
+    """What the outputs need, in Graphviz's language and about `boxes` boxes; without outputs the whole graph.
+
+    Of a graph that only calls a function, as TensorFlow 2 exports them, the function is drawn.
+    """
+    needed = reachable(nodes_by_name(graph_def), outputs)
+    name, nodes = _body(graph_def, [node for node in graph_def.node if node.name in needed or not needed])
     groups = _fold(nodes, boxes)
     drawn: dict[str, _Box] = {}
     for node in nodes:
@@ -52,25 +56,25 @@ def draw(graph_def: Any, boxes: int = _BOXES) -> str:
     return "\n".join([*lines, "}", ""])
 
 
-def _body(graph_def: Any) -> tuple[str, list[Any]]:
-    """What to draw: the graph, or the largest function it calls where that holds more than the graph itself."""
+def _body(graph_def: Any, nodes: list[Any]) -> tuple[str, list[Any]]:
+    """What to draw: the nodes, or the largest function they call where that holds more than themselves."""
     functions = {function.signature.name: function for function in graph_def.library.function}
-    called = _called(graph_def.node, functions)
+    called = _called(nodes, functions)
     largest = max(called, key=lambda name: len(functions[name].node_def), default=None)
-    if largest is None or len(functions[largest].node_def) <= len(graph_def.node):
-        return f"{len(graph_def.node)} nodes", list(graph_def.node)
+    if largest is None or len(functions[largest].node_def) <= len(nodes):
+        return f"{len(nodes)} nodes of {len(graph_def.node)}", nodes
     body = functions[largest].node_def
     return f"function {largest}: {len(body)} nodes", list(body)
 
 
 def _called(nodes: Iterable[Any], functions: dict[str, Any]) -> set[str]:
-    """The functions that are called for a result, directly or not; not those that save, restore or initialize."""
+    """The functions that the nodes call, directly or not."""
     found: set[str] = set()
     waiting = list(nodes)
     while waiting:
         node = waiting.pop()
         for name in called_functions(node, functions):
-            if name not in found and not any(word in name for word in ("traced_save", "traced_restore", "initializer")):
+            if name not in found:
                 found.add(name)
                 waiting.extend(functions[name].node_def)
     return found
@@ -102,7 +106,10 @@ def _by_scope(nodes: list[Any], depth: int) -> dict[str, str]:
 
 
 def _merge(nodes: list[Any], groups: dict[str, str], boxes: int) -> dict[str, str]:
-    """Put a box into its only user, the smallest first, until there are few enough; inputs stay on their own."""
+    """Put boxes into their only users: those of constants and variables, then the smallest until there are few enough.
+
+    Inputs stay on their own.
+    """
     members = Counter(groups.values())
     keep = {groups[node.name] for node in nodes if node.op in PLACEHOLDERS}
     after: dict[str, set[str]] = defaultdict(set)
@@ -118,8 +125,9 @@ def _merge(nodes: list[Any], groups: dict[str, str], boxes: int) -> dict[str, st
             group = into[group]
         return group
 
-    for group, _ in sorted(members.items(), key=lambda item: item[1]):
-        if len(members) - len(into) <= boxes:
+    plain = set(members) - {groups[node.name] for node in nodes if node.op not in _DETAILS | _VARIABLES}
+    for group, _ in sorted(members.items(), key=lambda item: (item[0] not in plain, item[1])):
+        if group not in plain and len(members) - len(into) <= boxes:
             break
         users = {where(user) for user in after[group]} - {group}
         if len(users) == 1 and group not in keep:

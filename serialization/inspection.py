@@ -54,6 +54,13 @@ def findings(report: Report) -> list[str]:
     return found
 
 
+def outputs(graph: Report) -> list[str]:
+    """The tensors that one of the report's graphs gives: of its signatures, else the likely ones."""
+    if graph["candidates"] is not None:
+        return [tensor["name"] for tensor in graph["candidates"]["outputs"]]
+    return [tensor["name"] for signature in graph["signatures"].values() for tensor in signature["outputs"]]
+
+
 def _is_saved_model(path: Path) -> bool:
     folder = path if path.is_dir() else path.parent
     if path.is_file():
@@ -63,6 +70,8 @@ def _is_saved_model(path: Path) -> bool:
 
 def _beside_a_checkpoint(meta: Path) -> bool:
     prefix = artifact.prefix_of(meta)
+    if prefix == meta:
+        return False
     return prefix.with_name(f"{prefix.name}.index").is_file() or bool(checkpoint.v1_files(prefix))
 
 
@@ -101,10 +110,7 @@ def _of_meta_graph(path: Path) -> tuple[Report, Any]:
 
 
 def _of_checkpoint(prefix: Path, notes: list[str]) -> tuple[Report, Any]:
-    found = checkpoint.read_checkpoint(prefix)
-    if found is None:
-        artifact.require_checkpoint(prefix)  # says why there is none
-        raise AssertionError("a checkpoint without an index passed")
+    found = artifact.read_checkpoint(prefix)
     meta = prefix.with_name(f"{prefix.name}.meta")
     index = prefix.with_name(f"{prefix.name}.index")
     report = _report("checkpoint", prefix, found.version, [index, *found.files, meta])
