@@ -188,24 +188,28 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
         if any(str(prefix) == str(here) for prefix in found):
             pointed = folder / named
             if pointed.parent.resolve() != folder.resolve():
-                say(f"{cli.show(state)} points to {named}; using what lies here, {cli.show(here)}")
+                say(f"{cli.show(state)} points to {cli.printable(named)}; using what lies here, {cli.show(here)}")
             return here
     if not found and saved_model_file(folder) is not None:
         raise cli.Error(f"{cli.show(folder)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, folder)}")
     if not found:
-        speaks = f"; its `checkpoint` file names {named}" if named else ""
+        speaks = f"; its `checkpoint` file names {cli.printable(named)}" if named else ""
         raise cli.Error(
             f"no checkpoint in {cli.show(folder)}; found no *.index{speaks}; {_make_one(folder / 'graph.ckpt')}"
         )
     if named is not None:
-        say(f"{cli.show(state)} names {named}, which is not here; using the newest, {cli.show(found[-1])}")
+        say(
+            f"{cli.show(state)} names {cli.printable(named)}, which is not here; using the newest, {cli.show(found[-1])}"
+        )
     return found[-1]
 
 
 def _named_in(state: Path) -> str | None:
     # The text form of tensorflow/python/training/checkpoint_state.proto.
     match = re.search(r'^model_checkpoint_path: "(.*)"', state.read_text(errors="replace"), re.MULTILINE)
-    return re.sub(r"-\?{5}-of-\d{5}$", "", match[1]) if match else None  # so the first format writes its shards
+    if match is None or "\0" in match[1]:  # no path holds a NUL
+        return None
+    return re.sub(r"-\?{5}-of-\d{5}$", "", match[1])  # so the first format names its shards
 
 
 def _prefixes_in(folder: Path) -> Iterator[Path]:

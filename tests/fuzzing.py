@@ -1,0 +1,199 @@
+"""Damages files and sees what the scripts make of them; a process of its own, for TensorFlow may abort it.
+
+    python tests/fuzzing.py FOLDER FIRST LAST [KIND ...]
+
+runs the cases FIRST to LAST of each kind on the artefacts in FOLDER and prints those that end in anything but an error
+line or a result. A case is its number: the same number damages the same file in the same way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from serialization import cli
+
+SECONDS = 60  # no case takes longer, on a machine with other work
+MEMORY = 1 << 30  # beyond what the process has when it starts: 4 times the file, and what TensorFlow takes to run it
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A file to damage, relative to the folder of the artefacts, and the script that is to read it."""
+
+    file: str
+    script: str
+    words: tuple[str, ...]
+    needs: str = ""  # what else to copy: a folder, relative as `file`
+
+
+def _inspect(file: str, path: str | None = None, needs: str = "") -> Kind:
+    return Kind(file, "model_inspect", (path or file, "--json"), needs)
+
+
+_SAVED = ("--saved-model", "image", "--image", "image.png")
+_FROZEN = ("--inputs", "x=x", "--outputs", "y=y")
+# Read from their bytes alone.
+LOOKED_AT = {
+    "graph": _inspect("frozen.pb"),
+    "graph text": _inspect("frozen.pbtxt"),
+    "meta": _inspect("toy.ckpt.meta", "toy.ckpt", "toy.ckpt"),
+    "meta text": _inspect("meta.pbtxt"),
+    "index": _inspect("toy.ckpt.index", "toy.ckpt", "toy.ckpt"),
+    "data": _inspect("toy.ckpt.data-00000-of-00001", "toy.ckpt", "toy.ckpt"),
+    "v1": _inspect("v1.ckpt", needs="v1.ckpt"),
+    "state": _inspect("toy/checkpoint", "toy", "toy"),
+    "saved": _inspect("image/saved_model.pb", "image", "image"),
+    "saved text": _inspect("text/saved_model.pbtxt", "text", "text"),
+    "saved index": _inspect("image/variables/variables.index", "image", "image"),
+    "picture": Kind(
+        "frozen.pb", "model_inspect", ("frozen.pb", "--dot", "x.dot", "--tensorboard", "logs", "--overwrite")
+    ),
+}
+# Loaded and run by TensorFlow.
+LOADED = {
+    "load graph": Kind("frozen.pb", "freezemodel_load", ("--frozen-model", "frozen.pb", *_FROZEN)),
+    "load graph text": Kind("frozen.pbtxt", "freezemodel_load", ("--frozen-model", "frozen.pbtxt", *_FROZEN)),
+    "restore meta": Kind("toy.ckpt.meta", "checkpoint_restore", ("--checkpoint", "toy.ckpt"), "toy.ckpt"),
+    "restore index": Kind("toy.ckpt.index", "checkpoint_restore", ("--checkpoint", "toy.ckpt"), "toy.ckpt"),
+    "restore data": Kind(
+        "toy.ckpt.data-00000-of-00001", "checkpoint_restore", ("--checkpoint", "toy.ckpt"), "toy.ckpt"
+    ),
+    "restore v1": Kind("v1.ckpt", "checkpoint_restore", ("--checkpoint", "v1.ckpt"), "v1.ckpt"),
+    "load saved": Kind("image/saved_model.pb", "savedmodel_pretrained", _SAVED, "image"),
+    "load saved text": Kind(
+        "text/saved_model.pbtxt", "savedmodel_pretrained", ("--saved-model", "text", *_SAVED[2:]), "text"
+    ),
+    "load saved index": Kind("image/variables/variables.index", "savedmodel_pretrained", _SAVED, "image"),
+    "load saved data": Kind("image/variables/variables.data-00000-of-00001", "savedmodel_pretrained", _SAVED, "image"),
+}
+KINDS = LOOKED_AT | LOADED
+
+
+def damage(data: bytes, case: int) -> bytes:
+    """The file after some harm: bits flipped, a cut, random bytes, a piece lost, doubled or zeroed, or all of it noise."""
+    generator = random.Random(case)
+    changed = bytearray(data)
+    how = generator.choice(("flip", "flip", "flip", "cut", "noise", "lose", "double", "zero", "number", "random"))
+    start = generator.randrange(len(data) + 1)
+    length = generator.choice((1, 2, 4, 16, 256))
+    if how == "flip":
+        for _ in range(generator.choice((1, 1, 2, 8, 64))):
+            changed[generator.randrange(len(data))] ^= 1 << generator.randrange(8)
+    elif how == "cut":
+        del changed[start:]
+    elif how == "noise":
+        changed[start : start + length] = generator.randbytes(length)
+    elif how == "lose":
+        del changed[start : start + length]
+    elif how == "double":
+        changed[start:start] = changed[start : start + length]
+    elif how == "zero":
+        changed[start : start + length] = bytes(length)
+    elif how == "number":  # a length or a size that is far too large
+        changed[start : start + 5] = b"\xff\xff\xff\xff\x07"
+    else:
+        changed = bytearray(generator.randbytes(generator.choice((1, 7, 48, 1000))))
+    return bytes(changed)
+
+
+class Hang(BaseException):
+    """A case took longer than SECONDS."""
+
+
+def _alarm(*_: object) -> None:
+    raise Hang
+
+
+def run_case(folder: Path, name: str, case: int) -> tuple[int, str]:
+    """Damage the kind's file as `case` says, -1 for not at all, and run the script on it.
+
+    Returns the exit status, and what is wrong with how it ended, or nothing.
+    """
+    kind = KINDS[name]
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+        if (folder / kind.needs).is_dir() and kind.needs:
+            shutil.copytree(folder / kind.needs, kind.needs)
+        else:
+            for file in folder.glob(f"{kind.needs}*" if kind.needs else kind.file):
+                if file.is_file():
+                    shutil.copy(file, ".")
+        shutil.copy(folder / "image.png", ".")
+        target = Path(kind.file)
+        if case >= 0:
+            target.write_bytes(damage(target.read_bytes(), case))
+        status, written = _call(kind)
+    if "Traceback" in written:
+        return status, f"traceback: {' / '.join(written.strip().splitlines()[-5:])[-700:]}"
+    if status == 0:
+        return status, f"wrote to stderr: {written[:300]}" if written else ""
+    one_line = written.startswith("error: ") and written.endswith("\n") and written.count("\n") == 1
+    return status, "" if status == 1 and one_line else f"{written[:300]}"
+
+
+def _call(kind: Kind) -> tuple[int, str]:
+    out, err = io.StringIO(), io.StringIO()
+    signal.alarm(SECONDS)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = cli.call(importlib.import_module(kind.script).main, kind.words)
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    except Hang:
+        return -1, "".join(traceback.format_exc()[-600:]) + "Traceback: it hangs"
+    finally:
+        signal.alarm(0)
+    return status, err.getvalue()
+
+
+def limit_memory() -> None:
+    """From now on the process can have MEMORY more than it has: beyond that a case fails with MemoryError or aborts."""
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, resource.RLIM_INFINITY))
+
+
+def cases(lines: Iterator[str]) -> Iterator[tuple[str, int]]:
+    for line in lines:
+        name, case = json.loads(line)
+        yield name, case
+
+
+def main() -> int:
+    """As a worker: reads [kind, case] lines, and says how each ended. With FIRST and LAST: runs them all."""
+    folder = Path(sys.argv[1]).resolve()
+    signal.signal(signal.SIGALRM, _alarm)
+    if len(sys.argv) > 3:
+        names = sys.argv[4:] or list(KINDS)
+        todo: Iterator[tuple[str, int]] = ((n, c) for n in names for c in range(int(sys.argv[2]), int(sys.argv[3])))
+    else:
+        todo = cases(iter(sys.stdin.readline, ""))
+    limited = False
+    for name, case in todo:
+        if name in LOADED and not limited:
+            run_case(folder, name, -1)  # TensorFlow is imported and has its threads
+        if not limited:
+            limit_memory()
+            limited = True
+        status, wrong = run_case(folder, name, case)
+        if wrong or len(sys.argv) == 2:
+            print(json.dumps({"kind": name, "case": case, "status": status, "wrong": wrong}), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
