@@ -186,7 +186,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     prefix = artifact.find_checkpoint(args.checkpoint)
     if args.tensor:
-        show_tensor(prefix, args.tensor)
+        with failures(f"the checkpoint {cli.show(prefix)} cannot be read"):
+            show_tensor(prefix, args.tensor)
         return 0
 
     file = checkpoints.read_graph_of(prefix, args.graph)
@@ -202,8 +203,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"imported {cli.show(prefix)}.meta: {len(uninitialized(session))} of {count} variables are uninitialized")
         fill(session, saver, prepared)
         print(f"restored {cli.show(prefix)}: {len(uninitialized(session))} of {count} variables are uninitialized")
-        show_variables(prefix)
-        print(f"proved: {prove(session, prepared)}")
+        with failures(f"the checkpoint {cli.show(prefix)} cannot be read"):
+            show_variables(prefix)
+            print(f"proved: {prove(session, prepared)}")
         if not plain:
             predict = Predictor(session, signature.in_graph(session.graph, prepared.signature))
             predictions.show(predict, predict.signature, args.feed, prepared.hints, prepared.batches)

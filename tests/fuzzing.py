@@ -14,6 +14,7 @@ import io
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -86,7 +87,7 @@ KINDS = LOOKED_AT | LOADED
 
 
 def damage(data: bytes, case: int) -> bytes:
-    """The file after some harm: bits flipped, a cut, random bytes, a piece lost, doubled or zeroed, or all of it noise."""
+    """The file after some harm: flipped bits, a cut, random bytes, a piece lost, doubled or zeroed, all of it noise."""
     generator = random.Random(case)
     changed = bytearray(data)
     how = generator.choice(("flip", "flip", "flip", "cut", "noise", "lose", "double", "zero", "number", "random"))
@@ -139,7 +140,12 @@ def run_case(folder: Path, name: str, case: int) -> tuple[int, str]:
             target.write_bytes(damage(target.read_bytes(), case))
         status, written = _call(kind)
     if "Traceback" in written:
-        return status, f"traceback: {' / '.join(written.strip().splitlines()[-5:])[-700:]}"
+        # After the traceback stands what TensorFlow wrote before.
+        said = re.findall(
+            r'^  File ".*?([^/]+)", line (\d+)|^(\S*(?:Error|Exception|Interrupt)\b.*|Hang)$', written, re.M
+        )
+        last = [f"{file}:{line}" if file else error for file, line, error in said]
+        return status, f"traceback: {' '.join(last[-6:])[-700:]}"
     if status == 0:
         return status, f"wrote to stderr: {written[:300]}" if written else ""
     one_line = written.startswith("error: ") and written.endswith("\n") and written.count("\n") == 1

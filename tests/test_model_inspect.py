@@ -151,7 +151,7 @@ def test_moving_averages_and_the_first_format(run: Run, tmp_path: Path) -> None:
 
 
 def damaged(toy: Path) -> Path:
-    """The toy checkpoint, its data file gone, with an op that nobody knows and one that writes, hidden in the output."""
+    """The toy checkpoint without its data file, with an op that nobody knows and one that writes below the output."""
     meta = toy / "graph.ckpt.meta"
     meta_graph = protos.MetaGraphDef.FromString(meta.read_bytes())
     meta_graph.graph_def.node.add(name="who", op="ProdEnvMatA")
