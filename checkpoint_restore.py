@@ -73,15 +73,16 @@ def fill_variables(session: Any, saver: Any, path: str) -> None:
         saver.restore(session, path)
 
 
-def start(prepared: Prepared, *, trust: bool = False) -> tuple[Any, Any]:
+def start(prepared: Prepared, *, fetched: Sequence[str] = (), trust: bool = False) -> tuple[Any, Any]:
     """A session on the imported graph, and its Saver, which is None where there is no variable to restore.
 
-    Raises cli.Error where importing, restoring or running it could do harm, unless `trust`.
+    Raises cli.Error where importing, restoring or running it could do harm, unless `trust`; `fetched` are tensors that
+    will be run beside those of its signature.
     """
     tensors = (prepared.signature.outputs, prepared.signature.inputs)
     outputs, inputs = ([tensor.name for tensor in side] for side in tensors)
-    folder = Path(prepared.path).parent
-    findings = safety.scan_meta_graph(prepared.meta_graph, outputs, inputs, folder=folder)
+    run = [*outputs, *prepared.initializers, *fetched]
+    findings = safety.scan_meta_graph(prepared.meta_graph, run, inputs, folder=Path(prepared.path).parent)
     safety.require_safe(findings, prepared.file, trust=trust)
     with failures("the graph cannot be imported"):
         graph, saver = import_graph(prepared.meta_graph)
@@ -194,10 +195,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = args.inputs or args.outputs or args.feed
     # The toy is restored whole, to show all of it; so is a graph that has nothing but variables.
     bare = file.meta_graph is not None and not asked and not inference.infer(file.graph_def).outputs
-    plain = bare or (model.is_toy(file.graph_def) and not asked)
-    prepared = checkpoints.whole(prefix, file) if plain else prepare(args)
+    toy = model.is_toy(file.graph_def) and not asked
+    prepared = checkpoints.whole(prefix, file) if toy or bare else prepare(args)
     cli.report(prepared.notes)
-    session, saver = start(prepared, trust=args.trust_model)
+    session, saver = start(prepared, fetched=[model.ACCURACY] if toy else [], trust=args.trust_model)
     with session:
         count = len(session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES))
         print(f"imported {cli.show(prefix)}.meta: {len(uninitialized(session))} of {count} variables are uninitialized")
@@ -206,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with failures(f"the checkpoint {cli.show(prefix)} cannot be read"):
             show_variables(prefix)
             print(f"proved: {prove(session, prepared)}")
-        if not plain:
+        if not (toy or bare):
             predict = Predictor(session, signature.in_graph(session.graph, prepared.signature))
             predictions.show(predict, predict.signature, args.feed, prepared.hints, prepared.batches)
     print(f"next: {cli.command('freezemodel_save.py', *cli.unless_default(parser, args, 'checkpoint'))}")

@@ -198,9 +198,8 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
             f"no checkpoint in {cli.show(folder)}; found no *.index{speaks}; {_make_one(folder / 'graph.ckpt')}"
         )
     if named is not None:
-        say(
-            f"{cli.show(state)} names {cli.printable(named)}, which is not here; using the newest, {cli.show(found[-1])}"
-        )
+        away = f"{cli.show(state)} names {cli.printable(named)}, which is not here"
+        say(f"{away}; using the newest, {cli.show(found[-1])}")
     return found[-1]
 
 

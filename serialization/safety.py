@@ -77,7 +77,7 @@ def scan_meta_graph(
     for key in sorted(wanted & set(recorded)) if outputs is None else sorted({_INIT_SIGNATURE} & set(recorded)):
         fed = [name for info in recorded[key].inputs.values() for name in _tensors(info)]
         reaches.append(Reach(graph, fed).fetch(n for info in recorded[key].outputs.values() for n in _tensors(info)))
-    reaches.append(Reach(graph).fetch(_init_ops(meta_graph)))
+    reaches.append(Reach(graph).fetch([*_init_ops(meta_graph), *_variables(meta_graph)]))
     reaches.append(_object_graph(graph, meta_graph))
     saver = meta_graph.saver_def
     restore = Reach(graph, [saver.filename_tensor_name], saver.filename_tensor_name).fetch([saver.restore_op_name])
@@ -196,13 +196,18 @@ def _evaluated_at_import(graph: Graph, node: Any) -> bool:
 
 def asset_files(meta_graph: Any) -> list[Any]:
     """The AssetFileDefs of a MetaGraphDef: in their own field, or before TensorFlow 1.8 in a collection."""
+    from google.protobuf.message import DecodeError
+
     if meta_graph.asset_file_def or "saved_model_assets" not in meta_graph.collection_def:
         return list(meta_graph.asset_file_def)
     found = []
     for packed in meta_graph.collection_def["saved_model_assets"].any_list.value:
         asset = protos.AssetFileDef()
-        if packed.Unpack(asset):
-            found.append(asset)
+        try:
+            if packed.Unpack(asset):
+                found.append(asset)
+        except DecodeError:
+            raise cli.Error("the SavedModel is damaged; the record of an asset cannot be read; copy it again") from None
     return found
 
 
@@ -224,6 +229,19 @@ def _init_ops(meta_graph: Any) -> Iterator[str]:
     for name in _INIT_COLLECTIONS:
         if name in meta_graph.collection_def:
             yield from meta_graph.collection_def[name].node_list.value
+
+
+def _variables(meta_graph: Any) -> Iterator[str]:
+    """What a script reads to see whether a variable is initialized and what it holds."""
+    from google.protobuf.message import DecodeError
+
+    for name in ("variables", "local_variables"):
+        for encoded in meta_graph.collection_def[name].bytes_list.value if name in meta_graph.collection_def else ():
+            try:
+                variable = protos.VariableDef.FromString(encoded)
+            except DecodeError:  # TensorFlow cannot import it either, and says so
+                continue
+            yield from (variable.variable_name, variable.snapshot_name)
 
 
 def _object_graph(graph: Graph, meta_graph: Any) -> Reach:

@@ -295,6 +295,15 @@ def test_assets_that_leave_the_folder(tmp_path: Path, filename: str, collection:
         safety.require_safe(found, tmp_path)
 
 
+def test_records_that_cannot_be_read(tmp_path: Path) -> None:
+    meta_graph = table_model(tmp_path, "v.txt", collection=True)
+    meta_graph.collection_def["variables"].bytes_list.value.append(b"\x0a\xff")
+    assert safety.scan_meta_graph(meta_graph, saved_model=tmp_path) == []
+    meta_graph.collection_def["saved_model_assets"].any_list.value[0].value = b"\x0a\xff"
+    with pytest.raises(cli.Error, match="the record of an asset cannot be read"):
+        safety.scan_meta_graph(meta_graph, saved_model=tmp_path)
+
+
 def test_a_captured_asset_may_be_read_by_an_initialiser(tmp_path: Path) -> None:
     body = [("init", "InitializeTableFromTextFileV2", ["arg", "arg"])]
     meta_graph = protos.MetaGraphDef(graph_def=graph(X, F=body))
@@ -366,18 +375,12 @@ def frozen(folder: Path, written: Path) -> Path:
 
 def checkpoint(folder: Path, written: Path) -> Path:
     with tf1.Graph().as_default(), tf1.Session() as session:
-        variable = tf1.get_variable("v", [], initializer=tf1.zeros_initializer())
+        x = tf1.placeholder(tf.float32, [None], name="x")
+        variable = tf1.get_variable("v", [], initializer=tf1.ones_initializer())
+        with tf.control_dependencies([tf.io.write_file(str(written), "harm", name="hidden")]):
+            tf.multiply(x, variable, name="y")
         session.run(variable.initializer)
-        saver = tf1.train.Saver()
-        saver.save(session, str(folder / "m.ckpt"), write_state=False)
-        graph_def = session.graph.as_graph_def()
-    meta_graph = protos.MetaGraphDef.FromString((folder / "m.ckpt.meta").read_bytes())
-    with tf1.Graph().as_default() as built:
-        tf.io.write_file(str(written), "harm", name="hidden")
-    meta_graph.graph_def.node.extend(built.as_graph_def().node)
-    next(node for node in meta_graph.graph_def.node if node.name == "save/restore_all").input.append("^hidden")
-    assert len(graph_def.node) < len(meta_graph.graph_def.node)
-    (folder / "m.ckpt.meta").write_bytes(meta_graph.SerializeToString())
+        tf1.train.Saver().save(session, str(folder / "m.ckpt"), write_state=False)
     return folder / "m.ckpt"
 
 
@@ -396,9 +399,9 @@ def saved_model(folder: Path, written: Path) -> Path:
 HARMFUL: list[tuple[str, str, Callable[[Path, Path], Path], str]] = [
     ("freezemodel_load", "--frozen-model", frozen, "m.pb"),
     ("savedmodel_from_frozen", "--frozen-model", frozen, "m.pb"),
-    ("checkpoint_restore", "--checkpoint", checkpoint, "m.ckpt.meta"),
-    ("freezemodel_save", "--checkpoint", checkpoint, "m.ckpt.meta"),
-    ("savedmodel_from_checkpoint", "--checkpoint", checkpoint, "m.ckpt.meta"),
+    ("checkpoint_restore", "--checkpoint", checkpoint, "m.ckpt"),
+    ("freezemodel_save", "--checkpoint", checkpoint, "m.ckpt"),
+    ("savedmodel_from_checkpoint", "--checkpoint", checkpoint, "m.ckpt"),
     ("savedmodel_pretrained", "--saved-model", saved_model, "sm"),
 ]
 
@@ -416,7 +419,7 @@ def test_refused_and_not_executed(
 ) -> None:
     path = make(tmp_path, written)
     before = sorted(tmp_path.rglob("*"))
-    words = ("--inputs", "x", "--outputs", "y") if flag == "--frozen-model" else ()
+    words = ("--inputs", "x", "--outputs", "y") if flag != "--saved-model" else ()
     done = run(script, flag, path, *words)
     assert done.status == 1
     assert done.stderr == (
@@ -425,6 +428,24 @@ def test_refused_and_not_executed(
     )
     assert not written.exists()
     assert [p for p in sorted(tmp_path.rglob("*")) if p.name != "results"] == before
+
+
+@pytest.mark.parametrize("script", ["checkpoint_restore", "freezemodel_save", "savedmodel_from_checkpoint"])
+@pytest.mark.parametrize("node", ["save/restore_all", "NN/W1/Read/ReadVariableOp", "Accuracy/predictions", "NN/W1"])
+def test_nothing_hidden_in_the_toy_checkpoint_runs(run: Run, toy: Path, written: Path, script: str, node: str) -> None:
+    with tf1.Graph().as_default() as built:
+        tf.io.write_file(str(written), "harm", name="hidden")
+    meta_graph = protos.MetaGraphDef.FromString((toy / "graph.ckpt.meta").read_bytes())
+    meta_graph.graph_def.node.extend(built.as_graph_def().node)
+    for hidden in meta_graph.graph_def.node:
+        if hidden.name == node:
+            hidden.input.append("^hidden")
+    (toy / "graph.ckpt.meta").write_bytes(meta_graph.SerializeToString())
+    done = run(script)
+    assert not written.exists()
+    refused = "is not safe to load; it would write files: WriteFile at hidden; " in done.stderr
+    assert (done.status == 1 and refused) or (done.status, done.stderr) == (0, "")
+    assert refused or node != "Accuracy/predictions"
 
 
 def test_the_server_does_not_start(tmp_path: Path, written: Path) -> None:
@@ -446,8 +467,8 @@ def test_the_server_does_not_start(tmp_path: Path, written: Path) -> None:
 def test_trust_model_executes_it(
     run: Run, tmp_path: Path, written: Path, script: str, flag: str, make: Callable[[Path, Path], Path]
 ) -> None:
-    words = ("--inputs", "x", "--outputs", "y", "--feed", "[1.5]") if flag == "--frozen-model" else ()
-    done = run(script, flag, make(tmp_path, written), *words, "--trust-model")
+    words = ("--inputs", "x", "--outputs", "y", "--feed", "[1.5]", "--trust-model")
+    done = run(script, flag, make(tmp_path, written), *words)
     assert (done.status, done.stderr) == (0, "")
     assert written.read_text() == "harm"
 
