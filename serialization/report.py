@@ -8,7 +8,7 @@ from typing import Any
 from serialization import cli, inspection
 from serialization.signature import show_shape
 
-MOST = 40  # rows of a table; --json has them all
+MOST, OPS = 40, 12  # rows of a table, and of that of ops; --json has them all
 
 
 def show(report: dict[str, Any], found: list[str]) -> None:
@@ -40,14 +40,14 @@ def plural(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def rows(headings: Sequence[str], values: Iterable[Sequence[object]]) -> None:
-    """A table of at most MOST rows, in which nothing can disturb the terminal."""
+def rows(headings: Sequence[str], values: Iterable[Sequence[object]], most: int = MOST) -> None:
+    """A table of at most `most` rows, in which nothing can disturb the terminal."""
     lines = [[cli.printable(str(value)) for value in row] for row in values]
     if lines:
         print()
-        cli.table(headings, lines[:MOST])
-        if len(lines) > MOST:
-            print(f"and {len(lines) - MOST:,} more; --json lists all")
+        cli.table(headings, lines[:most])
+        if len(lines) > most:
+            print(f"and {len(lines) - most:,} more; --json lists all")
 
 
 def show_graph(graph: dict[str, Any]) -> None:
@@ -62,7 +62,7 @@ def show_graph(graph: dict[str, Any]) -> None:
         rows((f"signature {cli.printable(key)}", "key", "tensor", "dtype", "shape"), lines)
     if graph["candidates"] is not None:
         show_candidates(graph["candidates"])
-    rows(("op", "count"), graph["ops"].items())
+    rows(("op", "count"), graph["ops"].items(), OPS)
     rows(("function", "nodes"), [(f["name"], f["nodes"]) for f in functions])
     rows(
         ("table", "op", "dtypes"),

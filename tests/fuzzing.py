@@ -9,6 +9,7 @@ line or a result. A case is its number: the same number damages the same file in
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import importlib
 import io
 import json
@@ -30,7 +31,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from serialization import cli
 
 SECONDS = 60  # no case takes longer, on a machine with other work
-MEMORY = 1 << 30  # beyond what the process has when it starts: 4 times the file, and what TensorFlow takes to run it
+# Beyond what the process has when it starts. Files that are looked at are small, so that this is 4 times the file and
+# what Python takes; TensorFlow's threads reserve much address space that they never use.
+ADDRESSES = {"looked at": 256 << 20, "loaded": 8 << 30}
+RESIDENT = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,7 @@ def run_case(folder: Path, name: str, case: int) -> tuple[int, str]:
 def _call(kind: Kind) -> tuple[int, str]:
     out, err = io.StringIO(), io.StringIO()
     signal.alarm(SECONDS)
+    faulthandler.dump_traceback_later(2 * SECONDS, exit=True)  # an alarm waits for TensorFlow's C++ to return
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             status = cli.call(importlib.import_module(kind.script).main, kind.words)
@@ -164,13 +169,19 @@ def _call(kind: Kind) -> tuple[int, str]:
         return -1, "".join(traceback.format_exc()[-600:]) + "Traceback: it hangs"
     finally:
         signal.alarm(0)
+        faulthandler.cancel_dump_traceback_later()
     return status, err.getvalue()
 
 
-def limit_memory() -> None:
-    """From now on the process can have MEMORY more than it has: beyond that a case fails with MemoryError or aborts."""
+def limit_addresses(more: int) -> None:
+    """From now on the process can have so many bytes more than it has: beyond that it fails with MemoryError."""
     size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (size + more, resource.RLIM_INFINITY))
+
+
+def peak() -> int:
+    """The most memory that the process has had so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def cases(lines: Iterator[str]) -> Iterator[tuple[str, int]]:
@@ -188,14 +199,15 @@ def main() -> int:
         todo: Iterator[tuple[str, int]] = ((n, c) for n in names for c in range(int(sys.argv[2]), int(sys.argv[3])))
     else:
         todo = cases(iter(sys.stdin.readline, ""))
-    limited = False
+    before = 0
     for name, case in todo:
-        if name in LOADED and not limited:
-            run_case(folder, name, -1)  # TensorFlow is imported and has its threads
-        if not limited:
-            limit_memory()
-            limited = True
+        if not before:
+            run_case(folder, name, -1)  # what the script needs is imported, TensorFlow has its threads
+            limit_addresses(ADDRESSES["loaded" if name in LOADED else "looked at"])
+            before = peak()
         status, wrong = run_case(folder, name, case)
+        if not wrong and peak() - before > RESIDENT:
+            wrong = f"took {(peak() - before) >> 20} MiB"
         if wrong or len(sys.argv) == 2:
             print(json.dumps({"kind": name, "case": case, "status": status, "wrong": wrong}), flush=True)
     return 0
