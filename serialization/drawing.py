@@ -12,7 +12,7 @@ from typing import Any
 
 from serialization.cli import printable
 from serialization.graph import called_functions, node_of, nodes_by_name, reachable
-from serialization.inference import PLACEHOLDERS
+from serialization.nodes import PLACEHOLDERS
 
 _BOXES = 40  # more than these nobody reads
 _DETAILS = {"Const", "Identity", "NoOp", "ReadVariableOp", "Assign", "AssignVariableOp", "VarIsInitializedOp"}

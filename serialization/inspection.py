@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from serialization import artifact, checkpoint, cli, dtypes, inference, known_ops, ops, safety, savedmodel
+from serialization import artifact, checkpoint, cli, dtypes, inference, known_ops, nodes, ops, safety, savedmodel
 from serialization.graph import all_nodes
-from serialization.inference import PLACEHOLDERS
 from serialization.kinds import Kind, is_text, kind_of
 from serialization.messages import read_message
+from serialization.nodes import PLACEHOLDERS
 from serialization.signature import Tensor
 
 AVERAGES = "/ExponentialMovingAverage"
@@ -190,12 +190,12 @@ def _graph(graph_def: Any, meta_graph: Any, found: list[safety.Finding], folder:
         "nodes": len(graph_def.node),
         "signatures": signatures,
         "candidates": None if signatures else _candidates(graph_def),
-        "placeholders": [str(inference.describe({n.name: n}, n.name)) for n in graph_def.node if n.op in PLACEHOLDERS],
+        "placeholders": [str(nodes.describe({n.name: n}, n.name)) for n in graph_def.node if n.op in PLACEHOLDERS],
         "constants": _constants(graph_def),
         "ops": dict(Counter(node.op for node in all_nodes(graph_def)).most_common()),
         "functions": [_function(function) for function in functions],
         "tables": _tables(graph_def),
-        "assets": [] if meta_graph is None else _assets(meta_graph, folder),
+        "assets": [] if meta_graph is None else list(_assets(meta_graph, folder)),
         "devices": dict(Counter(node.device for node in all_nodes(graph_def) if node.device).most_common()),
         "unknown_ops": _unknown(graph_def),
         "findings": [
@@ -282,11 +282,7 @@ def _tables(graph_def: Any) -> list[Report]:
     ]
 
 
-def _assets(meta_graph: Any, folder: Path | None) -> list[Report]:
-    return list(_asset_files(meta_graph, folder))
-
-
-def _asset_files(meta_graph: Any, folder: Path | None) -> Iterator[Report]:
+def _assets(meta_graph: Any, folder: Path | None) -> Iterator[Report]:
     for asset in safety.asset_files(meta_graph):
         inside = folder is not None and safety.is_within(folder / "assets", asset.filename)
         file = folder / "assets" / asset.filename if folder is not None and inside else None
@@ -296,8 +292,8 @@ def _asset_files(meta_graph: Any, folder: Path | None) -> Iterator[Report]:
 
 def _unknown(graph_def: Any) -> list[Report]:
     functions = {function.signature.name for function in graph_def.library.function}
-    nodes: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for node in all_nodes(graph_def):
         if node.op not in known_ops.known() and node.op not in functions:
-            nodes.setdefault(node.op, []).append(node.name)
-    return [{"op": op, "nodes": names, "library": ops.library_of(op)} for op, names in sorted(nodes.items())]
+            found.setdefault(node.op, []).append(node.name)
+    return [{"op": op, "nodes": names, "library": ops.library_of(op)} for op, names in sorted(found.items())]
