@@ -101,6 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         printed = run("saved_model_cli", "run", "--dir", folder, *arguments, expression)
         expect("its output1", "[[False]]", printed.splitlines()[-1])
 
+    chapter("What is in them: read without TensorFlow's runtime")
+    run("python", cli.PROJECT / "model_inspect.py", CHECKPOINT)
+
     chapter("A SavedModel from elsewhere: a ResNet that was really trained")
     run("saved_model_cli", "show", "--dir", cli.PRETRAINED / "1", *arguments)
     step("savedmodel_pretrained.py")

@@ -79,7 +79,7 @@ def toy(made: Path, results: Path) -> Path:
     return results
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def clean_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project as a newcomer finds it: the files that git knows, or would add, and nothing else."""
     folder = tmp_path_factory.mktemp("clean") / "serialization"
