@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check clean
+.PHONY: run test check bench bench-environments clean
 
 run: .venv/installed
 	$(BIN)/python tour.py
@@ -15,6 +15,20 @@ check: .venv/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# Needs wrk (Debian: apt-get install wrk). The servers of others are measured where bench-environments has put them.
+bench: .venv/installed-dev results/frozen_model.pb
+	$(BIN)/python benchmarks/bench_serving.py --write docs/serving_benchmark.md
+
+bench-environments: benchmarks/environments/litserve
+
+benchmarks/environments/litserve:
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet 'litserve>=0.2.19,<0.3' 'tensorflow>=2.21,<2.22'
+
+results/frozen_model.pb: .venv/installed
+	$(BIN)/python checkpoint_save.py
+	$(BIN)/python freezemodel_save.py
+
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info[:2] <= (3, 13) or sys.exit("error: TensorFlow 2.21 needs Python 3.10 to 3.13; this is %d.%d; run `make PYTHON=python3.13 ...`" % sys.version_info[:2])'
 	$(PYTHON) -m venv .venv
@@ -26,4 +40,4 @@ check: .venv/installed-dev
 	@touch $@
 
 clean:
-	rm -rf .venv results mine
+	rm -rf .venv results mine benchmarks/environments
