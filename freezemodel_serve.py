@@ -98,11 +98,6 @@ def create_app(
     return make_app(cli.show(path), opener, settings or Settings())
 
 
-def create_app_with(choice: dict[str, Any], settings: Settings) -> Flask:
-    """`create_app`, as a worker process calls it."""
-    return create_app(**choice, settings=settings)
-
-
 def announce(what: str, toy: bool, url: str) -> None:
     """Say that requests are answered from now on, and how to make one."""
     print(f"serving {what} on {url}; Ctrl-C ends it; try", flush=True)
@@ -158,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from serialization.serving import server
 
     server.serve(
-        partial(create_app_with, choice),
+        partial(create_app, **choice),
         settings,
         args.host,
         args.port,

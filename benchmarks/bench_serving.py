@@ -71,7 +71,7 @@ def running(*command: object, port: int, body: bytes = ONE) -> Iterator[str]:
 
 
 def wrk(
-    url: str, connections: int, seconds: float, body: bytes = ONE, content_type: str = "application/json"
+    url: str, connections: int, seconds: int, body: bytes = ONE, content_type: str = "application/json"
 ) -> tuple[float, float, float]:
     """Requests a second, and the median and the 99th percentile of the latency in milliseconds."""
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +82,7 @@ def wrk(
             f'wrk.headers["Content-Type"] = "{content_type}"\n'
             f'local file = io.open("{folder}/body", "rb")\nwrk.body = file:read("*a")\nfile:close()\n'
         )
-        words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}", "--timeout", "30", "--latency", "-s", script, url]
+        words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout", "30", "--latency", "-s", script, url]
         said = subprocess.run([str(w) for w in words], check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in said:
         raise SystemExit(f"{url} refuses: {said}")
@@ -97,7 +97,7 @@ def wrk(
 
 
 def in_turns(
-    urls: dict[str, str], connections: int, seconds: float, rounds: int = 3, **request: object
+    urls: dict[str, str], connections: int, seconds: int, rounds: int = 3, **request: object
 ) -> dict[str, tuple[float, float, float]]:
     """The median of some rounds, in each of which every server has its turn."""
     measured: dict[str, list[tuple[float, float, float]]] = {name: [] for name in urls}
@@ -107,7 +107,7 @@ def in_turns(
     return {name: sorted(values)[rounds // 2] for name, values in measured.items()}
 
 
-def small_model(seconds: float, frozen: Path) -> list[str]:
+def small_model(seconds: int, frozen: Path) -> list[str]:
     """The toy model at 1, 16 and 64 connections, beside the other servers."""
     lines = [
         "| server | connections | requests/s | median ms | p99 ms | freezemodel_serve is |",
@@ -141,7 +141,7 @@ def small_model(seconds: float, frozen: Path) -> list[str]:
     return lines
 
 
-def larger_bodies(seconds: float, frozen: Path) -> list[str]:
+def larger_bodies(seconds: int, frozen: Path) -> list[str]:
     """1,000 rows against the usual design; .npy against JSON for 10,000 x 100 numbers."""
     rows = json.dumps({"x": [ROW] * 1000}).encode()
     lines = []
@@ -183,7 +183,7 @@ def wide_model(folder: Path) -> Path:
     return file
 
 
-def batching(seconds: float) -> list[str]:
+def batching(seconds: int) -> list[str]:
     """The ResNet under 32 connections, with batches and without, and a bare loop over the compiled callable."""
     import savedmodel_pretrained
     from serialization import signature
@@ -221,7 +221,7 @@ def batching(seconds: float) -> list[str]:
     return [line]
 
 
-def workers(seconds: float, frozen: Path) -> list[str]:
+def workers(seconds: int, frozen: Path) -> list[str]:
     """Two worker processes beside one; the load generator takes its share of the cores."""
     with ExitStack() as stack:
         urls = {}
@@ -297,7 +297,7 @@ def state_of(pid: int) -> tuple[float, int, int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--soak", type=int, default=200_000, help="requests of the soak")
     parser.add_argument("--write", type=Path, help="the Markdown file to write")
     parts = ("small", "larger", "batching", "workers", "soak")
@@ -311,7 +311,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cpu = re.findall(r"model name\t: (.*)", Path("/proc/cpuinfo").read_text())
     versions = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "granian", "flask", "msgspec"))
     lines = [f"Measured on {len(cpu)} cores of {cpu[0] if cpu else 'an unknown CPU'}, which wrk shares; Python", ""]
-    lines[0] += f" {sys.version.split()[0]}, {versions}; medians of three rounds of {args.seconds:g} s, in turns."
+    lines[0] += f" {sys.version.split()[0]}, {versions}; medians of three rounds of {args.seconds} s, in turns."
     if "small" in args.only:
         lines += [*small_model(args.seconds, frozen), ""]
     if "larger" in args.only:

@@ -19,6 +19,8 @@ import pytest
 from conftest import PROJECT, environment
 from serving_models import PREDICT, ROW, Server, serving, write_small
 
+from serialization.serving.settings import MAX_FEW_THREADS
+
 ROUNDS = 10_000_000  # of the slow model: many seconds
 
 
@@ -95,10 +97,13 @@ def test_bodies_too_long_and_too_slow(toy_server: Server, parts: tuple[bytes], s
 
 
 def test_stalled_clients_do_not_stop_the_others(toy_server: Server) -> None:
+    threads = Path(f"/proc/{worker_of(toy_server)}/task")
+    before = len(list(threads.iterdir()))
     stalled = [socket.create_connection(toy_server.address) for _ in range(20)]
     for connection in stalled:
         connection.sendall(head("Content-Length: 31") + BODY[:20])
     assert toy_server.predict({"x": [ROW]}) == (200, {"y": [[False]]})
+    assert len(list(threads.iterdir())) <= before + MAX_FEW_THREADS, "granian runs more threads than it was told"
     for connection in stalled:
         connection.close()
 

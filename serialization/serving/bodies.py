@@ -45,18 +45,18 @@ class BodyReader:
             if length is None and body:
                 body = _read_on(body, environ["wsgi.input"], wanted)
         except OSError as error:
-            raise RequestError(400, f"the body could not be read: {error}", Connection="close") from None
+            raise RequestError(400, f"the body could not be read: {error}") from None
         finally:
             del self._reading[me]
         if length is None:
             if len(body) > self._limit:
-                raise RequestError(413, f"the body has more than {self._limit:,} bytes", Connection="close")
+                raise RequestError(413, f"the body has more than {self._limit:,} bytes")
             if me in self._late:
-                raise RequestError(408, "the body did not come in time", Connection="close")
+                raise RequestError(408, "the body did not come in time")
         elif len(body) < length:
             if me in self._late:
-                raise RequestError(408, f"only {len(body):,} of {length:,} bytes came in time", Connection="close")
-            raise RequestError(400, f"the body ends after {len(body):,} of {length:,} bytes", Connection="close")
+                raise RequestError(408, f"only {len(body):,} of {length:,} bytes came in time")
+            raise RequestError(400, f"the body ends after {len(body):,} of {length:,} bytes")
         return body
 
     def _watch(self) -> None:

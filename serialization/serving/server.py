@@ -24,7 +24,7 @@ from serialization.serving.settings import Settings
 if TYPE_CHECKING:
     from flask import Flask
 
-MakeApp = Callable[[Settings], "Flask"]
+MakeApp = Callable[..., "Flask"]
 _NOTICE = 0.5  # seconds between "no more requests on this connection" and the end of the last one
 
 
@@ -40,8 +40,8 @@ def serve(
 ) -> None:
     """Serve the application until SIGINT or SIGTERM; `announce` is given the URL once requests are answered.
 
-    `make_app` is pickled and called in each worker. A worker that dies is replaced. At the end requests in flight are
-    finished, for at most `grace` seconds. Raises cli.Error where the address cannot be had, where `make_app` raises
+    `make_app` is pickled and called in each worker, with the settings. A worker that dies is replaced. At the end
+    requests in flight are finished, for at most `grace` seconds. Raises cli.Error where the address cannot be had, where `make_app` raises
     one, and where workers die as soon as they are replaced.
     """
     from granian.constants import Interfaces
@@ -168,7 +168,7 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, notice:
     from serialization.serving.app import drain_after
 
     try:
-        app = make_app(settings)
+        app = make_app(settings=settings)
     except (cli.Error, OSError) as error:
         reports.put(cli.one_line(error))
         signal.pause()  # until the supervisor, which would replace a worker that ends by itself, ends this one
@@ -181,8 +181,8 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, notice:
 def _run_worker(*arguments: Any) -> None:
     """In the worker: what granian would run, with as many threads as the model can use.
 
-    granian fixes the number before a model is loaded. Its own worker is called with that number replaced; the test of
-    /readyz under load fails when granian calls it differently.
+    granian fixes the number before a model is loaded. So its own, private worker is called with that number replaced;
+    test_stalled_clients_do_not_stop_the_others fails when granian calls it differently.
     """
     from granian.server import Server
 
