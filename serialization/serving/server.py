@@ -41,8 +41,8 @@ def serve(
     """Serve the application until SIGINT or SIGTERM; `announce` is given the URL once requests are answered.
 
     `make_app` is pickled and called in each worker, with the settings. A worker that dies is replaced. At the end
-    requests in flight are finished, for at most `grace` seconds. Raises cli.Error where the address cannot be had, where `make_app` raises
-    one, and where workers die as soon as they are replaced.
+    requests in flight are finished, for at most `grace` seconds. Raises cli.Error where the address cannot be had,
+    where `make_app` raises one, and where workers die as soon as they are replaced.
     """
     from granian.constants import Interfaces
     from granian.http import HTTP1Settings
