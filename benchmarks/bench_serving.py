@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -56,6 +57,8 @@ def running(*command: object, port: int, body: bytes = ONE) -> Iterator[str]:
             try:
                 urlopen(Request(url, body, {"Content-Type": "application/json"}), timeout=20).read()
                 break
+            except HTTPError as error:
+                raise SystemExit(f"{command} answers {error.code}: {error.read()[:300]!r}") from None
             except OSError:
                 if process.poll() is not None:
                     raise SystemExit(f"{command} ended") from None
