@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check bench corpus clean
+.PHONY: run test check bench bench-environments corpus clean
 
 run: .venv/installed
 	$(BIN)/python tour.py
@@ -15,8 +15,21 @@ check: .venv/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: .venv/installed-dev
+# Needs wrk (Debian: apt-get install wrk). The servers of others are measured where bench-environments has put them.
+bench: .venv/installed-dev results/frozen_model.pb
 	$(BIN)/python benchmarks/freezing.py
+	$(BIN)/python benchmarks/inspecting.py
+	$(BIN)/python benchmarks/bench_serving.py --write docs/serving_benchmark.md
+
+bench-environments: benchmarks/environments/litserve
+
+benchmarks/environments/litserve:
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet 'litserve>=0.2.19,<0.3' 'tensorflow>=2.21,<2.22'
+
+results/frozen_model.pb: .venv/installed
+	$(BIN)/python checkpoint_save.py
+	$(BIN)/python freezemodel_save.py
 
 # `make corpus CORPUS=../shared/corpus` converts, proves and runs all real models in a folder.
 corpus: .venv/installed-dev
@@ -33,4 +46,4 @@ corpus: .venv/installed-dev
 	@touch $@
 
 clean:
-	rm -rf .venv results mine
+	rm -rf .venv results mine benchmarks/environments

@@ -73,7 +73,9 @@ def fill_variables(session: Any, saver: Any, path: str) -> None:
         saver.restore(session, path)
 
 
-def start(prepared: Prepared, *, fetched: Sequence[str] = (), trust: bool = False) -> tuple[Any, Any]:
+def start(
+    prepared: Prepared, *, fetched: Sequence[str] = (), trust: bool = False, optimize: bool = False
+) -> tuple[Any, Any]:
     """A session on the imported graph, and its Saver, which is None where there is no variable to restore.
 
     Raises cli.Error where importing, restoring or running it could do harm, unless `trust`; `fetched` are tensors that
@@ -86,7 +88,7 @@ def start(prepared: Prepared, *, fetched: Sequence[str] = (), trust: bool = Fals
     safety.require_safe(findings, prepared.file, trust=trust)
     with failures("the graph cannot be imported"):
         graph, saver = import_graph(prepared.meta_graph)
-    return open_session(graph, optimize=False), saver
+    return open_session(graph, optimize=optimize), saver
 
 
 def fill(session: Any, saver: Any, prepared: Prepared) -> None:

@@ -6,6 +6,7 @@ Nothing here imports TensorFlow, numpy or rich before it is needed, so that `--h
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import signal
@@ -49,6 +50,21 @@ def prefix(text: str) -> Path:
     if text.endswith("/") and not path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text} is no folder, and a prefix has no slash at its end")
     return path(text)
+
+
+def number(least: float) -> Callable[[str], float]:
+    """The type of a flag that takes a time, from `least` to a day's seconds."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= 86_400:
+            raise argparse.ArgumentTypeError(f"expected a number from {least:g} to 86400, got {text!r}")
+        return value
+
+    return parse
 
 
 # One vocabulary for all scripts: a flag that is spelt the same means the same. `parser` takes its flags from here.
@@ -116,7 +132,30 @@ FLAGS: dict[str, dict[str, Any]] = {
     "samples": {"action": "store_true", "help": "write the sample images and the labels, and train nothing"},
     "data": {"type": path, "metavar": "DIR", "help": "the folder of the data set"},
     "host": {"metavar": "ADDRESS", "help": "the address to listen on"},
-    "port": {"type": whole_number(0, 65535), "metavar": "PORT", "help": "the port to listen on"},
+    "port": {"type": whole_number(0, 65535), "metavar": "PORT", "help": "the port to listen on; 0 takes a free one"},
+    "workers": {"type": whole_number(1), "metavar": "N", "help": "answer from N processes, each with the model loaded"},
+    "max-body-mb": {"type": whole_number(1), "metavar": "N", "help": "the longest body taken, in megabytes"},
+    "max-rows": {"type": whole_number(1), "metavar": "N", "help": "the most rows taken in one request"},
+    "max-in-flight": {
+        "type": whole_number(1),
+        "metavar": "N",
+        "help": "requests answered at once by a worker; more get 503",
+    },
+    "timeout": {"type": number(0.01), "metavar": "SECONDS", "help": "a run that takes longer is cancelled"},
+    "body-timeout": {
+        "type": number(0.01),
+        "metavar": "SECONDS",
+        "help": "how long a client may take to send its request",
+    },
+    "grace": {"type": number(0.01), "metavar": "SECONDS", "help": "at the end, how long requests in flight may take"},
+    "nonfinite": {"choices": ("error", "null", "string"), "help": "what NaN and Infinity become in an answer"},
+    "max-batch-size": {
+        "type": whole_number(1),
+        "metavar": "N",
+        "help": "run rows of several requests at once, up to N; 1 never (by default where it is measured to gain)",
+    },
+    "batch-timeout-ms": {"type": number(0), "metavar": "MS", "help": "how long a batch waits for more rows"},
+    "log-format": {"choices": ("none", "text", "json"), "help": "a line on stdout for each request"},
 }
 
 

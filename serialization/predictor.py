@@ -16,18 +16,22 @@ class Predictor:
     """Runs a Signature's tensors: values by input key go in, values by output key come out.
 
     Nothing is added to the graph and nothing is compiled after the first call. `inline` runs the graph in the calling
-    thread, which for a small graph is much faster than handing it to a pool. Called with arrays of the signature's
-    dtypes (strings as dtype object); raises tf.errors.OpError where the graph does.
+    thread, which for a small graph is much faster than handing it to a pool, but then no run can be stopped: `timeout`
+    in seconds, after which a run is cancelled and tf.errors.DeadlineExceededError raised, is for runs in the pool.
+    Called with arrays of the signature's dtypes (strings as dtype object); raises tf.errors.OpError where the graph
+    does.
     """
 
-    def __init__(self, session: Any, signature: Signature, *, inline: bool = True) -> None:
+    def __init__(
+        self, session: Any, signature: Signature, *, inline: bool = True, timeout: float | None = None
+    ) -> None:
         self.session = session
         self.signature = signature
         # Two keys may stand for one tensor, which is fed once.
         self._inputs = tuple({tensor.name: tensor.key for tensor in signature.inputs}.values())
         self._outputs = tuple(tensor.key for tensor in signature.outputs)
         with failures("the model cannot be run here"):
-            self._callable = _compile(session, signature, inline)
+            self._callable = _compile(session, signature, inline, timeout)
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return dict(zip(self._outputs, self._callable(*(feeds[key] for key in self._inputs)), strict=True))
@@ -46,7 +50,7 @@ def open_session(graph: Any, *, optimize: bool = True) -> Any:
     return tf1.Session(graph=graph, config=config)
 
 
-def _compile(session: Any, signature: Signature, inline: bool) -> Any:
+def _compile(session: Any, signature: Signature, inline: bool, timeout: float | None) -> Any:
     """The one private call of the project: the public `make_callable` takes no CallableOptions and ten times as long.
 
     tests/test_predictor.py fails when TensorFlow changes it.
@@ -56,4 +60,6 @@ def _compile(session: Any, signature: Signature, inline: bool) -> Any:
         fetch=[tensor.name for tensor in signature.outputs],
     )
     options.run_options.inter_op_thread_pool = -1 if inline else 0
+    if timeout is not None:
+        options.run_options.timeout_in_ms = max(1, round(timeout * 1000))
     return session._make_callable_from_options(options)

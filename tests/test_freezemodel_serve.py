@@ -8,59 +8,27 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
+from conftest import Run, environment
 from flask.testing import FlaskClient
+from serving_models import ROW, post, serving
 
-import checkpoint_save
-import freezemodel_save
 import freezemodel_serve
 import model
 from serialization import cli
-from serialization.tensorflow import np
-
-ROW = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+from serialization.tensorflow import np, tf, tf1
 
 
 @pytest.fixture(scope="module")
-def frozen_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("serve")
-    path = folder / "frozen_model.pb"
-    assert cli.call(checkpoint_save.main, ["--checkpoint", str(folder / "graph.ckpt")]) == 0
-    frozen = ["--checkpoint", str(folder / "graph.ckpt"), "--frozen-model", str(path)]
-    assert cli.call(freezemodel_save.main, frozen) == 0
-    return path
+def frozen_model(made: Path) -> Path:
+    return made / "frozen_model.pb"
 
 
 @pytest.fixture(scope="module")
 def client(frozen_model: Path) -> FlaskClient:
     return freezemodel_serve.create_app(frozen_model).test_client()
-
-
-@contextmanager
-def serving(*flags: object) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """The server as a process on a free port, ready, with the lines it printed; the last two are curl's."""
-    command = [sys.executable, str(cli.PROJECT / "freezemodel_serve.py"), "--port", "0", *map(str, flags)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process, [process.stdout.readline() for _ in range(3)]
-        finally:
-            process.kill()
-
-
-def ask(url: str, body: bytes) -> tuple[int, object]:
-    request = Request(f"{url}/api/predict", body, {"Content-Type": "application/json"})
-    try:
-        with urlopen(request, timeout=30) as answer:
-            return answer.status, json.load(answer)
-    except HTTPError as error:
-        return error.code, json.load(error)
 
 
 def test_answers_what_the_model_says_of_1000_rows(client: FlaskClient) -> None:
@@ -80,14 +48,14 @@ def test_answers_what_the_model_says_of_1000_rows(client: FlaskClient) -> None:
         ('{"x": [[0,1,2,3,4,5,6,7,8,true]]}', "x[0][9]: expected a number, got true or false"),
         ('{"x": [[0,1,2,3,4,5,6,7,8,null]]}', "x[0][9]: expected a number, got null"),
         ('{"x": [[0,1,2,3,4,5,6,7,8,[9]]]}', "x[0][9]: expected a number, got a list"),
-        ('{"x": [[0,1,2,3,4,5,6,7,8,1e999]]}', "x[0][9]: number out of range"),
-        ('{"x": [[0,1,2,3,4,5,6,7,8,1e39]]}', "x[0][9]: expected float <= 3.4028234663852886e+38"),
+        ('{"x": [[0,1,2,3,4,5,6,7,8,1e999]]}', "x[0][9]: the number is beyond what float32 holds"),
+        ('{"x": [[0,1,2,3,4,5,6,7,8,1e39]]}', "x[0][9]: the number is beyond what float32 holds"),
         (f'{{"x": {ROW}}}', "x[0]: expected a list, got a whole number"),
         ('{"x": []}', "x: expected 1 to 4096 rows, got 0"),
         ('{"x": null}', "x: expected a list, got null"),
         ("{}", "the body: missing key 'x'"),
         (f'{{"x": [{ROW}], "z": 1}}', "the body: unknown key 'z'"),
-        (f'{{"x": [{ROW}], "x": [{ROW}]}}', "a key is there twice; JSON would keep one of the two and say nothing"),
+        (f'{{"x": [{ROW}], "x": [{ROW}]}}', "the key 'x' is there twice; JSON would keep one and say nothing"),
         (f"[{ROW}]", "the body: expected an object, got a list"),
         ("", "the body is empty; expected a JSON object"),
         ('{"x": [[0,1', "the body is not JSON: Input data was truncated"),
@@ -96,13 +64,11 @@ def test_answers_what_the_model_says_of_1000_rows(client: FlaskClient) -> None:
     ],
 )
 def test_refuses_a_body_that_does_not_fit_and_names_the_place(client: FlaskClient, body: str, error: str) -> None:
-    answer = client.post("/api/predict", data=body, content_type="application/json")
-    assert (answer.status_code, answer.json) == (400, {"error": error})
+    assert post(client, body) == (400, {"error": error})
 
 
 def test_refuses_too_many_rows(client: FlaskClient) -> None:
-    answer = client.post("/api/predict", json={"x": [ROW] * 5000})
-    assert (answer.status_code, answer.json) == (400, {"error": "x: expected 1 to 4096 rows, got 5000"})
+    assert post(client, json.dumps({"x": [ROW] * 5000})) == (400, {"error": "x: expected 1 to 4096 rows, got 5000"})
 
 
 @pytest.mark.parametrize(
@@ -117,7 +83,8 @@ def test_refuses_too_many_rows(client: FlaskClient) -> None:
 def test_each_error_is_json(client: FlaskClient, method: str, path: str, status: int) -> None:
     answer = client.open(path, method=method)
     assert answer.status_code == status
-    assert list(answer.get_json()) == ["error"]
+    assert list(answer.get_json()) == ["error", "request_id"]
+    assert answer.get_json()["request_id"] == answer.headers["X-Request-Id"]
 
 
 def test_refuses_a_body_that_is_not_said_to_be_json(client: FlaskClient) -> None:
@@ -125,22 +92,21 @@ def test_refuses_a_body_that_is_not_said_to_be_json(client: FlaskClient) -> None
 
 
 def test_serves_what_the_document_shows_until_ctrl_c(frozen_model: Path) -> None:
-    with serving("--frozen-model", frozen_model) as (process, lines):
-        url = lines[0].split()[3].removesuffix(";")
-        assert lines[0] == f"serving {frozen_model} on {url}; Ctrl-C ends it; try\n"
-        answers = [subprocess.run(line, shell=True, check=True, capture_output=True).stdout for line in lines[1:]]
-        assert [json.loads(answer) for answer in answers] == [{"y": [[False]]}, {"y": [[False], [True]]}]
-        assert ask(url, b'{"x": [[1]]}') == (400, {"error": "x[0]: expected 10 values, got 1"})
-        process.send_signal(signal.SIGINT)
-        assert process.communicate() == ("", "")
-        assert process.returncode == 0
+    with serving("--frozen-model", frozen_model, "--host", "127.0.0.2", lines=3) as server:
+        assert re.fullmatch(r"http://127\.0\.0\.2:\d+", server.url)
+        assert server.printed[0] == f"serving {frozen_model} on {server.url}; Ctrl-C ends it; try\n"
+        answers = [subprocess.run(line, shell=True, check=True, capture_output=True) for line in server.printed[1:]]
+        assert [json.loads(done.stdout) for done in answers] == [{"y": [[False]]}, {"y": [[False], [True]]}]
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.communicate() == ("", "")
+        assert server.process.returncode == 0
 
 
 def test_a_port_in_use_is_one_line(frozen_model: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert cli.call(freezemodel_serve.main, ["--frozen-model", str(frozen_model), "--port", str(port)]) == 1
-    expected = f"error: cannot listen on 127.0.0.1:{port}; Address already in use; name another --port\n"
+    expected = f"error: cannot listen on 127.0.0.1:{port}; Address already in use; name another --host or --port\n"
     assert capfd.readouterr() == ("", expected)
 
 
@@ -153,13 +119,99 @@ def test_a_missing_model_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixtur
 
 
 def test_what_only_the_worker_finds_wrong_is_one_line(frozen_model: Path) -> None:
-    with serving("--frozen-model", frozen_model, "--outputs", "nowhere") as (process, _):
-        stdout, stderr = process.communicate()
-    assert stdout == ""
-    assert re.fullmatch(r"error: no tensor nowhere:0 in the graph; .*\n", stderr)
-    assert process.returncode == 1
+    flags = ["--frozen-model", str(frozen_model), "--outputs", "nowhere", "--port", "0"]
+    command = [sys.executable, str(cli.PROJECT / "freezemodel_serve.py"), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"error: no tensor nowhere:0 in the graph; .*\n", done.stderr)
 
 
-def test_another_address(frozen_model: Path) -> None:
-    with serving("--frozen-model", frozen_model, "--host", "127.0.0.2") as (_, lines):
-        assert lines[0].startswith(f"serving {frozen_model} on http://127.0.0.2:")
+def test_serves_a_checkpoint(made: Path) -> None:
+    client = freezemodel_serve.create_app(checkpoint=made / "graph.ckpt").test_client()
+    assert post(client, json.dumps({"x": [ROW, [5] * 10]})) == (200, {"y": [[False], [True]]})
+
+
+@pytest.mark.parametrize("kind", ["savedmodel_from_source", "savedmodel_from_checkpoint", "savedmodel_from_frozen"])
+def test_serves_a_saved_model(made: Path, kind: str) -> None:
+    client = freezemodel_serve.create_app(saved_model=made / kind).test_client()
+    assert post(client, json.dumps({"x": [ROW, [5] * 10]})) == (200, {"y": [[False], [True]]})
+
+
+def test_serves_the_highest_version_of_a_tensorflow_2_module(tmp_path: Path) -> None:
+    for version in (2, 10, 9):
+        module = tf.Module()
+        module.factor = tf.Variable(float(version))
+        spec = tf.TensorSpec([None], tf.float32, name="x")
+        times = tf.function(lambda x, module=module: {"product": x * module.factor}, input_signature=[spec])
+        tf.saved_model.save(module, str(tmp_path / str(version)), {"serving_default": times})
+    client = freezemodel_serve.create_app(saved_model=tmp_path).test_client()
+    assert post(client, '{"x": [1, 2]}') == (200, {"y": [10, 20]})
+    app = freezemodel_serve.create_app(saved_model=tmp_path / "2", signature_key="serving_default", tag_set="serve")
+    assert post(app.test_client(), '{"x": [1, 2]}') == (200, {"y": [2, 4]})
+
+
+def test_serves_a_keras_model(tmp_path: Path) -> None:
+    keras = tf.keras
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, kernel_initializer="ones")])
+    model.export(str(tmp_path / "keras"), verbose=False)
+    client = freezemodel_serve.create_app(saved_model=tmp_path / "keras").test_client()
+    assert post(client, '{"x": [[1, 2, 3]]}') == (200, {"y": [[6, 6]]})
+
+
+def test_the_other_routes(client: FlaskClient) -> None:
+    assert client.get("/healthz").get_json() == {"status": "alive"}
+    assert client.get("/readyz").get_json()["status"] == "ready"
+    assert client.get("/").content_type == "text/html; charset=utf-8"
+    assert client.get("/metrics").content_type.startswith("text/plain")
+    assert client.head("/healthz").status_code == 200
+    assert client.get("/healthz", headers={"X-Request-Id": "mine"}).headers["X-Request-Id"] == "mine"
+    assert client.get("/healthz", headers={"X-Request-Id": "not mine"}).headers["X-Request-Id"] != "not mine"
+
+
+def test_a_fault_of_the_server_shows_no_traceback_to_the_client(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr("serialization.serving.json_format.JsonFormat.encode", fail)
+    status, answer = post(client, json.dumps({"x": [ROW]}))
+    assert status == 500
+    assert answer == {"error": "internal error; the server's log tells more under this request id"}
+    assert "RuntimeError: secret" in capfd.readouterr().err
+    monkeypatch.setattr("serialization.serving.metrics.Metrics.page", fail)
+    assert client.get("/metrics").get_json()["error"] == answer["error"]
+    assert "RuntimeError: secret" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--saved-model", "a", "--checkpoint", "b"),
+        ("--timeout", "0"),
+        ("--max-batch-size", "0"),
+        ("--port", "-1"),
+        ("--tag-set", "serve", "--workers", "none"),
+    ],
+)
+def test_flags_that_do_not_fit(run: Run, flags: tuple[str, ...]) -> None:
+    done = run("freezemodel_serve", *flags)
+    assert (done.status, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+def test_a_model_that_could_do_harm_is_not_served(tmp_path: Path) -> None:
+    with tf1.Graph().as_default() as graph:
+        x = tf1.placeholder(tf.string, [None], name="x")
+        with tf1.control_dependencies([tf.io.write_file(str(tmp_path / "harm"), "harm")]):
+            tf.identity(x, name="y")
+    (tmp_path / "harm.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    with pytest.raises(cli.Error, match="WriteFile"):
+        freezemodel_serve.create_app(tmp_path / "harm.pb", inputs="x", outputs="y")
+    assert not (tmp_path / "harm").exists()
+    app = freezemodel_serve.create_app(tmp_path / "harm.pb", inputs="x", outputs="y", trust=True)
+    assert post(app.test_client(), '{"x": ["a"]}') == (200, {"y": ["a"]})
+
+
+def test_trusted_all_the_same(frozen_model: Path) -> None:
+    with serving("--frozen-model", frozen_model, "--trust-model") as server:
+        assert server.predict({"x": [ROW]}) == (200, {"y": [[False]]})

@@ -12,9 +12,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from conftest import PROJECT, environment
 
 README = (PROJECT / "README.md").read_text()
+SERVING = (PROJECT / "docs" / "serving.md").read_text()
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class Shown:
     output: str
 
 
-def commands() -> Iterator[Shown]:
-    for block in re.findall(r"^```console\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+def commands(text: str = README) -> Iterator[Shown]:
+    for block in re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, output = part.partition("\n")
             yield Shown(command, output)
@@ -59,9 +61,10 @@ def serving(shown: Shown, folder: Path) -> Iterator[str]:
     assert (process.returncode, stderr) == (0, "")
 
 
-def test_every_block_runs_as_shown(clean_copy: Path) -> None:
-    shown_commands = list(commands())
-    assert len(shown_commands) > 15
+@pytest.mark.parametrize(("text", "most"), [(README, 15), (SERVING, 8)], ids=["README", "docs/serving"])
+def test_every_block_runs_as_shown(clean_copy: Path, text: str, most: int) -> None:
+    shown_commands = list(commands(text))
+    assert len(shown_commands) > most
     with ExitStack() as terminal:
         port = "5000"
         for shown in shown_commands:

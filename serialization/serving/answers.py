@@ -1,10 +1,23 @@
-"""What a route answers when it cannot do what was asked, as JSON."""
+"""What every route has in common: errors as JSON, a request id, a line in the log, a count in the metrics."""
 
 from __future__ import annotations
 
+import itertools
+import os
+import re
+import secrets
+import sys
+import time
+import traceback
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
+
+from serialization.serving.metrics import Metrics
+
+STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+_GOOD_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 class RequestError(Exception):
@@ -12,13 +25,55 @@ class RequestError(Exception):
 
     def __init__(self, status: int, message: str, **headers: str) -> None:
         super().__init__(message)
-        self.status = HTTPStatus(status)
+        self.status = status
         self.headers = [(name.replace("_", "-"), value) for name, value in headers.items()]
 
-    def body(self) -> bytes:
-        return msgspec.json.encode({"error": str(self)})
+
+class Desk:
+    """Where every request is signed in and out, whichever route answers it."""
+
+    def __init__(self, metrics: Metrics, log_format: str) -> None:
+        self.metrics = metrics
+        self._log_format = log_format
+        self._prefix = secrets.token_hex(6)
+        self._numbers = itertools.count(1)
+
+    def sign_in(self, environ: dict[str, Any]) -> str:
+        """The request's id: the client's own in X-Request-Id, if it is a plain word, or a new one."""
+        given = environ.get("HTTP_X_REQUEST_ID")
+        if given is not None and _GOOD_ID.fullmatch(given):
+            return str(given)
+        return f"{self._prefix}-{next(self._numbers)}"
+
+    def sign_out(self, environ: dict[str, Any], route: str, request_id: str, status: int, started: float) -> None:
+        """Count the request and write its line in the log. `started` is of time.perf_counter."""
+        seconds = time.perf_counter() - started
+        self.metrics.count(route, status, seconds)
+        if self._log_format == "none":
+            return
+        entry = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "id": request_id,
+            "method": environ["REQUEST_METHOD"],
+            "path": f"{environ.get('SCRIPT_NAME', '')}{environ['PATH_INFO']}",
+            "status": status,
+            "ms": round(seconds * 1000, 3),
+            "client": environ.get("REMOTE_ADDR", ""),
+        }
+        if self._log_format == "json":
+            line = msgspec.json.encode(entry)
+        else:
+            # repr, for a path may hold line ends, which would forge lines of the log
+            words = (word if type(word) is not str or word.isprintable() else repr(word) for word in entry.values())
+            line = " ".join(map(str, words)).encode()
+        os.write(1, line + b"\n")  # one write, so that the lines of several threads and workers stay whole
 
 
-def status_line(status: HTTPStatus) -> str:
-    """As WSGI wants it: `400 Bad Request`."""
-    return f"{status.value} {status.phrase}"
+def error_body(message: str, request_id: str) -> bytes:
+    return msgspec.json.encode({"error": message, "request_id": request_id})
+
+
+def internal_error(request_id: str) -> str:
+    """Show the exception that is being handled to who runs the server; what the client is told instead."""
+    sys.stderr.write(f"request {request_id}:\n{traceback.format_exc()}")
+    return "internal error; the server's log tells more under this request id"

@@ -1,82 +1,107 @@
-"""The Flask application that answers with what a model predicts.
-
-POST /api/predict is a WSGI callable of its own, mounted into the application: matching a route and making Flask's
-request and response objects takes longer than a small model does.
-"""
+"""The Flask application around one model: its predictions, its health, its metrics and a page to try it on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
-import msgspec
-from flask import Flask, Response
-from werkzeug.exceptions import HTTPException
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from serialization.predictor import Predictor
-from serialization.serving.answers import RequestError, status_line
-from serialization.serving.json_format import JsonFormat
+from serialization.serving import openapi, page
+from serialization.serving.answers import Desk, error_body, internal_error
+from serialization.serving.engine import make_engine
+from serialization.serving.json_format import JsonFormat, require_json_form
+from serialization.serving.metrics import Metrics
+from serialization.serving.predict_route import PREDICT, PredictRoute
+from serialization.serving.settings import Settings
+from serialization.signature import Signature
 
-PREDICT = "/api/predict"
-MAX_BODY_BYTES = 32_000_000
-MAX_ROWS = 4096
+THREADS = "SERVING_THREADS"  # the key in app.config: how many threads to call the application from
+DRAIN = "SERVING_DRAIN"  # a function: from now on not ready, and no connection is kept
 
 
-def make_app(predict: Predictor) -> Flask:
-    """The application for one model; it may be called from many threads."""
+def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Settings) -> Flask:
+    """The application for the model that `load` gives as a session and its signature; ready once this returns."""
+    started = time.monotonic()
+    metrics = Metrics(settings.metrics_folder)
+    session, signature = load()
+    require_json_form(signature)
+    engine = make_engine(session, signature, settings, metrics.rows)
+    desk = Desk(metrics, settings.log_format)
+    predict = PredictRoute(engine.predict, signature, settings, desk, engine.threads)
+    example = JsonFormat(signature, settings.max_rows).example(engine.example)
+
     app = Flask("freezemodel_serve", static_folder=None)
+    app.config[THREADS] = engine.threads
+    app.config[DRAIN] = lambda: setattr(predict, "draining", True)
+    _sign_every_request(app, desk, lambda: predict.draining)
 
-    @app.errorhandler(HTTPException)
-    def refuse(error: HTTPException) -> Response:
-        answer = error.get_response()
-        body = msgspec.json.encode({"error": error.description})
-        headers = [(name, value) for name, value in answer.headers if not name.lower().startswith("content-")]
-        return Response(body, error.code, headers, content_type="application/json")
+    @app.get("/")
+    def show_page() -> Response:
+        return Response(page.render(name, engine, example), content_type="text/html; charset=utf-8")
 
-    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {PREDICT: PredictRoute(predict)})  # type: ignore[method-assign]
+    @app.get("/healthz")
+    def health() -> dict[str, Any]:
+        return {"status": "alive"}
+
+    @app.get("/readyz")
+    def readiness() -> tuple[dict[str, Any], int]:
+        if predict.draining:
+            return {"error": "the server is ending", "request_id": g.request_id}, 503
+        return {"status": "ready", "model": name, "runs": engine.how}, 200
+
+    @app.get("/metrics")
+    def show_metrics() -> Response:
+        text, content_type = metrics.page()
+        return Response(text, content_type=content_type)
+
+    @app.get("/openapi.json")
+    def describe() -> dict[str, Any]:
+        return openapi.describe(name, signature, settings, example)
+
+    mounted = DispatcherMiddleware(app.wsgi_app, {PREDICT: predict})
+    app.wsgi_app = mounted  # type: ignore[method-assign]
+    metrics.loaded(time.monotonic() - started)
     return app
 
 
-class PredictRoute:
-    """POST /api/predict as a WSGI callable."""
+def _sign_every_request(app: Flask, desk: Desk, draining: Callable[[], bool]) -> None:
+    """Ids, errors as JSON, log and metrics for the routes of Flask; PredictRoute does the same for its own."""
 
-    def __init__(self, predict: Predictor) -> None:
-        self._predict = predict
-        self._format = JsonFormat(predict.signature, MAX_ROWS)
+    @app.before_request
+    def sign_in() -> None:
+        g.started = time.perf_counter()
+        g.request_id = desk.sign_in(request.environ)
 
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        try:
-            body = self._format.encode(self._predict(self._format.decode(read_body(environ))))
-            start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
-        except RequestError as error:
-            body = error.body()
-            headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *error.headers]
-            start_response(status_line(error.status), headers)
-        return [body]
+    @app.after_request
+    def sign_out(response: Response) -> Response:
+        response.headers["X-Request-Id"] = g.request_id
+        if draining():
+            response.headers["Connection"] = "close"
+        route = request.url_rule.rule if request.url_rule else "other"
+        desk.sign_out(request.environ, route, g.request_id, response.status_code, g.started)
+        return response
+
+    @app.errorhandler(HTTPException)
+    def refuse(error: HTTPException) -> Response:
+        message = str(error.description)
+        if isinstance(error, InternalServerError) and error.original_exception is not None:
+            message = internal_error(g.request_id)
+        answer = error.get_response()
+        headers = [(name, value) for name, value in answer.headers if not name.lower().startswith("content-")]
+        body = error_body(message, g.request_id)
+        return Response(body, error.code, headers, content_type="application/json")
 
 
-def read_body(environ: dict[str, Any]) -> bytes:
-    """The body of a POST of JSON. Raises RequestError for another method or type, a body too long or cut off."""
-    if environ["PATH_INFO"]:
-        raise RequestError(404, f"nothing is at {PREDICT}{environ['PATH_INFO']}; predictions are at {PREDICT}")
-    if environ["REQUEST_METHOD"] != "POST":
-        raise RequestError(405, f"{PREDICT} takes POST, not {environ['REQUEST_METHOD']}", Allow="POST")
-    if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() != "application/json":
-        raise RequestError(415, "the body must be JSON; send the header Content-Type: application/json")
-    given = environ.get("CONTENT_LENGTH") or ""
-    if given and not (given.isascii() and given.isdigit()):
-        raise RequestError(400, f"Content-Length: expected a whole number, got {given!r}")
-    length = int(given) if given else None
-    if length is None and "HTTP_TRANSFER_ENCODING" not in environ:
-        length = 0
-    read, chunks, left = environ["wsgi.input"].read, [], MAX_BODY_BYTES + 1 if length is None else length
-    if left <= MAX_BODY_BYTES or length is None:
-        while left and (chunk := read(left)):
-            chunks.append(chunk)
-            left -= len(chunk)
-    if not left if length is None else length > MAX_BODY_BYTES:
-        raise RequestError(413, f"the body is longer than {MAX_BODY_BYTES:,} bytes")
-    if left and length is not None:
-        raise RequestError(400, f"the body ends after {length - left} of {length} bytes")
-    return b"".join(chunks)
+def drain_after(notice: Any, app: Flask) -> None:
+    """From the end of this pipe on, which another process holds: not ready, and no connection is kept."""
+
+    def wait() -> None:
+        notice.poll(None)
+        app.config[DRAIN]()
+
+    threading.Thread(target=wait, name="drain", daemon=True).start()

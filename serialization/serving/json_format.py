@@ -1,88 +1,146 @@
 """Tensors as JSON: `{"x": [[0,1,2,3,4,5,6,7,8,9]]}` goes in, `{"y": [[false]]}` comes out.
 
-With several inputs x is an object of tensors by key, with several outputs y is one. What a body must look like is a
-type, made once from the signature; msgspec decodes into it and refuses what does not fit, place and all.
+With several inputs x is an object of tensors by key, with several outputs y is one. Strings may be `{"b64": "aGk="}`,
+as in TensorFlow Serving. What a body must look like is a type, made once from the signature; msgspec decodes into it
+and refuses what does not fit, place and all.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from serialization import cli, feeds
+from serialization.serving import places
 from serialization.serving.answers import RequestError
+from serialization.serving.places import INPUT, OUTPUT
 from serialization.signature import Signature, Tensor
-from serialization.tensorflow import np
+from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-INPUT, OUTPUT = "x", "y"
+_MAX_RANK = 32
+
+
+class _Base64(msgspec.Struct, forbid_unknown_fields=True):
+    b64: bytes
 
 
 class JsonFormat:
-    """Decodes the bodies that a signature takes, encodes what it gives. RequestError where a body does not fit."""
+    """Decodes the bodies that a signature takes, encodes what it gives. RequestError where one does not fit."""
 
-    def __init__(self, signature: Signature, max_rows: int) -> None:
-        self._tensors = {tensor.key: tensor for tensor in signature.inputs}
-        self._inputs = [(tensor.key, feeds.numpy_dtype(tensor.dtype)) for tensor in signature.inputs]
+    def __init__(self, signature: Signature, max_rows: int, nonfinite: str = "error") -> None:
+        self._inputs = signature.inputs
+        self._outputs = signature.outputs
         self._max_rows = max_rows
-        self._only_input = len(self._inputs) == 1
-        self._only_output = len(signature.outputs) == 1
-        types = [_tensor_type(tensor, max_rows) for tensor in signature.inputs]
-        value = types[0] if self._only_input else _object([tensor.key for tensor in signature.inputs], types)
-        self._decoder = msgspec.json.Decoder(_object([INPUT], [value]))
-        self._quotes = 2 + (0 if self._only_input else 2 * len(types))
+        self._nonfinite = nonfinite
+        self._fields = [f"field{i}" for i in range(len(signature.inputs))]
+        self._decoder_for_ranks = lru_cache(64)(self._make_decoder)
+        self._open = [tensor.shape is None for tensor in signature.inputs]
+        self._decoder = self._make_decoder(tuple(len(tensor.shape or ()) for tensor in signature.inputs))
+        self._arrays = [_array_maker(tensor) for tensor in signature.inputs]
+        self._floats = any(_kind(tensor) == "float" for tensor in signature.outputs)
+        self._listers = [_lister(tensor) for tensor in signature.outputs]
+        strings = any(_kind(tensor) == "string" for tensor in signature.inputs)
+        # Numbers hold no quotes: with as many quotes as keys need, each key is there once. Strings need a closer look.
+        self._quotes = -1 if strings else 2 + (0 if len(signature.inputs) == 1 else 2 * len(signature.inputs))
         self._encode = msgspec.json.Encoder().encode
 
     def decode(self, body: bytes) -> dict[str, NDArray[Any]]:
         """The arrays of a request's body, by input key."""
         try:
-            value = self._decoder.decode(body).field0
+            decoder = self._decoder if True not in self._open else self._decoder_for_ranks(self._ranks(body))
+            value = decoder.decode(body).field0
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RequestError(400, self._explain(error, body)) from None
-        # Numbers hold no quotes, so each key is there once or a key is there twice.
+            raise RequestError(400, places.explain(error, body, self._inputs, self._max_rows)) from None
         if body.count(b'"') != self._quotes:
-            raise RequestError(400, "a key is there twice; JSON would keep one of the two and say nothing")
-        values = [value] if self._only_input else [getattr(value, f"field{i}") for i in range(len(self._inputs))]
-        return {key: _to_array(key, v, dtype) for (key, dtype), v in zip(self._inputs, values, strict=True)}
+            _require_each_key_once(body)
+        if len(self._inputs) == 1:
+            return {self._inputs[0].key: self._arrays[0](value)}
+        return {
+            tensor.key: make(getattr(value, field))
+            for tensor, make, field in zip(self._inputs, self._arrays, self._fields, strict=True)
+        }
 
-    def encode(self, results: Mapping[str, NDArray[Any]]) -> bytes:
+    def encode(self, results: Mapping[str, Any]) -> bytes:
         """The body of an answer, from the arrays by output key."""
-        values = {key: array.tolist() for key, array in results.items()}
-        return self._encode({OUTPUT: next(iter(values.values())) if self._only_output else values})
+        if len(self._outputs) == 1:
+            body = self._encode({OUTPUT: self._listers[0](results[self._outputs[0].key])})
+        else:
+            values = {t.key: lister(results[t.key]) for t, lister in zip(self._outputs, self._listers, strict=True)}
+            body = self._encode({OUTPUT: values})
+        # JSON has no NaN and no Infinity; msgspec writes null for them, and nothing else is null.
+        if self._floats and self._nonfinite != "null" and b"null" in body:
+            return self._encode_nonfinite(results, body)
+        return body
 
-    def _explain(self, error: Exception, body: bytes) -> str:
-        """What msgspec found, as `x[3][2]: expected a number, got a string`."""
-        if not body.strip():
-            return "the body is empty; expected a JSON object"
-        if not isinstance(error, msgspec.ValidationError):
-            return f"the body is not JSON: {error}"
-        text, _, path = str(error).partition(" - at `$.")
-        place = path.removesuffix("`") or "the body"
-        if match := _WRONG_TYPE.match(text):
-            return f"{place}: expected {_names(match[1])}, got {_names(match[2])}"
-        if match := _WRONG_LENGTH.match(text):
-            return f"{place}: {self._expected_length(body, place)}"
-        if match := _WRONG_FIELD.match(text):
-            return f"{place}: {'missing' if match[1].startswith('missing') else 'unknown'} key {match[2]!r}"
-        return f"{place}: {text[:1].lower()}{text[1:].replace('`', '')}"
+    def example(self, values: Mapping[str, Any]) -> str:
+        """The body of a request with these arrays, to show and to copy."""
+        lists = {tensor.key: _lister(tensor)(values[tensor.key]) for tensor in self._inputs}
+        return json.dumps({INPUT: next(iter(lists.values())) if len(lists) == 1 else lists}, separators=(",", ":"))
 
-    def _expected_length(self, body: bytes, place: str) -> str:
-        """How long the list at this place is, and how long it had to be."""
-        key, indices = _INDICES.fullmatch(place.removeprefix(INPUT).removeprefix(".")).groups()  # type: ignore[union-attr]
-        value = msgspec.json.decode(body)[INPUT]
-        value = value[key] if key else value
-        steps = [int(index) for index in re.findall(r"\d+", indices)]
-        for step in steps:
-            value = value[step]
-        tensor = self._tensors[key] if key else next(iter(self._tensors.values()))
-        assert tensor.shape is not None
-        size = tensor.shape[len(steps)]
-        return f"expected {f'1 to {self._max_rows} rows' if size is None else f'{size} values'}, got {len(value)}"
+    def _encode_nonfinite(self, results: Mapping[str, Any], body: bytes) -> bytes:
+        values = {}
+        for tensor, lister in zip(self._outputs, self._listers, strict=True):
+            array = np.asarray(results[tensor.key])
+            values[tensor.key] = lister(array)
+            if _kind(tensor) != "float" or np.isfinite(array.astype(np.float64)).all():
+                continue
+            if self._nonfinite == "error":
+                place = OUTPUT if len(self._outputs) == 1 else f"{OUTPUT}.{tensor.key}"
+                index = tuple(np.argwhere(~np.isfinite(array.astype(np.float64)))[0])
+                where = place + "".join(f"[{i}]" for i in index)
+                raise RequestError(422, f"{where}: the model's answer is {_word(float(array[index]))}, not a number")
+            words = [v if np.isfinite(v) else _word(v) for v in array.astype(np.float64).ravel().tolist()]
+            flat = np.empty(len(words), object)
+            flat[:] = words
+            values[tensor.key] = flat.reshape(array.shape).tolist()
+        return self._encode({OUTPUT: next(iter(values.values())) if len(values) == 1 else values})
+
+    def _make_decoder(self, ranks: tuple[int, ...]) -> Any:
+        """The decoder for bodies whose tensors have these ranks; a signature may leave a rank open."""
+        types = [
+            _tensor_type(tensor, tensor.shape if tensor.shape is not None else (None,) * rank, self._max_rows)
+            for tensor, rank in zip(self._inputs, ranks, strict=True)
+        ]
+        value = types[0] if len(types) == 1 else _object([tensor.key for tensor in self._inputs], types)
+        return msgspec.json.Decoder(_object([INPUT], [value]))
+
+    def _ranks(self, body: bytes) -> tuple[int, ...]:
+        """How deep the lists of each input are; as deep as its first element."""
+        value = msgspec.json.decode(body)
+        value = value.get(INPUT) if isinstance(value, dict) else None
+        ranks = []
+        for tensor in self._inputs:
+            part = value.get(tensor.key) if len(self._inputs) > 1 and isinstance(value, dict) else value
+            rank = 0
+            while isinstance(part, list) and rank < _MAX_RANK:
+                rank, part = rank + 1, part[0] if part else None
+            ranks.append(rank)
+        return tuple(ranks)
+
+
+def require_json_form(signature: Signature) -> None:
+    """Raises cli.Error where an input or an output has a dtype that JSON has no values for."""
+    for tensor in (*signature.inputs, *signature.outputs):
+        if _kind(tensor) == "other":
+            raise cli.Error(f"{tensor} cannot be served; JSON has nothing for {tensor.dtype}; name other tensors")
+
+
+def _kind(tensor: Tensor) -> str:
+    dtype = tf.as_dtype(tensor.dtype)
+    if dtype.is_bool:
+        return "bool"
+    if dtype.is_integer:  # not the quantized ones
+        return "int"
+    if dtype.is_floating:
+        return "float"
+    return "string" if tensor.dtype == "string" else "other"
 
 
 def _object(keys: Sequence[str], types: Sequence[Any]) -> Any:
@@ -92,12 +150,10 @@ def _object(keys: Sequence[str], types: Sequence[Any]) -> Any:
     return msgspec.defstruct("Body", fields, rename=renamed.get, forbid_unknown_fields=True, gc=False)
 
 
-def _tensor_type(tensor: Tensor, max_rows: int) -> Any:
-    """Nested lists of the tensor's shape, with numbers that its dtype can hold."""
-    if tensor.shape is None:
-        raise cli.Error(f"{tensor} has no known rank, so no request could be checked; name other --inputs")
-    result: Any = _number_type(tensor)
-    for axis, size in reversed(list(enumerate(tensor.shape))):
+def _tensor_type(tensor: Tensor, shape: Sequence[int | None], max_rows: int) -> Any:
+    """Nested lists of this shape, with values that the tensor's dtype can hold."""
+    result: Any = _value_type(tensor)
+    for axis, size in reversed(list(enumerate(shape))):
         if size is not None:
             result = Annotated[list[result], msgspec.Meta(min_length=size, max_length=size)]
         elif axis == 0:
@@ -107,55 +163,76 @@ def _tensor_type(tensor: Tensor, max_rows: int) -> Any:
     return result
 
 
-def _number_type(tensor: Tensor) -> Any:
-    dtype = feeds.numpy_dtype(tensor.dtype)
-    if dtype.kind == "b":
+def _value_type(tensor: Tensor) -> Any:
+    dtype = tf.as_dtype(tensor.dtype)
+    kind = _kind(tensor)
+    if kind == "string":
+        return str | _Base64
+    if kind == "bool":
         return bool
-    if dtype.kind in "iu":
-        bounds = np.iinfo(dtype)
-        return Annotated[int, msgspec.Meta(ge=int(bounds.min), le=int(bounds.max))]
-    if dtype.kind == "f":
-        limit = float(np.finfo(dtype).max)
-        return Annotated[float, msgspec.Meta(ge=-limit, le=limit)]
-    raise cli.Error(f"{tensor} is of a dtype that JSON has no numbers for; name other --inputs")
+    if kind == "int":
+        # msgspec compares with an int64; what is beyond a uint64 is found when the array is made.
+        most = None if tensor.dtype == "uint64" else int(dtype.max)
+        return Annotated[int, msgspec.Meta(ge=int(dtype.min), le=most)]
+    limit = float(dtype.max)
+    return Annotated[float, msgspec.Meta(ge=-limit, le=limit)]
 
 
-def _to_array(key: str, value: Any, dtype: Any) -> NDArray[Any]:
-    try:
-        return np.array(value, dtype)
-    except ValueError:  # a dimension that may have any size, but the same in all rows
-        raise RequestError(400, f"{key}: expected lists of one length, got several lengths") from None
+def _array_maker(tensor: Tensor) -> Callable[[Any], NDArray[Any]]:
+    """What makes the array of this tensor from nested lists that have passed the decoder."""
+    strings = tensor.dtype == "string"
+    dtype: Any = object if strings else feeds.numpy_dtype(tensor.dtype)
+    # With at most the number of rows open, the decoder has seen to it that all lists are of one length.
+    regular = tensor.shape is not None and None not in tensor.shape[1:] and not strings and tensor.dtype != "uint64"
+    if regular:
+        return lambda value: np.array(value, dtype)
+
+    def make(value: Any) -> NDArray[Any]:
+        shape = places.require_regular(value, tensor)
+        flat = list(places.flatten(value, len(shape)))
+        if strings:
+            array = np.empty(len(flat), object)
+            array[:] = [v.encode() if isinstance(v, str) else v.b64 for v in flat]
+        else:
+            try:
+                array = np.array(flat, dtype)
+            except OverflowError:
+                raise RequestError(400, f"{INPUT}: a number is beyond what {tensor.dtype} holds") from None
+        return array.reshape(shape)
+
+    return make
 
 
-_NAMES = {
-    "float": "a number",
-    "int": "a whole number",
-    "str": "a string",
-    "bool": "true or false",
-    "null": "null",
-    "array": "a list",
-    "object": "an object",
-}
-_WRONG_TYPE = re.compile(r"Expected `([\w |]+)`, got `(\w+)`")
-_WRONG_LENGTH = re.compile(r"Expected `array` of length (<=|>=) (\d+)")
-_WRONG_FIELD = re.compile(r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL)
+def _lister(tensor: Tensor) -> Callable[[Any], Any]:
+    """What makes nested lists of an output's array (or of the scalar that TensorFlow gives for rank 0)."""
+    if tensor.dtype == "string":
+        as_base64 = tensor.key.endswith("_bytes")
+
+        def write(value: bytes) -> Any:
+            try:
+                return msgspec.Raw(msgspec.json.encode({"b64": value})) if as_base64 else value.decode()
+            except UnicodeDecodeError:
+                return msgspec.Raw(msgspec.json.encode({"b64": value}))
+
+        def lists(value: Any) -> Any:
+            return [lists(part) for part in value] if isinstance(value, (list, np.ndarray)) else write(value)
+
+        return lists
+    if feeds.numpy_dtype(tensor.dtype).kind == "V":  # bfloat16 and the like, which numpy has no Python numbers for
+        return lambda value: np.asarray(value).astype(np.float32).tolist()
+    return lambda value: value.tolist()
 
 
-_NAMES = {
-    "float": "a number",
-    "int": "a whole number",
-    "str": "a string",
-    "bool": "true or false",
-    "null": "null",
-    "array": "a list",
-    "object": "an object",
-}
-_WRONG_TYPE = re.compile(r"Expected `([\w |]+)`, got `(\w+)`")
-_WRONG_LENGTH = re.compile(r"Expected `array` of length")
-_WRONG_FIELD = re.compile(r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL)
-_INDICES = re.compile(r"(.*?)((?:\[\d+\])*)", re.DOTALL)
+def _word(value: float) -> str:
+    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
 
 
-def _names(types: str) -> str:
-    """Msgspec's `str | object` as people say it."""
-    return " or ".join(_NAMES.get(name, name) for name in types.split(" | "))
+def _require_each_key_once(body: bytes) -> None:
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        seen = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise RequestError(400, f"the key {key!r} is there twice; JSON would keep one and say nothing")
+            seen.add(key)
+
+    json.loads(body, object_pairs_hook=check)

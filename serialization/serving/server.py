@@ -1,53 +1,100 @@
-"""Granian as the WSGI server: this process supervises, a process of its own loads the model and answers."""
+"""Granian as the WSGI server: this process supervises, processes of their own load the model and answer."""
 
 from __future__ import annotations
 
 import atexit
+import inspect
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serialization import cli
+from serialization.serving.settings import Settings
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+MakeApp = Callable[..., "Flask"]
+_NOTICE = 0.5  # seconds between "no more requests on this connection" and the end of the last one
 
 
-def serve(make_app: Callable[[], Any], host: str, port: int, announce: Callable[[str], None]) -> None:
+def serve(
+    make_app: MakeApp,
+    settings: Settings,
+    host: str,
+    port: int,
+    *,
+    workers: int,
+    grace: float,
+    announce: Callable[[str], None],
+) -> None:
     """Serve the application until SIGINT or SIGTERM; `announce` is given the URL once requests are answered.
 
-    `make_app` is pickled and called in the worker. Raises cli.Error where the address cannot be had, and where
-    `make_app` raises one.
+    `make_app` is pickled and called in each worker, with the settings. A worker that dies is replaced. At the end
+    requests in flight are finished, for at most `grace` seconds. Raises cli.Error where the address cannot be had,
+    where `make_app` raises one, and where workers die as soon as they are replaced.
     """
     from granian.constants import Interfaces
+    from granian.http import HTTP1Settings
     from granian.server import Server
 
-    # A forked worker would share locks and threads of this process; TensorFlow is imported in the worker only.
+    # A forked worker would share locks and threads of this process; TensorFlow is imported in the workers only.
     multiprocessing.set_start_method("spawn", force=True)
-    with _reserve(host, port) as reserved:
-        port = reserved.getsockname()[1]
-        failures: list[str] = []
-        reports: Any = multiprocessing.SimpleQueue()
+    with _reserve(host, port) as reserved, tempfile.TemporaryDirectory(prefix="serving-metrics-") as folder:
+        address = reserved.getsockname()[:2]
+        port = address[1]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        reports: Any = multiprocessing.SimpleQueue()
+        # Its end is the news. An Event would do, but setting one waits for ever where a worker died waiting for it.
+        notice, served = multiprocessing.Pipe(duplex=False)
+        failures: list[str] = []
         granian = Server(
             "",
-            address=reserved.getsockname()[0],
+            address=address[0],
             port=port,
             interface=Interfaces.WSGI,
-            blocking_threads=2,
-            backpressure=1024,
+            workers=workers,
+            http1_settings=HTTP1Settings(header_read_timeout=round(settings.body_timeout * 1000)),
+            respawn_failed_workers=True,
+            respawn_interval=0,
+            workers_kill_timeout=max(1, round(grace)),
             log_enabled=False,
         )
-        reader = threading.Thread(target=_read_reports, args=(reports, failures, partial(announce, url)), daemon=True)
-        granian.on_startup(reader.start)
+        stop = partial(_stop, granian, served, min(_NOTICE, grace / 2))
+
+        @granian.on_startup
+        def start() -> None:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stop())
+
+            def ready() -> None:
+                _wait_until_it_listens(address)
+                announce(url)
+
+            read = partial(_read_reports, reports, failures, workers, ready, stop)
+            threading.Thread(target=read, daemon=True).start()
+
+        load = partial(
+            _load_in_worker,
+            make_app,
+            replace(settings, metrics_folder=folder if workers > 1 else None),
+            reports,
+            notice,
+        )
         try:
-            granian.serve(target_loader=partial(_load_in_worker, make_app, reports), wrap_loader=False)
-        except SystemExit:  # a worker has ended by itself
-            raise cli.Error(failures[0] if failures else "the worker process died; nothing is served") from None
+            granian.serve(spawn_target=_run_worker, target_loader=load, wrap_loader=False)
+        except SystemExit:  # granian gives up on workers that die as soon as they are replaced
+            failures.append("the worker processes die as soon as they are started; nothing is served any more")
         if failures:
             raise cli.Error(failures[0])
 
@@ -67,39 +114,91 @@ def _reserve(host: str, port: int) -> socket.socket:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind(address)
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         reserved.close()
-        raise cli.Error(f"cannot listen on {host}:{port}; {error.strerror}; name another --port") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise cli.Error(f"cannot listen on {host}:{port}; {reason}; name another --host or --port") from None
     return reserved
 
 
-def _read_reports(reports: Any, failures: list[str], announce: Callable[[], None]) -> None:
-    """In the supervisor: announce the first worker that is ready, end everything when one cannot start."""
-    announced = False
+def _stop(granian: Any, served: Any, notice: float) -> None:
+    """First tell clients, with each answer, to come no more; then end. A second signal ends at once."""
+    if served.closed:
+        granian.signal_handler_interrupt()
+        return
+    served.close()
+
+    def end() -> None:
+        time.sleep(notice)
+        granian.signal_handler_interrupt()
+
+    threading.Thread(target=end, daemon=True).start()
+
+
+def _wait_until_it_listens(address: tuple[str, int]) -> None:
+    """A worker listens a moment after its application is ready, and does not say when."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])
+    while True:
+        try:
+            socket.create_connection((host, address[1])).close()
+        except ConnectionRefusedError:
+            time.sleep(0.005)
+        else:
+            return
+
+
+def _read_reports(
+    reports: Any, failures: list[str], workers: int, announce: Callable[[], None], stop: Callable[[], None]
+) -> None:
+    """In the supervisor: announce when all workers are ready, end everything when one cannot start."""
+    ready = 0
     while True:
         failure = reports.get()
         if failure:
             failures.append(failure)
-            os.kill(os.getpid(), signal.SIGTERM)
-        elif not announced:
-            announced = True
+            stop()
+            continue
+        ready += 1
+        if ready == workers:  # those that come later replace one
             announce()
 
 
-def _load_in_worker(make_app: Callable[[], Any], reports: Any) -> Any:
+def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, notice: Any) -> Any:
     """In the worker, before it listens: the application, loaded and warmed up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.setpgid(0, 0)  # Ctrl-C goes to the supervisor alone, which then ends its workers in order
-    threading.Thread(target=_end_with_supervisor, daemon=True).start()
-    atexit.register(_leave)
+    from serialization.serving.app import drain_after
+
     try:
-        app = make_app()
+        app = make_app(settings=settings)
     except (cli.Error, OSError) as error:
         reports.put(cli.one_line(error))
         signal.pause()  # until the supervisor, which would replace a worker that ends by itself, ends this one
         raise
+    drain_after(notice, app)
     reports.put("")
     return app
+
+
+def _run_worker(*arguments: Any) -> None:
+    """In the worker: what granian would run, with as many threads as the model can use.
+
+    granian fixes the number before a model is loaded. So its own, private worker is called with that number replaced;
+    test_stalled_clients_do_not_stop_the_others fails when granian calls it differently.
+    """
+    from granian.server import Server
+
+    from serialization.serving.app import THREADS
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgid(0, 0)  # Ctrl-C goes to the supervisor alone, which then ends its workers in order
+    threading.Thread(target=_end_with_supervisor, daemon=True).start()
+    atexit.register(_leave)
+    words = list(arguments)
+    load = next(i for i, word in enumerate(words) if callable(word))
+    app = words[load]()
+    words[load] = lambda: app
+    names = list(inspect.signature(Server._spawn_wsgi_worker).parameters)
+    words[names.index("blocking_threads") - len(names)] = app.config[THREADS]
+    Server._spawn_wsgi_worker(*words)
 
 
 def _end_with_supervisor() -> None:

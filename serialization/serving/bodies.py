@@ -1,0 +1,121 @@
+"""Reading a request's body: as long as it may be, and not from a client that takes for ever."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+import time
+from typing import Any
+
+from serialization.serving.answers import RequestError
+from serialization.serving.settings import Settings
+
+_SOONER = 2.0  # seconds for a body where no thread is left to answer anybody else
+
+
+class BodyReader:
+    """Reads bodies for many threads at once.
+
+    A thread that reads waits in the server, which has no time limit for bodies. So a watchman looks after all readers
+    and shuts down the connection of one that is late: the server then reports the end of the body.
+    """
+
+    def __init__(self, settings: Settings, threads: int) -> None:
+        self._limit = settings.max_body_mb * 1_000_000
+        self._seconds = settings.body_timeout
+        self._threads = threads
+        self._reading: dict[int, tuple[float, str]] = {}
+        self._late: set[int] = set()
+        threading.Thread(target=self._watch, name="body-watch", daemon=True).start()
+
+    def read(self, environ: dict[str, Any]) -> bytes:
+        """The whole body. Raises RequestError where it is too long, cut off, or too slow."""
+        length = _content_length(environ)
+        if length is not None and length > self._limit:
+            raise RequestError(413, f"the body has {length:,} bytes; at most {self._limit:,} are taken")
+        # One byte more than is taken tells whether there is more.
+        wanted = self._limit + 1 if length is None else length
+        me = threading.get_ident()
+        self._late.discard(me)
+        self._reading[me] = (time.monotonic(), environ.get("REMOTE_ADDR", ""))
+        try:
+            body: bytes = environ["wsgi.input"].read(wanted)
+            if length is None and body:
+                body = _read_on(body, environ["wsgi.input"], wanted)
+        except OSError as error:
+            raise RequestError(400, f"the body could not be read: {error}") from None
+        finally:
+            del self._reading[me]
+        if length is None:
+            if len(body) > self._limit:
+                raise RequestError(413, f"the body has more than {self._limit:,} bytes")
+            if me in self._late:
+                raise RequestError(408, "the body did not come in time")
+        elif len(body) < length:
+            if me in self._late:
+                raise RequestError(408, f"only {len(body):,} of {length:,} bytes came in time")
+            raise RequestError(400, f"the body ends after {len(body):,} of {length:,} bytes")
+        return body
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(0.5)
+            reading = dict(self._reading)
+            seconds = self._seconds
+            if len(reading) >= self._threads:
+                seconds = min(seconds, _SOONER)
+            before = time.monotonic() - seconds
+            late = {thread: address for thread, (since, address) in reading.items() if since < before}
+            if late:
+                self._late |= late.keys()
+                _shut_down(set(late.values()), seconds)
+
+
+def _content_length(environ: dict[str, Any]) -> int | None:
+    """None for a body that comes in chunks, whose length nobody knows before its end."""
+    given = environ.get("CONTENT_LENGTH")
+    if given:
+        if not (given.isascii() and given.isdigit()):
+            raise RequestError(400, f"Content-Length: expected a whole number, got {given!r}")
+        return int(given)
+    return None if "HTTP_TRANSFER_ENCODING" in environ or environ.get("wsgi.input_terminated") else 0
+
+
+def _read_on(body: bytes, stream: Any, wanted: int) -> bytes:
+    """What a server that gives less than was asked for has still to give."""
+    chunks = [body]
+    left = wanted - len(body)
+    while left > 0 and (chunk := stream.read(left)):
+        chunks.append(chunk)
+        left -= len(chunk)
+    return b"".join(chunks)
+
+
+def _shut_down(addresses: set[str], seconds: float) -> None:
+    """Stop receiving on the connections from these addresses that have been owed an answer for so long.
+
+    WSGI does not tell which connection a request came by. But a connection that nothing was sent on for longer than
+    any request may take is idle, or is the one that is late: neither is owed an answer that would still come.
+    """
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        try:
+            connection = socket.socket(fileno=os.dup(int(name)))
+        except OSError:  # no socket, or closed meanwhile
+            continue
+        with connection:
+            try:
+                if connection.family not in (socket.AF_INET, socket.AF_INET6):
+                    continue
+                if connection.getpeername()[0] not in addresses:
+                    continue
+                info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+                (milliseconds_since_sent,) = struct.unpack_from("=I", info, _TCPI_LAST_DATA_SENT)
+                if milliseconds_since_sent >= seconds * 1000:
+                    connection.shutdown(socket.SHUT_RD)
+            except OSError:  # no TCP, or no peer any more
+                continue
+
+
+_TCPI_LAST_DATA_SENT = 8 + 9 * 4  # offset in struct tcp_info of linux/tcp.h: eight bytes, then 32-bit numbers

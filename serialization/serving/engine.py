@@ -1,0 +1,210 @@
+"""How a model is run for requests: in the thread that asks, in TensorFlow's pool with a time limit, or in batches.
+
+Which of the three is measured once, at the start: only a model that is over before a thread could be woken runs in the
+thread that asks, and only one that runs many rows in not much more time than one is worth batching.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from serialization import cli, feeds
+from serialization.predictor import Predictor, open_session
+from serialization.serving.predict_route import Predict
+from serialization.serving.settings import MAX_FEW_THREADS, Settings
+from serialization.signature import Signature, Tensor
+from serialization.tensorflow import np, tf, tf1
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+QUICK = 0.001  # seconds; a run that takes less is not worth another thread
+BATCH = 32  # rows of a batch where --max-batch-size does not say
+_TRIED_ROWS = 16
+_GAIN = 0.7  # a row in a batch must cost less than this part of a row alone
+_ROWS_KEY = "rows run at once"
+# Ops that may run for ever, or wait for what never comes: these need the time limit of TensorFlow's pool.
+_ENDLESS = ("While", "Enter", "RefEnter", "Queue", "Stage", "Barrier", "Iterator", "PyFunc", "Recv", "Reader", "Mutex")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A model ready to answer. `threads` is how many may ask at once with profit."""
+
+    predict: Predict
+    signature: Signature
+    threads: int
+    batch_size: int
+    example: Mapping[str, NDArray[Any]]
+    how: str
+
+
+def make_engine(session: Any, signature: Signature, settings: Settings, batch_rows: Any) -> Engine:
+    """Warm the model up and choose how to run it. `batch_rows` is told the rows that were run at once.
+
+    Nobody can add to the graph afterwards. Raises cli.Error where --max-batch-size asks for what the model cannot do.
+    """
+    session.graph.finalize()
+    pooled = Predictor(session, signature, inline=False, timeout=settings.timeout)
+    example = _find_example(pooled)
+    batch_size = settings.max_batch_size or (BATCH if _gains(pooled, example) else 1)
+    if batch_size > 1:
+        batched = _try_batching(session, signature, settings, batch_size, pooled, example, batch_rows)
+        if batched is not None:
+            how = f"in batches of up to {batch_size} rows"
+            return Engine(batched, signature, settings.max_in_flight + 4, batch_size, example, how)
+    row = next((tensor.key for tensor in signature.inputs if tensor.shape and tensor.shape[0] is None), None)
+
+    def counted(predict: Predictor) -> Predict:
+        def run(values: Mapping[str, Any]) -> dict[str, Any]:
+            results = predict(values)
+            if row is not None:
+                batch_rows(len(values[row]))
+            return results
+
+        return run
+
+    seconds = _seconds(pooled, example)
+    if (
+        seconds < QUICK
+        and seconds * settings.max_rows < settings.timeout
+        and not _may_be_endless(session.graph, signature)
+    ):
+        inline = Predictor(session, signature)
+        inline(example)
+        return Engine(counted(inline), signature, MAX_FEW_THREADS, 1, example, "in the thread that asks")
+    return Engine(counted(pooled), signature, settings.max_in_flight + 4, 1, example, "in TensorFlow's threads")
+
+
+def _find_example(predict: Predictor) -> dict[str, NDArray[Any]]:
+    """Values of one row that the model takes; running them is its warm-up."""
+    generated = feeds.generate(predict.signature)[0]
+    zeros = {key: value if value.dtype == object else np.zeros_like(value) for key, value in generated.items()}
+    for example in (generated, zeros):
+        try:
+            predict(example)
+        except tf.errors.InvalidArgumentError as error:  # it wants more of its inputs than the signature says
+            refusal = error
+        else:
+            return example
+    raise cli.Error(f"the model runs neither on generated values nor on zeros: {str(refusal).partition(chr(10))[0]}")
+
+
+def _seconds(predict: Predictor, values: Mapping[str, Any]) -> float:
+    """The median of some runs."""
+    times: list[float] = []
+    started = time.perf_counter()
+    while len(times) < 3 or (len(times) < 51 and time.perf_counter() - started < 0.2):
+        before = time.perf_counter()
+        predict(values)
+        times.append(time.perf_counter() - before)
+    return sorted(times)[len(times) // 2]
+
+
+def _rows_are_independent(signature: Signature) -> bool:
+    """Whether the signature lets rows of several requests be one batch."""
+    return all(t.shape is not None and t.shape[:1] == (None,) for t in (*signature.inputs, *signature.outputs))
+
+
+def _gains(pooled: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
+    if not _rows_are_independent(pooled.signature) or any(len(value) != 1 for value in example.values()):
+        return False
+    one = _seconds(pooled, example)
+    if one < QUICK:
+        return False
+    many = {key: np.repeat(value, _TRIED_ROWS, axis=0) for key, value in example.items()}
+    try:
+        pooled(many)
+        return _seconds(pooled, many) < _GAIN * _TRIED_ROWS * one
+    except tf.errors.OpError:
+        return False
+
+
+def _try_batching(
+    session: Any,
+    signature: Signature,
+    settings: Settings,
+    batch_size: int,
+    pooled: Predictor,
+    example: Mapping[str, NDArray[Any]],
+    batch_rows: Any,
+) -> Predict | None:
+    """The model in batches, if it gives the same answers; None, or cli.Error where batches were asked for."""
+    reason = "its inputs and outputs do not all have rows"
+    if _rows_are_independent(signature):
+        try:
+            batched = make_batched(session, signature, batch_size, settings.batch_timeout_ms, settings.timeout)
+            rows = {key: np.repeat(value, 3, axis=0) for key, value in example.items()}
+            if all(_close(batched(rows)[t.key], np.repeat(pooled(example)[t.key], 3, 0)) for t in signature.outputs):
+                return _in_batches(batched, pooled, batch_size, batch_rows)
+            reason = "it gives other answers"
+        except (ValueError, tf.errors.OpError) as error:
+            reason = str(error).partition("\n")[0]
+    if settings.max_batch_size is not None:
+        raise cli.Error(f"the model cannot run in batches: {reason}; leave --max-batch-size out")
+    return None
+
+
+def _in_batches(batched: Predictor, pooled: Predictor, batch_size: int, batch_rows: Any) -> Predict:
+    first = pooled.signature.inputs[0].key
+
+    def run(values: Mapping[str, Any]) -> dict[str, Any]:
+        rows = len(values[first])
+        if rows >= batch_size:  # a batch by itself
+            results = pooled(values)
+        else:
+            results = batched(values)
+            rows = int(results.pop(_ROWS_KEY)[0])
+        batch_rows(rows)
+        return results
+
+    return run
+
+
+def make_batched(session: Any, signature: Signature, batch_size: int, wait_ms: float, timeout: float) -> Predictor:
+    """The same model behind TensorFlow's own batch scheduler: what several threads ask at once runs as one batch.
+
+    The model becomes a function in a graph of its own, so its variables become constants first. Beside its outputs
+    it gives the number of rows that were run at once.
+    """
+    nodes = [tensor.name.partition(":")[0] for tensor in signature.outputs]
+    frozen = tf1.graph_util.convert_variables_to_constants(session, session.graph.as_graph_def(), nodes)
+    with tf1.Graph().as_default() as graph:
+        inputs = [tf1.placeholder(t.dtype, t.shape, name=f"input{i}") for i, t in enumerate(signature.inputs)]
+
+        def run(*values: Any) -> Any:
+            fed = {tensor.name: value for tensor, value in zip(signature.inputs, values, strict=True)}
+            names = [tensor.name for tensor in signature.outputs]
+            results = tf1.import_graph_def(frozen, input_map=fed, return_elements=names, name="")
+            rows = tf.shape(values[0])[:1]
+            return [*results, tf.fill(rows, rows[0])]
+
+        in_batches = tf.nondifferentiable_batch_function(
+            num_batch_threads=2, max_batch_size=batch_size, batch_timeout_micros=int(wait_ms * 1000)
+        )
+        results = [tf.identity(result, name=f"output{i}") for i, result in enumerate(in_batches(run)(*inputs))]
+    graph.finalize()
+    keys = [*(tensor.key for tensor in signature.outputs), _ROWS_KEY]
+    wanted = Signature(
+        tuple(Tensor(t.key, p.name, t.dtype, t.shape) for t, p in zip(signature.inputs, inputs, strict=True)),
+        tuple(Tensor(k, r.name, r.dtype.name, None) for k, r in zip(keys, results, strict=True)),
+    )
+    return Predictor(open_session(graph), wanted, inline=False, timeout=timeout)
+
+
+def _close(actual: Any, expected: Any) -> bool:
+    if actual.shape != expected.shape:
+        return False
+    if actual.dtype.kind in "fV":
+        return bool(np.allclose(actual.astype(np.float64), expected.astype(np.float64), 1e-3, 1e-5, equal_nan=True))
+    return bool(np.array_equal(actual, expected))
+
+
+def _may_be_endless(graph: Any, signature: Signature) -> bool:
+    outputs = [tensor.name.partition(":")[0] for tensor in signature.outputs]
+    graph_def = tf1.graph_util.extract_sub_graph(graph.as_graph_def(), outputs)
+    nodes = [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
+    return any(part in node.op for node in nodes for part in _ENDLESS)

@@ -1,0 +1,156 @@
+"""Prometheus metrics of a server, added up over its workers.
+
+prometheus_client's own counters take longer than a small model does. So requests are counted in plain numbers, which
+a collector of that library shows when it is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
+_ROWS = [float(2**n) for n in range(13)]
+_SHARED = 0.5  # seconds after which the other workers know
+
+
+class _Histogram(msgspec.Struct):
+    counts: list[int]
+    total: float = 0.0
+
+    def observe(self, bounds: list[float], value: float) -> None:
+        self.counts[bisect_left(bounds, value)] += 1
+        self.total += value
+
+
+class _Numbers(msgspec.Struct):
+    """What one worker has counted."""
+
+    requests: dict[str, int]  # by "status route"
+    seconds: dict[str, _Histogram]  # by route
+    rows: _Histogram
+    in_flight: int = 0
+    load_seconds: float = 0.0
+
+
+class Metrics:
+    """Requests by route and status, their latency, how many are in flight, batch sizes, the time to load.
+
+    With a `folder`, each worker writes its numbers there every half a second, and any worker answers for all of them.
+    """
+
+    def __init__(self, folder: str | None) -> None:
+        self._numbers = _Numbers({}, {}, _Histogram([0] * (len(_ROWS) + 1)))
+        self._lock = threading.Lock()
+        self._count_in_flight: Callable[[], int] = int
+        self._folder = None if folder is None else Path(folder)
+        self._keys: dict[tuple[str, int], str] = {}
+        if folder is not None:
+            threading.Thread(target=self._share, name="metrics", daemon=True).start()
+
+    def count(self, route: str, status: int, seconds: float) -> None:
+        """One request is answered. `route` is the rule, never the path, of which there are endlessly many."""
+        key = self._keys.get((route, status))
+        with self._lock:
+            if key is None:
+                key = self._keys[route, status] = f"{status} {route}"
+                self._numbers.requests.setdefault(key, 0)
+                self._numbers.seconds.setdefault(route, _Histogram([0] * (len(_SECONDS) + 1)))
+            self._numbers.requests[key] += 1
+            self._numbers.seconds[route].observe(_SECONDS, seconds)
+
+    def rows(self, rows: int) -> None:
+        """A request was run together with others, this many rows in all."""
+        with self._lock:
+            self._numbers.rows.observe(_ROWS, rows)
+
+    def loaded(self, seconds: float) -> None:
+        self._numbers.load_seconds = seconds
+
+    def watch_in_flight(self, number: Callable[[], int]) -> None:
+        """Report what `number` gives as the requests in flight."""
+        self._count_in_flight = number
+
+    def page(self) -> tuple[bytes, str]:
+        """The metrics as Prometheus reads them, and their content type."""
+        import prometheus_client
+
+        registry = prometheus_client.CollectorRegistry()
+        registry.register(self)
+        return prometheus_client.generate_latest(registry), prometheus_client.CONTENT_TYPE_LATEST
+
+    def collect(self) -> Iterator[Any]:
+        """What prometheus_client asks a collector for."""
+        from prometheus_client import core
+
+        workers = self._all_workers()
+        requests = core.CounterMetricFamily(
+            "serving_requests", "Requests answered, by route and status", labels=["route", "status"]
+        )
+        totals: dict[str, int] = {}
+        for worker in workers:
+            for key, count in worker.requests.items():
+                totals[key] = totals.get(key, 0) + count
+        for key, total in totals.items():
+            status, _, route = key.partition(" ")
+            requests.add_metric([route, status], total)
+        yield requests
+        latency = core.HistogramMetricFamily(
+            "serving_request_seconds", "From a request to its answer", labels=["route"]
+        )
+        for route in sorted({route for worker in workers for route in worker.seconds}):
+            histograms = [worker.seconds[route] for worker in workers if route in worker.seconds]
+            latency.add_metric([route], *_add_up(_SECONDS, histograms))
+        yield latency
+        rows = core.HistogramMetricFamily("serving_batch_rows", "Rows that the model ran at once, by request")
+        rows.add_metric([], *_add_up(_ROWS, [worker.rows for worker in workers]))
+        yield rows
+        in_flight = sum(worker.in_flight for worker in workers)
+        yield core.GaugeMetricFamily("serving_requests_in_flight", "Predictions under way", in_flight)
+        load = max(worker.load_seconds for worker in workers)
+        yield core.GaugeMetricFamily("serving_load_seconds", "From a worker's start to ready", load)
+
+    def _all_workers(self) -> list[_Numbers]:
+        """A copy of this worker's numbers and what the others have shared; the dead have nothing in flight."""
+        with self._lock:
+            mine = msgspec.json.decode(msgspec.json.encode(self._numbers), type=_Numbers)
+        mine.in_flight = self._count_in_flight()
+        others = []
+        for file in [] if self._folder is None else sorted(self._folder.glob("*.json")):
+            if file.stem != str(os.getpid()):
+                other = msgspec.json.decode(file.read_bytes(), type=_Numbers)
+                if not Path(f"/proc/{file.stem}").exists():
+                    other.in_flight, other.load_seconds = 0, 0.0
+                others.append(other)
+        return [mine, *others]
+
+    def _share(self) -> None:
+        assert self._folder is not None
+        file = self._folder / f"{os.getpid()}.json"
+        while self._folder.is_dir():  # the supervisor removes it at the end
+            time.sleep(_SHARED)
+            with self._lock:
+                self._numbers.in_flight = self._count_in_flight()
+                text = msgspec.json.encode(self._numbers)
+            try:
+                file.with_suffix(".new").write_bytes(text)
+                file.with_suffix(".new").replace(file)
+            except FileNotFoundError:
+                return
+
+
+def _add_up(bounds: list[float], histograms: list[_Histogram]) -> tuple[list[tuple[str, float]], float]:
+    """Buckets as Prometheus has them, each with all that is below its bound, and the sum of the values."""
+    buckets: list[tuple[str, float]] = []
+    below = 0
+    for i, bound in enumerate([*bounds, float("inf")]):
+        below += sum(histogram.counts[i] for histogram in histograms)
+        buckets.append(("+Inf" if bound == float("inf") else str(bound), below))
+    return buckets, sum(histogram.total for histogram in histograms)

@@ -1,0 +1,88 @@
+"""Tensors as .npy files, numpy's own format: as many bytes as there are numbers, and nothing to parse.
+
+Format: numpy.lib.format. Pickled objects, which could run code, are never read.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from serialization import feeds
+from serialization.serving.answers import RequestError
+from serialization.serving.places import INPUT
+from serialization.signature import Signature, show_shape
+from serialization.tensorflow import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CONTENT_TYPES = ("application/x-npy", "application/octet-stream")
+
+
+class NpyFormat:
+    """One array in, and where the client accepts it one array out. RequestError where a body does not fit."""
+
+    def __init__(self, signature: Signature, max_rows: int) -> None:
+        self._tensor = signature.inputs[0]
+        self._max_rows = max_rows
+        self._only_input = len(signature.inputs) == 1 and self._tensor.dtype != "string"
+        self._dtype = feeds.numpy_dtype(self._tensor.dtype)
+        only_output = len(signature.outputs) == 1 and signature.outputs[0].dtype != "string"
+        self._output = signature.outputs[0].key if only_output else None
+
+    def decode(self, body: bytes) -> dict[str, NDArray[Any]]:
+        """The array of a request's body, by input key; it shares the body's memory."""
+        if not self._only_input:
+            raise RequestError(415, "a .npy body holds one array of numbers, and this model takes more; send JSON")
+        shape, fortran_order, dtype, offset = _read_header(body)
+        if dtype.hasobject or dtype.fields is not None or not np.can_cast(dtype, self._dtype, "equiv"):
+            raise RequestError(400, f"{INPUT}: expected {self._tensor.dtype}, got {dtype}")
+        self._require_shape(shape)
+        count = 1
+        for size in shape:
+            count *= size
+        if len(body) - offset != count * dtype.itemsize:
+            message = f"{INPUT}: expected {count * dtype.itemsize:,} bytes of numbers, got {len(body) - offset:,}"
+            raise RequestError(400, message)
+        array = np.frombuffer(body, dtype, count, offset)
+        array = array.reshape(shape[::-1]).T if fortran_order else array.reshape(shape)
+        array = np.ascontiguousarray(array, self._dtype)
+        if array.dtype.kind in "fV" and not np.isfinite(array).all():
+            place = "".join(f"[{i}]" for i in np.argwhere(~np.isfinite(array))[0])
+            raise RequestError(400, f"{INPUT}{place}: expected a number, got NaN or Infinity")
+        return {self._tensor.key: array}
+
+    def encode(self, results: Mapping[str, Any]) -> bytes:
+        """The .npy file of the only output."""
+        if self._output is None:
+            raise RequestError(406, "a .npy body holds one array of numbers, and this model gives more; accept JSON")
+        file = io.BytesIO()
+        np.lib.format.write_array(file, np.asarray(results[self._output]), allow_pickle=False)
+        return file.getvalue()
+
+    def _require_shape(self, shape: tuple[int, ...]) -> None:
+        wanted = self._tensor.shape
+        if wanted is not None and (
+            len(wanted) != len(shape) or any(w not in (None, g) for w, g in zip(wanted, shape, strict=True))
+        ):
+            raise RequestError(400, f"{INPUT}: expected the shape {show_shape(wanted)}, got {list(shape)}")
+        if shape and (wanted is None or wanted[0] is None) and not 1 <= shape[0] <= self._max_rows:
+            raise RequestError(400, f"{INPUT}: expected 1 to {self._max_rows} rows, got {shape[0]}")
+
+
+def _read_header(body: bytes) -> tuple[tuple[int, ...], bool, Any, int]:
+    """Shape, whether in Fortran's order, dtype, and where the numbers begin."""
+    file = io.BytesIO(body)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        version = np.lib.format.read_magic(file)
+        if version not in read:
+            raise ValueError(f"version {version}")
+        shape, fortran_order, dtype = read[version](file)
+    except Exception as error:  # numpy's parser of a hostile header may raise anything
+        raise RequestError(400, f"the body is no .npy file: {error}") from None
+    if any(size < 0 for size in shape):
+        raise RequestError(400, f"{INPUT}: the shape {list(shape)} has a negative size")
+    return shape, fortran_order, dtype, file.tell()

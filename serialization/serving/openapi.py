@@ -1,0 +1,125 @@
+"""The OpenAPI 3.1 description of a server, made from the signature of its model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from serialization.serving.places import INPUT, OUTPUT
+from serialization.serving.predict_route import PREDICT
+from serialization.serving.settings import Settings
+from serialization.signature import Signature, Tensor
+from serialization.tensorflow import tf
+
+_REFUSALS = {
+    "400": "The body does not fit; the error names the place",
+    "404": "Nothing is there",
+    "405": "Another method",
+    "406": "The answer has no .npy form",
+    "408": "The body did not come in time",
+    "413": "The body is too long",
+    "415": "The body is of another content type",
+    "422": "The model refuses the values, or its answer is not finite",
+    "500": "A fault of the server",
+    "503": "Too many requests are in flight, or the server is ending",
+    "504": "The model took too long",
+}
+
+
+def describe(name: str, signature: Signature, settings: Settings, example: str) -> dict[str, Any]:
+    """The document that /openapi.json answers."""
+    error = {"$ref": "#/components/schemas/Error"}
+    refusals = {
+        status: {"description": text, "content": {"application/json": {"schema": error}}}
+        for status, text in _REFUSALS.items()
+    }
+    request = _body(INPUT, signature.inputs, settings.max_rows)
+    npy = {"schema": {"type": "string", "contentMediaType": "application/x-npy"}}
+    one_in = len(signature.inputs) == 1 and signature.inputs[0].dtype != "string"
+    one_out = len(signature.outputs) == 1 and signature.outputs[0].dtype != "string"
+    predict = {
+        "summary": "What the model predicts",
+        "operationId": "predict",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": request, "example": json.loads(example)},
+                **({"application/x-npy": npy} if one_in else {}),
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "The prediction",
+                "content": {
+                    "application/json": {"schema": _body(OUTPUT, signature.outputs, None, settings.nonfinite)},
+                    **({"application/x-npy": npy} if one_out else {}),
+                },
+            },
+            **refusals,
+        },
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": f"Predictions of {name}", "version": "1"},
+        "paths": {
+            PREDICT: {"post": predict},
+            "/": {"get": _get("page", "A page to try the model on", "text/html", refusals)},
+            "/healthz": {"get": _get("health", "The process is alive", "application/json", refusals)},
+            "/readyz": {"get": _get("readiness", "Requests are answered", "application/json", refusals)},
+            "/metrics": {"get": _get("metrics", "Metrics for Prometheus", "text/plain", refusals)},
+            "/openapi.json": {"get": _get("describe", "This document", "application/json", refusals)},
+        },
+        "components": {
+            "schemas": {
+                "Error": {
+                    "type": "object",
+                    "properties": {"error": {"type": "string"}, "request_id": {"type": "string"}},
+                    "required": ["error", "request_id"],
+                }
+            }
+        },
+    }
+
+
+def _get(operation: str, summary: str, content_type: str, refusals: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object"} if content_type == "application/json" else {"type": "string"}
+    answers = {"200": {"description": summary, "content": {content_type: {"schema": schema}}}}
+    return {"summary": summary, "operationId": operation, "responses": {**answers, **refusals}}
+
+
+def _body(key: str, tensors: Sequence[Tensor], max_rows: int | None, nonfinite: str = "error") -> dict[str, Any]:
+    schemas = {tensor.key: _schema(tensor, max_rows, nonfinite) for tensor in tensors}
+    return _object({key: next(iter(schemas.values())) if len(schemas) == 1 else _object(schemas)})
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _schema(tensor: Tensor, max_rows: int | None, nonfinite: str) -> dict[str, Any]:
+    """Nested arrays of the tensor's shape; `max_rows` is None for an output."""
+    schema = _value(tensor, nonfinite)
+    if tensor.shape is None:
+        return {"description": f"{tensor}: values, or lists of them nested as deep as the model takes"}
+    for axis, size in reversed(list(enumerate(tensor.shape))):
+        schema = {"type": "array", "items": schema}
+        if size is not None:
+            schema |= {"minItems": size, "maxItems": size}
+        elif axis == 0 and max_rows is not None:
+            schema |= {"minItems": 1, "maxItems": max_rows}
+    return {**schema, "description": str(tensor)}
+
+
+def _value(tensor: Tensor, nonfinite: str) -> dict[str, Any]:
+    dtype = tf.as_dtype(tensor.dtype)
+    if tensor.dtype == "string":
+        base64 = _object({"b64": {"type": "string", "contentEncoding": "base64"}})
+        return {"oneOf": [{"type": "string"}, base64]}
+    if dtype.is_bool:
+        return {"type": "boolean"}
+    if dtype.is_integer:
+        return {"type": "integer", "minimum": int(dtype.min), "maximum": int(dtype.max)}
+    number: dict[str, Any] = {"type": "number", "minimum": float(dtype.min), "maximum": float(dtype.max)}
+    words = {"null": {"type": "null"}, "string": {"enum": ["NaN", "Infinity", "-Infinity"]}}
+    return {"oneOf": [number, words[nonfinite]]} if nonfinite in words else number

@@ -1,0 +1,53 @@
+"""The page at `/`: the model, its signature, and a request to try, in one file without external assets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serialization import cli, images
+from serialization.serving.predict_route import PREDICT
+from serialization.signature import Signature, Tensor, show_shape
+
+if TYPE_CHECKING:
+    from serialization.serving.engine import Engine
+
+_TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def render(name: str, engine: Engine, example: str) -> str:
+    """The page's HTML. `example` is the body of a request that works."""
+    signature = engine.signature
+    told = {
+        "name": name,
+        "how": engine.how,
+        "route": PREDICT,
+        "inputs": [_row(tensor) for tensor in signature.inputs],
+        "outputs": [_row(tensor) for tensor in signature.outputs],
+        "example": example,
+        "image": _image(signature),
+    }
+    # Inside <script> only this sequence could end the data; JSON reads the escape as the same text.
+    return _TEMPLATE.read_text().replace("__MODEL__", json.dumps(told).replace("<", "\\u003c"))
+
+
+def _row(tensor: Tensor) -> dict[str, str]:
+    return {"key": tensor.key, "name": tensor.name, "dtype": tensor.dtype, "shape": show_shape(tensor.shape)}
+
+
+def _image(signature: Signature) -> dict[str, Any] | None:
+    """How a picture becomes the input; None where the input is no picture."""
+    if len(signature.inputs) != 1:
+        return None
+    try:
+        wanted = images.describe_input(signature.inputs[0])
+    except cli.Error:
+        return None
+    return {
+        "height": wanted.height,
+        "width": wanted.width,
+        "channels": wanted.channels,
+        "first": wanted.channels_first,
+        "whole": not wanted.tensor.dtype.startswith(("float", "bfloat", "half")),
+    }

@@ -1,0 +1,100 @@
+"""Where in a body a fault is, said as `x[3][2]: expected a number, got a string`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from serialization.serving.answers import RequestError
+from serialization.signature import Tensor
+
+INPUT, OUTPUT = "x", "y"
+
+_NAMES = {
+    "float": "a number",
+    "int": "a whole number",
+    "str": "a string",
+    "bool": "true or false",
+    "null": "null",
+    "array": "a list",
+    "object": "an object",
+}
+_WRONG_TYPE = re.compile(r"Expected `([\w |]+)`, got `(\w+)`")
+_WRONG_LENGTH = re.compile(r"Expected `array` of length")
+_OUT_OF_BOUNDS = re.compile(r"Expected `\w+` [<>]= |Number out of range")
+_WRONG_FIELD = re.compile(r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL)
+_PLACE = re.compile(rf"{INPUT}(?:\.(.*?))?((?:\[\d+\])*)", re.DOTALL)
+
+
+def explain(error: Exception, body: bytes, inputs: Sequence[Tensor], max_rows: int) -> str:
+    """What msgspec found wrong with a body, in words for who wrote the body."""
+    if not body.strip():
+        return "the body is empty; expected a JSON object"
+    if isinstance(error, RecursionError):
+        return "the body is nested too deep"
+    if not isinstance(error, msgspec.ValidationError):
+        return f"the body is not JSON: {error}"
+    text, _, path = str(error).partition(" - at `$.")
+    place = path.removesuffix("`") or "the body"
+    if match := _WRONG_TYPE.match(text):
+        return f"{place}: expected {_names(match[1])}, got {_names(match[2])}"
+    if match := _WRONG_FIELD.match(text):
+        return f"{place}: {'missing' if match[1].startswith('missing') else 'unknown'} key {match[2]!r}"
+    if found := _PLACE.fullmatch(place):
+        key, indices = found[1], [int(index) for index in re.findall(r"\d+", found[2])]
+        tensor = inputs[0] if len(inputs) == 1 else next((t for t in inputs if t.key == key), inputs[0])
+        if _OUT_OF_BOUNDS.match(text):
+            return f"{place}: the number is beyond what {tensor.dtype} holds"
+        if _WRONG_LENGTH.match(text):
+            size = None if tensor.shape is None else tensor.shape[len(indices)]
+            expected = f"1 to {max_rows} rows" if size is None else f"{size} values"
+            return f"{place}: expected {expected}{_got(body, key, indices)}"
+    return f"{place}: {text[:1].lower()}{text[1:].replace('`', '')}"
+
+
+def require_regular(value: Any, tensor: Tensor) -> tuple[int, ...]:
+    """The shape of nested lists. Raises RequestError where lists that must have one length have several."""
+    rank = None if tensor.shape is None else len(tensor.shape)
+    shape: list[int] = []
+    level, places = [value], [""]
+    while level and isinstance(level[0], list) and (rank is None or len(shape) < rank):
+        size = len(level[0])
+        for part, place in zip(level, places, strict=True):
+            if len(part) != size:
+                message = f"{INPUT}{place}: expected {size} values as in {INPUT}{places[0]}, got {len(part)}"
+                raise RequestError(400, message)
+        shape.append(size)
+        places = [f"{place}[{i}]" for place, part in zip(places, level, strict=True) for i in range(len(part))]
+        level = [item for part in level for item in part]
+    # Below an empty list nothing tells the sizes.
+    return (*shape, *(size or 0 for size in (tensor.shape or ())[len(shape) :]))
+
+
+def flatten(value: Any, rank: int) -> Iterator[Any]:
+    """The innermost values of lists nested `rank` deep."""
+    if rank == 0:
+        yield value
+    else:
+        for part in value:
+            yield from flatten(part, rank - 1)
+
+
+def _names(types: str) -> str:
+    """Msgspec's `str | object` as people say it."""
+    return " or ".join(_NAMES.get(name, name) for name in types.split(" | "))
+
+
+def _got(body: bytes, key: str | None, indices: Sequence[int]) -> str:
+    """How many there are; nothing where a later part of the body is no JSON, which msgspec had not come to."""
+    try:
+        value = msgspec.json.decode(body)[INPUT]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    if key is not None:
+        value = value[key]
+    for index in indices:
+        value = value[index]
+    return f", got {len(value)}"

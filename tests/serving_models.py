@@ -1,0 +1,189 @@
+"""Small models to serve, each with something that the toy model has not, and ways to ask a server."""
+
+from __future__ import annotations
+
+import http.client
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from conftest import PROJECT, environment
+from flask import Flask
+from flask.testing import FlaskClient
+
+from serialization import signature
+from serialization.predictor import open_session
+from serialization.serving.app import make_app
+from serialization.serving.settings import Settings
+from serialization.signature import Signature
+from serialization.tensorflow import tf, tf1
+
+ROW = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+PREDICT = "/api/predict"
+
+
+@dataclass(frozen=True)
+class Small:
+    """A graph and the tensors to feed and to fetch, as --inputs and --outputs name them."""
+
+    build: Callable[[], None]
+    inputs: str
+    outputs: str
+
+
+def _two_in_two_out() -> None:
+    a = tf1.placeholder(tf.float32, [None, 3], name="in/a")
+    b = tf1.placeholder(tf.int32, [None], name="in/b")
+    tf.add(a, tf.cast(b, tf.float32)[:, None], name="sum")
+    tf.greater(b, 0, name="positive")
+
+
+def _text() -> None:
+    words = tf1.placeholder(tf.string, [None, 2], name="words")
+    tf.strings.join([words[:, 0], words[:, 1]], separator="-", name="joined")
+
+
+def _image_bytes() -> None:
+    data = tf1.placeholder(tf.string, [None], name="data")
+    tf.strings.length(data, name="length")
+    tf.identity(data, name="same_bytes")
+
+
+def _logarithm() -> None:
+    x = tf1.placeholder(tf.float32, [None, 2], name="x")
+    tf.math.log(x, name="log")
+
+
+def _embedding() -> None:
+    ids = tf1.placeholder(tf.int64, [None, None], name="ids")
+    table = tf.reshape(tf.range(20.0), [10, 2])
+    tf.reduce_sum(tf.gather(table, ids), axis=[1, 2], name="total")
+
+
+def _any_rank() -> None:
+    x = tf1.placeholder(tf.float32, None, name="x")
+    tf.multiply(x, 2.0, name="twice")
+
+
+def _scalar() -> None:
+    x = tf1.placeholder(tf.float64, [], name="x")
+    tf.negative(x, name="minus")
+
+
+def _numbers() -> None:
+    for dtype in ("uint8", "int8", "uint64", "int64", "half", "bfloat16", "bool"):
+        tf.identity(tf1.placeholder(dtype, [None], name=f"in_{dtype}"), name=f"out_{dtype}")
+
+
+def _slow() -> None:
+    steps = tf1.placeholder(tf.int32, [None], name="steps")
+    counted = tf.while_loop(lambda i: i < steps[0], lambda i: [i + 1], [tf.constant(0)])[0]
+    tf.fill(tf.shape(steps), counted, name="counted")
+
+
+def _matrices() -> None:
+    x = tf1.placeholder(tf.float32, [None, 8], name="x")
+    weights = tf.random.stateless_normal([8, 8], [1, 2])
+    tf.matmul(tf.tanh(tf.matmul(x, weights)), weights, name="y")
+
+
+_DTYPES = ("uint8", "int8", "uint64", "int64", "half", "bfloat16", "bool")
+MODELS = {
+    "two": Small(_two_in_two_out, "a=in/a,b=in/b", "sum,positive"),
+    "text": Small(_text, "words", "joined"),
+    "bytes": Small(_image_bytes, "data", "length,same_bytes"),
+    "log": Small(_logarithm, "x", "log"),
+    "embedding": Small(_embedding, "ids", "total"),
+    "any rank": Small(_any_rank, "x", "twice"),
+    "scalar": Small(_scalar, "x", "minus"),
+    "numbers": Small(_numbers, ",".join(f"{d}=in_{d}" for d in _DTYPES), ",".join(f"{d}=out_{d}" for d in _DTYPES)),
+    "slow": Small(_slow, "steps", "counted"),
+    "matrices": Small(_matrices, "x", "y"),
+}
+
+
+def open_small(name: str) -> tuple[Any, Signature]:
+    """A session on the model and its signature."""
+    small = MODELS[name]
+    with tf1.Graph().as_default() as graph:
+        small.build()
+    return open_session(graph), signature.from_names(graph, small.inputs, small.outputs)
+
+
+def small_app(name: str, **settings: Any) -> Flask:
+    return make_app(name, lambda: open_small(name), Settings(**settings))
+
+
+def write_small(name: str, folder: Path) -> list[str]:
+    """The model as a frozen file, and the flags with which it is served."""
+    with tf1.Graph().as_default() as graph:
+        MODELS[name].build()
+    file = folder / f"{name.replace(' ', '_')}.pb"
+    file.write_bytes(graph.as_graph_def().SerializeToString())
+    return ["--frozen-model", str(file), "--inputs", MODELS[name].inputs, "--outputs", MODELS[name].outputs]
+
+
+def post(client: FlaskClient, body: bytes | str, content_type: str = "application/json", **headers: str) -> Any:
+    """The status and the JSON of the answer, without the request's id."""
+    answer = client.post(PREDICT, data=body, content_type=content_type, headers=headers)
+    assert answer.content_type == "application/json"
+    assert answer.headers["X-Request-Id"]
+    value = msgspec.json.decode(answer.data)
+    if answer.status_code != 200:
+        assert value.pop("request_id") == answer.headers["X-Request-Id"]
+        assert list(value) == ["error"]
+    return answer.status_code, value
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server process, ready, and what it printed when it was."""
+
+    process: subprocess.Popen[str]
+    url: str
+    printed: list[str]
+
+    @property
+    def address(self) -> tuple[str, int]:
+        parts = urlsplit(self.url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        return parts.hostname, parts.port
+
+    def request(
+        self, method: str, path: str, body: bytes | str | Iterator[bytes] | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers (lower case) and body of one answer."""
+        connection = http.client.HTTPConnection(*self.address, timeout=60)
+        try:
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
+    def predict(self, value: Any) -> tuple[int, Any]:
+        status, _, body = self.request("POST", PREDICT, msgspec.json.encode(value), Content_Type="application/json")
+        return status, msgspec.json.decode(body)
+
+
+@contextmanager
+def serving(*flags: object, lines: int = 2) -> Iterator[Server]:
+    """freezemodel_serve.py as a process on a free port, once it has printed this many lines."""
+    command = [sys.executable, str(PROJECT / "freezemodel_serve.py"), "--port", "0", *map(str, flags)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    assert process.stdout is not None
+    with process:
+        try:
+            printed = [process.stdout.readline() for _ in range(lines)]
+            if not printed[0]:
+                raise AssertionError(process.communicate()[1])
+            yield Server(process, printed[0].split(" on ")[1].partition(";")[0], printed)
+        finally:
+            process.kill()

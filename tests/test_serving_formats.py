@@ -1,0 +1,263 @@
+"""What goes over the wire: several inputs and outputs, every dtype, strings, .npy bodies, answers beyond numbers."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from serving_models import PREDICT, open_small, post, small_app
+
+from serialization import cli
+from serialization.serving.json_format import require_json_form
+from serialization.signature import Signature, Tensor
+from serialization.tensorflow import np
+
+
+@pytest.fixture(scope="module")
+def clients() -> Callable[..., FlaskClient]:
+    made: dict[str, FlaskClient] = {}
+
+    def client(name: str, **settings: Any) -> FlaskClient:
+        key = f"{name} {settings}"
+        if key not in made:
+            made[key] = small_app(name, **settings).test_client()
+        return made[key]
+
+    return client
+
+
+Clients = Callable[..., FlaskClient]
+
+
+def test_several_inputs_and_outputs(clients: Clients) -> None:
+    body = '{"x": {"a": [[1, 2, 3], [4, 5, 6.5]], "b": [0, 10]}}'
+    expected = {"y": {"sum": [[1, 2, 3], [14, 15, 16.5]], "positive": [False, True]}}
+    assert post(clients("two"), body) == (200, expected)
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ('{"x": {"a": [[1, 2, 3]]}}', "x: missing key 'b'"),
+        ('{"x": {"a": [[1, 2, 3]], "b": [1], "c": 1}}', "x: unknown key 'c'"),
+        ('{"x": {"a": [[1, 2, "3"]], "b": [1]}}', "x.a[0][2]: expected a number, got a string"),
+        ('{"x": {"a": [[1, 2]], "b": [1]}}', "x.a[0]: expected 3 values, got 2"),
+        ('{"x": {"a": [], "b": [1]}}', "x.a: expected 1 to 4096 rows, got 0"),
+        ('{"x": {"a": [[1, 2, 3]], "b": [1.5]}}', "x.b[0]: expected a whole number, got a number"),
+        ('{"x": {"a": [[1, 2, 3]], "b": [2147483648]}}', "x.b[0]: the number is beyond what int32 holds"),
+        (
+            '{"x": {"a": [[1, 2, 3]], "b": [1], "b": [2]}}',
+            "the key 'b' is there twice; JSON would keep one and say nothing",
+        ),
+        ('{"x": [[1, 2, 3]]}', "x: expected an object, got a list"),
+    ],
+)
+def test_names_the_place_among_several_inputs(clients: Clients, body: str, error: str) -> None:
+    assert post(clients("two"), body) == (400, {"error": error})
+
+
+def test_rows_that_do_not_match_are_what_the_model_refuses(clients: Clients) -> None:
+    status, answer = post(clients("two"), '{"x": {"a": [[1, 2, 3], [1, 2, 3]], "b": [1, 2, 3]}}')
+    assert status == 422
+    assert answer["error"].startswith("the model refuses the values: ")
+
+
+def test_an_index_beyond_the_table_is_what_the_model_refuses(clients: Clients) -> None:
+    assert post(clients("embedding"), '{"x": [[0, 9]]}') == (200, {"y": [38]})
+    status, answer = post(clients("embedding"), '{"x": [[0, 10]]}')
+    assert status == 422
+    assert "10" in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ('{"x": [["a", "b"], ["ä", "\\u00e4"]]}', {"y": ["a-b", "ä-ä"]}),
+        ('{"x": [["a", {"b64": "aGk="}]]}', {"y": ["a-hi"]}),
+        ('{"x": [["", {"b64": "/w=="}]]}', {"y": [{"b64": base64.b64encode(b"-\xff").decode()}]}),
+    ],
+)
+def test_strings(clients: Clients, body: str, expected: object) -> None:
+    assert post(clients("text"), body) == (200, expected)
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ('{"x": [["a", 1]]}', "x[0][1]: expected a string or an object, got a whole number"),
+        ('{"x": [["a", {"b64": "?"}]]}', "x[0][1].b64: invalid base64 encoded string"),
+        ('{"x": [["a", {"b64": "aGk=", "more": 1}]]}', "x[0][1]: unknown key 'more'"),
+        ('{"x": [["a", "b"]], "x": [["a", "b"]]}', "the key 'x' is there twice; JSON would keep one and say nothing"),
+    ],
+)
+def test_strings_that_do_not_fit(clients: Clients, body: str, place: str) -> None:
+    assert post(clients("text"), body) == (400, {"error": place})
+
+
+def test_a_key_that_ends_in_bytes_answers_in_base64(clients: Clients) -> None:
+    data = os.urandom(100)
+    encoded = base64.b64encode(data).decode()
+    answer = post(clients("bytes"), json.dumps({"x": [{"b64": encoded}, "hi"]}))
+    expected = {"length": [100, 2], "same_bytes": [{"b64": encoded}, {"b64": "aGk="}]}
+    assert answer == (200, {"y": expected})
+
+
+@pytest.mark.parametrize("value", [1.5, [1.5], [[1, 2], [3, 4]], [[[[[1]]]]]])
+def test_any_rank(clients: Clients, value: Any) -> None:
+    status, answer = post(clients("any rank"), json.dumps({"x": value}))
+    assert status == 200
+    assert np.array_equal(answer["y"], 2 * np.asarray(value))
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ('[[1], "a"]', "x[1]: expected a list, got a string"),
+        ("[[1], [1, 2]]", "x[1]: expected 1 values as in x[0], got 2"),
+        ("[" * 40 + "1" + "]" * 40, "x" + "[0]" * 32 + ": expected a number, got a list"),
+        ("[" * 100_000, "the body is nested too deep"),
+        ('{"a": 1}', "x: expected a number, got an object"),
+    ],
+)
+def test_any_rank_that_does_not_fit(clients: Clients, value: str, error: str) -> None:
+    assert post(clients("any rank"), f'{{"x": {value}}}') == (400, {"error": error})
+
+
+def test_a_scalar(clients: Clients) -> None:
+    assert post(clients("scalar"), '{"x": 2.5}') == (200, {"y": -2.5})
+    assert post(clients("scalar"), '{"x": [2.5]}') == (400, {"error": "x: expected a number, got a list"})
+
+
+def test_open_dimensions(clients: Clients) -> None:
+    client = clients("embedding")
+    assert post(client, '{"x": [[], []]}') == (200, {"y": [0, 0]})
+    assert post(client, '{"x": [[1, 2], [3]]}') == (400, {"error": "x[1]: expected 2 values as in x[0], got 1"})
+
+
+NUMBERS: dict[str, list[Any]] = {
+    "uint8": [0, 255],
+    "int8": [-128, 127],
+    "uint64": [0, 2**64 - 1],
+    "int64": [-(2**63), 2**63 - 1],
+    "half": [-65504, 0.5],
+    "bfloat16": [-1.5, 256],
+    "bool": [False, True],
+}
+
+
+def test_every_dtype_to_its_bounds(clients: Clients) -> None:
+    assert post(clients("numbers"), json.dumps({"x": NUMBERS})) == (200, {"y": NUMBERS})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("uint8", 256),
+        ("uint8", -1),
+        ("int8", 128),
+        ("uint64", 2**64),
+        ("uint64", -1),
+        ("int64", 2**63),
+        ("half", 65505),
+        ("bfloat16", 3.4e38),
+        ("half", "1"),
+        ("bool", 1),
+        ("bool", "true"),
+        ("int8", True),
+        ("int8", 1.0),
+        ("int64", None),
+    ],
+)
+def test_refuses_what_the_dtype_does_not_hold(clients: Clients, key: str, value: Any) -> None:
+    status, answer = post(clients("numbers"), json.dumps({"x": {**NUMBERS, key: [value, value]}}))
+    assert status == 400
+    assert answer["error"].startswith(f"x.{key}[0]: ") or (key, value) == ("uint64", 2**64)
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("error", (422, {"error": "y[1][0]: the model's answer is -Infinity, not a number"})),
+        ("null", (200, {"y": [[0.0, 0.0], [None, None]]})),
+        ("string", (200, {"y": [[0.0, 0.0], ["-Infinity", "NaN"]]})),
+    ],
+)
+def test_answers_that_are_no_number(clients: Clients, policy: str, expected: object) -> None:
+    assert post(clients("log", nonfinite=policy), '{"x": [[1, 1], [0, -1]]}') == expected
+
+
+def npy(array: Any, **options: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, **options)
+    return file.getvalue()
+
+
+def test_npy_in_and_out(clients: Clients) -> None:
+    client = clients("log")
+    array = np.array([[1, 2], [3, 4]], np.float32)
+    for given in (array, np.asfortranarray(array), array.astype(">f4")):
+        answer = client.post(PREDICT, data=npy(given), content_type="application/x-npy")
+        assert np.allclose(json.loads(answer.data)["y"], np.log(array))
+        accept = {"Accept": "application/x-npy"}
+        answer = client.post(PREDICT, data=npy(given), content_type="application/octet-stream", headers=accept)
+        assert answer.content_type == "application/x-npy"
+        assert np.allclose(np.load(io.BytesIO(answer.data)), np.log(array))
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b"", "the body is no .npy file: "),
+        (b"not numpy at all", "the body is no .npy file: "),
+        (npy(np.zeros((2, 2), np.float32))[:-1], "x: expected 16 bytes of numbers, got 15"),
+        (npy(np.zeros((2, 2), np.float32)) + b"\0", "x: expected 16 bytes of numbers, got 17"),
+        (npy(np.zeros((2, 2))), "x: expected float32, got float64"),
+        (npy(np.zeros((2, 3), np.float32)), "x: expected the shape [None, 2], got [2, 3]"),
+        (npy(np.zeros(2, np.float32)), "x: expected the shape [None, 2], got [2]"),
+        (npy(np.zeros((0, 2), np.float32)), "x: expected 1 to 4096 rows, got 0"),
+        (npy(np.array([[1, np.nan]], np.float32)), "x[0][1]: expected a number, got NaN or Infinity"),
+        (npy(np.array([[object()]]), allow_pickle=True), "x: expected float32, got object"),
+        (npy(np.zeros((1, 2), [("a", "f4")])), "x: expected float32, got [('a', '<f4')]"),
+        (
+            b"\x93NUMPY\x01\x00\x46\x00"
+            + b"{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2)}".ljust(69)
+            + b"\n",
+            "x: the shape [-1, 2] has a negative size",
+        ),
+        (b"\x93NUMPY\x01\x00\x02\x00{\n", "the body is no .npy file: "),
+        (b"\x93NUMPY\x09\x00", "the body is no .npy file: "),
+    ],
+)
+def test_npy_that_does_not_fit(clients: Clients, body: bytes, error: str) -> None:
+    status, answer = post(clients("log"), body, "application/x-npy")
+    assert status == 400
+    assert answer["error"].startswith(error)
+
+
+def test_npy_is_never_unpickled(clients: Clients, tmp_path: Any) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (os.mkdir, (str(tmp_path / "trapped"),))
+
+    body = npy(np.array([[Trap(), Trap()]], object), allow_pickle=True)
+    assert post(clients("log"), body, "application/x-npy")[0] == 400
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_npy_where_the_model_takes_or_gives_several(clients: Clients) -> None:
+    assert post(clients("two"), npy(np.zeros((1, 3), np.float32)), "application/x-npy")[0] == 415
+    body = '{"x": {"a": [[1, 2, 3]], "b": [1]}}'
+    assert post(clients("two"), body, Accept="application/x-npy")[0] == 406
+
+
+def test_a_dtype_without_a_json_form_cannot_be_served() -> None:
+    _, wanted = open_small("log")
+    complex_input = Signature((Tensor("x", "x:0", "complex64", (None,)),), wanted.outputs)
+    with pytest.raises(cli.Error, match=r"x:0 complex64.*cannot be served"):
+        require_json_form(complex_input)

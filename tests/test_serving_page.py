@@ -1,0 +1,139 @@
+"""The page at /, used in headless Chromium: with the toy model, and with a picture for the ResNet."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from serving_models import Server, serving
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PHONE = {"width": 360, "height": 740}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("optional: no chromium here; install the browser chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A phone's page, on which no script fails and nothing is fetched from elsewhere."""
+    page = browser.new_page(viewport=PHONE)  # type: ignore[arg-type]
+    wrong: list[str] = []
+    asked: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    # A browser also writes an error of its own for every answer that is 4xx, as one of these tests wants it.
+    page.on(
+        "console",
+        lambda message: (
+            wrong.append(message.text) if message.type == "error" and "status of 400" not in message.text else None
+        ),
+    )
+    page.on("request", lambda request: asked.append(request.url))
+    yield page
+    page.close()
+    assert wrong == []
+    assert all(url.startswith(("http://127.0.0.1:", "data:", "blob:")) for url in asked)
+
+
+@pytest.fixture(scope="module")
+def toy(made: Path) -> Iterator[Server]:
+    with serving("--frozen-model", made / "frozen_model.pb") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def resnet() -> Iterator[Server]:
+    with serving("--saved-model", PROJECT / "pretrainedresnet" / "1", "--signature", "serving_default") as server:
+        yield server
+
+
+def test_the_example_works_at_once(page: Page, toy: Server) -> None:
+    page.goto(toy.url)
+    assert page.locator("#name").inner_text() in toy.printed[0]
+    assert "Placeholder/inputs_placeholder:0" in page.locator("#tensors").inner_text()
+    assert "[None, 10]" in page.locator("#tensors").inner_text()
+    page.click("#send")
+    expect(page.locator("#status")).to_contain_text("200 in ")
+    assert set(json.loads(page.locator("#answer").inner_text())) == {"y"}
+    assert page.locator("#picture").is_hidden()
+
+
+def test_an_error_is_shown_with_its_place(page: Page, toy: Server) -> None:
+    page.goto(toy.url)
+    page.fill("#body", '{"x": [[1, "2"]]}')
+    page.click("#send")
+    expect(page.locator("#status")).to_contain_text("400 in ")
+    assert "x[0][1]: expected a number, got a string" in page.locator("#answer").inner_text()
+    page.click("#reset")
+    page.click("#send")
+    expect(page.locator("#status")).to_contain_text("200 in ")
+
+
+def test_the_curl_line_is_what_was_sent(page: Page, toy: Server) -> None:
+    import subprocess
+
+    page.goto(toy.url)
+    page.fill("#body", json.dumps({"x": [[5] * 10]}))
+    line = page.locator("#curl").inner_text()
+    done = subprocess.run(line, shell=True, check=True, capture_output=True)
+    assert json.loads(done.stdout) == {"y": [[True]]}
+    page.click("#copy")
+    assert page.locator("#copied").inner_text() == "copied"
+
+
+def test_a_phone_needs_no_sideways_scrolling(page: Page, toy: Server, resnet: Server) -> None:
+    for server in (toy, resnet):
+        page.goto(server.url)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+@pytest.mark.parametrize(("sample", "label"), [("ankle_boot_0", 9), ("trouser_0", 1), ("bag_0", 8)])
+def test_a_picture_can_be_chosen(page: Page, resnet: Server, sample: str, label: int) -> None:
+    page.goto(resnet.url)
+    assert page.locator("#range-row").is_hidden(), "the pixels are uint8"
+    page.set_input_files("#file", PROJECT / "pretrainedresnet" / "samples" / f"{sample}.png")
+    expect(page.locator("#status")).to_contain_text("200 in ")
+    answer = json.loads(page.locator("#answer").inner_text())["y"]
+    assert [value for value in answer.values() if len(value) == 1 and isinstance(value[0], int)] == [[label]]
+
+
+def test_a_picture_can_be_dropped(page: Page, resnet: Server) -> None:
+    page.goto(resnet.url)
+    data = (PROJECT / "pretrainedresnet" / "samples" / "trouser_0.png").read_bytes()
+    transfer = page.evaluate_handle(
+        """(bytes) => { const transfer = new DataTransfer();
+        transfer.items.add(new File([new Uint8Array(bytes)], "trouser.png", {type: "image/png"}));
+        return transfer; }""",
+        list(data),
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+    expect(page.locator("#status")).to_contain_text("200 in ")
+    assert [1] in json.loads(page.locator("#answer").inner_text())["y"].values()
+
+
+def test_a_file_that_is_no_picture(page: Page, resnet: Server, tmp_path: Path) -> None:
+    (tmp_path / "none.png").write_bytes(b"no picture")
+    page.goto(resnet.url)
+    page.set_input_files("#file", tmp_path / "none.png")
+    expect(page.locator("#status")).to_contain_text("no picture")

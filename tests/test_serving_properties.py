@@ -1,0 +1,232 @@
+"""Whatever hypothesis invents is answered right or refused with a place; and 64 threads never mix up their rows."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from typing import Any
+
+import msgspec
+import pytest
+from flask import Flask
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from openapi_spec_validator import validate
+from serving_models import PREDICT, open_small, small_app
+
+from serialization.predictor import Predictor
+from serialization.serving.app import make_app
+from serialization.serving.settings import Settings
+from serialization.tensorflow import np
+
+LIMIT = 3.4028234663852886e38
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.integers(-(2**80), 2**80), st.floats(), st.text(max_size=5)
+)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.one_of(st.sampled_from(["x", "a", "b"]), st.text(max_size=3)), inner, max_size=4),
+    ),
+    max_leaves=12,
+)
+NUMBERS = st.one_of(st.integers(-5, 5), st.floats(-(2.0**99), 2.0**99, width=32))
+NEARLY_ROWS = st.lists(st.lists(st.one_of(NUMBERS, NUMBERS, NUMBERS, SCALARS), min_size=7, max_size=9), max_size=3)
+ROWS = st.lists(st.lists(NUMBERS, min_size=8, max_size=8), min_size=1, max_size=3)
+NEARLY_TWO = st.fixed_dictionaries(
+    {"a": st.lists(st.lists(NUMBERS, min_size=3, max_size=3), max_size=3)},
+    optional={"b": st.lists(st.one_of(st.integers(-9, 9), SCALARS), max_size=3), "c": SCALARS},
+)
+
+
+def call(app: Any, body: bytes) -> tuple[int, Any]:
+    """The predict route, called as a WSGI server calls it, without what Flask's test client adds."""
+    import io
+
+    said: list[str] = []
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": PREDICT,
+        "CONTENT_TYPE": "application/json",
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.input": io.BytesIO(body),
+    }
+    answer = b"".join(app.wsgi_app(environ, lambda status, headers: said.append(status)))
+    return int(said[0][:3]), msgspec.json.decode(answer)
+
+
+def json_of(value: Any) -> bytes:
+    """As Python writes it, NaN and Infinity too, which no JSON may hold."""
+    import json
+
+    return json.dumps(value).encode()
+
+
+def check(app: Flask, predict: Predictor, value: Any) -> None:
+    """2xx with the session's own answer, or 4xx with a place."""
+    status, answer = call(app, json_of(value))
+    if status == 200:
+        arrays = {
+            tensor.key: np.array(value["x"] if len(predict.signature.inputs) == 1 else value["x"][tensor.key])
+            for tensor in predict.signature.inputs
+        }
+        assert all(array.dtype.kind in "if" for array in arrays.values())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            arrays = {t.key: arrays[t.key].astype(t.dtype) for t in predict.signature.inputs}
+        results = {key: array.tolist() for key, array in predict(arrays).items()}
+        expected = next(iter(results.values())) if len(results) == 1 else results
+        assert answer == {"y": expected}
+    else:
+        assert 400 <= status < 500
+        assert set(answer) == {"error", "request_id"}
+        place = answer["error"].partition(": ")[0]
+        assert place.startswith(("x", "y", "the body", "the key", "the model refuses")), answer
+
+
+@pytest.fixture(scope="module")
+def one() -> tuple[Flask, Predictor]:
+    return small_app("matrices"), Predictor(*open_small("matrices"))
+
+
+@pytest.fixture(scope="module")
+def two() -> tuple[Flask, Predictor]:
+    return small_app("two"), Predictor(*open_small("two"))
+
+
+MANY = settings(max_examples=2500, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+
+
+@MANY
+@given(st.one_of(ANYTHING, ANYTHING.map(lambda value: {"x": value}), NEARLY_ROWS.map(lambda rows: {"x": rows})))
+def test_one_input_takes_or_refuses_anything(one: tuple[Flask, Predictor], value: Any) -> None:
+    check(*one, value)
+
+
+@MANY
+@given(ROWS)
+def test_one_input_answers_what_the_session_does(one: tuple[Flask, Predictor], rows: list[list[float]]) -> None:
+    status, answer = call(one[0], json_of({"x": rows}))
+    assert status == 200
+    (expected,) = one[1]({"x": np.array(rows, np.float32)}).values()
+    assert answer == {"y": expected.tolist()}
+
+
+@MANY
+@given(st.one_of(ANYTHING.map(lambda value: {"x": value}), NEARLY_TWO.map(lambda value: {"x": value})))
+def test_several_inputs_take_or_refuse_anything(two: tuple[Flask, Predictor], value: Any) -> None:
+    check(*two, value)
+
+
+@MANY
+@given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: ('{"x": [[' + text).encode())))
+def test_bytes_that_are_no_json(one: tuple[Flask, Predictor], body: bytes) -> None:
+    status, answer = call(one[0], body)
+    assert status == 400
+    assert set(answer) == {"error", "request_id"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"x": [[1,2,3',
+        b"null",
+        b"[]",
+        b'"x"',
+        b'{"x": ' + b"[" * 100_000,
+        b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"x": ' + b'{"a":' * 100_000,
+        b'{"x": [[' + b"9" * 5000 + b",1,1,1,1,1,1,1]]}",
+        b'{"x": [[1e400,1,1,1,1,1,1,1]]}',
+        b'{"x": [[NaN,1,1,1,1,1,1,1]]}',
+        b'{"x": [[-Infinity,1,1,1,1,1,1,1]]}',
+        b'{"x": "\xff"}',
+        b'{"\xff": 1}',
+        b'\xef\xbb\xbf{"x": [[1,1,1,1,1,1,1,1]]}',
+        '{"x": [[1,1,1,1,1,1,1,1]]}'.encode("utf-16"),
+        b'{"x": [[1,1,1,1,1,1,1,1]]} {}',
+        b'{"x": [[1,1,1,1,1,1,1,1]], "\\u0078": [[1,1,1,1,1,1,1,1]]}',
+        b'{"x": [[01,1,1,1,1,1,1,1]]}',
+        b"{'x': [[1,1,1,1,1,1,1,1]]}",
+    ],
+)
+def test_hostile_bodies(one: tuple[Flask, Predictor], body: bytes) -> None:
+    status, answer = call(one[0], body)
+    assert status == 400
+    assert answer["error"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_64_threads_never_mix_up_their_rows(batch_size: int) -> None:
+    """20,000 requests, each with a row of its own, and each answer is that row's."""
+    app = make_app("matrices", lambda: open_small("matrices"), Settings(max_batch_size=batch_size))
+    predict = Predictor(*open_small("matrices"))
+    rows = np.random.default_rng(1).uniform(-1, 1, (20_000, 8)).astype(np.float32)
+    (expected,) = predict({"x": rows}).values()
+    wrong: list[str] = []
+    numbers = iter(range(len(rows)))
+
+    def work() -> None:
+        for i in numbers:  # one iterator for all threads: each number is taken once
+            status, answer = call(app, json_of({"x": [rows[i].tolist()]}))
+            if status != 200 or not np.allclose(answer["y"][0], expected[i], rtol=1e-4, atol=1e-6):
+                wrong.append(f"row {i}: {status} {answer}, expected {expected[i].tolist()}")
+
+    threads = [threading.Thread(target=work) for _ in range(64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert next(numbers, None) is None
+    metrics = app.test_client().get("/metrics").get_data(as_text=True)
+    assert 'serving_requests_total{route="/api/predict",status="200"} 20000.0' in metrics
+
+
+@pytest.mark.parametrize("name", ["matrices", "two", "text", "any rank", "scalar", "numbers", "log"])
+def test_openapi_is_valid_and_its_example_works(name: str) -> None:
+    app = small_app(name, nonfinite="string")
+    client = app.test_client()
+    document = client.get("/openapi.json").get_json()
+    validate(document)
+    example = document["paths"][PREDICT]["post"]["requestBody"]["content"]["application/json"]["example"]
+    status, _ = call(app, json_of(example))
+    assert status == 200
+    assert {rule.rule for rule in app.url_map.iter_rules()} | {PREDICT} == set(document["paths"])
+
+
+@pytest.mark.parametrize("name", ["matrices", "two"])
+def test_schemathesis_finds_no_server_error(name: str) -> None:
+    import schemathesis
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+    app = small_app(name)
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
+    cases = [0]
+    for result in schema.get_all_operations():
+        assert isinstance(result, schemathesis.core.result.Ok)
+        operation = result.ok()
+
+        @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy())
+        def run(case: Any) -> None:
+            response = case.call(app=app)
+            # JSON Schema takes 2.0 for a whole number, and this server does not.
+            case.validate_response(response, excluded_checks=[positive_data_acceptance])
+            assert response.status_code < 500
+            cases[0] += 1
+
+        run()
+    assert cases[0] > 50
+
+
+def test_a_number_beyond_float32_is_refused_where_it_stands(one: tuple[Flask, Predictor]) -> None:
+    row = [1.0] * 7
+    assert call(one[0], json_of({"x": [[*row, LIMIT]]}))[0] == 200
+    status, answer = call(one[0], json_of({"x": [[*row, 1.0], [*row, 1e39]]}))
+    assert (status, answer["error"]) == (400, "x[1][7]: the number is beyond what float32 holds")

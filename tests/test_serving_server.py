@@ -1,0 +1,348 @@
+"""The server as a process: limits, slow clients, the end, a worker that dies, several workers, other WSGI servers."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, environment
+from serving_models import PREDICT, ROW, Server, serving, write_small
+
+from serialization.serving.settings import MAX_FEW_THREADS
+
+ROUNDS = 10_000_000  # of the slow model: many seconds
+
+
+@pytest.fixture(scope="module")
+def frozen_model(made: Path) -> Path:
+    return made / "frozen_model.pb"
+
+
+@pytest.fixture(scope="module")
+def toy_server(frozen_model: Path) -> Iterator[Server]:
+    with serving("--frozen-model", frozen_model, "--body-timeout", 1, "--max-body-mb", 1, "--max-rows", 5) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def slow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    flags = write_small("slow", tmp_path_factory.mktemp("slow"))
+    with serving(*flags, "--timeout", 1, "--max-in-flight", 2, "--log-format", "json") as server:
+        yield server
+
+
+def talk(server: Server, *parts: bytes | float) -> bytes:
+    """Everything that comes back on a connection that sends these parts, with pauses of these seconds."""
+    with socket.create_connection(server.address, timeout=30) as connection:
+        for part in parts:
+            if isinstance(part, bytes):
+                connection.sendall(part)
+            else:
+                time.sleep(part)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+            head, _, body = answer.partition(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head)
+            if length is not None and len(body) >= int(length[1]):
+                break
+        return answer
+
+
+def head(length: str) -> bytes:
+    return f"POST {PREDICT} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n{length}\r\n\r\n".encode()
+
+
+BODY = json.dumps({"x": [ROW]}).encode()
+
+
+def test_a_body_in_chunks_is_read(toy_server: Server) -> None:
+    chunks = b"%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (10, BODY[:10], len(BODY) - 10, BODY[10:])
+    assert talk(toy_server, head("Transfer-Encoding: chunked"), chunks).endswith(b'{"y":[[false]]}')
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "error"),
+    [
+        ((head("Content-Length: 1000001"),), 413, "the body has 1,000,001 bytes; at most 1,000,000 are taken"),
+        (
+            (head("Transfer-Encoding: chunked"), b"f4241\r\n" + b" " * 1_000_001 + b"\r\n0\r\n\r\n"),
+            413,
+            "the body has more than 1,000,000 bytes",
+        ),
+        ((head("Content-Length: 31") + BODY[:20],), 408, "only 20 of 31 bytes came in time"),
+        ((head("Transfer-Encoding: chunked") + b"5\r\nabcde\r\n",), 408, "the body did not come in time"),
+        (
+            (head("Content-Length: 40"), *[part for byte in BODY[:9] for part in (bytes([byte]), 0.1)]),
+            408,
+            "bytes came in time",
+        ),
+    ],
+)
+def test_bodies_too_long_and_too_slow(toy_server: Server, parts: tuple[bytes], status: int, error: str) -> None:
+    answer = talk(toy_server, *parts)
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert error in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+
+
+def test_stalled_clients_do_not_stop_the_others(toy_server: Server) -> None:
+    threads = Path(f"/proc/{worker_of(toy_server)}/task")
+    before = len(list(threads.iterdir()))
+    stalled = [socket.create_connection(toy_server.address) for _ in range(20)]
+    for connection in stalled:
+        connection.sendall(head("Content-Length: 31") + BODY[:20])
+    assert toy_server.predict({"x": [ROW]}) == (200, {"y": [[False]]})
+    assert len(list(threads.iterdir())) <= before + MAX_FEW_THREADS, "granian runs more threads than it was told"
+    for connection in stalled:
+        connection.close()
+
+
+def test_a_request_without_end_of_headers_is_given_up(toy_server: Server) -> None:
+    with socket.create_connection(toy_server.address, timeout=30) as connection:
+        connection.sendall(b"POST /api/predict HTTP/1.1\r\nHost: t\r\n")
+        assert b"HTTP/1.1 200" not in connection.recv(1000)
+
+
+def test_too_many_rows(toy_server: Server) -> None:
+    status, answer = toy_server.predict({"x": [ROW] * 6})
+    assert (status, answer["error"]) == (400, "x: expected 1 to 5 rows, got 6")
+
+
+def test_a_run_that_takes_too_long_is_cancelled(slow_server: Server) -> None:
+    status, answer = slow_server.predict({"x": [ROUNDS]})
+    assert (status, answer["error"]) == (504, "the model took longer than 1 seconds")
+    worker = worker_of(slow_server)
+    before = cpu_seconds(worker)
+    time.sleep(0.5)
+    assert cpu_seconds(worker) - before < 0.4  # a run that went on would take all of it
+
+
+def test_more_in_flight_than_taken(slow_server: Server) -> None:
+    answers: list[int] = []
+    slow = [threading.Thread(target=lambda: answers.append(slow_server.predict({"x": [ROUNDS]})[0])) for _ in range(2)]
+    for thread in slow:
+        thread.start()
+    while b"serving_requests_in_flight 2.0" not in slow_server.request("GET", "/metrics")[2]:
+        time.sleep(0.01)
+    status, headers, body = slow_server.request("POST", PREDICT, '{"x": [1]}', Content_Type="application/json")
+    assert (status, headers["retry-after"]) == (503, "1")
+    assert json.loads(body)["error"] == "2 requests are in flight; try again soon"
+    assert slow_server.request("GET", "/healthz")[0] == 200
+    for thread in slow:
+        thread.join()
+    assert answers == [504, 504]
+    assert slow_server.predict({"x": [3]}) == (200, {"y": [3]})
+
+
+def test_the_log_has_one_object_for_each_request(slow_server: Server) -> None:
+    assert slow_server.process.stdout is not None
+    slow_server.request("GET", "/none%0Aforged", X_Request_Id="my-own.id_1")
+    line = ""
+    while "forged" not in line:
+        line = slow_server.process.stdout.readline()
+        entry = json.loads(line)
+        assert {"time", "id", "method", "path", "status", "ms", "client"} == set(entry)
+    assert (entry["id"], entry["status"], entry["path"]) == ("my-own.id_1", 404, "/none\nforged")
+
+
+def worker_of(server: Server) -> int:
+    """The process id of a worker, a child of the server's process that has spawn_main in its command."""
+    return workers_of(server)[0]
+
+
+def workers_of(server: Server) -> list[int]:
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    return [pid for pid in map(int, children) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_worker_that_dies_is_replaced(frozen_model: Path) -> None:
+    with serving("--frozen-model", frozen_model) as server:
+        died = worker_of(server)
+        os.kill(died, signal.SIGKILL)
+        while True:
+            try:
+                if server.predict({"x": [ROW]}) == (200, {"y": [[False]]}) and worker_of(server) != died:
+                    break
+            except (OSError, IndexError):
+                time.sleep(0.1)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.communicate()[1] == ""
+        assert server.process.returncode == 0
+
+
+def test_workers_end_with_their_supervisor(frozen_model: Path) -> None:
+    with serving("--frozen-model", frozen_model) as server:
+        worker = worker_of(server)
+        server.process.kill()
+        while Path(f"/proc/{worker}").exists() and "Z" not in Path(f"/proc/{worker}/stat").read_text().split()[2]:
+            time.sleep(0.05)
+
+
+def test_metrics_add_up_over_workers(frozen_model: Path) -> None:
+    with serving("--frozen-model", frozen_model, "--workers", 2) as server:
+        assert len(workers_of(server)) == 2
+        for _ in range(100):
+            assert server.predict({"x": [ROW, ROW]})[0] == 200
+        assert server.predict({"x": 1})[0] == 400
+        counted = ""
+        while f'serving_requests_total{{route="{PREDICT}",status="200"}} 100.0\n' not in counted:
+            counted = server.request("GET", "/metrics")[2].decode()
+            time.sleep(0.05)
+        assert f'serving_requests_total{{route="{PREDICT}",status="400"}} 1.0\n' in counted
+        assert f'serving_request_seconds_count{{route="{PREDICT}"}} 101.0\n' in counted
+        assert "serving_batch_rows_sum 200.0\n" in counted
+        assert re.search(r"^serving_load_seconds \d", counted, re.MULTILINE)
+        server.process.send_signal(signal.SIGTERM)
+        server.process.communicate()
+        assert server.process.returncode == 0
+
+
+def test_no_accepted_request_is_lost_at_the_end(frozen_model: Path) -> None:
+    """SIGTERM under 64 connections of load: the clients have every answer that the log speaks of."""
+    with serving("--frozen-model", frozen_model, "--grace", 10, "--log-format", "json", lines=3) as server:
+        answers: list[int] = []
+        lost: list[str] = []
+        unready = threading.Event()
+
+        def load() -> None:
+            while True:
+                connection = http.client.HTTPConnection(*server.address, timeout=20)
+                kept = closing = False
+                while not closing:
+                    try:
+                        connection.request("POST", PREDICT, BODY, {"Content-Type": "application/json"})
+                        answer = connection.getresponse()
+                        answer.read()
+                    except (OSError, http.client.HTTPException) as error:
+                        connection.close()
+                        if kept:  # else it was in the queue of a server that takes no more, and sent nothing
+                            lost.append(repr(error))
+                        return
+                    answers.append(answer.status)
+                    kept, closing = True, answer.getheader("connection") == "close"
+                connection.close()
+
+        def watch_ready() -> None:
+            while not unready.is_set():
+                try:
+                    if server.request("GET", "/readyz")[0] == 503:
+                        unready.set()
+                except (OSError, http.client.HTTPException):
+                    return
+
+        threads = [threading.Thread(target=load) for _ in range(64)] + [threading.Thread(target=watch_ready)]
+        for thread in threads:
+            thread.start()
+        threading.Timer(1, server.process.send_signal, [signal.SIGTERM]).start()
+        stdout, stderr = server.process.communicate()
+        for thread in threads:
+            thread.join()
+        assert (server.process.returncode, stderr, lost) == (0, "", [])
+        answered = [entry["status"] for entry in map(json.loads, stdout.splitlines()) if entry["path"] == PREDICT]
+        assert set(answers) == {200}
+        assert len(answers) == len(answered) > 64
+        assert unready.is_set()
+
+
+def test_what_is_in_flight_is_finished(tmp_path: Path) -> None:
+    with serving(*write_small("slow", tmp_path), "--timeout", 20) as server:
+        answers = []
+        rounds = 300_000
+        asking = threading.Thread(target=lambda: answers.append(server.predict({"x": [rounds]})))
+        asking.start()
+        while b"serving_requests_in_flight 1.0" not in server.request("GET", "/metrics")[2] and asking.is_alive():
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        asking.join()
+        assert answers == [(200, {"y": [rounds]})]
+        server.process.communicate()
+        assert server.process.returncode == 0
+
+
+def test_what_takes_longer_than_grace_is_cut_off(tmp_path: Path) -> None:
+    with serving(*write_small("slow", tmp_path), "--timeout", 60, "--grace", 1) as server:
+        with socket.create_connection(server.address) as connection:
+            body = json.dumps({"x": [2_000_000_000]}).encode()
+            connection.sendall(head(f"Content-Length: {len(body)}") + body)
+            time.sleep(0.3)
+            server.process.send_signal(signal.SIGTERM)
+            server.process.communicate()
+        assert server.process.returncode == 0
+
+
+def test_batches_answer_each_its_own(tmp_path: Path) -> None:
+    flags = [*write_small("matrices", tmp_path), "--max-batch-size", 16, "--batch-timeout-ms", 5, "--nonfinite", "null"]
+    with serving(*flags) as server:
+        assert b"in batches of up to 16 rows" in server.request("GET", "/readyz")[2]
+        rows = [[float(i)] * 8 for i in range(32)]
+        answers: dict[int, object] = {}
+        threads = [
+            threading.Thread(target=lambda i=i: answers.update({i: server.predict({"x": [rows[i]]})[1]["y"][0]}))
+            for i in range(32)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        together = server.predict({"x": rows})[1]["y"]
+        assert [answers[i] for i in range(32)] == [pytest.approx(row, abs=1e-5) for row in together]
+        metrics = server.request("GET", "/metrics")[2].decode()
+        assert 'serving_batch_rows_bucket{le="1.0"} 32.0' not in metrics, "nothing was run together"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize("name", ["gunicorn", "waitress"])
+def test_any_wsgi_server_runs_the_application(name: str, made: Path, tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "application.py").write_text(
+        "from pathlib import Path\nimport freezemodel_serve\n"
+        f"def create_app():\n    return freezemodel_serve.create_app(Path({str(made / 'frozen_model.pb')!r}))\n"
+    )
+    if name == "gunicorn":
+        words = ["gunicorn", "-k", "gthread", "--threads", "4", "-b", f"127.0.0.1:{port}", "application:create_app()"]
+    else:
+        words = ["waitress", f"--listen=127.0.0.1:{port}", "--call", "application:create_app"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words],
+        cwd=tmp_path,
+        env=environment() | {"PYTHONPATH": str(PROJECT)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
+    with process:
+        server = Server(process, f"http://127.0.0.1:{port}", [])  # type: ignore[arg-type]
+        try:
+            while process.poll() is None:
+                try:
+                    assert server.predict({"x": [ROW, [5] * 10]}) == (200, {"y": [[False], [True]]})
+                    break
+                except OSError:
+                    time.sleep(0.1)
+            assert server.predict({"x": [[1]]})[0] == 400
+            assert server.request("POST", PREDICT, iter([BODY]), Content_Type="application/json")[0] == 200
+            assert server.request("GET", "/readyz")[0] == 200
+            process.send_signal(signal.SIGTERM if name == "gunicorn" else signal.SIGINT)
+            process.wait(30)
+        finally:
+            process.kill()
