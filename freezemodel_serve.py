@@ -45,8 +45,9 @@ def open_checkpoint(prefix: Path, inputs: str | None, outputs: str | None, *, tr
     """The same from a checkpoint: the variables stay variables."""
     import checkpoint_restore
 
-    named = {"checkpoint": prefix, "inputs": inputs, "outputs": outputs}
-    args = argparse.Namespace(**dict.fromkeys((*checkpoint_restore.FLAGS, "partial")), **named)
+    named = {"checkpoint": prefix, "inputs": inputs, "outputs": outputs, "trust_model": trust}
+    unset = {flag.replace("-", "_"): None for flag in checkpoint_restore.FLAGS}
+    args = argparse.Namespace(**unset, **named)
     prepared = checkpoint_restore.prepare(args)
     session, saver = checkpoint_restore.start(prepared, trust=trust, optimize=True)
     checkpoint_restore.fill(session, saver, prepared)

@@ -109,7 +109,11 @@ def _tree_stays_as_it_is() -> Iterator[None]:
     def listing() -> set[str]:
         command = ["git", "status", "--porcelain", "--ignored", "--untracked-files=all"]
         lines = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-        return {line for line in lines if not any(name in line for name in ("_cache/", "__pycache__", ".venv"))}
+        return {
+            line
+            for line in lines
+            if not any(name in line for name in ("_cache/", "__pycache__", ".hypothesis", ".venv"))
+        }
 
     before = listing()
     yield
