@@ -19,5 +19,5 @@ class Settings:
     nonfinite: str = "error"
     log_format: str = "none"
     max_batch_size: int | None = None  # None: decided by measuring; 1: no batching
-    batch_timeout_ms: float = 2.0
+    batch_timeout_ms: float = 0.0  # what comes while a batch runs is the next one
     metrics_folder: str | None = None  # where the workers of one server add up their metrics
