@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 from openapi_spec_validator import validate
 from serving_models import PREDICT, open_small, small_app
 
@@ -85,6 +86,11 @@ def check(app: Flask, predict: Predictor, value: Any) -> None:
         assert set(answer) == {"error", "request_id"}
         place = answer["error"].partition(": ")[0]
         assert place.startswith(("x", "y", "the body", "the key", "the model refuses")), answer
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hypothesis_keeps_nothing_in_the_tree(tmp_path_factory: pytest.TempPathFactory) -> None:
+    set_hypothesis_home_dir(tmp_path_factory.mktemp("hypothesis"))
 
 
 @pytest.fixture(scope="module")
