@@ -9,7 +9,7 @@ from typing import Any
 
 from serialization import artifact, checkpoint, cli, dtypes, hints, protos, restoring, safety, saver, source
 from serialization.feeds import Hint
-from serialization.graph import GraphFile, read_graph
+from serialization.graph import GraphFile, prune, read_graph
 from serialization.restoring import Restore
 from serialization.signature import Signature
 from serialization.tensorflow import np, tf, tf1
@@ -54,7 +54,8 @@ def require_safe_saver(file: GraphFile, *, trust: bool = False) -> None:
     What is restored here is restored by a Saver of our own; but nobody hides something there by chance.
     """
     if file.meta_graph is not None:
-        alone = protos.MetaGraphDef(graph_def=file.graph_def, saver_def=file.meta_graph.saver_def)
+        saver_def = file.meta_graph.saver_def
+        alone = protos.MetaGraphDef(graph_def=prune(file.graph_def, [saver_def.restore_op_name]), saver_def=saver_def)
         safety.require_safe(safety.scan_meta_graph(alone, [], folder=file.path.parent), file.path, trust=trust)
 
 
