@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 # tensorflow/core/framework/types.proto
 _NAMES = {
     1: "float32",
@@ -50,3 +52,10 @@ def base(number: int) -> int:
 def number_of(name: str) -> int:
     """The number of the dtype that is called so."""
     return next(number for number, known in _NAMES.items() if known == name)
+
+
+def size_of(number: int) -> int:
+    """The bytes that one value of a dtype takes in memory; of a string what it takes when it is empty."""
+    name = name_of(number)
+    bits = re.search(r"\d+", name.removesuffix("_e5m2").removesuffix("_e4m3fn"))
+    return 24 if name == "string" else max(1, int(bits[0]) // 8) if bits else 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serialization import cli, protos
+from serialization import cli, protos, soundness
 from serialization.kinds import Kind, kind_of
 from serialization.messages import read_message
 
@@ -40,6 +40,7 @@ def read_graph(path: Path) -> GraphFile:
     graph_def = message if meta_graph is None else meta_graph.graph_def
     if not all(node.name and node.op for node in graph_def.node):
         raise cli.Error(f"{cli.show(path)} is damaged; it has nodes without a name or an op; copy it here again")
+    soundness.require_sound(graph_def, cli.show(path))
     return GraphFile(graph_def, meta_graph, path)
 
 

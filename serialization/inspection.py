@@ -11,7 +11,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from serialization import artifact, checkpoint, cli, dtypes, inference, known_ops, nodes, ops, safety, savedmodel
+from serialization import (
+    artifact,
+    checkpoint,
+    cli,
+    dtypes,
+    inference,
+    known_ops,
+    nodes,
+    ops,
+    safety,
+    savedmodel,
+    soundness,
+)
 from serialization.graph import all_nodes
 from serialization.kinds import Kind, is_text, kind_of
 from serialization.messages import read_message
@@ -56,7 +68,7 @@ def findings(report: Report) -> list[str]:
 
 def outputs(graph: Report) -> list[str]:
     """The tensors that one of the report's graphs gives: of its signatures, else the likely ones."""
-    if graph["candidates"] is not None:
+    if graph["candidates"]:
         return [tensor["name"] for tensor in graph["candidates"]["outputs"]]
     return [tensor["name"] for signature in graph["signatures"].values() for tensor in signature["outputs"]]
 
@@ -97,6 +109,7 @@ def _of_graph(path: Path) -> tuple[Report, Any]:
     graph_def = read_message(path, Kind.GRAPH)
     report = _report("graph_def", path, _form(path), [path])
     found = safety.scan_graph_def(graph_def, folder=path.parent)
+    report["faults"] += soundness.faults(graph_def)
     report["graphs"] = [_graph(graph_def, None, found)]
     return report, graph_def
 
@@ -128,8 +141,8 @@ def _of_checkpoint(prefix: Path, notes: list[str]) -> tuple[Report, Any]:
 
 
 def _of_saved_model(folder: Path, tag_set: str | None, notes: list[str]) -> tuple[Report, Any]:
-    saved_model = savedmodel.read_saved_model(folder)
     file = artifact.saved_model_file(folder) or folder
+    saved_model = read_message(file, Kind.SAVED_MODEL)
     report = _report("saved_model", folder, _form(file), sorted(f for f in folder.rglob("*") if f.is_file()))
     report["notes"] += notes
     prefix = folder / "variables" / "variables"
@@ -170,8 +183,10 @@ def _averages(names: Iterable[str]) -> list[str]:
 
 def _add_meta_graph(report: Report, meta_graph: Any, folder: Path | None, saved_model: Path | None = None) -> None:
     recorded = meta_graph.signature_def
-    outputs = None if recorded else [c.tensor.name for c in inference.infer(meta_graph.graph_def).outputs]
+    likely = None if recorded else _candidates(meta_graph.graph_def)
+    outputs = [candidate["name"] for candidate in likely["outputs"]] if likely else None
     found = safety.scan_meta_graph(meta_graph, outputs, folder=folder, saved_model=saved_model)
+    report["faults"] += soundness.faults(meta_graph.graph_def)
     report["graphs"].append(_graph(meta_graph.graph_def, meta_graph, found, saved_model))
     report["tensorflow_version"] = report["tensorflow_version"] or meta_graph.meta_info_def.tensorflow_version or None
 
@@ -231,7 +246,9 @@ def _tensor(tensor: Tensor) -> Report:
     return {"key": tensor.key, "name": tensor.name, "dtype": tensor.dtype, "shape": shape}
 
 
-def _candidates(graph_def: Any) -> Report:
+def _candidates(graph_def: Any) -> Report | None:
+    if any(soundness.faults(graph_def)):  # a node of 2**40 outputs has as many candidates
+        return None
     found = inference.infer(graph_def)
     listed = {
         role: [{**_tensor(c.tensor), "role": c.role, "why": c.why} for c in candidates]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from serialization import cli
+from serialization import cli, soundness
 from serialization.kinds import Kind
 from serialization.messages import read_message
 from serialization.safety import asset_files
@@ -19,7 +19,10 @@ def read_saved_model(folder: Path) -> Any:
     """The SavedModel message of the folder's saved_model.pb or saved_model.pbtxt. Raises cli.Error if it holds none."""
     binary, text = folder / "saved_model.pb", folder / "saved_model.pbtxt"
     file = binary if binary.is_file() else text  # the order in which TensorFlow's loader looks for them
-    return read_message(file, Kind.SAVED_MODEL)
+    saved_model = read_message(file, Kind.SAVED_MODEL)
+    for meta_graph in saved_model.meta_graphs:
+        soundness.require_sound(meta_graph.graph_def, cli.show(file))
+    return saved_model
 
 
 def choose_meta_graph(saved_model: Any, tag_set: str | None = None) -> Any:

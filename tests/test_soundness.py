@@ -1,0 +1,93 @@
+"""Graphs at which TensorFlow's runtime crashes, hangs or takes all memory are refused before it gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Run
+
+from serialization import protos, soundness
+
+
+def identity(graph_def: Any, source: str) -> None:
+    graph_def.node.add(name="y", op="Identity", input=[source]).attr["T"].type = 1
+
+
+def recursive() -> Any:
+    """F calls G and G calls F."""
+    graph_def = protos.GraphDef()
+    graph_def.node.add(name="x", op="Placeholder").attr["dtype"].type = 1
+    for name, other in (("F", "G"), ("G", "F"), ("H", "F")):
+        function = graph_def.library.function.add()
+        function.signature.name = name
+        call = function.node_def.add(name="call", op="PartitionedCall")
+        call.attr["f"].func.name = other
+    identity(graph_def, "x")
+    return graph_def
+
+
+def many_outputs() -> Any:
+    graph_def = protos.GraphDef()
+    graph_def.node.add(name="x", op="Placeholder").attr["dtype"].type = 1
+    graph_def.node.add(name="apart", op="Unpack", input=["x"]).attr["num"].i = 1 << 40
+    identity(graph_def, "apart")
+    return graph_def
+
+
+def large_constant() -> Any:
+    graph_def = protos.GraphDef()
+    graph_def.node.add(name="c", op="Const").attr["dtype"].type = 1
+    tensor = graph_def.node[0].attr["value"].tensor
+    tensor.dtype = 1
+    tensor.float_val.append(1.0)
+    tensor.tensor_shape.dim.add(size=1 << 33)
+    identity(graph_def, "c")
+    return graph_def
+
+
+FAULTS = [
+    (recursive, "its function F calls itself"),
+    (many_outputs, "its node apart has 1,099,511,627,776 inputs or outputs"),
+    (large_constant, "its constants would take 34.4 GB, of which it holds 18 bytes"),
+]
+
+
+@pytest.mark.parametrize(("make", "fault"), FAULTS)
+def test_each_fault_is_one_line_of_every_loader(run: Run, tmp_path: Path, make: Callable[[], Any], fault: str) -> None:
+    graph_def = make()
+    (tmp_path / "m.pb").write_bytes(graph_def.SerializeToString())
+    saved_model = protos.SavedModel(saved_model_schema_version=1)
+    saved_model.meta_graphs.add(graph_def=graph_def).meta_info_def.tags.append("serve")
+    (tmp_path / "sm").mkdir()
+    (tmp_path / "sm" / "saved_model.pb").write_bytes(saved_model.SerializeToString())
+    before = sorted(tmp_path.rglob("*"))
+    for words, file in (
+        (("freezemodel_load", "--frozen-model", tmp_path / "m.pb"), "m.pb"),
+        (("savedmodel_from_frozen", "--frozen-model", tmp_path / "m.pb", "--export-dir", tmp_path / "e"), "m.pb"),
+        (("savedmodel_pretrained", "--saved-model", tmp_path / "sm"), "sm/saved_model.pb"),
+    ):
+        done = run(*words)
+        assert done.status == 1
+        assert done.stderr == f"error: {tmp_path}/{file} is damaged; {fault}; copy it here again\n"
+    assert sorted(tmp_path.rglob("*")) == before
+    inspected = run("model_inspect", tmp_path / "m.pb", "--strict")
+    assert f"has 1 finding; the first: {fault}; see above" in inspected.stderr
+
+
+def test_sound_graphs_pass() -> None:
+    graph_def = protos.GraphDef()
+    for name, other in (("F", "G"), ("G", "H"), ("H", "")):  # a chain of calls is no circle
+        function = graph_def.library.function.add()
+        function.signature.name = name
+        if other:
+            for number in range(2):
+                function.node_def.add(name=f"call{number}", op="PartitionedCall").attr["f"].func.name = other
+    joined = graph_def.node.add(name="joined", op="Pack", input=["x"] * 200_000)
+    joined.attr["N"].i = 200_000
+    zeros = graph_def.node.add(name="zeros", op="Const").attr["value"].tensor
+    zeros.dtype = 1
+    zeros.tensor_shape.dim.add(size=1 << 27)  # half a gigabyte
+    assert list(soundness.faults(graph_def)) == []
