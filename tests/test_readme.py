@@ -86,7 +86,7 @@ def test_shell_blocks_are_all_console_blocks() -> None:
 
 
 def test_links_within_the_project_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", README):
         assert target.startswith("https://") or (PROJECT / target).exists(), target
     anchors = {
         re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", README, re.M)
