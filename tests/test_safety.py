@@ -399,9 +399,9 @@ def saved_model(folder: Path, written: Path) -> Path:
 HARMFUL: list[tuple[str, str, Callable[[Path, Path], Path], str]] = [
     ("freezemodel_load", "--frozen-model", frozen, "m.pb"),
     ("savedmodel_from_frozen", "--frozen-model", frozen, "m.pb"),
-    ("checkpoint_restore", "--checkpoint", checkpoint, "m.ckpt"),
-    ("freezemodel_save", "--checkpoint", checkpoint, "m.ckpt"),
-    ("savedmodel_from_checkpoint", "--checkpoint", checkpoint, "m.ckpt"),
+    ("checkpoint_restore", "--checkpoint", checkpoint, "m.ckpt.meta"),
+    ("freezemodel_save", "--checkpoint", checkpoint, "m.ckpt.meta"),
+    ("savedmodel_from_checkpoint", "--checkpoint", checkpoint, "m.ckpt.meta"),
     ("savedmodel_pretrained", "--saved-model", saved_model, "sm"),
 ]
 
