@@ -157,6 +157,7 @@ def show_variables(prefix: Path) -> None:
 
 def show_tensor(prefix: Path, name: str) -> None:
     """One variable of the checkpoint, whole. Raises cli.Error with the names that would have been valid."""
+    name = name.removesuffix(":0")  # which a variable has as a tensor of the graph, and not in a checkpoint
     reader = tf1.train.NewCheckpointReader(checkpoint.saver_path(artifact.require_checkpoint(prefix)))
     if not reader.has_tensor(name):
         known = ", ".join(sorted(reader.get_variable_to_shape_map()))

@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         inputs, labels = model.make_rows(1000)
         right = predict({wanted.key: inputs})[answer.key] == (labels > 0.5)
         print(f"proved: {right.mean():.4f} of 1,000 fresh rows are predicted right")
-        print(f"next: {cli.command('freezemodel_serve.py')}")
+        print(f"next: {cli.command('freezemodel_serve.py', *cli.unless_default(parser, args, 'frozen_model'))}")
     return 0
 
 

@@ -28,8 +28,9 @@ def test_table_has_all_variables_of_the_index(run: Run, toy: Path) -> None:
     assert rows["global_step"].split() == ["global_step", "int64", "[]", "[3000]"]
 
 
-def test_one_tensor(run: Run, toy: Path) -> None:
-    done = run("checkpoint_restore", "--tensor", "NN/W1")
+@pytest.mark.parametrize("name", ["NN/W1", "NN/W1:0"])
+def test_one_tensor(run: Run, toy: Path, name: str) -> None:
+    done = run("checkpoint_restore", "--tensor", name)
     reader = tf1.train.load_checkpoint(str(toy / "graph.ckpt"))
     assert done.stdout == f"NN/W1 float32 [10, 1]\n{reader.get_tensor('NN/W1')}\n"
 
