@@ -22,14 +22,15 @@ from typing import Any
 import model
 from serialization import artifact, cli, publish
 from serialization.messages import read_message
-from serialization.tensorflow import np, tf1
+from serialization.tensorflow import failures, np, tf1
 
 
 def save(session: Any, saver: Any, prefix: Path) -> None:
     """Write the variables and beside them the graph, which is also written as JSON that parses back into the same."""
     from google.protobuf import json_format
 
-    saver.save(session, str(prefix))
+    with failures("the checkpoint cannot be written"):
+        saver.save(session, str(prefix))
     meta_graph = read_message(artifact.find_meta_graph(prefix))
     text = json_format.MessageToJson(meta_graph, indent=1, sort_keys=True)
     prefix.with_name(f"{prefix.name}.meta.json").write_text(f"{text}\n")
@@ -80,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         initialize = tf1.global_variables_initializer()
         saver = tf1.train.Saver(sharded=args.shards > 1, save_relative_paths=True)
         if resumed:
-            saver.restore(session, str(resumed))
+            with failures(f"the checkpoint {cli.show(resumed)} cannot be restored"):
+                saver.restore(session, str(resumed))
         else:
             session.run(initialize)
         done = model.epochs_done(session)

@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):
         print(f"trained {args.epochs} epochs; held-out accuracy {model.evaluate(session):.4f}")
         wanted = signature.from_names(session.graph, model.SIGNATURE_INPUTS, model.SIGNATURE_OUTPUTS)
-        export(session, folder, wanted)
+        with failures("the SavedModel cannot be written"):
+            export(session, folder, wanted)
         proof = prove(Origin(session, session.graph.as_graph_def(), wanted, Predictor(session, wanted)), folder)
     cli.report_export(args.export_dir, proof)
     return 0

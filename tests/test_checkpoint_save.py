@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
 from conftest import Run
 from google.protobuf import json_format
 
-from serialization.tensorflow import np, tf1
+from serialization.tensorflow import np, tf, tf1
 
 FILES = ["checkpoint", "graph.ckpt.data-00000-of-00001", "graph.ckpt.index", "graph.ckpt.meta", "graph.ckpt.meta.json"]
 
@@ -137,6 +138,22 @@ def test_a_run_that_was_killed_while_it_cleaned_up(run: Run, toy: Path) -> None:
 def test_folders_made_for_a_failing_run_go_with_it(run: Run, results: Path, tmp_path: Path) -> None:
     assert run("freezemodel_save", "--frozen-model", tmp_path / "a" / "b" / "m.pb").status == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_tensorflow_cannot_read_or_write_is_one_line(run: Run, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = toy / "graph.ckpt.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:20] + b"\xff" + data.read_bytes()[21:])
+    done = run("checkpoint_save", "--resume", "--epochs", 11)
+    assert done.status == 1
+    assert re.fullmatch(r"error: the checkpoint .*graph\.ckpt cannot be restored: .*\n", done.stderr)
+
+    def fill_the_disk(*_: object, **__: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "graph.ckpt.index; No space left on device")
+
+    monkeypatch.setattr(tf1.train.Saver, "save", fill_the_disk)
+    done = run("checkpoint_save", "--epochs", 1)
+    expected = "error: the checkpoint cannot be written: graph.ckpt.index; No space left on device\n"
+    assert (done.status, done.stderr) == (1, expected)
 
 
 def test_json_is_the_same_in_every_run(made: Path) -> None:
