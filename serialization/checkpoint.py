@@ -76,11 +76,6 @@ def saver_path(checkpoint: Checkpoint) -> str:
     return str(checkpoint.prefix)
 
 
-def missing_files(checkpoint: Checkpoint) -> list[Path]:
-    """The data files that the index speaks of and that are not there."""
-    return [file for file in checkpoint.files if not file.is_file()]
-
-
 def _damaged_as_error(file: Path, read: Any) -> Checkpoint:
     from google.protobuf.message import DecodeError
 
