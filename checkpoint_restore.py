@@ -14,50 +14,17 @@ imported, without what other machines and other versions left in it, and compare
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import model
-from serialization import (
-    artifact,
-    checkpoint,
-    checkpoints,
-    cli,
-    freezing,
-    inference,
-    ops,
-    predictions,
-    safety,
-    signature,
-    tables,
-    verify,
-)
+from serialization import artifact, checkpoints, cli, inference, ops, predictions, signature, tables, variables
 from serialization.checkpoints import Prepared
-from serialization.graph import training_nodes
+from serialization.flags import OF_A_CHECKPOINT, OF_A_RUN
 from serialization.origin import Origin
 from serialization.predictor import Predictor, open_session
-from serialization.signature import show_shape
-from serialization.tensorflow import failures, np, tf, tf1
-
-FLAGS = ("graph", "rename", "partial", "ema", "op-library")  # what a checkpoint may need, in each script that reads one
-
-
-def prepare(args: argparse.Namespace, *, keys: bool = False) -> Prepared:
-    """Find the checkpoint, choose inputs and outputs, and make its graph one that the two calls below take."""
-    ops.load_library(args.op_library)
-    prefix = artifact.find_checkpoint(args.checkpoint)
-    file = checkpoints.read_graph_of(prefix, args.graph)
-    checkpoints.require_safe_saver(file, trust=args.trust_model)
-    inputs, outputs = model.names_of(file.graph_def, args.inputs, args.outputs, keys=keys)
-    flags = {"rename": args.rename or (), "partial": args.partial, "ema": args.ema}
-    prepared = checkpoints.prepare(prefix, file, inputs=inputs, outputs=outputs, **flags)
-    if keys and model.is_toy(file.graph_def) and file.meta_graph is not None:
-        # Exported, the toy keeps what only its training needs, as TensorFlow's own calls do.
-        return replace(checkpoints.whole(prefix, file), signature=prepared.signature)
-    return prepared
+from serialization.tensorflow import failures, tf1
 
 
 def import_graph(meta_graph: Any) -> tuple[Any, Any]:
@@ -81,11 +48,7 @@ def start(
     Raises cli.Error where importing, restoring or running it could do harm, unless `trust`; `fetched` are tensors that
     will be run beside those of its signature.
     """
-    tensors = (prepared.signature.outputs, prepared.signature.inputs)
-    outputs, inputs = ([tensor.name for tensor in side] for side in tensors)
-    run = [*outputs, *prepared.initializers, *fetched]
-    findings = safety.scan_meta_graph(prepared.meta_graph, run, inputs, folder=Path(prepared.path).parent)
-    safety.require_safe(findings, prepared.file, trust=trust)
+    checkpoints.require_safe(prepared, fetched, trust=trust)
     with failures("the graph cannot be imported"):
         graph, saver = import_graph(prepared.meta_graph)
     return open_session(graph, optimize=optimize), saver
@@ -99,118 +62,52 @@ def fill(session: Any, saver: Any, prepared: Prepared) -> None:
     tables.run_initializers(session, prepared.initializers)
 
 
-def restore(prefix: Path, *, trust: bool = False) -> Any:
-    """A session on the checkpoint's whole graph, in which the variables hold what the checkpoint holds."""
-    prepared = checkpoints.whole(prefix, checkpoints.read_graph_of(prefix))
-    session, saver = start(prepared, trust=trust)
-    fill(session, saver, prepared)
-    return session
-
-
 def open_checkpoint(prepared: Prepared, *, trust: bool = False) -> Origin:
-    """The restored checkpoint, ready to be converted. Where a run changes variables, each begins by restoring them."""
+    """The restored checkpoint, ready to be converted."""
     session, saver = start(prepared, trust=trust)
-    fill(session, saver, prepared)
-    wanted = signature.in_graph(session.graph, prepared.signature)
-    predict = Predictor(session, wanted)
-
-    def run(values: verify.Values) -> verify.Values:
-        fill(session, saver, prepared)
-        return predict(values)
-
-    def run_twice(values: verify.Values) -> verify.Values:
-        run(values)
-        return predict(values)
-
-    changes = bool(training_nodes(prepared.pruned))
-    plain = freezing.is_plain(prepared.pruned)
-    graph_def = session.graph.as_graph_def()
-    return Origin(
-        session,
-        graph_def,
-        wanted,
-        run if changes else predict,
-        plain,
-        prepared.hints,
-        prepared.batches,
-        run_twice if changes else None,
-    )
+    return checkpoints.to_origin(session, prepared, partial(fill, session, saver, prepared))
 
 
-def uninitialized(session: Any) -> list[str]:
-    """The names of the graph's variables that hold nothing in this session."""
+def show_uninitialized(step: str, session: Any) -> None:
+    """How many of the graph's variables hold nothing in this session."""
     with session.graph.as_default():
-        return [name.decode() for name in session.run(tf1.report_uninitialized_variables())]
-
-
-def show_variables(prefix: Path) -> None:
-    """A table of the variables as the checkpoint's index has them, with values where these are few."""
-    reader = tf1.train.NewCheckpointReader(checkpoint.saver_path(artifact.require_checkpoint(prefix)))
-    dtypes = reader.get_variable_to_dtype_map()
-    rows = []
-    for name, shape in sorted(reader.get_variable_to_shape_map().items()):
-        few = np.prod(shape) <= 10
-        values = np.array2string(reader.get_tensor(name).ravel(), precision=4, max_line_width=1000) if few else ""
-        rows.append((name, tf.as_dtype(dtypes[name]).name, show_shape(shape), values))
-    cli.table(("variable", "dtype", "shape", "values"), rows)
-
-
-def show_tensor(prefix: Path, name: str) -> None:
-    """One variable of the checkpoint, whole. Raises cli.Error with the names that would have been valid."""
-    name = name.removesuffix(":0")  # which a variable has as a tensor of the graph, and not in a checkpoint
-    reader = tf1.train.NewCheckpointReader(checkpoint.saver_path(artifact.require_checkpoint(prefix)))
-    if not reader.has_tensor(name):
-        known = ", ".join(sorted(reader.get_variable_to_shape_map()))
-        raise cli.Error(f"no variable {name} in {cli.show(prefix)}; it has {known}")
-    value = reader.get_tensor(name)
-    print(f"{name} {value.dtype} {show_shape(value.shape)}")
-    print(np.array2string(value, threshold=value.size + 1))
-
-
-def prove(session: Any, prepared: Prepared) -> str:
-    """Compare each variable of the session with the checkpoint, bit for bit; the toy model is also evaluated."""
-    reader = tf1.train.NewCheckpointReader(prepared.path)
-    variables = {
-        variable.op.name: variable for variable in session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES)
-    }
-    for one in prepared.restores:
-        expected = checkpoints.read_value(reader, one)
-        if not verify.same_bits(session.run(variables[one.node]), expected):
-            raise cli.Error(f"{one.node} does not hold what {prepared.path} holds under {one.key}")
-    proof = f"{len(prepared.restores)} variables hold the checkpoint's bits"
-    if session.graph.get_collection(model.SEED):
-        proof += f"; accuracy on 10,000 fresh rows: {model.evaluate(session):.4f}"
-    return proof
+        empty = len(session.run(tf1.report_uninitialized_variables()))
+    count = len(session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES))
+    print(f"{step}: {empty} of {count} variables are uninitialized")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.parser(
-        __doc__, "tensor", *FLAGS, "trust-model", "inputs", "outputs", "feed", checkpoint=cli.RESULTS / "graph.ckpt"
-    )
+    parser = cli.parser(__doc__, "tensor", *OF_A_CHECKPOINT, *OF_A_RUN, checkpoint=cli.RESULTS / "graph.ckpt")
     args = parser.parse_args(argv)
     prefix = artifact.find_checkpoint(args.checkpoint)
     if args.tensor:
-        with failures(f"the checkpoint {cli.show(prefix)} cannot be read"):
-            show_tensor(prefix, args.tensor)
+        variables.show_one(prefix, args.tensor)
         return 0
 
+    ops.load_library(args.op_library)
     file = checkpoints.read_graph_of(prefix, args.graph)
-    asked = args.inputs or args.outputs or args.feed
+    names, flags = (args.inputs, args.outputs), cli.values(args, "rename", "partial", "ema")
+    asked = any((*names, *flags.values(), args.feed))
+    toy = model.is_toy(file.graph_def)
     # The toy is restored whole, to show all of it; so is a graph that has nothing but variables.
-    bare = file.meta_graph is not None and not asked and not inference.infer(file.graph_def).outputs
-    toy = model.is_toy(file.graph_def) and not asked
-    prepared = checkpoints.whole(prefix, file) if toy or bare else prepare(args)
+    whole = file.meta_graph is not None and not asked and (toy or not inference.infer(file.graph_def).outputs)
+    if whole:
+        prepared = checkpoints.whole(prefix, file)
+    else:
+        names = model.names_of(file.graph_def, *names)
+        prepared = checkpoints.prepare(prefix, file, *names, trust=args.trust_model, **flags)
     cli.report(prepared.notes)
-    session, saver = start(prepared, fetched=[model.ACCURACY] if toy else [], trust=args.trust_model)
+    session, saver = start(prepared, fetched=[model.ACCURACY] if whole and toy else [], trust=args.trust_model)
     with session:
-        count = len(session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES))
-        print(f"imported {cli.show(prefix)}.meta: {len(uninitialized(session))} of {count} variables are uninitialized")
+        show_uninitialized(f"imported {cli.show(prefix)}.meta", session)
         fill(session, saver, prepared)
-        print(f"restored {cli.show(prefix)}: {len(uninitialized(session))} of {count} variables are uninitialized")
-        with failures(f"the checkpoint {cli.show(prefix)} cannot be read"):
-            show_variables(prefix)
-            print(f"proved: {prove(session, prepared)}")
-        if not (toy or bare):
+        show_uninitialized(f"restored {cli.show(prefix)}", session)
+        variables.show_all(prefix)
+        proof = variables.require_same(session, prepared.path, prepared.restores)
+        if whole and toy:
+            proof += f"; accuracy on 10,000 fresh rows: {model.evaluate(session):.4f}"
+        print(f"proved: {proof}")
+        if not whole:
             predict = Predictor(session, signature.in_graph(session.graph, prepared.signature))
             predictions.show(predict, predict.signature, args.feed, prepared.hints, prepared.batches)
     print(f"next: {cli.command('freezemodel_save.py', *cli.unless_default(parser, args, 'checkpoint'))}")

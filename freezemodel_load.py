@@ -17,23 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import model
-from serialization import artifact, cli, frozen, large, ops, predictions, safety, signature, tables
+from serialization import artifact, cli, frozen, large, ops, predictions, signature, tables
+from serialization.flags import OF_A_RUN
 from serialization.frozen import Frozen
 from serialization.graph import read_graph_def
 from serialization.predictor import Predictor, open_session
 from serialization.tensorflow import failures, tf1
 
 PREFIX = "prefix"
-
-
-def load(path: Path, *, trust: bool = False) -> Any:
-    """A tf.Graph that holds the file's GraphDef below `prefix/`.
-
-    Raises cli.Error where running it could do harm, unless `trust`.
-    """
-    graph_def = read_graph_def(path)
-    safety.require_safe(safety.scan_graph_def(graph_def, folder=path.parent), path, trust=trust)
-    return import_graph(graph_def)
 
 
 def import_graph(graph_def: Any) -> Any:
@@ -64,11 +55,11 @@ def open_frozen(
 
 def main(argv: Sequence[str] | None = None) -> int:
     default = cli.RESULTS / "frozen_model.pb"
-    parser = cli.parser(__doc__, "inputs", "outputs", "feed", "op-library", "trust-model", frozen_model=default)
+    parser = cli.parser(__doc__, *OF_A_RUN, frozen_model=default)
     args = parser.parse_args(argv)
 
     ops.load_library(args.op_library)
-    path = artifact.find_file(args.frozen_model, "frozen model", "freezemodel_save.py")
+    path = artifact.find_frozen_model(args.frozen_model)
     predict, ready = open_frozen(path, args.inputs, args.outputs, trust=args.trust_model)
     cli.report(ready.notes)
     toy = model.is_toy(ready.graph_def) and not (args.inputs or args.outputs)

@@ -16,13 +16,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import checkpoint_restore
-import savedmodel_pretrained
+import model
+from checkpoint_restore import open_checkpoint
 from freezemodel_load import PREFIX, import_graph
 from savedmodel_from_source import NOT_VERIFIED
-from serialization import checkpoints, cli, freezing, frozen, large, publish, signature, verify
-from serialization.checkpoints import Prepared
-from serialization.graph import read_graph_def, training_nodes, variable_nodes
+from savedmodel_pretrained import open_any as open_saved_model
+from serialization import artifact, checkpoints, cli, freezing, frozen, ops, publish, signature, variables, verify
+from serialization.flags import OF_A_CHECKPOINT, OF_A_CONVERSION, OF_A_SAVED_MODEL
+from serialization.graph import read_graph_def
 from serialization.origin import Origin
 from serialization.predictor import Predictor, open_session
 from serialization.signature import Signature, Tensor
@@ -37,62 +38,41 @@ def freeze(session: Any, graph_def: Any, wanted: Iterable[Tensor]) -> Any:
     return tf1.graph_util.convert_variables_to_constants(session, graph_def, nodes)
 
 
-def freeze_any(origin: Origin, path: Path) -> Signature:
-    """What the plain call cannot: functions and tables inlined, references gone; one variable at a time.
-
-    Returns the signature by the names in the file.
-    """
-    flat, wanted, notes = freezing.flatten(origin.graph_def, origin.signature, origin.session)
-    cli.report(notes)
-    freezing.write(path, flat, freezing.values_in(origin.session, flat))
-    return wanted
-
-
-def freeze_lean(prepared: Prepared, path: Path) -> None:
-    """From the checkpoint to the file, without a session: for a graph without tables."""
-    flat, _, notes = freezing.flatten(prepared.pruned, prepared.signature, None)
-    cli.report(notes)
-    freezing.write(path, flat, checkpoints.values_of(prepared))
-
-
-def report(name: str, whole: Any, path: Path) -> None:
-    """A table of what freezing removed. Raises cli.Error if a variable or a training op is left in the frozen graph."""
-    frozen_def, _ = large.read(path)  # without the values, which have gone to the file one at a time
-    rows = [
-        (title, len(graph_def.node), size, len(variable_nodes(graph_def)), len(training_nodes(graph_def)))
-        for title, graph_def, size in ((name, whole, whole.ByteSize()), ("frozen", frozen_def, path.stat().st_size))
-    ]
-    cli.table(("GraphDef", "nodes", "bytes", "variable nodes", "training nodes"), rows)
-    left = variable_nodes(frozen_def) + training_nodes(frozen_def)
-    if left:
-        raise cli.Error(f"not frozen: {', '.join(left[:5])} would be left; name --outputs that do not train")
-
-
 def freeze_checkpoint(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
-    """Write the frozen checkpoint to `path`. Returns the GraphDef that it was made of, and what was proved."""
-    prepared = checkpoint_restore.prepare(args)
+    """Write the frozen checkpoint to `path`. Returns the GraphDef that it was made of, and what was proved.
+
+    The plain call copies every variable several times and leaves functions, tables and references as they are. Where
+    that matters, freezing.freeze does the same, one variable at a time.
+    """
+    prefix = artifact.find_checkpoint(args.checkpoint)
+    file = checkpoints.read_graph_of(prefix, args.graph)
+    asked = model.names_of(file.graph_def, args.inputs, args.outputs)
+    flags = cli.values(args, "rename", "partial", "ema")
+    prepared = checkpoints.prepare(prefix, file, *asked, trust=args.trust_model, **flags)
     cli.report(prepared.notes)
     way_out = cli.command("savedmodel_from_checkpoint.py", "--checkpoint", args.checkpoint)
     freezing.require_fits(prepared.size(), cli.show(args.checkpoint), way_out)
     if args.no_verify and not freezing.needs_session(prepared.pruned):
-        freeze_lean(prepared, path)
+        value_of = variables.values_of(prepared.path, prepared.restores)
+        freezing.freeze(path, prepared.pruned, prepared.signature, value_of=value_of)
         return prepared.whole, NOT_VERIFIED
-    origin = checkpoint_restore.open_checkpoint(prepared, trust=args.trust_model)
+    origin = open_checkpoint(prepared, trust=args.trust_model)
     with origin.session:
         names = origin.signature
         if origin.plain and prepared.size() <= PLAIN:
             frozen_def = freeze(origin.session, origin.graph_def, (*names.outputs, *names.inputs))
             path.write_bytes(frozen_def.SerializeToString())
         else:
-            names = freeze_any(origin, path)
+            names = freezing.freeze(path, origin.graph_def, names, origin.session)
         return prepared.whole, prove(origin, path, names, args)
 
 
 def freeze_saved_model(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
     """The same for a SavedModel, whose functions are inlined so that other runtimes read it."""
-    origin, whole = savedmodel_pretrained.open_any(args)
+    origin, whole = open_saved_model(artifact.find_saved_model(args.saved_model), args)
     with origin.session:
-        return whole, prove(origin, path, freeze_any(origin, path), args)
+        names = freezing.freeze(path, origin.graph_def, origin.signature, origin.session)
+        return whole, prove(origin, path, names, args)
 
 
 def prove(origin: Origin, path: Path, names: Signature, args: argparse.Namespace) -> str:
@@ -110,30 +90,16 @@ def prove(origin: Origin, path: Path, names: Signature, args: argparse.Namespace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.parser(
-        __doc__,
-        *checkpoint_restore.FLAGS,
-        "saved-model",
-        "tag-set",
-        "signature",
-        "inputs",
-        "outputs",
-        "feed",
-        "overwrite",
-        "no-verify",
-        "trust-model",
-        checkpoint=cli.RESULTS / "graph.ckpt",
-        frozen_model=cli.RESULTS / "frozen_model.pb",
-    )
+    flags = ("saved-model", *OF_A_CHECKPOINT, *OF_A_SAVED_MODEL, *OF_A_CONVERSION)
+    defaults = {"checkpoint": cli.RESULTS / "graph.ckpt", "frozen_model": cli.RESULTS / "frozen_model.pb"}
+    parser = cli.parser(__doc__, *flags, **defaults)
     args = parser.parse_args(argv)
     overwrite = args.overwrite or args.frozen_model == parser.get_default("frozen_model")
 
     with publish.staged(args.frozen_model, overwrite=overwrite) as path:
-        if args.saved_model:
-            whole, proof = freeze_saved_model(args, path)
-        else:
-            whole, proof = freeze_checkpoint(args, path)
-        report("saved_model" if args.saved_model else "checkpoint", whole, path)
+        ops.load_library(args.op_library)
+        whole, proof = (freeze_saved_model if args.saved_model else freeze_checkpoint)(args, path)
+        freezing.show_difference("saved_model" if args.saved_model else "checkpoint", whole, path)
     print(f"wrote {cli.show(args.frozen_model)}")
     print(proof)
     print(f"next: {cli.command('freezemodel_load.py', *cli.unless_default(parser, args, 'frozen_model'))}")

@@ -15,7 +15,6 @@ Ctrl-C ends the server when what is in flight is answered. Any WSGI server can r
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import fields
@@ -23,16 +22,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import checkpoint_restore
 import freezemodel_load
 import model
-from serialization import artifact, cli, signature
+import savedmodel_pretrained
+from serialization import artifact, checkpoints, cli, ops, signature
+from serialization.flags import OF_A_MODEL, OF_A_SAVED_MODEL
 from serialization.serving.settings import Settings
 from serialization.signature import Signature
 
 if TYPE_CHECKING:
     from flask import Flask
 
-PREDICT = "/api/predict"
+FINDERS = {
+    "frozen_model": artifact.find_frozen_model,
+    "saved_model": artifact.find_saved_model,
+    "checkpoint": artifact.find_checkpoint,
+}
 
 
 def open_frozen(path: Path, inputs: str | None, outputs: str | None, *, trust: bool) -> tuple[Any, Signature]:
@@ -43,34 +49,23 @@ def open_frozen(path: Path, inputs: str | None, outputs: str | None, *, trust: b
 
 def open_checkpoint(prefix: Path, inputs: str | None, outputs: str | None, *, trust: bool) -> tuple[Any, Signature]:
     """The same from a checkpoint: the variables stay variables."""
-    import checkpoint_restore
-
-    named = {"checkpoint": prefix, "inputs": inputs, "outputs": outputs, "trust_model": trust}
-    unset = {flag.replace("-", "_"): None for flag in checkpoint_restore.FLAGS}
-    args = argparse.Namespace(**unset, **named)
-    prepared = checkpoint_restore.prepare(args)
+    file = checkpoints.read_graph_of(prefix)
+    prepared = checkpoints.prepare(prefix, file, *model.names_of(file.graph_def, inputs, outputs), trust=trust)
     session, saver = checkpoint_restore.start(prepared, trust=trust, optimize=True)
     checkpoint_restore.fill(session, saver, prepared)
     return session, signature.in_graph(session.graph, prepared.signature)
 
 
 def open_saved_model(
-    folder: Path, tag_set: str | None, key: str | None, inputs: str | None, outputs: str | None, *, trust: bool
+    folder: Path, inputs: str | None, outputs: str | None, tag_set: str | None, key: str | None, *, trust: bool
 ) -> tuple[Any, Signature]:
     """The same from a SavedModel, whose own signature names its inputs and outputs."""
-    from savedmodel_pretrained import load as load_saved_model
-
-    session, signature_def = load_saved_model(
-        artifact.find_saved_model(folder, MAKES_SAVED_MODEL), tag_set, key, trust=trust
-    )
-    recorded = signature.from_def(signature_def)
+    session, signature_def = savedmodel_pretrained.load(folder, tag_set, key, trust=trust)
+    wanted = signature.from_def(signature_def)
     if inputs or outputs:
-        names = [",".join(f"{t.key}={t.name}" for t in tensors) for tensors in (recorded.inputs, recorded.outputs)]
-        recorded = signature.from_names(session.graph, inputs or names[0], outputs or names[1])
-    return session, recorded
-
-
-MAKES_SAVED_MODEL = "savedmodel_from_source.py"
+        recorded = signature.to_flags(wanted)
+        wanted = signature.from_names(session.graph, inputs or recorded[0], outputs or recorded[1])
+    return session, wanted
 
 
 def create_app(
@@ -81,85 +76,64 @@ def create_app(
     inputs: str | None = None,
     outputs: str | None = None,
     tag_set: str | None = None,
-    signature_key: str | None = None,
+    signature: str | None = None,
+    op_library: Path | None = None,
+    trust_model: bool = False,
     settings: Settings | None = None,
-    trust: bool = False,
 ) -> Flask:
-    """The application for any WSGI server, with one model loaded and warmed up; by default results/frozen_model.pb."""
+    """The application for any WSGI server, with one model loaded and warmed up; by default results/frozen_model.pb.
+
+    The parameters are the flags of the same names.
+    """
     from serialization.serving.app import make_app
 
-    path = saved_model or checkpoint or frozen_model or cli.RESULTS / "frozen_model.pb"
+    ops.load_library(op_library)
     if saved_model is not None:
-        opener = partial(open_saved_model, saved_model, tag_set, signature_key, inputs, outputs, trust=trust)
+        path = artifact.find_saved_model(saved_model)
+        load = partial(open_saved_model, path, inputs, outputs, tag_set, signature, trust=trust_model)
     elif checkpoint is not None:
-        opener = partial(open_checkpoint, checkpoint, inputs, outputs, trust=trust)
+        path = artifact.find_checkpoint(checkpoint)
+        load = partial(open_checkpoint, path, inputs, outputs, trust=trust_model)
     else:
-        opener = partial(open_frozen, path, inputs, outputs, trust=trust)
-    return make_app(cli.show(path), opener, settings or Settings())
+        path = artifact.find_frozen_model(frozen_model or cli.RESULTS / "frozen_model.pb")
+        load = partial(open_frozen, path, inputs, outputs, trust=trust_model)
+    return make_app(cli.show(path), load, settings or Settings())
 
 
-def announce(what: str, toy: bool, url: str) -> None:
+def announce(what: str, bodies: Sequence[str], url: str) -> None:
     """Say that requests are answered from now on, and how to make one."""
     print(f"serving {what} on {url}; Ctrl-C ends it; try", flush=True)
-    rows = json.loads(model.EXAMPLES)
-    for body in ({"x": rows[:1]}, {"x": rows}) if toy else ():
-        text = json.dumps(body, separators=(",", ":"))
-        print(f"curl -X POST -H 'Content-Type: application/json' {url}{PREDICT} -d '{text}'", flush=True)
-    if not toy:
+    for body in bodies:
+        print(f"curl -X POST -H 'Content-Type: application/json' {url}/api/predict -d '{body}'", flush=True)
+    if not bodies:
         print(f"curl {url}/openapi.json", flush=True)
-
-
-def choose(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
-    """The model that the flags name, after a look whether it is there, and what `create_app` needs to load it."""
-    named = [flag for flag in ("saved_model", "checkpoint") if getattr(args, flag)]
-    if args.frozen_model != parser.get_default("frozen_model"):
-        named.append("frozen_model")
-    if len(named) > 1:
-        parser.error(f"one model at a time; found {', '.join('--' + flag.replace('_', '-') for flag in named)}")
-    if args.saved_model:
-        path = artifact.find_saved_model(args.saved_model, MAKES_SAVED_MODEL)
-    elif args.checkpoint:
-        path = artifact.find_checkpoint(args.checkpoint)
-    else:
-        path = artifact.find_file(args.frozen_model, "frozen model", "freezemodel_save.py")
-    choice = {named[0] if named else "frozen_model": path}
-    given = {"inputs": args.inputs, "outputs": args.outputs, "tag_set": args.tag_set, "signature_key": args.signature}
-    return path, choice | given | {"trust": args.trust_model}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     limits = {field.name: field.default for field in fields(Settings) if field.name != "metrics_folder"}
-    parser = cli.parser(
-        __doc__,
-        "saved-model",
-        "checkpoint",
-        "inputs",
-        "outputs",
-        "tag-set",
-        "signature",
-        "trust-model",
-        frozen_model=cli.RESULTS / "frozen_model.pb",
-        host="127.0.0.1",
-        port=5000,
-        workers=1,
-        grace=30.0,
-        **limits,
-    )
+    defaults = {"host": "127.0.0.1", "port": 5000, "workers": 1, "grace": 30.0, **limits}
+    flags = ("frozen-model", "saved-model", "checkpoint", *OF_A_SAVED_MODEL, *OF_A_MODEL)
+    parser = cli.parser(__doc__, *flags, frozen_model=cli.RESULTS / "frozen_model.pb", **defaults)
     args = parser.parse_args(argv)
-    path, choice = choose(parser, args)
-    settings = Settings(**{name: getattr(args, name) for name in limits})
+    named = [flag for flag in FINDERS if getattr(args, flag) != parser.get_default(flag)] or ["frozen_model"]
+    if len(named) > 1:
+        parser.error(f"one model at a time; found {', '.join('--' + flag.replace('_', '-') for flag in named)}")
+    path = FINDERS[named[0]](getattr(args, named[0]))  # before any worker looks for it
+    choice = {named[0]: path, **cli.values(args, *OF_A_SAVED_MODEL, *OF_A_MODEL)}
     toy = not (args.saved_model or args.inputs or args.outputs)
+    rows = json.loads(model.EXAMPLES)
+    bodies = [json.dumps({"x": x}, separators=(",", ":")) for x in (rows[:1], rows)] if toy else []
 
     from serialization.serving import server
 
     server.serve(
         partial(create_app, **choice),
-        settings,
+        Settings(**cli.values(args, *limits)),
         args.host,
         args.port,
         workers=args.workers,
         grace=args.grace,
-        announce=partial(announce, cli.show(path), toy),
+        announce=partial(announce, cli.show(path), bodies),
     )
     return 0
 

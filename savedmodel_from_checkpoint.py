@@ -10,15 +10,20 @@ A checkpoint's MetaGraphDef knows the graph, but not which tensors matter to a c
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import checkpoint_restore
+import model
+from checkpoint_restore import open_checkpoint
 from savedmodel_from_source import NOT_VERIFIED, prove
-from serialization import cli, publish, signature, tables
-from serialization.savedmodel import SERVE, SERVING_DEFAULT
-from serialization.signature import Signature
+from serialization import artifact, checkpoints, cli, ops, publish, signature, tables
+from serialization.checkpoints import Prepared
+from serialization.flags import OF_A_CHECKPOINT, OF_A_CONVERSION
+from serialization.savedmodel import SERVE
+from serialization.signature import SERVING_DEFAULT, Signature
 from serialization.tensorflow import failures, tf1
 
 
@@ -40,26 +45,27 @@ def save(session: Any, folder: Path, wanted: Signature) -> None:
     builder.save()
 
 
+def prepare(args: argparse.Namespace) -> Prepared:
+    """The checkpoint's graph, cut down to what its outputs need. The toy stays whole, as TensorFlow's own calls do."""
+    prefix = artifact.find_checkpoint(args.checkpoint)
+    file = checkpoints.read_graph_of(prefix, args.graph)
+    names = model.names_of(file.graph_def, args.inputs, args.outputs, keys=True)
+    flags = cli.values(args, "rename", "partial", "ema")
+    prepared = checkpoints.prepare(prefix, file, *names, trust=args.trust_model, **flags)
+    if model.is_toy(file.graph_def) and file.meta_graph is not None:
+        return replace(checkpoints.whole(prefix, file), signature=prepared.signature)
+    cli.report(prepared.notes)
+    return prepared
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     default = cli.RESULTS / "savedmodel_from_checkpoint"
-    parser = cli.parser(
-        __doc__,
-        *checkpoint_restore.FLAGS,
-        "inputs",
-        "outputs",
-        "feed",
-        "overwrite",
-        "no-verify",
-        "trust-model",
-        checkpoint=cli.RESULTS / "graph.ckpt",
-        export_dir=default,
-    )
-    args = parser.parse_args(argv)
+    flags = (*OF_A_CHECKPOINT, *OF_A_CONVERSION)
+    args = cli.parser(__doc__, *flags, checkpoint=cli.RESULTS / "graph.ckpt", export_dir=default).parse_args(argv)
 
     with publish.staged(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
-        prepared = checkpoint_restore.prepare(args, keys=True)
-        cli.report(prepared.notes)
-        origin = checkpoint_restore.open_checkpoint(prepared, trust=args.trust_model)
+        ops.load_library(args.op_library)
+        origin = open_checkpoint(prepare(args), trust=args.trust_model)
         with origin.session:
             with failures("the SavedModel cannot be written"):
                 save(origin.session, folder, origin.signature)

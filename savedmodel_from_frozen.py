@@ -16,6 +16,7 @@ import model
 from savedmodel_from_checkpoint import save
 from savedmodel_from_source import NOT_VERIFIED, export, prove
 from serialization import artifact, cli, frozen, ops, publish, signature, tables
+from serialization.flags import OF_A_CONVERSION
 from serialization.frozen import Frozen
 from serialization.graph import read_graph_def
 from serialization.origin import Origin
@@ -35,23 +36,12 @@ def load(ready: Frozen) -> Origin:
 
 def main(argv: Sequence[str] | None = None) -> int:
     default = cli.RESULTS / "savedmodel_from_frozen"
-    parser = cli.parser(
-        __doc__,
-        "op-library",
-        "inputs",
-        "outputs",
-        "feed",
-        "overwrite",
-        "no-verify",
-        "trust-model",
-        frozen_model=cli.RESULTS / "frozen_model.pb",
-        export_dir=default,
-    )
-    args = parser.parse_args(argv)
+    frozen_model = cli.RESULTS / "frozen_model.pb"
+    args = cli.parser(__doc__, *OF_A_CONVERSION, frozen_model=frozen_model, export_dir=default).parse_args(argv)
 
     with publish.staged(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
         ops.load_library(args.op_library)
-        path = artifact.find_file(args.frozen_model, "frozen model", "freezemodel_save.py")
+        path = artifact.find_frozen_model(args.frozen_model)
         graph_def = read_graph_def(path)
         names = model.names_of(graph_def, args.inputs, args.outputs, keys=True)
         ready = frozen.prepare(graph_def, path, *names)

@@ -16,6 +16,8 @@ from serialization.checkpoint import Checkpoint
 from serialization.kinds import Kind, kind_of
 
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+_EXPORTS = ("source", "checkpoint", "frozen")
+_NAME_PREFIX = "name its prefix, one of its files, or its folder"
 _CHECKPOINT_FILE = re.compile(r"(?P<prefix>.*?)\.(index|meta|meta\.json|data-\d{5}-of-\d{5})")
 _V1_FILE = re.compile(r"(?P<prefix>.+)-\d{5}-of-\d{5}")
 
@@ -117,20 +119,20 @@ def find_meta_graph(prefix: Path) -> Path:
     )
 
 
-def find_file(path: Path, what: str, script: str, kinds: tuple[Kind, ...] = (Kind.GRAPH,)) -> Path:
-    """`path`, if it is a file of one of the kinds; else cli.Error, which names the `script` that makes `what`."""
+def find_frozen_model(path: Path) -> Path:
+    """`path`, if it is the file of a GraphDef. Raises cli.Error that says what it is instead."""
     if saved_model_file(path) is not None:
-        raise cli.Error(f"{cli.show(path)} is a SavedModel, not a {what}; {_advice(Kind.SAVED_MODEL, path)}")
+        raise cli.Error(f"{cli.show(path)} is a SavedModel, not a frozen model; {_advice(Kind.SAVED_MODEL, path)}")
     if path.is_dir():
-        raise cli.Error(f"{cli.show(path)} is a folder, not a {what}; name the file itself")
+        raise cli.Error(f"{cli.show(path)} is a folder, not a frozen model; name the file itself")
     if not path.is_file():
-        raise cli.Error(f"no {what} at {cli.show(path)}; make one with `{cli.command(script)}`")
-    if (kind := kind_of(path)) not in kinds:
-        raise cli.Error(_other_kind(path, kind, f"a {what}"))
+        raise cli.Error(f"no frozen model at {cli.show(path)}; {_make_or(path, 'name the file of a GraphDef')}")
+    if (kind := kind_of(path)) is not Kind.GRAPH:
+        raise cli.Error(_other_kind(path, kind, "a frozen model"))
     return path
 
 
-def find_saved_model(path: Path, script: str, say: Say = print, *, whole: bool = True) -> Path:
+def find_saved_model(path: Path, say: Say = print, *, whole: bool = True) -> Path:
     """The folder of the SavedModel at `path`: the folder, its saved_model.pb or .pbtxt, or a folder of versions.
 
     Of numbered versions (models/NAME/1, /2) the newest is taken. Raises cli.Error where there is no SavedModel, or
@@ -146,9 +148,8 @@ def find_saved_model(path: Path, script: str, say: Say = print, *, whole: bool =
             raise cli.Error(_other_kind(path, kind_of(path), "a SavedModel"))
         if path.is_dir() and next(path.glob("*.index"), None) is not None:
             raise cli.Error(f"{cli.show(path)} is the folder of a checkpoint, not a SavedModel; {_restore(path)}")
-        raise cli.Error(
-            f"no SavedModel at {cli.show(path)}; found no saved_model.pb; make one with `{cli.command(script)}`"
-        )
+        found_none = f"no SavedModel at {cli.show(path)}; found no {SAVED_MODEL_FILES[0]}"
+        raise cli.Error(f"{found_none}; {_make_or(path, f'name the folder that holds {SAVED_MODEL_FILES[0]}')}")
     if (kind := kind_of(file)) is not Kind.SAVED_MODEL:
         raise cli.Error(_other_kind(file, kind, "a SavedModel"))
     variables = folder / "variables" / "variables"
@@ -194,9 +195,8 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
         raise cli.Error(f"{cli.show(folder)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, folder)}")
     if not found:
         speaks = f"; its `checkpoint` file names {cli.printable(named)}" if named else ""
-        raise cli.Error(
-            f"no checkpoint in {cli.show(folder)}; found no *.index{speaks}; {_make_one(folder / 'graph.ckpt')}"
-        )
+        make = _make_or(folder / "graph.ckpt", _NAME_PREFIX)
+        raise cli.Error(f"no checkpoint in {cli.show(folder)}; found no *.index{speaks}; {make}")
     if named is not None:
         away = f"{cli.show(state)} names {cli.printable(named)}, which is not here"
         say(f"{away}; using the newest, {cli.show(found[-1])}")
@@ -240,13 +240,16 @@ def _no_checkpoint(prefix: Path) -> str:
         )
     if saved_model_file(prefix.parent) is not None and prefix.name in SAVED_MODEL_FILES:
         return f"{cli.show(prefix)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, prefix.parent)}"
-    return f"no checkpoint at {cli.show(prefix)}; found no {prefix.name}.index; {_make_one(prefix)}"
+    return f"no checkpoint at {cli.show(prefix)}; found no {prefix.name}.index; {_make_or(prefix, _NAME_PREFIX)}"
 
 
-def _make_one(prefix: Path) -> str:
-    if prefix.parent.resolve() == cli.RESULTS.resolve():
-        return f"make one with `{cli.command('checkpoint_save.py')}`"
-    return "name its prefix, one of its files, or its folder"
+def _make_or(path: Path, otherwise: str) -> str:
+    """How to come by what is missing: the script that makes it, if it is one of the toy's, or the ResNet."""
+    made = {cli.RESULTS / "graph.ckpt": "checkpoint_save.py", cli.RESULTS / "frozen_model.pb": "freezemodel_save.py"}
+    made |= {cli.RESULTS / f"savedmodel_from_{name}": f"savedmodel_from_{name}.py" for name in _EXPORTS}
+    made |= {cli.PRETRAINED / "1": "pretrainedresnet/train.py"}
+    script = next((script for place, script in made.items() if place.resolve() == path.resolve()), None)
+    return f"make it with `{cli.command(script)}`" if script else otherwise
 
 
 def _other_kind(file: Path, kind: Kind, wanted: str) -> str:

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from serialization import artifact, checkpoint, cli, dtypes, hints, protos, restoring, safety, saver, source
+from serialization import (
+    artifact,
+    checkpoint,
+    cli,
+    dtypes,
+    freezing,
+    hints,
+    origin,
+    protos,
+    restoring,
+    safety,
+    saver,
+    signature,
+    source,
+)
 from serialization.feeds import Hint
-from serialization.graph import GraphFile, prune, read_graph
+from serialization.graph import GraphFile, prune, read_graph, training_nodes
+from serialization.origin import Origin
+from serialization.predictor import Predictor
 from serialization.restoring import Restore
 from serialization.signature import Signature
-from serialization.tensorflow import np, tf, tf1
+from serialization.tensorflow import np, tf
+from serialization.verify import Run
 
 
 @dataclass(frozen=True)
@@ -48,17 +66,6 @@ def read_graph_of(prefix: Path, graph: Path | None = None) -> GraphFile:
     return read_graph(graph or artifact.find_meta_graph(prefix))
 
 
-def require_safe_saver(file: GraphFile, *, trust: bool = False) -> None:
-    """Raise cli.Error where restoring as the graph itself says would do harm: such a graph is not to be trusted.
-
-    What is restored here is restored by a Saver of our own; but nobody hides something there by chance.
-    """
-    if file.meta_graph is not None:
-        saver_def = file.meta_graph.saver_def
-        alone = protos.MetaGraphDef(graph_def=prune(file.graph_def, [saver_def.restore_op_name]), saver_def=saver_def)
-        safety.require_safe(safety.scan_meta_graph(alone, [], folder=file.path.parent), file.path, trust=trust)
-
-
 def whole(prefix: Path, file: GraphFile) -> Prepared:
     """A checkpoint as it is: with the graph that its training wrote, and the Saver that is recorded in it."""
     restores = restoring.plan(file.graph_def, file.meta_graph.saver_def)
@@ -82,16 +89,20 @@ def whole(prefix: Path, file: GraphFile) -> Prepared:
 def prepare(
     prefix: Path,
     file: GraphFile,
-    *,
     inputs: str | None = None,
     outputs: str | None = None,
-    signature: str | None = None,
-    rename: Sequence[str] = (),
+    *,
+    rename: Sequence[str] | None = None,
     partial: bool = False,
     ema: bool = False,
+    trust: bool = False,
 ) -> Prepared:
-    """Everything between finding a checkpoint and importing its graph. Raises cli.Error for each fault on the way."""
-    ready = source.prepare(file, inputs, outputs, signature, cli.show(prefix))
+    """Everything between reading a checkpoint's graph and importing it. Raises cli.Error for each fault on the way.
+
+    The parameters are the flags of the same names, and `--trust-model`.
+    """
+    _require_safe_saver(file, trust=trust)
+    ready = source.prepare(file, inputs, outputs, what=cli.show(prefix))
     held = artifact.require_checkpoint(prefix)
     shapes = {variable.name: variable.shape for variable in held.variables}
     kinds = {variable.name: dtypes.number_of(variable.dtype) for variable in held.variables}
@@ -133,25 +144,45 @@ def prepare(
     )
 
 
+def _require_safe_saver(file: GraphFile, *, trust: bool) -> None:
+    """Raise cli.Error where restoring as the graph itself says would do harm: such a graph is not to be trusted.
+
+    What is restored here is restored by a Saver of our own; but nobody hides something there by chance.
+    """
+    if file.meta_graph is not None:
+        saver_def = file.meta_graph.saver_def
+        alone = protos.MetaGraphDef(graph_def=prune(file.graph_def, [saver_def.restore_op_name]), saver_def=saver_def)
+        safety.require_safe(safety.scan_meta_graph(alone, [], folder=file.path.parent), file.path, trust=trust)
+
+
 def _sized(restore: Restore, shapes: Mapping[str, tuple[int, ...]]) -> Restore:
     """With the shape that the checkpoint holds, where the graph does not tell it."""
     return replace(restore, shape=tuple(shapes[restore.key])) if restore.shape is None else restore
 
 
-def values_of(prepared: Prepared) -> Callable[[Any], Any]:
-    """The value of a variable's node, straight from the checkpoint, for freezing.write."""
-    reader = tf1.train.NewCheckpointReader(prepared.path)
-    restores = {restore.node: restore for restore in prepared.restores}
-    return lambda node: read_value(reader, restores[node.name])
+def require_safe(prepared: Prepared, fetched: Sequence[str] = (), *, trust: bool = False) -> None:
+    """Raise cli.Error where importing, restoring or running it could do harm, unless `trust`.
+
+    `fetched` are tensors that will be run beside those of its signature.
+    """
+    tensors = (prepared.signature.outputs, prepared.signature.inputs)
+    outputs, inputs = ([tensor.name for tensor in side] for side in tensors)
+    run = [*outputs, *prepared.initializers, *fetched]
+    findings = safety.scan_meta_graph(prepared.meta_graph, run, inputs, folder=Path(prepared.path).parent)
+    safety.require_safe(findings, prepared.file, trust=trust)
 
 
-def read_value(reader: Any, restore: Restore) -> Any:
-    """A variable's value, or its slice of a partitioned one (`spec`: the whole shape, then `start,length:...`)."""
-    value = reader.get_tensor(restore.key)
-    if not restore.spec:
-        return value
-    slices = []
-    for part in restore.spec.rpartition(" ")[2].split(":"):
-        start, _, length = part.partition(",")
-        slices.append(slice(None) if part == "-" else slice(int(start), int(start) + int(length)))
-    return np.ascontiguousarray(value[tuple(slices)])
+def to_origin(session: Any, prepared: Prepared, fill: Callable[[], None]) -> Origin:
+    """The checkpoint ready to be converted; `fill` gives the session all that the checkpoint holds."""
+    fill()
+    wanted = signature.in_graph(session.graph, prepared.signature)
+    predict = Predictor(session, wanted)
+
+    @contextmanager
+    def afresh() -> Iterator[Run]:
+        fill()
+        yield predict
+
+    once, twice = origin.from_first_state(afresh) if training_nodes(prepared.pruned) else (predict, None)
+    graph_def, plain = session.graph.as_graph_def(), freezing.is_plain(prepared.pruned)
+    return Origin(session, graph_def, wanted, once, plain, prepared.hints, prepared.batches, twice)

@@ -1,4 +1,4 @@
-"""One argument parser, the shared flags, one-line errors, exit codes and what the scripts print.
+"""One argument parser, one-line errors, exit codes and what the scripts print.
 
 Nothing here imports TensorFlow, numpy or rich before it is needed, so that `--help` answers at once.
 """
@@ -6,7 +6,6 @@ Nothing here imports TensorFlow, numpy or rich before it is needed, so that `--h
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import shlex
 import signal
@@ -15,6 +14,8 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
+
+from serialization.flags import FLAGS
 
 Step = TypeVar("Step")
 
@@ -25,138 +26,6 @@ PRETRAINED = PROJECT / "pretrainedresnet"
 
 class Error(Exception):
     """Something the user can mend: `what is wrong; what was found; what to do`, on one line."""
-
-
-def whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
-    """The type of a flag that takes a whole number from `least` to `most`."""
-
-    def parse(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got {text!r}")
-        return int(text)
-
-    return parse
-
-
-def path(text: str) -> Path:
-    """The type of a flag that takes a path; a `~` that the shell has left is the home folder all the same."""
-    if not text:
-        raise argparse.ArgumentTypeError("expected a path, got an empty word")
-    return Path(text).expanduser()
-
-
-def prefix(text: str) -> Path:
-    """The type of a flag that takes a checkpoint prefix, or a folder that is there."""
-    if text.endswith("/") and not path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is no folder, and a prefix has no slash at its end")
-    return path(text)
-
-
-def number(least: float) -> Callable[[str], float]:
-    """The type of a flag that takes a time, from `least` to a day's seconds."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not least <= value <= 86_400:
-            raise argparse.ArgumentTypeError(f"expected a number from {least:g} to 86400, got {text!r}")
-        return value
-
-    return parse
-
-
-# One vocabulary for all scripts: a flag that is spelt the same means the same. `parser` takes its flags from here.
-FLAGS: dict[str, dict[str, Any]] = {
-    "checkpoint": {
-        "type": prefix,
-        "metavar": "PREFIX",
-        "help": "a checkpoint: its prefix, any of its files, or its folder",
-    },
-    "graph": {
-        "type": path,
-        "metavar": "FILE",
-        "help": "where the graph is, if not PREFIX.meta: a MetaGraphDef or GraphDef, binary or text",
-    },
-    "rename": {
-        "action": "append",
-        "metavar": "OLD=NEW",
-        "help": "the graph's variable or scope NEW is OLD in the checkpoint; repeatable",
-    },
-    "partial": {
-        "action": "store_true",
-        "help": "go on where the checkpoint lacks variables that no output needs",
-    },
-    "ema": {"action": "store_true", "help": "take the moving averages of the variables in place of their raw values"},
-    "op-library": {"type": path, "metavar": "FILE.so", "help": "a library that registers ops which TensorFlow lacks"},
-    "frozen-model": {"type": path, "metavar": "FILE", "help": "a frozen GraphDef, binary or text"},
-    "saved-model": {"type": path, "metavar": "DIR", "help": "a SavedModel to read"},
-    "export-dir": {"type": path, "metavar": "DIR", "help": "a SavedModel to write"},
-    "tag-set": {
-        "metavar": "TAGS",
-        "help": "the MetaGraphDef to take from the SavedModel, by its tags, comma separated",
-    },
-    "signature": {"metavar": "KEY", "help": "the SignatureDef to take from the SavedModel"},
-    "inputs": {"metavar": "TENSORS", "help": "tensors to feed: NAME or KEY=NAME, comma separated"},
-    "outputs": {"metavar": "TENSORS", "help": "tensors to fetch: NAME or KEY=NAME, comma separated"},
-    "feed": {
-        "action": "append",
-        "metavar": "KEY=VALUE",
-        "help": "a value to run with: JSON, or @file.npy, @file.json; repeatable",
-    },
-    "overwrite": {
-        "action": "store_true",
-        "help": "replace what is there (defaults under results/ are always replaced)",
-    },
-    "trust-model": {"action": "store_true", "help": "load the model although the safety scan refuses it"},
-    "no-verify": {"action": "store_true", "help": "publish without comparing the result with its source"},
-    "json": {"action": "store_true", "help": "print one JSON object instead (docs/model_inspect.md is its schema)"},
-    "strict": {"action": "store_true", "help": "exit with status 1 if there are faults, unknown ops or unsafe ops"},
-    "tensorboard": {"type": Path, "metavar": "DIR", "help": "write the graph into this folder as an event file"},
-    "dot": {"type": Path, "metavar": "FILE", "help": "write a Graphviz picture of the graph, folded by scope"},
-    "epochs": {"type": whole_number(1), "metavar": "N", "help": "train until N epochs are done"},
-    "seed": {"type": whole_number(0), "metavar": "N", "help": "seed of the initial weights and of the training data"},
-    "resume": {"action": "store_true", "help": "go on from the checkpoint instead of from new weights"},
-    "shards": {
-        "type": whole_number(1),
-        "metavar": "N",
-        "help": "spread the variables over N devices, so over N data files",
-    },
-    "tensor": {"metavar": "NAME", "help": "print this variable of the checkpoint, whole"},
-    "image": {"type": path, "nargs": "+", "metavar": "FILE", "help": "PNG or JPEG files to classify"},
-    "labels": {"type": path, "metavar": "FILE", "help": "the names of the classes, one a line"},
-    "mean": {"metavar": "NUMBERS", "help": "subtracted from the pixels: one number, or one a channel"},
-    "std": {"metavar": "NUMBERS", "help": "divides the pixels after --mean: one number, or one a channel"},
-    "top": {"type": whole_number(1), "metavar": "N", "help": "how many labels to show for each image"},
-    "samples": {"action": "store_true", "help": "write the sample images and the labels, and train nothing"},
-    "data": {"type": path, "metavar": "DIR", "help": "the folder of the data set"},
-    "host": {"metavar": "ADDRESS", "help": "the address to listen on"},
-    "port": {"type": whole_number(0, 65535), "metavar": "PORT", "help": "the port to listen on; 0 takes a free one"},
-    "workers": {"type": whole_number(1), "metavar": "N", "help": "answer from N processes, each with the model loaded"},
-    "max-body-mb": {"type": whole_number(1), "metavar": "N", "help": "the longest body taken, in megabytes"},
-    "max-rows": {"type": whole_number(1), "metavar": "N", "help": "the most rows taken in one request"},
-    "max-in-flight": {
-        "type": whole_number(1),
-        "metavar": "N",
-        "help": "requests answered at once by a worker; more get 503",
-    },
-    "timeout": {"type": number(0.01), "metavar": "SECONDS", "help": "a run that takes longer is cancelled"},
-    "body-timeout": {
-        "type": number(0.01),
-        "metavar": "SECONDS",
-        "help": "how long a client may take to send its request",
-    },
-    "grace": {"type": number(0.01), "metavar": "SECONDS", "help": "at the end, how long requests in flight may take"},
-    "nonfinite": {"choices": ("error", "null", "string"), "help": "what NaN and Infinity become in an answer"},
-    "max-batch-size": {
-        "type": whole_number(1),
-        "metavar": "N",
-        "help": "run rows of several requests at once, up to N; 1 never (by default where it is measured to gain)",
-    },
-    "batch-timeout-ms": {"type": number(0), "metavar": "MS", "help": "how long a batch waits for more rows"},
-    "log-format": {"choices": ("none", "text", "json"), "help": "a line on stdout for each request"},
-}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -186,6 +55,11 @@ def parser(docstring: str | None, *flags: str, **defaults: Any) -> argparse.Argu
     for name in wanted:
         result.add_argument(f"--{name}", default=defaults.get(name.replace("-", "_")), **FLAGS[name])
     return result
+
+
+def values(args: argparse.Namespace, *flags: str) -> dict[str, Any]:
+    """The values of these flags by attribute name, for a function that takes them by name."""
+    return {name: getattr(args, name) for name in (flag.replace("-", "_") for flag in flags)}
 
 
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from serialization import cli, dtypes, inlining, repair, source, tables
+from serialization import cli, dtypes, inlining, large, repair, source, tables
 from serialization.constants import constant
-from serialization.graph import VARIABLES, is_update, node_of, nodes_by_name, prune
+from serialization.graph import VARIABLES, is_update, node_of, nodes_by_name, prune, training_nodes, variable_nodes
 from serialization.signature import Signature
 from serialization.tensorflow import np, tf, tf1
 
@@ -56,6 +56,23 @@ def without_variables(graph_def: Any) -> list[str]:
     return [line.format(count) for line, count in done.items()]
 
 
+def freeze(
+    path: Path,
+    graph_def: Any,
+    wanted: Signature,
+    session: Any = None,
+    value_of: Callable[[Any], NDArray[Any]] | None = None,
+) -> Signature:
+    """Freeze what the signature needs into a file, and say what was done; returns the signature by the names there.
+
+    The values of variables come from `value_of`, see `write`, else out of the session, which tables need in any case.
+    """
+    flat, wanted, notes = flatten(graph_def, wanted, session)
+    cli.report(notes)
+    write(path, flat, value_of or values_in(session, flat))
+    return wanted
+
+
 def write(path: Path, graph_def: Any, value_of: Callable[[Any], NDArray[Any]]) -> None:
     """Write the GraphDef to a file with the value of each variable in the place of its node.
 
@@ -71,6 +88,19 @@ def write(path: Path, graph_def: Any, value_of: Callable[[Any], NDArray[Any]]) -
                 _write_constant(file, node.name, value_of(node), dtypes.base(node.attr["dtype"].type))
             else:
                 file.write(tf1.GraphDef(node=[node]).SerializeToString(deterministic=True))
+
+
+def show_difference(name: str, whole: Any, path: Path) -> None:
+    """A table of what freezing removed. Raises cli.Error if a variable or a training op is left in the frozen graph."""
+    frozen, _ = large.read(path)  # without the values, which have gone to the file one at a time
+    rows = [
+        (title, len(graph_def.node), size, len(variable_nodes(graph_def)), len(training_nodes(graph_def)))
+        for title, graph_def, size in ((name, whole, whole.ByteSize()), ("frozen", frozen, path.stat().st_size))
+    ]
+    cli.table(("GraphDef", "nodes", "bytes", "variable nodes", "training nodes"), rows)
+    left = variable_nodes(frozen) + training_nodes(frozen)
+    if left:
+        raise cli.Error(f"not frozen: {', '.join(left[:5])} would be left; name --outputs that do not train")
 
 
 def require_frozen_functions(graph_def: Any) -> None:

@@ -50,9 +50,7 @@ def find(path: Path, tag_set: str | None = None) -> tuple[Report, Any]:
         if kind is Kind.GRAPH:
             return _of_graph(path)
     if _is_saved_model(path):
-        return _of_saved_model(
-            artifact.find_saved_model(path, "savedmodel_from_source.py", notes.append, whole=False), tag_set, notes
-        )
+        return _of_saved_model(artifact.find_saved_model(path, notes.append, whole=False), tag_set, notes)
     prefix = artifact.find_prefix(path, notes.append)
     return _of_checkpoint(prefix, notes)
 

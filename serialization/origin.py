@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from serialization.feeds import Hint
 from serialization.signature import Signature
-from serialization.verify import Run
+from serialization.verify import Run, Values
 
 
 @dataclass(frozen=True)
@@ -27,3 +29,16 @@ class Origin:
     hints: Mapping[str, Hint] = field(default_factory=dict)
     batches: tuple[int, ...] = ()
     repeat: Run | None = None
+
+
+def from_first_state(afresh: Callable[[], AbstractContextManager[Run]]) -> tuple[Run, Run]:
+    """What runs a model once, and twice, where running changes its variables: each begins from the same state.
+
+    `afresh` gives what runs the model in that state.
+    """
+
+    def run(values: Values, times: int) -> Values:
+        with afresh() as predict:
+            return [predict(values) for _ in range(times)][-1]
+
+    return partial(run, times=1), partial(run, times=2)

@@ -1,18 +1,71 @@
-"""What a SavedModel offers: its MetaGraphDefs by their tag-sets, and their SignatureDefs by their keys."""
+"""A SavedModel made ready: its MetaGraphDef and signature chosen, scanned, and flattened for other formats."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serialization import cli, soundness
+from serialization import cli, hints, inlining, ops, origin, safety, signature, soundness, source
+from serialization.graph import GraphFile, prune, training_nodes
 from serialization.kinds import Kind
 from serialization.messages import read_message
-from serialization.safety import asset_files
+from serialization.origin import Origin
+from serialization.predictor import Predictor
+from serialization.signature import Signature
+from serialization.verify import Run
 
 SERVE = "serve"
-SERVING_DEFAULT = "serving_default"
 _TABLES = "table_initializer"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The MetaGraphDef that is to be loaded, and the tensors that are to be fed and fetched."""
+
+    meta_graph: Any
+    signature: Signature
+
+
+def prepare(
+    folder: Path,
+    tag_set: str | None = None,
+    key: str | None = None,
+    inputs: str | None = None,
+    outputs: str | None = None,
+    *,
+    trust: bool = False,
+) -> Exported:
+    """Choose what to load and to run; the parameters are the flags, `key` is `--signature`.
+
+    Raises cli.Error where it could do harm, unless `trust`, and for ops that this TensorFlow does not know.
+    """
+    meta_graph = choose_meta_graph(read_saved_model(folder), tag_set)
+    wanted = signature.from_def(signature.choose(meta_graph, key))
+    if inputs or outputs:
+        recorded = signature.to_flags(wanted)
+        wanted, _ = source.choose(GraphFile(meta_graph.graph_def), inputs or recorded[0], outputs or recorded[1])
+    outs, ins = ([tensor.name for tensor in side] for side in (wanted.outputs, wanted.inputs))
+    safety.require_safe(safety.scan_meta_graph(meta_graph, outs, ins, saved_model=folder), folder, trust=trust)
+    ops.require_known(prune(meta_graph.graph_def, [*outs, *ins]), cli.show(folder))
+    return Exported(meta_graph, wanted)
+
+
+def to_origin(session: Any, exported: Exported, afresh: Callable[[], AbstractContextManager[Run]]) -> Origin:
+    """The loaded SavedModel ready to be converted; `afresh` gives one that runs and is loaded anew."""
+    wanted = signature.in_graph(session.graph, exported.signature)
+    flat, names = _flatten(session.graph.as_graph_def(), wanted)
+    run, twice = origin.from_first_state(afresh) if training_nodes(flat) else (Predictor(session, wanted), None)
+    return Origin(session, flat, names, run, False, hints.find(flat, names), repeat=twice)
+
+
+def _flatten(graph_def: Any, wanted: Signature) -> tuple[Any, Signature]:
+    """What the signature needs of a GraphDef, without functions; cut first, while the inputs are there to be cut at."""
+    cut, names, _ = source.cut(graph_def, wanted)
+    roots = [tensor.name for tensor in (*names.outputs, *names.inputs)]
+    return prune(inlining.inline(prune(cut, roots), roots), roots), names
 
 
 def read_saved_model(folder: Path) -> Any:
@@ -37,17 +90,6 @@ def choose_meta_graph(saved_model: Any, tag_set: str | None = None) -> Any:
     return by_tags[tags]
 
 
-def choose_signature(meta_graph: Any, key: str | None = None) -> Any:
-    """The SignatureDef with this key; by default serving_default, or the only one there is."""
-    known = {k: s for k, s in meta_graph.signature_def.items() if k != "__saved_model_init_op"}
-    if key is None:
-        key = next(iter(known)) if len(known) == 1 else SERVING_DEFAULT
-    if key not in known:
-        listed = ", ".join(sorted(known)) or "none"
-        raise cli.Error(f"the SavedModel has no signature {key}; it has {listed}; choose with --signature")
-    return known[key]
-
-
 def table_initializers(meta_graph: Any, folder: Path) -> tuple[list[str], dict[str, str]]:
     """What to run, and to feed, to fill the tables of an export that has no main op which does so at loading.
 
@@ -56,5 +98,5 @@ def table_initializers(meta_graph: Any, folder: Path) -> tuple[list[str], dict[s
     main = [key for key in ("saved_model_main_op", "legacy_init_op") if key in meta_graph.collection_def]
     if main or "__saved_model_init_op" in meta_graph.signature_def or _TABLES not in meta_graph.collection_def:
         return [], {}
-    paths = {file.tensor_info.name: str(folder / "assets" / file.filename) for file in asset_files(meta_graph)}
+    paths = {file.tensor_info.name: str(folder / "assets" / file.filename) for file in safety.asset_files(meta_graph)}
     return list(meta_graph.collection_def[_TABLES].node_list.value), paths

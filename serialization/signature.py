@@ -10,6 +10,8 @@ from typing import Any
 from serialization import cli, dtypes
 from serialization.tensorflow import tf1
 
+SERVING_DEFAULT = "serving_default"
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -81,6 +83,17 @@ def in_graph(graph: Any, signature: Signature, scope: str = "") -> Signature:
         return tuple(_describe(tensor.key, _find(graph, tensor.name, scope)) for tensor in tensors)
 
     return Signature(look_up(signature.inputs), look_up(signature.outputs))
+
+
+def choose(meta_graph: Any, key: str | None = None) -> Any:
+    """A MetaGraphDef's SignatureDef with this key; by default serving_default, or the only one there is."""
+    known = {k: s for k, s in meta_graph.signature_def.items() if k != "__saved_model_init_op"}
+    if key is None:
+        key = next(iter(known)) if len(known) == 1 else SERVING_DEFAULT
+    if key not in known:
+        listed = ", ".join(sorted(known)) or "none"
+        raise cli.Error(f"the SavedModel has no signature {key}; it has {listed}; choose with --signature")
+    return known[key]
 
 
 def from_def(signature_def: Any) -> Signature:

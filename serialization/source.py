@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serialization import cli, dtypes, inference, ops, repair, savedmodel, signature
+from serialization import cli, dtypes, inference, ops, repair, signature
 from serialization.graph import GraphFile, copy_functions, index_of, node_of, nodes_by_name, reachable
 from serialization.inference import Candidate
 from serialization.nodes import PLACEHOLDERS, describe, is_pipeline
@@ -32,16 +32,14 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def prepare(
-    file: GraphFile, inputs: str | None, outputs: str | None, key: str | None = None, what: str = "it"
-) -> Source:
+def prepare(file: GraphFile, inputs: str | None, outputs: str | None, what: str = "it") -> Source:
     """Choose inputs and outputs, then make the graph ready to be imported.
 
-    `inputs` and `outputs` are what `--inputs` and `--outputs` say; without them a recorded signature counts (`key`
-    chooses it), else they are inferred. Raises cli.Error where the graph has no such tensor, where it is ambiguous
-    which are meant, where ops are unknown, and where the graph is damaged.
+    `inputs` and `outputs` are what `--inputs` and `--outputs` say; without them a recorded signature counts, else they
+    are inferred. Raises cli.Error where the graph has no such tensor, where it is ambiguous which are meant, where ops
+    are unknown, and where the graph is damaged.
     """
-    wanted, notes = choose(file, inputs, outputs, key)
+    wanted, notes = choose(file, inputs, outputs)
     graph_def, wanted, cuts = cut(file.graph_def, wanted)
     notes += cuts
     pruned, initializers = _prune(graph_def, wanted)
@@ -51,13 +49,11 @@ def prepare(
     return Source(pruned, wanted, tuple(initializers), tuple(notes))
 
 
-def choose(
-    file: GraphFile, inputs: str | None, outputs: str | None, key: str | None = None
-) -> tuple[Signature, list[str]]:
+def choose(file: GraphFile, inputs: str | None, outputs: str | None) -> tuple[Signature, list[str]]:
     """The Signature that the user names, or the file records, or the graph suggests, and one line on each choice."""
     nodes = nodes_by_name(file.graph_def)
     notes: list[str] = []
-    recorded = _recorded(file, key) if outputs is None else None
+    recorded = _recorded(file) if outputs is None else None
     if outputs is not None:
         chosen_outputs = _named(nodes, outputs)
     elif recorded is not None:
@@ -76,12 +72,10 @@ def choose(
     return Signature(chosen_inputs, chosen_outputs), notes
 
 
-def _recorded(file: GraphFile, key: str | None) -> Signature | None:
+def _recorded(file: GraphFile) -> Signature | None:
     if file.meta_graph is None or not file.meta_graph.signature_def:
-        if key is not None:
-            raise cli.Error(f"no signature {key} is recorded in the graph; name --inputs and --outputs")
         return None
-    return signature.from_def(savedmodel.choose_signature(file.meta_graph, key))
+    return signature.from_def(signature.choose(file.meta_graph))
 
 
 def _inferred_outputs(graph_def: Any, notes: list[str]) -> tuple[Tensor, ...]:

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from serialization import cli
+import checkpoint_restore
+from serialization import checkpoints, cli
 
 PROJECT = cli.PROJECT
 SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py") if path.stem != "model")
@@ -77,6 +79,14 @@ def toy(made: Path, results: Path) -> Path:
     """A results/ folder of the test's own that holds all toy artefacts."""
     shutil.copytree(made, results)
     return results
+
+
+def restored(prefix: Path) -> Any:
+    """A session on a checkpoint's whole graph, in which the variables hold what the checkpoint holds."""
+    prepared = checkpoints.whole(prefix, checkpoints.read_graph_of(prefix))
+    session, saver = checkpoint_restore.start(prepared)
+    checkpoint_restore.fill(session, saver, prepared)
+    return session
 
 
 @pytest.fixture

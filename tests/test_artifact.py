@@ -12,9 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, Run, environment
+from conftest import PROJECT, Run, environment, restored
 
-import checkpoint_restore
 from serialization import artifact, checkpoint, cli, kinds, protos, table
 from serialization.kinds import Kind
 from serialization.tensorflow import np, tf, tf1
@@ -177,9 +176,11 @@ def test_a_graph_def_in_the_place_of_a_saved_model_s(error: Callable[..., str], 
 
 
 def test_nothing_there(error: Callable[..., str], tmp_path: Path) -> None:
-    assert error("freezemodel_load", "--frozen-model", tmp_path / "no") == (
-        "no frozen model at no; make one with `python freezemodel_save.py`"
-    )
+    """What the user named is not what the scripts for the toy would make."""
+    for script in ("freezemodel_load", "freezemodel_serve", "savedmodel_from_frozen"):
+        assert error(script, "--frozen-model", tmp_path / "no") == (
+            "no frozen model at no; name the file of a GraphDef"
+        )
     assert error("checkpoint_restore", "--checkpoint", tmp_path / "no") == (
         "no checkpoint at no; found no no.index; name its prefix, one of its files, or its folder"
     )
@@ -188,8 +189,28 @@ def test_nothing_there(error: Callable[..., str], tmp_path: Path) -> None:
         "no checkpoint in folder; found no *.index; name its prefix, one of its files, or its folder"
     )
     assert error("savedmodel_pretrained", "--saved-model", tmp_path / "folder") == (
-        "no SavedModel at folder; found no saved_model.pb; make one with `python pretrainedresnet/train.py`"
+        "no SavedModel at folder; found no saved_model.pb; name the folder that holds saved_model.pb"
     )
+
+
+def test_nothing_there_yet(error: Callable[..., str], results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the defaults the script is known that makes them."""
+    monkeypatch.setattr(cli, "PRETRAINED", results / "resnet")
+    made_by = {
+        "checkpoint_restore": "checkpoint_save.py",
+        "freezemodel_save": "checkpoint_save.py",
+        "savedmodel_from_checkpoint": "checkpoint_save.py",
+        "freezemodel_load": "freezemodel_save.py",
+        "freezemodel_serve": "freezemodel_save.py",
+        "savedmodel_from_frozen": "freezemodel_save.py",
+        "savedmodel_pretrained": "pretrainedresnet/train.py",
+        "model_inspect": "freezemodel_save.py",
+    }
+    for script, first in made_by.items():
+        assert error(script).endswith(f"; make it with `python {first}`"), script
+    for name in ("source", "checkpoint", "frozen"):
+        message = error("savedmodel_pretrained", "--saved-model", results / f"savedmodel_from_{name}")
+        assert message.endswith(f"; make it with `python savedmodel_from_{name}.py`")
 
 
 # Damaged files.
@@ -366,7 +387,7 @@ def test_a_checkpoint_whose_prefix_is_a_folder_and_a_slash(tmp_path: Path) -> No
         ("v", "float32", (2, 3), 1),
         ("p", "float32", (4, 2), 2),
     }
-    with checkpoint_restore.restore(prefix) as session:
+    with restored(prefix) as session:
         assert session.run("v/Read/ReadVariableOp:0").tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
@@ -381,7 +402,7 @@ def test_a_checkpoint_in_the_first_format(tmp_path: Path, sharded: bool) -> None
     assert found.version == "V1"
     assert {(v.name, v.shape, v.slices) for v in found.variables} == {("v", (2, 3), 1), ("p", (4, 2), 2)}
     assert checkpoint.saver_path(found) == f"{prefix}-?????-of-00001" if sharded else str(prefix)
-    with checkpoint_restore.restore(prefix) as session:
+    with restored(prefix) as session:
         assert session.run("v/Read/ReadVariableOp:0").tolist() == [[0, 1, 2], [3, 4, 5]]
 
 

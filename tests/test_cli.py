@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, environment
 
-from serialization import cli
+from serialization import cli, flags
 
 
 def ends_with(error: BaseException) -> int:
@@ -59,13 +59,13 @@ def test_a_closed_stdout_is_no_reason_to_fail(made: Path) -> None:
 
 def test_a_home_folder_that_the_shell_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert cli.path("~/x.pb") == Path("/home/somebody/x.pb")
+    assert flags.path("~/x.pb") == Path("/home/somebody/x.pb")
 
 
 def test_a_bug_shows_what_tensorflow_said(tmp_path: Path) -> None:
     """Chatter is held back while all is well, and there when it may help."""
     code = (
-        "from serialization import cli\n"
+        "from serialization import cli, flags\n"
         "from serialization.tensorflow import tf1\n"
         "def main(argv):\n"
         "    tf1.Graph()\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, SCRIPTS, Run, environment
 
-from serialization import cli
+from serialization.flags import FLAGS
 
 
 def docstring(script: str) -> str:
@@ -63,7 +63,7 @@ def test_help_is_quick_and_imports_no_tensorflow(script: str, tmp_path: Path) ->
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_flags_are_the_vocabulary_and_are_tested(script: str) -> None:
     used = flags_of(script)
-    assert used <= set(cli.FLAGS)
+    assert used <= set(FLAGS)
     tests = "".join(path.read_text() for path in (PROJECT / "tests").glob("*.py"))
     assert {flag for flag in used if not re.search(rf"\"--{flag}[=\"]", tests)} == set()
     commands = " ".join(re.findall(r"^    python .*$", docstring(script), re.MULTILINE))
@@ -74,7 +74,7 @@ def test_flags_are_the_vocabulary_and_are_tested(script: str) -> None:
 def test_every_flag_of_the_vocabulary_is_used() -> None:
     used = {flag for script in SCRIPTS for flag in flags_of(script)}
     others = (PROJECT / "pretrainedresnet" / "train.py").read_text()
-    assert {flag for flag in set(cli.FLAGS) - used if f'"{flag}"' not in others and f"{flag}=" not in others} == set()
+    assert {flag for flag in set(FLAGS) - used if f'"{flag}"' not in others and f"{flag}=" not in others} == set()
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import checkpoint_restore
+from conftest import restored
+
 import freezemodel_load
 import model
 import savedmodel_pretrained
 from serialization import signature
+from serialization.graph import read_graph_def
 from serialization.predictor import Predictor, open_session
 from serialization.tensorflow import np
 
@@ -17,9 +19,9 @@ def test_all_forms_predict_the_same(made: Path) -> None:
     inputs, labels = model.make_rows(1000)
     names = (model.SIGNATURE_INPUTS, model.SIGNATURE_OUTPUTS)
 
-    session = checkpoint_restore.restore(made / "graph.ckpt")
+    session = restored(made / "graph.ckpt")
     forms = {"checkpoint": Predictor(session, signature.from_names(session.graph, *names))}
-    graph = freezemodel_load.load(made / "frozen_model.pb")
+    graph = freezemodel_load.import_graph(read_graph_def(made / "frozen_model.pb"))
     forms["frozen"] = Predictor(open_session(graph), signature.from_names(graph, *names, scope="prefix"))
     for name in ("source", "checkpoint", "frozen"):
         session, signature_def = savedmodel_pretrained.load(made / f"savedmodel_from_{name}")
@@ -37,7 +39,7 @@ def test_the_sums_before_the_threshold_are_the_same_too(made: Path) -> None:
     """The predictions are one bit a row; the mean of the ReLU units tells more."""
     inputs, _ = model.make_rows(1000)
     names = (model.SIGNATURE_INPUTS, "NN/truediv")
-    session = checkpoint_restore.restore(made / "graph.ckpt")
+    session = restored(made / "graph.ckpt")
     expected = Predictor(session, signature.from_names(session.graph, *names))({"inputs_1": inputs})["NN/truediv"]
     assert len(np.unique(expected)) > 50
     for name in ("source", "checkpoint", "frozen"):

@@ -114,7 +114,7 @@ def test_a_missing_model_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert cli.call(freezemodel_serve.main, ["--frozen-model", str(tmp_path / "none.pb")]) == 1
     captured = capfd.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith(f"error: no frozen model at {tmp_path}/none.pb; make one with `python ")
+    assert captured.err.startswith(f"error: no frozen model at {tmp_path}/none.pb; name the file of a GraphDef\n")
     assert captured.err.count("\n") == 1
 
 
@@ -146,7 +146,7 @@ def test_serves_the_highest_version_of_a_tensorflow_2_module(tmp_path: Path) -> 
         tf.saved_model.save(module, str(tmp_path / str(version)), {"serving_default": times})
     client = freezemodel_serve.create_app(saved_model=tmp_path).test_client()
     assert post(client, '{"x": [1, 2]}') == (200, {"y": [10, 20]})
-    app = freezemodel_serve.create_app(saved_model=tmp_path / "2", signature_key="serving_default", tag_set="serve")
+    app = freezemodel_serve.create_app(saved_model=tmp_path / "2", signature="serving_default", tag_set="serve")
     assert post(app.test_client(), '{"x": [1, 2]}') == (200, {"y": [2, 4]})
 
 
@@ -208,7 +208,7 @@ def test_a_model_that_could_do_harm_is_not_served(tmp_path: Path) -> None:
     with pytest.raises(cli.Error, match="WriteFile"):
         freezemodel_serve.create_app(tmp_path / "harm.pb", inputs="x", outputs="y")
     assert not (tmp_path / "harm").exists()
-    app = freezemodel_serve.create_app(tmp_path / "harm.pb", inputs="x", outputs="y", trust=True)
+    app = freezemodel_serve.create_app(tmp_path / "harm.pb", inputs="x", outputs="y", trust_model=True)
     assert post(app.test_client(), '{"x": ["a"]}') == (200, {"y": ["a"]})
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import freezemodel_load
 import model
 from serialization import signature
+from serialization.graph import read_graph_def
 from serialization.predictor import Predictor, open_session
 from serialization.tensorflow import config_pb2, np, tf1
 
 
 def make(made: Path) -> Predictor:
-    graph = freezemodel_load.load(made / "frozen_model.pb")
+    graph = freezemodel_load.import_graph(read_graph_def(made / "frozen_model.pb"))
     names = signature.from_names(graph, f"x={model.INPUTS}", f"y={model.PREDICTIONS}", scope="prefix")
     return Predictor(open_session(graph), names)
 

@@ -116,7 +116,19 @@ def test_mean_and_std(run: Run, tmp_path: Path, white_and_black: list[Path]) -> 
     done = run("savedmodel_pretrained", *words, "--mean", "255,0,0", "--std", "-1")
     rows = {line.split()[0]: line.split()[1] for line in done.stdout.splitlines() if ".png" in line}
     assert rows == {"white.png": "0", "black.png": "3", "grey.png": "2"}  # class numbers, without labels
-    assert run("savedmodel_pretrained", *words, "--mean", "red").stderr.startswith("error: cannot read 'red'")
+
+
+def test_wrong_numbers_are_wrong_flags(run: Run) -> None:
+    for words, message in {
+        ("--mean", "red"): "--mean: expected a number, or several, comma separated, got 'red'",
+        ("--mean", "1,,2"): "got '1,,2'",
+        ("--std", "nan"): "--std: expected a number other than 0, or several, comma separated, got 'nan'",
+        ("--std", "1,0"): "got '1,0'",
+        ("--top", "0"): "--top: expected a whole number from 1",
+    }.items():
+        done = run("savedmodel_pretrained", *words)
+        assert (done.status, done.stdout) == (2, "")
+        assert message in done.stderr
 
 
 def test_what_does_not_fit_is_one_line(run: Run, tmp_path: Path, white_and_black: list[Path]) -> None:
@@ -135,8 +147,6 @@ def test_what_does_not_fit_is_one_line(run: Run, tmp_path: Path, white_and_black
         ("--labels", str(white_and_black[0])): "is no text; --labels takes the names of the classes, one a line",
         ("--mean", "1"): "takes pixels as they are; --mean and --std are for inputs of float",
         ("--mean", "1,2"): "--mean and --std take one number or 1, one a channel of input_tensor:0",
-        ("--std", "0"): "--std 0 would divide by zero",
-        ("--std", "nan"): "cannot read 'nan'; expected a number",
         ("--labels", str(tmp_path / "labels.txt")): "names 1 classes but the model has 10",
         ("--tag-set", "train"): "has no tag-set train; it has serve; choose with --tag-set",
         ("--signature", "predict"): "has no signature predict; it has serving_default; choose with --signature",
