@@ -63,18 +63,17 @@ def scan_meta_graph(
     folder: Path | None = None,
     *,
     saved_model: Path | None = None,
-    signatures: Iterable[str] | None = None,
 ) -> list[Finding]:
     """What in a MetaGraphDef could do harm when it is imported, restored, initialised, and `outputs` are fetched.
 
-    `outputs` of None stands for those of the recorded signatures, or of `signatures` among them. `saved_model` is the
-    SavedModel's folder, whose assets may be read, `folder` one whose files may fill tables.
+    `outputs` of None stands for those of all recorded signatures. `saved_model` is the SavedModel's folder, whose
+    assets may be read, `folder` one whose files may fill tables.
     """
     graph = Graph(meta_graph.graph_def, {asset.tensor_info.name: asset.filename for asset in asset_files(meta_graph)})
     reaches = [Reach(graph, inputs).fetch(outputs or ())]
     recorded = meta_graph.signature_def
-    wanted = set(recorded) - {_TRAIN_SIGNATURE} if signatures is None else {*signatures, _INIT_SIGNATURE}
-    for key in sorted(wanted & set(recorded)) if outputs is None else sorted({_INIT_SIGNATURE} & set(recorded)):
+    wanted = set(recorded) - {_TRAIN_SIGNATURE} if outputs is None else {_INIT_SIGNATURE} & set(recorded)
+    for key in sorted(wanted):
         fed = [name for info in recorded[key].inputs.values() for name in _tensors(info)]
         reaches.append(Reach(graph, fed).fetch(n for info in recorded[key].outputs.values() for n in _tensors(info)))
     reaches.append(Reach(graph).fetch([*_init_ops(meta_graph), *_variables(meta_graph)]))
@@ -83,21 +82,6 @@ def scan_meta_graph(
     restore = Reach(graph, [saver.filename_tensor_name], saver.filename_tensor_name).fetch([saver.restore_op_name])
     return _assets(meta_graph, saved_model) + _report(
         [*reaches, restore], folder, saved_model and saved_model / "assets"
-    )
-
-
-def scan_saved_model(
-    saved_model: Any, folder: Path, tags: Iterable[str] | None = None, signatures: Iterable[str] | None = None
-) -> list[Finding]:
-    """What could do harm in a SavedModel's MetaGraphDefs, or in the one with these tags: `scan_meta_graph` of each."""
-    wanted = None if tags is None else set(tags)
-    return list(
-        dict.fromkeys(
-            finding
-            for meta_graph in saved_model.meta_graphs
-            if wanted is None or set(meta_graph.meta_info_def.tags) == wanted
-            for finding in scan_meta_graph(meta_graph, saved_model=folder, signatures=signatures)
-        )
     )
 
 

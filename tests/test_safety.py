@@ -234,7 +234,7 @@ def test_each_root_of_a_saved_model(where: str) -> None:
         meta_graph.collection_def[name].node_list.value.append("init")
     assert ops(safety.scan_meta_graph(meta_graph)) == ["WriteFile"]
     meta_graph.signature_def["serving_default"].outputs["y"].name = "y:0"
-    chosen = safety.scan_meta_graph(meta_graph, signatures=["serving_default"])
+    chosen = safety.scan_meta_graph(meta_graph, ["y:0"])
     assert ops(chosen) == ([] if where == "signature" else ["WriteFile"])
 
 
@@ -475,7 +475,8 @@ def test_trust_model_executes_it(
 
 def test_what_the_scripts_write_is_safe(toy: Path) -> None:
     for file in toy.glob("*/saved_model.pb"):
-        assert safety.scan_saved_model(protos.SavedModel.FromString(file.read_bytes()), file.parent) == []
+        (exported,) = protos.SavedModel.FromString(file.read_bytes()).meta_graphs
+        assert safety.scan_meta_graph(exported, saved_model=file.parent) == []
     meta_graph = protos.MetaGraphDef.FromString((toy / "graph.ckpt.meta").read_bytes())
     assert safety.scan_meta_graph(meta_graph, ["Accuracy/predictions:0"]) == []
     assert re.search("SaveV2", str(meta_graph.graph_def)), "the saver is there, and was let through"
@@ -502,8 +503,8 @@ def test_a_tensorflow_2_module_with_a_table_is_safe_until_it_writes(tmp_path: Pa
         module, folder = Module(harm), tmp_path / f"{harm}"
         function = tf.function(module.look_up, input_signature=[tf.TensorSpec([None], tf.string)])
         tf.saved_model.save(module, str(folder), signatures=function)
-        saved = protos.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-        found = safety.scan_saved_model(saved, folder)
+        (exported,) = protos.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs
+        found = safety.scan_meta_graph(exported, saved_model=folder)
         assert [(f.effect, f.op, f.detail) for f in found] == (
             [("write files", "PrintV2", f"to file://{written}")] if harm else []
         )
