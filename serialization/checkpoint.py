@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from serialization import cli, dtypes, protos
-from serialization.table import DamagedError, read_table
+from serialization.table import read_table
+from serialization.wire import DamagedError
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _V1_SHARD = re.compile(r"-\d{5}-of-(\d{5})")

@@ -17,6 +17,7 @@ from serialization.constants import constant
 from serialization.graph import VARIABLES, is_update, node_of, nodes_by_name, prune, training_nodes, variable_nodes
 from serialization.signature import Signature
 from serialization.tensorflow import np, tf, tf1
+from serialization.wire import write_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -178,26 +179,17 @@ def _write_constant(file: BinaryIO, name: str, value: NDArray[Any], dtype: int) 
     for size in value.shape:
         tensor.tensor_shape.dim.add(size=size)
     head = (
-        tensor.SerializeToString(deterministic=True) + b"\x22" + _varint(value.nbytes)
+        tensor.SerializeToString(deterministic=True) + b"\x22" + write_number(value.nbytes)
     )  # 4: TensorProto.tensor_content
     length = len(head) + value.nbytes
     del node.attr["value"]
     before = node.SerializeToString(deterministic=True)
     # The fields around it, from inside out: 8 AttrValue.tensor, 2 the map's value, 5 NodeDef.attr, 1 GraphDef.node.
-    attribute = b"\x42" + _varint(length)
-    entry = b"\x0a\x05value\x12" + _varint(len(attribute) + length) + attribute
-    field = b"\x2a" + _varint(len(entry) + length) + entry
-    file.write(b"\x0a" + _varint(len(before) + len(field) + length) + before + field + head)
+    attribute = b"\x42" + write_number(length)
+    entry = b"\x0a\x05value\x12" + write_number(len(attribute) + length) + attribute
+    field = b"\x2a" + write_number(len(entry) + length) + entry
+    file.write(b"\x0a" + write_number(len(before) + len(field) + length) + before + field + head)
     file.write(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
-
-
-def _varint(number: int) -> bytes:
-    result = bytearray()
-    while number > 0x7F:
-        result.append(number & 0x7F | 0x80)
-        number >>= 7
-    result.append(number)
-    return bytes(result)
 
 
 def values_in(session: Any, graph_def: Any) -> Callable[[Any], NDArray[Any]]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
-from serialization import table
+from serialization import table, wire
 
 _HEAD = 65536
 
@@ -115,32 +116,9 @@ def _holds_node(data: mmap.mmap, start: int, end: int, path: tuple[int, ...]) ->
 def _messages(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """The number and the place of each length-delimited field of a message, up to the first byte that is none.
 
-    Format: https://protobuf.dev/programming-guides/encoding/. What is cut off ends where the file does.
+    What is cut off ends where the file does.
     """
-    position = start
-    while position < end:
-        tag, position = _varint(data, position, end)
-        wire = tag & 7
-        if wire == 0:
-            _, position = _varint(data, position, end)
-        elif wire in (1, 5):
-            position += 8 if wire == 1 else 4
-        elif wire == 2 and tag >> 3:
-            length, position = _varint(data, position, end)
-            yield tag >> 3, position, min(position + length, end)
-            position += length
-        else:
-            return
-
-
-def _varint(data: mmap.mmap, position: int, end: int) -> tuple[int, int]:
-    number = 0
-    for shift in range(0, 70, 7):
-        if position >= end:
-            break
-        byte = data[position]
-        position += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, position
-    return 0, end
+    with suppress(wire.DamagedError):
+        for field in wire.fields(data, start, end):
+            if field.wire == 2:
+                yield field.number, field.begin, min(field.end, end)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serialization import cli, dtypes, protos
+from serialization import cli, dtypes, protos, wire
 from serialization.kinds import Kind, kind_of
 from serialization.tensorflow import np, tf
 
@@ -40,16 +40,28 @@ def is_large(path: Path) -> bool:
 
 
 def read(path: Path) -> tuple[Any, dict[str, Constant]]:
-    """The GraphDef in a file with its large constants left empty, and where these lie, by name."""
-    graph_def, constants = protos.GraphDef(), {}
+    """The GraphDef in a file with its large constants left empty, and where these lie, by name.
+
+    Raises cli.Error where it cannot be read to its end.
+    """
+    from google.protobuf.message import DecodeError
+
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for field, start, begin, end in _fields(data, 0, len(data)):
-            found = _large_constant(data, path, begin, end) if field == _NODE and end - begin > _LARGE_NODE else None
-            if found is None:
-                graph_def.MergeFromString(data[start:end])
-            else:
-                node, constants[node.name] = found
-                graph_def.node.append(node)
+        try:
+            return _read(data, path)
+        except (wire.DamagedError, DecodeError):
+            raise cli.Error(f"{cli.show(path)} is damaged: it cannot be read to its end; copy it here again") from None
+
+
+def _read(data: mmap.mmap, path: Path) -> tuple[Any, dict[str, Constant]]:
+    graph_def, constants = protos.GraphDef(), {}
+    for field, start, begin, end in _fields(data, 0, len(data)):
+        found = _large_constant(data, path, begin, end) if field == _NODE and end - begin > _LARGE_NODE else None
+        if found is None:
+            graph_def.MergeFromString(data[start:end])
+        else:
+            node, constants[node.name] = found
+            graph_def.node.append(node)
     return graph_def, constants
 
 
@@ -136,30 +148,7 @@ def _large_attribute(data: mmap.mmap, begin: int, end: int) -> tuple[Any, tuple[
 
 def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Each field of a message: its number, where it starts, and where what is inside it begins and ends."""
-    while position < end:
-        start = position
-        tag, position = _varint(data, position)
-        wire = tag & 7
-        begin = position
-        if wire == 0:
-            _, position = _varint(data, position)
-        elif wire == 2:
-            length, begin = _varint(data, position)
-            position = begin + length
-        else:
-            position += {1: 8, 5: 4}.get(wire, end)
-        if position > end:
-            raise cli.Error("the frozen model is damaged: it cannot be read to its end; copy it here again")
-        yield tag >> 3, start, begin, position
-
-
-def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
-    number = shift = 0
-    while position < len(data) and shift < 70:
-        byte = data[position]
-        position += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, position
-        shift += 7
-    raise cli.Error("the frozen model is damaged: it cannot be read to its end; copy it here again")
+    for field in wire.fields(data, position, end):
+        if field.end > end:
+            raise wire.DamagedError("a field is cut off")
+        yield field.number, field.start, field.begin, field.end

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from serialization.wire import DamagedError, read_number
+
 MAGIC = bytes.fromhex("57fb808b247547db")  # the last eight bytes of every table
 _FOOTER = 48
-
-
-class DamagedError(ValueError):
-    """The bytes are no table, or one that was changed or cut off."""
 
 
 def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -21,9 +19,9 @@ def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     if len(data) < _FOOTER or not data.endswith(MAGIC):
         raise DamagedError("no magic number at its end")
     footer = len(data) - _FOOTER
-    *_, offset, size = _varints(data, footer, 4)
+    (*_, offset, size), _ = _numbers(data, footer, 4)
     for _, handle in _read_block(data, offset, size):
-        offset, size = _varints(handle, 0, 2)
+        (offset, size), _ = _numbers(handle, 0, 2)
         yield from _read_block(data, offset, size)
 
 
@@ -42,7 +40,7 @@ def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, by
     end = len(block) - 4 * (restarts + 1)
     position, key = 0, b""
     while position < end:
-        shared, unshared, length, position = _entry(block, position)
+        (shared, unshared, length), position = _numbers(block, position, 3)
         if shared > len(key) or position + unshared + length > end:
             raise DamagedError("an entry lies beyond its block")
         key = key[:shared] + block[position : position + unshared]
@@ -51,39 +49,18 @@ def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, by
         position += length
 
 
-def _entry(block: bytes, position: int) -> tuple[int, int, int, int]:
-    """The three lengths at the start of an entry, and where they end."""
-    numbers = []
-    for _ in range(3):
-        number, position = _varint(block, position)
-        numbers.append(number)
-    return numbers[0], numbers[1], numbers[2], position
-
-
-def _varints(data: bytes, position: int, count: int) -> list[int]:
+def _numbers(data: bytes, position: int, count: int) -> tuple[list[int], int]:
+    """So many numbers, and where they end."""
     numbers = []
     for _ in range(count):
-        number, position = _varint(data, position)
+        number, position = read_number(data, position, len(data))
         numbers.append(number)
-    return numbers
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    number = 0
-    for shift in range(0, 64, 7):
-        if position >= len(data):
-            break
-        byte = data[position]
-        position += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, position
-    raise DamagedError("a number is cut off")
+    return numbers, position
 
 
 def _unsnappy(data: bytes) -> bytes:
     """Decompress a block. Format: https://github.com/google/snappy/blob/main/format_description.txt."""
-    size, position = _varint(data, 0)
+    size, position = read_number(data, 0, len(data))
     out = bytearray()
     while position < len(data) and len(out) < size:
         tag = data[position]

@@ -121,4 +121,4 @@ def test_varints_that_never_end(tmp_path: Path) -> None:
     (tmp_path / "m.pb").write_bytes(b"\x0a" + b"\xff" * 100)
     with pytest.raises(cli.Error) as caught:
         large.read(tmp_path / "m.pb")
-    assert str(caught.value) == "the frozen model is damaged: it cannot be read to its end; copy it here again"
+    assert str(caught.value) == f"{tmp_path}/m.pb is damaged: it cannot be read to its end; copy it here again"
