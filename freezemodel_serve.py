@@ -28,6 +28,7 @@ import model
 import savedmodel_pretrained
 from serialization import artifact, checkpoints, cli, ops, signature
 from serialization.flags import OF_A_MODEL, OF_A_SAVED_MODEL
+from serialization.serving import server
 from serialization.serving.settings import Settings
 from serialization.signature import Signature
 
@@ -100,15 +101,6 @@ def create_app(
     return make_app(cli.show(path), load, settings or Settings())
 
 
-def announce(what: str, bodies: Sequence[str], url: str) -> None:
-    """Say that requests are answered from now on, and how to make one."""
-    print(f"serving {what} on {url}; Ctrl-C ends it; try", flush=True)
-    for body in bodies:
-        print(f"curl -X POST -H 'Content-Type: application/json' {url}/api/predict -d '{body}'", flush=True)
-    if not bodies:
-        print(f"curl {url}/openapi.json", flush=True)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     limits = {field.name: field.default for field in fields(Settings) if field.name != "metrics_folder"}
     defaults = {"host": "127.0.0.1", "port": 5000, "workers": 1, "grace": 30.0, **limits}
@@ -124,16 +116,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = json.loads(model.EXAMPLES)
     bodies = [json.dumps({"x": x}, separators=(",", ":")) for x in (rows[:1], rows)] if toy else []
 
-    from serialization.serving import server
-
     server.serve(
         partial(create_app, **choice),
         Settings(**cli.values(args, *limits)),
-        args.host,
-        args.port,
-        workers=args.workers,
-        grace=args.grace,
-        announce=partial(announce, cli.show(path), bodies),
+        announce=partial(server.announce, cli.show(path), bodies),
+        **cli.values(args, "host", "port", "workers", "grace"),
     )
     return 0
 

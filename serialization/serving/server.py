@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,12 +28,21 @@ MakeApp = Callable[..., "Flask"]
 _NOTICE = 0.5  # seconds between "no more requests on this connection" and the end of the last one
 
 
+def announce(what: str, bodies: Sequence[str], url: str) -> None:
+    """Say that requests are answered from now on, and how to make one."""
+    print(f"serving {what} on {url}; Ctrl-C ends it; try", flush=True)
+    for body in bodies:
+        print(f"curl -X POST -H 'Content-Type: application/json' {url}/api/predict -d '{body}'", flush=True)
+    if not bodies:
+        print(f"curl {url}/openapi.json", flush=True)
+
+
 def serve(
     make_app: MakeApp,
     settings: Settings,
+    *,
     host: str,
     port: int,
-    *,
     workers: int,
     grace: float,
     announce: Callable[[str], None],
