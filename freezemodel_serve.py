@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"one model at a time; found {', '.join('--' + flag.replace('_', '-') for flag in named)}")
     path = FINDERS[named[0]](getattr(args, named[0]))  # before any worker looks for it
     choice = {named[0]: path, **cli.values(args, *OF_A_SAVED_MODEL, *OF_A_MODEL)}
-    toy = not (args.saved_model or args.inputs or args.outputs)
+    toy = cli.RESULTS.resolve() in path.resolve().parents and not (args.inputs or args.outputs)
     rows = json.loads(model.EXAMPLES)
     bodies = [json.dumps({"x": x}, separators=(",", ":")) for x in (rows[:1], rows)] if toy else []
 
