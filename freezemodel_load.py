@@ -12,7 +12,7 @@ Placeholder/inputs_placeholder:0 is fed as prefix/Placeholder/inputs_placeholder
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from serialization import artifact, cli, frozen, large, ops, predictions, signat
 from serialization.flags import OF_A_RUN
 from serialization.frozen import Frozen
 from serialization.graph import read_graph_def
+from serialization.large import Constant
 from serialization.predictor import Predictor, open_session
 from serialization.tensorflow import failures, tf1
 
@@ -34,23 +35,35 @@ def import_graph(graph_def: Any) -> Any:
     return graph
 
 
-def open_frozen(
+def read_frozen(
     path: Path, inputs: str | None, outputs: str | None, *, trust: bool = False
-) -> tuple[Predictor, Frozen]:
-    """A frozen model of any size, ready to be run, and what was found in its file.
-
-    Of a large file the constants are left where they are until there is a session to read them into.
+) -> tuple[Frozen, dict[str, Constant]]:
+    """What is in the file, ready to be imported. Of a large one the constants are left where they are: there is a
+    variable in the place of each, and where its value lies in the file.
     """
     graph_def, constants = large.read(path) if large.is_large(path) else (read_graph_def(path), {})
     ready = frozen.prepare(graph_def, path, *model.names_of(graph_def, inputs, outputs))
     ready.require_safe(path, trust=trust)
-    constants = large.as_variables(ready.graph_def, constants)
+    return ready, large.as_variables(ready.graph_def, constants)
+
+
+def start(ready: Frozen, constants: Mapping[str, Constant], *, optimize: bool = True) -> Predictor:
+    """The graph imported, in a session of its own, and ready to be run."""
     with failures("the frozen model cannot be imported"):
         graph = import_graph(ready.graph_def)
-    session = open_session(graph)
+    session = open_session(graph, optimize=optimize)
     large.fill(session, PREFIX, constants)
-    tables.run_initializers(session, [f"{PREFIX}/{name}" for name in ready.initializers])
-    return Predictor(session, signature.in_graph(graph, ready.signature, PREFIX)), ready
+    return Predictor(session, signature.in_graph(graph, ready.signature, PREFIX))
+
+
+def open_frozen(
+    path: Path, inputs: str | None, outputs: str | None, *, trust: bool = False
+) -> tuple[Predictor, Frozen]:
+    """A frozen model of any size, ready to be run, and what was found in its file."""
+    ready, constants = read_frozen(path, inputs, outputs, trust=trust)
+    predict = start(ready, constants)
+    tables.run_initializers(predict.session, [f"{PREFIX}/{name}" for name in ready.initializers])
+    return predict, ready
 
 
 def main(argv: Sequence[str] | None = None) -> int:

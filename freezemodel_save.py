@@ -12,22 +12,22 @@ A frozen model cannot be trained any more, needs no variables to be restored, an
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import model
 from checkpoint_restore import open_checkpoint
-from freezemodel_load import PREFIX, import_graph
+from freezemodel_load import read_frozen, start
 from savedmodel_from_source import NOT_VERIFIED
 from savedmodel_pretrained import open_any as open_saved_model
-from serialization import artifact, checkpoints, cli, freezing, frozen, ops, publish, signature, variables, verify
+from serialization import artifact, checkpoints, cli, freezing, ops, publish, signature, variables, verify
 from serialization.flags import OF_A_CHECKPOINT, OF_A_CONVERSION, OF_A_SAVED_MODEL
-from serialization.graph import read_graph_def
 from serialization.origin import Origin
-from serialization.predictor import Predictor, open_session
+from serialization.predictor import Predictor
 from serialization.signature import Signature, Tensor
-from serialization.tensorflow import failures, tf1
+from serialization.tensorflow import tf1
 
 PLAIN = 64_000_000  # bytes of variables up to which the plain call's several copies of them do not matter
 
@@ -51,25 +51,31 @@ def freeze_checkpoint(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
     prepared = checkpoints.prepare(prefix, file, *asked, trust=args.trust_model, **flags)
     cli.report(prepared.notes)
     way_out = cli.command("savedmodel_from_checkpoint.py", "--checkpoint", args.checkpoint)
-    freezing.require_fits(prepared.size(), cli.show(args.checkpoint), way_out)
-    if args.no_verify and not freezing.needs_session(prepared.pruned):
-        value_of = variables.values_of(prepared.path, prepared.restores)
-        freezing.freeze(path, prepared.pruned, prepared.signature, value_of=value_of)
-        return prepared.whole, NOT_VERIFIED
+    freezing.require_fits(prepared.pruned, prepared.size(), cli.show(args.checkpoint), f"`{way_out}`")
+    names = None
+    if not freezing.needs_session(prepared.pruned) and (args.no_verify or prepared.size() > PLAIN):
+        value_of = variables.values_of(prepared.held, prepared.restores)
+        names = freezing.freeze(path, prepared.pruned, prepared.signature, value_of=value_of)
+        if args.no_verify:
+            return prepared.whole, NOT_VERIFIED
     origin = open_checkpoint(prepared, trust=args.trust_model)
     with origin.session:
-        names = origin.signature
-        if origin.plain and prepared.size() <= PLAIN:
+        if names is None and origin.plain and prepared.size() <= PLAIN:
+            names = origin.signature
             frozen_def = freeze(origin.session, origin.graph_def, (*names.outputs, *names.inputs))
             path.write_bytes(frozen_def.SerializeToString())
-        else:
-            names = freezing.freeze(path, origin.graph_def, names, origin.session)
+        names = names or freezing.freeze(path, origin.graph_def, origin.signature, origin.session)
         return prepared.whole, prove(origin, path, names, args)
 
 
 def freeze_saved_model(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
     """The same for a SavedModel, whose functions are inlined so that other runtimes read it."""
-    origin, whole = open_saved_model(artifact.find_saved_model(args.saved_model), args)
+
+    def require_fits(graph_def: Any) -> None:
+        size = freezing.size_of_variables(graph_def)
+        freezing.require_fits(graph_def, size, cli.show(args.saved_model), "use the SavedModel as it is")
+
+    origin, whole = open_saved_model(artifact.find_saved_model(args.saved_model), args, require_fits)
     with origin.session:
         names = freezing.freeze(path, origin.graph_def, origin.signature, origin.session)
         return whole, prove(origin, path, names, args)
@@ -79,14 +85,16 @@ def prove(origin: Origin, path: Path, names: Signature, args: argparse.Namespace
     """Read the file back, run it and its source on the same feeds, and compare. Returns the lines to print."""
     if args.no_verify:
         return NOT_VERIFIED
-    ready = frozen.prepare(read_graph_def(path), path, *signature.to_flags(names))
-    ready.require_safe(path, trust=args.trust_model)
-    with failures("the frozen graph cannot be imported"):
-        graph = import_graph(ready.graph_def)
-    below = signature.in_graph(graph, ready.signature, PREFIX)
-    result, optimized = (Predictor(open_session(graph, optimize=optimize), below) for optimize in (False, True))
+    ready, constants = read_frozen(path, *signature.to_flags(names), trust=args.trust_model)
+
+    @contextmanager
+    def run_again(optimize: bool) -> Iterator[Predictor]:
+        predict = start(ready, constants, optimize=optimize)
+        with predict.session:
+            yield predict
+
     random = verify.random_outputs(ready.graph_def, ready.signature)
-    return verify.prove(origin, result, optimized, args.feed, random, steady=True)
+    return verify.prove(origin, run_again, args.feed, random, steady=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

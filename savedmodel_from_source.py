@@ -11,7 +11,8 @@ it adds the tag `serve` and a SignatureDef under the key `serving_default`, whic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,15 @@ def export(session: Any, folder: Path, wanted: Signature) -> None:
 
 def prove(origin: Origin, folder: Path, given: Sequence[str] | None = None, *, trust: bool = False) -> str:
     """Load what was written, by its signature alone, and compare it with the session it came from."""
-    with failures("the export cannot be loaded"):
-        loaded, loaded_optimized = (load(folder, optimize=optimize, trust=trust) for optimize in (False, True))
-    result, optimized = (
-        Predictor(session, signature.from_def(recorded)) for session, recorded in (loaded, loaded_optimized)
-    )
-    random = verify.random_outputs(origin.graph_def, origin.signature)
-    return verify.prove(origin, result, optimized, given, random)
+
+    @contextmanager
+    def load_again(optimize: bool) -> Iterator[Predictor]:
+        with failures("the export cannot be loaded"):
+            session, recorded = load(folder, optimize=optimize, trust=trust)
+        with session:
+            yield Predictor(session, signature.from_def(recorded))
+
+    return verify.prove(origin, load_again, given, verify.random_outputs(origin.graph_def, origin.signature))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,15 @@ def load(
     return session, signature.choose(loaded, key)
 
 
-def open_any(folder: Path, args: argparse.Namespace) -> tuple[Origin, Any]:
-    """The SavedModel, loaded and ready to be run and converted as the flags say, and the GraphDef that it holds."""
+def open_any(
+    folder: Path, args: argparse.Namespace, check: Callable[[Any], None] = lambda graph_def: None
+) -> tuple[Origin, Any]:
+    """The SavedModel, loaded and ready to be run and converted as the flags say, and the GraphDef that it holds.
+
+    `check` is given the GraphDef of what the signature needs before anything is loaded.
+    """
     chosen = cli.values(args, "tag-set", "inputs", "outputs")
-    exported = savedmodel.prepare(folder, key=args.signature, trust=args.trust_model, **chosen)
+    exported = savedmodel.prepare(folder, key=args.signature, trust=args.trust_model, check=check, **chosen)
 
     def start() -> Any:
         return load(folder, args.tag_set, args.signature, optimize=False, trust=args.trust_model)[0]

@@ -1,11 +1,11 @@
 """Time and memory of freezing a large checkpoint, and of loading the frozen graph, beside TensorFlow's own way.
 
-    python benchmarks/freezing.py [--megabytes 1024]
+    python benchmarks/freezing.py [--megabytes 1024] [--variables 16 1]
 
-Makes a checkpoint of that size in a temporary folder (three times as much must be free there), then runs as processes
-of their own, one after the other:
+Makes a checkpoint of that size in a temporary folder (three times as much must be free there), of 16 variables and then
+of a single one, and each time runs as processes of their own, one after the other:
 
-    freeze   python -m tensorflow.python.tools.freeze_graph   and   freezemodel_save.py --no-verify
+    freeze   python -m tensorflow.python.tools.freeze_graph   and   freezemodel_save.py, with and without --no-verify
     load     ParseFromString, import_graph_def, Session.run   and   freezemodel_load.py, each to its first answer
     call     the second and later calls of both
 
@@ -28,15 +28,14 @@ from serialization import cli
 from serialization.tensorflow import tf, tf1
 
 PROJECT = cli.PROJECT
-_LAYERS = 16
 
 
-def make(prefix: Path, megabytes: int) -> None:
-    """A checkpoint of _LAYERS square matrices, and a graph that multiplies a row through them."""
-    side = int((megabytes * (1 << 20) / 4 / _LAYERS) ** 0.5)
+def make(prefix: Path, megabytes: int, variables: int) -> None:
+    """A checkpoint of so many square matrices, and a graph that multiplies a row through them."""
+    side = int((megabytes * (1 << 20) / 4 / variables) ** 0.5)
     with tf1.Graph().as_default(), tf1.Session() as session:
         layer = tf1.placeholder(tf.float32, [None, side], name="x")
-        for number in range(_LAYERS):
+        for number in range(variables):
             weights = tf1.get_variable(
                 f"w{number}", [side, side], initializer=tf1.ones_initializer(), use_resource=False
             )
@@ -94,48 +93,50 @@ predict({{"x": row}})
 """
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=int, default=1024, metavar="N")
-    size = parser.parse_args().megabytes
+def compare(folder: Path, megabytes: int, variables: int) -> None:
+    """Make the checkpoint, run everything on it, and print a table."""
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        prefix, theirs, ours = (Path(folder) / name for name in ("model.ckpt", "theirs.pb", "ours.pb"))
-        make_script = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); from pathlib import Path; "
-        make_script += f"from benchmarks import freezing; freezing.make(Path({str(prefix)!r}), {size})"
-        measure("-c", make_script)
-        flags: tuple[str, ...] = (
-            f"--input_meta_graph={prefix}.meta",
-            f"--input_checkpoint={prefix}",
-            "--input_binary=true",
-        )
-        flags += ("--output_node_names=y", f"--output_graph={theirs}")
-        stock = measure("-m", "tensorflow.python.tools.freeze_graph", *flags)
-        lean = measure(
-            PROJECT / "freezemodel_save.py",
-            "--no-verify",
-            "--checkpoint",
-            prefix,
-            "--inputs",
-            "x",
-            "--outputs",
-            "y",
-            "--frozen-model",
-            ours,
-        )
-        rows.append(("freeze", stock, lean))
-        theirs.unlink()
-        plain, ready = PLAIN_LOAD, LEAN_LOAD.format(project=str(PROJECT))
-        rows.append(("load, first answer", measure("-c", plain, ours), measure("-c", ready, ours)))
-        plain += CALLS.format(call='session.run("prefix/y:0", {"prefix/x:0": row})')
-        ready += CALLS.format(call='predict({"x": row})')
-        calls = [float(measure("-c", script, ours)[2].split()[-1]) for script in (plain, ready)]
+    prefix, theirs, ours = (folder / name for name in ("model.ckpt", "theirs.pb", "ours.pb"))
+    make_script = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); from pathlib import Path; "
+    make_script += f"from benchmarks import freezing; freezing.make(Path({str(prefix)!r}), {megabytes}, {variables})"
+    measure("-c", make_script)
+    flags: tuple[str, ...] = (
+        f"--input_meta_graph={prefix}.meta",
+        f"--input_checkpoint={prefix}",
+        "--input_binary=true",
+    )
+    flags += ("--output_node_names=y", f"--output_graph={theirs}")
+    stock = measure("-m", "tensorflow.python.tools.freeze_graph", *flags)
+    theirs.unlink()
+    words = ("--checkpoint", prefix, "--inputs", "x", "--outputs", "y", "--frozen-model", ours)
+    proved = measure(PROJECT / "freezemodel_save.py", *words)
+    ours.unlink()
+    rows.append(("freeze", stock, measure(PROJECT / "freezemodel_save.py", "--no-verify", *words)))
+    rows.append(("freeze and prove", stock, proved))
+    for file in folder.glob("model.ckpt*"):
+        file.unlink()
+    plain, ready = PLAIN_LOAD, LEAN_LOAD.format(project=str(PROJECT))
+    rows.append(("load, first answer", measure("-c", plain, ours), measure("-c", ready, ours)))
+    plain += CALLS.format(call='session.run("prefix/y:0", {"prefix/x:0": row})')
+    ready += CALLS.format(call='predict({"x": row})')
+    calls = [float(measure("-c", script, ours)[2].split()[-1]) for script in (plain, ready)]
     table: list[tuple[str, ...]] = []
     for what, (seconds, memory, _), (our_seconds, our_memory, _) in rows:
         table.append((what, f"{seconds:.1f} s", f"{our_seconds:.1f} s", f"{our_seconds / seconds:.2f}"))
         table.append((f"{what}, peak", f"{memory:.2f} GB", f"{our_memory:.2f} GB", f"{our_memory / memory:.2f}"))
     table.append(("later calls", f"{calls[0] * 1e3:.2f} ms", f"{calls[1] * 1e3:.2f} ms", f"{calls[1] / calls[0]:.2f}"))
-    cli.table((f"{size} MiB of variables", "TensorFlow", "this project", "ratio"), table)
+    heading = f"{megabytes} MiB in {variables} variable{'s' * (variables > 1)}"
+    cli.table((heading, "TensorFlow", "this project", "ratio"), table)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=int, default=1024, metavar="N")
+    parser.add_argument("--variables", type=int, nargs="+", default=[16, 1], metavar="N")
+    args = parser.parse_args()
+    for variables in args.variables:
+        with tempfile.TemporaryDirectory() as folder:
+            compare(Path(folder), args.megabytes, variables)
     return 0
 
 

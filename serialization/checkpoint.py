@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from serialization import cli, dtypes, protos
-from serialization.table import read_table
+from serialization.table import read_table, unmask
 from serialization.wire import DamagedError
+
+Extent = tuple[int, int]  # start and length on one axis; the length -1 is all of it
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _V1_SHARD = re.compile(r"-\d{5}-of-(\d{5})")
@@ -38,8 +40,21 @@ class Variable:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where the bytes of a tensor, or of a slice of it, lie, and their checksum."""
+
+    file: Path
+    offset: int
+    size: int
+    checksum: int
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """What lies behind a prefix. `version` is "V1" or "V2"; `ends` says up to where each data file must reach."""
+    """What lies behind a prefix. `version` is "V1" or "V2"; `ends` says up to where each data file must reach.
+
+    Of V2, `places` are by the variables' names, and for those that lie in slices, which `parts` lists, by `slice_key`.
+    """
 
     prefix: Path
     version: str
@@ -47,6 +62,8 @@ class Checkpoint:
     variables: tuple[Variable, ...]
     object_graph: bool
     ends: tuple[int, ...] = ()
+    places: Mapping[bytes, Place] = field(default_factory=dict, repr=False)
+    parts: Mapping[str, tuple[tuple[Extent, ...], ...]] = field(default_factory=dict)
 
 
 def read_checkpoint(prefix: Path) -> Checkpoint | None:
@@ -77,6 +94,23 @@ def saver_path(checkpoint: Checkpoint) -> str:
     return str(checkpoint.prefix)
 
 
+def slice_key(name: str, extents: Sequence[Extent]) -> bytes:
+    """The key of a slice of a partitioned variable.
+
+    Format: EncodeTensorNameSlice in tensorflow/core/util/saved_tensor_slice_util.cc, which orders as the slices do.
+    """
+    escaped = name.encode().replace(b"\0", b"\0\xff")
+    numbers = b"".join(_ordered(number) for extent in extents for number in extent)
+    return b"\0" + escaped + b"\0\1" + bytes([1, len(extents)]) + numbers
+
+
+def _ordered(number: int) -> bytes:
+    """A signed number as tensorflow/core/lib/strings/ordered_code.cc writes it: as many leading ones as bytes."""
+    length = (number if number >= 0 else ~number).bit_length() // 7 + 1
+    bits = number & ((1 << 8 * length) - 1)
+    return (bits ^ ((1 << 8 * length) - (1 << 7 * length))).to_bytes(length, "big")
+
+
 def _damaged_as_error(file: Path, read: Any) -> Checkpoint:
     from google.protobuf.message import DecodeError
 
@@ -97,21 +131,28 @@ def _read_v2(prefix: Path, index: Path) -> Checkpoint:
         raise DamagedError("it begins without a header")
     if header.endianness:
         raise DamagedError("it was written on a big-endian machine, which TensorFlow does not read here")
-    variables = []
-    ends = [0] * min(header.num_shards, 100_000)
+    variables, places, parts = [], {}, {}
+    count = min(header.num_shards, 100_000)
+    files = tuple(prefix.with_name(f"{prefix.name}.data-{shard:05}-of-{count:05}") for shard in range(count))
+    ends = [0] * count
     for key, value in pairs:
         entry = protos.BundleEntryProto.FromString(value)
         if not 0 <= entry.shard_id < len(ends) or entry.offset < 0 or entry.size < 0:
             raise DamagedError("an entry points to a data file that it does not have")
         if not entry.slices:
             ends[entry.shard_id] = max(ends[entry.shard_id], entry.offset + entry.size)
+            places[key] = Place(files[entry.shard_id], entry.offset, entry.size, unmask(entry.crc32c))
         if not key.startswith(b"\0"):  # such a key is a slice of a partitioned variable, and its values are elsewhere
             shape = tuple(dim.size for dim in entry.shape.dim)
             variables.append(Variable(key.decode(), dtypes.name_of(entry.dtype), shape, max(1, len(entry.slices))))
-    files = tuple(prefix.with_name(f"{prefix.name}.data-{shard:05}-of-{len(ends):05}") for shard in range(len(ends)))
+            if entry.slices:
+                parts[key.decode()] = tuple(
+                    tuple((e.start, e.length if e.HasField("length") else -1) for e in part.extent)
+                    for part in entry.slices
+                )
     object_graph = any(variable.name == OBJECT_GRAPH for variable in variables)
     named = tuple(variable for variable in variables if variable.name != OBJECT_GRAPH)
-    return Checkpoint(prefix, "V2", files, named, object_graph, tuple(ends))
+    return Checkpoint(prefix, "V2", files, named, object_graph, tuple(ends), places, parts)
 
 
 def _read_v1(prefix: Path, shards: list[Path]) -> Checkpoint:

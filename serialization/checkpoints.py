@@ -22,14 +22,15 @@ from serialization import (
     saver,
     signature,
     source,
+    variables,
 )
+from serialization.checkpoint import Checkpoint
 from serialization.feeds import Hint
 from serialization.graph import GraphFile, prune, read_graph, training_nodes
 from serialization.origin import Origin
 from serialization.predictor import Predictor
 from serialization.restoring import Restore
 from serialization.signature import Signature
-from serialization.tensorflow import np, tf
 from serialization.verify import Run
 
 
@@ -37,12 +38,14 @@ from serialization.verify import Run
 class Prepared:
     """`meta_graph` is one that import_meta_graph and Saver.restore(session, `path`) take; `notes` say what was done.
 
-    `file` is where the graph was found, `pruned` is its GraphDef without the Saver, `whole` the one it was made of.
+    `held` is what the checkpoint's index says. `file` is where the graph was found, `pruned` is its GraphDef without
+    the Saver, `whole` the one it was made of.
 
     `hints` and `batches` are what the graph says about feeds, see feeds.attempts.
     """
 
     path: str
+    held: Checkpoint
     file: Path
     meta_graph: Any
     pruned: Any
@@ -56,9 +59,7 @@ class Prepared:
 
     def size(self) -> int:
         """How many bytes the values of the variables have."""
-        return sum(
-            int(np.prod(restore.shape or (1,))) * (tf.as_dtype(restore.dtype).size or 1) for restore in self.restores
-        )
+        return sum(variables.size_of(self.held, restore) for restore in self.restores)
 
 
 def read_graph_of(prefix: Path, graph: Path | None = None) -> GraphFile:
@@ -69,10 +70,11 @@ def read_graph_of(prefix: Path, graph: Path | None = None) -> GraphFile:
 def whole(prefix: Path, file: GraphFile) -> Prepared:
     """A checkpoint as it is: with the graph that its training wrote, and the Saver that is recorded in it."""
     restores = restoring.plan(file.graph_def, file.meta_graph.saver_def)
-    path = checkpoint.saver_path(artifact.require_checkpoint(prefix))
+    held = artifact.require_checkpoint(prefix)
     graph_def = file.graph_def
     return Prepared(
-        path,
+        checkpoint.saver_path(held),
+        held,
         file.path,
         file.meta_graph,
         graph_def,
@@ -131,6 +133,7 @@ def prepare(
         meta_graph.collection_def["table_initializer"].node_list.value.extend(ready.initializers)
     return Prepared(
         checkpoint.saver_path(held),
+        held,
         file.path,
         meta_graph,
         ready.graph_def,

@@ -172,8 +172,17 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
-def progress(steps: Iterable[Step], what: str, total: int) -> Iterator[Step]:
-    """Yield the steps behind a progress bar, which only a terminal is shown."""
-    from rich.progress import track
+def progress(
+    steps: Iterable[Step], what: str, total: int, weigh: Callable[[Step], int] | None = None
+) -> Iterator[Step]:
+    """Yield the steps behind a progress bar, which only a terminal is shown; `weigh` says how much a step is."""
+    if not sys.stdout.isatty():
+        yield from steps
+        return
+    from rich.progress import Progress
 
-    yield from track(steps, what, total, disable=not sys.stdout.isatty())
+    with Progress() as bar:
+        task = bar.add_task(what, total=total)
+        for step in steps:
+            yield step
+            bar.advance(task, weigh(step) if weigh is not None else 1)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from serialization import dtypes
-from serialization.tensorflow import tf1
+from serialization import dtypes, protos
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
 def constant(name: str, value: NDArray[Any], dtype: int) -> Any:
     """A Const node that holds `value`; `dtype` is TensorFlow's number for it."""
-    node = tf1.NodeDef(name=name, op="Const")
+    node = protos.NodeDef(name=name, op="Const")
     node.attr["dtype"].type = dtype
     tensor = node.attr["value"].tensor
     tensor.dtype = dtype

@@ -36,7 +36,7 @@ _NAMES = {
 }
 _REF = 100  # DT_FLOAT_REF is 101
 
-FLOAT, STRING, BOOL, RESOURCE, INT32, INT64 = 1, 7, 10, 20, 3, 9
+FLOAT, STRING, BOOL, RESOURCE, VARIANT, INT32, INT64 = 1, 7, 10, 20, 21, 3, 9
 
 
 def name_of(number: int) -> str:

@@ -1,36 +1,33 @@
-"""Freezing, lean: a GraphDef whose variables become constants, written to a file one node at a time.
-
-A GraphDef's nodes are a repeated field, and protobuf merges messages that stand one after the other: a file of many
-serialized GraphDefs with one node each is a GraphDef with all of them. So no more than one variable is in memory.
-https://protobuf.dev/programming-guides/encoding/#last-one-wins
-"""
+"""Freezing any graph: what takes a variable takes its value, so that a constant can stand in its place."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from serialization import cli, dtypes, inlining, large, repair, source, tables
+from serialization import cli, dtypes, inlining, large, repair, source, streaming, tables
 from serialization.constants import constant
 from serialization.graph import VARIABLES, is_update, node_of, nodes_by_name, prune, training_nodes, variable_nodes
 from serialization.signature import Signature
-from serialization.tensorflow import np, tf, tf1
-from serialization.wire import write_number
+from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from serialization.streaming import Value
+
 LIMIT = 2**31 - 1  # bytes in one protobuf message
 _PASS_ON = {"Identity", "Switch", "Enter", "Merge", "Exit", "NextIteration"}
-_LARGE = 1 << 16  # bytes; smaller constants are written by protobuf itself
 
 
 def without_variables(graph_def: Any) -> list[str]:
     """Make every op that takes a resource variable's handle take its value; change the GraphDef and say what was done.
 
-    The nodes of the variables stay: `write` puts constants in their place. Raises cli.Error for ops that cannot.
+    The nodes of the variables stay, for streaming.write to put constants in their place. Raises cli.Error for ops that
+    cannot.
     """
     variables = {node.name: node for node in graph_def.node if node.op == "VarHandleOp"}
     users: dict[str, list[Any]] = {}
@@ -62,33 +59,17 @@ def freeze(
     graph_def: Any,
     wanted: Signature,
     session: Any = None,
-    value_of: Callable[[Any], NDArray[Any]] | None = None,
+    value_of: Callable[[Any], Value] | None = None,
 ) -> Signature:
     """Freeze what the signature needs into a file, and say what was done; returns the signature by the names there.
 
-    The values of variables come from `value_of`, see `write`, else out of the session, which tables need in any case.
+    The values of variables come from `value_of`, see streaming.write, else out of the session, which tables need in any
+    case.
     """
     flat, wanted, notes = flatten(graph_def, wanted, session)
     cli.report(notes)
-    write(path, flat, value_of or values_in(session, flat))
+    streaming.write(path, flat, value_of or values_in(session, flat), size_of_variables(flat))
     return wanted
-
-
-def write(path: Path, graph_def: Any, value_of: Callable[[Any], NDArray[Any]]) -> None:
-    """Write the GraphDef to a file with the value of each variable in the place of its node.
-
-    `value_of` gives the value for the node of a variable, and is called once for each.
-    """
-    variables = sum(node.op in VARIABLES for node in graph_def.node)
-    steps = cli.progress(graph_def.node, "freezing", len(graph_def.node)) if variables > 20 else graph_def.node
-    with path.open("wb") as file:
-        rest = tf1.GraphDef(versions=graph_def.versions, library=graph_def.library)
-        file.write(rest.SerializeToString(deterministic=True))
-        for node in steps:
-            if node.op in VARIABLES:
-                _write_constant(file, node.name, value_of(node), dtypes.base(node.attr["dtype"].type))
-            else:
-                file.write(tf1.GraphDef(node=[node]).SerializeToString(deterministic=True))
 
 
 def show_difference(name: str, whole: Any, path: Path) -> None:
@@ -115,13 +96,23 @@ def require_frozen_functions(graph_def: Any) -> None:
             )
 
 
-def require_fits(size: int, what: str, way_out: str) -> None:
-    """Raise cli.Error if a graph with this many bytes of variables is more than protobuf can hold."""
-    if size > LIMIT - (1 << 20):
+def require_fits(graph_def: Any, size: int, what: str, way_out: str) -> None:
+    """Raise cli.Error if the graph with so many bytes of variables is more than protobuf can hold."""
+    if size + graph_def.ByteSize() > LIMIT - (1 << 16):
         raise cli.Error(
             f"{what} is too large to be frozen; its variables hold {cli.size(size)}, a GraphDef at most 2.15 GB; "
-            f"keep the variables beside the graph: `{way_out}`"
+            f"keep the variables beside the graph: {way_out}"
         )
+
+
+def size_of_variables(graph_def: Any) -> int:
+    """How many bytes the graph's variables have, as far as their nodes tell."""
+    size = 0
+    for node in graph_def.node:
+        if node.op in VARIABLES:
+            dims = node.attr["shape"].shape.dim
+            size += math.prod(max(0, dim.size) for dim in dims) * dtypes.size_of(node.attr["dtype"].type)
+    return size
 
 
 def _take_value(node: Any, dtype: int, done: Counter[str]) -> list[Any]:
@@ -168,32 +159,8 @@ def _become(node: Any, op: str, inputs: list[str], **types: int) -> None:
         node.attr[name].type = number
 
 
-def _write_constant(file: BinaryIO, name: str, value: NDArray[Any], dtype: int) -> None:
-    """A GraphDef with one constant. Its bytes go from the array to the file: protobuf would copy them three times."""
-    if dtype == dtypes.STRING or value.nbytes < _LARGE:
-        file.write(tf1.GraphDef(node=[constant(name, value, dtype)]).SerializeToString(deterministic=True))
-        return
-    node = constant(name, value[:0], dtype)
-    tensor = node.attr["value"].tensor
-    tensor.ClearField("tensor_shape")
-    for size in value.shape:
-        tensor.tensor_shape.dim.add(size=size)
-    head = (
-        tensor.SerializeToString(deterministic=True) + b"\x22" + write_number(value.nbytes)
-    )  # 4: TensorProto.tensor_content
-    length = len(head) + value.nbytes
-    del node.attr["value"]
-    before = node.SerializeToString(deterministic=True)
-    # The fields around it, from inside out: 8 AttrValue.tensor, 2 the map's value, 5 NodeDef.attr, 1 GraphDef.node.
-    attribute = b"\x42" + write_number(length)
-    entry = b"\x0a\x05value\x12" + write_number(len(attribute) + length) + attribute
-    field = b"\x2a" + write_number(len(entry) + length) + entry
-    file.write(b"\x0a" + write_number(len(before) + len(field) + length) + before + field + head)
-    file.write(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
-
-
 def values_in(session: Any, graph_def: Any) -> Callable[[Any], NDArray[Any]]:
-    """A `value_of` for `write` that reads the GraphDef's variables from a session."""
+    """A `value_of` for streaming.write that reads the GraphDef's variables from a session."""
     tensors = {}
     with session.graph.as_default():  # all before the first is run: each addition makes the session look at the graph
         for node in graph_def.node:
@@ -217,8 +184,8 @@ def values_in(session: Any, graph_def: Any) -> Callable[[Any], NDArray[Any]]:
 def flatten(graph_def: Any, wanted: Signature, session: Any) -> tuple[Any, Signature, list[str]]:
     """The GraphDef of what the signature needs, with functions and tables inlined and nothing that takes a variable.
 
-    The nodes of the variables are still there, for `write`. Also returns the signature by the names in that GraphDef,
-    which differ where it was cut at an input, and a line on each thing that was done.
+    The nodes of the variables are still there, for streaming.write. Also returns the signature by the names in that
+    GraphDef, which differ where it was cut at an input, and a line on each thing that was done.
     """
     result, wanted, notes = source.cut(graph_def, wanted)
     roots = [tensor.name for tensor in (*wanted.outputs, *wanted.inputs)]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from serialization import dtypes
+from serialization import dtypes, protos
 from serialization.feeds import Hint
 from serialization.graph import all_nodes, index_of, node_of, nodes_by_name
 from serialization.signature import Signature
@@ -137,10 +137,8 @@ def _integers(edge: str, nodes: Mapping[str, Any]) -> list[int]:
 
 def _example(node: Any, nodes: Mapping[str, Any]) -> bytes:
     """A serialized tf.train.Example with a value for each feature that the parser wants."""
-    from serialization.tensorflow import tf
-
     names, shapes = _features(node, nodes)
-    example = tf.train.Example()
+    example = protos.Example()
     for (name, number), shape in zip(names, shapes, strict=True):
         count = 1
         for size in shape or (1,):

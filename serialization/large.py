@@ -8,6 +8,7 @@ Format: https://protobuf.dev/programming-guides/encoding/, tensorflow/core/frame
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from serialization.tensorflow import np, tf
 
 LARGE_FILE = 100_000_000  # bytes; below this TensorFlow's own way takes a second, and folds the constants
 _LARGE_NODE = 1 << 20
+_ALIGNED = 64  # bytes, EIGEN_MAX_ALIGN_BYTES
 _NODE, _NAME, _ATTRIBUTE, _KEY, _VALUE, _TENSOR, _CONTENT = 1, 1, 5, 1, 2, 8, 4  # the numbers of the fields
 
 
@@ -92,17 +94,21 @@ def fill(session: Any, scope: str, constants: Mapping[str, Constant]) -> None:
             handle = graph.get_tensor_by_name(f"{scope}/{name}/variable:0")
             value = tf.compat.v1.placeholder(constant.dtype, constant.shape)
             assignments.append((tf.raw_ops.AssignVariableOp(resource=handle, value=value), value, constant))
-    for assign, value, constant in cli.progress(assignments, "loading", len(assignments)):
+    size = sum(constant.length for constant in constants.values())
+    for assign, value, constant in cli.progress(assignments, "loading", size, weigh=lambda step: step[2].length):
         session.run(assign, {value: _read_values(constant)})
 
 
 def _read_values(constant: Constant) -> Any:
-    values = np.empty(constant.shape, tf.as_dtype(constant.dtype).as_numpy_dtype)
+    """The values, where TensorFlow takes them as they lie: of an array that begins elsewhere it makes a copy."""
+    whole = np.empty(constant.length + _ALIGNED, np.uint8)
+    start = -whole.ctypes.data % _ALIGNED
+    content = whole[start : start + constant.length]
     with constant.file.open("rb") as file:
         file.seek(constant.offset)
-        if file.readinto(values.reshape(-1).view(np.uint8).data) != constant.length:
+        if file.readinto(content.data) != constant.length:
             raise cli.Error(f"{cli.show(constant.file)} has been cut short while it was read; copy it here again")
-    return values
+    return content.view(tf.as_dtype(constant.dtype).as_numpy_dtype).reshape(constant.shape)
 
 
 def _large_constant(data: mmap.mmap, path: Path, begin: int, end: int) -> tuple[Any, Constant] | None:
@@ -123,7 +129,7 @@ def _large_constant(data: mmap.mmap, path: Path, begin: int, end: int) -> tuple[
     tensor = node.attr["value"].tensor
     shape = tuple(int(dim.size) for dim in tensor.tensor_shape.dim)
     dtype = tensor.dtype
-    whole = dtype != dtypes.STRING and int(np.prod(shape)) * tf.as_dtype(dtype).size == content[1] - content[0]
+    whole = dtype != dtypes.STRING and math.prod(shape) * dtypes.size_of(dtype) == content[1] - content[0]
     return (node, Constant(path, content[0], content[1] - content[0], dtype, shape)) if whole else None
 
 

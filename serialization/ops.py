@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from serialization import cli
+from serialization import cli, known_ops
 from serialization.graph import all_nodes
 from serialization.tensorflow import tf
 
@@ -64,11 +65,10 @@ def load_library(path: Path | None) -> None:
 
 def require_known(graph_def: Any, what: str) -> None:
     """Raise cli.Error that lists every op of the graph which this TensorFlow does not know, with its library."""
-    known = registered()
     functions = {function.signature.name for function in graph_def.library.function}
     unknown: dict[str, list[str]] = defaultdict(list)
     for node in all_nodes(graph_def):
-        if node.op not in functions and known.get(node.op) is None:
+        if node.op not in functions and not is_known(node.op):
             unknown[node.op].append(node.name)
     if unknown:
         listed = ", ".join(f"{op} ({library_of(op)}; {_count(names)})" for op, names in sorted(unknown.items()))
@@ -95,32 +95,46 @@ def output_count(node: Any) -> int:
     return 1000 if types is None else len(types)
 
 
-def registered() -> Any:
-    """TensorFlow's op definitions by name. The public tf.raw_ops leaves out ops that have no Python wrapper."""
+def registered(op: str) -> Any:
+    """TensorFlow's definition of an op, None if there is none. The public tf.raw_ops leaves some ops out."""
     tf.__version__  # noqa: B018 - imported quietly before what follows imports it
     from tensorflow.python.framework import op_def_registry
 
-    return op_def_registry
+    return op_def_registry.get(op)
+
+
+def is_known(op: str) -> bool:
+    """Whether this TensorFlow, with the libraries that were loaded into it, has the op."""
+    return _outputs(op) is not None
+
+
+def _outputs(op: str) -> list[str] | None:
+    """The outputs of an op as known_ops describes them, None for an unknown op."""
+    if op in known_ops.known():
+        return known_ops.outputs()[op]
+    # What else there is was registered by a library, in a TensorFlow that runs.
+    definition = registered(op) if "tensorflow" in sys.modules else None
+    return None if definition is None else known_ops.describe(definition)
 
 
 def _output_types(node: Any) -> list[int] | None:
-    definition = registered().get(node.op)
-    if definition is None:
+    """The dtype numbers of a node's outputs, None for an unknown op."""
+    outputs = _outputs(node.op)
+    if outputs is None:
         return None
     types: list[int] = []
-    for argument in definition.output_arg:
-        if argument.type_list_attr:
-            types += [int(number) for number in node.attr[argument.type_list_attr].list.type]
+    for output in outputs:
+        counted, several, dtype = output.rpartition("*")
+        if several and not counted:
+            types += [int(number) for number in node.attr[dtype].list.type]
+            continue
+        attribute, _, default = dtype.partition("=")
+        if attribute.isdecimal():
+            number = int(attribute)
         else:
-            count = int(node.attr[argument.number_attr].i) if argument.number_attr else 1
-            types += [int(argument.type or _type_of(definition, node, argument.type_attr))] * count
+            number = int(node.attr[attribute].type) if attribute in node.attr else int(default or 0)
+        types += [number] * (max(0, int(node.attr[counted].i)) if counted else 1)
     return types
-
-
-def _type_of(definition: Any, node: Any, name: str) -> int:
-    if name in node.attr:
-        return int(node.attr[name].type)
-    return next((int(attr.default_value.type) for attr in definition.attr if attr.name == name), 0)
 
 
 def _count(names: Iterable[str]) -> str:

@@ -31,6 +31,7 @@ _MODULES = {
     "BundleHeaderProto": "protobuf.tensor_bundle_pb2",
     "TrackableObjectGraph": "protobuf.trackable_object_graph_pb2",
     "SavedTensorSlices": "util.saved_tensor_slice_pb2",
+    "Example": "example.example_pb2",
     "Event": "util.event_pb2",
 }
 
@@ -76,4 +77,5 @@ if TYPE_CHECKING:
     BundleHeaderProto: Any
     TrackableObjectGraph: Any
     SavedTensorSlices: Any
+    Example: Any
     Event: Any

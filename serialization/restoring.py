@@ -6,6 +6,7 @@ The mapping is read from the graph's own restore ops: they know renamed variable
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 from serialization import cli, dtypes
 from serialization.graph import VARIABLES, node_of, nodes_by_name, reachable
 from serialization.signature import show_shape
-from serialization.tensorflow import np
 
 AVERAGE = "/ExponentialMovingAverage"
 _RESTORING = ("RestoreV2", "Restore", "RestoreSlice")
@@ -153,7 +153,7 @@ def _strings(nodes: Mapping[str, Any], edge: str) -> list[str]:
         return []
     tensor = node.attr["value"].tensor
     values = [value.decode() for value in tensor.string_val]
-    count = int(np.prod([dim.size for dim in tensor.tensor_shape.dim])) if tensor.tensor_shape.dim else 1
+    count = math.prod(dim.size for dim in tensor.tensor_shape.dim)
     return values * count if len(values) == 1 else values
 
 

@@ -37,8 +37,11 @@ def prepare(
     outputs: str | None = None,
     *,
     trust: bool = False,
+    check: Callable[[Any], None] = lambda graph_def: None,
 ) -> Exported:
     """Choose what to load and to run; the parameters are the flags, `key` is `--signature`.
+
+    `check` is given the GraphDef of what the signature needs, and may raise cli.Error.
 
     Raises cli.Error where it could do harm, unless `trust`, and for ops that this TensorFlow does not know.
     """
@@ -49,7 +52,9 @@ def prepare(
         wanted, _ = source.choose(GraphFile(meta_graph.graph_def), inputs or recorded[0], outputs or recorded[1])
     outs, ins = ([tensor.name for tensor in side] for side in (wanted.outputs, wanted.inputs))
     safety.require_safe(safety.scan_meta_graph(meta_graph, outs, ins, saved_model=folder), folder, trust=trust)
-    ops.require_known(prune(meta_graph.graph_def, [*outs, *ins]), cli.show(folder))
+    needed = prune(meta_graph.graph_def, [*outs, *ins])
+    ops.require_known(needed, cli.show(folder))
+    check(needed)
     return Exported(meta_graph, wanted)
 
 

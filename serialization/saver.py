@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from serialization import dtypes
+from serialization import dtypes, protos
 from serialization.graph import nodes_by_name
 from serialization.restoring import Restore
-from serialization.tensorflow import tf1, variable_pb2
 
 
 def add_saver(graph_def: Any, restores: Sequence[Restore]) -> Any:
     """A MetaGraphDef of the GraphDef with a Saver for exactly these variables, and collections that name them."""
-    meta_graph = tf1.MetaGraphDef()
+    meta_graph = protos.MetaGraphDef()
     graph = meta_graph.graph_def
     graph.CopyFrom(graph_def)
     if not restores:
@@ -54,7 +53,7 @@ def _add_assignment(
     if read not in taken:
         reader = graph.node.add(name=read, op="ReadVariableOp" if resource else "Identity", input=[variable.name])
         reader.attr["dtype" if resource else "T"].type = restore.dtype
-    definition = variable_pb2.VariableDef(
+    definition = protos.VariableDef(
         variable_name=f"{variable.name}:0",
         initializer_name=name,
         snapshot_name=f"{read}:0",

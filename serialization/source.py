@@ -7,12 +7,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serialization import cli, dtypes, inference, ops, repair, signature
+from serialization import cli, dtypes, inference, ops, protos, repair, signature
 from serialization.graph import GraphFile, copy_functions, index_of, node_of, nodes_by_name, reachable
 from serialization.inference import Candidate
 from serialization.nodes import PLACEHOLDERS, describe, is_pipeline
 from serialization.signature import Signature, Tensor
-from serialization.tensorflow import tf1
 
 _TABLE_INITIALIZERS = (
     "InitializeTable",
@@ -164,7 +163,7 @@ def cut(graph_def: Any, wanted: Signature) -> tuple[Any, Signature, list[str]]:
     if not inner:
         return graph_def, wanted, []
     inner = list({tensor.name: tensor for tensor in inner}.values())  # two keys may stand for one tensor
-    copy = tf1.GraphDef()
+    copy = protos.GraphDef()
     copy.CopyFrom(graph_def)
     names = {tensor.name: _free_name(f"{node_of(tensor.name)}_input", nodes, index_of(tensor.name)) for tensor in inner}
     for node in copy.node:
@@ -218,7 +217,7 @@ def _prune(graph_def: Any, wanted: Signature) -> tuple[Any, list[str]]:
                 initializers.append(node.name)
                 keep = reachable(nodes, [*tensors, *initializers])
                 found = True
-    pruned = tf1.GraphDef(versions=graph_def.versions)
+    pruned = protos.GraphDef(versions=graph_def.versions)
     pruned.node.extend(node for node in graph_def.node if node.name in keep)
     copy_functions(graph_def.library, pruned)
     return pruned, initializers

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from google_crc32c import value as crc32c
+
 from serialization.wire import DamagedError, read_number
 
 MAGIC = bytes.fromhex("57fb808b247547db")  # the last eight bytes of every table
@@ -29,7 +31,7 @@ def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, by
     end = offset + size
     if end + 5 > len(data):
         raise DamagedError("a block lies beyond its end")
-    if crc32c(data[offset : end + 1]) != _unmask(int.from_bytes(data[end + 1 : end + 5], "little")):
+    if crc32c(data[offset : end + 1]) != unmask(int.from_bytes(data[end + 1 : end + 5], "little")):
         raise DamagedError("the checksum of a block differs")
     block = data[offset:end]
     if data[end] == 1:
@@ -92,31 +94,12 @@ def _unsnappy(data: bytes) -> bytes:
     return bytes(out)
 
 
-def crc32c(data: bytes) -> int:
-    """The Castagnoli checksum, RFC 3720 appendix B.4, which no module of Python's own computes."""
-    value = 0xFFFFFFFF
-    for byte in data:
-        value = _CRC_TABLE[(value ^ byte) & 0xFF] ^ (value >> 8)
-    return value ^ 0xFFFFFFFF
-
-
 def mask(checksum: int) -> int:
     """The form in which LevelDB's tables and TensorFlow's records store a checksum."""
     return (((checksum >> 15) | (checksum << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _unmask(stored: int) -> int:
+def unmask(stored: int) -> int:
+    """The checksum that was stored as `mask` of it."""
     rotated = (stored - 0xA282EAD8) & 0xFFFFFFFF
     return ((rotated >> 17) | (rotated << 15)) & 0xFFFFFFFF
-
-
-def _crc_table() -> list[int]:
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
-        table.append(value)
-    return table
-
-
-_CRC_TABLE = _crc_table()

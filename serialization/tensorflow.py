@@ -28,7 +28,6 @@ __all__ = [
     "saved_model_pb2",
     "tf",
     "tf1",
-    "variable_pb2",
 ]
 
 _held: list[str] = []
@@ -124,11 +123,9 @@ if TYPE_CHECKING:
     saved_model_pb2: Any
     tf: Any
     tf1: Any
-    variable_pb2: Any
 else:
     np = _Late("numpy")
     config_pb2 = _Late("tensorflow.core.protobuf.config_pb2")
     saved_model_pb2 = _Late("tensorflow.core.protobuf.saved_model_pb2")
-    variable_pb2 = _Late("tensorflow.core.framework.variable_pb2")
     tf = _Late("tensorflow")
     tf1 = _Late("tensorflow.compat.v1")

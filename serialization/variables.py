@@ -2,35 +2,66 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from serialization import artifact, checkpoint, cli, verify
+from serialization import artifact, checkpoint, cli, dtypes, stored, verify
+from serialization.checkpoint import Checkpoint
 from serialization.restoring import Restore
 from serialization.signature import show_shape
+from serialization.stored import Stored
 from serialization.tensorflow import failures, np, tf, tf1
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _FEW = 10  # numbers that fit into a line
 
 
-def read_value(reader: Any, restore: Restore) -> Any:
-    """A variable's value, or its slice of a partitioned one (`spec`: the whole shape, then `start,length:...`)."""
+def read_value(reader: Any, restore: Restore) -> NDArray[Any]:
+    """A variable's value, or its slice of a partitioned one, by TensorFlow's reader."""
     value = reader.get_tensor(restore.key)
     if not restore.spec:
-        return value
-    slices = []
-    for part in restore.spec.rpartition(" ")[2].split(":"):
-        start, _, length = part.partition(",")
-        slices.append(slice(None) if part == "-" else slice(int(start), int(start) + int(length)))
-    return np.ascontiguousarray(value[tuple(slices)])
+        return np.asarray(value)
+    sizes, extents = stored.read_spec(restore.spec)
+    ends = [size if length < 0 else start + length for size, (start, length) in zip(sizes, extents, strict=True)]
+    return np.ascontiguousarray(value[tuple(slice(start, end) for (start, _), end in zip(extents, ends, strict=True))])
 
 
-def values_of(path: str, restores: Iterable[Restore]) -> Callable[[Any], Any]:
-    """The value of a variable's node, straight from the checkpoint at `path`, for freezing.write."""
-    reader = tf1.train.NewCheckpointReader(path)
+def values_of(held: Checkpoint, restores: Iterable[Restore]) -> Callable[[Any], NDArray[Any] | Stored]:
+    """The value of a variable's node, straight from the checkpoint, for streaming.write."""
     by_node = {restore.node: restore for restore in restores}
-    return lambda node: read_value(reader, by_node[node.name])
+    path = checkpoint.saver_path(held)
+    reader = cache(lambda: tf1.train.NewCheckpointReader(path))  # which needs TensorFlow, so only where needed
+
+    def read(node: Any) -> NDArray[Any] | Stored:
+        restore = by_node[node.name]
+        found = stored.find(held, restore.key, restore.spec, restore.dtype, shape_of(restore))
+        if found is not None:
+            return found
+        with failures(f"the checkpoint {path} cannot be read"):
+            return read_value(reader(), restore)
+
+    return read
+
+
+def shape_of(restore: Restore) -> tuple[int, ...]:
+    """The shape of a variable's value, or of its slice of a partitioned one."""
+    if not restore.spec:
+        return restore.shape or ()
+    sizes, extents = stored.read_spec(restore.spec)
+    return tuple(size if length < 0 else length for size, (_, length) in zip(sizes, extents, strict=True))
+
+
+def size_of(held: Checkpoint, restore: Restore) -> int:
+    """How many bytes a variable's value has."""
+    place = held.places.get(restore.key.encode())
+    if place is not None and restore.dtype == dtypes.STRING:
+        return place.size
+    return math.prod(shape_of(restore)) * dtypes.size_of(restore.dtype)
 
 
 def require_same(session: Any, path: str, restores: Collection[Restore]) -> str:
@@ -50,12 +81,12 @@ def show_all(prefix: Path) -> None:
     """A table of the variables as the checkpoint's index has them, with values where these are few."""
     with failures(f"the checkpoint {cli.show(prefix)} cannot be read"):
         reader = _open(prefix)
-        dtypes = reader.get_variable_to_dtype_map()
+        kinds = reader.get_variable_to_dtype_map()
         rows = []
         for name, shape in sorted(reader.get_variable_to_shape_map().items()):
             few = np.prod(shape) <= _FEW
             values = np.array2string(reader.get_tensor(name).ravel(), precision=4, max_line_width=1000) if few else ""
-            rows.append((name, tf.as_dtype(dtypes[name]).name, show_shape(shape), values))
+            rows.append((name, tf.as_dtype(kinds[name]).name, show_shape(shape), values))
     cli.table(("variable", "dtype", "shape", "values"), rows)
 
 

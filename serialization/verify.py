@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,16 +30,16 @@ class NotVerifiedError(Exception):
 
 @dataclass(frozen=True)
 class Proof:
-    """What a comparison found: one line, and the feeds on which the source ran."""
+    """What a comparison found: one line, the feeds on which the source ran, and what the result answered."""
 
     line: str
     feeds: tuple[Values, ...]
+    answers: tuple[Values, ...]
 
 
 def prove(
     origin: Origin,
-    result: Run,
-    optimized: Run,
+    open_result: Callable[[bool], AbstractContextManager[Run]],
     given: Sequence[str] | None,
     random: Mapping[str, str] | None = None,
     *,
@@ -46,6 +47,7 @@ def prove(
 ) -> str:
     """Compare on the feeds that `--feed` gives, else on generated ones; then say what the default optimizers change.
 
+    `open_result` opens what was written, once without and once with the optimizers, so that one is in memory at a time.
     `steady` says that the result keeps no state, so the source may answer no differently the second time.
 
     Returns the lines to print. Raises cli.Error where the result differs, or where the source does not run on `given`.
@@ -53,7 +55,8 @@ def prove(
     wanted = origin.signature
     attempts = iter([[feeds.parse(wanted, given)]]) if given else feeds.attempts(wanted, origin.hints, origin.batches)
     try:
-        proof = compare(origin.predict, result, attempts, random)
+        with open_result(False) as result:
+            proof = compare(origin.predict, result, attempts, random)
     except NotVerifiedError as failure:
         if given:
             raise cli.Error(f"the source does not run on what --feed gives: {failure}; nothing was written") from None
@@ -62,7 +65,8 @@ def prove(
         return f"not verified: the source does not run on generated feeds: {failure}{advice}"
     if steady and origin.repeat is not None:
         _require_steady(origin.predict, origin.repeat, proof.feeds[0], random or {})
-    return "\n".join([f"proved: {proof.line}", *compare_optimized(result, optimized, proof.feeds, random)])
+    with open_result(True) as optimized:
+        return "\n".join([f"proved: {proof.line}", *compare_optimized(proof, optimized, random)])
 
 
 def _require_steady(first: Run, second: Run, feed: Values, random: Mapping[str, str]) -> None:
@@ -122,13 +126,11 @@ def compare(
     raise NotVerifiedError(reason(failure))
 
 
-def compare_optimized(
-    result: Run, optimized: Run, tried: Iterable[Values], random: Mapping[str, str] | None = None
-) -> list[str]:
+def compare_optimized(proof: Proof, optimized: Run, random: Mapping[str, str] | None = None) -> list[str]:
     """What TensorFlow's default optimizers change in the result's outputs by more than rounding, a line for each."""
     worst: dict[str, float] = {}
-    for feed in tried:
-        plain, moved = result(feed), optimized(feed)
+    for feed, plain in zip(proof.feeds, proof.answers, strict=True):
+        moved = optimized(feed)
         for key, value in plain.items():
             if key in (random or {}) or not np.issubdtype(value.dtype, np.number) or value.shape != moved[key].shape:
                 continue
@@ -154,6 +156,7 @@ def _compare_all(
     rows = 0
     differ: set[str] = set()
     tolerances: dict[str, float] = {}
+    answers = []
     for feed, wanted in expected:
         try:
             got = result(feed)
@@ -161,6 +164,7 @@ def _compare_all(
             raise cli.Error(
                 f"the result does not run where its source does: {reason(error)}; nothing was written"
             ) from None
+        answers.append(got)
         for key, value in wanted.items():
             if key in random and not same_bits(value, got[key]):
                 differ.add(key)
@@ -179,7 +183,7 @@ def _compare_all(
         f"{key}: within {t:.2g} of the source, which differs from itself as much" for key, t in tolerances.items()
     ]
     parts += [f"{key}: only its shape and dtype, for {op} is random" for key, op in random.items() if key in differ]
-    return Proof("; ".join(parts), tuple(feed for feed, _ in expected))
+    return Proof("; ".join(parts), tuple(feed for feed, _ in expected), tuple(answers))
 
 
 def _rows(feed: Values) -> int:

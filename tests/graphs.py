@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import struct
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
+
+from serialization import protos
+from serialization.table import MAGIC, mask
 from serialization.tensorflow import tf, tf1
 
 
@@ -27,13 +33,13 @@ def edit_meta(prefix: Path, change: Callable[[Any], None]) -> None:
     file.write_bytes(meta_graph.SerializeToString())
 
 
-def classifier(*, resource: bool = True) -> None:
-    """X float32 [None, 4] -> logits -> softmax; labels, a loss, a training op, a summary."""
-    x = tf1.placeholder(tf.float32, [None, 4], name="x")
+def classifier(*, resource: bool = True, wide: int = 1) -> None:
+    """X float32 [None, 4 * wide] -> logits -> softmax; labels, a loss, a training op, a summary."""
+    x = tf1.placeholder(tf.float32, [None, 4 * wide], name="x")
     labels = tf1.placeholder(tf.int64, [None], name="labels")
     with tf1.variable_scope("dense", use_resource=resource):
-        kernel = tf1.get_variable("kernel", [4, 3], initializer=tf1.random_normal_initializer(seed=1))
-        bias = tf1.get_variable("bias", [3], initializer=tf1.random_normal_initializer(seed=2))
+        kernel = tf1.get_variable("kernel", [4 * wide, 3 * wide], initializer=tf1.random_normal_initializer(seed=1))
+        bias = tf1.get_variable("bias", [3 * wide], initializer=tf1.random_normal_initializer(seed=2))
     logits = tf1.nn.xw_plus_b(x, kernel, bias, name="logits")
     loss = tf1.losses.sparse_softmax_cross_entropy(labels, logits)
     tf1.summary.scalar("loss", loss)
@@ -76,3 +82,49 @@ def freeze(build: Callable[[], Any], outputs: list[str]) -> Any:
         build()
         session.run([tf1.global_variables_initializer(), tf1.tables_initializer()])
         return tf1.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), outputs)
+
+
+def save_zeros(prefix: Path, build: Callable[[], Any], shapes: Mapping[str, list[int]]) -> None:
+    """A checkpoint of float32 zeros of any size, at no cost: its data file has no blocks on the disk.
+
+    The graph is what `build` builds; the index is a table of BundleEntryProtos, as TensorFlow writes it.
+    """
+    with tf1.Graph().as_default():
+        build()
+        tf1.train.Saver().export_meta_graph(f"{prefix}.meta")
+    header = protos.BundleHeaderProto(num_shards=1)
+    header.version.producer = 1
+    pairs, end = [(b"", header.SerializeToString())], 0
+    for name, shape in sorted(shapes.items()):
+        entry = protos.BundleEntryProto(dtype=1, offset=end, size=4 * math.prod(shape))
+        for size in shape:
+            entry.shape.dim.add(size=size)
+        entry.crc32c = mask(_crc_of_zeros(entry.size))
+        end += entry.size
+        pairs.append((name.encode(), entry.SerializeToString()))
+    with Path(f"{prefix}.data-00000-of-00001").open("wb") as file:
+        file.truncate(end)
+    blocks = _block(pairs)
+    handles = _varint(0) + _varint(len(blocks) - 5)
+    index = _block([(pairs[-1][0], handles)])
+    footer = _varint(0) + _varint(0) + _varint(len(blocks)) + _varint(len(index) - 5)
+    Path(f"{prefix}.index").write_bytes(blocks + index + footer.ljust(40, b"\0") + MAGIC)
+
+
+def _crc_of_zeros(size: int) -> int:
+    checksum, piece = 0, bytes(1 << 26)
+    for start in range(0, size, len(piece)):
+        checksum = google_crc32c.extend(checksum, piece[: size - start])
+    return checksum
+
+
+def _block(pairs: list[tuple[bytes, bytes]]) -> bytes:
+    """A block of a table, none of whose keys shares its beginning with the one before."""
+    entries = b"".join(_varint(0) + _varint(len(key)) + _varint(len(value)) + key + value for key, value in pairs)
+    block = entries + struct.pack("<II", 0, 1) + b"\0"  # one restart, at 0; not compressed
+    return block + struct.pack("<I", mask(google_crc32c.value(block)))
+
+
+def _varint(number: int) -> bytes:
+    rest, last = number >> 7, number & 0x7F
+    return bytes([last | 0x80]) + _varint(rest) if rest else bytes([last])

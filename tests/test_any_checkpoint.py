@@ -9,7 +9,7 @@ import graphs
 import pytest
 from conftest import Run
 
-from serialization import cli, freezing
+from serialization import cli, protos
 from serialization.tensorflow import np, tf, tf1
 
 
@@ -342,14 +342,39 @@ def test_not_verified_says_why_and_what_would_help(run: Run, tmp_path: Path) -> 
     assert (tmp_path / "m.pb").exists()
 
 
-def test_too_large_to_be_frozen(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Said from the checkpoint's index, before anything is restored or written."""
-    prefix = graphs.save(tmp_path, graphs.classifier)
-    monkeypatch.setattr(freezing, "LIMIT", (1 << 20) + 20)
-    done = freeze(run, prefix, tmp_path, "--outputs", "logits")
-    command = cli.command("savedmodel_from_checkpoint.py", "--checkpoint", prefix)
+def test_too_large_to_be_frozen(run: Run, tmp_path: Path) -> None:
+    """Said from the index, before anything is restored or written; and so of a SavedModel with such variables."""
+    prefix = tmp_path / "model.ckpt"
+    shapes = {"w": [24_000, 20_000], "v": [20_000, 10_000]}
+
+    def build() -> None:
+        x = tf1.placeholder(tf.float32, [None, 24_000], name="x")
+        w, v = (tf1.get_variable(name, shape, initializer=tf1.zeros_initializer()) for name, shape in shapes.items())
+        tf.identity(x @ w @ v, name="y")
+
+    graphs.save_zeros(prefix, build, shapes)
+    assert tf1.train.NewCheckpointReader(str(prefix)).get_variable_to_shape_map() == shapes
+    before = sorted(tmp_path.rglob("*"))
+    way_out = cli.command("savedmodel_from_checkpoint.py", "--checkpoint", prefix)
+    too_large = "is too large to be frozen; its variables hold 2.72 GB, a GraphDef at most 2.15 GB; "
+    for words in ((), ("--no-verify",)):
+        done = freeze(run, prefix, tmp_path / "new", *words)
+        assert done.status == 1
+        assert done.stderr == f"error: {prefix} {too_large}keep the variables beside the graph: `{way_out}`\n"
+    assert sorted(tmp_path.rglob("*")) == before
+
+    export = tmp_path / "1"
+    (export / "variables").mkdir(parents=True)
+    for file in tmp_path.glob("model.ckpt.[id]*"):
+        (export / "variables" / file.name.replace("model.ckpt", "variables")).symlink_to(file)
+    meta_graph = tf1.MetaGraphDef.FromString((tmp_path / "model.ckpt.meta").read_bytes())
+    meta_graph.meta_info_def.tags.append("serve")
+    signature = meta_graph.signature_def["serving_default"]
+    signature.inputs["x"].name, signature.outputs["y"].name = "x:0", "y:0"
+    saved_model = protos.SavedModel(saved_model_schema_version=1, meta_graphs=[meta_graph])
+    (export / "saved_model.pb").write_bytes(saved_model.SerializeToString())
+    done = run("freezemodel_save", "--saved-model", export, "--frozen-model", tmp_path / "new" / "m.pb")
     assert done.stderr == (
-        f"error: {prefix} is too large to be frozen; its variables hold 60 bytes, a GraphDef at most 2.15 GB; "
-        f"keep the variables beside the graph: `{command}`\n"
+        f"error: {export} {too_large}keep the variables beside the graph: use the SavedModel as it is\n"
     )
-    assert nothing_left(tmp_path)
+    assert not (tmp_path / "new").exists()

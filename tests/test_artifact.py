@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, Run, environment, restored
 
-from serialization import artifact, checkpoint, cli, kinds, protos, table
+from serialization import artifact, checkpoint, cli, kinds, protos
 from serialization.kinds import Kind
 from serialization.tensorflow import np, tf, tf1
 
@@ -426,11 +426,6 @@ def test_an_index_of_many_blocks(tmp_path: Path) -> None:
         tf1.train.Saver().save(session, str(tmp_path / "m"))
     found = artifact.require_checkpoint(tmp_path / "m")
     assert [v.name for v in found.variables] == [f"layer_{n:03}/a_rather_long_name/weights" for n in range(300)]
-
-
-def test_crc32c_is_the_one_of_the_rfc() -> None:
-    assert table.crc32c(bytes(32)) == 0x8A9136AA
-    assert table.crc32c(b"123456789") == 0xE3069283
 
 
 def test_kinds_are_told_from_bytes_and_not_from_names(toy: Path, tmp_path: Path) -> None:

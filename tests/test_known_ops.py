@@ -8,7 +8,7 @@ from serialization import known_ops
 
 
 def test_list_is_the_registry_of_this_tensorflow() -> None:
-    listed = Path(known_ops.__file__).with_suffix(".txt").read_text().split()
+    listed = Path(known_ops.__file__).with_suffix(".txt").read_text().splitlines()
     assert listed == known_ops.registered(), "run `python -m serialization.known_ops`"
 
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import Run
 
 import freezemodel_load
-from serialization import cli, freezing, large
+from serialization import cli, large, streaming
 from serialization.graph import read_graph_def
 from serialization.tensorflow import np, tf, tf1
 
@@ -96,7 +96,7 @@ def test_written_one_node_at_a_time(tmp_path: Path) -> None:
     for node in graph_def.node:
         node.attr["dtype"].type = dtypes[node.name]
     graph_def.versions.producer = 1087
-    freezing.write(tmp_path / "m.pb", graph_def, lambda node: values[node.name])
+    streaming.write(tmp_path / "m.pb", graph_def, lambda node: values[node.name], 1_120_000)
     read = tf1.GraphDef.FromString((tmp_path / "m.pb").read_bytes())
     assert read.versions.producer == 1087
     assert [node.name for node in read.node] == list(values)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import graphs
 import pytest
-from conftest import PROJECT, environment
+from conftest import PROJECT, Run, environment
 
 from serialization import cli, publish
+from serialization.tensorflow import tf, tf1
 
 KINDS = ["file", "folder"]
 
@@ -156,20 +159,101 @@ def test_a_killed_run_is_cleaned_up_by_the_next(tmp_path: Path, kind: str, when:
     assert hidden(tmp_path) == []
 
 
+FREEZE_AND_DIE = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import freezemodel_save
+from serialization import stored
+read = stored.Stored.pieces
+def read_some(self):
+    for number, piece in enumerate(read(self)):
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield piece
+stored.Stored.pieces = read_some
+freezemodel_save.main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("old", ["", "old"])
+def test_freezing_killed_while_a_variable_is_written(run: Run, tmp_path: Path, old: str) -> None:
+    shapes = {"w": [1000, 1000]}
+
+    def build() -> None:
+        w = tf1.get_variable("w", shapes["w"], initializer=tf1.zeros_initializer())
+        tf.matmul(tf1.placeholder(tf.float32, [None, 1000], name="x"), w, name="y")
+
+    graphs.save_zeros(tmp_path / "model.ckpt", build, shapes)
+    target = tmp_path / "out" / "m.pb"
+    if old:
+        target.parent.mkdir()
+        target.write_text(old)
+    words = ["--no-verify", "--overwrite", "--checkpoint", tmp_path / "model.ckpt", "--frozen-model", target]
+    command = [sys.executable, "-c", FREEZE_AND_DIE, str(PROJECT), *map(str, words)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
+    assert (target.read_text() if target.exists() else "") == old
+    (left,) = target.parent.glob(".*")
+    assert 2 << 20 <= (left / "m.pb").stat().st_size < 4_000_000, "the kill came in the middle"
+    assert run("freezemodel_save", *words).status == 0
+    assert [path.name for path in target.parent.iterdir()] == ["m.pb"]
+    assert target.stat().st_size > 4_000_000
+
+
+ON_A_FULL_DISK = """
+import contextlib, importlib, io, json, resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from serialization import cli
+disk, runs = Path(sys.argv[2]), json.loads(sys.argv[3])
+if not disk.is_mount():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+for script, *words in runs:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = cli.call(importlib.import_module(script).main, words)
+    print(json.dumps([script, status, err.getvalue(), sorted(map(str, disk.rglob("*")))]))
+"""
+
+
+def small_disk(folder: Path) -> list[str]:
+    """The words that begin a command which sees a disk of 16 kB at the folder; none where that is not allowed here."""
+    mount = 'mount -t tmpfs -o size=16k tmpfs "$0" && exec "$@"'
+    words = ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, str(folder)]
+    try:
+        allowed = subprocess.run([*words, "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        allowed = False
+    return words if allowed else []
+
+
 def test_a_full_disk_is_one_line(tmp_path: Path, made: Path) -> None:
-    """A limit on the size of files stands for the full disk: writing fails in the middle in the same way."""
-    words = [str(PROJECT / "freezemodel_save.py"), "--checkpoint", str(made), "--frozen-model", str(tmp_path / "m.pb")]
-    limit = (
-        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600)); sys.argv = sys.argv[1:]"
-    )
-    limit += "; sys.path.insert(0, sys.path[0]); runpy.run_path(sys.argv[0], run_name='__main__')"
-    command = [sys.executable, "-c", limit, *words]
-    done = subprocess.run(command, env={**environment(), "PYTHONPATH": str(PROJECT)}, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert "File too large" in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    """Of every script that writes. Where nothing may be mounted, a limit on the size of files stands for the disk."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    graphs.save(tmp_path, lambda: graphs.classifier(wide=100))
+    checkpoint = ("--checkpoint", str(tmp_path / "model.ckpt"), "--outputs", "logits")
+    runs = [
+        ("freezemodel_save", *checkpoint, "--frozen-model", str(disk / "new" / "m.pb")),
+        ("freezemodel_save", *checkpoint, "--frozen-model", str(disk / "new" / "m.pb"), "--no-verify"),
+        ("savedmodel_from_checkpoint", *checkpoint, "--export-dir", str(disk / "new" / "1")),
+        ("savedmodel_from_frozen", "--frozen-model", str(tmp_path / "m.pb"), "--export-dir", str(disk / "new" / "1")),
+        ("savedmodel_from_source", "--epochs", "1", "--export-dir", str(disk / "new" / "1")),
+        ("checkpoint_save", "--epochs", "1", "--checkpoint", str(disk / "new" / "m.ckpt")),
+        ("model_inspect", str(made / "graph.ckpt"), "--tensorboard", str(disk / "new" / "logs")),
+    ]
+    (tmp_path / "m.pb").write_bytes(graphs.freeze(lambda: graphs.classifier(wide=100), ["logits"]).SerializeToString())
+    words = small_disk(disk)
+    command = [*words, sys.executable, "-c", ON_A_FULL_DISK, str(PROJECT), str(disk), json.dumps(runs)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    ended = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [script for script, *_ in ended] == [script for script, *_ in runs]
+    why = "No space left on device" if words else "File too large"
+    for script, status, stderr, left in ended:
+        assert (status, left) == (1, []), f"{script}: {stderr}"
+        assert stderr.startswith("error: ")
+        assert stderr.count("\n") == 1
+        assert why in stderr, script
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -1,0 +1,163 @@
+"""A checkpoint's values go from its data files into the frozen file as bytes, checked on the way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import graphs
+import pytest
+from conftest import PROJECT, Run, environment
+
+from serialization import artifact, checkpoint, stored
+from serialization.checkpoints import Prepared
+from serialization.graph import read_graph_def
+from serialization.tensorflow import np, tf, tf1
+
+KINDS = ["float32", "float64", "float16", "bfloat16", "int8", "uint8", "int16", "int32", "int64", "bool", "complex64"]
+
+
+def every_kind() -> None:
+    """A variable of each dtype, one of strings, a scalar, an empty one, and two that lie in slices."""
+    total = tf1.placeholder(tf.float32, [], name="x")
+    for kind in KINDS:
+        values = np.arange(12).reshape(3, 4) % (2 if kind == "bool" else 12)
+        variable = tf1.get_variable(kind, initializer=tf.cast(values, kind), use_resource=kind in ("float32", "bool"))
+        total += tf.reduce_sum(tf.cast(variable, tf.float32))
+    words = tf1.get_variable("words", initializer=tf.constant([b"a", b"bc"]), use_resource=False)
+    total += tf.cast(tf.reduce_sum(tf.strings.length(words)), tf.float32)
+    total += tf1.get_variable("scalar", initializer=7.0)
+    total += tf.reduce_sum(tf1.get_variable("empty", [0, 3]))
+    rows, columns = tf1.fixed_size_partitioner(3), tf1.fixed_size_partitioner(2, axis=1)
+    values = tf1.random_normal_initializer(seed=1)
+    total += tf.reduce_sum(tf.convert_to_tensor(tf1.get_variable("rows", [1000, 3], None, values, partitioner=rows)))
+    total += tf.reduce_sum(tf.convert_to_tensor(tf1.get_variable("wide", [2, 200], None, values, partitioner=columns)))
+    tf.identity(total, name="y")
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_every_kind_as_tensorflow_reads_it(run: Run, tmp_path: Path, sharded: bool) -> None:
+    prefix = graphs.save(tmp_path, every_kind, sharded=sharded)
+    reader = tf1.train.NewCheckpointReader(str(prefix))
+    done = run("freezemodel_save", "--no-verify", "--checkpoint", prefix, "--frozen-model", tmp_path / "lean.pb")
+    assert (done.status, done.stderr) == (0, "")
+    found = {node.name: node.attr["value"].tensor for node in read_graph_def(tmp_path / "lean.pb").node}
+    for name in (*KINDS, "words", "scalar", "empty"):
+        got, expected = tf.make_ndarray(found[name]), reader.get_tensor(name)
+        assert (got.dtype, got.shape) == (expected.dtype, expected.shape)
+        assert (got == expected).all()
+    for name, axis, count in (("rows", 0, 3), ("wide", 1, 2)):
+        parts = [tf.make_ndarray(found[f"{name}/part_{number}"]) for number in range(count)]
+        assert (np.concatenate(parts, axis) == reader.get_tensor(name)).all()
+    proved = run("freezemodel_save", "--checkpoint", prefix, "--frozen-model", tmp_path / "proved.pb")
+    assert "proved: y: the same bits as the source" in proved.stdout
+
+
+def pieces(found: stored.Stored | None) -> bytes:
+    assert found is not None
+    return b"".join(found.pieces())
+
+
+def test_slices_are_found_by_their_keys_and_joined_where_they_lie_in_order(tmp_path: Path) -> None:
+    def large() -> None:
+        """Sizes whose keys take one byte, two, and three."""
+        for name, shape, axis, count in (
+            ("rows", [40, 3], 0, 3),
+            ("many", [20_000, 2], 0, 2),
+            ("wide", [2, 200], 1, 2),
+        ):
+            partitioner = tf1.fixed_size_partitioner(count, axis=axis)
+            tf1.get_variable(name, shape, initializer=tf1.random_normal_initializer(), partitioner=partitioner)
+
+    prefix = graphs.save(tmp_path, large)
+    held = artifact.require_checkpoint(prefix)
+    reader = tf1.train.NewCheckpointReader(str(prefix))
+    named = {name.encode() for name in held.parts}
+    assert {checkpoint.slice_key(n, part) for n, parts in held.parts.items() for part in parts} == set(held.places)
+    assert named == {b"rows", b"many", b"wide"}
+    for name in ("rows", "many"):
+        whole = reader.get_tensor(name)
+        assert pieces(stored.find(held, name, "", 1, whole.shape)) == whole.tobytes()
+    assert stored.find(held, "wide", "", 1, (2, 200)) is None, "its rows lie in two parts"
+    assert pieces(stored.find(held, "rows", "40 3 14,13:0,3", 1, (13, 3))) == reader.get_tensor("rows")[14:27].tobytes()
+    assert stored.find(held, "rows", "40 3 0,20:0,3", 1, (20, 3)) is None, "no such slice was saved"
+    assert stored.find(held, "rows", "", 2, (40, 3)) is None, "not the bytes of that dtype"
+
+
+def test_a_partitioned_variable_that_the_graph_wants_whole_or_otherwise(run: Run, tmp_path: Path) -> None:
+    def build(count: int) -> None:
+        x = tf1.placeholder(tf.float32, [None, 40], name="x")
+        partitioner = tf1.fixed_size_partitioner(count) if count else None
+        values = tf1.random_normal_initializer(seed=3)
+        w = tf1.get_variable("w", [40, 3], None, values, partitioner=partitioner)
+        tf.matmul(x, tf.convert_to_tensor(w), name="y")
+
+    saved = graphs.save(tmp_path, partial(build, 3))
+    expected = tf1.train.NewCheckpointReader(str(saved)).get_tensor("w")
+    for count in (0, 2):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        graph = graphs.save(folder, partial(build, count)).with_suffix(".ckpt.meta")
+        words = ("--checkpoint", saved, "--graph", graph, "--frozen-model", folder / "m.pb", "--no-verify")
+        done = run("freezemodel_save", *words)
+        assert (done.status, done.stderr) == (0, "")
+        constants = {n.name: n.attr["value"].tensor for n in read_graph_def(folder / "m.pb").node if n.op == "Const"}
+        names = [f"w/part_{number}" for number in range(count)] or ["w"]
+        assert (np.concatenate([tf.make_ndarray(constants[name]) for name in names]) == expected).all()
+
+
+def test_a_damaged_byte_is_one_line(run: Run, tmp_path: Path) -> None:
+    prefix = graphs.save(tmp_path, graphs.classifier)
+    data = prefix.with_name(f"{prefix.name}.data-00000-of-00001")
+    place = artifact.require_checkpoint(prefix).places[b"dense/kernel"]
+    content = bytearray(data.read_bytes())
+    content[place.offset + 5] ^= 4
+    data.write_bytes(content)
+    words = ("--checkpoint", prefix, "--outputs", "logits", "--frozen-model", tmp_path / "new" / "m.pb")
+    before = sorted(tmp_path.iterdir())
+    done = run("freezemodel_save", *words, "--no-verify")
+    assert done.status == 1
+    assert done.stderr == (
+        f"error: {data} is damaged; the checksum of dense/kernel differs from its index's; copy it here again\n"
+    )
+    assert sorted(tmp_path.iterdir()) == before
+
+
+PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import freezemodel_save
+status = freezemodel_save.main(sys.argv[2:])
+peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print("loaded", "tensorflow" in sys.modules, "peak", peak)
+"""
+
+
+def test_the_peak_does_not_grow_with_the_largest_variable(tmp_path: Path) -> None:
+    """Neither TensorFlow nor the variable, of 200 MB, is in memory."""
+
+    def build() -> None:
+        x = tf1.placeholder(tf.float32, [None, 5000], name="x")
+        tf.matmul(x, tf1.get_variable("w", [5000, 10_000], initializer=tf1.ones_initializer()), name="y")
+
+    prefix = graphs.save(tmp_path, build)
+    words = ["--no-verify", "--checkpoint", str(prefix), "--frozen-model", str(tmp_path / "m.pb")]
+    command = [sys.executable, "-c", PROGRAM, str(PROJECT), *words]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    *_, loaded, _, peak = done.stdout.split()
+    assert (loaded, done.stderr) == ("False", "")
+    assert int(peak) < 100_000, "kilobytes"
+    assert (tmp_path / "m.pb").stat().st_size > 200_000_000
+
+
+def test_prepared_knows_its_size_in_bytes(tmp_path: Path) -> None:
+    from serialization import checkpoints
+
+    prefix = graphs.save(tmp_path, every_kind)
+    file = checkpoints.read_graph_of(prefix)
+    prepared: Prepared = checkpoints.prepare(prefix, file, inputs="x", outputs="y")
+    held: Any = artifact.require_checkpoint(prefix)
+    assert prepared.size() == sum(place.size for place in held.places.values())
