@@ -18,7 +18,7 @@ from typing import Any
 
 import model
 from serialization import artifact, cli, frozen, large, ops, predictions, signature, tables
-from serialization.flags import OF_A_RUN
+from serialization.flags import OF_A_RUN, feed
 from serialization.frozen import Frozen
 from serialization.graph import read_graph_def
 from serialization.large import Constant
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     predict, ready = open_frozen(path, args.inputs, args.outputs, trust=args.trust_model)
     cli.report(ready.notes)
     toy = model.is_toy(ready.graph_def) and not (args.inputs or args.outputs)
-    given = args.feed or ([model.EXAMPLES] if toy else None)
+    given = args.feed or ([feed(model.EXAMPLES)] if toy else None)
     predictions.show(predict, predict.signature, given, ready.hints, ready.batches)
     if toy:
         (wanted,), (answer,) = predict.signature.inputs, predict.signature.outputs

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serialization import cli, drawing, events, inspection, publish
+from serialization import cli, drawing, events, flags, inspection, publish
 from serialization import report as reporting
 
 EVENTS = "events.out.tfevents.0.model_inspect"  # TensorBoard looks for the word tfevents
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__, "json", "strict", "tensorboard", "dot", "overwrite", "tag-set")
     default = cli.RESULTS / "frozen_model.pb"
     parser.add_argument(
-        "path", nargs="?", type=Path, metavar="PATH", default=default, help="any file or folder of a model"
+        "path", nargs="?", type=flags.path, metavar="PATH", default=default, help="any file or folder of a model"
     )
     args = parser.parse_args(argv)
 

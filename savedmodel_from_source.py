@@ -19,6 +19,7 @@ from typing import Any
 import model
 from savedmodel_pretrained import load
 from serialization import cli, publish, signature, verify
+from serialization.flags import Feed
 from serialization.origin import Origin
 from serialization.predictor import Predictor
 from serialization.signature import Signature
@@ -48,7 +49,7 @@ def export(session: Any, folder: Path, wanted: Signature) -> None:
         )
 
 
-def prove(origin: Origin, folder: Path, given: Sequence[str] | None = None, *, trust: bool = False) -> str:
+def prove(origin: Origin, folder: Path, given: Sequence[Feed] | None = None, *, trust: bool = False) -> str:
     """Load what was written, by its signature alone, and compare it with the session it came from."""
 
     @contextmanager

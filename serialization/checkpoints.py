@@ -94,7 +94,7 @@ def prepare(
     inputs: str | None = None,
     outputs: str | None = None,
     *,
-    rename: Sequence[str] | None = None,
+    rename: Sequence[tuple[str, str]] | None = None,
     partial: bool = False,
     ema: bool = False,
     trust: bool = False,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
 def whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
@@ -65,6 +66,106 @@ def numbers(*, but_zero: bool = False) -> Callable[[str], tuple[float, ...]]:
     return parse
 
 
+def word(text: str) -> str:
+    """The type of a flag that takes a name."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a name, got an empty word")
+    return text
+
+
+def tags(text: str) -> str:
+    """The type of `--tag-set`: names, comma separated; as saved_model_cli takes them."""
+    if not all(tag.strip() for tag in text.split(",")):
+        raise argparse.ArgumentTypeError(f"expected tags, comma separated, got {text!r}")
+    return ",".join(tag.strip() for tag in text.split(","))
+
+
+def renaming(text: str) -> tuple[str, str]:
+    """The type of `--rename`: the checkpoint's name and the graph's."""
+    old, _, new = text.partition("=")
+    if not (old and new):
+        raise argparse.ArgumentTypeError(f"expected OLD=NEW, the checkpoint's name and then the graph's, got {text!r}")
+    return old, new
+
+
+def tensors(text: str) -> str:
+    """The type of `--inputs` and `--outputs`: text that `split_tensors` can read."""
+    try:
+        split_tensors(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def split_tensors(text: str) -> list[tuple[str, str]]:
+    """The (key, tensor name) pairs of `--inputs` or `--outputs`: `NAME` or `KEY=NAME`, comma separated.
+
+    `:0` may be left out. Without KEY it is the name without its `:0`. Raises ValueError.
+    """
+    pairs: list[tuple[str, str]] = []
+    for item in text.split(",") if text.strip() else ():
+        key, equals, name = item.strip().rpartition("=")
+        op, colon, index = name.removeprefix("^").partition(":")
+        if not op or (equals and not key) or (colon and not index.isdecimal()):
+            raise ValueError(f"expected NAME or KEY=NAME, comma separated, got {item!r} in {text!r}")
+        pairs.append((key or name.removesuffix(":0"), f"{op}:{index or 0}"))
+    keys = [key for key, _ in pairs]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise ValueError(f"two tensors have the key {twice} in {text!r}; give them different ones with KEY=NAME")
+    return pairs
+
+
+class Feed(NamedTuple):
+    """One `--feed`: the input's name, where it is said; the value, or the file that holds it."""
+
+    name: str | None
+    value: Any
+    file: Path | None
+
+
+def feed(text: str) -> Feed:
+    """The type of `--feed`: KEY=VALUE, or VALUE alone; VALUE is JSON or @FILE."""
+    if text.startswith("@"):
+        return Feed(None, None, path(text[1:]))
+    name, equals, value = text.partition("=")
+    if text[:1] in '[{"' or not equals:  # no key begins like this, and a string may hold an equals sign
+        return Feed(None, _read_value(text), None)
+    if not name:
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, got {_short(text)}")
+    return Feed(name, None, path(value[1:])) if value.startswith("@") else Feed(name, _read_value(value), None)
+
+
+def _read_value(text: str) -> Any:
+    try:
+        return read_json(text)
+    except (ValueError, RecursionError) as error:
+        hint = f"; a string needs quotes: '\"{text}\"'" if text[:1].isalpha() else ""
+        raise argparse.ArgumentTypeError(f"expected JSON or @FILE, got {_short(text)}: {error}{hint}") from None
+
+
+def _short(text: str, most: int = 60) -> str:
+    return repr(text if len(text) <= most else f"{text[:most]}…")
+
+
+def read_json(text: str) -> Any:
+    """A JSON value; ValueError also for what json is silent about: keys that are there twice, infinity."""
+
+    def number(digits: str) -> float:
+        value = float(digits)
+        if math.isinf(value):
+            raise ValueError(f"{digits} is beyond what any number holds")
+        return value
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in items]
+        if len(set(keys)) < len(keys):
+            raise ValueError(f"a key is there twice in {', '.join(keys)}")
+        return dict(items)
+
+    return json.loads(text, parse_float=number, object_pairs_hook=pairs)
+
+
 # One vocabulary for all scripts: a flag that is spelt the same means the same.
 FLAGS: dict[str, dict[str, Any]] = {
     "checkpoint": {
@@ -78,6 +179,7 @@ FLAGS: dict[str, dict[str, Any]] = {
         "help": "where the graph is, if not PREFIX.meta: a MetaGraphDef or GraphDef, binary or text",
     },
     "rename": {
+        "type": renaming,
         "action": "append",
         "metavar": "OLD=NEW",
         "help": "the graph's variable or scope NEW is OLD in the checkpoint; repeatable",
@@ -92,16 +194,18 @@ FLAGS: dict[str, dict[str, Any]] = {
     "saved-model": {"type": path, "metavar": "DIR", "help": "a SavedModel to read"},
     "export-dir": {"type": path, "metavar": "DIR", "help": "a SavedModel to write"},
     "tag-set": {
+        "type": tags,
         "metavar": "TAGS",
         "help": "the MetaGraphDef to take from the SavedModel, by its tags, comma separated",
     },
-    "signature": {"metavar": "KEY", "help": "the SignatureDef to take from the SavedModel"},
-    "inputs": {"metavar": "TENSORS", "help": "tensors to feed: NAME or KEY=NAME, comma separated"},
-    "outputs": {"metavar": "TENSORS", "help": "tensors to fetch: NAME or KEY=NAME, comma separated"},
+    "signature": {"type": word, "metavar": "KEY", "help": "the SignatureDef to take from the SavedModel"},
+    "inputs": {"type": tensors, "metavar": "TENSORS", "help": "tensors to feed: NAME or KEY=NAME, comma separated"},
+    "outputs": {"type": tensors, "metavar": "TENSORS", "help": "tensors to fetch: NAME or KEY=NAME, comma separated"},
     "feed": {
+        "type": feed,
         "action": "append",
         "metavar": "KEY=VALUE",
-        "help": "a value to run with: JSON, or @file.npy, @file.json; repeatable",
+        "help": "a value to run with: JSON, or @file.npy, @file.npz, @file.json; repeatable",
     },
     "overwrite": {
         "action": "store_true",
@@ -111,8 +215,8 @@ FLAGS: dict[str, dict[str, Any]] = {
     "no-verify": {"action": "store_true", "help": "publish without comparing the result with its source"},
     "json": {"action": "store_true", "help": "print one JSON object instead (docs/model_inspect.md is its schema)"},
     "strict": {"action": "store_true", "help": "exit with status 1 if there are faults, unknown ops or unsafe ops"},
-    "tensorboard": {"type": Path, "metavar": "DIR", "help": "write the graph into this folder as an event file"},
-    "dot": {"type": Path, "metavar": "FILE", "help": "write a Graphviz picture of the graph, folded by scope"},
+    "tensorboard": {"type": path, "metavar": "DIR", "help": "write the graph into this folder as an event file"},
+    "dot": {"type": path, "metavar": "FILE", "help": "write a Graphviz picture of the graph, folded by scope"},
     "epochs": {"type": whole_number(1), "metavar": "N", "help": "train until N epochs are done"},
     "seed": {"type": whole_number(0), "metavar": "N", "help": "seed of the initial weights and of the training data"},
     "resume": {"action": "store_true", "help": "go on from the checkpoint instead of from new weights"},
@@ -121,7 +225,7 @@ FLAGS: dict[str, dict[str, Any]] = {
         "metavar": "N",
         "help": "spread the variables over N devices, so over N data files",
     },
-    "tensor": {"metavar": "NAME", "help": "print this variable of the checkpoint, whole"},
+    "tensor": {"type": word, "metavar": "NAME", "help": "print this variable of the checkpoint, whole"},
     "image": {"type": path, "nargs": "+", "metavar": "FILE", "help": "PNG or JPEG files to classify"},
     "labels": {"type": path, "metavar": "FILE", "help": "the names of the classes, one a line"},
     "mean": {
@@ -137,7 +241,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "top": {"type": whole_number(1), "metavar": "N", "help": "how many labels to show for each image"},
     "samples": {"action": "store_true", "help": "write the sample images and the labels, and train nothing"},
     "data": {"type": path, "metavar": "DIR", "help": "the folder of the data set"},
-    "host": {"metavar": "ADDRESS", "help": "the address to listen on"},
+    "host": {"type": word, "metavar": "ADDRESS", "help": "the address to listen on"},
     "port": {"type": whole_number(0, 65535), "metavar": "PORT", "help": "the port to listen on; 0 takes a free one"},
     "workers": {"type": whole_number(1), "metavar": "N", "help": "answer from N processes, each with the model loaded"},
     "max-body-mb": {"type": whole_number(1), "metavar": "N", "help": "the longest body taken, in megabytes"},

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from serialization import cli, feeds
 from serialization.feeds import Hint
+from serialization.flags import Feed
+from serialization.given import parse
 from serialization.signature import Signature
 from serialization.tensorflow import reason, tf
 from serialization.verify import Run
@@ -14,7 +16,7 @@ from serialization.verify import Run
 def show(
     predict: Run,
     wanted: Signature,
-    given: Sequence[str] | None = None,
+    given: Sequence[Feed] | None = None,
     hints: Mapping[str, Hint] | None = None,
     batches: Iterable[int] = (),
 ) -> None:
@@ -22,7 +24,7 @@ def show(
 
     Raises cli.Error where the model runs on none of them.
     """
-    attempts = iter([[feeds.parse(wanted, given)]]) if given else feeds.attempts(wanted, hints, batches)
+    attempts = iter([[parse(wanted, given)]]) if given else feeds.attempts(wanted, hints, batches)
     failure: BaseException | None = None
     for attempt in attempts:
         for values in attempt[-1:] if failure else attempt[:1]:

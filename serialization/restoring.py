@@ -65,15 +65,12 @@ def plan(graph_def: Any, saver_def: Any = None) -> dict[str, Restore]:
     return result
 
 
-def rename(restores: Mapping[str, Restore], renames: Sequence[str], known: Iterable[str]) -> dict[str, Restore]:
+def rename(
+    restores: Mapping[str, Restore], renames: Sequence[tuple[str, str]], known: Iterable[str]
+) -> dict[str, Restore]:
     """Apply `--rename OLD=NEW`: what the graph calls NEW, a variable or a scope, the checkpoint holds as OLD."""
     result, held = dict(restores), set(known)
-    for text in renames:
-        old, equals, new = text.partition("=")
-        if not (old and equals and new):
-            raise cli.Error(
-                f"cannot read --rename {text}; expected OLD=NEW, the checkpoint's name and then the graph's"
-            )
+    for old, new in renames:
         new_scope, old_scope = new.rstrip("/") + "/", old.rstrip("/") + "/"
         hits = 0
         for name, restore in restores.items():
@@ -83,9 +80,9 @@ def rename(restores: Mapping[str, Restore], renames: Sequence[str], known: Itera
                 result[name] = replace(restore, key=old_scope + restore.key.removeprefix(new_scope))
             hits += result[name].key != restore.key
         if not hits:
-            raise cli.Error(f"--rename {text}: the graph has no variable {new}{_nearest(new, restores)}")
+            raise cli.Error(f"--rename {old}={new}: the graph has no variable {new}{_nearest(new, restores)}")
         if not any(key == old or key.startswith(old_scope) for key in held):
-            raise cli.Error(f"--rename {text}: the checkpoint holds no {old}{_nearest(old, held)}")
+            raise cli.Error(f"--rename {old}={new}: the checkpoint holds no {old}{_nearest(old, held)}")
     return result
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serialization import cli, dtypes
+from serialization.flags import split_tensors
 from serialization.tensorflow import tf1
 
 SERVING_DEFAULT = "serving_default"
@@ -42,31 +43,14 @@ def show_shape(shape: Sequence[int | None] | None) -> str:
     return "unknown" if shape is None else str(list(shape))
 
 
-def parse_names(text: str) -> list[tuple[str, str]]:
-    """The (key, tensor name) pairs of `--inputs` or `--outputs`: `NAME` or `KEY=NAME`, comma separated.
-
-    `:0` may be left out. Without KEY it is the name without its `:0`.
-    """
-    pairs: list[tuple[str, str]] = []
-    if not text.strip():
-        return pairs
-    for item in text.split(","):
-        key, equals, name = item.strip().rpartition("=")
-        if not name or (equals and not key):
-            raise cli.Error(f"cannot read {item!r} in {text!r}; expected NAME or KEY=NAME, comma separated")
-        op, _, index = name.removeprefix("^").partition(":")
-        pairs.append((key or name.removesuffix(":0"), f"{op}:{index or 0}"))
-    return pairs
-
-
 def from_names(graph: Any, inputs: str, outputs: str, scope: str = "") -> Signature:
     """The Signature that `--inputs` and `--outputs` name in a tf.Graph, below `scope` if the graph was imported there.
 
     Raises cli.Error with the nearest names where there is no such tensor.
     """
     return Signature(
-        tuple(_describe(key, _find(graph, name, scope)) for key, name in parse_names(inputs)),
-        tuple(_describe(key, _find(graph, name, scope)) for key, name in parse_names(outputs)),
+        tuple(_describe(key, _find(graph, name, scope)) for key, name in split_tensors(inputs)),
+        tuple(_describe(key, _find(graph, name, scope)) for key, name in split_tensors(outputs)),
     )
 
 

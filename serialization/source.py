@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from serialization import cli, dtypes, inference, ops, protos, repair, signature
+from serialization.flags import split_tensors
 from serialization.graph import GraphFile, copy_functions, index_of, node_of, nodes_by_name, reachable
 from serialization.inference import Candidate
 from serialization.nodes import PLACEHOLDERS, describe, is_pipeline
@@ -116,13 +117,9 @@ def _inputs_of(nodes: Mapping[str, Any], outputs: Iterable[Tensor]) -> tuple[Ten
 
 def _named(nodes: Mapping[str, Any], text: str) -> tuple[Tensor, ...]:
     tensors = []
-    for key, name in signature.parse_names(text):
+    for key, name in split_tensors(text):
         _require(nodes, name)
         tensors.append(replace(_describe(nodes, name), key=key))
-    keys = [tensor.key for tensor in tensors]
-    twice = next((key for key in keys if keys.count(key) > 1), None)
-    if twice is not None:
-        raise cli.Error(f"two tensors have the key {twice} in {text!r}; give them different ones with KEY=NAME")
     return tuple(tensors)
 
 

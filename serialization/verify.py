@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from serialization import cli, feeds
+from serialization.flags import Feed
+from serialization.given import parse
 from serialization.graph import called_functions, nodes_by_name, reachable
 from serialization.signature import Signature
 from serialization.tensorflow import np, reason, tf
@@ -40,7 +42,7 @@ class Proof:
 def prove(
     origin: Origin,
     open_result: Callable[[bool], AbstractContextManager[Run]],
-    given: Sequence[str] | None,
+    given: Sequence[Feed] | None,
     random: Mapping[str, str] | None = None,
     *,
     steady: bool = False,
@@ -53,7 +55,7 @@ def prove(
     Returns the lines to print. Raises cli.Error where the result differs, or where the source does not run on `given`.
     """
     wanted = origin.signature
-    attempts = iter([[feeds.parse(wanted, given)]]) if given else feeds.attempts(wanted, origin.hints, origin.batches)
+    attempts = iter([[parse(wanted, given)]]) if given else feeds.attempts(wanted, origin.hints, origin.batches)
     try:
         with open_result(False) as result:
             proof = compare(origin.predict, result, attempts, random)

@@ -40,7 +40,7 @@ import freezemodel_load
 import freezemodel_save
 import savedmodel_from_checkpoint
 import savedmodel_from_frozen
-from serialization import cli, feeds, savedmodel, verify
+from serialization import cli, given, savedmodel, verify
 from serialization.graph import nodes_by_name, reachable, read_graph_def
 from serialization.signature import Signature, Tensor
 from serialization.tensorflow import failures, np, tf
@@ -221,7 +221,7 @@ def answer(argv: Sequence[str] | None) -> int:
     args = parser.parse_args(words)
     predict, _ = freezemodel_load.open_frozen(args.frozen_model, args.inputs, args.outputs)
     with failures("the model does not run on what was recorded"):
-        results = predict(feeds.parse(predict.signature, args.feed or []))
+        results = predict(given.parse(predict.signature, args.feed or []))
     np.savez(file.removeprefix("results="), allow_pickle=False, **results)
     return 0
 

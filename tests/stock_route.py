@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from serialization import cli, feeds, hints, savedmodel, signature
+from serialization.flags import Feed, split_tensors
+from serialization.given import parse
 from serialization.tensorflow import np, reason, tf, tf1
 
 
@@ -72,8 +74,8 @@ def _parse(argv: Sequence[str] | None, **source: Any) -> Any:
 
 def _names(graph: Any, args: Any) -> tuple[list[str], list[str]]:
     """What is known, else all placeholders and the last op that has an output: a usual guess."""
-    inputs = [name for _, name in signature.parse_names(args.inputs or "")]
-    outputs = [name for _, name in signature.parse_names(args.outputs or "")]
+    inputs = [name for _, name in split_tensors(args.inputs or "")]
+    outputs = [name for _, name in split_tensors(args.outputs or "")]
     if not inputs:
         inputs = [f"{op.name}:0" for op in graph.get_operations() if op.type == "Placeholder"]
     if not outputs:
@@ -81,13 +83,13 @@ def _names(graph: Any, args: Any) -> tuple[list[str], list[str]]:
     return inputs, outputs
 
 
-def _first_answer(session: Any, inputs: Sequence[str], outputs: list[str], given: Sequence[str] | None) -> Any:
+def _first_answer(session: Any, inputs: Sequence[str], outputs: list[str], given: Sequence[Feed] | None) -> Any:
     """The first feeds that the graph takes, and what it says: a person knows what to feed."""
     graph = session.graph
     tensors = [graph.get_tensor_by_name(name) for name in inputs]
     wanted = signature.Signature(tuple(_tensor(t.name.removesuffix(":0"), t.dtype, t.shape) for t in tensors), ())
     hinted = hints.find(graph.as_graph_def(), wanted)
-    attempts = iter([[feeds.parse(wanted, given)]]) if given else feeds.attempts(wanted, hinted)
+    attempts = iter([[parse(wanted, given)]]) if given else feeds.attempts(wanted, hinted)
     failure: Exception | None = None
     for batches in attempts:
         values = {f"{key}:0" if ":" not in key else key: value for key, value in batches[0].items()}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from serialization import cli, feeds
+from serialization import cli, feeds, nested
 from serialization.serving import places
 from serialization.serving.answers import RequestError
 from serialization.serving.places import INPUT, OUTPUT
@@ -199,8 +199,11 @@ def _array_maker(tensor: Tensor) -> Callable[[Any], NDArray[Any]]:
         return make_deep
 
     def make(value: Any) -> NDArray[Any]:
-        shape = places.require_regular(value, tensor)
-        flat = list(places.flatten(value, len(shape)))
+        try:
+            shape = nested.shape_of(value, tensor.shape, INPUT)
+        except nested.MisfitError as misfit:
+            raise RequestError(400, str(misfit)) from None
+        flat = list(nested.flatten(value, len(shape)))
         if strings:
             array = np.empty(len(flat), object)
             array[:] = [v.encode() if isinstance(v, str) else v.b64 for v in flat]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
-from serialization.serving.answers import RequestError
 from serialization.signature import Tensor
 
 INPUT, OUTPUT = "x", "y"
@@ -53,33 +51,6 @@ def explain(error: Exception, body: bytes, inputs: Sequence[Tensor], max_rows: i
             expected = f"1 to {max_rows} rows" if size is None else f"{size} values"
             return f"{place}: expected {expected}{_got(body, key, indices)}"
     return f"{place}: {text[:1].lower()}{text[1:].replace('`', '')}"
-
-
-def require_regular(value: Any, tensor: Tensor) -> tuple[int, ...]:
-    """The shape of nested lists. Raises RequestError where lists that must have one length have several."""
-    rank = None if tensor.shape is None else len(tensor.shape)
-    shape: list[int] = []
-    level, places = [value], [""]
-    while level and isinstance(level[0], list) and (rank is None or len(shape) < rank):
-        size = len(level[0])
-        for part, place in zip(level, places, strict=True):
-            if len(part) != size:
-                message = f"{INPUT}{place}: expected {size} values as in {INPUT}{places[0]}, got {len(part)}"
-                raise RequestError(400, message)
-        shape.append(size)
-        places = [f"{place}[{i}]" for place, part in zip(places, level, strict=True) for i in range(len(part))]
-        level = [item for part in level for item in part]
-    # Below an empty list nothing tells the sizes.
-    return (*shape, *(size or 0 for size in (tensor.shape or ())[len(shape) :]))
-
-
-def flatten(value: Any, rank: int) -> Iterator[Any]:
-    """The innermost values of lists nested `rank` deep."""
-    if rank == 0:
-        yield value
-    else:
-        for part in value:
-            yield from flatten(part, rank - 1)
 
 
 def _names(types: str) -> str:

@@ -1,0 +1,88 @@
+"""What a flag alone tells to be wrong is exit status 2 and one line that says what was expected."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Run
+
+from serialization import flags
+from serialization.flags import Feed
+
+
+@pytest.mark.parametrize(
+    ("text", "feed"),
+    [
+        ("[[1,2],[3,4.5]]", Feed(None, [[1, 2], [3, 4.5]], None)),
+        ("x=[1]", Feed("x", [1], None)),
+        ("a/b:0=true", Feed("a/b:0", True, None)),
+        ('"a=b"', Feed(None, "a=b", None)),
+        ('x="a=b"', Feed("x", "a=b", None)),
+        ("7", Feed(None, 7, None)),
+        ("@a=b.npy", Feed(None, None, Path("a=b.npy"))),
+        ("x=@rows.npy", Feed("x", None, Path("rows.npy"))),
+        ('{"x": [1], "y": 2}', Feed(None, {"x": [1], "y": 2}, None)),
+    ],
+)
+def test_feeds(text: str, feed: Feed) -> None:
+    assert flags.feed(text) == feed
+
+
+def test_names_of_tensors() -> None:
+    assert flags.split_tensors("x, y=a/b:1,^z") == [("x", "x:0"), ("y", "a/b:1"), ("^z", "z:0")]
+    assert flags.split_tensors("") == []
+
+
+WRONG: list[tuple[Any, str, str]] = [
+    (flags.feed, "[[1,2", "expected JSON or @FILE, got '[[1,2': Expecting ',' delimiter"),
+    (flags.feed, "x=hello", """Expecting value: line 1 column 1 (char 0); a string needs quotes: '"hello"'"""),
+    (flags.feed, "hello", """a string needs quotes: '"hello"'"""),
+    (flags.feed, "=[1]", "expected KEY=VALUE, got '=[1]'"),
+    (flags.feed, "", "expected JSON or @FILE, got ''"),
+    (flags.feed, "x=", "expected JSON or @FILE, got ''"),
+    (flags.feed, "@", "expected a path"),
+    (flags.feed, "x=1e999", "1e999 is beyond what any number holds"),
+    (flags.feed, '{"x": 1, "x": 2}', "a key is there twice"),
+    (flags.feed, "[" * 100_000, "expected JSON or @FILE"),
+    (flags.tensors, "=x", "expected NAME or KEY=NAME, comma separated, got '=x'"),
+    (flags.tensors, "x,", "got '' in 'x,'"),
+    (flags.tensors, "x:first", "got 'x:first'"),
+    (flags.tensors, "a=x,a=y", "two tensors have the key a in 'a=x,a=y'; give them different ones with KEY=NAME"),
+    (flags.tags, "serve,,gpu", "expected tags, comma separated, got 'serve,,gpu'"),
+    (flags.renaming, "old", "expected OLD=NEW, the checkpoint's name and then the graph's, got 'old'"),
+    (flags.word, " ", "expected a name, got an empty word"),
+    (flags.path, "", "expected a path, got an empty word"),
+    (flags.numbers(), "1,red", "expected a number, or several, comma separated, got '1,red'"),
+    (flags.numbers(but_zero=True), "1,0", "expected a number other than 0"),
+]
+
+
+@pytest.mark.parametrize(("parse", "text", "message"), WRONG)
+def test_a_wrong_value(parse: Any, text: str, message: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError) as caught:
+        parse(text)
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("freezemodel_load", "--feed", "[[1,2"),
+        ("freezemodel_load", "--inputs", "a=x,a=y"),
+        ("checkpoint_restore", "--tensor", ""),
+        ("checkpoint_restore", "--rename", "old"),
+        ("savedmodel_pretrained", "--tag-set", ","),
+        ("savedmodel_pretrained", "--signature", ""),
+        ("model_inspect", "--dot", ""),
+    ],
+)
+def test_a_script_ends_with_2(run: Run, words: tuple[str, ...]) -> None:
+    done = run(*words)
+    assert (done.status, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: argument {words[1]}: expected ") or "two tensors" in done.stderr
+    assert done.stderr.endswith(" --help` lists the flags\n")
+    assert done.stderr.count("\n") == 1
