@@ -79,6 +79,8 @@ def show_uninitialized(step: str, session: Any) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__, "tensor", *OF_A_CHECKPOINT, *OF_A_RUN, checkpoint=cli.RESULTS / "graph.ckpt")
     args = parser.parse_args(argv)
+    if args.tensor:
+        cli.refuse(parser, args, (*OF_A_CHECKPOINT, *OF_A_RUN), "does not go with --tensor, which runs nothing")
     prefix = artifact.find_checkpoint(args.checkpoint)
     if args.tensor:
         variables.show_one(prefix, args.tensor)

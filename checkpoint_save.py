@@ -8,9 +8,10 @@ Teaches tf.compat.v1.train.Saver().save(session, prefix).
 
 A prefix is no file. `results/graph.ckpt` stands for
     graph.ckpt.index                which variable lies where in the data files
-    graph.ckpt.data-00000-of-00001  the values of the variables; --shards makes more of them
-    graph.ckpt.meta                 the graph, as a MetaGraphDef; graph.ckpt.meta.json is the same to read
-    checkpoint                      which checkpoint of this folder is the latest, as a relative path
+    graph.ckpt.data-00000-of-00001  the values; --shards makes more of these files
+    graph.ckpt.meta                 the graph, as a MetaGraphDef
+    graph.ckpt.meta.json            the same, to read
+    checkpoint                      which checkpoint of the folder is the latest
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def save(session: Any, saver: Any, prefix: Path) -> None:
         saver.save(session, str(prefix))
     meta_graph = read_message(artifact.find_meta_graph(prefix))
     text = json_format.MessageToJson(meta_graph, indent=1, sort_keys=True)
-    prefix.with_name(f"{prefix.name}.meta.json").write_text(f"{text}\n")
+    prefix.with_name(f"{prefix.name}.meta.json").write_text(f"{text}\n", "utf-8")
 
 
 def prove(session: Any, prefix: Path) -> str:

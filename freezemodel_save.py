@@ -102,6 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     defaults = {"checkpoint": cli.RESULTS / "graph.ckpt", "frozen_model": cli.RESULTS / "frozen_model.pb"}
     parser = cli.parser(__doc__, *flags, **defaults)
     args = parser.parse_args(argv)
+    if args.saved_model:
+        cli.refuse(parser, args, ("checkpoint", *OF_A_CHECKPOINT), "is about a checkpoint; --saved-model is none")
+    else:
+        cli.refuse(parser, args, OF_A_SAVED_MODEL, "goes with --saved-model")
     overwrite = args.overwrite or args.frozen_model == parser.get_default("frozen_model")
 
     with publish.staged(args.frozen_model, overwrite=overwrite) as path:

@@ -110,6 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     named = [flag for flag in FINDERS if getattr(args, flag) != parser.get_default(flag)] or ["frozen_model"]
     if len(named) > 1:
         parser.error(f"one model at a time; found {', '.join('--' + flag.replace('_', '-') for flag in named)}")
+    if not args.saved_model:
+        cli.refuse(parser, args, OF_A_SAVED_MODEL, "goes with --saved-model")
     path = FINDERS[named[0]](getattr(args, named[0]))  # before any worker looks for it
     choice = {named[0]: path, **cli.values(args, *OF_A_SAVED_MODEL, *OF_A_MODEL)}
     toy = cli.RESULTS.resolve() in path.resolve().parents and not (args.inputs or args.outputs)

@@ -35,7 +35,8 @@ def write_pictures(args: Any, report: dict[str, Any], graph_def: Any) -> list[Pa
         with publish.staged(file, overwrite=args.overwrite) as new:
             if file == args.dot:
                 new.write_text(
-                    drawing.draw(graph_def, [name for graph in report["graphs"] for name in inspection.outputs(graph)])
+                    drawing.draw(graph_def, [name for graph in report["graphs"] for name in inspection.outputs(graph)]),
+                    "utf-8",
                 )
             else:
                 events.write_event_file(new, graph_def)

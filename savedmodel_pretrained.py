@@ -3,7 +3,7 @@
 Teaches tf.compat.v1.saved_model.load(session, tags, export_dir).
 
     python savedmodel_pretrained.py
-    python savedmodel_pretrained.py --image shoe.png coat.jpg
+    python savedmodel_pretrained.py --image pretrainedresnet/samples/bag_0.png
     python savedmodel_pretrained.py --saved-model my/model/1 --feed x=@rows.npy
     python savedmodel_pretrained.py --saved-model my/classifier/1 --labels my/labels.txt --image cat.jpg --top 5
 
@@ -85,12 +85,16 @@ def classify(folder: Path, args: argparse.Namespace, files: Sequence[Path], labe
 def main(argv: Sequence[str] | None = None) -> int:
     ours, samples = cli.PRETRAINED / "1", cli.PRETRAINED / "samples"
     flags = ("image", "labels", *OF_A_SAVED_MODEL, *OF_A_RUN)
-    args = cli.parser(__doc__, *flags, saved_model=ours, mean="0", std="1", top=3).parse_args(argv)
+    parser = cli.parser(__doc__, *flags, saved_model=ours, mean="0", std="1", top=3)
+    args = parser.parse_args(argv)
     is_ours = args.saved_model.resolve() == ours.resolve()
 
     ops.load_library(args.op_library)
     folder = artifact.find_saved_model(args.saved_model)
+    if args.image:
+        cli.refuse(parser, args, ("inputs", "outputs", "feed"), "does not go with --image, which feeds images")
     if args.feed or args.inputs or args.outputs or not (is_ours or args.image):
+        cli.refuse(parser, args, ("labels", "mean", "std", "top"), "goes with --image")
         origin, _ = open_any(folder, args)
         with origin.session:
             predictions.show(origin.predict, origin.signature, args.feed, origin.hints)

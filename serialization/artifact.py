@@ -68,6 +68,13 @@ def find_prefix(path: Path, say: Say = print) -> Path:
     return prefix
 
 
+def require_something(path: Path, prefix: Path) -> None:
+    """Raise cli.Error where there is neither a file nor a folder nor the least part of a checkpoint."""
+    if not (path.exists() or publish.checkpoint_files(prefix) or checkpoint.v1_files(prefix)):
+        otherwise = "name a file or the folder of a model, or the prefix of a checkpoint"
+        raise cli.Error(f"nothing at {cli.show(path)}; {_make_or(path, otherwise)}")
+
+
 def read_checkpoint(prefix: Path) -> Checkpoint:
     """What is behind a prefix by its index, whether or not the data is there. Raises cli.Error without an index."""
     index = prefix.with_name(f"{prefix.name}.index")

@@ -41,7 +41,7 @@ def read_labels(file: Path | None, classes: int) -> list[str]:
     if file is None:
         return [str(number) for number in range(classes)]
     try:
-        labels = file.read_text().splitlines()
+        labels = file.read_text("utf-8").splitlines()
     except UnicodeDecodeError:
         raise cli.Error(f"{cli.show(file)} is no text; --labels takes the names of the classes, one a line") from None
     if len(labels) != classes:

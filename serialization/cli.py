@@ -6,10 +6,13 @@ Nothing here imports TensorFlow, numpy or rich before it is needed, so that `--h
 from __future__ import annotations
 
 import argparse
+import io
+import itertools
 import os
 import shlex
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -30,17 +33,26 @@ class Error(Exception):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; `{self.prog} --help` lists the flags\n")
+        self.exit(2, f"error: {message}; `python {show(Path(sys.argv[0]))} --help` lists the flags\n")
 
 
-class _Help(argparse.RawDescriptionHelpFormatter):
-    """Shows defaults as a user would type them, and none where there is none."""
+class _Help(argparse.HelpFormatter):
+    """Fills paragraphs, leaves what is indented, and shows defaults as a user would type them."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts = itertools.groupby(text.splitlines(), lambda line: bool(line) and not line.startswith(" "))
+        filled = (
+            textwrap.fill(" ".join(lines), width, break_on_hyphens=False) if prose else "\n".join(lines)
+            for prose, lines in parts
+        )
+        return "\n".join(filled)
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
         if action.default is None or action.default is False or action.default is argparse.SUPPRESS:
             return text
         default = show(action.default) if isinstance(action.default, Path) else action.default
+        default = f"{default:g}" if isinstance(default, float) else default
         return f"{text} (default: {default})".replace("%", "%%")
 
 
@@ -51,10 +63,18 @@ def parser(docstring: str | None, *flags: str, **defaults: Any) -> argparse.Argu
     `parser(__doc__, "overwrite", frozen_model=RESULTS / "frozen_model.pb")`.
     """
     result = _Parser(description=(docstring or "").strip(), formatter_class=_Help, allow_abbrev=False)
-    wanted = dict.fromkeys(name.replace("_", "-") for name in (*defaults, *flags))
-    for name in wanted:
+    wanted = {name.replace("_", "-") for name in (*defaults, *flags)}
+    for name in sorted(wanted, key=list(FLAGS).index):  # in the same order everywhere
         result.add_argument(f"--{name}", default=defaults.get(name.replace("-", "_")), **FLAGS[name])
     return result
+
+
+def refuse(parser: argparse.ArgumentParser, args: argparse.Namespace, flags: Sequence[str], why: str) -> None:
+    """End with status 2 if one of these flags is there, which would change nothing: `--FLAG WHY`."""
+    unset = values(parser.parse_args([]), *flags)
+    for flag, value in zip(flags, values(args, *flags).values(), strict=True):
+        if value != unset[flag.replace("-", "_")]:
+            parser.error(f"--{flag} {why}")
 
 
 def values(args: argparse.Namespace, *flags: str) -> dict[str, Any]:
@@ -69,8 +89,10 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
 
 def call(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """`main(argv)`, where an Error becomes one line on stderr and status 1. A bug keeps its traceback."""
-    # A closed stdout, `>&-`, is no reason to fail.
+    # A closed stdout, `>&-`, is no reason to fail, nor is a character that it has no bytes for.
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = main(argv)
         sys.stdout.flush()
@@ -82,7 +104,8 @@ def call(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     except Exception:
         from serialization import tensorflow
 
@@ -161,9 +184,8 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
-    # Off a terminal rich would wrap at 80 columns; a file or a pipe has no width.
-    console = console if console.is_terminal else Console(width=10_000)
+    # Off a terminal rich would wrap at 80 columns, or for FORCE_COLOR draw; a file or a pipe has no width.
+    console = Console() if sys.stdout.isatty() else Console(width=10_000, force_terminal=False)
     drawn = Table(*headings, box=box.ROUNDED if console.is_terminal else None, pad_edge=console.is_terminal)
     for row in rows:
         drawn.add_row(*(Text(str(cell)) for cell in row))

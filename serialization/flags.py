@@ -189,8 +189,7 @@ FLAGS: dict[str, dict[str, Any]] = {
         "help": "go on where the checkpoint lacks variables that no output needs",
     },
     "ema": {"action": "store_true", "help": "take the moving averages of the variables in place of their raw values"},
-    "op-library": {"type": path, "metavar": "FILE.so", "help": "a library that registers ops which TensorFlow lacks"},
-    "frozen-model": {"type": path, "metavar": "FILE", "help": "a frozen GraphDef, binary or text"},
+    "frozen-model": {"type": path, "metavar": "FILE", "help": "a frozen GraphDef; read binary or text, written binary"},
     "saved-model": {"type": path, "metavar": "DIR", "help": "a SavedModel to read"},
     "export-dir": {"type": path, "metavar": "DIR", "help": "a SavedModel to write"},
     "tag-set": {
@@ -207,6 +206,7 @@ FLAGS: dict[str, dict[str, Any]] = {
         "metavar": "KEY=VALUE",
         "help": "a value to run with: JSON, or @file.npy, @file.npz, @file.json; repeatable",
     },
+    "op-library": {"type": path, "metavar": "FILE.so", "help": "a library that registers ops which TensorFlow lacks"},
     "overwrite": {
         "action": "store_true",
         "help": "replace what is there (defaults under results/ are always replaced)",

@@ -52,6 +52,7 @@ def find(path: Path, tag_set: str | None = None) -> tuple[Report, Any]:
     if _is_saved_model(path):
         return _of_saved_model(artifact.find_saved_model(path, notes.append, whole=False), tag_set, notes)
     prefix = artifact.find_prefix(path, notes.append)
+    artifact.require_something(path, prefix)
     return _of_checkpoint(prefix, notes)
 
 

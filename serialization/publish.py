@@ -57,7 +57,7 @@ def staged_checkpoint(prefix: Path, *, overwrite: bool) -> Iterator[Path]:
     with _staging_folder(prefix) as folder:
         new = folder / prefix.name
         yield new
-        (folder / _MANIFEST).write_text("\n".join(file.name for file in folder.iterdir()))
+        (folder / _MANIFEST).write_text("\n".join(file.name for file in folder.iterdir()), "utf-8", "surrogateescape")
         _sync(folder)
         with _locked(prefix.parent):
             _refuse_existing(prefix, checkpoint_files(prefix), overwrite)
@@ -76,7 +76,7 @@ def finish_checkpoint(prefix: Path) -> None:
         if not (commit / _MANIFEST).is_file():  # the kill came while the emptied folder was being removed
             shutil.rmtree(commit)
             return
-        names = (commit / _MANIFEST).read_text().splitlines()
+        names = (commit / _MANIFEST).read_text("utf-8", "surrogateescape").splitlines()
         index = f"{prefix.name}.index"
         if (commit / index).exists():
             (prefix.parent / index).unlink(missing_ok=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, environment
+from conftest import PROJECT, Run, environment
 
 from serialization import cli, flags
 
@@ -37,8 +39,63 @@ def test_a_bug_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ZeroDivisionError: a bug" in written
 
 
-def test_ctrl_c() -> None:
+def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
     assert ends_with(KeyboardInterrupt()) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
+def test_help_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    docstring = "One sentence.\n\n    python script.py --kept-as-it-is" + " word" * 30 + "\n\n" + "prose " * 50
+    for columns in (80, 120):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = cli.parser(docstring, "feed", "checkpoint", "top", timeout=30.0).format_help().splitlines()
+        widths = [len(line) for line in lines if "kept-as-it-is" not in line]
+        assert columns - 12 < max(widths) <= columns
+        assert "    python script.py --kept-as-it-is" + " word" * 30 in lines
+    flags_in_order = [line.split()[0] for line in lines if line.startswith("  --")]
+    assert flags_in_order == ["--checkpoint", "--feed", "--top", "--timeout"]
+    assert any(line.endswith("is cancelled (default: 30)") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("freezemodel_save", "--saved-model", "x", "--graph", "y"),
+        ("freezemodel_save", "--saved-model", "x", "--checkpoint", "y"),
+        ("freezemodel_save", "--tag-set", "serve"),
+        ("freezemodel_serve", "--signature", "serving_default"),
+        ("freezemodel_serve", "--saved-model", "x", "--checkpoint", "y"),
+        ("savedmodel_pretrained", "--image", "x.png", "--feed", "[1]"),
+        ("savedmodel_pretrained", "--feed", "[1]", "--std", "2"),
+        ("checkpoint_restore", "--tensor", "x", "--ema"),
+    ],
+)
+def test_flags_that_would_change_nothing(run: Run, words: tuple[str, ...]) -> None:
+    done = run(*words)
+    assert (done.status, done.stdout) == (2, "")
+    assert re.fullmatch(r"error: (--[a-z-]+ (is|goes|does)|one model at a time).* lists the flags\n", done.stderr)
+
+
+def test_a_terminal_that_knows_ascii_only(toy: Path, tmp_path: Path) -> None:
+    """A path may hold anything; what cannot be printed is escaped."""
+    folder = tmp_path / "größe 1"
+    shutil.copytree(toy, folder)
+    command = [sys.executable, str(PROJECT / "freezemodel_load.py"), "--frozen-model", "frozen_model.pb"]
+    for plain in ({"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}):
+        words = [sys.executable, str(PROJECT / "model_inspect.py"), str(folder / "frozen_model.pb")]
+        done = subprocess.run(words, env={**environment(), **plain}, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"frozen_model.pb: a GraphDef" in done.stdout
+        done = subprocess.run(command, cwd=folder, env={**environment(), **plain}, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_piped_output_is_plain_whatever_the_environment_forces(toy: Path) -> None:
+    command = [sys.executable, str(PROJECT / "checkpoint_restore.py"), "--checkpoint", str(toy)]
+    forced = {**environment(), "FORCE_COLOR": "1", "CLICOLOR_FORCE": "1", "TERM": "xterm-256color", "COLUMNS": "40"}
+    done = subprocess.run(command, env=forced, capture_output=True, text=True)
+    assert "variable      dtype    shape    values\n" in done.stdout
+    assert "\x1b" not in done.stdout
 
 
 def test_a_reader_that_leaves_early_is_no_error(made: Path) -> None:

@@ -281,7 +281,7 @@ def test_one_of_several_meta_graphs_is_drawn(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("no", "no checkpoint at {}/no; found no no.index; name its prefix, one of its files, or its folder"),
+        ("no", "nothing at {}/no; name a file or the folder of a model, or the prefix of a checkpoint"),
         (
             "noise",
             "{}/noise is of no kind that TensorFlow writes, not a checkpoint; it may be damaged; copy it here again, "

@@ -29,7 +29,7 @@ def render(name: str, engine: Engine, example: str) -> str:
         "image": _image(signature),
     }
     # Inside <script> only this sequence could end the data; JSON reads the escape as the same text.
-    return _TEMPLATE.read_text().replace("__MODEL__", json.dumps(told).replace("<", "\\u003c"))
+    return _TEMPLATE.read_text("utf-8").replace("__MODEL__", json.dumps(told).replace("<", "\\u003c"))
 
 
 def _row(tensor: Tensor) -> dict[str, str]:
