@@ -72,7 +72,7 @@ def classify(folder: Path, args: argparse.Namespace, files: Sequence[Path], labe
     wanted = signature.from_def(signature_def)
     image_input = images.describe_input(wanted.inputs[0])
     pixels = images.decode_images(files, image_input, np.array(args.mean), np.array(args.std))
-    predict = Predictor(session, wanted, inline=False)
+    predict = Predictor(session, wanted)
     print(f"feeds {wanted.inputs[0]}, fetches {', '.join(map(str, wanted.outputs))}")
 
     scores, best = classifier.classify(predict, list(images.make_batches(pixels, image_input)))

@@ -204,7 +204,7 @@ def batching(seconds: int) -> list[str]:
         measured = in_turns(urls, 32, seconds, body=body)
     session, signature_def = savedmodel_pretrained.load(folder)
     wanted = signature.from_def(signature_def)
-    predict = Predictor(session, wanted, inline=False)
+    predict = Predictor(session, wanted)
     best, best_size = 0.0, 0
     for size in (1, 8, 32, 64, 128):
         feed = {wanted.inputs[0].key: np.repeat(image, size, axis=0)}

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from serialization import dtypes, protos
+from serialization.constants import integers
 from serialization.feeds import Hint
 from serialization.graph import all_nodes, index_of, node_of, nodes_by_name
 from serialization.signature import Signature
@@ -77,7 +78,7 @@ def _ask(node: Any, position: int, nodes: Mapping[str, Any]) -> Hint:
         if weights is not None and len(weights) == 2:
             return Hint((None, weights[1] if node.attr["transpose_b"].b else weights[0]))
     if node.op == "Reshape" and position == 0:
-        sizes = _integers(node.input[1], nodes)
+        sizes = integers(nodes.get(node_of(node.input[1])))
         if sizes and sizes[0] == -1 and len(sizes) > 1 and min(sizes[1:]) > 0:
             product = 1
             for size in sizes[1:]:
@@ -123,16 +124,6 @@ def _shape_of(edge: str, nodes: Mapping[str, Any]) -> tuple[int, ...] | None:
         return tuple(int(dim.size) for dim in node.attr["value"].tensor.tensor_shape.dim)
     shape = node.attr["shape"].shape if "shape" in node.attr else None
     return tuple(int(dim.size) for dim in shape.dim) if shape is not None and not shape.unknown_rank else None
-
-
-def _integers(edge: str, nodes: Mapping[str, Any]) -> list[int]:
-    node = nodes.get(node_of(edge))
-    if node is None or node.op != "Const" or node.attr["dtype"].type != dtypes.INT32:
-        return []
-    tensor = node.attr["value"].tensor
-    if tensor.tensor_content:
-        return [number for (number,) in struct.iter_unpack("<i", tensor.tensor_content)]
-    return list(tensor.int_val)
 
 
 def _example(node: Any, nodes: Mapping[str, Any]) -> bytes:

@@ -5,36 +5,52 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from serialization import cli, room
 from serialization.signature import Signature
-from serialization.tensorflow import config_pb2, failures, tf1
+from serialization.tensorflow import config_pb2, failures, tf, tf1
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+PATIENCE = 600.0  # seconds for one run, unless another time is asked for
 
 
 class Predictor:
     """Runs a Signature's tensors: values by input key go in, values by output key come out.
 
-    Nothing is added to the graph and nothing is compiled after the first call. `inline` runs the graph in the calling
-    thread, which for a small graph is much faster than handing it to a pool, but then no run can be stopped: `timeout`
-    in seconds, after which a run is cancelled and tf.errors.DeadlineExceededError raised, is for runs in the pool.
-    Called with arrays of the signature's dtypes (strings as dtype object); raises tf.errors.OpError where the graph
-    does.
+    Nothing is added to the graph and nothing is compiled after the first call. Called with arrays of the signature's
+    dtypes (strings as dtype object); raises tf.errors.OpError where the graph does. A run that takes longer than
+    `timeout` seconds is cancelled, and tf.errors.DeadlineExceededError raised; without one, cli.Error after PATIENCE.
+    `inline` runs the graph in the calling thread, which for a small graph is much faster than handing it to a pool, but
+    then no run can be stopped.
+
+    Raises cli.Error where the graph cannot be run, for want of memory too.
     """
 
     def __init__(
-        self, session: Any, signature: Signature, *, inline: bool = True, timeout: float | None = None
+        self, session: Any, signature: Signature, *, inline: bool = False, timeout: float | None = None
     ) -> None:
         self.session = session
         self.signature = signature
         # Two keys may stand for one tensor, which is fed once.
         self._inputs = tuple({tensor.name: tensor.key for tensor in signature.inputs}.values())
         self._outputs = tuple(tensor.key for tensor in signature.outputs)
+        self._timeout = timeout
+        room.require_room(session.graph, signature)
         with failures("the model cannot be run here"):
-            self._callable = _compile(session, signature, inline, timeout)
+            self._callable = _compile(session, signature, inline, timeout or PATIENCE)
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        return dict(zip(self._outputs, self._callable(*(feeds[key] for key in self._inputs)), strict=True))
+        try:
+            values = self._callable(*(feeds[key] for key in self._inputs))
+        except tf.errors.DeadlineExceededError:
+            if self._timeout is not None:
+                raise
+            raise cli.Error(
+                f"the model gave no answer in {PATIENCE:g} seconds; a loop in it may never end; "
+                "feed it other values with --feed, or name other --outputs"
+            ) from None
+        return dict(zip(self._outputs, values, strict=True))
 
 
 def open_session(graph: Any, *, optimize: bool = True) -> Any:
@@ -50,7 +66,7 @@ def open_session(graph: Any, *, optimize: bool = True) -> Any:
     return tf1.Session(graph=graph, config=config)
 
 
-def _compile(session: Any, signature: Signature, inline: bool, timeout: float | None) -> Any:
+def _compile(session: Any, signature: Signature, inline: bool, timeout: float) -> Any:
     """The one private call of the project: the public `make_callable` takes no CallableOptions and ten times as long.
 
     tests/test_predictor.py fails when TensorFlow changes it.
@@ -60,6 +76,6 @@ def _compile(session: Any, signature: Signature, inline: bool, timeout: float | 
         fetch=[tensor.name for tensor in signature.outputs],
     )
     options.run_options.inter_op_thread_pool = -1 if inline else 0
-    if timeout is not None:
+    if not inline:
         options.run_options.timeout_in_ms = max(1, round(timeout * 1000))
     return session._make_callable_from_options(options)

@@ -17,7 +17,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from serialization import cli
@@ -34,7 +34,7 @@ def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
     A link is followed: what it points to is replaced. Raises cli.Error where `target` exists and `overwrite` is false,
     or where replacing it would take away more than an earlier result, before anything is written.
     """
-    target = target.resolve() if target.is_symlink() else target
+    target = _follow(Path(os.path.abspath(target)))  # `.` has no name of its own
     _refuse_existing(target, [target], overwrite)
     _refuse_other_things(target)
     with _staging_folder(target) as folder:
@@ -109,6 +109,16 @@ def _commit_folder(prefix: Path) -> Path:
     return prefix.parent / f".{prefix.name}.commit"
 
 
+def _follow(target: Path) -> Path:
+    """What a link points to, there or not."""
+    if not target.is_symlink():
+        return target
+    try:
+        return target.resolve()
+    except (RuntimeError, OSError):  # the first up to Python 3.12, the second since
+        raise cli.Error(f"{cli.show(target)} is a link that leads back to itself; name another place") from None
+
+
 def _refuse_existing(target: Path, files: list[Path], overwrite: bool) -> None:
     if not overwrite and any(os.path.lexists(file) for file in files):
         raise cli.Error(f"{cli.show(target)} exists already; --overwrite replaces it")
@@ -120,6 +130,8 @@ def _refuse_other_things(target: Path) -> None:
         others = sorted(path.name for path in target.iterdir() if path.name not in _OF_A_SAVED_MODEL)
         if others:
             raise cli.Error(f"{cli.show(target)} holds more than a SavedModel, such as {others[0]}; name a new folder")
+    elif target.exists() and not target.is_file():
+        raise cli.Error(f"{cli.show(target)} is neither a file nor a folder; name a new file")
     elif target.exists() and re.fullmatch(rf".+{_CHECKPOINT_FILE}|checkpoint|saved_model\.pb(txt)?", target.name):
         raise cli.Error(f"{cli.show(target)} is part of another model; name a new file")
 
@@ -128,17 +140,18 @@ def _refuse_other_things(target: Path) -> None:
 def _staging_folder(target: Path) -> Iterator[Path]:
     """A locked folder on the target's own file system, removed on leaving; those of killed runs are removed first."""
     new_parents = [parent for parent in target.parents if not parent.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
     prefix = f".{target.name}.partial-"
     for leftover in target.parent.glob(f"{glob.escape(prefix)}*"):
         with _try_lock(leftover) as abandoned:
             if abandoned:
                 _put_back(leftover, target)
                 shutil.rmtree(leftover, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
-    with _try_lock(folder) as ours:
-        if not ours:
-            raise cli.Error(f"{cli.show(target)} is being cleaned up by another run; try again")
+    with ExitStack() as stack:
+        ours = False
+        while not ours:  # else another run has taken it for one that was left behind, before it was locked
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+            ours = stack.enter_context(_try_lock(folder))
         folder.chmod(0o777 & ~_umask())  # mkdtemp's 0700 would stay on an exported folder
         try:
             yield folder
@@ -147,6 +160,14 @@ def _staging_folder(target: Path) -> Iterator[Path]:
             for parent in new_parents:  # the deepest first, as far as nothing was published into them
                 with suppress(OSError):
                     parent.rmdir()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+        raise cli.Error(f"{cli.show(there)} is not a folder; name another place") from None
 
 
 @contextmanager
@@ -187,11 +208,7 @@ def _umask() -> int:
 def _sync(path: Path) -> None:
     """Have the disk hold all of it before the rename says that it is complete."""
     for file in [path, *path.rglob("*")]:
-        handle = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _sync_one(file)
 
 
 def _move_into_place(new: Path, target: Path, overwrite: bool) -> None:
@@ -209,7 +226,7 @@ def _move_into_place(new: Path, target: Path, overwrite: bool) -> None:
             raise
         with _locked(target.parent):
             _move_without_renameat2(new, target, overwrite)
-    _sync_folder(target.parent)
+    _sync_one(target.parent)
 
 
 def _move_without_renameat2(new: Path, target: Path, overwrite: bool) -> None:
@@ -243,9 +260,12 @@ def _rename(source: Path, target: Path, flags: int) -> None:
         raise OSError(code, os.strerror(code), str(target))
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync_one(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:  # some file systems cannot for a folder
+            raise
     finally:
         os.close(handle)

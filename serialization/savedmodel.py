@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serialization import cli, hints, inlining, ops, origin, safety, signature, soundness, source
+from serialization import cli, hints, inlining, ops, origin, room, safety, signature, soundness, source
 from serialization.graph import GraphFile, prune, training_nodes
 from serialization.kinds import Kind
 from serialization.messages import read_message
@@ -54,6 +54,7 @@ def prepare(
     safety.require_safe(safety.scan_meta_graph(meta_graph, outs, ins, saved_model=folder), folder, trust=trust)
     needed = prune(meta_graph.graph_def, [*outs, *ins])
     ops.require_known(needed, cli.show(folder))
+    room.require_modest(needed, cli.show(folder))
     check(needed)
     return Exported(meta_graph, wanted)
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serialization import cli, dtypes, inference, ops, protos, repair, signature
+from serialization import cli, dtypes, inference, ops, protos, repair, room, signature
 from serialization.flags import split_tensors
 from serialization.graph import GraphFile, copy_functions, index_of, node_of, nodes_by_name, reachable
 from serialization.inference import Candidate
@@ -45,6 +45,7 @@ def prepare(file: GraphFile, inputs: str | None, outputs: str | None, what: str 
     pruned, initializers = _prune(graph_def, wanted)
     repairs = repair.make_loadable(pruned)
     ops.require_known(pruned, what)
+    room.require_modest(pruned, what)
     notes += [f"repaired: {line}" for line in repairs]
     return Source(pruned, wanted, tuple(initializers), tuple(notes))
 

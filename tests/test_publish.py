@@ -256,7 +256,99 @@ def test_a_full_disk_is_one_line(tmp_path: Path, made: Path) -> None:
         assert why in stderr, script
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"), publish.staged(tmp_path / "file" / "target", overwrite=True):
+RACE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from serialization import publish
+target, kind, letter = Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+for _ in range(40):
+    with publish.staged(target, overwrite=True) as path:
+        if kind == "folder":
+            path.mkdir()
+        for name in ("saved_model.pb", "fingerprint.pb") if kind == "folder" else ("",):
+            (path / name).write_text(letter * 100_000)
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_runs_at_once_in_processes_of_their_own(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "new" / "target"
+    words = [sys.executable, "-c", RACE, str(PROJECT), str(target), kind]
+    runs = [
+        subprocess.Popen([*words, letter], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for letter in "abc"
+    ]
+    seen = 0
+    while any(run.poll() is None for run in runs):
+        if kind == "file" and target.exists():  # once there it is always there, and whole
+            text = target.read_text()
+            assert len(text) == 100_000
+            assert len(set(text)) == 1
+            seen += 1
+    assert [(run.communicate()[0], run.returncode) for run in runs] == [(b"", 0)] * 3
+    assert kind == "folder" or seen
+    texts = {file.read_text() for file in (target.iterdir() if kind == "folder" else [target])}
+    assert texts <= {letter * 100_000 for letter in "abc"}
+    assert len(texts) == 1, "all of it is of one run"
+    assert [path.name for path in target.parent.iterdir()] == ["target"]
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        ("file/m.pb", "{}/file is not a folder; name another place"),
+        ("file/new/m.pb", "{}/file is not a folder; name another place"),
+        ("dangling/m.pb", "{}/dangling is not a folder; name another place"),
+        ("loop", "{}/loop is a link that leads back to itself; name another place"),
+        ("pipe", "{}/pipe is neither a file nor a folder; name a new file"),
+        ("link_to_pipe", "{}/pipe is neither a file nor a folder; name a new file"),
+        ("folder/..", "{} holds more than a SavedModel, such as dangling; name a new folder"),
+    ],
+)
+def test_places_where_nothing_can_be(tmp_path: Path, target: str, line: str) -> None:
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for link, to in (("loop", "loop"), ("dangling", "nowhere"), ("link_to_pipe", "pipe")):
+        (tmp_path / link).symlink_to(to)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(cli.Error) as caught, publish.staged(tmp_path / target, overwrite=True):
         raise AssertionError("not reached")
+    assert str(caught.value) == line.format(tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_links_and_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link is followed, also to another file system and to what is not there yet; `.` is the folder where one is."""
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link.pb").symlink_to("far/m.pb")
+    for text in ("one", "two"):
+        with publish.staged(tmp_path / "link.pb", overwrite=True) as path:
+            path.write_text(text)
+        assert ((tmp_path / "far" / "m.pb").read_text(), (tmp_path / "link.pb").is_symlink()) == (text, True)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with publish.staged(Path(), overwrite=True) as path:
+        write(path, "three", "folder")
+    assert read(tmp_path / "here") == "three"
+    assert hidden(tmp_path) == hidden(tmp_path / "far") == []
+
+
+READ_ONLY = 'mount -t tmpfs -o ro tmpfs "$0" && exec "$@"'
+
+
+def test_a_disk_that_cannot_be_written(tmp_path: Path, made: Path) -> None:
+    """Permissions do not stop root, a read-only mount does; where none is allowed, /proc stands for it."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    words = ["unshare", "--mount", "--map-root-user", "sh", "-c", READ_ONLY, str(disk)] if small_disk(disk) else []
+    target = disk / "m.pb" if words else Path("/proc/m.pb")
+    command = [sys.executable, str(PROJECT / "freezemodel_save.py"), "--no-verify", "--frozen-model", str(target)]
+    command += ["--checkpoint", str(made / "graph.ckpt")]
+    done = subprocess.run([*words, *command], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {target.parent}/.m.pb.partial-")
+    assert done.stderr.endswith(": Read-only file system\n" if words else ": No such file or directory\n")
+    assert done.stderr.count("\n") == 1

@@ -48,7 +48,7 @@ def make_engine(session: Any, signature: Signature, settings: Settings, batch_ro
     Nobody can add to the graph afterwards. Raises cli.Error where --max-batch-size asks for what the model cannot do.
     """
     session.graph.finalize()
-    pooled = Predictor(session, signature, inline=False, timeout=settings.timeout)
+    pooled = Predictor(session, signature, timeout=settings.timeout)
     example = _find_example(pooled)
     batch_size = settings.max_batch_size or (BATCH if _gains(pooled, example) else 1)
     if batch_size > 1:
@@ -73,7 +73,7 @@ def make_engine(session: Any, signature: Signature, settings: Settings, batch_ro
         and seconds * settings.max_rows < settings.timeout
         and not _may_be_endless(session.graph, signature)
     ):
-        inline = Predictor(session, signature)
+        inline = Predictor(session, signature, inline=True)
         inline(example)
         return Engine(counted(inline), signature, MAX_FEW_THREADS, 1, example, "in the thread that asks")
     return Engine(counted(pooled), signature, settings.max_in_flight + 4, 1, example, "in TensorFlow's threads")
@@ -192,7 +192,7 @@ def make_batched(session: Any, signature: Signature, batch_size: int, wait_ms: f
         tuple(Tensor(t.key, p.name, t.dtype, t.shape) for t, p in zip(signature.inputs, inputs, strict=True)),
         tuple(Tensor(k, r.name, r.dtype.name, None) for k, r in zip(keys, results, strict=True)),
     )
-    return Predictor(open_session(graph), wanted, inline=False, timeout=timeout)
+    return Predictor(open_session(graph), wanted, timeout=timeout)
 
 
 def _close(actual: Any, expected: Any) -> bool:
