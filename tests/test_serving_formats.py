@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -93,6 +94,7 @@ def test_strings(clients: Clients, body: str, expected: object) -> None:
         ('{"x": [["a", 1]]}', "x[0][1]: expected a string or an object, got a whole number"),
         ('{"x": [["a", {"b64": "?"}]]}', "x[0][1].b64: invalid base64 encoded string"),
         ('{"x": [["a", {"b64": "aGk=", "more": 1}]]}', "x[0][1]: unknown key 'more'"),
+        ('{"x": [["a", {"b64": null}]]}', "x[0][1].b64: expected a string in base64, got null"),
         ('{"x": [["a", "b"]], "x": [["a", "b"]]}', "the key 'x' is there twice; JSON would keep one and say nothing"),
     ],
 )
@@ -228,7 +230,13 @@ def test_npy_in_and_out(clients: Clients) -> None:
             b"\x93NUMPY\x01\x00\x46\x00"
             + b"{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2)}".ljust(69)
             + b"\n",
-            "x: the shape [-1, 2] has a negative size",
+            "x: [-1, 2] is no shape",
+        ),
+        (
+            b"\x93NUMPY\x01\x00\x46\x00"
+            + b"{'descr': '<f4', 'fortran_order': False, 'shape': (True, 2)}".ljust(69)
+            + b"\n\0\0\0\0\0\0\0\0",
+            "x: [True, 2] is no shape",
         ),
         (b"\x93NUMPY\x01\x00\x02\x00{\n", "the body is no .npy file: "),
         (b"\x93NUMPY\x09\x00", "the body is no .npy file: "),
@@ -261,3 +269,10 @@ def test_a_dtype_without_a_json_form_cannot_be_served() -> None:
     complex_input = Signature((Tensor("x", "x:0", "complex64", (None,)),), wanted.outputs)
     with pytest.raises(cli.Error, match=r"x:0 complex64.*cannot be served"):
         require_json_form(complex_input)
+
+
+def test_a_key_that_cannot_be_told_apart_in_json_is_one_line() -> None:
+    _, wanted = open_small("two")
+    quoted = Signature((wanted.inputs[0], replace(wanted.inputs[1], key='say "b"')), wanted.outputs)
+    with pytest.raises(cli.Error, match="cannot be served as 'say \"b\"'"):
+        require_json_form(quoted)

@@ -83,7 +83,8 @@ class JsonFormat:
     def example(self, values: Mapping[str, Any]) -> str:
         """The body of a request with these arrays, to show and to copy."""
         lists = {tensor.key: _lister(tensor)(values[tensor.key]) for tensor in self._inputs}
-        return json.dumps({INPUT: next(iter(lists.values())) if len(lists) == 1 else lists}, separators=(",", ":"))
+        body: bytes = self._encode({INPUT: next(iter(lists.values())) if len(lists) == 1 else lists})
+        return body.decode()
 
     def _encode_nonfinite(self, results: Mapping[str, Any], body: bytes) -> bytes:
         values = {}
@@ -127,7 +128,10 @@ class JsonFormat:
 
 
 def require_json_form(signature: Signature) -> None:
-    """Raises cli.Error where an input or an output has a dtype that JSON has no values for."""
+    """Raises cli.Error where a dtype has no values in JSON, or a key is one that msgspec takes for no field."""
+    for tensor in signature.inputs if len(signature.inputs) > 1 else ():
+        if not tensor.key.isprintable() or set('"\\') & set(tensor.key):
+            raise cli.Error(f"{tensor} cannot be served as {tensor.key!r}; choose another key, --inputs KEY=NAME")
     for tensor in (*signature.inputs, *signature.outputs):
         if _kind(tensor) == "other":
             raise cli.Error(f"{tensor} cannot be served; JSON has nothing for {tensor.dtype}; name other tensors")
@@ -229,7 +233,9 @@ def _lister(tensor: Tensor) -> Callable[[Any], Any]:
                 return msgspec.Raw(msgspec.json.encode({"b64": value}))
 
         def lists(value: Any) -> Any:
-            return [lists(part) for part in value] if isinstance(value, (list, np.ndarray)) else write(value)
+            if isinstance(value, np.ndarray):
+                value = value.tolist()
+            return [lists(part) for part in value] if isinstance(value, list) else write(value)
 
         return lists
     if feeds.numpy_dtype(tensor.dtype).kind == "V":  # bfloat16 and the like, which numpy has no Python numbers for

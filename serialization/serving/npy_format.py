@@ -13,7 +13,7 @@ from serialization import feeds
 from serialization.serving.answers import RequestError
 from serialization.serving.places import INPUT
 from serialization.signature import Signature, show_shape
-from serialization.tensorflow import np
+from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +37,8 @@ class NpyFormat:
         if not self._only_input:
             raise RequestError(415, "a .npy body holds one array of numbers, and this model takes more; send JSON")
         shape, fortran_order, dtype, offset = _read_header(body)
+        if self._dtype.kind == "V" and dtype == np.dtype(("V", self._dtype.itemsize)):
+            dtype = self._dtype  # bfloat16 and the like, whose names numpy does not write
         if dtype.hasobject or dtype.fields is not None or not np.can_cast(dtype, self._dtype, "equiv"):
             raise RequestError(400, f"{INPUT}: expected {self._tensor.dtype}, got {dtype}")
         self._require_shape(shape)
@@ -48,8 +50,8 @@ class NpyFormat:
             raise RequestError(400, message)
         array = np.frombuffer(body, dtype, count, offset)
         array = array.reshape(shape[::-1]).T if fortran_order else array.reshape(shape)
-        array = np.ascontiguousarray(array, self._dtype)
-        if array.dtype.kind in "fV" and not np.isfinite(array).all():
+        array = np.asarray(array, self._dtype, order="C")
+        if tf.as_dtype(self._tensor.dtype).is_floating and not np.isfinite(array).all():
             place = "".join(f"[{i}]" for i in np.argwhere(~np.isfinite(array))[0])
             raise RequestError(400, f"{INPUT}{place}: expected a number, got NaN or Infinity")
         return {self._tensor.key: array}
@@ -82,7 +84,7 @@ def _read_header(body: bytes) -> tuple[tuple[int, ...], bool, Any, int]:
             raise ValueError(f"version {version}")
         shape, fortran_order, dtype = read[version](file)
     except Exception as error:  # numpy's parser of a hostile header may raise anything
-        raise RequestError(400, f"the body is no .npy file: {error}") from None
-    if any(size < 0 for size in shape):
-        raise RequestError(400, f"{INPUT}: the shape {list(shape)} has a negative size")
+        raise RequestError(400, f"the body is no .npy file: {str(error).partition(chr(10))[0]}") from None
+    if any(type(size) is not int or size < 0 for size in shape):  # numpy lets True pass
+        raise RequestError(400, f"{INPUT}: {list(shape)} is no shape")
     return shape, fortran_order, dtype, file.tell()

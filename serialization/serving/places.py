@@ -15,6 +15,7 @@ _NAMES = {
     "float": "a number",
     "int": "a whole number",
     "str": "a string",
+    "bytes": "a string in base64",
     "bool": "true or false",
     "null": "null",
     "array": "a list",
