@@ -55,6 +55,23 @@ def _image_bytes() -> None:
     tf.identity(data, name="same_bytes")
 
 
+def _picture() -> None:
+    data = tf1.placeholder(tf.string, [None], name="data")
+    pictures = tf.map_fn(lambda png: tf.io.decode_png(png, channels=1)[:1, :1], data, fn_output_signature=tf.uint8)
+    tf.reshape(pictures, [-1], name="corner")
+
+
+def _particular() -> None:
+    x = tf1.placeholder(tf.float32, [None, 2], name="x")
+    with tf1.control_dependencies([tf1.assert_greater(tf.reduce_sum(x), 1000.0, message="too small")]):
+        tf.identity(x, name="same")
+
+
+def _unfinished() -> None:
+    x = tf1.placeholder(tf.float32, [None], name="x")
+    tf.add(x, tf1.Variable(1.0, use_resource=False), name="more")
+
+
 def _logarithm() -> None:
     x = tf1.placeholder(tf.float32, [None, 2], name="x")
     tf.math.log(x, name="log")
@@ -98,6 +115,9 @@ MODELS = {
     "two": Small(_two_in_two_out, "a=in/a,b=in/b", "sum,positive"),
     "text": Small(_text, "words", "joined"),
     "bytes": Small(_image_bytes, "data", "length,same_bytes"),
+    "picture": Small(_picture, "data", "corner"),
+    "particular": Small(_particular, "x", "same"),
+    "unfinished": Small(_unfinished, "x", "more"),
     "log": Small(_logarithm, "x", "log"),
     "embedding": Small(_embedding, "ids", "total"),
     "any rank": Small(_any_rank, "x", "twice"),

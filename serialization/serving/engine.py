@@ -7,16 +7,16 @@ thread that asks, and only one that runs many rows in not much more time than on
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from serialization import cli, feeds
+from serialization import cli, feeds, hints
 from serialization.predictor import Predictor, open_session
 from serialization.serving.predict_route import Predict
 from serialization.serving.settings import MAX_FEW_THREADS, Settings
 from serialization.signature import Signature, Tensor
-from serialization.tensorflow import np, tf, tf1
+from serialization.tensorflow import failures, np, tf, tf1
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,8 +49,8 @@ def make_engine(session: Any, signature: Signature, settings: Settings, batch_ro
     """
     session.graph.finalize()
     pooled = Predictor(session, signature, timeout=settings.timeout)
-    example = _find_example(pooled)
-    batch_size = settings.max_batch_size or (BATCH if _gains(pooled, example) else 1)
+    example, runs = _find_example(pooled, session.graph)
+    batch_size = settings.max_batch_size or (BATCH if runs and _gains(pooled, example) else 1)
     if batch_size > 1:
         batched = _try_batching(session, signature, settings, batch_size, pooled, example, batch_rows)
         if batched is not None:
@@ -67,7 +67,7 @@ def make_engine(session: Any, signature: Signature, settings: Settings, batch_ro
 
         return run
 
-    seconds = _seconds(pooled, example)
+    seconds = _seconds(pooled, example) if runs else settings.timeout
     if (
         seconds < QUICK
         and seconds * settings.max_rows < settings.timeout
@@ -79,18 +79,28 @@ def make_engine(session: Any, signature: Signature, settings: Settings, batch_ro
     return Engine(counted(pooled), signature, settings.max_in_flight + 4, 1, example, "in TensorFlow's threads")
 
 
-def _find_example(predict: Predictor) -> dict[str, NDArray[Any]]:
-    """Values of one row that the model takes; running them is its warm-up."""
-    generated = feeds.generate(predict.signature)[0]
-    zeros = {key: value if value.dtype == object else np.zeros_like(value) for key, value in generated.items()}
-    for example in (generated, zeros):
-        try:
-            predict(example)
-        except tf.errors.InvalidArgumentError as error:  # it wants more of its inputs than the signature says
-            refusal = error
-        else:
-            return example
-    raise cli.Error(f"the model runs neither on generated values nor on zeros: {str(refusal).partition(chr(10))[0]}")
+def _find_example(predict: Predictor, graph: Any) -> tuple[dict[str, NDArray[Any]], bool]:
+    """Values of one row, and whether the model takes them; running them is its warm-up.
+
+    What a model that takes encoded pictures or the like wants of its strings, only its users may know.
+    """
+    for example in _examples(predict.signature, graph):
+        with failures("the model does not run"):
+            try:
+                predict(example)
+            except tf.errors.InvalidArgumentError:  # it wants more of its inputs than the signature says
+                continue
+            return example, True
+    return next(_examples(predict.signature, graph)), False
+
+
+def _examples(signature: Signature, graph: Any) -> Iterator[dict[str, NDArray[Any]]]:
+    """Values of one row, likeliest first."""
+    first = feeds.generate(signature)[0]
+    yield first
+    yield {key: value if value.dtype == object else np.zeros_like(value) for key, value in first.items()}
+    for attempt in feeds.attempts(signature, hints.find(graph.as_graph_def(), signature)):
+        yield attempt[0]
 
 
 def _seconds(predict: Predictor, values: Mapping[str, Any]) -> float:
