@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.routing import RequestRedirect
 
+from serialization import cli
 from serialization.serving import openapi, page
 from serialization.serving.answers import Desk, error_body, internal_error
 from serialization.serving.engine import make_engine
@@ -36,6 +38,7 @@ def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Set
     example = JsonFormat(signature, settings.max_rows).example(engine.example)
 
     app = Flask("freezemodel_serve", static_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its answers are no JSON
     app.config[THREADS] = engine.threads
     app.config[DRAIN] = lambda: setattr(predict, "draining", True)
     _sign_every_request(app, desk, lambda: predict.draining)
@@ -76,6 +79,8 @@ def _sign_every_request(app: Flask, desk: Desk, draining: Callable[[], bool]) ->
     def sign_in() -> None:
         g.started = time.perf_counter()
         g.request_id = desk.sign_in(request.environ)
+        if isinstance(request.routing_exception, RequestRedirect):  # as for `OPTIONS *`, to a page of HTML
+            raise NotFound
 
     @app.after_request
     def sign_out(response: Response) -> Response:
@@ -89,6 +94,12 @@ def _sign_every_request(app: Flask, desk: Desk, draining: Callable[[], bool]) ->
     @app.errorhandler(HTTPException)
     def refuse(error: HTTPException) -> Response:
         message = str(error.description)
+        path = f"{request.environ.get('SCRIPT_NAME', '')}{request.environ['PATH_INFO']}"
+        path = cli.printable(path.encode("latin-1").decode(errors="replace"))
+        if isinstance(error, NotFound):
+            message = f"nothing is at {path}; predictions are at {PREDICT}, a page to try them is at /"
+        if isinstance(error, MethodNotAllowed):
+            message = f"{path} takes {' and '.join(error.valid_methods or ())}, not {cli.printable(request.method)}"
         if isinstance(error, InternalServerError) and error.original_exception is not None:
             message = internal_error(g.request_id)
         answer = error.get_response()

@@ -1,0 +1,161 @@
+"""What comes back for requests that no well-made client sends: from raw sockets, whole answers, headers and all."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serving_models import PREDICT, ROW, Server, serving, small_app
+from werkzeug.exceptions import abort
+
+HOST = b"Host: t\r\n"
+BODY = json.dumps({"x": [ROW]}).encode()
+HEAD = b"POST %s HTTP/1.1\r\n%sContent-Type: application/json\r\n" % (PREDICT.encode(), HOST)
+WHOLE = HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+RIGHT = b'{"y":[[false]]}'
+
+
+@pytest.fixture(scope="module")
+def server(made: Path) -> Iterator[Server]:
+    with serving("--frozen-model", made / "frozen_model.pb") as server:
+        yield server
+
+
+def ask(server: Server, request: bytes, *, body: bool = True) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers (lower case) and body of the first answer to these bytes; the body is as long as it says."""
+    with socket.create_connection(server.address, timeout=30) as connection:
+        connection.sendall(request)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+            head, end, rest = received.partition(b"\r\n\r\n")
+            length = re.search(rb"(?i)content-length: (\d+)", head)
+            if end and (not body or (length is not None and len(rest) >= int(length[1]))):
+                break
+    lines = head.decode("latin-1").split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines[1:])
+    if body:
+        assert len(rest) == int(headers["content-length"])
+    return int(lines[0].split()[1]), headers, rest
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        WHOLE.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        b"\r\n\r\n" + WHOLE,
+        WHOLE.replace(HOST, b""),
+        WHOLE.replace(b"/api/predict", b"http://elsewhere/api/predict"),
+        WHOLE.replace(b"/api/predict", b"/api/predict?a=b"),
+        WHOLE.replace(HOST, HOST + b"X: \xe4\xff\r\n"),
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n%x;a=b\r\n%s\r\n0\r\nTrailer: x\r\n\r\n" % (len(BODY), BODY),
+        # Chunks go before a length, and the connection is closed: what follows cannot be taken for another request.
+        HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY),
+    ],
+)
+def test_odd_requests_that_are_answered(server: Server, request_bytes: bytes) -> None:
+    status, headers, body = ask(server, request_bytes)
+    assert (status, headers["content-type"], body) == (200, "application/json", RIGHT)
+
+
+def test_a_client_that_waits_for_permission_gets_it(server: Server) -> None:
+    head, body = WHOLE.split(b"\r\n\r\n")
+    with socket.create_connection(server.address, timeout=30) as connection:
+        connection.sendall(head + b"\r\nExpect: 100-continue\r\n\r\n")
+        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert connection.recv(65536).endswith(RIGHT)
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "error", "allow"),
+    [
+        ("GET /none", 404, "nothing is at /none; predictions are at /api/predict, a page to try them is at /", None),
+        ("GET /static/x", 404, "nothing is at /static/x; ", None),
+        ("GET /%0a%ff%00", 404, "nothing is at /?", None),
+        ("GET /" + "a" * 10_000, 404, "nothing is at /" + "a" * 119 + "…; ", None),
+        ("OPTIONS *", 404, "nothing is at ", None),
+        ("CONNECT t:80", 404, "nothing is at ", None),
+        ("POST //api/predict", 404, "nothing is at //api/predict; ", None),
+        (f"POST {PREDICT}/", 404, f"nothing is at {PREDICT}/; predictions are at {PREDICT}", None),
+        ("POST /healthz", 405, "/healthz takes GET and HEAD, not POST", "GET, HEAD"),
+        ("OPTIONS /healthz", 405, "/healthz takes GET and HEAD, not OPTIONS", "GET, HEAD"),
+        ("TRACE /", 405, "/ takes GET and HEAD, not TRACE", "GET, HEAD"),
+        ("A" * 1000 + " /metrics", 405, "/metrics takes GET and HEAD, not " + "A" * 120 + "…", "GET, HEAD"),
+        (f"OPTIONS {PREDICT}", 405, f"{PREDICT} takes POST, not OPTIONS", "POST"),
+        (f"!#$%&'*+-.^_`|~ {PREDICT}", 405, f"{PREDICT} takes POST, not !#$%&'*+-.^_`|~", "POST"),
+        (
+            f"POST {PREDICT}",
+            415,
+            "Content-Type: expected application/json (in UTF-8) or application/x-npy, got none",
+            None,
+        ),
+    ],
+)
+def test_every_refusal_is_json(server: Server, line: str, status: int, error: str, allow: str | None) -> None:
+    given, headers, body = ask(server, line.encode() + b" HTTP/1.1\r\n" + HOST + b"X-Request-Id: mine\r\n\r\n")
+    assert (given, headers["content-type"]) == (status, "application/json")
+    answer = json.loads(body)
+    assert answer.pop("request_id") == headers["x-request-id"] == "mine"
+    assert list(answer) == ["error"]
+    assert answer["error"].startswith(error)
+    assert (None if allow is None else ", ".join(sorted(headers["allow"].upper().split(", ")))) == allow
+
+
+@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/", 200), ("/none", 404), (PREDICT, 405)])
+def test_head_has_the_headers_and_nothing_more(server: Server, path: str, status: int) -> None:
+    """And what is asked next on the same connection is answered."""
+    request = b"%s %s HTTP/1.1\r\n" + HOST + b"\r\n"
+    given, headers, body = ask(server, request % (b"HEAD", path.encode()), body=False)
+    assert (given, body) == (status, b"")
+    if path != PREDICT:
+        shown = ask(server, request % (b"GET", path.encode()))
+        assert {**shown[1], "x-request-id": ""} == {**headers, "x-request-id": "", "date": shown[1]["date"]}
+    with socket.create_connection(server.address, timeout=30) as connection:
+        connection.sendall(request % (b"HEAD", path.encode()) + WHOLE)
+        received = b""
+        while not received.endswith(RIGHT):
+            received += connection.recv(65536)
+        assert received.count(b"HTTP/1.1") == 2
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"hello\r\n\r\n", 400),
+        (bytes.fromhex("160301020001000001fc0303") + b"\0" * 100 + b"\r\n\r\n", 400),  # the beginning of TLS
+        (b"GET /healthz\r\n\r\n", 400),  # HTTP 0.9
+        (b"GET /healthz HTTP/2.0\r\n" + HOST + b"\r\n", 400),
+        (b"GET /a b HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+        (b"{} /healthz HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\n" + HOST + b"no colon\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: \0\r\n\r\n", 400),
+        (HEAD + b"Content-Length: -1\r\n\r\n", 400),
+        (HEAD + b"Content-Length: 1e3\r\n\r\n", 400),
+        (HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef", 400),
+        (HEAD + b"Content-Length: 99999999999999999999\r\n\r\n", 400),
+        (HEAD + b"Transfer-Encoding: gzip\r\n\r\nabc", 400),
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 414),
+        (b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 200 + b"\r\n", 431),
+        (b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: " + b"y" * 500_000 + b"\r\n\r\n", 431),
+    ],
+)
+def test_what_is_not_http_is_refused_without_a_body(server: Server, request_bytes: bytes, status: int) -> None:
+    """Granian's parser answers these before there is a request, and leaves no say in how; docs/serving.md tells it."""
+    given, headers, body = ask(server, request_bytes)
+    assert (given, body, headers["connection"]) == (status, b"", "close")
+    assert "content-type" not in headers
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 408, 413, 415, 422, 429, 500, 503, 504])
+def test_whatever_the_application_refuses_with_is_json(status: int) -> None:
+    app = small_app("two")
+    app.before_request(lambda: abort(status))
+    answer = app.test_client().get("/healthz", headers={"X-Request-Id": "mine"})
+    assert (answer.status_code, answer.content_type) == (status, "application/json")
+    assert answer.get_json()["request_id"] == answer.headers["X-Request-Id"] == "mine"
+    assert isinstance(answer.get_json()["error"], str)
