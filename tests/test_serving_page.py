@@ -102,6 +102,38 @@ def test_the_curl_line_is_what_was_sent(page: Page, toy: Server) -> None:
     assert page.locator("#copied").inner_text() == "copied"
 
 
+def test_a_long_body_is_saved_for_curl(page: Page, toy: Server) -> None:
+    """As a word of a command it would be too long."""
+    page.goto(toy.url)
+    body = json.dumps({"x": [[5] * 10] * 4000})
+    page.fill("#body", body)
+    assert page.locator("#curl").inner_text().endswith(" -d @body.json")
+    with page.expect_download() as download:
+        page.click("#save")
+    assert Path(download.value.path()).read_text() == body
+    page.click("#reset")
+    assert page.locator("#save").is_hidden()
+
+
+def test_the_keyboard_sends_and_a_silent_server_is_told(page: Page, toy: Server) -> None:
+    page.goto(toy.url)
+    page.press("#body", "Control+Enter")
+    expect(page.locator("#status")).to_contain_text("200 in ")
+    page.evaluate("() => { window.fetch = () => Promise.reject(new TypeError('nobody there')); }")
+    page.click("#send")
+    expect(page.locator("#status")).to_have_text("no answer came: nobody there")
+    assert page.locator("#answer").inner_text() == "–"
+
+
+def test_the_places_in_a_body_are_shown(page: Page, resnet: Server) -> None:
+    page.goto(resnet.url)
+    places = page.locator("#tensors td:nth-child(2)").all_inner_texts()
+    assert places[0] == "x"
+    page.click("#send")
+    expect(page.locator("#status")).to_contain_text("200 in ")
+    assert {f"y.{key}" for key in json.loads(page.locator("#answer").inner_text())["y"]} == set(places[1:])
+
+
 def test_a_phone_needs_no_sideways_scrolling(page: Page, toy: Server, resnet: Server) -> None:
     for server in (toy, resnet):
         page.goto(server.url)

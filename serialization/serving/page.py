@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serialization import cli, images
+from serialization.serving.places import INPUT, OUTPUT
 from serialization.serving.predict_route import PREDICT
 from serialization.signature import Signature, Tensor, show_shape
 
@@ -23,8 +25,8 @@ def render(name: str, engine: Engine, example: str) -> str:
         "name": name,
         "how": engine.how,
         "route": PREDICT,
-        "inputs": [_row(tensor) for tensor in signature.inputs],
-        "outputs": [_row(tensor) for tensor in signature.outputs],
+        "inputs": _rows(INPUT, signature.inputs),
+        "outputs": _rows(OUTPUT, signature.outputs),
         "example": example,
         "image": _image(signature),
     }
@@ -32,8 +34,17 @@ def render(name: str, engine: Engine, example: str) -> str:
     return _TEMPLATE.read_text("utf-8").replace("__MODEL__", json.dumps(told).replace("<", "\\u003c"))
 
 
-def _row(tensor: Tensor) -> dict[str, str]:
-    return {"key": tensor.key, "name": tensor.name, "dtype": tensor.dtype, "shape": show_shape(tensor.shape)}
+def _rows(place: str, tensors: Sequence[Tensor]) -> list[dict[str, str]]:
+    """What the page's table shows: where a tensor is in a body, and what it is in the graph."""
+    return [
+        {
+            "place": place if len(tensors) == 1 else f"{place}.{tensor.key}",
+            "name": tensor.name,
+            "dtype": tensor.dtype,
+            "shape": show_shape(tensor.shape),
+        }
+        for tensor in tensors
+    ]
 
 
 def _image(signature: Signature) -> dict[str, Any] | None:
