@@ -208,9 +208,24 @@ def test_metrics_add_up_over_workers(frozen_model: Path) -> None:
         assert f'serving_request_seconds_count{{route="{PREDICT}"}} 101.0\n' in counted
         assert "serving_batch_rows_sum 200.0\n" in counted
         assert re.search(r"^serving_load_seconds \d", counted, re.MULTILINE)
+        time.sleep(1)  # in which the workers share what they have counted
+        os.kill(workers_of(server)[0], signal.SIGKILL)
+        while not serves_with(server, 2):
+            time.sleep(0.1)
+        counted = server.request("GET", "/metrics")[2].decode()
+        assert f'serving_requests_total{{route="{PREDICT}",status="200"}} 100.0\n' in counted, "the dead count on"
+        assert "serving_requests_in_flight 0.0\n" in counted
         server.process.send_signal(signal.SIGTERM)
         server.process.communicate()
         assert server.process.returncode == 0
+
+
+def serves_with(server: Server, workers: int) -> bool:
+    """Whether it has so many workers, and one answers."""
+    try:
+        return len(workers_of(server)) == workers and server.request("GET", "/healthz")[0] == 200
+    except (OSError, http.client.HTTPException):  # one that ends, or a connection to one that is no more
+        return False
 
 
 def test_no_accepted_request_is_lost_at_the_end(frozen_model: Path) -> None:
