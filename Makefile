@@ -19,13 +19,19 @@ check: .venv/installed-dev
 bench: .venv/installed-dev results/frozen_model.pb
 	$(BIN)/python benchmarks/freezing.py
 	$(BIN)/python benchmarks/inspecting.py
-	$(BIN)/python benchmarks/bench_serving.py --write docs/serving_benchmark.md
+	$(BIN)/python benchmarks/bench_serving.py --write
 
-bench-environments: benchmarks/environments/litserve
+bench-environments: $(patsubst %,benchmarks/environments/%/installed,litserve bentoml mlserver)
 
-benchmarks/environments/litserve:
-	$(PYTHON) -m venv $@
-	$@/bin/pip install --quiet 'litserve>=0.2.19,<0.3' 'tensorflow>=2.21,<2.22'
+# With uvicorn's faster loop and parser, which LitServe brings along and the others take where they find them. The pool
+# of processes that MLServer 1.7 starts by default does not start with uvloop 0.22.
+benchmarks/environments/litserve/installed: PACKAGES = 'litserve>=0.2.19,<0.3'
+benchmarks/environments/bentoml/installed: PACKAGES = 'bentoml>=1.4.39,<1.5' 'uvicorn[standard]'
+benchmarks/environments/mlserver/installed: PACKAGES = 'mlserver>=1.7.1,<1.8' 'uvicorn[standard]' 'uvloop<0.22'
+benchmarks/environments/%/installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet $(PACKAGES) 'tensorflow>=2.21,<2.22'
+	@touch $@
 
 results/frozen_model.pb: .venv/installed
 	$(BIN)/python checkpoint_save.py

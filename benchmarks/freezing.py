@@ -46,8 +46,9 @@ def make(prefix: Path, megabytes: int, variables: int) -> None:
         tf1.train.Saver().save(session, str(prefix))
 
 
-def measure(*words: str | Path) -> tuple[float, float, str]:
+def measure(what: str, *words: str | Path) -> tuple[float, float, str]:
     """Seconds, peak GB and output of a process. Raises cli.Error unless it ends with status 0."""
+    print(f"{what} ...", end=" ", flush=True)
     started = time.monotonic()
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
@@ -57,8 +58,10 @@ def measure(*words: str | Path) -> tuple[float, float, str]:
         output.seek(0)
         errors.seek(0)
         if status:
-            raise cli.Error(f"{words[0]} failed: {errors.read().decode()[-500:]}")
-        return time.monotonic() - started, usage.ru_maxrss / 1e6, output.read().decode()
+            raise cli.Error(f"{what} failed: {errors.read().decode()[-500:]}")
+        seconds = time.monotonic() - started
+        print(f"{seconds:.1f} s", flush=True)
+        return seconds, usage.ru_maxrss / 1e6, output.read().decode()
 
 
 PLAIN_LOAD = """
@@ -99,27 +102,29 @@ def compare(folder: Path, megabytes: int, variables: int) -> None:
     prefix, theirs, ours = (folder / name for name in ("model.ckpt", "theirs.pb", "ours.pb"))
     make_script = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); from pathlib import Path; "
     make_script += f"from benchmarks import freezing; freezing.make(Path({str(prefix)!r}), {megabytes}, {variables})"
-    measure("-c", make_script)
+    measure("making it", "-c", make_script)
     flags: tuple[str, ...] = (
         f"--input_meta_graph={prefix}.meta",
         f"--input_checkpoint={prefix}",
         "--input_binary=true",
     )
     flags += ("--output_node_names=y", f"--output_graph={theirs}")
-    stock = measure("-m", "tensorflow.python.tools.freeze_graph", *flags)
+    stock = measure("freezing with TensorFlow", "-m", "tensorflow.python.tools.freeze_graph", *flags)
     theirs.unlink()
     words = ("--checkpoint", prefix, "--inputs", "x", "--outputs", "y", "--frozen-model", ours)
-    proved = measure(PROJECT / "freezemodel_save.py", *words)
+    proved = measure("freezing and proving", PROJECT / "freezemodel_save.py", *words)
     ours.unlink()
-    rows.append(("freeze", stock, measure(PROJECT / "freezemodel_save.py", "--no-verify", *words)))
+    lean = measure("freezing", PROJECT / "freezemodel_save.py", "--no-verify", *words)
+    rows.append(("freeze", stock, lean))
     rows.append(("freeze and prove", stock, proved))
     for file in folder.glob("model.ckpt*"):
         file.unlink()
     plain, ready = PLAIN_LOAD, LEAN_LOAD.format(project=str(PROJECT))
-    rows.append(("load, first answer", measure("-c", plain, ours), measure("-c", ready, ours)))
+    loads = [measure("loading", "-c", script, ours) for script in (plain, ready)]
+    rows.append(("load, first answer", loads[0], loads[1]))
     plain += CALLS.format(call='session.run("prefix/y:0", {"prefix/x:0": row})')
     ready += CALLS.format(call='predict({"x": row})')
-    calls = [float(measure("-c", script, ours)[2].split()[-1]) for script in (plain, ready)]
+    calls = [float(measure("calling", "-c", script, ours)[2].split()[-1]) for script in (plain, ready)]
     table: list[tuple[str, ...]] = []
     for what, (seconds, memory, _), (our_seconds, our_memory, _) in rows:
         table.append((what, f"{seconds:.1f} s", f"{our_seconds:.1f} s", f"{our_seconds / seconds:.2f}"))

@@ -23,6 +23,6 @@ if __name__ == "__main__":
         f"{__file__}:app",
         port=int(sys.argv[2]),
         interface=Interfaces.WSGI,
-        blocking_threads=int(sys.argv[3]),
+        blocking_threads=4,
         log_enabled=False,
     ).serve()

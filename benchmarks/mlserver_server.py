@@ -1,0 +1,55 @@
+"""The same frozen model in MLServer, as its documentation writes a custom runtime.
+
+Its first argument is `parallel_workers`: how many processes are in the pool that runs the model; 1 is the default, 0
+runs it in the process that answers. MLServer takes the rows as the Open Inference Protocol has them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+import tensorflow.compat.v1 as tf1
+from mlserver import MLModel  # type: ignore[import-not-found, unused-ignore]
+from mlserver.codecs import NumpyCodec  # type: ignore[import-not-found, unused-ignore]
+from mlserver.types import InferenceRequest, InferenceResponse  # type: ignore[import-not-found, unused-ignore]
+
+
+class Toy(MLModel):  # type: ignore[misc, unused-ignore]
+    """The toy model."""
+
+    async def load(self) -> bool:
+        with tf1.Graph().as_default() as graph:
+            tf1.import_graph_def(tf1.GraphDef.FromString(Path(os.environ["FROZEN_MODEL"]).read_bytes()), name="prefix")
+        self.session = tf1.Session(graph=graph)
+        return True
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        x = self.decode(payload.inputs[0], default_codec=NumpyCodec)
+        y = self.session.run("prefix/Accuracy/predictions:0", {"prefix/Placeholder/inputs_placeholder:0": x})
+        return InferenceResponse(model_name=self.name, outputs=[NumpyCodec.encode_output("y", y)])
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    from mlserver.cli import main  # type: ignore[import-not-found, unused-ignore]
+
+    parallel_workers, os.environ["FROZEN_MODEL"], port = sys.argv[1:]
+    settings = {"debug": False, "host": "127.0.0.1", "http_port": int(port), "grpc_port": free_port()}
+    settings |= {"metrics_endpoint": None, "parallel_workers": int(parallel_workers), "gzip_enabled": False}
+    with tempfile.TemporaryDirectory() as folder:
+        settings |= {"metrics_dir": folder, "environments_dir": folder}
+        (Path(folder) / "settings.json").write_text(json.dumps(settings))
+        runtime = {"name": "toy", "implementation": "mlserver_server.Toy"}
+        (Path(folder) / "model-settings.json").write_text(json.dumps(runtime))
+        sys.argv[1:] = ["start", folder]
+        main()

@@ -1,0 +1,136 @@
+"""Servers as processes of their own, and wrk, which asks them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+HERE = Path(__file__).parent
+PROJECT = HERE.parent
+OURS = PROJECT / "freezemodel_serve.py"
+ROW = list(range(10))
+ONE = json.dumps({"x": [ROW]}).encode()
+JSON = "application/json"
+_PATIENCE = 120.0  # seconds until a server must have answered
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What wrk measured: requests a second, and milliseconds of latency."""
+
+    rate: float
+    median: float
+    last: float  # the 99th percentile
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server under measurement: where to post what."""
+
+    url: str
+    body: bytes = ONE
+    content_type: str = JSON
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(command: Sequence[object], target: Target) -> Iterator[Target]:
+    """A server process, in a group of its own, from its first answer on. Raises SystemExit where none comes."""
+    environment = {**os.environ, "PYTHONPATH": f"{PROJECT}{os.pathsep}{HERE}", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    words = [str(word) for word in command]
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            words, stdout=said, stderr=subprocess.STDOUT, env=environment, cwd=HERE, start_new_session=True
+        )
+        try:
+            _wait_for_answer(process, target, said)
+            yield target
+        finally:
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(15)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # what it left behind
+            process.wait()
+
+
+def _wait_for_answer(process: subprocess.Popen[bytes], target: Target, said: object) -> None:
+    words = " ".join(map(str, process.args))  # type: ignore[arg-type]
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            urlopen(Request(target.url, target.body, {"Content-Type": target.content_type}), timeout=20).read()
+            return
+        except HTTPError as error:  # MLServer and BentoML listen before they have loaded
+            problem = f"answers {error.code}: {error.read()[:300]!r}"
+        except OSError as error:
+            problem = str(error)
+        if process.poll() is not None or time.monotonic() > until:
+            said.seek(0)  # type: ignore[attr-defined]
+            tail = said.read()[-2000:].decode(errors="replace")  # type: ignore[attr-defined]
+            raise SystemExit(f"{words} gives no answer: {problem}\n{tail}")
+        time.sleep(0.2)
+
+
+@contextmanager
+def serving(*flags: object, body: bytes = ONE) -> Iterator[Target]:
+    """freezemodel_serve.py with these flags."""
+    port = free_port()
+    target = Target(f"http://127.0.0.1:{port}/api/predict", body)
+    with running([sys.executable, OURS, "--port", port, *flags], target):
+        yield target
+
+
+def wrk(target: Target, connections: int, seconds: int) -> Rate:
+    """Post the same body over and over. Raises SystemExit where an answer is no 2xx."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "body").write_bytes(target.body)
+        script = Path(folder) / "post.lua"
+        script.write_text(
+            'wrk.method = "POST"\n'
+            f'wrk.headers["Content-Type"] = "{target.content_type}"\n'
+            f'local file = io.open("{folder}/body", "rb")\nwrk.body = file:read("*a")\nfile:close()\n'
+        )
+        words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout", "30", "--latency", "-s", str(script)]
+        said = subprocess.run([*words, target.url], check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in said:
+        raise SystemExit(f"{target.url} refuses: {said}")
+    units = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
+    middle, last = (
+        float(value) * units[unit]
+        for value, unit in (re.findall(rf"^ +{p}% +([\d.]+)(us|ms|s|m)", said, re.MULTILINE)[0] for p in (50, 99))
+    )
+    rate = re.search(r"Requests/sec: +([\d.]+)", said)
+    assert rate is not None
+    return Rate(float(rate[1]), middle, last)
+
+
+def in_turns(targets: Mapping[str, Target], connections: int, seconds: int, rounds: int) -> dict[str, Rate]:
+    """The medians of some rounds, in each of which every server has its turn, so that a busy machine slows all."""
+    measured: dict[str, list[Rate]] = {name: [] for name in targets}
+    for _ in range(rounds):
+        for name, target in targets.items():
+            measured[name].append(wrk(target, connections, seconds))
+    return {
+        name: Rate(median(r.rate for r in rates), median(r.median for r in rates), median(r.last for r in rates))
+        for name, rates in measured.items()
+    }
