@@ -36,8 +36,6 @@ _OPEN_INFERENCE = json.dumps(
     {"inputs": [{"name": "x", "shape": [1, len(ROW)], "datatype": "FP32", "data": [ROW]}]}
 ).encode()
 OTHERS = {"litserve": "LitServe", "bentoml": "BentoML", "mlserver": "MLServer"}
-# MLServer as its documentation shows it, with a pool of one process, and without one.
-_WAYS: dict[str, dict[str, list[object]]] = {"mlserver": {"": [1], " without a pool": [0]}}
 FROZEN = PROJECT / "results" / "frozen_model.pb"
 
 
@@ -59,8 +57,7 @@ def small_model(report: Report, seconds: int, rounds: int) -> None:
             continue
         asked = f"from importlib.metadata import version; print(version({name!r}))"
         found = subprocess.run([python, "-c", asked], check=True, capture_output=True, text=True).stdout.strip()
-        for way, more in _WAYS.get(name, {"": []}).items():
-            commands[f"{title} {found}{way}"] = [python, HERE / f"{name}_server.py", *more, FROZEN]
+        commands[f"{title} {found}"] = [python, HERE / f"{name}_server.py", FROZEN]
     for name, command in commands.items():
         port = free_port()
         their = Target(f"http://127.0.0.1:{port}/api/predict")

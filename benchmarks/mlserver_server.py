@@ -1,7 +1,8 @@
-"""The same frozen model in MLServer, as its documentation writes a custom runtime.
+"""The same frozen model in MLServer, as its documentation writes a custom runtime, with what makes it fast.
 
-Its first argument is `parallel_workers`: how many processes are in the pool that runs the model; 1 is the default, 0
-runs it in the process that answers. MLServer takes the rows as the Open Inference Protocol has them.
+That is neither debugging, which logs every request, nor metrics, nor compressed answers. Its pool of one process that
+runs the model is the default; without it (`parallel_workers` 0) it is as fast here at 16 connections, faster at 1 and
+slower at 64. It takes the rows as the Open Inference Protocol has them.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ def free_port() -> int:
 if __name__ == "__main__":
     from mlserver.cli import main  # type: ignore[import-not-found, unused-ignore]
 
-    parallel_workers, os.environ["FROZEN_MODEL"], port = sys.argv[1:]
+    os.environ["FROZEN_MODEL"], port = sys.argv[1:]
     settings = {"debug": False, "host": "127.0.0.1", "http_port": int(port), "grpc_port": free_port()}
-    settings |= {"metrics_endpoint": None, "parallel_workers": int(parallel_workers), "gzip_enabled": False}
+    settings |= {"metrics_endpoint": None, "parallel_workers": 1, "gzip_enabled": False}
     with tempfile.TemporaryDirectory() as folder:
         settings |= {"metrics_dir": folder, "environments_dir": folder}
         (Path(folder) / "settings.json").write_text(json.dumps(settings))
