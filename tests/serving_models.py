@@ -67,6 +67,11 @@ def _particular() -> None:
         tf.identity(x, name="same")
 
 
+def _centred() -> None:
+    x = tf1.placeholder(tf.float32, [None, 2], name="x")
+    tf.subtract(x, tf.reduce_mean(x, axis=0), name="y")
+
+
 def _unfinished() -> None:
     x = tf1.placeholder(tf.float32, [None], name="x")
     tf.add(x, tf1.Variable(1.0, use_resource=False), name="more")
@@ -117,6 +122,7 @@ MODELS = {
     "bytes": Small(_image_bytes, "data", "length,same_bytes"),
     "picture": Small(_picture, "data", "corner"),
     "particular": Small(_particular, "x", "same"),
+    "centred": Small(_centred, "x", "y"),
     "unfinished": Small(_unfinished, "x", "more"),
     "log": Small(_logarithm, "x", "log"),
     "embedding": Small(_embedding, "ids", "total"),

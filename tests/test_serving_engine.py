@@ -36,3 +36,10 @@ def test_a_model_for_which_no_values_can_be_found_is_served_without_a_warm_up() 
 def test_a_model_that_runs_on_no_values_is_one_line() -> None:
     with pytest.raises(cli.Error, match=r"the model does not run: .*uninitialized"):
         small_app("unfinished")
+
+
+def test_a_model_whose_rows_answer_for_each_other_is_not_batched() -> None:
+    """Three rows that are alike would not tell."""
+    with pytest.raises(cli.Error, match="the model cannot run in batches: it gives other answers"):
+        small_app("centred", max_batch_size=8)
+    assert post(small_app("centred").test_client(), '{"x": [[1, 5]]}') == (200, {"y": [[0, 0]]})
