@@ -24,9 +24,9 @@ class Toy:
             tf1.import_graph_def(tf1.GraphDef.FromString(Path(os.environ["FROZEN_MODEL"]).read_bytes()), name="prefix")
         self.session = tf1.Session(graph=graph)
 
-    @bentoml.api(route="/api/predict", batchable=True, max_batch_size=64)
+    @bentoml.api(route="/api/predict", batchable=True, max_batch_size=64)  # type: ignore[untyped-decorator, unused-ignore]
     async def predict(self, x: np.ndarray) -> np.ndarray:  # BentoML reads these types
-        y: np.ndarray = self.session.run(  # type: ignore[type-arg]
+        y: np.ndarray = self.session.run(
             "prefix/Accuracy/predictions:0", {"prefix/Placeholder/inputs_placeholder:0": x}
         )
         return y
