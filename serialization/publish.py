@@ -150,7 +150,7 @@ def _staging_folder(target: Path) -> Iterator[Path]:
     with ExitStack() as stack:
         ours = False
         while not ours:  # else another run has taken it for one that was left behind, before it was locked
-            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+            folder = _make_staging_folder(target, prefix)
             ours = stack.enter_context(_try_lock(folder))
         folder.chmod(0o777 & ~_umask())  # mkdtemp's 0700 would stay on an exported folder
         try:
@@ -160,6 +160,14 @@ def _staging_folder(target: Path) -> Iterator[Path]:
             for parent in new_parents:  # the deepest first, as far as nothing was published into them
                 with suppress(OSError):
                     parent.rmdir()
+
+
+def _make_staging_folder(target: Path, prefix: str) -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    except OSError as error:  # which names the folder that is not there, and not where it could not be made
+        why = f"{cli.show(target.parent)}: {error.strerror}"
+        raise cli.Error(f"cannot write {cli.show(target)}; {why}; name another place") from None
 
 
 def _make_folder(folder: Path) -> None:
