@@ -8,6 +8,7 @@ are tables of SavedTensorSlices with the values inside (tensorflow/core/util/ten
 from __future__ import annotations
 
 import math
+import mmap
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -171,7 +172,10 @@ def _read_v1(prefix: Path, shards: list[Path]) -> Checkpoint:
 
 def _v1_tensors(file: Path) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
     # The description is the value of the empty key, so of the first; the values after it are not decoded.
-    key, value = next(read_table(file.read_bytes()), (b"?", b""))
+    if not file.stat().st_size:
+        raise DamagedError("it is empty")
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        key, value = next(read_table(data), (b"?", b""))
     slices = protos.SavedTensorSlices.FromString(value)
     if key or not slices.HasField("meta"):
         raise DamagedError("it begins without a description")

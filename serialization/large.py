@@ -94,6 +94,8 @@ def fill(session: Any, scope: str, constants: Mapping[str, Constant]) -> None:
             handle = graph.get_tensor_by_name(f"{scope}/{name}/variable:0")
             value = tf.compat.v1.placeholder(constant.dtype, constant.shape)
             assignments.append((tf.raw_ops.AssignVariableOp(resource=handle, value=value), value, constant))
+        nothing = tf.no_op()
+    session.run(nothing)  # only here does TensorFlow let go of the arrays of sessions that are closed
     size = sum(constant.length for constant in constants.values())
     for assign, value, constant in cli.progress(assignments, "loading", size, weigh=lambda step: step[2].length):
         session.run(assign, {value: _read_values(constant)})

@@ -6,6 +6,7 @@ says of a damaged file neither which one nor why; here that is known before Tens
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 
 from google_crc32c import value as crc32c
@@ -16,9 +17,9 @@ MAGIC = bytes.fromhex("57fb808b247547db")  # the last eight bytes of every table
 _FOOTER = 48
 
 
-def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def read_table(data: bytes | mmap.mmap) -> Iterator[tuple[bytes, bytes]]:
     """The pairs of a table in the order of their keys, decoded as they are asked for. Raises DamagedError."""
-    if len(data) < _FOOTER or not data.endswith(MAGIC):
+    if len(data) < _FOOTER or data[-len(MAGIC) :] != MAGIC:
         raise DamagedError("no magic number at its end")
     footer = len(data) - _FOOTER
     (*_, offset, size), _ = _numbers(data, footer, 4)
@@ -27,7 +28,7 @@ def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield from _read_block(data, offset, size)
 
 
-def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+def _read_block(data: bytes | mmap.mmap, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
     end = offset + size
     if end + 5 > len(data):
         raise DamagedError("a block lies beyond its end")
@@ -51,7 +52,7 @@ def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, by
         position += length
 
 
-def _numbers(data: bytes, position: int, count: int) -> tuple[list[int], int]:
+def _numbers(data: bytes | mmap.mmap, position: int, count: int) -> tuple[list[int], int]:
     """So many numbers, and where they end."""
     numbers = []
     for _ in range(count):

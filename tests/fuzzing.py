@@ -31,10 +31,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from serialization import cli
 
 SECONDS = 60  # no case takes longer, on a machine with other work
-# Beyond what the process has when it starts. Files that are looked at are small, so that this is 4 times the file and
-# what Python takes; TensorFlow's threads reserve much address space that they never use.
+# Memory beyond what the process has before a case: what the undamaged file took, 4 times the damaged one, and what the
+# allocator of a busy process may keep of earlier cases.
+KEPT = {"looked at": 4 << 20, "loaded": 16 << 20}
+# So that what would take all memory fails instead. TensorFlow's threads reserve much address space that they never use.
 ADDRESSES = {"looked at": 256 << 20, "loaded": 8 << 30}
-RESIDENT = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class Kind:
 
 def _inspect(file: str, path: str | None = None, needs: str = "") -> Kind:
     return Kind(file, "model_inspect", (path or file, "--json"), needs)
+
+
+def _freeze(file: str, *words: str) -> Kind:
+    return Kind(file, "freezemodel_save", ("--checkpoint", "toy.ckpt", "--frozen-model", "m.pb", *words), "toy.ckpt")
 
 
 _SAVED = ("--saved-model", "image", "--image", "image.png")
@@ -66,6 +71,9 @@ LOOKED_AT = {
     "saved": _inspect("image/saved_model.pb", "image", "image"),
     "saved text": _inspect("text/saved_model.pbtxt", "text", "text"),
     "saved index": _inspect("image/variables/variables.index", "image", "image"),
+    "freeze index": _freeze("toy.ckpt.index", "--no-verify", "--outputs", "y"),
+    "freeze data": _freeze("toy.ckpt.data-00000-of-00001", "--no-verify", "--outputs", "y"),
+    "freeze meta": _freeze("toy.ckpt.meta", "--no-verify"),
     "picture": Kind(
         "frozen.pb", "model_inspect", ("frozen.pb", "--dot", "x.dot", "--tensorboard", "logs", "--overwrite")
     ),
@@ -179,9 +187,25 @@ def limit_addresses(more: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (size + more, resource.RLIM_INFINITY))
 
 
-def peak() -> int:
-    """The most memory that the process has had so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+class Memory:
+    """What a case takes: the most memory that the process had while it ran, beyond what it had before, in bytes."""
+
+    def __init__(self) -> None:
+        Path("/proc/self/clear_refs").write_text("5")  # from here on VmHWM is counted anew, see proc(5)
+        self.before = self._read("VmRSS")
+
+    def taken(self) -> int:
+        return self._read("VmHWM") - self.before
+
+    def _read(self, name: str) -> int:
+        found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+        assert found is not None
+        return int(found[1]) * 1024
+
+
+def longest(folder: Path, name: str) -> int:
+    """The bytes of the kind's file, and what damage may add to it."""
+    return (folder / KINDS[name].file).stat().st_size + 1000
 
 
 def cases(lines: Iterator[str]) -> Iterator[tuple[str, int]]:
@@ -199,15 +223,23 @@ def main() -> int:
         todo: Iterator[tuple[str, int]] = ((n, c) for n in names for c in range(int(sys.argv[2]), int(sys.argv[3])))
     else:
         todo = cases(iter(sys.stdin.readline, ""))
-    before = 0
+    undamaged: dict[str, int] = {}
     for name, case in todo:
-        if not before:
+        if not undamaged:
             run_case(folder, name, -1)  # what the script needs is imported, TensorFlow has its threads
             limit_addresses(ADDRESSES["loaded" if name in LOADED else "looked at"])
-            before = peak()
+        if name not in undamaged:
+            run_case(folder, name, -1)
+            memory = Memory()
+            run_case(folder, name, -1)
+            undamaged[name] = memory.taken()
+        memory = Memory()
         status, wrong = run_case(folder, name, case)
-        if not wrong and peak() - before > RESIDENT:
-            wrong = f"took {(peak() - before) >> 20} MiB"
+        taken = memory.taken() - undamaged[name] - 4 * longest(folder, name)
+        if not wrong and taken > KEPT["loaded" if name in LOADED else "looked at"]:
+            wrong = f"took {taken / (1 << 20):.1f} MiB more than the undamaged file and 4 times the damaged one"
+        if os.environ.get("SHOW"):
+            print(name, case, f"{taken / (1 << 20):.1f}", f"{undamaged[name] / (1 << 20):.1f}", file=sys.__stderr__)
         if wrong or len(sys.argv) == 2:
             print(json.dumps({"kind": name, "case": case, "status": status, "wrong": wrong}), flush=True)
     return 0

@@ -161,6 +161,14 @@ def test_there_are_enough_cases() -> None:
     assert len(fuzzing.LOOKED_AT) * LOOKED_AT + len(fuzzing.LOADED) * LOADED >= 2000
 
 
+def test_memory_is_seen() -> None:
+    """Or else no case could take too much."""
+    memory = fuzzing.Memory()
+    assert memory.taken() < 1 << 20
+    assert len(bytearray(64 << 20).translate(None)) == 64 << 20  # which is written to, and gone again
+    assert memory.taken() >= 64 << 20
+
+
 @pytest.mark.parametrize("kind", sorted(fuzzing.KINDS))
 def test_undamaged_it_is_read(looking: Worker, loading: Worker, kind: str) -> None:
     """Or else every case would end in an error line, and prove nothing."""
