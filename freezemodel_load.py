@@ -52,7 +52,8 @@ def start(ready: Frozen, constants: Mapping[str, Constant], *, optimize: bool = 
     with failures("the frozen model cannot be imported"):
         graph = import_graph(ready.graph_def)
     session = open_session(graph, optimize=optimize)
-    large.fill(session, PREFIX, constants)
+    with failures("the model cannot be run here"):
+        large.fill(session, PREFIX, constants)
     return Predictor(session, signature.in_graph(graph, ready.signature, PREFIX))
 
 

@@ -87,6 +87,8 @@ def as_variables(graph_def: Any, constants: Mapping[str, Constant]) -> dict[str,
 
 def fill(session: Any, scope: str, constants: Mapping[str, Constant]) -> None:
     """Read each constant from its file into its variable, one at a time, behind a progress bar."""
+    if not constants:
+        return
     graph = session.graph
     assignments = []
     with graph.as_default():
