@@ -68,6 +68,7 @@ def open_any(
 
 def classify(folder: Path, args: argparse.Namespace, files: Sequence[Path], labels: Path | None) -> str:
     """Show the best classes of each image; returns what was proved."""
+    savedmodel.prepare(folder, args.tag_set, args.signature, trust=args.trust_model)
     session, signature_def = load(folder, args.tag_set, args.signature, trust=args.trust_model)
     wanted = signature.from_def(signature_def)
     image_input = images.describe_input(wanted.inputs[0])

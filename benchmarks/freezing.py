@@ -7,7 +7,7 @@ of a single one, and each time runs as processes of their own, one after the oth
 
     freeze   python -m tensorflow.python.tools.freeze_graph   and   freezemodel_save.py, with and without --no-verify
     load     ParseFromString, import_graph_def, Session.run   and   freezemodel_load.py, each to its first answer
-    call     the second and later calls of both
+    call     the second and later calls of both, in the same processes
 
 and prints seconds, peak resident memory, and the ratios.
 """
@@ -49,8 +49,8 @@ def make(prefix: Path, megabytes: int, variables: int) -> None:
 def measure(what: str, *words: str | Path) -> tuple[float, float, str]:
     """Seconds, peak GB and output of a process. Raises cli.Error unless it ends with status 0."""
     print(f"{what} ...", end=" ", flush=True)
-    started = time.monotonic()
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    started = time.time()
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "STARTED": str(started)}
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen([sys.executable, *map(str, words)], stdout=output, stderr=errors, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
@@ -59,13 +59,13 @@ def measure(what: str, *words: str | Path) -> tuple[float, float, str]:
         errors.seek(0)
         if status:
             raise cli.Error(f"{what} failed: {errors.read().decode()[-500:]}")
-        seconds = time.monotonic() - started
+        seconds = time.time() - started
         print(f"{seconds:.1f} s", flush=True)
         return seconds, usage.ru_maxrss / 1e6, output.read().decode()
 
 
 PLAIN_LOAD = """
-import sys, time
+import os, sys, time
 import numpy as np
 import tensorflow.compat.v1 as tf
 graph_def = tf.GraphDef()
@@ -77,15 +77,16 @@ row = np.ones([1, graph.get_tensor_by_name("prefix/x:0").shape[1]], "f")
 session.run("prefix/y:0", {"prefix/x:0": row})
 """
 CALLS = """
+first = time.time() - float(os.environ["STARTED"])
 times = []
 for _ in range(20):
     started = time.monotonic()
     {call}
     times.append(time.monotonic() - started)
-print("call", sorted(times)[len(times) // 2])
+print(first, sorted(times)[len(times) // 2])
 """
 LEAN_LOAD = """
-import sys, time
+import os, sys, time
 sys.path.insert(0, {project!r})
 import numpy as np
 import freezemodel_load
@@ -120,11 +121,11 @@ def compare(folder: Path, megabytes: int, variables: int) -> None:
     for file in folder.glob("model.ckpt*"):
         file.unlink()
     plain, ready = PLAIN_LOAD, LEAN_LOAD.format(project=str(PROJECT))
-    loads = [measure("loading", "-c", script, ours) for script in (plain, ready)]
-    rows.append(("load, first answer", loads[0], loads[1]))
     plain += CALLS.format(call='session.run("prefix/y:0", {"prefix/x:0": row})')
     ready += CALLS.format(call='predict({"x": row})')
-    calls = [float(measure("calling", "-c", script, ours)[2].split()[-1]) for script in (plain, ready)]
+    loads = [measure(what, "-c", script, ours) for what, script in (("loading plainly", plain), ("loading", ready))]
+    firsts, calls = ([float(load[2].split()[at]) for load in loads] for at in (-2, -1))
+    rows.append(("load, first answer", (firsts[0], *loads[0][1:]), (firsts[1], *loads[1][1:])))
     table: list[tuple[str, ...]] = []
     for what, (seconds, memory, _), (our_seconds, our_memory, _) in rows:
         table.append((what, f"{seconds:.1f} s", f"{our_seconds:.1f} s", f"{our_seconds / seconds:.2f}"))

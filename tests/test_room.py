@@ -81,6 +81,7 @@ def test_much_out_of_nothing(run: Run, tmp_path: Path, build: Callable[[], Any],
         (("freezemodel_load", *frozen), file),
         (("savedmodel_from_frozen", *frozen, "--export-dir", tmp_path / "new" / "1"), file),
         (("savedmodel_pretrained", "--saved-model", folder), folder),
+        (("savedmodel_pretrained", "--saved-model", folder, "--image", file), folder),
         (("freezemodel_save", "--saved-model", folder, "--frozen-model", tmp_path / "new" / "m.pb"), folder),
     ):
         done = run(*words)
