@@ -60,33 +60,38 @@ def staged_checkpoint(prefix: Path, *, overwrite: bool) -> Iterator[Path]:
         (folder / _MANIFEST).write_text("\n".join(file.name for file in folder.iterdir()), "utf-8", "surrogateescape")
         _sync(folder)
         with _locked(prefix.parent):
+            _finish(prefix)  # another run may have decided meanwhile
             _refuse_existing(prefix, checkpoint_files(prefix), overwrite)
             folder.rename(_commit_folder(prefix))
-    finish_checkpoint(prefix)
+            _finish(prefix)
 
 
 def finish_checkpoint(prefix: Path) -> None:
     """Finish what a killed `staged_checkpoint` had decided; where there is no such run this does nothing."""
+    if _commit_folder(prefix).is_dir():
+        with _locked(prefix.parent):
+            _finish(prefix)
+
+
+def _finish(prefix: Path) -> None:
+    """The same under the lock of the folder."""
     commit = _commit_folder(prefix)
-    if not commit.is_dir():
+    if not commit.is_dir():  # another process has finished it meanwhile
         return
-    with _locked(prefix.parent):
-        if not commit.is_dir():  # another process has finished it meanwhile
-            return
-        if not (commit / _MANIFEST).is_file():  # the kill came while the emptied folder was being removed
-            shutil.rmtree(commit)
-            return
-        names = (commit / _MANIFEST).read_text("utf-8", "surrogateescape").splitlines()
-        index = f"{prefix.name}.index"
-        if (commit / index).exists():
-            (prefix.parent / index).unlink(missing_ok=True)
-        for stale in checkpoint_files(prefix):
-            if stale.name not in names:
-                stale.unlink()
-        for name in sorted(names, key=lambda name: name == index):
-            if (commit / name).exists():  # else it was moved before the kill
-                (commit / name).replace(prefix.parent / name)
+    if not (commit / _MANIFEST).is_file():  # the kill came while the emptied folder was being removed
         shutil.rmtree(commit)
+        return
+    names = (commit / _MANIFEST).read_text("utf-8", "surrogateescape").splitlines()
+    index = f"{prefix.name}.index"
+    if (commit / index).exists():
+        (prefix.parent / index).unlink(missing_ok=True)
+    for stale in checkpoint_files(prefix):
+        if stale.name not in names:
+            stale.unlink()
+    for name in sorted(names, key=lambda name: name == index):
+        if (commit / name).exists():  # else it was moved before the kill
+            (commit / name).replace(prefix.parent / name)
+    shutil.rmtree(commit)
 
 
 def checkpoint_files(prefix: Path) -> list[Path]:

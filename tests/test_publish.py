@@ -262,7 +262,13 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from serialization import publish
 target, kind, letter = Path(sys.argv[2]), sys.argv[3], sys.argv[4]
-for _ in range(40):
+for number in range(40):
+    if kind == "checkpoint":
+        with publish.staged_checkpoint(target, overwrite=True) as prefix:
+            shards = [f"data-{n:05}-of-{1 + number % 3:05}" for n in range(1 + number % 3)]
+            for name in ("index", "meta", *shards):
+                prefix.with_name(f"{prefix.name}.{name}").write_text(letter * 100_000)
+        continue
     with publish.staged(target, overwrite=True) as path:
         if kind == "folder":
             path.mkdir()
@@ -271,7 +277,7 @@ for _ in range(40):
 """
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "checkpoint"])
 def test_many_runs_at_once_in_processes_of_their_own(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "new" / "target"
     words = [sys.executable, "-c", RACE, str(PROJECT), str(target), kind]
@@ -287,11 +293,12 @@ def test_many_runs_at_once_in_processes_of_their_own(tmp_path: Path, kind: str) 
             assert len(set(text)) == 1
             seen += 1
     assert [(run.communicate()[0], run.returncode) for run in runs] == [(b"", 0)] * 3
-    assert kind == "folder" or seen
-    texts = {file.read_text() for file in (target.iterdir() if kind == "folder" else [target])}
+    assert kind != "file" or seen
+    files = {"file": [target], "folder": target.glob("*"), "checkpoint": target.parent.glob("*")}[kind]
+    texts = {file.read_text() for file in files}
     assert texts <= {letter * 100_000 for letter in "abc"}
     assert len(texts) == 1, "all of it is of one run"
-    assert [path.name for path in target.parent.iterdir()] == ["target"]
+    assert hidden(target.parent) == []
 
 
 @pytest.mark.parametrize(
