@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from serialization import cli, dtypes, protos, wire
 from serialization.kinds import Kind, kind_of
@@ -25,11 +26,15 @@ _ALIGNED = 64  # bytes, EIGEN_MAX_ALIGN_BYTES
 _NODE, _NAME, _ATTRIBUTE, _KEY, _VALUE, _TENSOR, _CONTENT = 1, 1, 5, 1, 2, 8, 4  # the numbers of the fields
 
 
+Stamp = tuple[int, ...]  # what differs where another file has taken the place of one
+
+
 @dataclass(frozen=True)
 class Constant:
     """Where the bytes of a constant lie in its file; `dtype` is TensorFlow's number."""
 
     file: Path
+    stamp: Stamp
     offset: int
     length: int
     dtype: int
@@ -50,21 +55,26 @@ def read(path: Path) -> tuple[Any, dict[str, Constant]]:
 
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
-            return _read(data, path)
+            return _read(data, (path, _stamp(file)))
         except (wire.DamagedError, DecodeError):
             raise cli.Error(f"{cli.show(path)} is damaged: it cannot be read to its end; copy it here again") from None
 
 
-def _read(data: mmap.mmap, path: Path) -> tuple[Any, dict[str, Constant]]:
+def _read(data: mmap.mmap, file: tuple[Path, Stamp]) -> tuple[Any, dict[str, Constant]]:
     graph_def, constants = protos.GraphDef(), {}
     for field, start, begin, end in _fields(data, 0, len(data)):
-        found = _large_constant(data, path, begin, end) if field == _NODE and end - begin > _LARGE_NODE else None
+        found = _large_constant(data, file, begin, end) if field == _NODE and end - begin > _LARGE_NODE else None
         if found is None:
             graph_def.MergeFromString(data[start:end])
         else:
             node, constants[node.name] = found
             graph_def.node.append(node)
     return graph_def, constants
+
+
+def _stamp(file: BinaryIO) -> Stamp:
+    status = os.fstat(file.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def as_variables(graph_def: Any, constants: Mapping[str, Constant]) -> dict[str, Constant]:
@@ -110,12 +120,12 @@ def _read_values(constant: Constant) -> Any:
     content = whole[start : start + constant.length]
     with constant.file.open("rb") as file:
         file.seek(constant.offset)
-        if file.readinto(content.data) != constant.length:
-            raise cli.Error(f"{cli.show(constant.file)} has been cut short while it was read; copy it here again")
+        if _stamp(file) != constant.stamp or file.readinto(content.data) != constant.length:
+            raise cli.Error(f"{cli.show(constant.file)} has been changed while it was read; run this again")
     return content.view(tf.as_dtype(constant.dtype).as_numpy_dtype).reshape(constant.shape)
 
 
-def _large_constant(data: mmap.mmap, path: Path, begin: int, end: int) -> tuple[Any, Constant] | None:
+def _large_constant(data: mmap.mmap, file: tuple[Path, Stamp], begin: int, end: int) -> tuple[Any, Constant] | None:
     """The NodeDef at this place without its large content, and where that is; None if it is no plain large constant."""
     node = protos.NodeDef()
     content = None
@@ -134,7 +144,7 @@ def _large_constant(data: mmap.mmap, path: Path, begin: int, end: int) -> tuple[
     shape = tuple(int(dim.size) for dim in tensor.tensor_shape.dim)
     dtype = tensor.dtype
     whole = dtype != dtypes.STRING and math.prod(shape) * dtypes.size_of(dtype) == content[1] - content[0]
-    return (node, Constant(path, content[0], content[1] - content[0], dtype, shape)) if whole else None
+    return (node, Constant(*file, content[0], content[1] - content[0], dtype, shape)) if whole else None
 
 
 def _large_attribute(data: mmap.mmap, begin: int, end: int) -> tuple[Any, tuple[int, int]] | None:

@@ -53,6 +53,25 @@ def test_it_computes_the_same(run: Run, file: Path, monkeypatch: pytest.MonkeyPa
     assert (done.status, done.stderr) == (0, "")
 
 
+def test_a_file_that_another_run_replaces_meanwhile(
+    run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or else what is read at the places that were found in the old one would be taken for weights."""
+    path = tmp_path / "m.pb"
+    path.write_bytes(file.read_bytes())
+    monkeypatch.setattr(large, "LARGE_FILE", 1000)
+    fill = large.fill
+
+    def replace_and_fill(*arguments: Any) -> None:
+        path.rename(tmp_path / "old.pb")
+        path.write_bytes(file.read_bytes())
+        fill(*arguments)
+
+    monkeypatch.setattr(large, "fill", replace_and_fill)
+    done = run("freezemodel_load", "--frozen-model", path)
+    assert (done.status, done.stderr) == (1, f"error: {path} has been changed while it was read; run this again\n")
+
+
 def test_a_constant_in_a_loop_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def loop() -> None:
         x = tf1.placeholder(tf.float32, [600], name="x")
