@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from serialization import dtypes
@@ -16,6 +16,8 @@ from serialization.nodes import PLACEHOLDERS, describe, is_pipeline
 from serialization.signature import Tensor
 
 SHAPES = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"}  # whose results do not depend on the values
+_SELECTING = re.compile(r"NonMaxSuppression.*|Where|Unique.*|ListDiff|.*Greedy.*|.*BeamSearch.*")  # but here they do
+_SHOWN = {"Cast", "ExpandDims", "Reshape", "Squeeze", "Identity", "Mul", "Slice", "StridedSlice", "GatherV2"}
 _PLUMBING = {  # what no caller asks for; and what only they consume is left out with them
     *("Save", "SaveSlices", "SaveV2", "MergeV2Checkpoints", "ShardedFilename", "Restore", "RestoreSlice", "RestoreV2"),
     *("Assert", "NoOp", "ControlTrigger", "Abort", "VarIsInitializedOp", "IsVariableInitialized"),
@@ -41,6 +43,11 @@ _PASS_ON = {
 _PARAMETRIC = re.compile(
     r"(.*MatMul.*|.*Conv.*|Gather.*|ResourceGather.*|BiasAdd.*|Add|AddV2|Sub|Mul|.*BatchNorm.*|.*LSTM.*|.*GRU.*|Einsum)"
 )
+_GRADIENT = re.compile(r"(?:.*/)?gradients(?:_\d+)?/(.+?)_grad/.*")
+_SEED = re.compile(r"(?:.*/)?gradients(?:_\d+)?/(Fill|Const|grad_ys|ones)[^/]*")  # what gradients start with
+_TRANSPARENT = {"Identity", "Cast", "AddN", "Exit", "Enter", "NextIteration", "Reshape", "ReadVariableOp"}
+_FUNCTIONS = {"truediv", "stack", "unstack", "embeddinglookup", "floordiv", "xwplusb", "l2normalize", "clipbyvalue"}
+_FUNCTIONS |= {"logsoftmax", "tofloat", "toint32", "toint64", "dropout", "gather", "concat", "add", "sub", "cond"}
 _TRAINING_SCOPE = re.compile(r"(.*/)?(gradients(_\d+)?|report_uninitialized_variables(_\d+)?|save(_\d+)?)/.*")
 
 
@@ -60,6 +67,14 @@ class Flow:
         self.depends = self._spread(self.bits)
         self.parameters = self._find_parameters()
         self.deep = self._find_deep()
+        gradients = {name: match[1] for name in self.nodes if (match := _GRADIENT.fullmatch(name))}
+        self.trained = set(gradients.values()) & self.nodes.keys()
+        self.losses = {
+            gradients[name]
+            for name in gradients
+            if gradients[name] in self.nodes
+            and any(_SEED.fullmatch(node_of(edge)) for edge in data_edges(self.nodes[name]))
+        }
 
     def rest(self) -> Iterator[Any]:
         return (node for node in self.nodes.values() if node.name not in self.aside)
@@ -85,6 +100,14 @@ class Flow:
                     plumbing.add(name)
                     waiting.append(name)
         summaries = {n.name for n in self.nodes.values() if n.op.endswith("Summary") or n.op.endswith("SummaryV2")}
+        waiting = list(summaries)
+        while waiting:  # what only makes an answer fit for a summary
+            for name in map(node_of, data_edges(self.nodes[waiting.pop()])):
+                node = self.nodes.get(name)
+                shown = node is not None and name not in summaries and node.op in _SHOWN and not is_named(node)
+                if shown and all(user in summaries for user in self.consumers[name]):
+                    summaries.add(name)
+                    waiting.append(name)
         return training | plumbing | summaries
 
     def _find_sources(self) -> list[str]:
@@ -107,10 +130,11 @@ class Flow:
         for source, bit in bits.items():
             if self.nodes[node_of(source)].op in PLACEHOLDERS:
                 depends[node_of(source)] |= bit
+        selected = self.downstream(name for name, node in self.nodes.items() if _SELECTING.fullmatch(node.op))
         waiting = [name for name, value in depends.items() if value]
         while waiting:
             name = waiting.pop()
-            if is_pipeline(self.nodes[name].op) or self.nodes[name].op in SHAPES:
+            if is_pipeline(self.nodes[name].op) or (self.nodes[name].op in SHAPES and name not in selected):
                 continue
             for user in self.consumers[name]:
                 if depends[user] | depends[name] != depends[user]:
@@ -118,21 +142,26 @@ class Flow:
                     waiting.append(user)
         return depends
 
-    def _find_parameters(self) -> set[str]:
-        """Nodes that pass on a variable's value, or a constant that is more than a number."""
+    def _find_parameters(self) -> dict[str, str]:
+        """Nodes that pass on a variable's value, or a constant that is more than a number; with its name."""
         roots = [node.name for node in self.nodes.values() if node.op in VARIABLES]
         roots = roots or [node.name for node in self.nodes.values() if _is_weight(node)]
-        found, waiting = set(roots), list(roots)
+        found, waiting = {name: name for name in roots}, list(roots)
         while waiting:
-            for user in self.consumers[waiting.pop()]:
+            name = waiting.pop()
+            for user in self.consumers[name]:
                 if user not in found and self.nodes[user].op in _PASS_ON and not self.depends[user]:
-                    found.add(user)
+                    found[user] = found[name]
                     waiting.append(user)
         return found
 
     def _find_deep(self) -> set[str]:
         """What was computed with parameters from features."""
-        found = {node.name for node in self.rest() if self.is_parametric(node) and self.depends[node.name]}
+        return self.downstream(n.name for n in self.rest() if self.is_parametric(n) and self.depends[n.name])
+
+    def downstream(self, names: Iterable[str]) -> set[str]:
+        """These nodes and all that is computed from them."""
+        found = set(names)
         waiting = list(found)
         while waiting:
             for user in self.consumers[waiting.pop()]:
@@ -141,9 +170,37 @@ class Flow:
                     waiting.append(user)
         return found
 
+    def upstream(self, name: str) -> set[str]:
+        """The node and all that it is computed from."""
+        found, waiting = {name}, [name]
+        while waiting:
+            for source in map(node_of, data_edges(self.nodes[waiting.pop()])):
+                if source not in found and source in self.nodes:
+                    found.add(source)
+                    waiting.append(source)
+        return found
+
+    def is_trained(self, name: str) -> bool:
+        """Whether training goes through the node."""
+        while name not in self.trained and self.nodes[name].op in _TRANSPARENT:
+            name = node_of(self.nodes[name].input[0])
+        return name in self.trained
+
     def takes(self, name: str, source: str) -> bool:
         """Whether the node consumes that tensor."""
         return any(f"{node_of(edge)}:{index_of(edge)}" == source for edge in data_edges(self.nodes[name]))
+
+    def is_sampled(self, source: str) -> bool:
+        """Whether a candidate sampler takes the source: the true classes of a sampled loss."""
+        waiting, seen = [node_of(source)], {node_of(source)}
+        while waiting:
+            for user in self.users(waiting.pop()):
+                if self.nodes[user].op.endswith("CandidateSampler"):
+                    return True
+                if user not in seen and (self.is_view(self.nodes[user]) or self.nodes[user].op == "Cast"):
+                    seen.add(user)
+                    waiting.append(user)
+        return False
 
     def is_parametric(self, node: Any) -> bool:
         """Whether features meet parameters in this node."""
@@ -153,7 +210,7 @@ class Flow:
 
     def is_view(self, node: Any) -> bool:
         """Whether the node gives the same numbers in another shape."""
-        return node.op in ("Identity", "Reshape", "Squeeze", "ExpandDims")
+        return node.op in ("Identity", "Reshape", "Squeeze", "ExpandDims", "Unpack")
 
     def behind_views(self, tensor: str) -> str:
         """The tensor that this one is another shape of."""
@@ -192,5 +249,6 @@ def _is_weight(node: Any) -> bool:
 
 
 def is_named(node: Any) -> bool:
-    """Whether somebody gave the node a name: TensorFlow's own are the op's, with a number."""
-    return re.fullmatch(rf"{re.escape(node.op)}(_\d+)?", node.name.rpartition("/")[2], re.IGNORECASE) is None
+    """Whether somebody gave the node a name: TensorFlow's own are the op's or its function's, with a number."""
+    last = re.sub(r"(_\d+)?$", "", node.name.rpartition("/")[2]).replace("_", "").lower()
+    return last not in (re.sub(r"V\d$", "", node.op).lower(), node.op.lower()) and last not in _FUNCTIONS

@@ -10,11 +10,12 @@ before the labels come in are the predictions.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
-from serialization.flow import SHAPES, Flow, data_edges, is_named
+from serialization import training
+from serialization.flow import Flow, data_edges, is_named
 from serialization.graph import VARIABLES, index_of, node_of, reachable
 from serialization.nodes import PLACEHOLDERS, is_keep_probability, is_pipeline, is_switch, output_count
 from serialization.signature import Tensor
@@ -25,6 +26,8 @@ _NO_OUTPUT = {
     *("LoopCond", "Switch", "RefSwitch", "Enter", "RefEnter", "NextIteration", "Print", "PlaceholderWithDefault"),
 }
 _NAMED = re.compile(r"(^|[/_])(output|predict|prob|softmax|logits|final_result|score)", re.IGNORECASE)
+_OUTPUT = re.compile(r"(final_?)?(outputs?|predictions?|results?)", re.IGNORECASE)
+_AUXILIARY = re.compile(r"(^|/)aux", re.IGNORECASE)
 _UNCONSUMED = "nothing consumes it"
 
 
@@ -57,11 +60,10 @@ def infer(graph_def: Any) -> Inferred:
     labels = sum(flow.bits[source] for source, (role, _) in roles.items() if role == "label")
     features = sum(flow.bits[source] for source, (role, _) in roles.items() if role == "feature")
     found = list(_sinks(flow, labels, features))
-    if flow.training:  # a number that a trained graph ends in is its loss
-        losses = [candidate for candidate in found if _is_scalar(flow, candidate)]
-        found = [candidate for candidate in found if candidate not in losses]
-        found = found or _before_labels(flow, labels, features) or _before_losses(flow, losses, features) or losses
-    found = found or _before_labels(flow, labels, features) or list(_sinks(flow, 0, 0)) or list(_constants(flow))
+    answers: list[Candidate] = []
+    if flow.training or labels:
+        found, answers = _trained(flow, found, labels, features)
+    found = found or answers or list(_sinks(flow, 0, 0)) or list(_constants(flow))
     chosen = _choose(flow, found)
     reached = reachable(flow.nodes, [c.tensor.name for c in chosen], {node_of(source) for source in flow.sources})
     needed = sum(
@@ -74,7 +76,10 @@ def infer(graph_def: Any) -> Inferred:
     return Inferred(
         tuple(candidate for candidate, bit in sources if bit & needed),
         tuple(chosen),
-        (*(c for c in found if c not in chosen), *(candidate for candidate, bit in sources if not bit & needed)),
+        (
+            *(candidate for candidate in dict.fromkeys([*found, *answers]) if candidate not in chosen),
+            *(candidate for candidate, bit in sources if not bit & needed),
+        ),
         _rivals(flow, chosen) if flow.training else (),  # without training, all that is left over is an output
     )
 
@@ -89,6 +94,8 @@ def _roles(flow: Flow) -> dict[str, tuple[str, str]]:
         )
         if is_switch(tensor) or is_keep_probability(tensor):
             roles[source] = ("switch", f"{origin}a switch between training and inference by its name and dtype")
+        elif flow.is_sampled(source):
+            roles[source] = ("label", f"{origin}what others are drawn beside, for the loss")
         elif flow.bits[source] & met or not met:
             roles[source] = ("feature", f"{origin}meets the parameters" if met else f"{origin}is fed by the caller")
         else:
@@ -121,68 +128,58 @@ def _constants(flow: Flow) -> Iterator[Candidate]:
             yield Candidate(flow.describe(f"{node.name}:0"), "output", _UNCONSUMED)
 
 
-def _before_labels(flow: Flow, labels: int, features: int) -> list[Candidate]:
-    """The last tensors before the labels come in: of several in a row, the first, or the one with a telling name."""
-    found: dict[str, None] = {}
-    for node in flow.rest():
-        if not flow.depends[node.name] & labels:
-            continue
-        for edge in data_edges(node):
-            name = node_of(edge)
-            free = name in flow.nodes and not flow.depends[name] & labels and flow.depends[name] & features
-            if free and name not in flow.aside and flow.nodes[name].op not in PLACEHOLDERS | SHAPES:
-                found[flow.behind_views(f"{name}:{index_of(edge)}")] = None
-    return [
-        Candidate(flow.describe(name), "output", "the last before the labels come in") for name in _first(flow, found)
-    ]
-
-
-def _before_losses(flow: Flow, losses: Iterable[Candidate], features: int) -> list[Candidate]:
-    """From the losses up to where the last parameter came in: what the loss compares with the input itself, say."""
-    found: dict[str, None] = {}
-    seen: set[str] = set()
-    waiting = [loss.tensor.name for loss in losses]
-    while waiting:
-        tensor = waiting.pop()
-        node = flow.nodes[node_of(tensor)]
-        if node.name in seen:
-            continue
-        seen.add(node.name)
-        deep = [edge for edge in data_edges(node) if node_of(edge) in flow.deep]
-        shallow = [
-            e for e in data_edges(node) if flow.depends.get(node_of(e), 0) & features and node_of(e) not in flow.deep
+def _trained(flow: Flow, sinks: list[Candidate], labels: int, features: int) -> tuple[list[Candidate], list[Candidate]]:
+    """Of a graph that trains: the sinks that are answers of the model, and the answers that training looks at."""
+    ends = training.losses(flow)
+    scalars = [c for c in sinks if flow.training and (_is_scalar(flow, c) or node_of(c.tensor.name) in ends)]
+    sinks = [candidate for candidate in sinks if candidate not in scalars]
+    made = training.stand_ins(flow) if flow.training else {}
+    starts = ends | {node_of(candidate.tensor.name) for candidate in scalars}
+    judged = made or training.judged(flow, labels, features, starts)
+    answers = [Candidate(flow.describe(name), "output", why) for name, why in judged.items()]
+    nodes = {node_of(name) for name in judged}
+    answers = [_by_its_name(flow, answer) for answer in answers]
+    if made:  # the same network once more, as it is used
+        parameters = {flow.parameters_of(name) for name in nodes}
+        after = flow.downstream(nodes)
+        kept = [
+            c
+            for c in sinks
+            if flow.parameters_of(node_of(c.tensor.name)) in parameters and node_of(c.tensor.name) not in after
         ]
-        if not deep or flow.is_parametric(node):
-            found[tensor] = None
-        elif shallow and not flow.is_view(node):
-            found.update((flow.behind_views(f"{node_of(edge)}:{index_of(edge)}"), None) for edge in deep)
-        else:
-            waiting.extend(f"{node_of(edge)}:{index_of(edge)}" for edge in deep)
-    return [Candidate(flow.describe(name), "output", "the last before the loss") for name in _first(flow, found)]
+        return kept, answers
+    kept = [_behind(flow, c) for c in sinks if _is_no_left_over(flow, c) and not _is_by_product(flow, c, nodes)]
+    return list(dict.fromkeys(kept)), answers or scalars
 
 
-def _first(flow: Flow, tensors: Collection[str]) -> Iterator[str]:
-    """Of tensors that are computed from each other without parameters in between: the first, or one named so."""
-    above = {name: _ancestors(flow, node_of(name)) & {node_of(other) for other in tensors} for name in tensors}
-    for name in tensors:
-        if not above[name]:
-            below = [o for o in tensors if node_of(name) in above[o] and is_named(flow.nodes[node_of(o)])]
-            yield below[0] if below and not is_named(flow.nodes[node_of(name)]) else name
+def _is_by_product(flow: Flow, candidate: Candidate, answers: Collection[str]) -> bool:
+    """Whether nobody gave it a name, and it says less than an answer, or is computed on the way to one."""
+    name = node_of(candidate.tensor.name)
+    if training.chooses_from(flow, name) in answers:
+        return True
+    if answers and flow.users(name):  # of another output of its op
+        return True
+    if not answers or is_named(flow.nodes[name]) or name in flow.downstream(answers):
+        return False
+    steps = set().union(*(flow.upstream(answer) for answer in answers))
+    return all(step in steps for step in flow.upstream(name) if flow.is_parametric(flow.nodes[step]))
 
 
-def _ancestors(flow: Flow, name: str) -> set[str]:
-    """What a node is computed from without meeting parameters again."""
-    seen: set[str] = set()
-    waiting = [name]
-    while waiting:
-        node = flow.nodes[waiting.pop()]
-        if flow.is_parametric(node):
-            continue
-        for edge in data_edges(node):
-            if node_of(edge) not in seen and node_of(edge) in flow.nodes:
-                seen.add(node_of(edge))
-                waiting.append(node_of(edge))
-    return seen
+def _behind(flow: Flow, sink: Candidate) -> Candidate:
+    """The tensor with a name that an unnamed sink is only another shape of."""
+    node = flow.nodes[node_of(sink.tensor.name)]
+    name = sink.tensor.name if is_named(node) else flow.behind_views(sink.tensor.name)
+    return replace(sink, tensor=flow.describe(name)) if is_named(flow.nodes[node_of(name)]) else sink
+
+
+def _by_its_name(flow: Flow, answer: Candidate) -> Candidate:
+    """What the author called the output, where a bias without a name is added to it behind that."""
+    node = flow.nodes[node_of(answer.tensor.name)]
+    edges = data_edges(node) if node.op in ("Add", "AddV2", "BiasAdd") and not is_named(node) else []
+    deep = [edge for edge in edges if node_of(edge) in flow.deep]
+    if len(edges) != 2 or len(deep) != 1 or not _OUTPUT.fullmatch(node_of(deep[0]).rpartition("/")[2]):
+        return answer
+    return Candidate(flow.describe(deep[0]), "output", f"its author's name for the output, before {node.name}")
 
 
 def _is_scalar(flow: Flow, candidate: Candidate) -> bool:
@@ -196,7 +193,7 @@ def _choose(flow: Flow, found: list[Candidate]) -> list[Candidate]:
         return _least(flow, found)
     uses = {c.tensor.name: flow.parameters_of(node_of(c.tensor.name)) for c in found}
     best = [c for c in found if not any(uses[c.tensor.name] < uses[o.tensor.name] for o in found)]
-    for quality in (_is_no_branch, _is_no_left_over, _has_shape):
+    for quality in (_is_no_branch, _is_no_left_over, _has_shape, _is_not_auxiliary):
         best = [c for c in best if quality(flow, c)] or best
     named = [c for c in best if _NAMED.search(node_of(c.tensor.name))]
     if named:  # a name like "predictions" speaks for all that need the same
@@ -227,8 +224,13 @@ def _is_no_left_over(flow: Flow, candidate: Candidate) -> bool:
     )
 
 
+def _is_not_auxiliary(_flow: Flow, candidate: Candidate) -> bool:
+    """Not what helps a deep classifier to train only."""
+    return not _AUXILIARY.search(candidate.tensor.name)
+
+
 def _has_shape(flow: Flow, candidate: Candidate) -> bool:
-    return candidate.tensor.shape != ()
+    return candidate.tensor.shape != () or is_named(flow.nodes[node_of(candidate.tensor.name)])
 
 
 def _rivals(flow: Flow, chosen: list[Candidate]) -> tuple[Candidate, ...]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from serialization import dtypes
+from serialization import dtypes, ops
 from serialization.graph import index_of, node_of
 from serialization.signature import Tensor
 
@@ -17,17 +17,10 @@ _SWITCH_NAME = re.compile(
     r"(is_?|in_?)?(train|training|phase|phase_train|learning_phase|test|testing)(_\w+)?", re.IGNORECASE
 )
 _KEEP_NAME = re.compile(r"\w*(keep_?prob|dropout|drop_?prob|drop_?rate|keep_?rate)\w*", re.IGNORECASE)
-_SEVERAL = {"TopK": 2, "TopKV2": 2, "Unique": 2, "UniqueV2": 2, "UniqueWithCounts": 3, "ListDiff": 2, "Svd": 3}
-_SEVERAL |= {
-    "Qr": 2,
-    "SelfAdjointEigV2": 2,
-    "Moments": 2,
-    "Switch": 2,
-    "LogMatrixDeterminant": 2,
-    "NonMaxSuppressionV5": 3,
-}
-_SEVERAL |= {"SoftmaxCrossEntropyWithLogits": 1, "FusedBatchNorm": 1}  # the others are for the gradient
-_COUNTS = ("num_split", "num", "N")
+# All but the first are there for the gradient.
+_ONE_OF_SEVERAL = {"SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits", "FusedBatchNorm"}
+_ONE_OF_SEVERAL |= {"FusedBatchNormV2", "FusedBatchNormV3"}
+_DTYPES_OF_UNKNOWN = ("dtype", "out_type", "output_type", "T")  # by custom, in the ops of other libraries
 
 
 def describe(nodes: Mapping[str, Any], name: str) -> Tensor:
@@ -55,56 +48,18 @@ def is_keep_probability(tensor: Tensor) -> bool:
 
 
 def output_count(node: Any) -> int:
-    """How many outputs a node has, as far as it says itself."""
-    if node.op in _SEVERAL:
-        return _SEVERAL[node.op]
-    if node.op.startswith(("Split", "Unpack", "Unstack")):
-        return int(next((node.attr[name].i for name in _COUNTS if name in node.attr), 1))
-    listed = node.attr["Tout"].list.type if "Tout" in node.attr else ()
-    return max(1, len(listed))
-
-
-_BOOLEAN = {
-    "Greater",
-    "GreaterEqual",
-    "Less",
-    "LessEqual",
-    "Equal",
-    "NotEqual",
-    "LogicalAnd",
-    "LogicalOr",
-    "LogicalNot",
-}
-_BOOLEAN |= {"InTopK", "InTopKV2", "IsNan", "IsInf", "IsFinite", "All", "Any"}
-_DTYPE_ATTRIBUTES = (
-    "DstT",
-    "output_type",
-    "dtype",
-    "out_type",
-    "Tparams",
-    "output_dtype",
-    "type",
-    "T",
-    "Tidx",
-    "Tvalues",
-)
-_LISTS = ("component_types", "output_types", "Tout")
+    """How many outputs a node has that a caller may want; 1 for an unknown op that does not say."""
+    if node.op in _ONE_OF_SEVERAL:
+        return 1
+    types = ops.output_types(node)
+    return len(types) if types is not None else max(1, len(node.attr["Tout"].list.type if "Tout" in node.attr else ()))
 
 
 def _dtype(node: Any, index: int) -> int:
-    for name in _LISTS:
-        listed = node.attr[name].list.type if name in node.attr else ()
-        if index < len(listed):
-            return int(listed[index])
-    if node.op in _BOOLEAN:
-        return dtypes.BOOL
-    if node.op in ("ArgMax", "ArgMin") and "output_type" not in node.attr:
-        return dtypes.INT64
-    if node.op in ("TopKV2", "TopK") and index == 1:
-        return dtypes.INT32
-    return next(
-        (int(node.attr[name].type) for name in _DTYPE_ATTRIBUTES if name in node.attr and node.attr[name].type), 0
-    )
+    types = ops.output_types(node)
+    if types is not None:
+        return types[index] if index < len(types) else 0
+    return next((int(node.attr[name].type) for name in _DTYPES_OF_UNKNOWN if name in node.attr), 0)
 
 
 def _shape(node: Any, index: int) -> tuple[int | None, ...] | None:

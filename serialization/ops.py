@@ -85,13 +85,13 @@ def library_of(op: str) -> str:
 
 def output_dtype(node: Any, index: int) -> int:
     """The dtype number of a node's output, from the op's definition and the node's attributes; 0 if they do not say."""
-    types = _output_types(node)
+    types = output_types(node)
     return types[index] if types is not None and index < len(types) else 0
 
 
 def output_count(node: Any) -> int:
     """How many outputs a node has; for an unknown op as many as anybody may name."""
-    types = _output_types(node)
+    types = output_types(node)
     return 1000 if types is None else len(types)
 
 
@@ -117,7 +117,7 @@ def _outputs(op: str) -> list[str] | None:
     return None if definition is None else known_ops.describe(definition)
 
 
-def _output_types(node: Any) -> list[int] | None:
+def output_types(node: Any) -> list[int] | None:
     """The dtype numbers of a node's outputs, None for an unknown op."""
     outputs = _outputs(node.op)
     if outputs is None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import graphs
+import pytest
+import typical_graphs
 
-from serialization import flow, graph, inference, nodes
+from serialization import flow, graph, inference, nodes, training
 from serialization.tensorflow import tf, tf1
 
 
@@ -84,6 +86,42 @@ def test_an_iterator_is_an_input_where_there_is_no_placeholder() -> None:
     ]
 
 
+@pytest.fixture
+def first_control_flow() -> Iterator[None]:
+    """Loops and conditions as TensorFlow 1 wrote them: Enter, Exit, Switch, Merge."""
+    tf1.disable_control_flow_v2()
+    yield
+    tf1.enable_control_flow_v2()
+
+
+@pytest.mark.parametrize("name", typical_graphs.GRAPHS)
+def test_what_a_person_would_name(name: str, first_control_flow: None) -> None:
+    build, inputs, outputs = typical_graphs.GRAPHS[name]
+    result = infer(build)
+    assert {candidate.tensor.key for candidate in result.outputs} == outputs
+    assert {candidate.tensor.key for candidate in result.inputs} == inputs
+    assert result.rivals == ()
+
+
+def test_two_generators_are_ambiguous() -> None:
+    def build() -> None:
+        first, second = (tf1.placeholder(tf.float32, [None, 8], name=name) for name in ("horses", "zebras"))
+        dense, mean = typical_graphs.dense, tf.reduce_mean
+        made, undone = tf.tanh(dense(first, 8, "there"), name="zebra"), tf.tanh(dense(second, 8, "back"), name="horse")
+        again = dense(made, 8, "back"), dense(undone, 8, "there")
+        judged = [mean(dense(x, 1, "judge_1")) - mean(dense(y, 1, "judge_1")) for x, y in ((second, made),)]
+        judged += [mean(dense(x, 1, "judge_2")) - mean(dense(y, 1, "judge_2")) for x, y in ((first, undone),)]
+        cycle = mean(tf.abs(first - again[0])) + mean(tf.abs(second - again[1]))
+        typical_graphs.train(cycle - judged[0] - judged[1], "there|back")
+        typical_graphs.train(judged[0] + judged[1], "judge")
+
+    result = infer(build)
+    assert {str(candidate.tensor) for candidate in result.rivals} == {
+        "horse:0 float32 [None, 8]",
+        "zebra:0 float32 [None, 8]",
+    }
+
+
 def test_two_networks_are_ambiguous() -> None:
     def build() -> None:
         for name in ("a", "b"):
@@ -97,7 +135,7 @@ def test_two_networks_are_ambiguous() -> None:
 
 
 def test_inference_needs_no_runtime() -> None:
-    for module in (inference, flow, graph, nodes):
+    for module in (inference, training, flow, graph, nodes):
         source = Path(str(module.__file__)).read_text()
         imported = [n.module for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ImportFrom)]
         assert "serialization.tensorflow" not in imported
