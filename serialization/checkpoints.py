@@ -20,6 +20,7 @@ from serialization import (
     restoring,
     safety,
     saver,
+    session_bundle,
     signature,
     source,
     variables,
@@ -64,7 +65,10 @@ class Prepared:
 
 def read_graph_of(prefix: Path, graph: Path | None = None) -> GraphFile:
     """The graph of a checkpoint: what `--graph` names, else PREFIX.meta."""
-    return read_graph(graph or artifact.find_meta_graph(prefix))
+    file = read_graph(graph or artifact.find_meta_graph(prefix))
+    if file.meta_graph is not None:
+        session_bundle.add_signatures(file.meta_graph)
+    return file
 
 
 def whole(prefix: Path, file: GraphFile) -> Prepared:

@@ -22,6 +22,7 @@ from serialization import (
     ops,
     safety,
     savedmodel,
+    session_bundle,
     soundness,
 )
 from serialization.graph import all_nodes
@@ -181,6 +182,7 @@ def _averages(names: Iterable[str]) -> list[str]:
 
 
 def _add_meta_graph(report: Report, meta_graph: Any, folder: Path | None, saved_model: Path | None = None) -> None:
+    session_bundle.add_signatures(meta_graph)
     recorded = meta_graph.signature_def
     likely = None if recorded else _candidates(meta_graph.graph_def)
     outputs = [candidate["name"] for candidate in likely["outputs"]] if likely else None
