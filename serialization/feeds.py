@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from serialization.nodes import is_keep_probability, is_switch
-from serialization.signature import Signature, Tensor
+from serialization.signature import Signature, Tensor, show_shape
 from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ class Hint:
     top: int = 0
     example: bytes | None = None
     most: int = 0
+
+
+def flags_for(signature: Signature) -> str:
+    """What to give on the command line for these inputs, with the dtype and shape of each."""
+    return " ".join(f"--feed {t.key}=VALUE ({t.dtype} {show_shape(t.shape)})" for t in signature.inputs)
 
 
 def generate(signature: Signature, seed: int = 0) -> list[dict[str, NDArray[Any]]]:
@@ -55,19 +60,38 @@ def attempts(
                         {t.key: _make_value(t, hints.get(t.key), n, size, top, generator) for t in signature.inputs}
                         for n in wanted
                     ]
-                    yield [_with_sparse(feed, n) for feed, n in zip(values, wanted, strict=True)]
+                    yield [_with_sparse(signature, feed, n) for feed, n in zip(values, wanted, strict=True)]
 
 
-def _with_sparse(feed: dict[str, NDArray[Any]], batch: int) -> dict[str, NDArray[Any]]:
-    """Where three inputs make up a sparse tensor (signature.from_def): one value in each row."""
-    for key in [key.removesuffix("/dense_shape") for key in feed if key.endswith("/dense_shape")]:
-        indices, values, shape = (f"{key}/{part}" for part in ("indices", "values", "dense_shape"))
-        if indices in feed and values in feed:
-            rows = np.arange(batch, dtype=np.int64)
-            feed[indices] = np.stack([rows, np.zeros_like(rows)], axis=1)
-            feed[values] = np.resize(feed[values], batch)
-            feed[shape] = np.array([batch, 1], np.int64)
+def _with_sparse(signature: Signature, feed: dict[str, NDArray[Any]], batch: int) -> dict[str, NDArray[Any]]:
+    """Where three inputs make up a sparse tensor: one value in each row."""
+    for indices, values, shape in _sparse(signature):
+        rank = next((n for n in ((shape.shape or (None,))[0], (indices.shape or (None,))[-1]) if n), 2)
+        rows = np.arange(batch, dtype=np.int64)
+        feed[indices.key] = np.stack([rows, *[np.zeros_like(rows)] * (rank - 1)], axis=1)
+        feed[values.key] = np.resize(feed[values.key], batch)
+        feed[shape.key] = np.array([batch, *[1] * (rank - 1)], np.int64)
     return feed
+
+
+def _sparse(signature: Signature) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Indices, values and dense shape, by their keys (signature.from_def), or as TensorFlow names them in a graph."""
+    for side in ("key", "name"):
+        tensors = {getattr(tensor, side).removesuffix(":0"): tensor for tensor in signature.inputs}
+        for name in tensors:
+            stem = name.removesuffix("/indices")
+            ends = ("/indices", "/values", "/dense_shape"), ("/indices", "/values", "/shape"), ("", "_1", "_2")
+            for parts in ([tensors.get(f"{stem}{end}") for end in three] for three in ends):
+                first, second, third = parts
+                if first is not None and second is not None and third is not None and _fit(first, second, third):
+                    yield first, second, third
+
+
+def _fit(indices: Tensor, values: Tensor, shape: Tensor) -> bool:
+    """Whether dtypes and ranks are those of the three parts of a sparse tensor."""
+    wanted = ((indices, 2), (values, 1), (shape, 1))
+    ranks = all(tensor.shape is None or len(tensor.shape) == rank for tensor, rank in wanted)
+    return ranks and indices.dtype == shape.dtype == "int64"
 
 
 def _batches(signature: Signature, hints: Mapping[str, Hint], size: int) -> tuple[int, ...]:

@@ -228,6 +228,15 @@ class Flow:
                 met |= self.depends[node.name]
         return met
 
+    def compared(self) -> int:
+        """The bits of the sources that meet what was computed with parameters."""
+        met = 0
+        for node in self.rest():
+            if node.name in self.deep:
+                for name in map(node_of, data_edges(node)):
+                    met |= 0 if name in self.deep else self.depends[name]
+        return met
+
     def parameters_of(self, name: str) -> frozenset[str]:
         """The variables that a node is computed from."""
         seen = reachable(self.nodes, [name])

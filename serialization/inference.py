@@ -9,6 +9,8 @@ before the labels come in are the predictions.
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
@@ -25,7 +27,9 @@ _NO_OUTPUT = {
     *("RestoreV2", "Restore", "RestoreSlice", "IteratorV2", "Iterator", "TensorArrayV3", "QueueSizeV2", "QueueSize"),
     *("LoopCond", "Switch", "RefSwitch", "Enter", "RefEnter", "NextIteration", "Print", "PlaceholderWithDefault"),
 }
-_NAMED = re.compile(r"(^|[/_])(output|predict|prob|softmax|logits|final_result|score)", re.IGNORECASE)
+_NAMED = re.compile(
+    r"(^|[/_])((output|predict|prob|softmax|logits|final_result).*|scores?(_\d+)?$)", re.IGNORECASE | re.DOTALL
+)
 _OUTPUT = re.compile(r"(final_?)?(outputs?|predictions?|results?)", re.IGNORECASE)
 _AUXILIARY = re.compile(r"(^|/)aux", re.IGNORECASE)
 _UNCONSUMED = "nothing consumes it"
@@ -64,7 +68,7 @@ def infer(graph_def: Any) -> Inferred:
     if flow.training or labels:
         found, answers = _trained(flow, found, labels, features)
     found = found or answers or list(_sinks(flow, 0, 0)) or list(_constants(flow))
-    chosen = _choose(flow, found)
+    chosen = _choose(flow, found, trained=bool(flow.training or labels))
     reached = reachable(flow.nodes, [c.tensor.name for c in chosen], {node_of(source) for source in flow.sources})
     needed = sum(
         bit
@@ -85,7 +89,7 @@ def infer(graph_def: Any) -> Inferred:
 
 
 def _roles(flow: Flow) -> dict[str, tuple[str, str]]:
-    met = flow.features()
+    met, compared = flow.features(), flow.compared()
     roles = {}
     for source in flow.sources:
         tensor = flow.describe(source)
@@ -96,8 +100,10 @@ def _roles(flow: Flow) -> dict[str, tuple[str, str]]:
             roles[source] = ("switch", f"{origin}a switch between training and inference by its name and dtype")
         elif flow.is_sampled(source):
             roles[source] = ("label", f"{origin}what others are drawn beside, for the loss")
-        elif flow.bits[source] & met or not met:
-            roles[source] = ("feature", f"{origin}meets the parameters" if met else f"{origin}is fed by the caller")
+        elif flow.bits[source] & met:
+            roles[source] = ("feature", f"{origin}meets the parameters")
+        elif not flow.bits[source] & compared:
+            roles[source] = ("feature", f"{origin}is fed by the caller")
         else:
             roles[source] = ("label", f"{origin}meets no parameter, only what was computed with them")
     return roles
@@ -187,19 +193,27 @@ def _is_scalar(flow: Flow, candidate: Candidate) -> bool:
     return shape == () or (shape is None and flow.nodes[node_of(candidate.tensor.name)].op in ("Mean", "Sum", "L2Loss"))
 
 
-def _choose(flow: Flow, found: list[Candidate]) -> list[Candidate]:
+def _choose(flow: Flow, found: list[Candidate], *, trained: bool) -> list[Candidate]:
     """The best of what was found: what uses most of the parameters, is no left-over of a loop, and needs least."""
     if all(c.why != _UNCONSUMED for c in found):
         return _least(flow, found)
     uses = {c.tensor.name: flow.parameters_of(node_of(c.tensor.name)) for c in found}
-    best = [c for c in found if not any(uses[c.tensor.name] < uses[o.tensor.name] for o in found)]
+    needs = {c.tensor.name: flow.depends[node_of(c.tensor.name)] for c in found}
+
+    def is_less(one: Candidate, other: Candidate) -> bool:
+        """Whether one says less of the same inputs than the other. Without training, other inputs are other outputs."""
+        a, b = one.tensor.name, other.tensor.name
+        return uses[a] < uses[b] and (trained or not needs[a] & ~needs[b])
+
+    best = [c for c in found if not any(is_less(c, other) for other in found)]
     for quality in (_is_no_branch, _is_no_left_over, _has_shape, _is_not_auxiliary):
         best = [c for c in best if quality(flow, c)] or best
     named = [c for c in best if _NAMED.search(node_of(c.tensor.name))]
-    if named:  # a name like "predictions" speaks for all that need the same
-        needs = {flow.depends[node_of(c.tensor.name)] for c in named}
-        best = [c for c in best if flow.depends[node_of(c.tensor.name)] in needs]
-    return _least(flow, best)
+    if named:  # a name like "predictions" speaks for all that need the same, and against others of the same inputs
+        speaking = {needs[c.tensor.name] for c in named}
+        against = sum(flow.bits.values()) if trained else functools.reduce(operator.or_, speaking)
+        best = [c for c in best if needs[c.tensor.name] in speaking or not needs[c.tensor.name] & against]
+    return _least(flow, best) if trained else best
 
 
 def _least(flow: Flow, found: list[Candidate]) -> list[Candidate]:

@@ -39,6 +39,5 @@ def show(
                 value = {**values, **results}[tensor.key]
                 print(f"{tensor.name} {tensor.dtype} {list(value.shape)}", value, sep="\n")
             return
-    inputs = " ".join(f"--feed {tensor.key}=VALUE" for tensor in wanted.inputs)
-    advice = "" if given or not inputs else f"; name values that it takes with {inputs}"
+    advice = "" if given or not wanted.inputs else f"; name values that it takes: {feeds.flags_for(wanted)}"
     raise cli.Error(f"the model does not run on {'these' if given else 'generated'} values: {reason(failure)}{advice}")

@@ -62,8 +62,7 @@ def prove(
     except NotVerifiedError as failure:
         if given:
             raise cli.Error(f"the source does not run on what --feed gives: {failure}; nothing was written") from None
-        needed = " ".join(f"--feed {tensor.key}=VALUE" for tensor in wanted.inputs)
-        advice = f"; {needed} would prove it" if needed else ""
+        advice = f"; what would prove it: {feeds.flags_for(wanted)}" if wanted.inputs else ""
         return f"not verified: the source does not run on generated feeds: {failure}{advice}"
     if steady and origin.repeat is not None:
         _require_steady(origin.predict, origin.repeat, proof.feeds[0], random or {})

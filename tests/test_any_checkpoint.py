@@ -332,7 +332,7 @@ def test_not_verified_says_why_and_what_would_help(run: Run, tmp_path: Path) -> 
     done = freeze(run, prefix, tmp_path, "--outputs", "y")
     assert (done.status, done.stderr) == (0, "")
     assert "not verified: the source does not run on generated feeds: " in done.stdout
-    assert "; --feed text=VALUE would prove it" in done.stdout
+    assert "; what would prove it: --feed text=VALUE (string [None])" in done.stdout
     assert (tmp_path / "m.pb").exists()
 
 

@@ -122,6 +122,16 @@ def test_two_generators_are_ambiguous() -> None:
     }
 
 
+def test_outputs_of_other_inputs_are_outputs_of_their_own() -> None:
+    def preprocessing() -> None:
+        fare, tips, day = (tf1.placeholder(tf.float32, [None], name=name) for name in ("fare", "tips", "day"))
+        tf.divide(fare - tf.constant([1.0]), tf.constant([2.0]), name="scaled")
+        tf.greater(tips, fare * 0.2, name="generous")
+        tf.cast(day, tf.int64, name="weekday")
+
+    assert {candidate.tensor.key for candidate in infer(preprocessing).outputs} == {"scaled", "generous", "weekday"}
+
+
 def test_two_networks_are_ambiguous() -> None:
     def build() -> None:
         for name in ("a", "b"):

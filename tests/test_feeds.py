@@ -1,0 +1,41 @@
+"""Generated feeds fit together where the graph tells how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Run
+
+from serialization import feeds
+from serialization.signature import Signature, Tensor
+from serialization.tensorflow import tf, tf1
+
+
+@pytest.mark.parametrize("names", [("x/indices", "x/values", "x/shape"), ("x", "x_1", "x_2")])
+def test_the_three_parts_of_a_sparse_placeholder(run: Run, tmp_path: Path, names: tuple[str, str, str]) -> None:
+    with tf1.Graph().as_default() as graph:
+        dtypes, shapes = (tf.int64, tf.float32, tf.int64), ([None, 2], [None], [2])
+        parts = [tf1.placeholder(d, s, name=n) for d, s, n in zip(dtypes, shapes, names, strict=True)]
+        tf.sparse.to_dense(tf.sparse.reorder(tf.SparseTensor(*parts)), name="y")
+    (tmp_path / "m.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb")
+    assert (done.status, done.stderr) == (0, "")
+    assert f"prefix/{names[0]}:0 int64 [1, 2]\n[[0 0]]\n" in done.stdout
+    assert f"prefix/{names[2]}:0 int64 [2]\n[1 1]\n" in done.stdout
+
+
+def test_three_inputs_that_are_no_sparse_tensor() -> None:
+    tensors = tuple(Tensor(name, f"{name}:0", "float32", (None,)) for name in ("x", "x_1", "x_2"))
+    (first, *_) = feeds.generate(Signature(tensors, ()))
+    assert [value.shape for value in first.values()] == [(1,), (1,), (1,)]
+
+
+def test_the_message_tells_what_to_feed(run: Run, tmp_path: Path) -> None:
+    with tf1.Graph().as_default() as graph:
+        numbers = tf1.placeholder(tf.string, [None], name="numbers")
+        tf.io.decode_compressed(numbers, "ZLIB", name="y")
+    (tmp_path / "m.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb")
+    assert done.stderr.startswith("error: the model does not run on generated values: ")
+    assert done.stderr.endswith("; name values that it takes: --feed numbers=VALUE (string [None])\n")
