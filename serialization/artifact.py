@@ -104,6 +104,7 @@ def require_checkpoint(prefix: Path) -> Checkpoint:
                 f"the checkpoint {cli.show(prefix)} is cut short; its data file {file.name} has {size} bytes, "
                 f"and its index speaks of {end}; copy it here again"
             )
+    checkpoint.require_whole(found)
     return found
 
 

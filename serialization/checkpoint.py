@@ -11,12 +11,11 @@ import math
 import mmap
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from serialization import cli, dtypes, protos
-from serialization.table import read_table, unmask
+from serialization import cli, dtypes, protos, table
 from serialization.wire import DamagedError
 
 Extent = tuple[int, int]  # start and length on one axis; the length -1 is all of it
@@ -71,11 +70,23 @@ def read_checkpoint(prefix: Path) -> Checkpoint | None:
     """The checkpoint behind a prefix; None where there is none. Raises cli.Error where its index is damaged."""
     index = prefix.with_name(f"{prefix.name}.index")
     if index.is_file():
-        return _damaged_as_error(index, lambda: _read_v2(prefix, index))
+        with _damage_as_error(index):
+            return _read_v2(prefix, index)
     shards = v1_files(prefix)
     if shards:
-        return _damaged_as_error(shards[0], lambda: _read_v1(prefix, shards))
+        with _damage_as_error(shards[0]):
+            return _read_v1(prefix, shards)
     return None
+
+
+def require_whole(checkpoint: Checkpoint) -> None:
+    """Raise cli.Error where a block of a V1 checkpoint is damaged: in these lie the values.
+
+    The values of a V2 checkpoint have checksums of their own, which whoever reads them compares.
+    """
+    for file in checkpoint.files if checkpoint.version == "V1" else ():
+        with _damage_as_error(file):
+            table.check(file)
 
 
 def v1_files(prefix: Path) -> list[Path]:
@@ -112,20 +123,20 @@ def _ordered(number: int) -> bytes:
     return (bits ^ ((1 << 8 * length) - (1 << 7 * length))).to_bytes(length, "big")
 
 
-def _damaged_as_error(file: Path, read: Any) -> Checkpoint:
+@contextmanager
+def _damage_as_error(file: Path) -> Iterator[None]:
     from google.protobuf.message import DecodeError
 
     try:
-        result: Checkpoint = read()
+        yield
     except (DamagedError, DecodeError, UnicodeDecodeError, OverflowError) as error:
         raise cli.Error(
             f"{cli.show(file)} is damaged or no part of a checkpoint; {cli.one_line(error)}; copy it here again"
         ) from None
-    return result
 
 
 def _read_v2(prefix: Path, index: Path) -> Checkpoint:
-    pairs = read_table(index.read_bytes())
+    pairs = table.read_table(index.read_bytes())
     key, value = next(pairs, (b"?", b""))
     header = protos.BundleHeaderProto.FromString(value)
     if key or header.num_shards < 1:
@@ -142,7 +153,7 @@ def _read_v2(prefix: Path, index: Path) -> Checkpoint:
             raise DamagedError("an entry points to a data file that it does not have")
         if not entry.slices:
             ends[entry.shard_id] = max(ends[entry.shard_id], entry.offset + entry.size)
-            places[key] = Place(files[entry.shard_id], entry.offset, entry.size, unmask(entry.crc32c))
+            places[key] = Place(files[entry.shard_id], entry.offset, entry.size, table.unmask(entry.crc32c))
         if not key.startswith(b"\0"):  # such a key is a slice of a partitioned variable, and its values are elsewhere
             shape = tuple(dim.size for dim in entry.shape.dim)
             variables.append(Variable(key.decode(), dtypes.name_of(entry.dtype), shape, max(1, len(entry.slices))))
@@ -175,7 +186,7 @@ def _v1_tensors(file: Path) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
     if not file.stat().st_size:
         raise DamagedError("it is empty")
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        key, value = next(read_table(data), (b"?", b""))
+        key, value = next(table.read_table(data), (b"?", b""))
     slices = protos.SavedTensorSlices.FromString(value)
     if key or not slices.HasField("meta"):
         raise DamagedError("it begins without a description")

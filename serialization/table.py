@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from pathlib import Path
 
 from google_crc32c import value as crc32c
 
@@ -28,12 +29,29 @@ def read_table(data: bytes | mmap.mmap) -> Iterator[tuple[bytes, bytes]]:
         yield from _read_block(data, offset, size)
 
 
-def _read_block(data: bytes | mmap.mmap, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+def check(file: Path) -> None:
+    """Compare the checksum of each block of the table in a file, however large. Raises DamagedError."""
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        (*_, offset, size), _ = _numbers(data[-_FOOTER:], 0, 4)
+        handles = [_numbers(handle, 0, 2)[0] for _, handle in _read_block(data, offset, size)]
+        for number, (offset, size) in enumerate(handles, 1):
+            try:
+                _check_block(data, offset, size)
+            except DamagedError as error:
+                raise DamagedError(f"{error}, number {number} of {len(handles)}") from None
+
+
+def _check_block(data: bytes | mmap.mmap, offset: int, size: int) -> None:
     end = offset + size
     if end + 5 > len(data):
         raise DamagedError("a block lies beyond its end")
     if crc32c(data[offset : end + 1]) != unmask(int.from_bytes(data[end + 1 : end + 5], "little")):
         raise DamagedError("the checksum of a block differs")
+
+
+def _read_block(data: bytes | mmap.mmap, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    _check_block(data, offset, size)
+    end = offset + size
     block = data[offset:end]
     if data[end] == 1:
         block = _unsnappy(block)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import graphs
 import pytest
 from conftest import PROJECT, Run, environment, restored
 
@@ -426,6 +428,30 @@ def test_an_index_of_many_blocks(tmp_path: Path) -> None:
         tf1.train.Saver().save(session, str(tmp_path / "m"))
     found = artifact.require_checkpoint(tmp_path / "m")
     assert [v.name for v in found.variables] == [f"layer_{n:03}/a_rather_long_name/weights" for n in range(300)]
+
+
+@pytest.mark.parametrize("at", [0.8, 0.95])
+def test_a_later_block_of_a_first_format_checkpoint_is_damaged(run: Run, tmp_path: Path, at: float) -> None:
+    def build() -> None:
+        x = tf1.placeholder(tf.float32, [None, 100], name="x")
+        for number in range(10):
+            x = x @ tf1.get_variable(f"w{number}", [100, 100], use_resource=False)
+
+    prefix = graphs.save(tmp_path, build, write_version=1)
+    data = bytearray(prefix.read_bytes())
+    data[int(at * len(data))] ^= 1
+    prefix.write_bytes(data)
+    found = r"the checksum of a block differs, number \d of \d"
+    line = rf"{prefix} is damaged or no part of a checkpoint; {found}; copy it here again\n"
+    for words in (
+        ("checkpoint_restore", "--checkpoint", prefix),
+        ("checkpoint_restore", "--checkpoint", prefix, "--tensor", "w1"),
+        ("freezemodel_save", "--checkpoint", prefix, "--frozen-model", tmp_path / "m.pb", "--no-verify"),
+    ):
+        done = run(*words)
+        assert (done.status, re.fullmatch(f"error: {line}", done.stderr) is not None) == (1, True), done.stderr
+    assert not (tmp_path / "m.pb").exists()
+    assert re.search(line, run("model_inspect", prefix).stdout)
 
 
 def test_kinds_are_told_from_bytes_and_not_from_names(toy: Path, tmp_path: Path) -> None:
