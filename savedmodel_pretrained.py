@@ -39,7 +39,8 @@ def load(
     safety.require_safe(safety.scan_meta_graph(meta_graph, saved_model=folder), folder, trust=trust)
     session = open_session(tf1.Graph(), optimize=optimize)
     with session.graph.as_default(), failures(f"the SavedModel {cli.show(folder)} cannot be loaded"):
-        loaded = tf1.saved_model.load(session, list(meta_graph.meta_info_def.tags), str(folder))
+        with savedmodel.loadable(folder, meta_graph) as path:
+            loaded = tf1.saved_model.load(session, list(meta_graph.meta_info_def.tags), str(path))
         fills, paths = savedmodel.table_initializers(meta_graph, folder)
         session.run(fills, paths)
     return session, signature.choose(loaded, key)
@@ -54,6 +55,8 @@ def open_any(
     """
     chosen = cli.values(args, "tag-set", "inputs", "outputs")
     exported = savedmodel.prepare(folder, key=args.signature, trust=args.trust_model, check=check, **chosen)
+
+    cli.report(exported.notes)
 
     def start() -> Any:
         return load(folder, args.tag_set, args.signature, optimize=False, trust=args.trust_model)[0]

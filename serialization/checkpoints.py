@@ -17,6 +17,7 @@ from serialization import (
     hints,
     origin,
     protos,
+    repair,
     restoring,
     safety,
     saver,
@@ -66,9 +67,10 @@ class Prepared:
 def read_graph_of(prefix: Path, graph: Path | None = None) -> GraphFile:
     """The graph of a checkpoint: what `--graph` names, else PREFIX.meta."""
     file = read_graph(graph or artifact.find_meta_graph(prefix))
-    if file.meta_graph is not None:
-        session_bundle.add_signatures(file.meta_graph)
-    return file
+    if file.meta_graph is None:
+        return file
+    session_bundle.add_signatures(file.meta_graph)
+    return replace(file, notes=tuple(repair.make_version_readable(file.meta_graph)))
 
 
 def whole(prefix: Path, file: GraphFile) -> Prepared:
@@ -86,7 +88,7 @@ def whole(prefix: Path, file: GraphFile) -> Prepared:
         Signature((), ()),
         tuple(restores.values()),
         (),
-        (),
+        tuple(f"repaired: {line}" for line in file.notes),
         {},
         (),
     )

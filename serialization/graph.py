@@ -20,11 +20,15 @@ _READERS = {"VarIsInitializedOp", "ReadVariableOp", "IsVariableInitialized"}
 
 @dataclass(frozen=True)
 class GraphFile:
-    """What was read from a file: a GraphDef, and the MetaGraphDef around it if the file holds one."""
+    """What was read from a file: a GraphDef, and the MetaGraphDef around it if the file holds one.
+
+    `notes` say what was repaired in it, one line each.
+    """
 
     graph_def: Any
     meta_graph: Any = None
     path: Path = Path()
+    notes: tuple[str, ...] = ()
 
 
 def read_graph(path: Path) -> GraphFile:
@@ -47,6 +51,14 @@ def read_graph(path: Path) -> GraphFile:
 def read_graph_def(path: Path) -> Any:
     """The GraphDef in a file, binary or text, of its own or in a MetaGraphDef. Raises cli.Error if there is none."""
     return read_graph(path).graph_def
+
+
+def may_be_cut_off(graph_def: Any) -> bool:
+    """Whether a GraphDef from a file ends with a node: TensorFlow writes a library or its version behind the last."""
+    return bool(graph_def.node) and not (graph_def.HasField("library") or graph_def.HasField("versions"))
+
+
+CUT_OFF = "the file ends with a node, with no version or library behind it; it may have been cut off there"
 
 
 def node_of(tensor: str) -> str:

@@ -25,7 +25,7 @@ from serialization import (
     session_bundle,
     soundness,
 )
-from serialization.graph import all_nodes
+from serialization.graph import CUT_OFF, all_nodes, may_be_cut_off
 from serialization.kinds import Kind, is_text, kind_of
 from serialization.messages import read_message
 from serialization.nodes import PLACEHOLDERS
@@ -109,7 +109,8 @@ def _of_graph(path: Path) -> tuple[Report, Any]:
     graph_def = read_message(path, Kind.GRAPH)
     report = _report("graph_def", path, _form(path), [path])
     found = safety.scan_graph_def(graph_def, folder=path.parent)
-    report["faults"] += soundness.faults(graph_def)
+    report["notes"] += [CUT_OFF] if may_be_cut_off(graph_def) else []
+    report["faults"] += [*soundness.faults(graph_def), *soundness.loose_ends(graph_def)]
     report["graphs"] = [_graph(graph_def, None, found)]
     return report, graph_def
 
@@ -187,7 +188,7 @@ def _add_meta_graph(report: Report, meta_graph: Any, folder: Path | None, saved_
     likely = None if recorded else _candidates(meta_graph.graph_def)
     outputs = [candidate["name"] for candidate in likely["outputs"]] if likely else None
     found = safety.scan_meta_graph(meta_graph, outputs, folder=folder, saved_model=saved_model)
-    report["faults"] += soundness.faults(meta_graph.graph_def)
+    report["faults"] += [*soundness.faults(meta_graph.graph_def), *soundness.loose_ends(meta_graph.graph_def)]
     report["graphs"].append(_graph(meta_graph.graph_def, meta_graph, found, saved_model))
     report["tensorflow_version"] = report["tensorflow_version"] or meta_graph.meta_info_def.tensorflow_version or None
 

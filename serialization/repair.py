@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from serialization import cli, dtypes
+from serialization import cli, dtypes, ops
 from serialization.dtypes import base
-from serialization.graph import all_nodes, node_of, nodes_by_name
+from serialization.graph import VARIABLES, all_nodes, node_of, nodes_by_name
 
 _RENAMED = {"Variable": "VariableV2"}  # the op of TensorFlow 0.x, which freezing does not know
 _REF_FREE = {
@@ -42,6 +42,19 @@ _SCATTERED_ROWS = {
 _SCATTERED_FACTORS = {"ScatterMul": "Mul", "ScatterDiv": "RealDiv"}
 
 
+def make_version_readable(meta_graph: Any) -> list[str]:
+    """Take out a TensorFlow version that import_meta_graph cannot read, such as "0.12.head"."""
+    from packaging.version import InvalidVersion, Version
+
+    version = meta_graph.meta_info_def.tensorflow_version
+    try:
+        Version(version or "0")
+    except InvalidVersion:
+        meta_graph.meta_info_def.tensorflow_version = ""
+        return [f"left out the version {cli.printable(version)}, which import_meta_graph cannot read"]
+    return []
+
+
 def make_loadable(graph_def: Any) -> list[str]:
     """Take out what keeps this TensorFlow from importing a graph that another one wrote."""
     names = nodes_by_name(graph_def)
@@ -53,8 +66,6 @@ def make_loadable(graph_def: Any) -> list[str]:
         if re.search("(?i)gpu|tpu|job:|task:|replica:", node.device):
             done["took {} device pins off"] += 1
         node.device = ""
-        # Recorded shapes are a copy of what import infers; where they are stale, import refuses the graph.
-        node.attr.pop("_output_shapes", None)
         if node.op in _RENAMED:
             done[f"renamed {{}} {node.op} ops of TensorFlow 0.x to {_RENAMED[node.op]}"] += 1
             node.op = _RENAMED[node.op]
@@ -70,7 +81,16 @@ def make_loadable(graph_def: Any) -> list[str]:
                 del node.attr["_class"]
             else:
                 node.attr["_class"].list.s[:] = colocated
-    return _lines(done)
+    return [*_lines(done), *take_shapes_off(graph_def)]
+
+
+def take_shapes_off(graph_def: Any) -> list[str]:
+    """Take off recorded shapes: a copy of what import infers, and where they are stale import refuses the graph."""
+    stale = 0
+    for node in all_nodes(graph_def):
+        stale += _is_stale(node)
+        node.attr.pop("_output_shapes", None)
+    return [f"took {stale} recorded shapes off, which do not fit their ops"] if stale else []
 
 
 def free_of_refs(graph_def: Any) -> list[str]:
@@ -186,6 +206,30 @@ def _make_constant_true(node: Any) -> None:
     node.attr["value"].tensor.dtype = 10
     node.attr["value"].tensor.tensor_shape.SetInParent()
     node.attr["value"].tensor.bool_val.append(True)
+
+
+def _is_stale(node: Any) -> bool:
+    """Whether the node's recorded shapes are visibly others than those of its op, or of its own attributes."""
+    if "_output_shapes" not in node.attr:
+        return False
+    shapes = node.attr["_output_shapes"].list.shape
+    types = ops.output_types(node)
+    if types is not None and len(shapes) != len(types):
+        return True
+    own = None
+    if node.op == "Const":
+        own = node.attr["value"].tensor.tensor_shape
+    elif node.op in VARIABLES - {"VarHandleOp"} and (node.op not in _RENAMED or node.attr["shape"].shape.dim):
+        own = node.attr["shape"].shape
+    return own is not None and not own.unknown_rank and len(shapes) == 1 and not _fit(own, shapes[0])
+
+
+def _fit(one: Any, other: Any) -> bool:
+    """Whether two shapes can be those of one tensor."""
+    if one.unknown_rank or other.unknown_rank:
+        return True
+    pairs = zip(one.dim, other.dim, strict=False)
+    return len(one.dim) == len(other.dim) and all(a.size == b.size or min(a.size, b.size) < 0 for a, b in pairs)
 
 
 def _check_edges(node: Any, names: dict[str, Any]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from serialization import cli, hints, inlining, ops, origin, room, safety, signature, soundness, source
+from serialization import cli, hints, inlining, ops, origin, protos, repair, room, safety, signature, soundness, source
 from serialization.graph import GraphFile, prune, training_nodes
 from serialization.kinds import Kind
 from serialization.messages import read_message
@@ -23,10 +24,14 @@ _TABLES = "table_initializer"
 
 @dataclass(frozen=True)
 class Exported:
-    """The MetaGraphDef that is to be loaded, and the tensors that are to be fed and fetched."""
+    """The MetaGraphDef that is to be loaded, and the tensors that are to be fed and fetched.
+
+    `notes` say what has to be repaired before TensorFlow loads it.
+    """
 
     meta_graph: Any
     signature: Signature
+    notes: tuple[str, ...] = ()
 
 
 def prepare(
@@ -56,7 +61,30 @@ def prepare(
     ops.require_known(needed, cli.show(folder))
     room.require_modest(needed, cli.show(folder))
     check(needed)
-    return Exported(meta_graph, wanted)
+    return Exported(meta_graph, wanted, tuple(f"repaired: {line}" for line in _repaired(meta_graph)[1]))
+
+
+@contextmanager
+def loadable(folder: Path, meta_graph: Any) -> Iterator[Path]:
+    """The folder that TensorFlow's loader takes: this one, or where its graph must be repaired one that links to it."""
+    repaired, lines = _repaired(meta_graph)
+    if not lines:
+        yield folder
+        return
+    with TemporaryDirectory(prefix="repaired-") as name:
+        place = Path(name)
+        for part in folder.iterdir():
+            if part.is_dir():
+                (place / part.name).symlink_to(part.resolve())
+        saved_model = protos.SavedModel(saved_model_schema_version=1, meta_graphs=[repaired])
+        (place / "saved_model.pb").write_bytes(saved_model.SerializeToString())
+        yield place
+
+
+def _repaired(meta_graph: Any) -> tuple[Any, list[str]]:
+    copy = protos.MetaGraphDef()
+    copy.CopyFrom(meta_graph)
+    return copy, [*repair.make_version_readable(copy), *repair.take_shapes_off(copy.graph_def)]
 
 
 def to_origin(session: Any, exported: Exported, afresh: Callable[[], AbstractContextManager[Run]]) -> Origin:

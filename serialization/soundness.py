@@ -44,6 +44,22 @@ def faults(graph_def: Any) -> Iterator[str]:
         yield f"its constants would take {cli.size(taken)}, of which it holds {cli.size(given)}"
 
 
+def loose_ends(graph_def: Any) -> Iterator[str]:
+    """What the graph's nodes need and it does not hold, in one line. It does no harm where no output needs that."""
+    names = {node.name for node in graph_def.node}
+    found = [(n.name, source) for n in graph_def.node for source in map(_source, n.input) if source not in names]
+    for node, source in found[:1]:
+        more = f", and {len(found) - 1} more inputs are loose" if len(found) > 1 else ""
+        yield (
+            f"node {cli.printable(node)} needs {cli.printable(source)}, which is not in the graph{more}; "
+            "it was cut off, or cut out of a larger one"
+        )
+
+
+def _source(edge: str) -> str:
+    return edge.removeprefix("^").partition(":")[0]
+
+
 def _recursive(graph_def: Any) -> str:
     """The name of a function that calls itself, directly or through others; empty if there is none."""
     graph = Graph(graph_def)

@@ -9,7 +9,16 @@ from typing import Any
 
 from serialization import cli, dtypes, inference, ops, protos, repair, room, signature
 from serialization.flags import split_tensors
-from serialization.graph import GraphFile, copy_functions, index_of, node_of, nodes_by_name, reachable
+from serialization.graph import (
+    CUT_OFF,
+    GraphFile,
+    copy_functions,
+    index_of,
+    may_be_cut_off,
+    node_of,
+    nodes_by_name,
+    reachable,
+)
 from serialization.inference import Candidate
 from serialization.nodes import PLACEHOLDERS, describe, is_pipeline
 from serialization.signature import Signature, Tensor
@@ -40,13 +49,15 @@ def prepare(file: GraphFile, inputs: str | None, outputs: str | None, what: str 
     are unknown, and where the graph is damaged.
     """
     wanted, notes = choose(file, inputs, outputs)
+    if may_be_cut_off(file.graph_def):
+        notes.append(CUT_OFF)
     graph_def, wanted, cuts = cut(file.graph_def, wanted)
     notes += cuts
     pruned, initializers = _prune(graph_def, wanted)
     repairs = repair.make_loadable(pruned)
     ops.require_known(pruned, what)
     room.require_modest(pruned, what)
-    notes += [f"repaired: {line}" for line in repairs]
+    notes += [f"repaired: {line}" for line in (*file.notes, *repairs)]
     return Source(pruned, wanted, tuple(initializers), tuple(notes))
 
 

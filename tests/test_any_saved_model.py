@@ -10,6 +10,7 @@ import graphs
 import pytest
 from conftest import Run
 
+from serialization import protos
 from serialization.graph import read_graph_def
 from serialization.tensorflow import np, tf, tf1
 
@@ -200,3 +201,27 @@ def test_values_are_the_same_as_tensorflows_own(run: Run, module_folder: Path, t
     expected = tf.saved_model.load(str(module_folder)).signatures["serving_default"](x=tf.constant(rows))["y"].numpy()
     done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--feed", f"@{tmp_path}/rows.npy")
     assert str(expected) in done.stdout
+
+
+def test_a_version_and_shapes_that_the_loader_refuses(run: Run, tmp_path: Path, words_file: Path) -> None:
+    """As exports of TensorFlow 0.12 have them; the asset has to be found from the repaired copy too."""
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        graphs.vocabulary(words_file)
+        session.run([tf1.global_variables_initializer(), tf1.tables_initializer()])
+        names = {key: session.graph.get_tensor_by_name(f"{key}:0") for key in ("words", "numbers")}
+        sides = {"words": names["words"]}, {"numbers": names["numbers"]}
+        tf1.saved_model.simple_save(session, str(tmp_path / "sm"), *sides, legacy_init_op=tf1.tables_initializer())
+    file = tmp_path / "sm" / "saved_model.pb"
+    saved_model = protos.SavedModel.FromString(file.read_bytes())
+    meta_graph = saved_model.meta_graphs[0]
+    meta_graph.meta_info_def.tensorflow_version = "0.12.head"
+    scale = next(node for node in meta_graph.graph_def.node if node.name == "scale")
+    scale.attr["_output_shapes"].list.shape.add()
+    scale.attr["_output_shapes"].list.shape.add()
+    file.write_bytes(saved_model.SerializeToString())
+    done = run("savedmodel_pretrained", "--saved-model", tmp_path / "sm", "--feed", 'words=["two", "none"]')
+    assert (done.status, done.stderr) == (0, "")
+    assert "repaired: left out the version 0.12.head, which import_meta_graph cannot read\n" in done.stdout
+    assert "repaired: took 1 recorded shapes off, which do not fit their ops\n" in done.stdout
+    assert "\n[ 2 -1]\n" in done.stdout
+    assert "proved: numbers: the same bits" in freeze(run, tmp_path / "sm", tmp_path).stdout

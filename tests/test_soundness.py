@@ -10,6 +10,7 @@ import pytest
 from conftest import Run
 
 from serialization import protos, soundness
+from serialization.tensorflow import tf, tf1
 
 
 def identity(graph_def: Any, source: str) -> None:
@@ -91,3 +92,40 @@ def test_sound_graphs_pass() -> None:
     zeros.dtype = 1
     zeros.tensor_shape.dim.add(size=1 << 27)  # half a gigabyte
     assert list(soundness.faults(graph_def)) == []
+
+
+def test_a_graph_that_was_cut_off(run: Run, tmp_path: Path) -> None:
+    """Between two nodes, where what is left is a GraphDef of its own."""
+    with tf1.Graph().as_default() as graph:
+        x = tf1.placeholder(tf.float32, [None, 2], name="x")
+        tf.nn.softmax(tf.nn.relu(x, name="middle"), name="y")
+    (tmp_path / "whole.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    cut = tf1.GraphDef(node=graph.as_graph_def().node[:2])
+    (tmp_path / "cut.pb").write_bytes(cut.SerializeToString())
+    line = "the file ends with a node, with no version or library behind it; it may have been cut off there\n"
+    for name, times in (("whole", 0), ("cut", 1)):
+        for words in (("freezemodel_load", "--frozen-model"), ("model_inspect",)):
+            assert run(*words, tmp_path / f"{name}.pb").stdout.count(line) == times
+
+
+def test_nodes_that_are_missing(run: Run, tmp_path: Path) -> None:
+    graph_def = tf1.GraphDef()
+    graph_def.versions.producer = 27
+    for name, op, source in (
+        ("a", "Placeholder", ""),
+        ("b", "Neg", "gone"),
+        ("c", "Add", "gone_too"),
+        ("d", "Neg", "a"),
+    ):
+        node = graph_def.node.add(name=name, op=op, input=[source] * bool(source))
+        node.attr["dtype" if op == "Placeholder" else "T"].type = 1
+    (tmp_path / "m.pb").write_bytes(graph_def.SerializeToString())
+    done = run("model_inspect", tmp_path / "m.pb", "--strict")
+    assert done.status == 1
+    assert (
+        "node b needs gone, which is not in the graph, and 1 more inputs are loose; it was cut off, or" in done.stdout
+    )
+    assert run("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--outputs", "d").status == 0
+    assert run("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--outputs", "b").stderr == (
+        "error: the graph is damaged; node b needs gone, which is not in it; copy the file here again\n"
+    )
