@@ -131,8 +131,7 @@ def prepare(
     elif found:
         notes.append(f"the checkpoint also holds {found} moving averages, which --ema takes in place of the raw values")
     needed = [node.name for node in ready.graph_def.node if node.name in plan]
-    note = restoring.check(plan.values(), needed, shapes, kinds, cli.show(prefix), partial=partial)
-    notes += [note] if note else []
+    notes += restoring.check(plan.values(), needed, shapes, kinds, cli.show(prefix), partial=partial)
     restores = tuple(plan[name] for name in needed)
     meta_graph = saver.add_saver(ready.graph_def, restores)
     if ready.initializers:

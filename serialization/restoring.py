@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -100,10 +101,10 @@ def check(
     where: str,
     *,
     partial: bool = False,
-) -> str:
+) -> list[str]:
     """Compare a graph's variables with what a checkpoint holds: `shapes` and `kinds` (dtype numbers) by its keys.
 
-    Returns one line on what does not match and does no harm, or "". Raises cli.Error that reports all the rest at once.
+    Returns a line each on what does not match and does no harm. Raises cli.Error that reports all the rest at once.
     """
     restores, wanted = sorted(restores, key=lambda restore: restore.key), set(needed)
     missing, wrong = [], []
@@ -118,10 +119,21 @@ def check(
     fatal = [r for r in missing if r.node in wanted]
     if wrong or fatal or (missing and not partial):
         raise cli.Error(_complaint(where, missing, wrong, extra, shapes, fatal))
+    notes = []
     if missing:
         listed = _list(restore.key for restore in missing)
-        return f"{len(missing)} variables are not in the checkpoint, and no output needs them: {listed}"
-    return ""
+        notes.append(f"{len(missing)} variables are not in the checkpoint, and no output needs them: {listed}")
+    unused = [key for key in extra if not _is_for_training(key, shapes)]
+    if unused:
+        count = f"{len(unused)} variables" if len(unused) > 1 else "a variable"
+        notes.append(f"the checkpoint also holds {count} that the graph does not have: {_list(unused)}")
+    return notes
+
+
+def _is_for_training(key: str, known: Iterable[str]) -> bool:
+    """Whether a variable is an optimizer's: named below the one it belongs to, or one of a few that every model has."""
+    scope, _, last = key.rpartition("/")
+    return scope in known or re.fullmatch(r"global_step|beta[12]_power(_\d+)?|save_counter", last) is not None
 
 
 def _restored_from(nodes: Mapping[str, Any], edge: str) -> tuple[str, str] | None:

@@ -205,6 +205,48 @@ def test_rename_and_partial(run: Run, tmp_path: Path) -> None:
     assert "proved: logits: the same bits as the source" in done.stdout
 
 
+def test_what_the_checkpoint_holds_beside_the_graph(run: Run, tmp_path: Path) -> None:
+    def inference() -> None:
+        x = tf1.placeholder(tf.float32, [None, 4], name="x")
+        with tf1.variable_scope("dense", use_resource=False):
+            tf.matmul(x, tf1.get_variable("kernel", [4, 3]), name="y")
+
+    prefix = graphs.save(tmp_path, graphs.classifier)
+    with tf1.Graph().as_default() as graph:
+        inference()
+    (tmp_path / "graph.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    done = freeze(run, prefix, tmp_path, "--graph", tmp_path / "graph.pb")
+    assert (done.status, done.stderr) == (0, "")
+    assert "the checkpoint also holds a variable that the graph does not have: dense/bias\n" in done.stdout
+    assert "also holds" not in freeze(run, prefix, tmp_path, "--overwrite", "--outputs", "logits").stdout
+
+
+def test_all_that_does_not_match_is_said_at_once(run: Run, tmp_path: Path) -> None:
+    def other() -> None:
+        x = tf1.placeholder(tf.float32, [None, 4], name="x")
+        with tf1.variable_scope("layer", use_resource=False):
+            hidden = tf.matmul(x, tf1.get_variable("kernel", [4, 3]))
+        with tf1.variable_scope("dense", use_resource=False):
+            wide = tf.concat(
+                [tf1.get_variable("bias", [6]), tf.cast(tf1.get_variable("step", [], tf.int64)[None], "float")], 0
+            )
+        tf.add(hidden[:, :1], wide, name="y")
+
+    prefix = graphs.save(tmp_path, graphs.classifier)
+    with tf1.Graph().as_default() as graph:
+        other()
+    (tmp_path / "graph.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    done = freeze(run, prefix, tmp_path, "--graph", tmp_path / "graph.pb")
+    assert done.status == 1
+    for part in (
+        "the checkpoint does not hold dense/step, layer/kernel; ",
+        "dense/bias is [3] in the checkpoint and [6] in the graph; ",
+        "likely renames: ",
+        "--rename dense/kernel=layer/kernel",
+    ):
+        assert part in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize(
     ("rename", "line"),
     [
