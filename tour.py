@@ -35,7 +35,8 @@ def run(*words: str | Path) -> str:
     done = subprocess.run([program.get(str(words[0]), words[0]), *words[1:]], capture_output=True, text=True)
     print(done.stdout, flush=True)
     if done.returncode != 0 or (words[0] == "python" and done.stderr):
-        raise cli.Error(f"{words[1]} ended with status {done.returncode}: {done.stderr.strip() or 'no message'}")
+        said = done.stderr.strip().removeprefix("error: ") or "no message"
+        raise cli.Error(f"{words[1]} ended with status {done.returncode}: {said}")
     return done.stdout
 
 

@@ -106,12 +106,31 @@ def call(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
+    except ModuleNotFoundError as error:
+        if not _is_of_others(error.name or ""):
+            raise
+        print(f"error: {_lacks(error.name or '')}", file=sys.stderr)
+        return 1
     except Exception:
         from serialization import tensorflow
 
         traceback.print_exc()
         sys.stderr.write(tensorflow.held_back())  # what TensorFlow said before may tell why
         return 1
+
+
+def _is_of_others(module: str) -> bool:
+    top = module.partition(".")[0]
+    return bool(top) and not any((PROJECT / name).exists() for name in (top, f"{top}.py"))
+
+
+def _lacks(module: str) -> str:
+    ours = PROJECT / ".venv"
+    other = ours.is_dir() and Path(sys.prefix).resolve() != ours.resolve()
+    advice = (
+        f"use {show(ours / 'bin' / 'python')}" if other else "`pip install -r requirements.txt` installs all it needs"
+    )
+    return f"{sys.executable} has no module {module.partition('.')[0]}; {advice}"
 
 
 def one_line(error: BaseException) -> str:

@@ -10,11 +10,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from google_crc32c import value as crc32c
-
 from serialization import protos
 from serialization.graph import all_nodes
-from serialization.table import mask
+from serialization.table import crc32c, mask
 
 _SHOWN = 1024  # bytes of a constant that are worth showing
 

@@ -12,10 +12,9 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from google_crc32c import extend
-
 from serialization import cli, dtypes
 from serialization.checkpoint import Checkpoint, Extent, Place, slice_key
+from serialization.table import crc32c
 
 _PIECE = 1 << 20  # bytes
 _ALL = -1  # the length of an extent that is all of its axis
@@ -44,7 +43,7 @@ class Stored:
                     piece = file.read(min(left, _PIECE))
                     if not piece:
                         raise cli.Error(f"{cli.show(place.file)} has been cut short; copy it here again")
-                    checksum = extend(checksum, piece)
+                    checksum = crc32c(piece, checksum)
                     left -= len(piece)
                     yield piece
             if checksum != place.checksum:

@@ -10,8 +10,6 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-from google_crc32c import value as crc32c
-
 from serialization.wire import DamagedError, read_number
 
 MAGIC = bytes.fromhex("57fb808b247547db")  # the last eight bytes of every table
@@ -111,6 +109,13 @@ def _unsnappy(data: bytes) -> bytes:
     if len(out) != size:
         raise DamagedError("a compressed block has another length than it says")
     return bytes(out)
+
+
+def crc32c(data: bytes, before: int = 0) -> int:
+    """The Castagnoli checksum, of `data` after what has the checksum `before`."""
+    import google_crc32c  # late: `--help` and the first errors need nothing that has to be installed
+
+    return int(google_crc32c.extend(before, data))
 
 
 def mask(checksum: int) -> int:

@@ -39,6 +39,16 @@ def test_a_bug_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ZeroDivisionError: a bug" in written
 
 
+def test_a_python_without_tensorflow(tmp_path: Path) -> None:
+    """What a newcomer meets who takes the python that is there."""
+    resnet = str(PROJECT / "pretrainedresnet" / "1")
+    for words in (["checkpoint_save.py"], ["model_inspect.py", resnet], ["savedmodel_pretrained.py"]):
+        command = [sys.executable, "-S", "-B", str(PROJECT / words[0]), *words[1:]]  # -S: without site-packages
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert re.fullmatch(r"error: \S+ has no module \w+; .*\n", done.stderr), done.stderr
+
+
 def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
     assert ends_with(KeyboardInterrupt()) == 130
     assert capsys.readouterr() == ("", "interrupted\n")
