@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     target = resumed or args.checkpoint
     if target.is_dir():
         parser.error(
-            f"--checkpoint {args.checkpoint}: is a folder; a prefix in it would be {args.checkpoint}/graph.ckpt"
+            f"--checkpoint {args.checkpoint} is a folder; a prefix in it would be {args.checkpoint}/graph.ckpt"
         )
     overwrite = args.overwrite or args.resume or target == parser.get_default("checkpoint")
 

@@ -91,10 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = ("image", "labels", *OF_A_SAVED_MODEL, *OF_A_RUN)
     parser = cli.parser(__doc__, *flags, saved_model=ours, mean="0", std="1", top=3)
     args = parser.parse_args(argv)
-    is_ours = args.saved_model.resolve() == ours.resolve()
-
     ops.load_library(args.op_library)
     folder = artifact.find_saved_model(args.saved_model)
+    is_ours = folder.resolve() == ours.resolve()
     if args.image:
         cli.refuse(parser, args, ("inputs", "outputs", "feed"), "does not go with --image, which feeds images")
     if args.feed or args.inputs or args.outputs or not (is_ours or args.image):

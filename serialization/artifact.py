@@ -134,7 +134,10 @@ def find_frozen_model(path: Path) -> Path:
     if path.is_dir():
         raise cli.Error(f"{cli.show(path)} is a folder, not a frozen model; name the file itself")
     if not path.is_file():
-        raise cli.Error(f"no frozen model at {cli.show(path)}; {_make_or(path, 'name the file of a GraphDef')}")
+        if publish.checkpoint_files(path):
+            raise cli.Error(f"{cli.show(path)} is a checkpoint, not a frozen model; {_restore(path)}")
+        make = _make_or(path, "name the file of a GraphDef", "freezemodel_")
+        raise cli.Error(f"no frozen model at {cli.show(path)}; {make}")
     if (kind := kind_of(path)) is not Kind.GRAPH:
         raise cli.Error(_other_kind(path, kind, "a frozen model"))
     return path
@@ -149,15 +152,17 @@ def find_saved_model(path: Path, say: Say = print, *, whole: bool = True) -> Pat
     folder = path.parent if path.name in SAVED_MODEL_FILES or path.name == "variables" else path
     if saved_model_file(folder) is None and (found := versions(folder)):
         folder = found[-1]
-        say(f"{cli.show(path)} holds {len(found)} versions of a SavedModel; using {cli.show(folder)}")
+        count = f"{len(found)} version{'s' if len(found) > 1 else ''}"
+        say(f"{cli.show(path)} holds {count} of a SavedModel; using {cli.show(folder)}")
     file = saved_model_file(folder)
     if file is None:
         if path.is_file():
             raise cli.Error(_other_kind(path, kind_of(path), "a SavedModel"))
-        if path.is_dir() and next(path.glob("*.index"), None) is not None:
-            raise cli.Error(f"{cli.show(path)} is the folder of a checkpoint, not a SavedModel; {_restore(path)}")
-        found_none = f"no SavedModel at {cli.show(path)}; found no {SAVED_MODEL_FILES[0]}"
-        raise cli.Error(f"{found_none}; {_make_or(path, f'name the folder that holds {SAVED_MODEL_FILES[0]}')}")
+        if publish.checkpoint_files(path) or (path.is_dir() and next(path.glob("*.index"), None) is not None):
+            what = "the folder of a checkpoint" if path.is_dir() else "a checkpoint"
+            raise cli.Error(f"{cli.show(path)} is {what}, not a SavedModel; {_restore(path)}")
+        make = _make_or(path, f"name the folder that holds {SAVED_MODEL_FILES[0]}", "savedmodel_", "pretrained")
+        raise cli.Error(f"no SavedModel at {cli.show(path)}; found no {SAVED_MODEL_FILES[0]}; {make}")
     if (kind := kind_of(file)) is not Kind.SAVED_MODEL:
         raise cli.Error(_other_kind(file, kind, "a SavedModel"))
     variables = folder / "variables" / "variables"
@@ -203,7 +208,7 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
         raise cli.Error(f"{cli.show(folder)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, folder)}")
     if not found:
         speaks = f"; its `checkpoint` file names {cli.printable(named)}" if named else ""
-        make = _make_or(folder / "graph.ckpt", _NAME_PREFIX)
+        make = _make_or(folder / "graph.ckpt", _NAME_PREFIX, "checkpoint_")
         raise cli.Error(f"no checkpoint in {cli.show(folder)}; found no *.index{speaks}; {make}")
     if named is not None:
         away = f"{cli.show(state)} names {cli.printable(named)}, which is not here"
@@ -248,16 +253,20 @@ def _no_checkpoint(prefix: Path) -> str:
         )
     if saved_model_file(prefix.parent) is not None and prefix.name in SAVED_MODEL_FILES:
         return f"{cli.show(prefix)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, prefix.parent)}"
-    return f"no checkpoint at {cli.show(prefix)}; found no {prefix.name}.index; {_make_or(prefix, _NAME_PREFIX)}"
+    make = _make_or(prefix, _NAME_PREFIX, "checkpoint_")
+    return f"no checkpoint at {cli.show(prefix)}; found no {prefix.name}.index; {make}"
 
 
-def _make_or(path: Path, otherwise: str) -> str:
-    """How to come by what is missing: the script that makes it, if it is one of the toy's, or the ResNet."""
+def _make_or(path: Path, otherwise: str, *scripts: str) -> str:
+    """How to come by what is missing: the script that makes it, if it is one of the toy's, or the ResNet.
+
+    `scripts` are the beginnings of the names of those that make what was looked for; none stands for any.
+    """
     made = {cli.RESULTS / "graph.ckpt": "checkpoint_save.py", cli.RESULTS / "frozen_model.pb": "freezemodel_save.py"}
     made |= {cli.RESULTS / f"savedmodel_from_{name}": f"savedmodel_from_{name}.py" for name in _EXPORTS}
     made |= {cli.PRETRAINED / "1": "pretrainedresnet/train.py"}
-    script = next((script for place, script in made.items() if place.resolve() == path.resolve()), None)
-    return f"make it with `{cli.command(script)}`" if script else otherwise
+    script = next((script for place, script in made.items() if place.resolve() == path.resolve()), "")
+    return f"make it with `{cli.command(script)}`" if script and script.startswith(scripts or "") else otherwise
 
 
 def _other_kind(file: Path, kind: Kind, wanted: str) -> str:

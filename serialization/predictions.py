@@ -8,9 +8,9 @@ from serialization import cli, feeds
 from serialization.feeds import Hint
 from serialization.flags import Feed
 from serialization.given import parse
-from serialization.signature import Signature
-from serialization.tensorflow import reason, tf
-from serialization.verify import Run
+from serialization.signature import Signature, Tensor
+from serialization.tensorflow import np, reason, tf
+from serialization.verify import Run, Values
 
 
 def show(
@@ -35,9 +35,16 @@ def show(
                 continue
             if not given and wanted.inputs:
                 print("no --feed, so these values are generated:")
-            for tensor in (*wanted.inputs, *wanted.outputs):
-                value = {**values, **results}[tensor.key]
-                print(f"{tensor.name} {tensor.dtype} {list(value.shape)}", value, sep="\n")
+            # What was generated need not be seen whole: an image is hundreds of lines.
+            with np.printoptions(threshold=1000 if given else 100, edgeitems=3 if given else 2):
+                _print(wanted.inputs, values)
+            _print(wanted.outputs, results)
             return
     advice = "" if given or not wanted.inputs else f"; name values that it takes: {feeds.flags_for(wanted)}"
     raise cli.Error(f"the model does not run on {'these' if given else 'generated'} values: {reason(failure)}{advice}")
+
+
+def _print(tensors: Iterable[Tensor], values: Values) -> None:
+    for tensor in tensors:
+        value = values[tensor.key]
+        print(f"{tensor.name} {tensor.dtype} {list(value.shape)}", value, sep="\n")

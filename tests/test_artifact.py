@@ -141,6 +141,10 @@ def test_one_kind_in_the_place_of_another(error: Callable[..., str], toy: Path) 
             "results/checkpoint is a folder's `checkpoint` file, not a frozen model; "
             + use_restore.format("results/checkpoint"),
         ),
+        (
+            "graph.ckpt",
+            "results/graph.ckpt is a checkpoint, not a frozen model; " + use_restore.format("results/graph.ckpt"),
+        ),
         ("", "results is a folder, not a frozen model; name the file itself"),
     ]
     for name, line in frozen:
@@ -161,6 +165,10 @@ def test_one_kind_in_the_place_of_another(error: Callable[..., str], toy: Path) 
             "graph.ckpt.meta",
             "results/graph.ckpt.meta is the graph of a checkpoint (a MetaGraphDef), not a SavedModel; "
             + use_restore.format("results/graph.ckpt"),
+        ),
+        (
+            "graph.ckpt",
+            "results/graph.ckpt is a checkpoint, not a SavedModel; " + use_restore.format("results/graph.ckpt"),
         ),
         ("", "results is the folder of a checkpoint, not a SavedModel; " + use_restore.format("results")),
     ]

@@ -171,3 +171,18 @@ def test_any_saved_model_runs_on_what_is_fed(run: Run, toy: Path) -> None:
     assert (done.status, done.stderr) == (0, "")
     assert done.stdout.startswith("no --feed, so these values are generated:\n")
     assert "NN/truediv:0 float32 [1, 1]" in done.stdout
+
+
+def test_the_folder_of_versions_is_the_resnet_too(run: Run) -> None:
+    done = run("savedmodel_pretrained", "--saved-model", PROJECT / "pretrainedresnet", "--top", 1)
+    assert (done.status, done.stderr) == (0, "")
+    assert " holds 1 version of a SavedModel; using " in done.stdout
+    assert "bag_0.png" in done.stdout
+
+
+def test_generated_images_are_not_shown_whole(run: Run) -> None:
+    words = ("--saved-model", PROJECT / "pretrainedresnet" / "1", "--outputs", "probabilities=softmax_tensor")
+    done = run("savedmodel_pretrained", *words)
+    assert (done.status, done.stderr) == (0, "")
+    assert done.stdout.startswith("no --feed, so these values are generated:\ninput_tensor:0 uint8 [1, 28, 28, 1]\n")
+    assert done.stdout.count("\n") < 40
