@@ -87,6 +87,12 @@ def choose(file: GraphFile, inputs: str | None, outputs: str | None) -> tuple[Si
 def _recorded(file: GraphFile) -> Signature | None:
     if file.meta_graph is None or not file.meta_graph.signature_def:
         return None
+    known = sorted(file.meta_graph.signature_def)
+    if len(known) > 1 and signature.SERVING_DEFAULT not in known:
+        raise cli.Error(
+            f"the graph records several signatures and none called {signature.SERVING_DEFAULT}; "
+            f"found {', '.join(known)}; choose with --inputs and --outputs"
+        )
     return signature.from_def(signature.choose(file.meta_graph))
 
 

@@ -151,6 +151,22 @@ def test_wrong_names(run: Run, tmp_path: Path, words: tuple[str, ...], line: str
     assert nothing_left(tmp_path)
 
 
+def test_several_signatures_of_a_checkpoint_are_named(run: Run, tmp_path: Path) -> None:
+    prefix = graphs.save(tmp_path, graphs.classifier)
+
+    def record(meta_graph: Any) -> None:
+        for key in ("first", "second"):
+            meta_graph.signature_def[key].outputs["y"].name = "logits:0"
+
+    graphs.edit_meta(prefix, record)
+    done = freeze(run, prefix, tmp_path)
+    assert done.stderr == (
+        "error: the graph records several signatures and none called serving_default; found first, second; "
+        "choose with --inputs and --outputs\n"
+    )
+    assert freeze(run, prefix, tmp_path, "--outputs", "logits").status == 0
+
+
 def test_shapes_and_dtypes_are_compared_before_restoring(run: Run, tmp_path: Path) -> None:
     """TensorFlow itself restores a resource variable with another shape without a word."""
     prefix = graphs.save(tmp_path, graphs.classifier)

@@ -86,7 +86,7 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def alone(script: str, *words: object) -> str:
-    """A script as a process of its own, to which no library was loaded before; what it wrote to stderr, or else to stdout."""
+    """A script as a process of its own, to which no library was loaded before: its stderr, or else its stdout."""
     command = [sys.executable, str(PROJECT / f"{script}.py"), *map(str, words)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     return done.stderr or done.stdout
