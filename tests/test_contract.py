@@ -77,6 +77,22 @@ def test_every_flag_of_the_vocabulary_is_used() -> None:
     assert {flag for flag in set(FLAGS) - used if f'"{flag}"' not in others and f"{flag}=" not in others} == set()
 
 
+def flags_table() -> str:
+    """The table of docs/flags.md: each flag, what it takes and means, and the scripts that have it."""
+    taken_by = {script: flags_of(script) for script in SCRIPTS}
+    lines = ["| flag | means | in |", "| --- | --- | --- |"]
+    for flag, told in FLAGS.items():
+        scripts = [f"`{script}`" for script, flags in taken_by.items() if flag in flags]
+        value = told.get("metavar") or "|".join(told.get("choices", ()))
+        shown = f"--{flag} {value}".strip().replace("|", "\\|")
+        lines.append(f"| `{shown}` | {told['help']} | {', '.join(scripts) or '`pretrainedresnet/train`'} |")
+    return "\n".join(lines)
+
+
+def test_the_manual_has_every_flag_as_help_says_it() -> None:
+    assert flags_table() in (PROJECT / "docs" / "flags.md").read_text(), flags_table()
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_unknown_flag_is_one_line_and_status_2(script: str, run: Run) -> None:
     done = run(script, "--bogus")
