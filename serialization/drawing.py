@@ -12,11 +12,19 @@ from typing import Any
 
 from serialization.cli import printable
 from serialization.graph import called_functions, node_of, nodes_by_name, reachable
-from serialization.nodes import PLACEHOLDERS
+from serialization.nodes import PLACEHOLDERS, describe
+from serialization.signature import show_shape
 
 _BOXES = 40  # more than these nobody reads
 _DETAILS = {"Const", "Identity", "NoOp", "ReadVariableOp", "Assign", "AssignVariableOp", "VarIsInitializedOp"}
 _VARIABLES = {"Variable", "VariableV2", "VarHandleOp"}
+# What goes on between the ops that do the work: named only where there is nothing else.
+_PLUMBING = (
+    _DETAILS | _VARIABLES | {"Shape", "StridedSlice", "Slice", "Pack", "Unpack", "Cast", "ExpandDims", "Squeeze"}
+)
+_PLUMBING |= {"Reshape", "Fill", "Range", "Rsqrt", "Enter", "Exit", "Switch", "Merge", "NextIteration", "LoopCond"}
+_PLUMBING |= {"LogicalAnd", "Less", "Assert", "Equal", "GreaterEqual", "ZerosLike", "OnesLike", "Transpose"}
+_GREEN, _YELLOW, _ROSE = "#dff3e4", "#fdf1da", "#fbe4e6"
 
 
 @dataclass
@@ -24,7 +32,12 @@ class _Box:
     """Nodes that are drawn as one."""
 
     name: str
-    ops: Counter[str] = field(default_factory=Counter)
+    nodes: list[Any] = field(default_factory=list)
+    gives: bool = False  # an output
+
+    @property
+    def ops(self) -> Counter[str]:
+        return Counter(node.op for node in self.nodes)
 
 
 def draw(graph_def: Any, outputs: Iterable[str], boxes: int = _BOXES) -> str:
@@ -32,12 +45,15 @@ def draw(graph_def: Any, outputs: Iterable[str], boxes: int = _BOXES) -> str:
 
     Of a graph that only calls a function, as TensorFlow 2 exports them, the function is drawn.
     """
-    needed = reachable(nodes_by_name(graph_def), outputs)
+    wanted = {node_of(output) for output in outputs}
+    needed = reachable(nodes_by_name(graph_def), wanted)
     name, nodes = _body(graph_def, [node for node in graph_def.node if node.name in needed or not needed])
     groups = _fold(nodes, boxes)
     drawn: dict[str, _Box] = {}
     for node in nodes:
-        drawn.setdefault(groups[node.name], _Box(groups[node.name])).ops[node.op] += 1
+        box = drawn.setdefault(groups[node.name], _Box(groups[node.name]))
+        box.nodes.append(node)
+        box.gives |= node.name in wanted
     edges: Counter[tuple[str, str]] = Counter()
     for node in nodes:
         for source in {node_of(edge) for edge in node.input if not edge.startswith("^")}:
@@ -45,7 +61,7 @@ def draw(graph_def: Any, outputs: Iterable[str], boxes: int = _BOXES) -> str:
                 edges[groups[source], groups[node.name]] += 1
     lines = [
         "digraph model {",
-        f"  label={_quote(name)}; labelloc=t; rankdir=TB;",
+        f'  label={_quote(name)}; labelloc=t; rankdir=TB; fontname="sans-serif"; fontsize=11;',
         '  node [shape=box, style="rounded,filled", fillcolor="#eef3fb", fontname="sans-serif", fontsize=11];',
         '  edge [color="#667085", fontname="sans-serif", fontsize=9];',
     ]
@@ -62,7 +78,8 @@ def _body(graph_def: Any, nodes: list[Any]) -> tuple[str, list[Any]]:
     called = _called(nodes, functions)
     largest = max(called, key=lambda name: len(functions[name].node_def), default=None)
     if largest is None or len(functions[largest].node_def) <= len(nodes):
-        return f"{len(nodes)} nodes of {len(graph_def.node)}", nodes
+        part = " that the outputs need" if len(nodes) < len(graph_def.node) else ""
+        return f"{len(nodes)} of {len(graph_def.node)} nodes{part}; a number at an arrow counts tensors", nodes
     body = functions[largest].node_def
     return f"function {largest}: {len(body)} nodes", list(body)
 
@@ -136,19 +153,30 @@ def _merge(nodes: list[Any], groups: dict[str, str], boxes: int) -> dict[str, st
 
 
 def _label(box: _Box) -> str:
-    count = sum(box.ops.values())
-    if count == 1:
-        return f"{box.name}\n{next(iter(box.ops))}"
-    telling = [(op, n) for op, n in box.ops.most_common() if op not in _DETAILS][:4] or box.ops.most_common(2)
-    return f"{box.name}\n{count} nodes: {', '.join(f'{op} {n}' if n > 1 else op for op, n in telling)}"
+    if len(box.nodes) == 1:
+        (node,) = box.nodes
+        tensor = describe({node.name: node}, node.name)
+        if node.op in PLACEHOLDERS:
+            return f"{box.name}\n{tensor.dtype} {show_shape(tensor.shape)}"
+        return box.name if box.name.rpartition("/")[2] == node.op else f"{box.name}\n{node.op}"
+    telling = [(op, n) for op, n in box.ops.most_common() if op not in _PLUMBING][:4]
+    telling = telling or [(op, n) for op, n in box.ops.most_common() if op not in _DETAILS | _VARIABLES][:3]
+    words = [f"{op} {n}" if n > 1 else op for op, n in telling]
+    variables = sum(n for op, n in box.ops.items() if op in _VARIABLES)
+    words += [f"{variables} variable{'s' * (variables > 1)}"] if variables else []
+    if not words:
+        words = [f"{op} {n}" if n > 1 else op for op, n in box.ops.most_common(2)]
+    if words == [box.name.rpartition("/")[2]]:
+        return box.name
+    return f"{box.name}\n{', '.join(words)}" + (f"\n{len(box.nodes)} nodes" if len(box.nodes) > 9 else "")
 
 
 def _look(box: _Box) -> str:
+    if box.gives:
+        return f', fillcolor="{_ROSE}", penwidth=2'
     if any(op in PLACEHOLDERS for op in box.ops):
-        return ', shape=ellipse, fillcolor="#dff3e4"'
-    if any(op in _VARIABLES for op in box.ops):
-        return ', fillcolor="#fdf1da"'
-    return ""
+        return f', shape=ellipse, fillcolor="{_GREEN}"'
+    return f', fillcolor="{_YELLOW}"' if any(op in _VARIABLES for op in box.ops) else ""
 
 
 def _quote(text: str) -> str:
