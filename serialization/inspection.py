@@ -19,6 +19,7 @@ from serialization import (
     inference,
     known_ops,
     nodes,
+    object_graph,
     ops,
     safety,
     savedmodel,
@@ -30,6 +31,7 @@ from serialization.kinds import Kind, is_text, kind_of
 from serialization.messages import read_message
 from serialization.nodes import PLACEHOLDERS
 from serialization.signature import Tensor
+from serialization.wire import DamagedError
 
 AVERAGES = "/ExponentialMovingAverage"
 _TABLES = {"HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2", "MutableHashTableOfTensors"}
@@ -170,10 +172,26 @@ def _form(file: Path) -> str:
 
 
 def _add_variables(report: Report, found: checkpoint.Checkpoint) -> None:
-    report["variables"] = [
-        {"name": v.name, "dtype": v.dtype, "shape": list(v.shape), "parameters": v.count, "slices": v.slices}
-        for v in found.variables
-    ]
+    try:
+        known = object_graph.read(found)
+    except DamagedError as damage:
+        known = {}
+        report["faults"].append(f"{cli.show(found.prefix)} is damaged; {damage}; copy it here again")
+    for v in found.variables:
+        one = known.get(v.name, object_graph.Known(""))
+        report["variables"].append(
+            {
+                "name": v.name,
+                "full_name": one.full_name or None,
+                "role": one.role if known else None,
+                "slot": one.slot or None,
+                "slot_of": one.owner or None,
+                "dtype": v.dtype,
+                "shape": list(v.shape),
+                "parameters": v.count,
+                "slices": v.slices,
+            }
+        )
     report["parameters"] = sum(v.count for v in found.variables if v.dtype != "string")
     report["moving_averages"] = _averages(v.name for v in found.variables)
 

@@ -93,12 +93,26 @@ def show_candidates(candidates: dict[str, Any]) -> None:
 
 def show_variables(report: dict[str, Any]) -> None:
     """The variables as the checkpoint's index has them."""
-    shown = [(v["name"], v["dtype"], show_shape(v["shape"]), f"{v['parameters']:,}") for v in report["variables"]]
-    rows(("variable", "dtype", "shape", "parameters"), shown)
+    shown = [[v["name"], v["dtype"], show_shape(v["shape"]), f"{v['parameters']:,}"] for v in report["variables"]]
+    titles = ["variable", "dtype", "shape", "parameters"]
+    if any(v["role"] for v in report["variables"]):  # of an object checkpoint
+        titles.append("is")
+        shown = [[*row, _what_it_is(v)] for row, v in zip(shown, report["variables"], strict=True)]
+    rows(titles, shown)
     if shown:
         print(f"\nparameters: {report['parameters']:,} in {plural(len(shown), 'variable')}")
+        kept = [v["parameters"] for v in report["variables"] if str(v["role"]).startswith("optimizer")]
+        if kept:
+            print(f"of these the optimizer's: {sum(kept):,} in {plural(len(kept), 'variable')}")
     if report["moving_averages"]:
         print(f"moving averages: {plural(len(report['moving_averages']), 'variable')} named {inspection.AVERAGES}")
+
+
+def _what_it_is(variable: dict[str, Any]) -> str:
+    if variable["slot"]:
+        return f"slot {variable['slot']} of {variable['slot_of']}"
+    name = variable["full_name"] or ""
+    return f"{name} (optimizer)".strip() if variable["role"] == "optimizer" else name
 
 
 def show_findings(found: list[str]) -> None:

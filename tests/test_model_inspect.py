@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from conftest import PROJECT, Run, environment
 
-from serialization import cli, drawing, protos
+from serialization import checkpoint, cli, drawing, protos
 from serialization.tensorflow import np, tf, tf1
 
 INPUT = {"key": "inputs_1", "name": "Placeholder/inputs_placeholder:0", "dtype": "float32", "shape": [None, 10]}
@@ -138,6 +138,52 @@ def test_an_object_checkpoint_has_no_graph(run: Run, tmp_path: Path) -> None:
         "an object checkpoint of TensorFlow 2: its keys are paths through Python objects",
         "no graph: there is no ckpt-1.meta",
     ]
+
+
+def test_an_object_checkpoint_knows_names_and_slots(run: Run, tmp_path: Path) -> None:
+    variable = tf.Variable([1.0, 2.0], name="weights")
+    optimizer = tf1.train.AdamOptimizer()
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(variable * variable)
+    optimizer.apply_gradients([(tape.gradient(loss, variable), variable)])
+    tf.train.Checkpoint(layer=variable, optimizer=optimizer).write(str(tmp_path / "ckpt-1"))
+    variables = inspect(run, tmp_path / "ckpt-1")["variables"]
+    found = {v["name"].replace("/.ATTRIBUTES/VARIABLE_VALUE", ""): v for v in variables}
+    slot = "layer/.OPTIMIZER_SLOT/optimizer/m"
+    assert set(found) > {"layer", slot, "optimizer/beta1_power"}
+    assert [found["layer"][key] for key in ("full_name", "role", "slot_of")] == ["weights", "variable", None]
+    assert [found[slot][key] for key in ("role", "slot", "slot_of")] == ["optimizer slot", "m", "weights"]
+    assert found["optimizer/beta1_power"]["role"] == "optimizer"
+    text = run("model_inspect", tmp_path / "ckpt-1").stdout
+    assert re.search(r"^layer/.ATTRIBUTES/VARIABLE_VALUE +float32 +\[2\] +2 +weights$", text, re.M)
+    assert re.search(r"^layer/.OPTIMIZER_SLOT/optimizer/m/\S+ +float32 +\[2\] +2 +slot m of weights$", text, re.M)
+    assert "of these the optimizer's: 6 in 4 variables\n" in text
+
+
+def test_what_keras_keeps_for_its_optimizer(run: Run, tmp_path: Path) -> None:
+    model = tf.keras.Sequential([tf.keras.layers.Input((4,)), tf.keras.layers.Dense(3, name="first")])
+    model.compile("adam", "mse")
+    model.train_on_batch(np.zeros([2, 4]), np.zeros([2, 3]))
+    tf.train.Checkpoint(model=model, optimizer=model.optimizer).write(str(tmp_path / "ckpt-1"))
+    roles = {v["full_name"]: v["role"] for v in inspect(run, tmp_path / "ckpt-1")["variables"]}
+    assert roles["sequential/first/kernel"] == "variable"
+    assert roles["adam/sequential_first_kernel_momentum"] == "optimizer"
+
+
+def test_an_object_graph_that_is_damaged(run: Run, tmp_path: Path) -> None:
+    prefix = tmp_path / "ckpt-1"
+    tf.train.Checkpoint(v=tf.Variable([1.0, 2.0])).write(str(prefix))
+    held = checkpoint.read_checkpoint(prefix)
+    assert held is not None
+    place = held.places[checkpoint.OBJECT_GRAPH.encode()]
+    data = bytearray(place.file.read_bytes())
+    data[place.offset] ^= 1  # the length of the string
+    place.file.write_bytes(data)
+    report = inspect(run, prefix)
+    assert report["faults"] == [
+        f"{prefix} is damaged; its object graph has another length than it says; copy it here again"
+    ]
+    assert [v["role"] for v in report["variables"]] == [None]
 
 
 def test_moving_averages_and_the_first_format(run: Run, tmp_path: Path) -> None:
