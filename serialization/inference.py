@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import operator
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -154,21 +154,22 @@ def _trained(flow: Flow, sinks: list[Candidate], labels: int, features: int) -> 
             if flow.parameters_of(node_of(c.tensor.name)) in parameters and node_of(c.tensor.name) not in after
         ]
         return kept, answers
-    kept = [_behind(flow, c) for c in sinks if _is_no_left_over(flow, c) and not _is_by_product(flow, c, nodes)]
+    steps = set().union(*(flow.upstream(node) for node in nodes))
+    after = flow.downstream(nodes)
+
+    def is_by_product(name: str) -> bool:
+        """Whether nobody gave it a name, and it says less than an answer, or is computed on the way to one."""
+        if training.chooses_from(flow, name) in nodes:
+            return True
+        if nodes and flow.users(name):  # of another output of its op
+            return True
+        if not nodes or is_named(flow.nodes[name]) or name in after:
+            return False
+        return all(step in steps for step in flow.upstream(name) if flow.is_parametric(flow.nodes[step]))
+
+    kept = [c for c in sinks if _is_no_left_over(flow, c) and not is_by_product(node_of(c.tensor.name))]
+    kept = [_behind(flow, candidate) for candidate in kept]
     return list(dict.fromkeys(kept)), answers or scalars
-
-
-def _is_by_product(flow: Flow, candidate: Candidate, answers: Collection[str]) -> bool:
-    """Whether nobody gave it a name, and it says less than an answer, or is computed on the way to one."""
-    name = node_of(candidate.tensor.name)
-    if training.chooses_from(flow, name) in answers:
-        return True
-    if answers and flow.users(name):  # of another output of its op
-        return True
-    if not answers or is_named(flow.nodes[name]) or name in flow.downstream(answers):
-        return False
-    steps = set().union(*(flow.upstream(answer) for answer in answers))
-    return all(step in steps for step in flow.upstream(name) if flow.is_parametric(flow.nodes[step]))
 
 
 def _behind(flow: Flow, sink: Candidate) -> Candidate:

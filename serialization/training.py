@@ -23,6 +23,7 @@ _LOGARITHMS = {"Log", "Log1p"}
 _TOUCHES = {"Neg", "Maximum", "Minimum", "Add", "AddV2", "Sub", "ClipByValue", "RealDiv", "Div"} | _LOGARITHMS
 _BORDERS = {"Exit", "RefExit", "Merge", "RefMerge", "TensorArrayGatherV3", "TensorArrayReadV3"}
 _BORDERS |= {"TensorArrayGatherV2", "TensorArrayReadV2", "TensorArrayPack", "TensorArrayGather", "TensorArrayRead"}
+_PAIRS = 500  # of nodes above two with the same parameters; what differs, differs near them
 _SITES = 4  # of so many nodes with the same parameters, all are compared with each other
 
 
@@ -88,17 +89,24 @@ def chooses_from(flow: Flow, name: str) -> str:
     return scores if len(flow.describe(node.input[0]).shape or ()) == 2 else ""
 
 
-def _difference(flow: Flow, one: str, other: str, depth: int = 0) -> list[str]:
-    """Where two nodes of one op differ: the tensors that are made with parameters for `other`, and fed for `one`."""
+def _difference(flow: Flow, one: str, other: str, seen: set[tuple[str, str]] | None = None) -> list[str]:
+    """Where two nodes of one op differ: the tensors that are made with parameters for `other`, and fed for `one`.
+
+    `seen` are the pairs that were compared before: through loops, and by several ways.
+    """
     a, b = flow.nodes[one], flow.nodes[other]
-    if a.op != b.op or depth > 50:
+    seen = {(one, other)} if seen is None else seen
+    if a.op != b.op or len(seen) > _PAIRS:
         return []
     found = []
     for left, right in zip(data_edges(a), data_edges(b), strict=False):
         first, second = node_of(left), node_of(right)
         if first == second or second not in flow.deep or first not in flow.nodes or not flow.depends[first]:
             continue
-        inner = [] if flow.is_parametric(flow.nodes[second]) else _difference(flow, first, second, depth + 1)
+        inner = []
+        if (first, second) not in seen and not flow.is_parametric(flow.nodes[second]):
+            seen.add((first, second))
+            inner = _difference(flow, first, second, seen)
         found += inner
         if not inner and first not in flow.deep:
             found.append(flow.behind_views(f"{second}:{index_of(right)}"))
