@@ -48,6 +48,7 @@ _SEED = re.compile(r"(?:.*/)?gradients(?:_\d+)?/(Fill|Const|grad_ys|ones)[^/]*")
 _TRANSPARENT = {"Identity", "Cast", "AddN", "Exit", "Enter", "NextIteration", "Reshape", "ReadVariableOp"}
 _FUNCTIONS = {"truediv", "stack", "unstack", "embeddinglookup", "floordiv", "xwplusb", "l2normalize", "clipbyvalue"}
 _FUNCTIONS |= {"logsoftmax", "tofloat", "toint32", "toint64", "dropout", "gather", "concat", "add", "sub", "cond"}
+_DROPOUT = re.compile(r"(^|/)\w*dropout\w*/", re.IGNORECASE)
 _TRAINING_SCOPE = re.compile(r"(.*/)?(gradients(_\d+)?|report_uninitialized_variables(_\d+)?|save(_\d+)?)/.*")
 
 
@@ -192,15 +193,31 @@ class Flow:
 
     def is_sampled(self, source: str) -> bool:
         """Whether a candidate sampler takes the source: the true classes of a sampled loss."""
-        waiting, seen = [node_of(source)], {node_of(source)}
+        return any(self.nodes[user].op.endswith("CandidateSampler") for user in self._takers(source))
+
+    def drops_out(self, source: str) -> bool:
+        """Whether only dropout layers take the source, and a number: the share that they keep or drop."""
+        takers = self._takers(source)
+        number = not self.describe(source).shape and self.describe(source).dtype.startswith("float")
+        return number and bool(takers) and all(_DROPOUT.search(user) for user in takers)
+
+    def _takers(self, source: str) -> set[str]:
+        """What takes the source, also through what only gives it another form, and through 1 - x."""
+        found: set[str] = set()
+        seen, waiting = {node_of(source)}, [node_of(source)]
         while waiting:
             for user in self.users(waiting.pop()):
-                if self.nodes[user].op.endswith("CandidateSampler"):
-                    return True
-                if user not in seen and (self.is_view(self.nodes[user]) or self.nodes[user].op == "Cast"):
+                node = self.nodes[user]
+                passed = self.is_view(node) or node.op in ("Cast", "Enter", "Shape")
+                passed |= node.op == "Sub" and not any(
+                    self.depends[name] & ~self.bits[source] for name in map(node_of, data_edges(node))
+                )
+                if not passed:
+                    found.add(user)
+                elif user not in seen:
                     seen.add(user)
                     waiting.append(user)
-        return False
+        return found
 
     def is_parametric(self, node: Any) -> bool:
         """Whether features meet parameters in this node."""

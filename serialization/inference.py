@@ -98,6 +98,8 @@ def _roles(flow: Flow) -> dict[str, tuple[str, str]]:
         )
         if is_switch(tensor) or is_keep_probability(tensor):
             roles[source] = ("switch", f"{origin}a switch between training and inference by its name and dtype")
+        elif flow.drops_out(source):
+            roles[source] = ("switch", f"{origin}how much the dropout layers keep or drop")
         elif flow.is_sampled(source):
             roles[source] = ("label", f"{origin}what others are drawn beside, for the loss")
         elif flow.bits[source] & met:

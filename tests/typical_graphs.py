@@ -275,6 +275,16 @@ def dropout_and_accuracy() -> None:
     train(tf.reduce_mean(tf1.nn.softmax_cross_entropy_with_logits_v2(labels=labels, logits=logits)))
 
 
+@_graph("x Placeholder", "out/BiasAdd")
+def dropout_without_a_name() -> None:
+    x, labels, keep = _feed("x", None, 8), _feed("y", None, 3), tf1.placeholder(tf.float32)
+    hidden = dense(x, 4, "hidden", tf.nn.relu)
+    for number in range(2):
+        hidden = tf1.nn.dropout(dense(hidden, 4, f"layer_{number}", tf.nn.relu), keep_prob=keep)
+    logits = dense(hidden, 3, "out")
+    train(tf.reduce_mean(tf1.nn.softmax_cross_entropy_with_logits_v2(labels=labels, logits=logits)))
+
+
 @_graph("x", "age/BiasAdd sex/BiasAdd")
 def two_heads() -> None:
     x, age, sex = _feed("x", None, 8), _feed("age_label", None, 1), _feed("sex_label", None, dtype="int32")
