@@ -19,12 +19,16 @@ _NUMBERS = 1_000_000  # keeps the feeds of a model of large images small: fewer 
 
 @dataclass(frozen=True)
 class Hint:
-    """What a graph says about an input: a shape, a first number too large, an example, how many rows are enough."""
+    """What a graph says about an input: a shape, a first number too large, an example, how many rows are enough.
+
+    `value` is the only number to feed.
+    """
 
     shape: tuple[int | None, ...] | None = None
     top: int = 0
     example: bytes | None = None
     most: int = 0
+    value: float | None = None
 
 
 def flags_for(signature: Signature) -> str:
@@ -109,6 +113,8 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 def _dimensions(tensor: Tensor, hint: Hint | None, batch: int, size: int) -> tuple[int, ...]:
     """The shape to feed: `batch` for an unknown first dimension, `size` for the other unknown ones."""
     shape = tensor.shape
+    if hint is not None and hint.value is not None:
+        return ()
     if hint is not None and hint.shape is not None and (shape is None or len(shape) == len(hint.shape)):
         shape = tuple(s if s is not None else h for s, h in zip(shape or hint.shape, hint.shape, strict=True))
     if shape is None:
@@ -128,6 +134,8 @@ def _make_value(
     if tensor.dtype == "bool":
         return generator.integers(0, 2, shape).astype(np.bool_)
     dtype = numpy_dtype(tensor.dtype)
+    if hint is not None and hint.value is not None:
+        return np.array(hint.value, dtype)
     if is_keep_probability(tensor):
         rate = "rate" in tensor.name.lower() and "keep" not in tensor.name.lower()
         return np.full(shape, 0 if rate else 1, dtype)

@@ -50,11 +50,30 @@ def find(graph_def: Any, wanted: Signature) -> dict[str, Hint]:
                     waiting.append(f"{node.name}:0")
         if tensor.dtype == "string" and hint.example in (None, _BASE64) and _IMAGES & ops:
             hint = replace(hint, example=_PNG if hint.example is None else base64.urlsafe_b64encode(_PNG).rstrip(b"="))
+        if tensor.dtype.startswith("float") and not tensor.shape:
+            hint = replace(hint, value=_share(tensor.name, consumers))
         if any("Conv" in op for op in ops):
             hint = replace(hint, most=_ROWS_OF_IMAGES)
         if hint != Hint():
             hints[tensor.key] = hint
     return hints
+
+
+def _share(tensor: str, consumers: Mapping[str, list[tuple[Any, int]]]) -> float | None:
+    """What makes a dropout layer keep all, where the tensor is the share that it keeps (1) or drops (0)."""
+    seen, waiting = {tensor}, [(tensor, 1.0)]
+    while waiting:
+        name, value = waiting.pop()
+        for node, position in consumers[name]:
+            if node.op in ("RealDiv", "Div") and position == 1 and "dropout" in node.name.lower():
+                return value  # kept numbers are divided by the share of those that are kept
+            follow = (
+                value if node.op in _VIEWS | {"Enter"} else 1 - value if node.op == "Sub" and position == 1 else None
+            )
+            if follow is not None and f"{node.name}:0" not in seen:
+                seen.add(f"{node.name}:0")
+                waiting.append((f"{node.name}:0", follow))
+    return None
 
 
 def batch_sizes(graph_def: Any) -> list[int]:
