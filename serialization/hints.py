@@ -77,9 +77,11 @@ def _share(tensor: str, consumers: Mapping[str, list[tuple[Any, int]]]) -> float
 
 
 def batch_sizes(graph_def: Any) -> list[int]:
-    """Sizes that the graph's recorded shapes begin with most often: it may have been built for one of them."""
+    """Sizes that recorded shapes, and states that are all zeros, begin with most often: it may be built for one."""
     found: Counter[int] = Counter()
     for node in graph_def.node:
+        if node.op == "Const" and _is_splat(node.attr["value"].tensor):
+            found[node.attr["value"].tensor.tensor_shape.dim[0].size] += 1
         for shape in node.attr["_output_shapes"].list.shape if "_output_shapes" in node.attr else ():
             if (
                 len(shape.dim) > 1
@@ -88,6 +90,15 @@ def batch_sizes(graph_def: Any) -> list[int]:
             ):
                 found[shape.dim[0].size] += 1
     return [size for size, _ in found.most_common(3)]
+
+
+def _is_splat(tensor: Any) -> bool:
+    """Whether it is one number many times, as the first state of a loop is, or the first word for each row."""
+    dims = tensor.tensor_shape.dim
+    rank = {dtypes.FLOAT: 2, dtypes.INT32: 1, dtypes.INT64: 1}.get(tensor.dtype, 0)
+    stored = len(tensor.float_val) + len(tensor.int_val) + len(tensor.int64_val)
+    alike = stored < 2 and not tensor.tensor_content.strip(b"\0")
+    return bool(rank) and len(dims) >= rank and dims[0].size > 1 and alike
 
 
 def _ask(node: Any, position: int, nodes: Mapping[str, Any]) -> Hint:

@@ -18,7 +18,7 @@ from typing import Any
 
 from serialization import training
 from serialization.flow import Flow, data_edges, is_named
-from serialization.graph import VARIABLES, index_of, node_of, reachable
+from serialization.graph import VARIABLES, index_of, is_update, node_of, reachable
 from serialization.nodes import PLACEHOLDERS, is_keep_probability, is_pipeline, is_switch, output_count
 from serialization.signature import Tensor
 
@@ -67,7 +67,7 @@ def infer(graph_def: Any) -> Inferred:
     answers: list[Candidate] = []
     if flow.training or labels:
         found, answers = _trained(flow, found, labels, features)
-    found = found or answers or list(_sinks(flow, 0, 0)) or list(_constants(flow))
+    found = found or answers or list(_sinks(flow, 0, 0)) or list(_constants(flow)) or list(_updates(flow))
     chosen = _choose(flow, found, trained=bool(flow.training or labels))
     reached = reachable(flow.nodes, [c.tensor.name for c in chosen], {node_of(source) for source in flow.sources})
     needed = sum(
@@ -133,6 +133,14 @@ def _constants(flow: Flow) -> Iterator[Candidate]:
     """What is left of a model that always says the same."""
     for node in flow.rest():
         if node.op in ("Identity", "Const") and not flow.users(node.name):
+            yield Candidate(flow.describe(f"{node.name}:0"), "output", _UNCONSUMED)
+
+
+def _updates(flow: Flow) -> Iterator[Candidate]:
+    """What a graph ends in that only updates something, which is a constant now."""
+    held = any(node.op in VARIABLES for node in flow.nodes.values())
+    for node in flow.nodes.values():
+        if is_update(node.op) and not flow.consumers[node.name] and not held:
             yield Candidate(flow.describe(f"{node.name}:0"), "output", _UNCONSUMED)
 
 

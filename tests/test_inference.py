@@ -132,6 +132,16 @@ def test_outputs_of_other_inputs_are_outputs_of_their_own() -> None:
     assert {candidate.tensor.key for candidate in infer(preprocessing).outputs} == {"scaled", "generous", "weekday"}
 
 
+def test_a_frozen_graph_that_ends_in_an_update() -> None:
+    with tf1.Graph().as_default() as graph:
+        variable = tf1.get_variable("v", [4], use_resource=False)
+        updated = tf1.scatter_nd_update(variable, tf.constant([[1]]), tf.constant([2.0]))
+    graph_def = tf1.graph_util.extract_sub_graph(graph.as_graph_def(), [updated.op.name])
+    for node in graph_def.node:
+        node.op = "Const" if node.op == "VariableV2" else node.op
+    assert [candidate.tensor.key for candidate in inference.infer(graph_def).outputs] == [updated.op.name]
+
+
 def test_two_networks_are_ambiguous() -> None:
     def build() -> None:
         for name in ("a", "b"):
