@@ -176,7 +176,8 @@ def _add_variables(report: Report, found: checkpoint.Checkpoint) -> None:
         known = object_graph.read(found)
     except DamagedError as damage:
         known = {}
-        report["faults"].append(f"{cli.show(found.prefix)} is damaged; {damage}; copy it here again")
+        if not report["faults"]:  # of a data file that is missing it was said already
+            report["faults"].append(f"{cli.show(found.prefix)} is damaged; {damage}; copy it here again")
     for v in found.variables:
         one = known.get(v.name, object_graph.Known(""))
         report["variables"].append(

@@ -184,6 +184,9 @@ def test_an_object_graph_that_is_damaged(run: Run, tmp_path: Path) -> None:
         f"{prefix} is damaged; its object graph has another length than it says; copy it here again"
     ]
     assert [v["role"] for v in report["variables"]] == [None]
+    place.file.unlink()
+    (fault,) = inspect(run, prefix)["faults"]
+    assert f"its data file {place.file.name} is missing" in fault
 
 
 def test_moving_averages_and_the_first_format(run: Run, tmp_path: Path) -> None:
