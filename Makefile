@@ -15,11 +15,13 @@ check: .venv/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# `make bench MEGABYTES=64 SERVING="--seconds 1 --rounds 1 --soak 20000"` is a short one.
+MEGABYTES ?= 1024
 # Needs wrk (Debian: apt-get install wrk). The servers of others are measured where bench-environments has put them.
 bench: .venv/installed-dev results/frozen_model.pb
-	$(BIN)/python benchmarks/freezing.py
+	$(BIN)/python benchmarks/freezing.py --megabytes $(MEGABYTES)
 	$(BIN)/python benchmarks/inspecting.py
-	$(BIN)/python benchmarks/bench_serving.py --write
+	$(BIN)/python benchmarks/bench_serving.py --write $(SERVING)
 
 bench-environments: $(patsubst %,benchmarks/environments/%/installed,litserve bentoml mlserver)
 

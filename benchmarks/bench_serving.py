@@ -219,6 +219,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parts = ("small", "larger", "batching", "workers", "soak")
     parser.add_argument("--only", choices=parts, nargs="+", default=parts)
     args = parser.parse_args(argv)
+    if args.write and set(args.only) != set(parts):
+        parser.error("--write is for all parts; leave --only out")
     if shutil.which("wrk") is None:
         parser.error("wrk is not installed; on Debian: apt-get install wrk")
     if not FROZEN.exists():
