@@ -276,3 +276,11 @@ def test_a_key_that_cannot_be_told_apart_in_json_is_one_line() -> None:
     quoted = Signature((wanted.inputs[0], replace(wanted.inputs[1], key='say "b"')), wanted.outputs)
     with pytest.raises(cli.Error, match="cannot be served as 'say \"b\"'"):
         require_json_form(quoted)
+
+
+def test_a_signature_without_inputs_or_outputs_is_one_line() -> None:
+    _, wanted = open_small("two")
+    with pytest.raises(cli.Error, match="no inputs; nothing can be asked; name some with --inputs"):
+        require_json_form(replace(wanted, inputs=()))
+    with pytest.raises(cli.Error, match="no outputs; nothing can be asked; name some with --outputs"):
+        require_json_form(replace(wanted, outputs=()))

@@ -129,6 +129,9 @@ class JsonFormat:
 
 def require_json_form(signature: Signature) -> None:
     """Raises cli.Error where a dtype has no values in JSON, or a key is one that msgspec takes for no field."""
+    if not signature.inputs or not signature.outputs:
+        missing = "outputs" if signature.inputs else "inputs"
+        raise cli.Error(f"the signature has no {missing}; nothing can be asked; name some with --{missing}")
     for tensor in signature.inputs if len(signature.inputs) > 1 else ():
         if not tensor.key.isprintable() or set('"\\') & set(tensor.key):
             raise cli.Error(f"{tensor} cannot be served as {tensor.key!r}; choose another key, --inputs KEY=NAME")
