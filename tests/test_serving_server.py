@@ -108,10 +108,19 @@ def test_stalled_clients_do_not_stop_the_others(toy_server: Server) -> None:
         connection.close()
 
 
-def test_a_request_without_end_of_headers_is_given_up(toy_server: Server) -> None:
+@pytest.mark.parametrize("said", [b"GET /healthz HTTP/1.1\r\nHo", b"POST /api/predict HTTP/1.1\r\nHost: t\r\n"])
+def test_a_request_without_end_of_headers_is_given_up(toy_server: Server, said: bytes) -> None:
     with socket.create_connection(toy_server.address, timeout=30) as connection:
-        connection.sendall(b"POST /api/predict HTTP/1.1\r\nHost: t\r\n")
+        connection.sendall(said)
         assert b"HTTP/1.1 200" not in connection.recv(1000)
+
+
+def test_a_connection_with_nothing_more_to_ask_is_closed(toy_server: Server) -> None:
+    with socket.create_connection(toy_server.address, timeout=30) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+        while connection.recv(1000):
+            pass
 
 
 def test_too_many_rows(toy_server: Server) -> None:
