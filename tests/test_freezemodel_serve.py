@@ -18,6 +18,7 @@ from serving_models import ROW, post, serving
 import freezemodel_serve
 import model
 from serialization import cli
+from serialization.serving import server
 from serialization.tensorflow import np, tf, tf1
 
 
@@ -91,15 +92,26 @@ def test_refuses_a_body_that_is_not_said_to_be_json(client: FlaskClient) -> None
     assert client.post("/api/predict", data=json.dumps({"x": [ROW]})).status_code == 415
 
 
-def test_serves_what_the_document_shows_until_ctrl_c(frozen_model: Path) -> None:
-    with serving("--frozen-model", frozen_model, "--host", "127.0.0.2", lines=3) as server:
+def test_serves_until_ctrl_c_and_says_how_to_ask(frozen_model: Path) -> None:
+    with serving("--frozen-model", frozen_model, "--host", "127.0.0.2") as server:
         assert re.fullmatch(r"http://127\.0\.0\.2:\d+", server.url)
         assert server.printed[0] == f"serving {frozen_model} on {server.url}; Ctrl-C ends it; try\n"
-        answers = [subprocess.run(line, shell=True, check=True, capture_output=True) for line in server.printed[1:]]
-        assert [json.loads(done.stdout) for done in answers] == [{"y": [[False]]}, {"y": [[False], [True]]}]
+        assert server.printed[1] == f"curl {server.url}/openapi.json\n"
+        done = subprocess.run(server.printed[1], shell=True, check=True, capture_output=True)
+        assert "/api/predict" in json.loads(done.stdout)["paths"]
         server.process.send_signal(signal.SIGINT)
         assert server.process.communicate() == ("", "")
         assert server.process.returncode == 0
+
+
+def test_the_toys_requests_are_announced(client: FlaskClient, capfd: pytest.CaptureFixture[str]) -> None:
+    bodies = ['{"x":[[0,1,2,3,4,5,6,7,8,9]]}', '{"x":[[5,5,5,5,5,5,5,5,5,5]]}']
+    server.announce("the toy", bodies, "http://t")
+    first, *lines = capfd.readouterr().out.splitlines()
+    assert first == "serving the toy on http://t; Ctrl-C ends it; try"
+    head = "curl -X POST -H 'Content-Type: application/json' http://t/api/predict -d "
+    assert lines == [f"{head}'{body}'" for body in bodies]
+    assert [post(client, body)[1] for body in bodies] == [{"y": [[False]]}, {"y": [[True]]}]
 
 
 def test_a_port_in_use_is_one_line(frozen_model: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -239,7 +239,7 @@ def serves_with(server: Server, workers: int) -> bool:
 
 def test_no_accepted_request_is_lost_at_the_end(frozen_model: Path) -> None:
     """SIGTERM under 64 connections of load: the clients have every answer that the log speaks of."""
-    with serving("--frozen-model", frozen_model, "--grace", 10, "--log-format", "json", lines=3) as server:
+    with serving("--frozen-model", frozen_model, "--grace", 10, "--log-format", "json") as server:
         answers: list[int] = []
         lost: list[str] = []
         unready = threading.Event()
