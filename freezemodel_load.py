@@ -23,6 +23,7 @@ from serialization.frozen import Frozen
 from serialization.graph import read_graph_def
 from serialization.large import Constant
 from serialization.predictor import Predictor, open_session
+from serialization.signature import Signature
 from serialization.tensorflow import failures, tf1
 
 PREFIX = "prefix"
@@ -36,13 +37,20 @@ def import_graph(graph_def: Any) -> Any:
 
 
 def read_frozen(
-    path: Path, inputs: str | None, outputs: str | None, *, trust: bool = False
+    path: Path,
+    inputs: str | None = None,
+    outputs: str | None = None,
+    known: Signature | None = None,
+    *,
+    trust: bool = False,
 ) -> tuple[Frozen, dict[str, Constant]]:
-    """What is in the file, ready to be imported. Of a large one the constants are left where they are: there is a
-    variable in the place of each, and where its value lies in the file.
+    """What is in the file, ready to be imported, with the `known` signature, else as the flags say.
+
+    Of a large file the constants are left where they are: there is a variable in the place of each, and where its
+    value lies in the file.
     """
     graph_def, constants = large.read(path) if large.is_large(path) else (read_graph_def(path), {})
-    ready = frozen.prepare(graph_def, path, *model.names_of(graph_def, inputs, outputs))
+    ready = frozen.prepare(graph_def, path, *model.names_of(graph_def, inputs, outputs), known=known)
     ready.require_safe(path, trust=trust)
     return ready, large.as_variables(ready.graph_def, constants)
 

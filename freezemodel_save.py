@@ -22,7 +22,7 @@ from checkpoint_restore import open_checkpoint
 from freezemodel_load import read_frozen, start
 from savedmodel_from_source import NOT_VERIFIED
 from savedmodel_pretrained import open_any as open_saved_model
-from serialization import artifact, checkpoints, cli, freezing, ops, publish, signature, variables, verify
+from serialization import artifact, checkpoints, cli, freezing, ops, publish, variables, verify
 from serialization.flags import OF_A_CHECKPOINT, OF_A_CONVERSION, OF_A_SAVED_MODEL
 from serialization.origin import Origin
 from serialization.predictor import Predictor
@@ -85,7 +85,7 @@ def prove(origin: Origin, path: Path, names: Signature, args: argparse.Namespace
     """Read the file back, run it and its source on the same feeds, and compare. Returns the lines to print."""
     if args.no_verify:
         return NOT_VERIFIED
-    ready, constants = read_frozen(path, *signature.to_flags(names), trust=args.trust_model)
+    ready, constants = read_frozen(path, known=names, trust=args.trust_model)
 
     @contextmanager
     def run_again(optimize: bool) -> Iterator[Predictor]:

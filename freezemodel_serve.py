@@ -26,7 +26,7 @@ import checkpoint_restore
 import freezemodel_load
 import model
 import savedmodel_pretrained
-from serialization import artifact, checkpoints, cli, ops, signature
+from serialization import artifact, checkpoints, cli, ops, savedmodel, signature
 from serialization.flags import OF_A_MODEL, OF_A_SAVED_MODEL
 from serialization.serving import server
 from serialization.serving.settings import Settings
@@ -61,12 +61,9 @@ def open_saved_model(
     folder: Path, inputs: str | None, outputs: str | None, tag_set: str | None, key: str | None, *, trust: bool
 ) -> tuple[Any, Signature]:
     """The same from a SavedModel, whose own signature names its inputs and outputs."""
-    session, signature_def = savedmodel_pretrained.load(folder, tag_set, key, trust=trust)
-    wanted = signature.from_def(signature_def)
-    if inputs or outputs:
-        recorded = signature.to_flags(wanted)
-        wanted = signature.from_names(session.graph, inputs or recorded[0], outputs or recorded[1])
-    return session, wanted
+    exported = savedmodel.prepare(folder, tag_set, key, inputs, outputs, trust=trust)
+    session, _ = savedmodel_pretrained.start(folder, tag_set, trust=trust)
+    return session, signature.in_graph(session.graph, exported.signature)
 
 
 def create_app(

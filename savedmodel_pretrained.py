@@ -28,10 +28,8 @@ from serialization.tensorflow import failures, np, tf1
 from serialization.verify import Run
 
 
-def load(
-    folder: Path, tag_set: str | None = None, key: str | None = None, *, optimize: bool = True, trust: bool = False
-) -> tuple[Any, Any]:
-    """A session in which the SavedModel is loaded, variables and all, and the SignatureDef to call it by.
+def start(folder: Path, tag_set: str | None = None, *, optimize: bool = True, trust: bool = False) -> tuple[Any, Any]:
+    """A session in which the SavedModel is loaded, variables and all, and the MetaGraphDef that was.
 
     Raises cli.Error where loading or calling it could do harm, unless `trust`.
     """
@@ -43,6 +41,15 @@ def load(
             loaded = tf1.saved_model.load(session, list(meta_graph.meta_info_def.tags), str(path))
         fills, paths = savedmodel.table_initializers(meta_graph, folder)
         session.run(fills, paths)
+        savedmodel.restore_left_out(session, meta_graph, folder)
+    return session, loaded
+
+
+def load(
+    folder: Path, tag_set: str | None = None, key: str | None = None, *, optimize: bool = True, trust: bool = False
+) -> tuple[Any, Any]:
+    """A session in which the SavedModel is loaded, and the SignatureDef to call it by."""
+    session, loaded = start(folder, tag_set, optimize=optimize, trust=trust)
     return session, signature.choose(loaded, key)
 
 
@@ -58,15 +65,17 @@ def open_any(
 
     cli.report(exported.notes)
 
-    def start() -> Any:
-        return load(folder, args.tag_set, args.signature, optimize=False, trust=args.trust_model)[0]
+    cli.report(exported.notes)
+
+    def begin() -> Any:
+        return start(folder, args.tag_set, optimize=False, trust=args.trust_model)[0]
 
     @contextmanager
     def afresh() -> Iterator[Run]:
-        with start() as session:
+        with begin() as session:
             yield Predictor(session, signature.in_graph(session.graph, exported.signature))
 
-    return savedmodel.to_origin(start(), exported, afresh), exported.meta_graph.graph_def
+    return savedmodel.to_origin(begin(), exported, afresh), exported.meta_graph.graph_def
 
 
 def classify(folder: Path, args: argparse.Namespace, files: Sequence[Path], labels: Path | None) -> str:

@@ -24,6 +24,7 @@ from serialization import (
     session_bundle,
     signature,
     source,
+    tables,
     variables,
 )
 from serialization.checkpoint import Checkpoint
@@ -193,4 +194,6 @@ def to_origin(session: Any, prepared: Prepared, fill: Callable[[], None]) -> Ori
 
     once, twice = origin.from_first_state(afresh) if training_nodes(prepared.pruned) else (predict, None)
     graph_def, plain = session.graph.as_graph_def(), freezing.is_plain(prepared.pruned)
-    return Origin(session, graph_def, wanted, once, plain, prepared.hints, prepared.batches, twice)
+    held = tables.keys_in(session, prepared.pruned)
+    found = hints.find(prepared.pruned, wanted, held) if held else prepared.hints
+    return Origin(session, graph_def, wanted, once, plain, found, prepared.batches, twice)

@@ -21,7 +21,7 @@ _NUMBERS = 1_000_000  # keeps the feeds of a model of large images small: fewer 
 class Hint:
     """What a graph says about an input: a shape, a first number too large, an example, how many rows are enough.
 
-    `value` is the only number to feed.
+    `value` is the only number to feed, `known` are values that a lookup table holds.
     """
 
     shape: tuple[int | None, ...] | None = None
@@ -29,6 +29,7 @@ class Hint:
     example: bytes | None = None
     most: int = 0
     value: float | None = None
+    known: tuple[Any, ...] = ()
 
 
 def flags_for(signature: Signature) -> str:
@@ -65,6 +66,8 @@ def attempts(
                         for n in wanted
                     ]
                     yield [_with_sparse(signature, feed, n) for feed, n in zip(values, wanted, strict=True)]
+    if any(_row_splits(values[0])):
+        yield [_with_rows(feed) for feed in values]
 
 
 def _with_sparse(signature: Signature, feed: dict[str, NDArray[Any]], batch: int) -> dict[str, NDArray[Any]]:
@@ -98,6 +101,17 @@ def _fit(indices: Tensor, values: Tensor, shape: Tensor) -> bool:
     return ranks and indices.dtype == shape.dtype == "int64"
 
 
+def _row_splits(feed: Mapping[str, NDArray[Any]]) -> list[tuple[str, str]]:
+    """Which inputs may be the row splits of which: tf.function takes a ragged `r` as the values `r` and `r_1`."""
+    ends = [(key.removesuffix("_1"), key) for key, value in feed.items() if value.dtype == np.int64 and value.ndim == 1]
+    return [(values, splits) for values, splits in ends if values != splits and values in feed]
+
+
+def _with_rows(feed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The same with ragged tensors of one value in each row."""
+    return feed | {splits: np.arange(len(feed[values]) + 1, dtype=np.int64) for values, splits in _row_splits(feed)}
+
+
 def _batches(signature: Signature, hints: Mapping[str, Hint], size: int) -> tuple[int, ...]:
     row = max((int(np.prod(_dimensions(t, hints.get(t.key), 1, size))) for t in signature.inputs), default=1)
     most = min([_ROWS, *(hint.most for hint in hints.values() if hint.most)])
@@ -122,13 +136,21 @@ def _dimensions(tensor: Tensor, hint: Hint | None, batch: int, size: int) -> tup
     return tuple((batch if i == 0 else size) if length is None else length for i, length in enumerate(shape))
 
 
+def _with_known(values: NDArray[Any], hint: Hint | None) -> NDArray[Any]:
+    """Every second value, the first among them, one that a table holds."""
+    if hint is not None and hint.known and values.size:
+        half = values.reshape(-1)[::2]
+        half[:] = np.resize(np.array(hint.known, dtype=values.dtype), half.size)
+    return values
+
+
 def _make_value(
     tensor: Tensor, hint: Hint | None, batch: int, size: int, top: int, generator: np.random.Generator
 ) -> NDArray[Any]:
     shape = _dimensions(tensor, hint, batch, size)
     if tensor.dtype == "string":
         value = hint.example if hint is not None and hint.example is not None else b"text"
-        return np.full(shape, value, dtype=object)
+        return _with_known(np.full(shape, value, dtype=object), hint)
     if is_switch(tensor):
         return np.zeros(shape, np.bool_)  # as for inference
     if tensor.dtype == "bool":
@@ -142,8 +164,7 @@ def _make_value(
     if np.issubdtype(dtype, np.integer):
         if "len" in tensor.name.lower().rpartition("/")[2]:
             return np.full(shape, size, dtype)  # the length of each sequence
-        return np.asarray(
-            generator.integers(0, min(top, hint.top) if hint is not None and hint.top else top, shape)
-        ).astype(dtype)
+        top = min(top, hint.top) if hint is not None and hint.top else top
+        return _with_known(np.asarray(generator.integers(0, top, shape)).astype(dtype), hint)
     # From 0 to 10: not all alike, as pixels or measurements.
     return np.asarray(generator.uniform(0, 10, shape)).astype(dtype)

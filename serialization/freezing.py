@@ -129,6 +129,7 @@ def _take_value(node: Any, dtype: int, done: Counter[str]) -> list[Any]:
             np.array(attributes["batch_dims"].i if "batch_dims" in attributes else 0, np.int32),
             dtypes.INT32,
         )
+        axis.input.append(f"^{node_of(data[1])}")  # in a loop, all that a node takes has to be of that loop
         _become(
             node, "GatherV2", [*data, axis.name, *control], Tparams=dtype, Tindices=attributes["Tindices"].type, Taxis=3
         )
@@ -144,10 +145,11 @@ def _take_value(node: Any, dtype: int, done: Counter[str]) -> list[Any]:
         return []
     if is_update(node.op) or node.op == "DestroyResourceOp":
         done[f"left out {{}} {node.op} ops: what is frozen does not change"] += 1
-        _become(node, "NoOp", [])
+        _become(node, "NoOp", [f"^{node_of(data[0])}", *control])
         return []
     raise cli.Error(
-        f"{node.name} is a {node.op}, which takes a variable and cannot take a constant; it cannot be frozen"
+        f"{node.name} is a {node.op}, which takes a variable and cannot take a constant, so it cannot be frozen; "
+        "keep it as a SavedModel"
     )
 
 

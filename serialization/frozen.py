@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serialization import cli, hints, repair, safety, source
+from serialization import cli, hints, repair, safety, source, tables
 from serialization.feeds import Hint
 from serialization.graph import VARIABLES, GraphFile
 from serialization.signature import Signature
@@ -31,9 +31,18 @@ class Frozen:
         safety.require_safe(findings, path, trust=trust)
 
 
-def prepare(graph_def: Any, path: Path, inputs: str | None = None, outputs: str | None = None) -> Frozen:
-    """Choose inputs and outputs, prune and repair. Raises cli.Error where it cannot be run, variables included."""
-    ready = source.prepare(GraphFile(graph_def), inputs, outputs, what=cli.show(path))
+def prepare(
+    graph_def: Any,
+    path: Path,
+    inputs: str | None = None,
+    outputs: str | None = None,
+    known: Signature | None = None,
+) -> Frozen:
+    """Choose inputs and outputs, unless they are `known`, prune and repair.
+
+    Raises cli.Error where it cannot be run, variables included.
+    """
+    ready = source.prepare(GraphFile(graph_def), inputs, outputs, what=cli.show(path), known=known)
     held = [node.name for node in ready.graph_def.node if node.op in VARIABLES]
     if held:
         more = f" and {len(held) - 5} more" if len(held) > 5 else ""
@@ -47,6 +56,6 @@ def prepare(graph_def: Any, path: Path, inputs: str | None = None, outputs: str 
         ready.signature,
         ready.initializers,
         (*ready.notes, *(f"repaired: {line}" for line in lines)),
-        hints.find(ready.graph_def, ready.signature),
+        hints.find(ready.graph_def, ready.signature, tables.constant_keys(ready.graph_def)),
         tuple(hints.batch_sizes(graph_def)),
     )

@@ -143,16 +143,17 @@ def variable_nodes(graph_def: Any) -> list[str]:
 
 
 def training_nodes(graph_def: Any) -> list[str]:
-    """The names of the nodes that change a variable: assignments and the optimizers' Apply ops."""
+    """The names of the nodes that change a variable or a table: assignments, the optimizers' Apply ops, insertions."""
     return [node.name for node in all_nodes(graph_def) if is_update(node.op)]
 
 
 def is_update(op: str) -> bool:
-    """Whether the op changes a variable."""
+    """Whether the op changes a variable, or a table."""
     if op.startswith("ResourceGather"):
         return False
     return op in _UPDATES or op.startswith(("Assign", "Apply", "SparseApply", "Resource"))
 
 
 _UPDATES = {"CountUpTo"} | {f"Scatter{how}" for how in ("Update", "Add", "Sub", "Mul", "Div", "Min", "Max")}
+_UPDATES |= {f"LookupTable{how}{version}" for how in ("Insert", "Remove") for version in ("", "V2")}
 _UPDATES |= {f"ScatterNd{how}" for how in ("Update", "Add", "Sub", "Min", "Max")}

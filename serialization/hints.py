@@ -20,6 +20,7 @@ _TEXT_VIEWS = {"Identity", "Reshape", "Squeeze", "ExpandDims", "Unpack", "String
 _PARSERS = ("ParseExample", "ParseExampleV2", "ParseSingleExample", "ParseSequenceExample")
 _IMAGES = {"DecodeJpeg", "DecodePng", "DecodeImage", "DecodeAndCropJpeg"}
 _BASE64 = b"AAAA"
+_KNOWN = 50  # of a table's keys are enough to ask it for
 _ROWS_OF_IMAGES = 32  # enough for a proof, where each row is much work
 # One white pixel.
 _PNG = bytes.fromhex(
@@ -28,8 +29,12 @@ _PNG = bytes.fromhex(
 )
 
 
-def find(graph_def: Any, wanted: Signature) -> dict[str, Hint]:
-    """A hint for each input, by key, where its consumers tell something."""
+def find(graph_def: Any, wanted: Signature, keys: Mapping[str, Any] | None = None) -> dict[str, Hint]:
+    """A hint for each input, by key, where its consumers tell something.
+
+    `keys` are those of lookup tables by their nodes: only what a table knows tells one table from another.
+    """
+    keys = keys or {}
     nodes = nodes_by_name(graph_def)
     consumers: dict[str, list[tuple[Any, int]]] = defaultdict(list)
     for node in graph_def.node:
@@ -43,11 +48,16 @@ def find(graph_def: Any, wanted: Signature) -> dict[str, Hint]:
         waiting, seen = [tensor.name], {tensor.name}
         while waiting:
             for node, position in consumers[waiting.pop()]:
-                hint = _merge(hint, _ask(node, position, nodes))
+                looked_up = keys.get(_table_of(node, nodes)) if node.op.startswith("LookupTableFind") else None
+                known = () if looked_up is None or position != 1 else tuple(looked_up[:_KNOWN].tolist())
+                hint = _merge(hint, Hint(known=known) if known else _ask(node, position, nodes))
                 follow = node.op in _TEXT_VIEWS if tensor.dtype == "string" else node.op in _VIEWS
                 if follow and f"{node.name}:0" not in seen:
                     seen.add(f"{node.name}:0")
                     waiting.append(f"{node.name}:0")
+        if tensor.dtype == "string" and hint.example is None and not hint.known:  # it may be taken apart first
+            words = [word for held in keys.values() if held.dtype == object for word in held[:_KNOWN].tolist()]
+            hint = replace(hint, known=tuple(words), example=_BASE64 if "DecodeBase64" in ops else None)
         if tensor.dtype == "string" and hint.example in (None, _BASE64) and _IMAGES & ops:
             hint = replace(hint, example=_PNG if hint.example is None else base64.urlsafe_b64encode(_PNG).rstrip(b"="))
         if tensor.dtype.startswith("float") and not tensor.shape:
@@ -131,6 +141,8 @@ def _ask(node: Any, position: int, nodes: Mapping[str, Any]) -> Hint:
         return Hint(example=_PNG)
     if node.op == "DecodeRaw":
         return Hint(example=bytes(4096))
+    if node.op == "DecodeCSV":
+        return Hint(example=b",".join([b"1"] * len(node.attr["OUT_TYPE"].list.type)))
     if node.op == "StringToNumber":
         return Hint(example=b"1")
     if node.op == "DecodeBase64":
@@ -138,9 +150,17 @@ def _ask(node: Any, position: int, nodes: Mapping[str, Any]) -> Hint:
     return Hint()
 
 
+def _table_of(node: Any, nodes: Mapping[str, Any]) -> str:
+    """The node of the table that is looked up in, through what only passes its handle on."""
+    name = node_of(node.input[0])
+    while name in nodes and nodes[name].op in ("Identity", "Enter", "Switch") and nodes[name].input:
+        name = node_of(nodes[name].input[0])
+    return name
+
+
 def _merge(a: Hint, b: Hint) -> Hint:
     tops = [top for top in (a.top, b.top) if top]
-    return Hint(a.shape or b.shape, min(tops, default=0), a.example or b.example)
+    return Hint(a.shape or b.shape, min(tops, default=0), a.example or b.example, known=a.known or b.known)
 
 
 def _shape_of(edge: str, nodes: Mapping[str, Any]) -> tuple[int, ...] | None:

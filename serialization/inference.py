@@ -26,6 +26,7 @@ _NO_OUTPUT = {
     *("Const", "Queue", "HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2", "Stack", "StackV2"),
     *("RestoreV2", "Restore", "RestoreSlice", "IteratorV2", "Iterator", "TensorArrayV3", "QueueSizeV2", "QueueSize"),
     *("LoopCond", "Switch", "RefSwitch", "Enter", "RefEnter", "NextIteration", "Print", "PlaceholderWithDefault"),
+    *("PyFunc", "PyFuncStateless", "EagerPyFunc"),  # which run in the process that wrote the graph only
 }
 _NAMED = re.compile(
     r"(^|[/_])((output|predict|prob|softmax|logits|final_result).*|scores?(_\d+)?$)", re.IGNORECASE | re.DOTALL

@@ -11,6 +11,14 @@ from serialization.tensorflow import config_pb2, tf, tf1
 
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall", "RemoteCall"}
 _CONTROL_FLOW = {"If", "StatelessIf", "While", "StatelessWhile", "Case", "StatelessCase"}
+_COMPILED = "_XlaMustCompile"
+_KEPT_WHOLE = ("_noinline", _COMPILED)  # what keeps a function from being inlined
+
+
+def is_compiled(graph_def: Any) -> bool:
+    """Whether XLA compiles functions of the graph, which adds up in another order than their nodes one by one."""
+    holders = (*all_nodes(graph_def), *graph_def.library.function)
+    return any(holder.attr[_COMPILED].b for holder in holders if _COMPILED in holder.attr)
 
 
 def inline(graph_def: Any, fetches: Iterable[str]) -> Any:
@@ -24,9 +32,11 @@ def inline(graph_def: Any, fetches: Iterable[str]) -> Any:
     copy.CopyFrom(graph_def)
     for function in copy.library.function:
         function.attr.pop("api_implements", None)  # a second implementation of the same, which keeps it from inlining
-        function.attr.pop("_noinline", None)
+        for attribute in _KEPT_WHOLE:
+            function.attr.pop(attribute, None)
     for node in all_nodes(copy):
-        node.attr.pop("_noinline", None)
+        for attribute in _KEPT_WHOLE:
+            node.attr.pop(attribute, None)
         if node.op in _CONTROL_FLOW:
             node.attr["_lower_using_switch_merge"].b = True
     result = _optimize(copy, list(fetches))

@@ -18,7 +18,7 @@ class Origin:
     """A session that runs `graph_def`; `predict` runs `signature`. `plain`: TensorFlow's own calls convert it well.
 
     `hints` and `batches` are what the graph says about feeds, see feeds.attempts. `repeat`, where running may change
-    variables, runs it twice and gives the second answer.
+    variables, runs it twice and gives the second answer. `compiled` says that XLA compiles it, which rounds elsewhere.
     """
 
     session: Any
@@ -29,6 +29,7 @@ class Origin:
     hints: Mapping[str, Hint] = field(default_factory=dict)
     batches: tuple[int, ...] = ()
     repeat: Run | None = None
+    compiled: bool = False
 
 
 def from_first_state(afresh: Callable[[], AbstractContextManager[Run]]) -> tuple[Run, Run]:

@@ -9,7 +9,7 @@ from serialization.feeds import Hint
 from serialization.flags import Feed
 from serialization.given import parse
 from serialization.signature import Signature, Tensor
-from serialization.tensorflow import np, reason, tf
+from serialization.tensorflow import np, quiet, reason, tf
 from serialization.verify import Run, Values
 
 
@@ -27,9 +27,10 @@ def show(
     attempts = iter([[parse(wanted, given)]]) if given else feeds.attempts(wanted, hints, batches)
     failure: BaseException | None = None
     for attempt in attempts:
-        for values in attempt[-1:] if failure else attempt[:1]:
+        for values in attempt:
             try:
-                results = predict(values)
+                with quiet():  # what the graph itself prints
+                    results = predict(values)
             except tf.errors.OpError as error:
                 failure = failure or error
                 continue

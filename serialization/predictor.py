@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from serialization import cli, room
 from serialization.signature import Signature
-from serialization.tensorflow import config_pb2, failures, tf, tf1
+from serialization.tensorflow import config_pb2, failures, np, tf, tf1
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +35,7 @@ class Predictor:
         # Two keys may stand for one tensor, which is fed once.
         self._inputs = tuple({tensor.name: tensor.key for tensor in signature.inputs}.values())
         self._outputs = tuple(tensor.key for tensor in signature.outputs)
+        self._strings = any(tensor.dtype == "string" for tensor in signature.outputs)
         self._timeout = timeout
         room.require_room(session.graph, signature)
         with failures("the model cannot be run here"):
@@ -50,6 +51,8 @@ class Predictor:
                 f"the model gave no answer in {PATIENCE:g} seconds; a loop in it may never end; "
                 "feed it other values with --feed, or name other --outputs"
             ) from None
+        if self._strings:  # TensorFlow gives a single string as bytes
+            values = [np.array(value, dtype=object) if isinstance(value, bytes) else value for value in values]
         return dict(zip(self._outputs, values, strict=True))
 
 

@@ -149,7 +149,7 @@ class _Builder:
         return name
 
     def integers(self, *values: int, scalar: bool = False) -> str:
-        name = self.add("Const", [], dtype=dtypes.INT32)
+        name = self.add("Const", [f"^{node_of(self.node.input[1])}"], dtype=dtypes.INT32)  # so it is of the same loop
         tensor = self.made[-1].attr["value"].tensor
         tensor.dtype = dtypes.INT32
         tensor.tensor_shape.SetInParent()
@@ -200,7 +200,7 @@ def _multiply_rows(node: Any, names: Collection[str]) -> list[Any]:
 
 def _make_constant_true(node: Any) -> None:
     node.op = "Const"
-    del node.input[:]
+    node.input[:] = [f"^{node_of(edge)}" for edge in node.input]
     node.attr.clear()
     node.attr["dtype"].type = 10
     node.attr["value"].tensor.dtype = 10

@@ -9,13 +9,30 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from serialization import cli, hints, inlining, ops, origin, protos, repair, room, safety, signature, soundness, source
-from serialization.graph import GraphFile, prune, training_nodes
+from serialization import (
+    cli,
+    hints,
+    inlining,
+    ops,
+    origin,
+    protos,
+    repair,
+    room,
+    safety,
+    signature,
+    soundness,
+    source,
+    tables,
+)
+from serialization.checkpoint import OBJECT_GRAPH
+from serialization.graph import GraphFile, node_of, nodes_by_name, prune, reachable, training_nodes
 from serialization.kinds import Kind
 from serialization.messages import read_message
 from serialization.origin import Origin
 from serialization.predictor import Predictor
+from serialization.restoring import Restore
 from serialization.signature import Signature
+from serialization.tensorflow import tf, tf1
 from serialization.verify import Run
 
 SERVE = "serve"
@@ -51,17 +68,23 @@ def prepare(
     Raises cli.Error where it could do harm, unless `trust`, and for ops that this TensorFlow does not know.
     """
     meta_graph = choose_meta_graph(read_saved_model(folder), tag_set)
-    wanted = signature.from_def(signature.choose(meta_graph, key))
-    if inputs or outputs:
-        recorded = signature.to_flags(wanted)
-        wanted, _ = source.choose(GraphFile(meta_graph.graph_def), inputs or recorded[0], outputs or recorded[1])
+    file = GraphFile(meta_graph.graph_def)
+    if (inputs and outputs) or not (key or meta_graph.signature_def or meta_graph.object_graph_def.nodes):
+        wanted, notes = source.choose(file, inputs, outputs)
+    else:
+        wanted, notes = signature.from_def(signature.choose(meta_graph, key)), []
+        if inputs or outputs:
+            wanted, _ = source.choose(file, inputs, outputs, wanted)
     outs, ins = ([tensor.name for tensor in side] for side in (wanted.outputs, wanted.inputs))
     safety.require_safe(safety.scan_meta_graph(meta_graph, outs, ins, saved_model=folder), folder, trust=trust)
     needed = prune(meta_graph.graph_def, [*outs, *ins])
     ops.require_known(needed, cli.show(folder))
     room.require_modest(needed, cli.show(folder))
     check(needed)
-    return Exported(meta_graph, wanted, tuple(f"repaired: {line}" for line in _repaired(meta_graph)[1]))
+    notes += [f"repaired: {line}" for line in _repaired(meta_graph)[1]]
+    if left := left_out(meta_graph, folder):
+        notes.append(f"repaired: restored {len(left)} variables that the SavedModel's own restore op leaves out")
+    return Exported(meta_graph, wanted, tuple(notes))
 
 
 @contextmanager
@@ -92,7 +115,9 @@ def to_origin(session: Any, exported: Exported, afresh: Callable[[], AbstractCon
     wanted = signature.in_graph(session.graph, exported.signature)
     flat, names = _flatten(session.graph.as_graph_def(), wanted)
     run, twice = origin.from_first_state(afresh) if training_nodes(flat) else (Predictor(session, wanted), None)
-    return Origin(session, flat, names, run, False, hints.find(flat, names), repeat=twice)
+    found = hints.find(flat, names, tables.keys_in(session, flat))
+    compiled = inlining.is_compiled(exported.meta_graph.graph_def)
+    return Origin(session, flat, names, run, False, found, repeat=twice, compiled=compiled)
 
 
 def _flatten(graph_def: Any, wanted: Signature) -> tuple[Any, Signature]:
@@ -134,3 +159,50 @@ def table_initializers(meta_graph: Any, folder: Path) -> tuple[list[str], dict[s
         return [], {}
     paths = {file.tensor_info.name: str(folder / "assets" / file.filename) for file in safety.asset_files(meta_graph)}
     return list(meta_graph.collection_def[_TABLES].node_list.value), paths
+
+
+def left_out(meta_graph: Any, folder: Path) -> list[Restore]:
+    """Variables that the signatures need, that the checkpoint holds, and that the graph's restore op does not fill.
+
+    `tf.saved_model.save` writes such a graph of a Keras 3 model: it restores copies of the variables. TensorFlow 2's
+    own loader does not see it, for it restores objects; TensorFlow Serving and all others that run the graph do.
+    """
+    nodes, saved = nodes_by_name(meta_graph.graph_def), meta_graph.object_graph_def
+    outputs = [info.name for one in meta_graph.signature_def.values() for info in one.outputs.values()]
+    filled = reachable(nodes, [meta_graph.saver_def.restore_op_name])
+    left: dict[str, int] = {}
+    for name in reachable(nodes, outputs):
+        function = nodes[name].attr["f"].func.name if "f" in nodes[name].attr else ""
+        objects = saved.concrete_functions[function].bound_inputs if function in saved.concrete_functions else ()
+        handles = [node_of(edge) for edge in nodes[name].input if not edge.startswith("^")][-len(objects) or None :]
+        left |= {h: o for h, o in zip(handles, objects, strict=False) if h in nodes and h not in filled}
+    keys = _keys_of_objects(folder) if left else {}
+    return [
+        Restore(name, keys[number], "", nodes[name].attr["dtype"].type, None)
+        for name, number in left.items()
+        if number in keys
+        and number < len(saved.nodes)
+        and saved.nodes[number].variable.dtype == nodes[name].attr["dtype"].type
+    ]
+
+
+def _keys_of_objects(folder: Path) -> dict[int, str]:
+    """Under which key the SavedModel's checkpoint holds the value of a variable, by the number of its object."""
+    prefix = folder / "variables" / "variables"
+    if not prefix.with_name("variables.index").is_file():
+        return {}
+    reader = tf1.train.NewCheckpointReader(str(prefix))
+    graph = reader.get_tensor(OBJECT_GRAPH) if reader.has_tensor(OBJECT_GRAPH) else b""
+    nodes = protos.TrackableObjectGraph.FromString(graph).nodes
+    return {n: a.checkpoint_key for n, node in enumerate(nodes) for a in node.attributes if a.name == "VARIABLE_VALUE"}
+
+
+def restore_left_out(session: Any, meta_graph: Any, folder: Path) -> None:
+    """Fill those variables, in the session in which the SavedModel is loaded."""
+    path = str(folder / "variables" / "variables")
+    for one in left_out(meta_graph, folder):
+        (value,) = tf.raw_ops.RestoreV2(
+            prefix=path, tensor_names=[one.key], shape_and_slices=[one.spec], dtypes=[tf.as_dtype(one.dtype)]
+        )
+        handle = session.graph.get_tensor_by_name(f"{one.node}:0")
+        session.run(tf.raw_ops.AssignVariableOp(resource=handle, value=value))

@@ -54,12 +54,6 @@ def from_names(graph: Any, inputs: str, outputs: str, scope: str = "") -> Signat
     )
 
 
-def to_flags(signature: Signature) -> tuple[str, str]:
-    """The signature as `--inputs` and `--outputs` take it."""
-    inputs, outputs = (",".join(f"{t.key}={t.name}" for t in ts) for ts in (signature.inputs, signature.outputs))
-    return inputs, outputs
-
-
 def in_graph(graph: Any, signature: Signature, scope: str = "") -> Signature:
     """The same tensors as a tf.Graph has them, below `scope`: with the dtypes and shapes that import inferred."""
 
@@ -72,10 +66,15 @@ def in_graph(graph: Any, signature: Signature, scope: str = "") -> Signature:
 def choose(meta_graph: Any, key: str | None = None) -> Any:
     """A MetaGraphDef's SignatureDef with this key; by default serving_default, or the only one there is."""
     known = {k: s for k, s in meta_graph.signature_def.items() if k != "__saved_model_init_op"}
+    if not known:
+        raise cli.Error(
+            "the SavedModel records no signature; found none to call it by; save it again with one: "
+            "tf.saved_model.save(model, folder, signatures=function)"
+        )
     if key is None:
         key = next(iter(known)) if len(known) == 1 else SERVING_DEFAULT
     if key not in known:
-        listed = ", ".join(sorted(known)) or "none"
+        listed = ", ".join(sorted(known))
         raise cli.Error(f"the SavedModel has no signature {key}; it has {listed}; choose with --signature")
     return known[key]
 

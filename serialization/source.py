@@ -41,14 +41,16 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def prepare(file: GraphFile, inputs: str | None, outputs: str | None, what: str = "it") -> Source:
-    """Choose inputs and outputs, then make the graph ready to be imported.
+def prepare(
+    file: GraphFile, inputs: str | None, outputs: str | None, what: str = "it", known: Signature | None = None
+) -> Source:
+    """Choose inputs and outputs, unless they are `known`, then make the graph ready to be imported.
 
     `inputs` and `outputs` are what `--inputs` and `--outputs` say; without them a recorded signature counts, else they
     are inferred. Raises cli.Error where the graph has no such tensor, where it is ambiguous which are meant, where ops
     are unknown, and where the graph is damaged.
     """
-    wanted, notes = choose(file, inputs, outputs)
+    wanted, notes = (known, []) if known is not None else choose(file, inputs, outputs)
     if may_be_cut_off(file.graph_def):
         notes.append(CUT_OFF)
     graph_def, wanted, cuts = cut(file.graph_def, wanted)
@@ -61,11 +63,14 @@ def prepare(file: GraphFile, inputs: str | None, outputs: str | None, what: str 
     return Source(pruned, wanted, tuple(initializers), tuple(notes))
 
 
-def choose(file: GraphFile, inputs: str | None, outputs: str | None) -> tuple[Signature, list[str]]:
+def choose(
+    file: GraphFile, inputs: str | None, outputs: str | None, recorded: Signature | None = None
+) -> tuple[Signature, list[str]]:
     """The Signature that the user names, or the file records, or the graph suggests, and one line on each choice."""
     nodes = nodes_by_name(file.graph_def)
     notes: list[str] = []
-    recorded = _recorded(file) if outputs is None else None
+    if outputs is None and recorded is None:
+        recorded = _recorded(file)
     if outputs is not None:
         chosen_outputs = _named(nodes, outputs)
     elif recorded is not None:
@@ -78,7 +83,7 @@ def choose(file: GraphFile, inputs: str | None, outputs: str | None) -> tuple[Si
     if inputs is not None:
         return Signature(_complete(nodes, _named(nodes, inputs), chosen_outputs), chosen_outputs), notes
     if recorded is not None:
-        return recorded, notes
+        return Signature(recorded.inputs, chosen_outputs), notes
     chosen_inputs = _inputs_of(nodes, chosen_outputs)
     notes.append(f"inputs, as the outputs need them: {_list(chosen_inputs) or 'none'}")
     return Signature(chosen_inputs, chosen_outputs), notes

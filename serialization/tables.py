@@ -12,16 +12,13 @@ from typing import Any
 
 from serialization import cli, dtypes
 from serialization.constants import constant
-from serialization.graph import node_of
+from serialization.graph import node_of, nodes_by_name
 from serialization.tensorflow import np, tf, tf1
 
 _TABLES = {
-    "HashTable",
-    "HashTableV2",
-    "MutableHashTable",
-    "MutableHashTableV2",
-    "MutableDenseHashTable",
-    "MutableDenseHashTableV2",
+    f"{kind}{version}"
+    for kind in ("HashTable", "MutableHashTable", "MutableHashTableOfTensors", "MutableDenseHashTable")
+    for version in ("", "V2")
 }
 _V2 = {
     "LookupTableFind": "LookupTableFindV2",
@@ -41,19 +38,43 @@ def inline(graph_def: Any, session: Any) -> list[str]:
     """Make the GraphDef fill its tables with what they hold in the session. Returns a line for each table."""
     notes = []
     for table in table_nodes(graph_def):
-        keys, values = _read(session, table)
+        keys, values = _read(session, table, graph_def)
         notes.append(f"inlined the lookup table {table.name}: {len(keys):,} entries")
         _inline_one(graph_def, table, keys, values)
     return notes
 
 
-def _read(session: Any, table: Any) -> tuple[Any, Any]:
+def constant_keys(graph_def: Any) -> dict[str, Any]:
+    """The keys of tables that the GraphDef fills from constants, by the tables' nodes."""
+    nodes, found = nodes_by_name(graph_def), {}
+    for node in graph_def.node:
+        keys = nodes.get(node_of(node.input[1])) if node.op.startswith(_FILL) and len(node.input) > 1 else None
+        if keys is not None and keys.op == "Const":
+            found[node_of(node.input[0])] = tf.make_ndarray(keys.attr["value"].tensor).ravel()
+    return found
+
+
+def keys_in(session: Any, graph_def: Any) -> dict[str, Any]:
+    """The keys of the GraphDef's tables by the tables' nodes, of those that the session holds anything of."""
+    found = {}
+    for table in table_nodes(graph_def):
+        try:
+            found[table.name], _ = _read(session, table, graph_def)
+        except cli.Error:  # a table that nobody has filled, of which freezing will speak
+            continue
+    return found
+
+
+def _read(session: Any, table: Any, graph_def: Any) -> tuple[Any, Any]:
+    marks = [node for node in graph_def.node if node.name in {node_of(edge) for edge in table.input}]
     try:
         handle = session.graph.get_tensor_by_name(f"{table.name}:0")
     except KeyError:  # it was in a function; a node of the same shared name is the same table
-        alone = tf1.NodeDef(name=table.name, op=table.op, attr=table.attr)
+        alone = tf1.NodeDef(name=table.name, op=table.op, attr=table.attr, input=table.input)
+        graph = tf1.GraphDef(node=[alone, *(tf1.NodeDef(name=n.name, op=n.op, attr=n.attr) for n in marks)])
         with session.graph.as_default():
-            (handle,) = tf1.import_graph_def(tf1.GraphDef(node=[alone]), return_elements=[f"{table.name}:0"], name="")
+            (handle,) = tf1.import_graph_def(graph, return_elements=[f"{table.name}:0"], name="")
+    _fill_as_a_run_would(session, table, graph_def)
     export = tf.raw_ops.LookupTableExportV2 if handle.dtype == tf.resource else tf.raw_ops.LookupTableExport
     with session.graph.as_default():
         exported = export(
@@ -67,12 +88,27 @@ def _read(session: Any, table: Any) -> tuple[Any, Any]:
         raise cli.Error(
             f"the lookup table {table.name} is empty; found no initializer that fills it; it cannot be frozen"
         ) from None
+    if table.op.startswith("MutableDense"):  # all its slots, those included whose key says that they hold nothing
+        nothing = [tf.make_ndarray(mark.attr["value"].tensor) for mark in marks if mark.op == "Const"]
+        held = ~np.isin(keys.ravel(), nothing)
+        shape = [dim.size for dim in table.attr["value_shape"].shape.dim] if "value_shape" in table.attr else []
+        keys, values = keys.ravel()[held], values.reshape([-1, *shape])[held]
     order = np.argsort(keys, kind="stable")  # a hash table has no order of its own; sorted, the file is always the same
     return keys[order], values[order]
 
 
+def _fill_as_a_run_would(session: Any, table: Any, graph_def: Any) -> None:
+    """Fill a table that the graph fills from constants in each run, as one that was frozen before does."""
+    if table.name in constant_keys(graph_def):
+        known = {operation.name: operation for operation in session.graph.get_operations()}
+        for node in graph_def.node:
+            if node.op.startswith(_FILL) and node_of(node.input[0]) == table.name and node.name in known:
+                session.run(known[node.name])
+
+
 def _inline_one(graph_def: Any, table: Any, keys: Any, values: Any) -> None:
-    ready = f"{table.name}/ready"
+    given = _free_names(graph_def, table.name)
+    ready = given["ready"]
     handles = {table.name}
     grown = True
     while grown:  # the handle may pass a tf.cond or a loop
@@ -92,24 +128,41 @@ def _inline_one(graph_def: Any, table: Any, keys: Any, values: Any) -> None:
                 node.attr["T"].type = dtypes.RESOURCE
             node.attr.pop("_class", None)
             node.input[:] = [ready if edge in (table.name, f"{table.name}:0") else edge for edge in node.input]
-    table.op = "HashTableV2"
-    for name in list(table.attr):
-        if name not in ("key_dtype", "value_dtype"):
-            del table.attr[name]
-    table.attr["use_node_name_sharing"].b = True  # one table for all calls, not a new one for each
     key_type, value_type = table.attr["key_dtype"].type, table.attr["value_dtype"].type
-    graph_def.node.append(constant(f"{table.name}/keys", keys, key_type))
-    graph_def.node.append(constant(f"{table.name}/values", values, value_type))
-    fill = graph_def.node.add(name=f"{table.name}/fill", op="InitializeTableV2")
-    fill.input.extend([table.name, f"{table.name}/keys", f"{table.name}/values"])
-    fill.attr["Tkey"].type, fill.attr["Tval"].type = key_type, value_type
+    del table.input[:]  # of a dense table, the keys that stand for an empty slot and for a deleted one
+    table.attr.clear()
+    table.attr["key_dtype"].type, table.attr["value_dtype"].type = key_type, value_type
+    table.attr["use_node_name_sharing"].b = True  # one table for all calls, not a new one for each
+    if values.ndim > 1:  # only a mutable table holds more than a number for each key
+        table.op, filling, types = "MutableHashTableOfTensorsV2", "LookupTableImportV2", ("Tin", "Tout")
+        for size in values.shape[1:]:
+            table.attr["value_shape"].shape.dim.add(size=size)
+    elif len(keys):
+        table.op, filling, types = "HashTableV2", "InitializeTableV2", ("Tkey", "Tval")
+    else:  # a HashTable cannot be filled with nothing
+        table.op, filling, types = "MutableHashTableV2", "LookupTableImportV2", ("Tin", "Tout")
+    graph_def.node.append(constant(given["keys"], keys, key_type))
+    graph_def.node.append(constant(given["values"], values, value_type))
+    fill = graph_def.node.add(name=given["fill"], op=filling)
+    fill.input.extend([table.name, given["keys"], given["values"]])
+    fill.attr[types[0]].type, fill.attr[types[1]].type = key_type, value_type
     guard = graph_def.node.add(name=ready, op="Identity", input=[table.name, f"^{fill.name}"])
     guard.attr["T"].type = dtypes.RESOURCE
 
 
+def _free_names(graph_def: Any, table: str) -> dict[str, str]:
+    """Names for the nodes beside a table that the graph does not have yet: it may have been frozen before."""
+    taken, names = {node.name for node in graph_def.node}, {}
+    for what in ("keys", "values", "fill", "ready"):
+        names[what] = f"{table}/{what}"
+        while names[what] in taken:
+            names[what] += "_"
+    return names
+
+
 def _make_nothing(node: Any) -> None:
     node.op = "NoOp"
-    del node.input[:]
+    node.input[:] = [f"^{node_of(node.input[0])}"]  # in a loop, it stays one of that loop
     node.attr.clear()
 
 

@@ -64,7 +64,8 @@ def reason(error: BaseException | None) -> str:
         line.removeprefix("(0) ") for line in lines if not line.startswith(dull) and "root error(s) found" not in line
     ]
     first = said[0] if said else type(error).__name__
-    first = re.sub(r"\{\{(?:function_)?node ([^}]+)\}\} ?", r"\1 ", first.split("[[{{")[0].split("[[node")[0])
+    first = re.sub(r"\{\{function_node [^}]+\}\} ?", "", first.split("[[{{")[0].split("[[node")[0])
+    first = re.sub(r"\{\{node ([^}]+)\}\} ?", r"\1 ", first)
     return first.split(" with these attrs")[0].strip()[:300].rstrip(".:;, ")
 
 

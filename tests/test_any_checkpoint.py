@@ -432,3 +432,28 @@ def test_too_large_to_be_frozen(run: Run, tmp_path: Path) -> None:
         f"error: {export} {too_large}keep the variables beside the graph: use the SavedModel as it is\n"
     )
     assert not (tmp_path / "new").exists()
+
+
+def test_what_only_a_summary_takes_from_python_is_no_output(run: Run, tmp_path: Path) -> None:
+    def build() -> None:
+        graphs.classifier()
+        logits = tf1.get_default_graph().get_tensor_by_name("logits:0")
+        tf1.summary.scalar("metric", tf1.py_func(lambda x: x.mean(), [logits], tf.float32, name="metric"))
+        tf.nn.softmax(logits, name="probabilities")
+
+    prefix = graphs.save(tmp_path, build)
+    done = run("freezemodel_save", "--checkpoint", prefix, "--frozen-model", tmp_path / "m.pb")
+    assert (done.status, done.stderr) == (0, "")
+    assert "inferred output probabilities:0" in done.stdout
+
+
+def test_a_model_that_counts_is_exported(run: Run, tmp_path: Path) -> None:
+    def build() -> None:
+        x = tf1.placeholder(tf.float32, [None], name="x")
+        calls = tf1.get_variable("calls", [], initializer=tf1.zeros_initializer(), use_resource=False)
+        tf.add(x, tf1.assign_add(calls, 1.0), name="y")
+
+    prefix = graphs.save(tmp_path, build)
+    done = run("savedmodel_from_checkpoint", "--checkpoint", prefix, "--export-dir", tmp_path / "export")
+    assert (done.status, done.stderr) == (0, "")
+    assert "proved: y: the same bits" in done.stdout
