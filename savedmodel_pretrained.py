@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     ops.load_library(args.op_library)
     folder = artifact.find_saved_model(args.saved_model)
-    is_ours = folder.resolve() == ours.resolve()
+    is_ours = cli.real(folder) == cli.real(ours)
     if args.image:
         cli.refuse(parser, args, ("inputs", "outputs", "feed"), "does not go with --image, which feeds images")
     if args.feed or args.inputs or args.outputs or not (is_ours or args.image):

@@ -166,7 +166,7 @@ def find_saved_model(path: Path, say: Say = print, *, whole: bool = True) -> Pat
     if (kind := kind_of(file)) is not Kind.SAVED_MODEL:
         raise cli.Error(_other_kind(file, kind, "a SavedModel"))
     variables = folder / "variables" / "variables"
-    if whole and variables.with_name("variables.index").is_file():
+    if whole and variables.with_name("variables.index").exists():
         require_checkpoint(variables)
     return folder
 
@@ -201,7 +201,7 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
         here = FolderPrefix(folder) if named.endswith("/") else folder / Path(named).name
         if any(str(prefix) == str(here) for prefix in found):
             pointed = folder / named
-            if pointed.parent.resolve() != folder.resolve():
+            if cli.real(pointed.parent) != cli.real(folder):
                 say(f"{cli.show(state)} points to {cli.printable(named)}; using what lies here, {cli.show(here)}")
             return here
     if not found and saved_model_file(folder) is not None:
@@ -227,7 +227,7 @@ def _named_in(state: Path) -> str | None:
 def _prefixes_in(folder: Path) -> Iterator[Path]:
     """The checkpoints of a folder: what has an index, and in the first format what is a table of its own."""
     for file in folder.iterdir():
-        if file.suffix == ".index" or file.name == ".index":
+        if (file.suffix == ".index" or file.name == ".index") and file.is_file():
             yield prefix_of(file)
         elif file.suffix == ".meta" and checkpoint.v1_files(file.with_suffix("")):
             yield file.with_suffix("")
@@ -265,7 +265,7 @@ def _make_or(path: Path, otherwise: str, *scripts: str) -> str:
     made = {cli.RESULTS / "graph.ckpt": "checkpoint_save.py", cli.RESULTS / "frozen_model.pb": "freezemodel_save.py"}
     made |= {cli.RESULTS / f"savedmodel_from_{name}": f"savedmodel_from_{name}.py" for name in _EXPORTS}
     made |= {cli.PRETRAINED / "1": "pretrainedresnet/train.py"}
-    script = next((script for place, script in made.items() if place.resolve() == path.resolve()), "")
+    script = next((script for place, script in made.items() if cli.real(place) == cli.real(path)), "")
     return f"make it with `{cli.command(script)}`" if script and script.startswith(scripts or "") else otherwise
 
 

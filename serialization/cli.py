@@ -172,6 +172,11 @@ def report_export(folder: Path, proof: str) -> None:
     print(f"next: {shlex.join(['saved_model_cli', 'show', '--dir', show(folder), '--all'])}")
 
 
+def real(path: Path) -> Path:
+    """Where a path leads, links followed. Path.resolve raises for links in a circle, before Python 3.13."""
+    return Path(os.path.realpath(path))
+
+
 def report(notes: Iterable[str]) -> None:
     """What was chosen, left out and repaired on the way, a line each."""
     for note in notes:

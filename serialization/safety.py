@@ -22,6 +22,7 @@ _STORES = {"Assign", "AssignVariableOp", "QueueEnqueueManyV2", "QueueEnqueueV2",
 _RESTORES = {"Restore", "RestoreSlice", "RestoreV2"}
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op", "table_initializer")
 _INIT_SIGNATURE, _TRAIN_SIGNATURE = "__saved_model_init_op", "__saved_model_train_op"
+_NAMELESS = "an asset without a name"
 _RUN_BY_LOADING = {"_create_resource", "_initialize", "_destroy_resource"}
 
 
@@ -277,8 +278,11 @@ def _assets(meta_graph: Any, saved_model: Path | None) -> list[Finding]:
     if saved_model is None:
         return []
     names = dict.fromkeys(asset.filename for asset in asset_files(meta_graph))
-    return [
-        Finding(READS, "", name or "an asset without a name", detail="(an asset path that leaves the folder)")
-        for name in names
-        if not name or not is_within(saved_model / "assets", name)
-    ]
+    folder = saved_model / "assets"
+    found = []
+    for name in names:
+        if not name or not is_within(folder, name):
+            found.append(Finding(READS, "", name or _NAMELESS, detail="(an asset path that leaves the folder)"))
+        elif (folder / name).exists() and not (folder / name).is_file():  # to read a pipe may never end
+            found.append(Finding(READS, "", name, detail="(an asset that is no plain file)"))
+    return found

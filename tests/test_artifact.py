@@ -512,3 +512,15 @@ def test_refusals_do_not_start_tensorflow(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_links_in_a_circle_and_pipes_are_no_models(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    (tmp_path / "pipes").mkdir()
+    os.mkfifo(tmp_path / "pipes" / "m.index")
+    for path in ("a", "pipes", "pipes/m.index"):
+        done = run("model_inspect", tmp_path / path)
+        assert done.status == 1
+        assert done.stderr.startswith("error: no")
+        assert done.stderr.count("\n") == 1

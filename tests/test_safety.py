@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -282,6 +283,15 @@ def table_model(folder: Path, filename: str, *, collection: bool = False) -> Any
 @pytest.mark.parametrize("collection", [False, True])
 def test_assets_of_the_model_may_be_read(tmp_path: Path, collection: bool) -> None:
     assert safety.scan_meta_graph(table_model(tmp_path, "v.txt", collection=collection), saved_model=tmp_path) == []
+
+
+def test_an_asset_that_is_a_pipe(tmp_path: Path) -> None:
+    """To read it would never end."""
+    meta_graph = table_model(tmp_path, "v.txt", collection=False)
+    (tmp_path / "assets" / "v.txt").unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "assets" / "v.txt")
+    (found,) = safety.scan_meta_graph(meta_graph, saved_model=tmp_path)
+    assert str(found) == "v.txt (an asset that is no plain file)"
 
 
 @pytest.mark.parametrize("filename", ["../v.txt", "/etc/passwd", "sub/../../../v.txt", "", "link", "nul\0l"])
