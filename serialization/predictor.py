@@ -43,7 +43,7 @@ class Predictor:
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         try:
-            values = self._callable(*(feeds[key] for key in self._inputs))
+            values = self._callable(*map(feeds.__getitem__, self._inputs))
         except tf.errors.DeadlineExceededError:
             if self._timeout is not None:
                 raise
@@ -56,15 +56,19 @@ class Predictor:
         return dict(zip(self._outputs, values, strict=True))
 
 
-def open_session(graph: Any, *, optimize: bool = True) -> Any:
+def open_session(graph: Any, *, optimize: bool = True, fuse: bool = True) -> Any:
     """A session on the graph: devices that are missing here do not matter, GPU memory is taken as needed.
 
     `optimize=False` switches the graph optimizers off, so that two forms of a model compute bit for bit the same.
+    `fuse=False` switches off the one that puts several ops into one kernel: such kernels take longer to set up.
     """
     config = tf1.ConfigProto(allow_soft_placement=True)
     config.gpu_options.allow_growth = True
+    rewrites = config.graph_options.rewrite_options
+    if not fuse:
+        rewrites.remapping = rewrites.OFF
     if not optimize:
-        config.graph_options.rewrite_options.disable_meta_optimizer = True
+        rewrites.disable_meta_optimizer = True
         config.graph_options.optimizer_options.opt_level = tf1.OptimizerOptions.L0
     return tf1.Session(graph=graph, config=config)
 

@@ -74,7 +74,8 @@ def check(app: Flask, predict: Predictor, value: Any) -> None:
             tensor.key: np.array(value["x"] if len(predict.signature.inputs) == 1 else value["x"][tensor.key])
             for tensor in predict.signature.inputs
         }
-        assert all(array.dtype.kind in "if" for array in arrays.values())
+        # Numbers beyond an int64 are unsigned ones to numpy, and beyond a uint64 objects.
+        assert {type(number) for array in arrays.values() for number in array.ravel().tolist()} <= {int, float}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             arrays = {t.key: arrays[t.key].astype(t.dtype) for t in predict.signature.inputs}

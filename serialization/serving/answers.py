@@ -45,10 +45,12 @@ class Desk:
             return str(given)
         return f"{self._prefix}-{next(self._numbers)}"
 
-    def sign_out(self, environ: dict[str, Any], route: str, request_id: str, status: int, started: float) -> None:
-        """Count the request and write its line in the log. `started` is of time.perf_counter."""
+    def sign_out(
+        self, environ: dict[str, Any], route: str, request_id: str, status: int, started: float, rows: int = 0
+    ) -> None:
+        """Count the request and write its line in the log. `started` is of time.perf_counter, `rows` what was run."""
         seconds = time.perf_counter() - started
-        self.metrics.count(route, status, seconds)
+        self.metrics.count(route, status, seconds, rows)
         if self._log_format == "none":
             return
         entry = {

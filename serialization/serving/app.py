@@ -22,7 +22,7 @@ from serialization.serving.predict_route import PREDICT, PredictRoute
 from serialization.serving.settings import Settings
 from serialization.signature import Signature
 
-THREADS = "SERVING_THREADS"  # the key in app.config: how many threads to call the application from
+INLINE = "SERVING_INLINE"  # the key in app.config: whether the model runs in the thread that asks
 DRAIN = "SERVING_DRAIN"  # a function: from now on not ready, and no connection is kept
 
 
@@ -32,14 +32,14 @@ def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Set
     metrics = Metrics(settings.metrics_folder)
     session, signature = load()
     require_json_form(signature)
-    engine = make_engine(session, signature, settings, metrics.rows)
+    engine = make_engine(session, signature, settings)
     desk = Desk(metrics, settings.log_format)
-    predict = PredictRoute(engine.predict, signature, settings, desk, engine.threads)
+    predict = PredictRoute(engine.predict, signature, settings, desk)
     example = JsonFormat(signature, settings.max_rows).example(engine.example)
 
     app = Flask("freezemodel_serve", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its answers are no JSON
-    app.config[THREADS] = engine.threads
+    app.config[INLINE] = engine.inline
     app.config[DRAIN] = lambda: setattr(predict, "draining", True)
     _sign_every_request(app, desk, lambda: predict.draining)
 
@@ -99,7 +99,8 @@ def _sign_every_request(app: Flask, desk: Desk, draining: Callable[[], bool]) ->
         if isinstance(error, NotFound):
             message = f"nothing is at {path}; predictions are at {PREDICT}, a page to try them is at /"
         if isinstance(error, MethodNotAllowed):
-            message = f"{path} takes {' and '.join(error.valid_methods or ())}, not {cli.printable(request.method)}"
+            error.valid_methods = sorted(error.valid_methods or ())
+            message = f"{path} takes {' and '.join(error.valid_methods)}, not {cli.printable(request.method)}"
         if isinstance(error, InternalServerError) and error.original_exception is not None:
             message = internal_error(g.request_id)
         answer = error.get_response()
@@ -108,11 +109,12 @@ def _sign_every_request(app: Flask, desk: Desk, draining: Callable[[], bool]) ->
         return Response(body, error.code, headers, content_type="application/json")
 
 
-def drain_after(notice: Any, app: Flask) -> None:
-    """From the end of this pipe on, which another process holds: not ready, and no connection is kept."""
+def drain_after(notice: Any, app: Flask, end: Callable[[], None]) -> None:
+    """From the end of this pipe on, which another process holds: not ready, and no connection is kept; call `end`."""
 
     def wait() -> None:
         notice.poll(None)
         app.config[DRAIN]()
+        end()
 
     threading.Thread(target=wait, name="drain", daemon=True).start()

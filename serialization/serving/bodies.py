@@ -12,7 +12,8 @@ from typing import Any
 from serialization.serving.answers import RequestError
 from serialization.serving.settings import Settings
 
-_SOONER = 2.0  # seconds for a body where no thread is left to answer anybody else
+_LATE = "serialization.late"  # in the environ of a request whose body was waited for long enough
+_SOONER = 2.0  # seconds for a body where as many are read as requests may be in flight
 
 
 class BodyReader:
@@ -22,24 +23,25 @@ class BodyReader:
     and shuts down the connection of one that is late: the server then reports the end of the body.
     """
 
-    def __init__(self, settings: Settings, threads: int) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._limit = settings.max_body_mb * 1_000_000
         self._seconds = settings.body_timeout
-        self._threads = threads
-        self._reading: dict[int, tuple[float, str]] = {}
-        self._late: set[int] = set()
+        self._most = settings.max_in_flight
+        self._reading: dict[int, tuple[float, dict[str, Any]]] = {}
         threading.Thread(target=self._watch, name="body-watch", daemon=True).start()
 
-    def read(self, environ: dict[str, Any]) -> bytes:
-        """The whole body. Raises RequestError where it is too long, cut off, or too slow."""
+    def read(self, environ: dict[str, Any], started: float) -> bytes:
+        """The whole body of a request that has `started`, by time.perf_counter.
+
+        Raises RequestError where it is too long, cut off, or too slow.
+        """
         length = _content_length(environ)
         if length is not None and length > self._limit:
             raise RequestError(413, f"the body has {length:,} bytes; at most {self._limit:,} are taken")
         # One byte more than is taken tells whether there is more.
         wanted = self._limit + 1 if length is None else length
         me = threading.get_ident()
-        self._late.discard(me)
-        self._reading[me] = (time.monotonic(), environ.get("REMOTE_ADDR", ""))
+        self._reading[me] = (started, environ)
         try:
             body: bytes = environ["wsgi.input"].read(wanted)
             if length is None and body:
@@ -51,10 +53,10 @@ class BodyReader:
         if length is None:
             if len(body) > self._limit:
                 raise RequestError(413, f"the body has more than {self._limit:,} bytes")
-            if me in self._late:
+            if _LATE in environ:
                 raise RequestError(408, "the body did not come in time")
         elif len(body) < length:
-            if me in self._late:
+            if _LATE in environ:
                 raise RequestError(408, f"only {len(body):,} of {length:,} bytes came in time")
             raise RequestError(400, f"the body ends after {len(body):,} of {length:,} bytes")
         return body
@@ -62,15 +64,15 @@ class BodyReader:
     def _watch(self) -> None:
         while True:
             time.sleep(0.5)
-            reading = dict(self._reading)
             seconds = self._seconds
-            if len(reading) >= self._threads:
+            if len(self._reading) >= self._most:
                 seconds = min(seconds, _SOONER)
-            before = time.monotonic() - seconds
-            late = {thread: address for thread, (since, address) in reading.items() if since < before}
+            before = time.perf_counter() - seconds
+            late = [environ for at, environ in self._reading.copy().values() if at < before]
+            for environ in late:
+                environ[_LATE] = True
             if late:
-                self._late |= late.keys()
-                _shut_down(set(late.values()), seconds)
+                _shut_down({environ.get("REMOTE_ADDR", "") for environ in late}, seconds)
 
 
 def _content_length(environ: dict[str, Any]) -> int | None:

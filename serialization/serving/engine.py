@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from serialization import cli, feeds, hints
 from serialization.predictor import Predictor, open_session
 from serialization.serving.predict_route import Predict
-from serialization.serving.settings import MAX_FEW_THREADS, Settings
+from serialization.serving.settings import Settings
 from serialization.signature import Signature, Tensor
 from serialization.tensorflow import failures, np, tf, tf1
 
@@ -32,18 +32,18 @@ _ENDLESS = ("While", "Enter", "RefEnter", "Queue", "Stage", "Barrier", "Iterator
 
 @dataclass(frozen=True)
 class Engine:
-    """A model ready to answer. `threads` is how many may ask at once with profit."""
+    """A model ready to answer; `inline` if it runs in the thread that asks."""
 
     predict: Predict
     signature: Signature
-    threads: int
     batch_size: int
     example: Mapping[str, NDArray[Any]]
     how: str
+    inline: bool = False
 
 
-def make_engine(session: Any, signature: Signature, settings: Settings, batch_rows: Any) -> Engine:
-    """Warm the model up and choose how to run it. `batch_rows` is told the rows that were run at once.
+def make_engine(session: Any, signature: Signature, settings: Settings) -> Engine:
+    """Warm the model up and choose how to run it.
 
     Nobody can add to the graph afterwards. Raises cli.Error where --max-batch-size asks for what the model cannot do.
     """
@@ -52,20 +52,14 @@ def make_engine(session: Any, signature: Signature, settings: Settings, batch_ro
     example, runs = _find_example(pooled, session.graph)
     batch_size = settings.max_batch_size or (BATCH if runs and _gains(pooled, example) else 1)
     if batch_size > 1:
-        batched = _try_batching(session, signature, settings, batch_size, pooled, example, batch_rows)
+        batched = _try_batching(session, signature, settings, batch_size, pooled, example)
         if batched is not None:
             how = f"in batches of up to {batch_size} rows"
-            return Engine(batched, signature, settings.max_in_flight + 4, batch_size, example, how)
+            return Engine(batched, signature, batch_size, example, how)
     row = next((tensor.key for tensor in signature.inputs if tensor.shape and tensor.shape[0] is None), None)
 
     def counted(predict: Predictor) -> Predict:
-        def run(values: Mapping[str, Any]) -> dict[str, Any]:
-            results = predict(values)
-            if row is not None:
-                batch_rows(len(values[row]))
-            return results
-
-        return run
+        return lambda values: (predict(values), 0 if row is None else len(values[row]))
 
     seconds = _seconds(pooled, example) if runs else settings.timeout
     if (
@@ -73,10 +67,9 @@ def make_engine(session: Any, signature: Signature, settings: Settings, batch_ro
         and seconds * settings.max_rows < settings.timeout
         and not _may_be_endless(session.graph, signature)
     ):
-        inline = Predictor(session, signature, inline=True)
-        inline(example)
-        return Engine(counted(inline), signature, MAX_FEW_THREADS, 1, example, "in the thread that asks")
-    return Engine(counted(pooled), signature, settings.max_in_flight + 4, 1, example, "in TensorFlow's threads")
+        inline = _quickest(session, signature, example)
+        return Engine(counted(inline), signature, 1, example, "in the thread that asks", inline=True)
+    return Engine(counted(pooled), signature, 1, example, "in TensorFlow's threads")
 
 
 def _find_example(predict: Predictor, graph: Any) -> tuple[dict[str, NDArray[Any]], bool]:
@@ -114,6 +107,23 @@ def _seconds(predict: Predictor, values: Mapping[str, Any]) -> float:
     return sorted(times)[len(times) // 2]
 
 
+def _quickest(session: Any, signature: Signature, example: Mapping[str, NDArray[Any]]) -> Predictor:
+    """The model in the thread that asks, with fused kernels or without: as it takes less time.
+
+    Setting up a fused kernel takes longer than a small model computes: with them the toy takes twice as long. What
+    holds a state is left in its session.
+    """
+    inline = Predictor(session, signature, inline=True)
+    graph = session.graph
+    if graph.as_graph_def().library.function or any(op.op_def.is_stateful for op in graph.get_operations()):
+        inline(example)
+        return inline
+    plain = Predictor(open_session(graph, fuse=False), signature, inline=True)
+    slower, faster = sorted((inline, plain), key=lambda each: _seconds(each, example), reverse=True)
+    slower.session.close()
+    return faster
+
+
 def _rows_are_independent(signature: Signature) -> bool:
     """Whether the signature lets rows of several requests be one batch."""
     return all(t.shape is not None and t.shape[:1] == (None,) for t in (*signature.inputs, *signature.outputs))
@@ -140,7 +150,6 @@ def _try_batching(
     batch_size: int,
     pooled: Predictor,
     example: Mapping[str, NDArray[Any]],
-    batch_rows: Any,
 ) -> Predict | None:
     """The model in batches, if it gives the same answers; None, or cli.Error where batches were asked for."""
     reason = "its inputs and outputs do not all have rows"
@@ -148,7 +157,7 @@ def _try_batching(
         try:
             batched = make_batched(session, signature, batch_size, settings.batch_timeout_ms, settings.timeout)
             if _answers_alike(batched, pooled, example):
-                return _in_batches(batched, pooled, batch_size, batch_rows)
+                return _in_batches(batched, pooled, batch_size)
             reason = "it gives other answers"
         except (ValueError, tf.errors.OpError) as error:
             reason = str(error).partition("\n")[0]
@@ -175,18 +184,15 @@ def _answers_alike(batched: Predictor, pooled: Predictor, example: Mapping[str, 
     return all(_close(together[key], np.concatenate([answer[key] for answer in answers])) for key in keys)
 
 
-def _in_batches(batched: Predictor, pooled: Predictor, batch_size: int, batch_rows: Any) -> Predict:
+def _in_batches(batched: Predictor, pooled: Predictor, batch_size: int) -> Predict:
     first = pooled.signature.inputs[0].key
 
-    def run(values: Mapping[str, Any]) -> dict[str, Any]:
+    def run(values: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
         rows = len(values[first])
         if rows >= batch_size:  # a batch by itself
-            results = pooled(values)
-        else:
-            results = batched(values)
-            rows = int(results.pop(_ROWS_KEY)[0])
-        batch_rows(rows)
-        return results
+            return pooled(values), rows
+        results = batched(values)
+        return results, int(results.pop(_ROWS_KEY)[0])
 
     return run
 
@@ -210,7 +216,7 @@ def make_batched(session: Any, signature: Signature, batch_size: int, wait_ms: f
             return [*results, tf.fill(rows, rows[0])]
 
         in_batches = tf.nondifferentiable_batch_function(
-            num_batch_threads=2, max_batch_size=batch_size, batch_timeout_micros=int(wait_ms * 1000)
+            num_batch_threads=1, max_batch_size=batch_size, batch_timeout_micros=int(wait_ms * 1000)
         )
         results = [tf.identity(result, name=f"output{i}") for i, result in enumerate(in_batches(run)(*inputs))]
     graph.finalize()

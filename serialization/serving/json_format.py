@@ -8,6 +8,7 @@ and refuses what does not fit, place and all.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -196,12 +197,14 @@ def _array_maker(tensor: Tensor) -> Callable[[Any], NDArray[Any]]:
         sizes = (tensor.shape or ())[1:]
         if len(sizes) < 2 or 0 in sizes:
             return lambda value: np.array(value, dtype)
+        numbers = math.prod(size or 0 for size in sizes)
 
         def make_deep(value: Any) -> NDArray[Any]:
             """Numpy takes twice as long to walk through the lists of an image itself."""
+            count = len(value) * numbers
             for _ in sizes:
                 value = chain.from_iterable(value)
-            return np.array(list(value), dtype).reshape(-1, *sizes)
+            return np.fromiter(value, dtype, count).reshape(-1, *sizes)
 
         return make_deep
 

@@ -55,8 +55,11 @@ class Metrics:
         if folder is not None:
             threading.Thread(target=self._share, name="metrics", daemon=True).start()
 
-    def count(self, route: str, status: int, seconds: float) -> None:
-        """One request is answered. `route` is the rule, never the path, of which there are endlessly many."""
+    def count(self, route: str, status: int, seconds: float, rows: int) -> None:
+        """One request is answered. `route` is the rule, never the path, of which there are endlessly many.
+
+        `rows` were run at once, its own and those of others; 0 where none were.
+        """
         key = self._keys.get((route, status))
         with self._lock:
             if key is None:
@@ -65,11 +68,8 @@ class Metrics:
                 self._numbers.seconds.setdefault(route, _Histogram([0] * (len(_SECONDS) + 1)))
             self._numbers.requests[key] += 1
             self._numbers.seconds[route].observe(_SECONDS, seconds)
-
-    def rows(self, rows: int) -> None:
-        """A request was run together with others, this many rows in all."""
-        with self._lock:
-            self._numbers.rows.observe(_ROWS, rows)
+            if rows:
+                self._numbers.rows.observe(_ROWS, rows)
 
     def loaded(self, seconds: float) -> None:
         self._numbers.load_seconds = seconds

@@ -23,18 +23,19 @@ from serialization.tensorflow import tf
 PREDICT = "/api/predict"
 _JSON, _NPY = "application/json", "application/x-npy"
 
-Predict = Callable[[Mapping[str, Any]], dict[str, Any]]
+Predict = Callable[[Mapping[str, Any]], tuple[dict[str, Any], int]]
+"""Runs the model; with the results comes how many rows it ran at once, 0 where it knows no rows."""
 
 
 class PredictRoute:
     """Decodes a body, runs the model, encodes the answer; from as many threads as there are."""
 
-    def __init__(self, predict: Predict, signature: Signature, settings: Settings, desk: Desk, threads: int) -> None:
+    def __init__(self, predict: Predict, signature: Signature, settings: Settings, desk: Desk) -> None:
         self._predict = predict
         self._desk = desk
         self._most = settings.max_in_flight
         self._timeout = settings.timeout
-        self._bodies = BodyReader(settings, threads)
+        self._bodies = BodyReader(settings)
         self._json = JsonFormat(signature, settings.max_rows, settings.nonfinite)
         self._npy = NpyFormat(signature, settings.max_rows)
         self._lock = threading.Lock()
@@ -46,10 +47,9 @@ class PredictRoute:
         started = time.perf_counter()
         request_id = self._desk.sign_in(environ)
         headers = [("X-Request-Id", request_id)]
-        content_type = _JSON
+        content_type, status, rows = _JSON, 200, 0
         try:
-            body, content_type = self._answer(environ)
-            status = 200
+            body, content_type, rows = self._answer(environ, started)
         except RequestError as error:
             status, body = error.status, error_body(str(error), request_id)
             headers += error.headers
@@ -59,10 +59,10 @@ class PredictRoute:
         if self.draining:
             headers.append(("Connection", "close"))
         start_response(STATUS_LINES[status], headers)
-        self._desk.sign_out(environ, PREDICT, request_id, status, started)
+        self._desk.sign_out(environ, PREDICT, request_id, status, started, rows)
         return [body]
 
-    def _answer(self, environ: dict[str, Any]) -> tuple[bytes, str]:
+    def _answer(self, environ: dict[str, Any], started: float) -> tuple[bytes, str, int]:
         if environ["PATH_INFO"]:
             raise RequestError(404, f"nothing is at {PREDICT}{environ['PATH_INFO']}; predictions are at {PREDICT}")
         if environ["REQUEST_METHOD"] != "POST":
@@ -74,14 +74,14 @@ class PredictRoute:
                 raise RequestError(503, f"{self._most} requests are in flight; try again soon", Retry_After="1")
             self._in_flight += 1
         try:
-            results = self._run(decode(self._bodies.read(environ)))
+            results, rows = self._run(decode(self._bodies.read(environ, started)))
         finally:
             with self._lock:
                 self._in_flight -= 1
         accept = environ.get("HTTP_ACCEPT", "*/*")
         if accept != "*/*" and any(name in accept for name in npy_format.CONTENT_TYPES):
-            return self._npy.encode(results), _NPY
-        return self._json.encode(results), _JSON
+            return self._npy.encode(results), _NPY, rows
+        return self._json.encode(results), _JSON, rows
 
     def _decoder(self, content_type: str) -> Callable[[bytes], dict[str, Any]]:
         name, _, parameters = content_type.partition(";")
@@ -93,7 +93,7 @@ class PredictRoute:
         shown = repr(content_type[:100]) if content_type else "none"
         raise RequestError(415, f"Content-Type: expected {_JSON} (in UTF-8) or {_NPY}, got {shown}")
 
-    def _run(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def _run(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
         try:
             return self._predict(values)
         except tf.errors.DeadlineExceededError:

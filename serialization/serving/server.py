@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import inspect
+import gc
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from flask import Flask
 
 MakeApp = Callable[..., "Flask"]
+_MORE_THREADS = 4  # than requests may be in flight: these answer that there are too many, and every other route
+_IDLE = 600  # seconds that granian keeps a thread that has nothing to do; at most these
 _NOTICE = 0.5  # seconds between "no more requests on this connection" and the end of the last one
 
 
@@ -73,6 +75,8 @@ def serve(
             port=port,
             interface=Interfaces.WSGI,
             workers=workers,
+            blocking_threads=settings.max_in_flight + _MORE_THREADS,
+            blocking_threads_idle_timeout=_IDLE,
             http1_settings=HTTP1Settings(header_read_timeout=round(settings.body_timeout * 1000)),
             respawn_failed_workers=True,
             respawn_interval=0,
@@ -174,7 +178,8 @@ def _read_reports(
 
 def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, notice: Any) -> Any:
     """In the worker, before it listens: the application, loaded and warmed up."""
-    from serialization.serving.app import drain_after
+    from serialization.serving.app import INLINE, drain_after
+    from serialization.serving.relay import Relay
 
     try:
         app = make_app(settings=settings)
@@ -182,32 +187,26 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, notice:
         reports.put(cli.one_line(error))
         signal.pause()  # until the supervisor, which would replace a worker that ends by itself, ends this one
         raise
-    drain_after(notice, app)
+    relay = Relay(app.wsgi_app)
+    drain_after(notice, app, relay.end)
+    gc.collect()
+    gc.freeze()  # what is loaded stays: no collection during a request looks through TensorFlow's million objects
     reports.put("")
-    return app
+    return relay if app.config[INLINE] else app
 
 
 def _run_worker(*arguments: Any) -> None:
-    """In the worker: what granian would run, with as many threads as the model can use.
+    """In the worker: what granian would run, its private function, in a process that ends when it should.
 
-    granian fixes the number before a model is loaded. So its own, private worker is called with that number replaced;
-    test_stalled_clients_do_not_stop_the_others fails when granian calls it differently.
+    Every test of a server fails when granian calls it differently.
     """
     from granian.server import Server
-
-    from serialization.serving.app import THREADS
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setpgid(0, 0)  # Ctrl-C goes to the supervisor alone, which then ends its workers in order
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     atexit.register(_leave)
-    words = list(arguments)
-    load = next(i for i, word in enumerate(words) if callable(word))
-    app = words[load]()
-    words[load] = lambda: app
-    names = list(inspect.signature(Server._spawn_wsgi_worker).parameters)
-    words[names.index("blocking_threads") - len(names)] = app.config[THREADS]
-    Server._spawn_wsgi_worker(*words)
+    Server._spawn_wsgi_worker(*arguments)
 
 
 def _end_with_supervisor() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MAX_FEW_THREADS = 4  # for a model so quick that more threads would only take turns
-
 
 @dataclass(frozen=True)
 class Settings:

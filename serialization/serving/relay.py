@@ -1,0 +1,106 @@
+"""One thread answers, the others stand by: for a model that is over before a thread could be woken.
+
+Threads that answer at the same time take Python's lock from each other several times a request, and a small model then
+answers a third of the requests. But one thread alone would stand still with a client that sends half a body. So a
+thread that does not have the turn waits at the end of its request, and gets the turn when the one that has it is
+busy for long. When nothing was asked for a while all are let go, for a server ends threads that it has no use for, and
+must not be left with those alone that stand by.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+_LONG = 0.02  # seconds
+_IDLE = 60.0  # seconds
+
+
+class Relay:
+    """WSGI middleware for a server with a pool of threads. It waits where WSGI says that the answer is out: `close`."""
+
+    def __init__(self, app: Any, idle: float = _IDLE) -> None:
+        self._app = app
+        self._turn: int | None = None  # the thread that takes one request after the other
+        self._since = time.perf_counter()  # when it began with its last request, or got the turn
+        self._busy = False
+        self._idle = idle
+        self._ended = False
+        self._lock = threading.Lock()
+        self._standing_by: deque[tuple[int, threading.Lock]] = deque()
+        threading.Thread(target=self._watch, name="relay", daemon=True).start()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        me = threading.get_ident()
+        if self._turn != me:
+            return _Answer(self._app(environ, start_response), self)
+        self._since = time.perf_counter()
+        self._busy = True
+        answer: Iterable[bytes] = self._app(environ, start_response)
+        if self._turn != me:
+            return _Answer(answer, self)
+        self._busy = False
+        return answer
+
+    def stand_by(self) -> None:
+        """Return when it is this thread's turn."""
+        woken = threading.Lock()
+        with self._lock:
+            if self._ended:
+                return
+            if self._turn is None:
+                self._turn = threading.get_ident()
+                self._since = time.perf_counter()
+                return
+            woken.acquire()
+            self._standing_by.append((threading.get_ident(), woken))
+        woken.acquire()
+
+    def end(self) -> None:
+        """Let all go for good: a server that ends waits for its threads."""
+        self._ended = True
+        self._let_go()
+
+    def _watch(self) -> None:
+        while not self._ended:
+            time.sleep(_LONG)
+            seconds = time.perf_counter() - self._since
+            if self._busy and seconds > _LONG:
+                self._pass_on()
+            elif seconds > self._idle:
+                self._let_go()
+
+    def _pass_on(self) -> None:
+        """Give the turn to one that stands by, or to the first that comes to it."""
+        with self._lock:
+            self._busy = False
+            self._since = time.perf_counter()
+            self._turn = None
+            if self._standing_by:
+                self._turn, woken = self._standing_by.popleft()
+                woken.release()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            self._turn = None
+            while self._standing_by:
+                self._standing_by.pop()[1].release()
+
+
+class _Answer:
+    """An answer after which its thread stands by."""
+
+    def __init__(self, answer: Iterable[bytes], relay: Relay) -> None:
+        self._answer = answer
+        self._relay = relay
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._answer)
+
+    def close(self) -> None:
+        if hasattr(self._answer, "close"):
+            self._answer.close()
+        self._relay.stand_by()

@@ -1,0 +1,125 @@
+"""One thread answers while the others stand by, until it is busy for long."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from serialization.serving.relay import Relay
+
+
+class Pool:
+    """A server's threads: each takes a request, answers it and closes the answer, as WSGI asks."""
+
+    def __init__(self, threads: int, idle: float = 60) -> None:
+        self.relay = Relay(answer, idle)
+        self.requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self.answered: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.threads = [threading.Thread(target=self.work, daemon=True) for _ in range(threads)]
+        for thread in self.threads:
+            thread.start()
+
+    def work(self) -> None:
+        while (environ := self.requests.get()) is not None:
+            answer = self.relay(environ, lambda *_: None)
+            assert list(answer) == [b"y"]
+            self.answered.put(threading.get_ident())
+            if hasattr(answer, "close"):
+                answer.close()
+
+    def ask(self, count: int, **environ: Any) -> list[int]:
+        """The threads that answered so many requests, one asked after the other."""
+        threads = []
+        for _ in range(count):
+            self.requests.put(environ)
+            threads.append(self.answered.get(timeout=10))
+        return threads
+
+
+def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    if "wait" in environ:
+        environ["begun"].release()
+        assert environ["wait"].wait(10)
+    return Closing() if environ.get("closing") else [b"y"]
+
+
+class Closing:
+    """An answer that has to be closed."""
+
+    closed = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b"y"])
+
+    def close(self) -> None:
+        Closing.closed += 1
+
+
+def busy_at_once(pool: Pool) -> Pool:
+    """The pool when each of its threads has answered once, so that all but one stand by."""
+    begun, wait = threading.Semaphore(0), threading.Event()
+    for _ in pool.threads:
+        pool.requests.put({"begun": begun, "wait": wait})
+    for _ in pool.threads:
+        assert begun.acquire(timeout=10)
+    wait.set()
+    assert {pool.answered.get(timeout=10) for _ in pool.threads} == {thread.ident for thread in pool.threads}
+    return pool
+
+
+@pytest.fixture
+def pool() -> Pool:
+    return busy_at_once(Pool(3))
+
+
+def test_one_thread_answers_alone(pool: Pool) -> None:
+    assert len(set(pool.ask(50))) == 1
+
+
+def test_a_thread_that_is_busy_loses_its_turn(pool: Pool) -> None:
+    (first,) = set(pool.ask(5))
+    begun, wait = threading.Semaphore(0), threading.Event()
+    busy = {"begun": begun, "wait": wait}
+    pool.requests.put(busy)
+    assert begun.acquire(timeout=10)
+    (second,) = set(pool.ask(5))
+    pool.requests.put(busy)
+    assert begun.acquire(timeout=10)
+    (third,) = set(pool.ask(5))
+    assert len({first, second, third}) == 3
+    wait.set()
+    assert {pool.answered.get(timeout=10) for _ in range(2)} == {first, second}
+    assert set(pool.ask(20)) == {third}
+
+
+def test_all_busy_and_free_again(pool: Pool) -> None:
+    begun, wait = threading.Semaphore(0), threading.Event()
+    for _ in range(3):
+        pool.requests.put({"begun": begun, "wait": wait})
+        assert begun.acquire(timeout=10)
+    wait.set()
+    for _ in range(3):
+        pool.answered.get(timeout=10)
+    assert len(set(pool.ask(20)[1:])) == 1
+
+
+def test_no_thread_stands_by_when_nothing_is_asked() -> None:
+    pool = busy_at_once(Pool(3, idle=0.1))
+    for _ in pool.threads:
+        pool.requests.put(None)
+    for thread in pool.threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_an_answer_is_closed(pool: Pool) -> None:
+    before = Closing.closed
+    pool.ask(3)
+    fresh = Pool(1)
+    fresh.ask(1, closing=True)
+    fresh.ask(1)
+    assert Closing.closed == before + 1
