@@ -150,6 +150,12 @@ def test_what_is_not_http_is_refused_without_a_body(server: Server, request_byte
     assert "content-type" not in headers
 
 
+def test_http_2_is_not_spoken(server: Server) -> None:
+    with socket.create_connection(server.address, timeout=30) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
+        assert connection.recv(1000) == b""
+
+
 @pytest.mark.parametrize("status", [400, 404, 405, 408, 413, 415, 422, 429, 500, 503, 504])
 def test_whatever_the_application_refuses_with_is_json(status: int) -> None:
     app = small_app("two")

@@ -55,7 +55,7 @@ def serve(
     requests in flight are finished, for at most `grace` seconds. Raises cli.Error where the address cannot be had,
     where `make_app` raises one, and where workers die as soon as they are replaced.
     """
-    from granian.constants import Interfaces
+    from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
     from granian.server import Server
 
@@ -74,6 +74,8 @@ def serve(
             address=address[0],
             port=port,
             interface=Interfaces.WSGI,
+            # HTTP/2 has no time limit for a connection that says nothing, nor has one on which it may yet come.
+            http=HTTPModes.http1,
             workers=workers,
             blocking_threads=settings.max_in_flight + _MORE_THREADS,
             blocking_threads_idle_timeout=_IDLE,
