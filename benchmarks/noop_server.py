@@ -16,13 +16,14 @@ def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
 
 
 if __name__ == "__main__":
-    from granian.constants import Interfaces
+    from granian.constants import HTTPModes, Interfaces
     from granian.server import Server
 
     Server(
         f"{__file__}:app",
         port=int(sys.argv[2]),
         interface=Interfaces.WSGI,
-        blocking_threads=4,
+        http=HTTPModes.http1,
+        blocking_threads=1,  # more take turns, and answer less
         log_enabled=False,
     ).serve()

@@ -9,11 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from google_crc32c import value as crc32c
-
 from serialization import protos
 from serialization.checkpoint import OBJECT_GRAPH, Checkpoint
-from serialization.table import unmask
+from serialization.table import crc32c, unmask
 from serialization.wire import DamagedError, read_number
 
 

@@ -161,13 +161,13 @@ def test_an_object_checkpoint_knows_names_and_slots(run: Run, tmp_path: Path) ->
 
 
 def test_what_keras_keeps_for_its_optimizer(run: Run, tmp_path: Path) -> None:
-    model = tf.keras.Sequential([tf.keras.layers.Input((4,)), tf.keras.layers.Dense(3, name="first")])
+    model = tf.keras.Sequential([tf.keras.layers.Input((4,)), tf.keras.layers.Dense(3, name="first")], name="model")
     model.compile("adam", "mse")
     model.train_on_batch(np.zeros([2, 4]), np.zeros([2, 3]))
     tf.train.Checkpoint(model=model, optimizer=model.optimizer).write(str(tmp_path / "ckpt-1"))
     roles = {v["full_name"]: v["role"] for v in inspect(run, tmp_path / "ckpt-1")["variables"]}
-    assert roles["sequential/first/kernel"] == "variable"
-    assert roles["adam/sequential_first_kernel_momentum"] == "optimizer"
+    assert roles["model/first/kernel"] == "variable"
+    assert roles["adam/model_first_kernel_momentum"] == "optimizer"
 
 
 def test_an_object_graph_that_is_damaged(run: Run, tmp_path: Path) -> None:

@@ -221,8 +221,9 @@ def test_metrics_add_up_over_workers(frozen_model: Path) -> None:
         assert "serving_batch_rows_sum 200.0\n" in counted
         assert re.search(r"^serving_load_seconds \d", counted, re.MULTILINE)
         time.sleep(1)  # in which the workers share what they have counted
-        os.kill(workers_of(server)[0], signal.SIGKILL)
-        while not serves_with(server, 2):
+        killed = workers_of(server)[0]
+        os.kill(killed, signal.SIGKILL)
+        while killed in workers_of(server) or not serves_with(server, 2):
             time.sleep(0.1)
         counted = server.request("GET", "/metrics")[2].decode()
         assert f'serving_requests_total{{route="{PREDICT}",status="200"}} 100.0\n' in counted, "the dead count on"
