@@ -106,6 +106,12 @@ def test_every_refusal_is_json(server: Server, line: str, status: int, error: st
     assert (None if allow is None else ", ".join(sorted(headers["allow"].upper().split(", ")))) == allow
 
 
+def test_a_compressed_body_is_refused(server: Server) -> None:
+    status, _, body = ask(server, HEAD + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc")
+    error = "Content-Encoding: expected none, got 'gzip'; send the body as it is"
+    assert (status, json.loads(body)["error"]) == (415, error)
+
+
 @pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/", 200), ("/none", 404), (PREDICT, 405)])
 def test_head_has_the_headers_and_nothing_more(server: Server, path: str, status: int) -> None:
     """And what is asked next on the same connection is answered."""

@@ -69,6 +69,9 @@ class PredictRoute:
             raise RequestError(405, f"{PREDICT} takes POST, not {environ['REQUEST_METHOD']}", Allow="POST")
         given = environ.get("CONTENT_TYPE", "")
         decode = self._json.decode if given == _JSON else self._decoder(given)
+        if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
+            encoding = environ["HTTP_CONTENT_ENCODING"][:100]
+            raise RequestError(415, f"Content-Encoding: expected none, got {encoding!r}; send the body as it is")
         with self._lock:
             if self._in_flight >= self._most:
                 raise RequestError(503, f"{self._most} requests are in flight; try again soon", Retry_After="1")
