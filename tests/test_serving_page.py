@@ -99,7 +99,7 @@ def test_the_curl_line_is_what_was_sent(page: Page, toy: Server) -> None:
     done = subprocess.run(line, shell=True, check=True, capture_output=True)
     assert json.loads(done.stdout) == {"y": [[True]]}
     page.click("#copy")
-    assert page.locator("#copied").inner_text() == "copied"
+    expect(page.locator("#copied")).to_have_text("copied")
 
 
 def test_a_long_body_is_saved_for_curl(page: Page, toy: Server) -> None:
