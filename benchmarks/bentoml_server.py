@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-import bentoml  # type: ignore[import-not-found, unused-ignore]
+import bentoml
 import numpy as np
 import tensorflow.compat.v1 as tf1
 

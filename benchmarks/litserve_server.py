@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import litserve  # type: ignore[import-not-found, unused-ignore]
+import litserve
 import tensorflow.compat.v1 as tf1
 
 

@@ -15,12 +15,12 @@ import tempfile
 from pathlib import Path
 
 import tensorflow.compat.v1 as tf1
-from mlserver import MLModel  # type: ignore[import-not-found, unused-ignore]
-from mlserver.codecs import NumpyCodec  # type: ignore[import-not-found, unused-ignore]
-from mlserver.types import InferenceRequest, InferenceResponse  # type: ignore[import-not-found, unused-ignore]
+from mlserver import MLModel
+from mlserver.codecs import NumpyCodec
+from mlserver.types import InferenceRequest, InferenceResponse
 
 
-class Toy(MLModel):  # type: ignore[misc, unused-ignore]
+class Toy(MLModel):
     """The toy model."""
 
     async def load(self) -> bool:
@@ -42,7 +42,7 @@ def free_port() -> int:
 
 
 if __name__ == "__main__":
-    from mlserver.cli import main  # type: ignore[import-not-found, unused-ignore]
+    from mlserver.cli import main
 
     os.environ["FROZEN_MODEL"], port = sys.argv[1:]
     settings = {"debug": False, "host": "127.0.0.1", "http_port": int(port), "grpc_port": free_port()}

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import IO
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -62,7 +63,7 @@ def running(command: Sequence[object], target: Target) -> Iterator[Target]:
             words, stdout=said, stderr=subprocess.STDOUT, env=environment, cwd=HERE, start_new_session=True
         )
         try:
-            _wait_for_answer(process, target, said)
+            _wait_for_answer(words, process, target, said)
             yield target
         finally:
             process.send_signal(signal.SIGINT)
@@ -73,8 +74,7 @@ def running(command: Sequence[object], target: Target) -> Iterator[Target]:
             process.wait()
 
 
-def _wait_for_answer(process: subprocess.Popen[bytes], target: Target, said: object) -> None:
-    words = " ".join(map(str, process.args))  # type: ignore[arg-type]
+def _wait_for_answer(words: Sequence[str], process: subprocess.Popen[bytes], target: Target, said: IO[bytes]) -> None:
     until = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -85,9 +85,9 @@ def _wait_for_answer(process: subprocess.Popen[bytes], target: Target, said: obj
         except OSError as error:
             problem = str(error)
         if process.poll() is not None or time.monotonic() > until:
-            said.seek(0)  # type: ignore[attr-defined]
-            tail = said.read()[-2000:].decode(errors="replace")  # type: ignore[attr-defined]
-            raise SystemExit(f"{words} gives no answer: {problem}\n{tail}")
+            said.seek(0)
+            tail = said.read()[-2000:].decode(errors="replace")
+            raise SystemExit(f"{' '.join(words)} gives no answer: {problem}\n{tail}")
         time.sleep(0.2)
 
 

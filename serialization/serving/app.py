@@ -109,12 +109,12 @@ def _sign_every_request(app: Flask, desk: Desk, draining: Callable[[], bool]) ->
         return Response(body, error.code, headers, content_type="application/json")
 
 
-def drain_after(notice: Any, app: Flask, end: Callable[[], None]) -> None:
-    """From the end of this pipe on, which another process holds: not ready, and no connection is kept; call `end`."""
+def drain_after(notice: Any, *steps: Callable[[], None]) -> None:
+    """Take these steps at the end of the pipe, which another process holds."""
 
     def wait() -> None:
         notice.poll(None)
-        app.config[DRAIN]()
-        end()
+        for step in steps:
+            step()
 
     threading.Thread(target=wait, name="drain", daemon=True).start()

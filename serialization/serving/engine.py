@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from serialization import cli, feeds, hints
+from serialization.graph import all_nodes, node_of
 from serialization.predictor import Predictor, open_session
 from serialization.serving.predict_route import Predict
 from serialization.serving.settings import Settings
@@ -203,7 +204,7 @@ def make_batched(session: Any, signature: Signature, batch_size: int, wait_ms: f
     The model becomes a function in a graph of its own, so its variables become constants first. Beside its outputs
     it gives the number of rows that were run at once.
     """
-    nodes = [tensor.name.partition(":")[0] for tensor in signature.outputs]
+    nodes = [node_of(tensor.name) for tensor in signature.outputs]
     frozen = tf1.graph_util.convert_variables_to_constants(session, session.graph.as_graph_def(), nodes)
     with tf1.Graph().as_default() as graph:
         inputs = [tf1.placeholder(t.dtype, t.shape, name=f"input{i}") for i, t in enumerate(signature.inputs)]
@@ -237,7 +238,6 @@ def _close(actual: Any, expected: Any) -> bool:
 
 
 def _may_be_endless(graph: Any, signature: Signature) -> bool:
-    outputs = [tensor.name.partition(":")[0] for tensor in signature.outputs]
-    graph_def = tf1.graph_util.extract_sub_graph(graph.as_graph_def(), outputs)
-    nodes = [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
-    return any(part in node.op for node in nodes for part in _ENDLESS)
+    outputs = [node_of(tensor.name) for tensor in signature.outputs]
+    needed = tf1.graph_util.extract_sub_graph(graph.as_graph_def(), outputs)
+    return any(part in node.op for node in all_nodes(needed) for part in _ENDLESS)

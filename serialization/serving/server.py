@@ -180,7 +180,7 @@ def _read_reports(
 
 def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, notice: Any) -> Any:
     """In the worker, before it listens: the application, loaded and warmed up."""
-    from serialization.serving.app import INLINE, drain_after
+    from serialization.serving.app import DRAIN, INLINE, drain_after
     from serialization.serving.relay import Relay
 
     try:
@@ -189,12 +189,12 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, notice:
         reports.put(cli.one_line(error))
         signal.pause()  # until the supervisor, which would replace a worker that ends by itself, ends this one
         raise
-    relay = Relay(app.wsgi_app)
-    drain_after(notice, app, relay.end)
+    relay = Relay(app.wsgi_app) if app.config[INLINE] else None
+    drain_after(notice, app.config[DRAIN], *([relay.end] if relay else []))
     gc.collect()
     gc.freeze()  # what is loaded stays: no collection during a request looks through TensorFlow's million objects
     reports.put("")
-    return relay if app.config[INLINE] else app
+    return relay or app
 
 
 def _run_worker(*arguments: Any) -> None:
