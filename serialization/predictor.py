@@ -22,7 +22,7 @@ class Predictor:
     dtypes (strings as dtype object); raises tf.errors.OpError where the graph does. A run that takes longer than
     `timeout` seconds is cancelled, and tf.errors.DeadlineExceededError raised; without one, cli.Error after PATIENCE.
     `inline` runs the graph in the calling thread, which for a small graph is much faster than handing it to a pool, but
-    then no run can be stopped.
+    then no run can be stopped, and denormal numbers (below 1.2e-38 as float32), which the pool makes zero, are kept.
 
     Raises cli.Error where the graph cannot be run, for want of memory too.
     """
