@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from serialization import cli, feeds, nested
-from serialization.serving import places
+from serialization.serving import flat_json, places
 from serialization.serving.answers import RequestError
 from serialization.serving.places import INPUT, OUTPUT
 from serialization.signature import Signature, Tensor
@@ -46,6 +46,9 @@ class JsonFormat:
         self._open = [tensor.shape is None for tensor in signature.inputs]
         self._decoder = self._make_decoder(tuple(len(tensor.shape or ()) for tensor in signature.inputs))
         self._arrays = [_array_maker(tensor) for tensor in signature.inputs]
+        self._flat = None
+        if len(signature.inputs) == 1 and _kind(signature.inputs[0]) in ("int", "float"):
+            self._flat = flat_json.make_decoder(signature.inputs[0], _value_type(signature.inputs[0]), max_rows)
         self._floats = any(_kind(tensor) == "float" for tensor in signature.outputs)
         self._listers = [_lister(tensor) for tensor in signature.outputs]
         strings = any(_kind(tensor) == "string" for tensor in signature.inputs)
@@ -55,6 +58,8 @@ class JsonFormat:
 
     def decode(self, body: bytes) -> dict[str, NDArray[Any]]:
         """The arrays of a request's body, by input key."""
+        if len(body) > flat_json.LONG and self._flat and (array := self._flat(body)) is not None:
+            return {self._inputs[0].key: array}
         try:
             decoder = self._decoder if True not in self._open else self._decoder_for_ranks(self._ranks(body))
             value = decoder.decode(body).field0
