@@ -46,9 +46,7 @@ class JsonFormat:
         self._open = [tensor.shape is None for tensor in signature.inputs]
         self._decoder = self._make_decoder(tuple(len(tensor.shape or ()) for tensor in signature.inputs))
         self._arrays = [_array_maker(tensor) for tensor in signature.inputs]
-        self._flat = None
-        if len(signature.inputs) == 1 and _kind(signature.inputs[0]) in ("int", "float"):
-            self._flat = flat_json.make_decoder(signature.inputs[0], _value_type(signature.inputs[0]), max_rows)
+        self._flat = flat_json.make_decoder(signature.inputs[0], max_rows) if len(signature.inputs) == 1 else None
         self._floats = any(_kind(tensor) == "float" for tensor in signature.outputs)
         self._listers = [_lister(tensor) for tensor in signature.outputs]
         strings = any(_kind(tensor) == "string" for tensor in signature.inputs)
