@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -13,10 +12,10 @@ from serialization.serving.relay import Relay
 
 
 class Pool:
-    """A server's threads: each takes a request, answers it and closes the answer, as WSGI asks."""
+    """A server's threads: each takes a request and answers it."""
 
     def __init__(self, threads: int, idle: float = 60) -> None:
-        self.relay = Relay(answer, idle)
+        self.relay = Relay(self.answer, idle)
         self.requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self.answered: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.threads = [threading.Thread(target=self.work, daemon=True) for _ in range(threads)]
@@ -24,39 +23,22 @@ class Pool:
             thread.start()
 
     def work(self) -> None:
-        while (environ := self.requests.get()) is not None:
-            answer = self.relay(environ, lambda *_: None)
-            assert list(answer) == [b"y"]
-            self.answered.put(threading.get_ident())
-            if hasattr(answer, "close"):
-                answer.close()
+        while (request := self.requests.get()) is not None:
+            self.relay(request)
 
-    def ask(self, count: int, **environ: Any) -> list[int]:
+    def answer(self, request: dict[str, Any]) -> None:
+        if "wait" in request:
+            request["begun"].release()
+            assert request["wait"].wait(10)
+        self.answered.put(threading.get_ident())
+
+    def ask(self, count: int) -> list[int]:
         """The threads that answered so many requests, one asked after the other."""
         threads = []
         for _ in range(count):
-            self.requests.put(environ)
+            self.requests.put({})
             threads.append(self.answered.get(timeout=10))
         return threads
-
-
-def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    if "wait" in environ:
-        environ["begun"].release()
-        assert environ["wait"].wait(10)
-    return Closing() if environ.get("closing") else [b"y"]
-
-
-class Closing:
-    """An answer that has to be closed."""
-
-    closed = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter([b"y"])
-
-    def close(self) -> None:
-        Closing.closed += 1
 
 
 def busy_at_once(pool: Pool) -> Pool:
@@ -114,12 +96,3 @@ def test_no_thread_stands_by_when_nothing_is_asked() -> None:
     for thread in pool.threads:
         thread.join(10)
         assert not thread.is_alive()
-
-
-def test_an_answer_is_closed(pool: Pool) -> None:
-    before = Closing.closed
-    pool.ask(3)
-    fresh = Pool(1)
-    fresh.ask(1, closing=True)
-    fresh.ask(1)
-    assert Closing.closed == before + 1

@@ -22,8 +22,7 @@ from serialization.serving.predict_route import PREDICT, PredictRoute
 from serialization.serving.settings import Settings
 from serialization.signature import Signature
 
-INLINE = "SERVING_INLINE"  # the key in app.config: whether the model runs in the thread that asks
-DRAIN = "SERVING_DRAIN"  # a function: from now on not ready, and no connection is kept
+SERVING = "SERVING"  # the key in app.config of what a server may use beside WSGI: the engine and the predict route
 
 
 def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Settings) -> Flask:
@@ -34,13 +33,12 @@ def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Set
     require_json_form(signature)
     engine = make_engine(session, signature, settings)
     desk = Desk(metrics, settings.log_format)
-    predict = PredictRoute(engine.predict, signature, settings, desk)
+    predict = PredictRoute(engine, settings, desk)
     example = JsonFormat(signature, settings.max_rows).example(engine.example)
 
     app = Flask("freezemodel_serve", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its answers are no JSON
-    app.config[INLINE] = engine.inline
-    app.config[DRAIN] = lambda: setattr(predict, "draining", True)
+    app.config[SERVING] = engine, predict
     _sign_every_request(app, desk, lambda: predict.draining)
 
     @app.get("/")
@@ -109,12 +107,11 @@ def _sign_every_request(app: Flask, desk: Desk, draining: Callable[[], bool]) ->
         return Response(body, error.code, headers, content_type="application/json")
 
 
-def drain_after(notice: Any, *steps: Callable[[], None]) -> None:
-    """Take these steps at the end of the pipe, which another process holds."""
+def drain_after(notice: Any, drain: Callable[[], None]) -> None:
+    """Call `drain` at the end of the pipe, which another process holds."""
 
     def wait() -> None:
         notice.poll(None)
-        for step in steps:
-            step()
+        drain()
 
     threading.Thread(target=wait, name="drain", daemon=True).start()

@@ -7,14 +7,13 @@ thread that asks, and only one that runs many rows in not much more time than on
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from serialization import cli, feeds, hints
 from serialization.graph import all_nodes, node_of
 from serialization.predictor import Predictor, open_session
-from serialization.serving.predict_route import Predict
 from serialization.serving.settings import Settings
 from serialization.signature import Signature, Tensor
 from serialization.tensorflow import failures, np, tf, tf1
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 QUICK = 0.001  # seconds; a run that takes less is not worth another thread
+_WORTH_BATCHING = 0.0003  # seconds; a row that takes less is not worth TensorFlow's batch scheduler
 BATCH = 32  # rows of a batch where --max-batch-size does not say
 _TRIED_ROWS = 16
 _GAIN = 0.7  # a row in a batch must cost less than this part of a row alone
@@ -31,9 +31,16 @@ _ROWS_KEY = "rows run at once"
 _ENDLESS = ("While", "Enter", "RefEnter", "Queue", "Stage", "Barrier", "Iterator", "PyFunc", "Recv", "Reader", "Mutex")
 
 
+Predict = Callable[[Mapping[str, Any]], tuple[dict[str, Any], int]]
+"""Runs the model; with the results comes how many rows it ran at once, 0 where it knows no rows."""
+
+
 @dataclass(frozen=True)
 class Engine:
-    """A model ready to answer; `inline` if it runs in the thread that asks."""
+    """A model ready to answer.
+
+    `inline` if it runs in the thread that asks, `together` if the rows of several requests may be run as those of one.
+    """
 
     predict: Predict
     signature: Signature
@@ -41,6 +48,7 @@ class Engine:
     example: Mapping[str, NDArray[Any]]
     how: str
     inline: bool = False
+    together: bool = False
 
 
 def make_engine(session: Any, signature: Signature, settings: Settings) -> Engine:
@@ -56,7 +64,7 @@ def make_engine(session: Any, signature: Signature, settings: Settings) -> Engin
         batched = _try_batching(session, signature, settings, batch_size, pooled, example)
         if batched is not None:
             how = f"in batches of up to {batch_size} rows"
-            return Engine(batched, signature, batch_size, example, how)
+            return Engine(batched, signature, batch_size, example, how, together=True)
     row = next((tensor.key for tensor in signature.inputs if tensor.shape and tensor.shape[0] is None), None)
 
     def counted(predict: Predictor) -> Predict:
@@ -69,7 +77,10 @@ def make_engine(session: Any, signature: Signature, settings: Settings) -> Engin
         and not _may_be_endless(session.graph, signature)
     ):
         inline = _quickest(session, signature, example)
-        return Engine(counted(inline), signature, 1, example, "in the thread that asks", inline=True)
+        together = settings.max_batch_size is None and _rows_are_independent(signature)
+        together = together and _answers_alike(inline, inline, example, _TRIED_ROWS, exactly=True)
+        how = "in the thread that asks"
+        return Engine(counted(inline), signature, 1, example, how, inline=True, together=together)
     return Engine(counted(pooled), signature, 1, example, "in TensorFlow's threads")
 
 
@@ -134,7 +145,7 @@ def _gains(pooled: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
     if not _rows_are_independent(pooled.signature) or any(len(value) != 1 for value in example.values()):
         return False
     one = _seconds(pooled, example)
-    if one < QUICK:
+    if one < _WORTH_BATCHING:
         return False
     many = {key: np.repeat(value, _TRIED_ROWS, axis=0) for key, value in example.items()}
     try:
@@ -157,7 +168,7 @@ def _try_batching(
     if _rows_are_independent(signature):
         try:
             batched = make_batched(session, signature, batch_size, settings.batch_timeout_ms, settings.timeout)
-            if _answers_alike(batched, pooled, example):
+            if _answers_alike(batched, pooled, example, min(batch_size, _TRIED_ROWS)):
                 return _in_batches(batched, pooled, batch_size)
             reason = "it gives other answers"
         except (ValueError, tf.errors.OpError) as error:
@@ -167,22 +178,29 @@ def _try_batching(
     return None
 
 
-def _answers_alike(batched: Predictor, pooled: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
-    """Whether rows, different ones where the model takes them, get the same answers together as each alone."""
-    rows, answers = [example], [pooled(example)]
-    for seed in (1, 2):
-        other = feeds.generate(pooled.signature, seed)[0]
+def _answers_alike(
+    together: Predictor, alone: Predictor, example: Mapping[str, NDArray[Any]], most: int, *, exactly: bool = False
+) -> bool:
+    """Whether rows, different ones where the model takes them, get the same answers, `most` together, as each alone."""
+    rows, answers = [example], [alone(example)]
+    for seed in range(1, most):
+        other = feeds.generate(alone.signature, seed)[0]
         if any(other[key].shape != value.shape for key, value in example.items()):
             other = dict(example)
         try:
-            answers.append(pooled(other))
+            answers.append(alone(other))
         except tf.errors.InvalidArgumentError:
             other = dict(example)
             answers.append(answers[0])
         rows.append(other)
-    together = batched({key: np.concatenate([row[key] for row in rows]) for key in example})
-    keys = [tensor.key for tensor in pooled.signature.outputs]
-    return all(_close(together[key], np.concatenate([answer[key] for answer in answers])) for key in keys)
+    keys = [tensor.key for tensor in alone.signature.outputs]
+    for count in {2, 3, most} & set(range(most + 1)):
+        results = together({key: np.concatenate([row[key] for row in rows[:count]]) for key in example})
+        for key in keys:
+            expected = np.concatenate([answer[key] for answer in answers[:count]])
+            if not (_same if exactly else _close)(results[key], expected):
+                return False
+    return True
 
 
 def _in_batches(batched: Predictor, pooled: Predictor, batch_size: int) -> Predict:
@@ -192,7 +210,12 @@ def _in_batches(batched: Predictor, pooled: Predictor, batch_size: int) -> Predi
         rows = len(values[first])
         if rows >= batch_size:  # a batch by itself
             return pooled(values), rows
-        results = batched(values)
+        try:
+            results = batched(values)
+        except tf.errors.DeadlineExceededError:
+            raise
+        except tf.errors.OpError:  # it may be another's values that the model refuses
+            return pooled(values), rows
         return results, int(results.pop(_ROWS_KEY)[0])
 
     return run
@@ -227,6 +250,11 @@ def make_batched(session: Any, signature: Signature, batch_size: int, wait_ms: f
         tuple(Tensor(k, r.name, r.dtype.name, None) for k, r in zip(keys, results, strict=True)),
     )
     return Predictor(open_session(graph), wanted, timeout=timeout)
+
+
+def _same(actual: Any, expected: Any) -> bool:
+    """Bit for bit."""
+    return bool(np.array_equal(actual, expected)) if actual.dtype == object else actual.tobytes() == expected.tobytes()
 
 
 def _close(actual: Any, expected: Any) -> bool:

@@ -1,4 +1,4 @@
-"""One thread answers, the others stand by: for a model that is over before a thread could be woken.
+"""One thread answers, the others stand by: for requests that are over before a thread could be woken.
 
 Threads that answer at the same time take Python's lock from each other several times a request, and a small model then
 answers a third of the requests. But one thread alone would stand still with a client that sends half a body. So a
@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 _LONG = 0.02  # seconds
@@ -20,10 +20,10 @@ _IDLE = 60.0  # seconds
 
 
 class Relay:
-    """WSGI middleware for a server with a pool of threads. It waits where WSGI says that the answer is out: `close`."""
+    """Calls `answer` for a server with a pool of threads, in one of which a call returns as soon as it is done."""
 
-    def __init__(self, app: Any, idle: float = _IDLE) -> None:
-        self._app = app
+    def __init__(self, answer: Callable[..., object], idle: float = _IDLE) -> None:
+        self._answer = answer
         self._turn: int | None = None  # the thread that takes one request after the other
         self._since = time.perf_counter()  # when it began with its last request, or got the turn
         self._busy = False
@@ -33,19 +33,25 @@ class Relay:
         self._standing_by: deque[tuple[int, threading.Lock]] = deque()
         threading.Thread(target=self._watch, name="relay", daemon=True).start()
 
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def __call__(self, *arguments: Any) -> None:
         me = threading.get_ident()
-        if self._turn != me:
-            return _Answer(self._app(environ, start_response), self)
-        self._since = time.perf_counter()
-        self._busy = True
-        answer: Iterable[bytes] = self._app(environ, start_response)
-        if self._turn != me:
-            return _Answer(answer, self)
-        self._busy = False
-        return answer
+        if self._turn == me:
+            self._since = time.perf_counter()
+            self._busy = True
+        try:
+            self._answer(*arguments)
+        finally:
+            if self._turn == me:
+                self._busy = False
+            else:
+                self._stand_by()
 
-    def stand_by(self) -> None:
+    def end(self) -> None:
+        """Let all go for good: a server that ends waits for its threads."""
+        self._ended = True
+        self._let_go()
+
+    def _stand_by(self) -> None:
         """Return when it is this thread's turn."""
         woken = threading.Lock()
         with self._lock:
@@ -58,11 +64,6 @@ class Relay:
             woken.acquire()
             self._standing_by.append((threading.get_ident(), woken))
         woken.acquire()
-
-    def end(self) -> None:
-        """Let all go for good: a server that ends waits for its threads."""
-        self._ended = True
-        self._let_go()
 
     def _watch(self) -> None:
         while not self._ended:
@@ -88,19 +89,3 @@ class Relay:
             self._turn = None
             while self._standing_by:
                 self._standing_by.pop()[1].release()
-
-
-class _Answer:
-    """An answer after which its thread stands by."""
-
-    def __init__(self, answer: Iterable[bytes], relay: Relay) -> None:
-        self._answer = answer
-        self._relay = relay
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._answer)
-
-    def close(self) -> None:
-        if hasattr(self._answer, "close"):
-            self._answer.close()
-        self._relay.stand_by()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import importlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -179,9 +180,9 @@ def _read_reports(
 
 
 def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, notice: Any) -> Any:
-    """In the worker, before it listens: the application, loaded and warmed up."""
-    from serialization.serving.app import DRAIN, INLINE, drain_after
-    from serialization.serving.relay import Relay
+    """In the worker, before it listens: what answers with the application, loaded and warmed up."""
+    from serialization.serving.app import drain_after
+    from serialization.serving.direct import make_direct
 
     try:
         app = make_app(settings=settings)
@@ -189,18 +190,18 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, notice:
         reports.put(cli.one_line(error))
         signal.pause()  # until the supervisor, which would replace a worker that ends by itself, ends this one
         raise
-    relay = Relay(app.wsgi_app) if app.config[INLINE] else None
-    drain_after(notice, app.config[DRAIN], *([relay.end] if relay else []))
+    answer, drain = make_direct(app, settings)
+    drain_after(notice, drain)
     gc.collect()
     gc.freeze()  # what is loaded stays: no collection during a request looks through TensorFlow's million objects
     reports.put("")
-    return relay or app
+    return answer
 
 
 def _run_worker(*arguments: Any) -> None:
     """In the worker: what granian would run, its private function, in a process that ends when it should.
 
-    Every test of a server fails when granian calls it differently.
+    It finds the application wrapped already. Every test of a server fails when granian calls it differently.
     """
     from granian.server import Server
 
@@ -208,6 +209,8 @@ def _run_worker(*arguments: Any) -> None:
     os.setpgid(0, 0)  # Ctrl-C goes to the supervisor alone, which then ends its workers in order
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     atexit.register(_leave)
+    module: Any = importlib.import_module("granian.server.mp")
+    module._wsgi_call_wrap = lambda answer, *_: answer
     Server._spawn_wsgi_worker(*arguments)
 
 

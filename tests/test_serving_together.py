@@ -1,0 +1,262 @@
+"""What several clients ask at once is answered in one go, and none notices the others."""
+
+from __future__ import annotations
+
+import io
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from flask import Flask
+from serving_models import PREDICT, open_small, small_app
+
+from serialization.predictor import Predictor
+from serialization.serving.app import SERVING
+from serialization.serving.direct import make_direct
+from serialization.serving.gatherer import Gatherer
+from serialization.serving.settings import Settings
+from serialization.tensorflow import np, tf
+
+
+class Protocol:
+    """What granian gives with a request: it takes the answer, from any thread."""
+
+    def __init__(self) -> None:
+        self.answers: queue.SimpleQueue[tuple[int, dict[str, str], Any]] = queue.SimpleQueue()
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.answers.put((status, dict(headers), msgspec.json.decode(body)))
+
+    def answer(self) -> tuple[int, Any]:
+        """The only one there is."""
+        status, _, value = self.answers.get(timeout=30)
+        assert self.answers.empty()
+        return status, value
+
+
+def environ(value: Any) -> dict[str, Any]:
+    body = msgspec.json.encode(value)
+    return {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": PREDICT,
+        "CONTENT_TYPE": "application/json",
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.input": io.BytesIO(body),
+    }
+
+
+def together(app: Flask, *values: Any) -> list[tuple[int, Any]]:
+    """The answers to these bodies, run together."""
+    _, route = app.config[SERVING]
+    protocols = [Protocol() for _ in values]
+    admitted = [route.admit(_mounted(value), p.response_bytes) for value, p in zip(values, protocols, strict=True)]
+    route.answer_together([request for request in admitted if request])
+    return [protocol.answer() for protocol in protocols]
+
+
+def _mounted(value: Any) -> dict[str, Any]:
+    return {**environ(value), "SCRIPT_NAME": PREDICT, "PATH_INFO": ""}
+
+
+def in_flight(app: Flask) -> str:
+    text = app.test_client().get("/metrics").get_data(as_text=True)
+    return next(line for line in text.splitlines() if line.startswith("serving_requests_in_flight"))
+
+
+def test_each_gets_its_own_rows() -> None:
+    app = small_app("two")
+    bodies = [{"x": {"a": [[i, 0, 1]] * (i % 3 + 1), "b": [i - 2] * (i % 3 + 1)}} for i in range(5)]
+    expected = [
+        {"y": {"sum": [[i + i - 2, i - 2, i - 1]] * (i % 3 + 1), "positive": [i > 2] * (i % 3 + 1)}} for i in range(5)
+    ]
+    assert together(app, *bodies) == [(200, value) for value in expected]
+    assert in_flight(app).endswith(" 0.0")
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_batch_size": 8}])
+def test_one_that_the_model_refuses_is_refused_alone(settings: dict[str, Any]) -> None:
+    answers = together(small_app("embedding", **settings), {"x": [[1, 2]]}, {"x": [[1, 99]]}, {"x": [[0, 0]]})
+    assert [status for status, _ in answers] == [200, 422, 200]
+    assert "the model refuses the values" in answers[1][1]["error"]
+    assert [answers[0][1], answers[2][1]] == [{"y": [14.0]}, {"y": [2.0]}]
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_batch_size": 8}])
+def test_rows_of_other_lengths_are_run_alone(settings: dict[str, Any]) -> None:
+    answers = together(small_app("embedding", **settings), {"x": [[1, 2]]}, {"x": [[0]]}, {"x": [[0, 0, 1]]})
+    assert answers == [(200, {"y": [14.0]}), (200, {"y": [1.0]}), (200, {"y": [7.0]})]
+
+
+def test_what_is_refused_before_it_runs_is_answered_at_once() -> None:
+    app = small_app("two")
+    first, second = together(app, {"x": {"a": [[1, 2]], "b": [1]}}, {"x": {"a": [[1, 2, 3]], "b": [1]}})
+    assert first[0] == 400
+    assert second == (200, {"y": {"sum": [[2, 3, 4]], "positive": [True]}})
+    assert in_flight(app).endswith(" 0.0")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(tf.errors.DeadlineExceededError, 504), (tf.errors.ResourceExhaustedError, 503), (ZeroDivisionError, 500)],
+)
+def test_a_run_that_fails_is_told_to_all(
+    error: Any, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = small_app("two")
+    _, route = app.config[SERVING]
+
+    def fail(values: Any) -> Any:
+        raise error(None, None, "no") if issubclass(error, tf.errors.OpError) else error
+
+    monkeypatch.setattr(route, "_predict", fail)
+    body = {"x": {"a": [[1, 2, 3]], "b": [1]}}
+    assert [status for status, _ in together(app, body, body)] == [status, status]
+    assert in_flight(app).endswith(" 0.0")
+    assert ("Traceback" in capsys.readouterr().err) == (status == 500)
+
+
+def test_only_a_model_that_gives_the_same_bits_is_run_together_unasked() -> None:
+    """Several rows are multiplied with a matrix in another order than one is."""
+    assert small_app("two").config[SERVING][0].together
+    assert not small_app("two", max_batch_size=1).config[SERVING][0].together
+    assert not small_app("centred").config[SERVING][0].together
+    engine, _ = (app := small_app("matrices")).config[SERVING]
+    session, signature = open_small("matrices")
+    predict = Predictor(session, signature, inline=True)
+    rows = np.random.default_rng(0).normal(size=(16, 8)).astype(np.float32)
+    alone = np.concatenate([predict({"x": row[None]})["y"] for row in rows])
+    same = alone.tobytes() == predict({"x": rows})["y"].tobytes()
+    assert same or not engine.together, app
+
+
+class Workers:
+    """Threads as granian has them: each takes a request, and what answers may take longer than its thread."""
+
+    def __init__(self, app: Flask, settings: Settings, threads: int = 8) -> None:
+        self.answer, self.drain = make_direct(app, settings)
+        self.requests: queue.SimpleQueue[tuple[Protocol, dict[str, Any]] | None] = queue.SimpleQueue()
+        self.threads = [threading.Thread(target=self._work) for _ in range(threads)]
+        for thread in self.threads:
+            thread.start()
+
+    def _work(self) -> None:
+        while (request := self.requests.get()) is not None:
+            self.answer(*request)
+
+    def ask(self, value: Any) -> tuple[int, Any]:
+        protocol = Protocol()
+        self.requests.put((protocol, environ(value)))
+        return protocol.answer()
+
+    def end(self) -> None:
+        self.drain()
+        for _ in self.threads:
+            self.requests.put(None)
+        for thread in self.threads:
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def workers(request: pytest.FixtureRequest) -> Iterator[tuple[Workers, Flask]]:
+    name, settings = request.param
+    app = small_app(name, **settings)
+    made = Workers(app, Settings(**settings))
+    yield made, app
+    made.end()
+
+
+BATCHED = {"max_batch_size": 16}
+WAITING = {"max_batch_size": 16, "batch_timeout_ms": 1.0}
+
+
+@pytest.mark.parametrize("workers", [("two", {}), ("two", BATCHED), ("two", WAITING)], indirect=True)
+def test_64_clients_get_each_their_own(workers: tuple[Workers, Flask]) -> None:
+    """5,000 requests with distinct rows, some of them faulty, some of many rows."""
+    made, app = workers
+    wrong: list[Any] = []
+    numbers = iter(range(5000))
+
+    def client() -> None:
+        for i in numbers:  # one iterator for all threads: each number is taken once
+            rows = 100 if i % 500 == 0 else 1
+            status, answer = made.ask({"x": {"a": [[i, 0, 1]] * rows, "b": [i if i % 7 else "no"] * rows}})
+            expected = {"sum": [[2 * i, i, i + 1]] * rows, "positive": [i > 0] * rows}
+            if (status, answer.get("y")) != ((200, expected) if i % 7 else (400, None)):
+                wrong.append((i, status, answer))
+
+    threads = [threading.Thread(target=client) for _ in range(64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    text = app.test_client().get("/metrics").get_data(as_text=True)
+    assert 'serving_requests_total{route="/api/predict",status="200"} 4285.0' in text
+    alone = next(line for line in text.splitlines() if line.startswith('serving_batch_rows_bucket{le="1.0"}'))
+    assert float(alone.split()[1]) < 4000, "nothing was run together"
+    assert in_flight(app).endswith(" 0.0")
+
+
+class Heard:
+    """Collects what a gatherer hands on."""
+
+    def __init__(self, most: int = 8) -> None:
+        self.batches: list[tuple[int, list[int]]] = []
+        self.gatherer = Gatherer(self._hear, most)
+
+    def _hear(self, things: list[int]) -> None:
+        self.batches.append((threading.get_ident(), things))
+
+    def put(self, *things: int) -> None:
+        for thing in things:
+            self.gatherer.put(thing, time.perf_counter())
+
+    def wait_for(self, count: int) -> list[int]:
+        until = time.monotonic() + 30
+        while sum(len(things) for _, things in self.batches) < count and time.monotonic() < until:
+            time.sleep(0.001)
+        return [thing for _, things in self.batches for thing in things]
+
+
+def test_who_is_alone_never_waits() -> None:
+    heard = Heard()
+    for i in range(50):
+        heard.gatherer.put(i, float("inf"))  # long after the one before
+    assert heard.batches == [(threading.get_ident(), [i]) for i in range(50)]
+
+
+def test_more_are_expected_while_they_come_without_a_pause() -> None:
+    heard = Heard(most=4)
+    heard.gatherer._until = float("inf")
+    for i in range(30):
+        heard.gatherer.put(i, 1.0)
+        heard.gatherer._until = float("inf")
+    assert [len(things) for _, things in heard.batches][:4] == [2, 3, 4, 4]
+    assert max(len(things) for _, things in heard.batches) == 4
+    assert heard.wait_for(30) == list(range(30)), "the last ones are handed on, too"
+
+
+def test_fewer_are_expected_after_fewer_came() -> None:
+    heard = Heard()
+    heard.gatherer._expected = 8
+    heard.put(1)
+    assert heard.wait_for(1) == [1]
+    ((thread, _),) = heard.batches
+    assert thread != threading.get_ident()
+    heard.gatherer.put(2, float("inf"))
+    assert heard.batches[-1] == (threading.get_ident(), [2])
+
+
+def test_nothing_is_lost_between_threads() -> None:
+    heard = Heard()
+    threads = [threading.Thread(target=heard.put, args=range(1000 * n, 1000 * (n + 1))) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(heard.wait_for(8000)) == list(range(8000))
