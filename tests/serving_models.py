@@ -72,6 +72,11 @@ def _centred() -> None:
     tf.subtract(x, tf.reduce_mean(x, axis=0), name="y")
 
 
+def _positive_only() -> None:
+    x = tf1.placeholder(tf.float32, [None], name="x")
+    tf.boolean_mask(x, x > 0, name="kept")
+
+
 def _unfinished() -> None:
     x = tf1.placeholder(tf.float32, [None], name="x")
     tf.add(x, tf1.Variable(1.0, use_resource=False), name="more")
@@ -123,6 +128,7 @@ MODELS = {
     "picture": Small(_picture, "data", "corner"),
     "particular": Small(_particular, "x", "same"),
     "centred": Small(_centred, "x", "y"),
+    "positive only": Small(_positive_only, "x", "kept/GatherV2"),
     "unfinished": Small(_unfinished, "x", "more"),
     "log": Small(_logarithm, "x", "log"),
     "embedding": Small(_embedding, "ids", "total"),

@@ -91,6 +91,13 @@ def test_rows_of_other_lengths_are_run_alone(settings: dict[str, Any]) -> None:
     assert answers == [(200, {"y": [14.0]}), (200, {"y": [1.0]}), (200, {"y": [7.0]})]
 
 
+def test_a_model_that_drops_rows_gives_each_its_own() -> None:
+    """Together it gives what each alone gives, but not row for row."""
+    app = small_app("positive only")
+    bodies = [{"x": [1, -1]}, {"x": [2]}, {"x": [-3, 3]}]
+    assert together(app, *bodies) == [(200, {"y": [1.0]}), (200, {"y": [2.0]}), (200, {"y": [3.0]})]
+
+
 def test_what_is_refused_before_it_runs_is_answered_at_once() -> None:
     app = small_app("two")
     first, second = together(app, {"x": {"a": [[1, 2]], "b": [1]}}, {"x": {"a": [[1, 2, 3]], "b": [1]}})
@@ -172,6 +179,25 @@ def workers(request: pytest.FixtureRequest) -> Iterator[tuple[Workers, Flask]]:
 
 BATCHED = {"max_batch_size": 16}
 WAITING = {"max_batch_size": 16, "batch_timeout_ms": 1.0}
+
+
+@pytest.mark.parametrize("workers", [("two", {}), ("two", BATCHED), ("two", WAITING)], indirect=True)
+def test_inputs_of_different_lengths_are_run_alone(workers: tuple[Workers, Flask]) -> None:
+    """Two that lack each what the other has too much would fit together."""
+    made, _ = workers
+    answers: dict[int, Any] = {}
+
+    def client(i: int) -> None:
+        for _ in range(50):
+            answers[i] = made.ask({"x": {"a": [[1, 2, 3]] * (2 + i % 2), "b": [1] * (3 - i % 2)}})
+            assert answers[i][0] == 422, answers[i]
+
+    threads = [threading.Thread(target=client, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [status for status, _ in answers.values()] == [422] * 8
 
 
 @pytest.mark.parametrize("workers", [("two", {}), ("two", BATCHED), ("two", WAITING)], indirect=True)

@@ -50,10 +50,10 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
             return
         if gatherer is None:
             route.answer(request)
-        elif request_rows(request) >= _MANY:
-            hand_on([request])
-        else:
+        elif 0 < request_rows(request) < _MANY:
             gatherer.put(request, request.started)
+        else:
+            hand_on([request])
 
     relay = Relay(answer) if engine.inline or engine.together else None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -99,25 +100,24 @@ class PredictRoute:
             self._send(request, results, rows)
 
     def answer_together(self, requests: Sequence[Request]) -> None:
-        """Run the model once for all rows of these requests."""
+        """Run the model once for all rows of these requests, each of which has the same number in all its inputs."""
         if len(requests) == 1:
             return self.answer(requests[0])
         try:
             values = {key: np.concatenate([r.values[key] for r in requests]) for key in requests[0].values}
             results, rows = self._predict(values)
+            ends = list(accumulate(map(request_rows, requests)))
+            if any(len(value) != ends[-1] for value in results.values()):
+                raise ValueError("the model gives other rows than it takes")
         except tf.errors.DeadlineExceededError as error:
             for request in requests:
                 self._refuse(request, error)
-            return None
         except Exception:  # each for itself: the rows do not fit together, or the model refuses those of one
             for request in requests:
                 self.answer(request)
-            return None
-        start = 0
-        for request in requests:
-            end = start + request_rows(request)
-            self._send(request, {key: value[start:end] for key, value in results.items()}, rows)
-            start = end
+        else:
+            for request, start, end in zip(requests, [0, *ends], ends, strict=False):
+                self._send(request, {key: value[start:end] for key, value in results.items()}, rows)
         return None
 
     def _check(self, environ: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
@@ -183,8 +183,9 @@ class PredictRoute:
 
 
 def request_rows(request: Request) -> int:
-    """How many rows a request has, all of whose inputs have rows."""
-    return len(next(iter(request.values.values())))
+    """How many rows a request has, all of whose inputs have rows; 0 if one has more than another."""
+    first, *others = map(len, request.values.values())
+    return 0 if others and set(others) != {first} else first
 
 
 def _first_line(error: Exception) -> str:
