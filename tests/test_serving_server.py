@@ -165,7 +165,18 @@ def test_the_log_has_one_object_for_each_request(slow_server: Server) -> None:
         line = slow_server.process.stdout.readline()
         entry = json.loads(line)
         assert {"time", "id", "method", "path", "status", "ms", "client"} == set(entry)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", entry["time"])
     assert (entry["id"], entry["status"], entry["path"]) == ("my-own.id_1", 404, "/none\nforged")
+
+
+def test_answers_go_on_where_the_log_cannot(frozen_model: Path) -> None:
+    """`freezemodel_serve.py --log-format json | head`, say."""
+    with serving("--frozen-model", frozen_model, "--log-format", "json") as server:
+        assert server.process.stdout is not None
+        server.process.stdout.close()
+        assert server.predict({"x": [ROW]})[0] == 200
+        assert server.request("GET", "/healthz")[0] == 200
+        assert server.predict({"x": [ROW]})[0] == 200
 
 
 def worker_of(server: Server) -> int:

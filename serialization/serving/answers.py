@@ -9,6 +9,8 @@ import secrets
 import sys
 import time
 import traceback
+from contextlib import suppress
+from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
 
@@ -54,7 +56,7 @@ class Desk:
         if self._log_format == "none":
             return
         entry = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             "id": request_id,
             "method": environ["REQUEST_METHOD"],
             "path": f"{environ.get('SCRIPT_NAME', '')}{environ['PATH_INFO']}",
@@ -68,7 +70,8 @@ class Desk:
             # repr, for a path may hold line ends, which would forge lines of the log
             words = (word if type(word) is not str or word.isprintable() else repr(word) for word in entry.values())
             line = " ".join(map(str, words)).encode()
-        os.write(1, line + b"\n")  # one write, so that the lines of several threads and workers stay whole
+        with suppress(OSError):  # a full disk or a closed pipe ends the log, not the answers
+            os.write(1, line + b"\n")  # one write, so that the lines of several threads and workers stay whole
 
 
 def error_body(message: str, request_id: str) -> bytes:
