@@ -107,7 +107,7 @@ def nearly_right(draw: st.DrawFn) -> tuple[str, tuple[int | None, ...], bytes]:
     return dtype, shape, text.encode()
 
 
-@settings(max_examples=3000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1500, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(nearly_right())
 def test_agrees_with_nested_lists(case: tuple[str, tuple[int | None, ...], bytes]) -> None:
     dtype, shape, body = case

@@ -33,12 +33,12 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
 
     through_wsgi = _callback_wrapper(app, {})
     engine, route = app.config[SERVING]
+    batched = engine.batch_size > 1
     hand_on: Callable[..., object] = route.answer_together
-    if settings.batch_timeout_ms:  # a thread waits in TensorFlow's batch scheduler, while another takes what comes
+    if batched and settings.batch_timeout_ms:  # a thread waits in TensorFlow's scheduler, another takes what comes
         pool = ThreadPoolExecutor(settings.max_in_flight, thread_name_prefix="batch")
         hand_on = partial(pool.submit, hand_on)
-    most = engine.batch_size if engine.batch_size > 1 else _MOST
-    gatherer = Gatherer(hand_on, most) if engine.together else None
+    gatherer = Gatherer(hand_on, engine.batch_size if batched else _MOST) if engine.together else None
 
     def answer(protocol: Any, environ: dict[str, Any]) -> None:
         if environ["PATH_INFO"] != PREDICT:
