@@ -213,6 +213,24 @@ def test_npy_in_and_out(clients: Clients) -> None:
 
 
 @pytest.mark.parametrize(
+    ("accept", "given"),
+    [
+        ("application/x-npy, */*", "application/x-npy"),
+        ("application/x-npy, application/json;q=0.5", "application/x-npy"),
+        ("application/x-npy;q=0.5, application/json", "application/json"),
+        ("application/x-npy;q=0, */*", "application/json"),
+        ("application/x-npy;q=0", "application/json"),
+        ("application/*", "application/json"),
+        ("text/html", "application/json"),
+        (";;q=application/x-npy", "application/json"),
+    ],
+)
+def test_npy_is_given_where_it_is_preferred(clients: Clients, accept: str, given: str) -> None:
+    answer = clients("log").post(PREDICT, json={"x": [[1, 2]]}, headers={"Accept": accept})
+    assert (answer.status_code, answer.content_type) == (200, given)
+
+
+@pytest.mark.parametrize(
     ("body", "error"),
     [
         (b"", "the body is no .npy file: "),

@@ -13,6 +13,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
 from serialization.serving import npy_format
 from serialization.serving.answers import STATUS_LINES, Desk, RequestError, error_body, internal_error
@@ -143,7 +145,7 @@ class PredictRoute:
 
     def _send(self, request: Request, results: Mapping[str, Any], rows: int) -> None:
         accept = request.environ.get("HTTP_ACCEPT", "*/*")
-        npy = accept != "*/*" and any(name in accept for name in npy_format.CONTENT_TYPES)
+        npy = accept != "*/*" and _prefers_npy(accept)
         try:
             body = self._npy.encode(results) if npy else self._json.encode(results)
         except Exception as error:
@@ -186,6 +188,11 @@ def request_rows(request: Request) -> int:
     """How many rows a request has, all of whose inputs have rows; 0 if one has more than another."""
     first, *others = map(len, request.values.values())
     return 0 if others and set(others) != {first} else first
+
+
+def _prefers_npy(accept: str) -> bool:
+    best = parse_accept_header(accept, MIMEAccept).best_match((_JSON, *npy_format.CONTENT_TYPES), _JSON)
+    return best != _JSON
 
 
 def _first_line(error: Exception) -> str:
