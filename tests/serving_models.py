@@ -77,6 +77,17 @@ def _positive_only() -> None:
     tf.boolean_mask(x, x > 0, name="kept")
 
 
+def _one_row() -> None:
+    x = tf1.placeholder(tf.float32, [None], name="x")
+    with tf1.control_dependencies([tf1.assert_equal(tf.shape(x)[0], 1)]):
+        tf.identity(x, name="same")
+
+
+def _words() -> None:
+    text = tf1.placeholder(tf.string, [None], name="text")
+    tf.identity(tf.strings.split(text).to_tensor(), name="words")
+
+
 def _unfinished() -> None:
     x = tf1.placeholder(tf.float32, [None], name="x")
     tf.add(x, tf1.Variable(1.0, use_resource=False), name="more")
@@ -129,6 +140,8 @@ MODELS = {
     "particular": Small(_particular, "x", "same"),
     "centred": Small(_centred, "x", "y"),
     "positive only": Small(_positive_only, "x", "kept/GatherV2"),
+    "one row": Small(_one_row, "x", "same"),
+    "words": Small(_words, "text", "words"),
     "unfinished": Small(_unfinished, "x", "more"),
     "log": Small(_logarithm, "x", "log"),
     "embedding": Small(_embedding, "ids", "total"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from serialization.serving import relay
 from serialization.serving.relay import Relay
 
 
@@ -26,11 +27,14 @@ class Pool:
         while (request := self.requests.get()) is not None:
             self.relay(request)
 
-    def answer(self, request: dict[str, Any]) -> None:
+    def answer(self, request: dict[str, Any]) -> bool:
+        if "slow body" not in request:
+            self.relay.received()
         if "wait" in request:
             request["begun"].release()
             assert request["wait"].wait(10)
         self.answered.put(threading.get_ident())
+        return "refused" not in request
 
     def ask(self, count: int) -> list[int]:
         """The threads that answered so many requests, one asked after the other."""
@@ -96,3 +100,22 @@ def test_no_thread_stands_by_when_nothing_is_asked() -> None:
     for thread in pool.threads:
         thread.join(10)
         assert not thread.is_alive()
+
+
+def test_a_thread_that_waits_for_a_body_loses_its_turn_sooner(pool: Pool) -> None:
+    (first,) = set(pool.ask(5))
+    begun, wait = threading.Semaphore(0), threading.Event()
+    pool.requests.put({"begun": begun, "wait": wait, "slow body": True})
+    assert begun.acquire(timeout=10)
+    assert pool.relay._long < relay._LONG
+    (second,) = set(pool.ask(5))
+    assert first != second
+    wait.set()
+    assert pool.answered.get(timeout=10) == first
+
+
+def test_a_thread_whose_request_was_not_read_does_not_stand_by() -> None:
+    """A server can close its connection only then."""
+    made = Relay(lambda: False)
+    made._turn = -1  # another's
+    made()

@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 from flask import Flask
-from serving_models import PREDICT, open_small, small_app
+from serving_models import PREDICT, open_small, post, small_app
 
 from serialization.predictor import Predictor
 from serialization.serving.app import SERVING
-from serialization.serving.direct import make_direct
+from serialization.serving.direct import make_direct, split
 from serialization.serving.gatherer import Gatherer
+from serialization.serving.predict_route import request_rows
 from serialization.serving.settings import Settings
 from serialization.tensorflow import np, tf
 
@@ -140,6 +141,42 @@ def test_only_a_model_that_gives_the_same_bits_is_run_together_unasked() -> None
     assert same or not engine.together, app
 
 
+def test_a_model_that_takes_one_row_only_is_served_row_by_row() -> None:
+    app = small_app("one row")
+    assert not app.config[SERVING][0].together
+    assert post(app.test_client(), '{"x": [3]}') == (200, {"y": [3.0]})
+
+
+def test_a_model_whose_rows_make_those_of_others_longer_is_not_run_together_unasked() -> None:
+    app = small_app("words")
+    assert not app.config[SERVING][0].together
+    assert post(app.test_client(), '{"x": ["a", "b c"]}') == (200, {"y": [["a", ""], ["b", "c"]]})
+
+
+def test_an_answer_that_cannot_be_sent_keeps_nobody_from_theirs(capsys: pytest.CaptureFixture[str]) -> None:
+    app = small_app("two")
+    _, route = app.config[SERVING]
+
+    def fail(*_: Any) -> None:
+        raise BrokenPipeError("gone")
+
+    protocol = Protocol()
+    body = {"x": {"a": [[1, 2, 3]], "b": [1]}}
+    route.answer_together([route.admit(_mounted(body), reply) for reply in (fail, protocol.response_bytes)])
+    assert protocol.answer()[0] == 200
+    assert "BrokenPipeError: gone" in capsys.readouterr().err
+    assert in_flight(app).endswith(" 0.0")
+
+
+def test_no_more_rows_are_run_together_than_asked() -> None:
+    _, route = small_app("two").config[SERVING]
+    bodies = [{"x": {"a": [[1, 2, 3]] * rows, "b": [1] * rows}} for rows in (3, 1, 2, 9, 1, 1, 1, 1, 4)]
+    requests = [route.admit(_mounted(body), Protocol().response_bytes) for body in bodies]
+    parts = list(split(requests, 4))
+    assert [[request_rows(request) for request in part] for part in parts] == [[3, 1], [2], [9], [1, 1, 1, 1], [4]]
+    assert [request for part in parts for request in part] == requests
+
+
 class Workers:
     """Threads as granian has them: each takes a request, and what answers may take longer than its thread."""
 
@@ -231,11 +268,14 @@ def test_64_clients_get_each_their_own(workers: tuple[Workers, Flask]) -> None:
 class Heard:
     """Collects what a gatherer hands on."""
 
-    def __init__(self, most: int = 8) -> None:
+    def __init__(self, most: int = 8, seconds: float = 0) -> None:
         self.batches: list[tuple[int, list[int]]] = []
+        self.seconds = seconds
         self.gatherer = Gatherer(self._hear, most)
 
     def _hear(self, things: list[int]) -> None:
+        if self.seconds:
+            time.sleep(self.seconds)
         self.batches.append((threading.get_ident(), things))
 
     def put(self, *things: int) -> None:
@@ -249,11 +289,31 @@ class Heard:
         return [thing for _, things in self.batches for thing in things]
 
 
-def test_who_is_alone_never_waits() -> None:
-    heard = Heard()
+@pytest.mark.parametrize("seconds", [0, 0.01])
+def test_who_is_alone_never_waits(seconds: float) -> None:
+    """However long the model takes: the next request comes a round trip after the answer."""
+    heard = Heard(seconds=seconds)
     for i in range(50):
-        heard.gatherer.put(i, float("inf"))  # long after the one before
+        heard.gatherer.put(i, time.perf_counter() + 0.00006)
     assert heard.batches == [(threading.get_ident(), [i]) for i in range(50)]
+
+
+def test_what_comes_while_the_watchman_is_busy_does_not_wait_for_it() -> None:
+    heard = Heard()
+    busy = threading.Event()
+
+    def hear(things: list[int]) -> None:
+        heard._hear(things)
+        if 1 in things:
+            busy.wait(30)
+
+    heard.gatherer._hand_on = hear
+    heard.gatherer._expected = 8
+    heard.put(1)
+    assert heard.wait_for(1) == [1]
+    heard.gatherer.put(2, float("inf"))
+    assert heard.batches[-1] == (threading.get_ident(), [2])
+    busy.set()
 
 
 def test_more_are_expected_while_they_come_without_a_pause() -> None:

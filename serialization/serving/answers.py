@@ -80,5 +80,6 @@ def error_body(message: str, request_id: str) -> bytes:
 
 def internal_error(request_id: str) -> str:
     """Show the exception that is being handled to who runs the server; what the client is told instead."""
-    sys.stderr.write(f"request {request_id}:\n{traceback.format_exc()}")
+    with suppress(OSError):
+        sys.stderr.write(f"request {request_id}:\n{traceback.format_exc()}")
     return "internal error; the server's log tells more under this request id"

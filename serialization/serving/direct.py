@@ -6,24 +6,23 @@ of a larger one in a batch. What granian gives its own WSGI wrapper takes an ans
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 from flask import Flask
 
 from serialization.serving.app import SERVING
+from serialization.serving.engine import TOGETHER
 from serialization.serving.gatherer import Gatherer
-from serialization.serving.predict_route import PREDICT, request_rows
+from serialization.serving.predict_route import PREDICT, Request, request_rows
 from serialization.serving.relay import Relay
 from serialization.serving.settings import Settings
 
 _MOST = 8  # requests of a small model that are answered together; with more, clients and server wait for each other
-_MANY = 32  # rows; a request that has as many is worth a run of its own
 
 
-def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str, Any]], None], Callable[[], None]]:
+def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str, Any]], object], Callable[[], None]]:
     """What granian is to call with each request, and what is to be called when the server is about to end.
 
     Granian's private `WSGIProtocol.response_bytes` and the wrapper around WSGI callables are used here, its private
@@ -34,26 +33,39 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
     through_wsgi = _callback_wrapper(app, {})
     engine, route = app.config[SERVING]
     batched = engine.batch_size > 1
-    hand_on: Callable[..., object] = route.answer_together
-    if batched and settings.batch_timeout_ms:  # a thread waits in TensorFlow's scheduler, another takes what comes
-        pool = ThreadPoolExecutor(settings.max_in_flight, thread_name_prefix="batch")
-        hand_on = partial(pool.submit, hand_on)
-    gatherer = Gatherer(hand_on, engine.batch_size if batched else _MOST) if engine.together else None
+    most_rows = engine.batch_size if batched else TOGETHER
 
-    def answer(protocol: Any, environ: dict[str, Any]) -> None:
+    # A thread waits in TensorFlow's batch scheduler for more rows while another takes what comes.
+    waiting = ThreadPoolExecutor(settings.max_in_flight, "batch") if batched and settings.batch_timeout_ms else None
+
+    def run(requests: Sequence[Request]) -> None:
+        for part in split(requests, most_rows):
+            if waiting:
+                waiting.submit(route.answer_together, part)
+            else:
+                route.answer_together(part)
+
+    most = min(engine.batch_size if batched else _MOST, settings.max_in_flight)
+    gatherer = Gatherer(run, most) if engine.together else None
+
+    def answer(protocol: Any, environ: dict[str, Any]) -> bool:
+        """Whether all of the request has been read, for sure."""
         if environ["PATH_INFO"] != PREDICT:
             through_wsgi(protocol, environ)
-            return
+            return False
         environ["SCRIPT_NAME"], environ["PATH_INFO"] = PREDICT, ""
         request = route.admit(environ, protocol.response_bytes)
         if request is None:
-            return
+            return False
+        if relay:
+            relay.received()
         if gatherer is None:
             route.answer(request)
-        elif 0 < request_rows(request) < _MANY:
+        elif 0 < request_rows(request) < most_rows:
             gatherer.put(request, request.started)
         else:
-            hand_on([request])
+            run([request])
+        return True
 
     relay = Relay(answer) if engine.inline or engine.together else None
 
@@ -63,3 +75,15 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
             relay.end()
 
     return relay or answer, drain
+
+
+def split(requests: Sequence[Request], most_rows: int) -> Iterator[Sequence[Request]]:
+    """Parts of at most so many rows, each request as a whole."""
+    start = rows = 0
+    for i, request in enumerate(requests):
+        more = request_rows(request)
+        if rows + more > most_rows and i > start:
+            yield requests[start:i]
+            start, rows = i, 0
+        rows += more
+    yield requests[start:]

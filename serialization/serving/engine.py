@@ -7,7 +7,7 @@ thread that asks, and only one that runs many rows in not much more time than on
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 QUICK = 0.001  # seconds; a run that takes less is not worth another thread
 _WORTH_BATCHING = 0.0003  # seconds; a row that takes less is not worth TensorFlow's batch scheduler
 BATCH = 32  # rows of a batch where --max-batch-size does not say
+TOGETHER = 16  # rows that a small model may be given of several requests: as many as are tried
 _TRIED_ROWS = 16
 _GAIN = 0.7  # a row in a batch must cost less than this part of a row alone
 _ROWS_KEY = "rows run at once"
@@ -59,7 +60,8 @@ def make_engine(session: Any, signature: Signature, settings: Settings) -> Engin
     session.graph.finalize()
     pooled = Predictor(session, signature, timeout=settings.timeout)
     example, runs = _find_example(pooled, session.graph)
-    batch_size = settings.max_batch_size or (BATCH if runs and _gains(pooled, example) else 1)
+    unasked = settings.max_batch_size is None and _sizes_are_fixed(signature.outputs)
+    batch_size = settings.max_batch_size or (BATCH if runs and unasked and _gains(pooled, example) else 1)
     if batch_size > 1:
         batched = _try_batching(session, signature, settings, batch_size, pooled, example)
         if batched is not None:
@@ -77,8 +79,7 @@ def make_engine(session: Any, signature: Signature, settings: Settings) -> Engin
         and not _may_be_endless(session.graph, signature)
     ):
         inline = _quickest(session, signature, example)
-        together = settings.max_batch_size is None and _rows_are_independent(signature)
-        together = together and _answers_alike(inline, inline, example, _TRIED_ROWS, exactly=True)
+        together = unasked and _rows_are_independent(signature) and _gives_the_same_bits(inline, example)
         how = "in the thread that asks"
         return Engine(counted(inline), signature, 1, example, how, inline=True, together=together)
     return Engine(counted(pooled), signature, 1, example, "in TensorFlow's threads")
@@ -141,6 +142,18 @@ def _rows_are_independent(signature: Signature) -> bool:
     return all(t.shape is not None and t.shape[:1] == (None,) for t in (*signature.inputs, *signature.outputs))
 
 
+def _sizes_are_fixed(tensors: Sequence[Tensor]) -> bool:
+    """Whether no row can make those of others longer."""
+    return all(tensor.shape is not None and None not in tensor.shape[1:] for tensor in tensors)
+
+
+def _gives_the_same_bits(predict: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
+    try:
+        return _answers_alike(predict, predict, example, TOGETHER, exactly=True)
+    except (ValueError, tf.errors.OpError):  # it takes one row only, say
+        return False
+
+
 def _gains(pooled: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
     if not _rows_are_independent(pooled.signature) or any(len(value) != 1 for value in example.values()):
         return False
@@ -189,14 +202,14 @@ def _answers_alike(
             other = dict(example)
         try:
             answers.append(alone(other))
-        except tf.errors.InvalidArgumentError:
+        except tf.errors.OpError:
             other = dict(example)
             answers.append(answers[0])
         rows.append(other)
     keys = [tensor.key for tensor in alone.signature.outputs]
     if any(len(answer[key]) != 1 for answer in answers for key in keys):
         return False
-    for count in {2, 3, most} & set(range(most + 1)):
+    for count in range(2, most + 1):
         results = together({key: np.concatenate([row[key] for row in rows[:count]]) for key in example})
         for key in keys:
             expected = np.concatenate([answer[key] for answer in answers[:count]])
@@ -256,6 +269,8 @@ def make_batched(session: Any, signature: Signature, batch_size: int, wait_ms: f
 
 def _same(actual: Any, expected: Any) -> bool:
     """Bit for bit."""
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
+        return False
     return bool(np.array_equal(actual, expected)) if actual.dtype == object else actual.tobytes() == expected.tobytes()
 
 

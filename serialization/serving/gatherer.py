@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 _PATIENCE = 0.001, 0.02  # seconds, at least and at most, for others: twice as long as a batch takes
-_AT_ONCE = 0.000025  # seconds, or as long as a batch takes: while requests come so soon after one, more are expected
+_AT_ONCE = 0.000025, 0.00005  # seconds, at least and at most: what comes within a tenth of a batch after it was there
 _CALM = 1.0  # seconds for which no more are expected after fewer came
 
 
@@ -49,7 +49,7 @@ class Gatherer:
         started = time.perf_counter()
         self._hand_on(things)
         over = time.perf_counter()
-        self._until = over + max(_AT_ONCE, over - started)
+        self._until = over + min(max(_AT_ONCE[0], (over - started) / 10), _AT_ONCE[1])
         self._patience = min(max(_PATIENCE[0], 2 * (over - started)), _PATIENCE[1])
 
     def _watch(self) -> None:
@@ -64,9 +64,11 @@ class Gatherer:
                     self._watched.clear()
                 elif self._waiting[0] is seen:
                     things, self._waiting = self._waiting, things
-                    # Somewhat fewer come all the time, however late some are.
-                    self._expected, self._calm = max(1, len(things) * 7 // 8), time.perf_counter() + _CALM
+                    self._expected = 1  # nobody waits for the watchman
                 seen = self._waiting[0] if self._waiting else None
             if things:
                 self._run(things)
+                self._calm = time.perf_counter() + _CALM
+                # Somewhat fewer come all the time, however late some are.
+                self._expected = max(1, len(things) * 7 // 8)
             del things  # not to be kept until the next one comes

@@ -180,8 +180,11 @@ class PredictRoute:
         headers += [("X-Request-Id", request.id), ("Content-Length", str(len(body)))]
         if self.draining:
             headers.append(("Connection", "close"))
-        request.reply(status, headers, body)
         self._desk.sign_out(request.environ, PREDICT, request.id, status, request.started, rows)
+        try:
+            request.reply(status, headers, body)
+        except Exception:  # of others that are answered together each has still its own answer
+            internal_error(request.id)
 
 
 def request_rows(request: Request) -> int:

@@ -2,9 +2,9 @@
 
 Threads that answer at the same time take Python's lock from each other several times a request, and a small model then
 answers a third of the requests. But one thread alone would stand still with a client that sends half a body. So a
-thread that does not have the turn waits at the end of its request, and gets the turn when the one that has it is
-busy for long. When nothing was asked for a while all are let go, for a server ends threads that it has no use for, and
-must not be left with those alone that stand by.
+thread that does not have the turn waits at the end of its request, and gets the turn when the one that has it waits for
+a body, or is busy for long. When nothing was asked for a while all are let go, for a server ends threads that it has no
+use for, and must not be left with those alone that stand by.
 """
 
 from __future__ import annotations
@@ -15,18 +15,24 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-_LONG = 0.02  # seconds
+_WAITING = 0.002  # seconds for a body
+_LONG = 0.02  # seconds for all else
 _IDLE = 60.0  # seconds
 
 
 class Relay:
-    """Calls `answer` for a server with a pool of threads, in one of which a call returns as soon as it is done."""
+    """Calls `answer` for a server with a pool of threads, in one of which a call returns as soon as it is done.
 
-    def __init__(self, answer: Callable[..., object], idle: float = _IDLE) -> None:
+    `answer` calls `received` when it has all of the request. It returns whether its thread may stand by: while it does,
+    a server cannot go on with a connection that has more to send.
+    """
+
+    def __init__(self, answer: Callable[..., bool], idle: float = _IDLE) -> None:
         self._answer = answer
         self._turn: int | None = None  # the thread that takes one request after the other
         self._since = time.perf_counter()  # when it began with its last request, or got the turn
         self._busy = False
+        self._long = _LONG
         self._idle = idle
         self._ended = False
         self._lock = threading.Lock()
@@ -37,14 +43,20 @@ class Relay:
         me = threading.get_ident()
         if self._turn == me:
             self._since = time.perf_counter()
+            self._long = _WAITING
             self._busy = True
+        may_stand_by = False
         try:
-            self._answer(*arguments)
+            may_stand_by = self._answer(*arguments)
         finally:
             if self._turn == me:
                 self._busy = False
-            else:
+            elif may_stand_by:
                 self._stand_by()
+
+    def received(self) -> None:
+        if self._turn == threading.get_ident():
+            self._long = _LONG
 
     def end(self) -> None:
         """Let all go for good: a server that ends waits for its threads."""
@@ -66,10 +78,11 @@ class Relay:
         woken.acquire()
 
     def _watch(self) -> None:
+        seconds = 0.0
         while not self._ended:
-            time.sleep(_LONG)
+            time.sleep(_WAITING if seconds < 1 else _LONG)
             seconds = time.perf_counter() - self._since
-            if self._busy and seconds > _LONG:
+            if self._busy and seconds > self._long:
                 self._pass_on()
             elif seconds > self._idle:
                 self._let_go()
