@@ -330,12 +330,12 @@ def test_more_are_expected_while_they_come_without_a_pause() -> None:
 def test_fewer_are_expected_after_fewer_came() -> None:
     heard = Heard()
     heard.gatherer._expected = 8
-    heard.put(1)
-    assert heard.wait_for(1) == [1]
-    ((thread, _),) = heard.batches
-    assert thread != threading.get_ident()
-    heard.gatherer.put(2, float("inf"))
-    assert heard.batches[-1] == (threading.get_ident(), [2])
+    for i in range(3):
+        heard.put(i)
+        assert heard.wait_for(i + 1) == list(range(i + 1))
+    assert threading.get_ident() not in {thread for thread, _ in heard.batches}
+    heard.gatherer.put(3, float("inf"))
+    assert heard.batches[-1] == (threading.get_ident(), [3])
 
 
 def test_nothing_is_lost_between_threads() -> None:

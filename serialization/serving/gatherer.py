@@ -14,7 +14,7 @@ from typing import Any
 
 _PATIENCE = 0.001, 0.02  # seconds, at least and at most, for others: twice as long as a batch takes
 _AT_ONCE = 0.000025, 0.00005  # seconds, at least and at most: what comes within a tenth of a batch after it was there
-_CALM = 1.0  # seconds for which no more are expected after fewer came
+_CALM = 30  # times that patience, for which no more are expected after fewer came
 
 
 class Gatherer:
@@ -64,11 +64,11 @@ class Gatherer:
                     self._watched.clear()
                 elif self._waiting[0] is seen:
                     things, self._waiting = self._waiting, things
-                    self._expected = 1  # nobody waits for the watchman
+                    expected, self._expected = self._expected, 1  # nobody waits for the watchman
                 seen = self._waiting[0] if self._waiting else None
             if things:
                 self._run(things)
-                self._calm = time.perf_counter() + _CALM
-                # Somewhat fewer come all the time, however late some are.
-                self._expected = max(1, len(things) * 7 // 8)
+                self._calm = time.perf_counter() + _CALM * self._patience
+                # Somewhat fewer come all the time, however late some are; and all may have been late for once.
+                self._expected = max(1, len(things) * 7 // 8, expected // 2)
             del things  # not to be kept until the next one comes
