@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -184,6 +185,15 @@ def post(client: FlaskClient, body: bytes | str, content_type: str = "applicatio
         assert value.pop("request_id") == answer.headers["X-Request-Id"]
         assert list(value) == ["error"]
     return answer.status_code, value
+
+
+def at_once(*works: Callable[[], object]) -> None:
+    """Run each in a thread of its own, until all are done."""
+    threads = [threading.Thread(target=work) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 @dataclass(frozen=True)

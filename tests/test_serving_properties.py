@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from openapi_spec_validator import validate
-from serving_models import PREDICT, open_small, small_app
+from serving_models import PREDICT, at_once, open_small, small_app
 
 from serialization.predictor import Predictor
 from serialization.serving.app import make_app
@@ -185,11 +184,7 @@ def test_64_threads_never_mix_up_their_rows(batch_size: int) -> None:
             if status != 200 or not np.allclose(answer["y"][0], expected[i], rtol=1e-4, atol=1e-6):
                 wrong.append(f"row {i}: {status} {answer}, expected {expected[i].tolist()}")
 
-    threads = [threading.Thread(target=work) for _ in range(64)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(*[work] * 64)
     assert wrong == []
     assert next(numbers, None) is None
     metrics = app.test_client().get("/metrics").get_data(as_text=True)

@@ -13,11 +13,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from conftest import PROJECT, environment
-from serving_models import PREDICT, ROW, Server, serving, write_small
+from serving_models import PREDICT, ROW, Server, at_once, serving, write_small
 
 ROUNDS = 10_000_000  # of the slow model: many seconds
 
@@ -331,14 +332,11 @@ def test_batches_answer_each_its_own(tmp_path: Path) -> None:
         assert b"in batches of up to 16 rows" in server.request("GET", "/readyz")[2]
         rows = [[float(i)] * 8 for i in range(32)]
         answers: dict[int, object] = {}
-        threads = [
-            threading.Thread(target=lambda i=i: answers.update({i: server.predict({"x": [rows[i]]})[1]["y"][0]}))
-            for i in range(32)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+
+        def ask(i: int) -> None:
+            answers[i] = server.predict({"x": [rows[i]]})[1]["y"][0]
+
+        at_once(*(partial(ask, i) for i in range(32)))
         together = server.predict({"x": rows})[1]["y"]
         assert [answers[i] for i in range(32)] == [pytest.approx(row, abs=1e-5) for row in together]
         metrics = server.request("GET", "/metrics")[2].decode()

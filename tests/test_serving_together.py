@@ -7,18 +7,18 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
 from flask import Flask
-from serving_models import PREDICT, open_small, post, small_app
+from serving_models import PREDICT, at_once, open_small, post, small_app
 
 from serialization.predictor import Predictor
 from serialization.serving.app import SERVING
 from serialization.serving.direct import make_direct, split
 from serialization.serving.gatherer import Gatherer
-from serialization.serving.predict_route import request_rows
 from serialization.serving.settings import Settings
 from serialization.tensorflow import np, tf
 
@@ -173,7 +173,7 @@ def test_no_more_rows_are_run_together_than_asked() -> None:
     bodies = [{"x": {"a": [[1, 2, 3]] * rows, "b": [1] * rows}} for rows in (3, 1, 2, 9, 1, 1, 1, 1, 4)]
     requests = [route.admit(_mounted(body), Protocol().response_bytes) for body in bodies]
     parts = list(split(requests, 4))
-    assert [[request_rows(request) for request in part] for part in parts] == [[3, 1], [2], [9], [1, 1, 1, 1], [4]]
+    assert [[request.rows for request in part] for part in parts] == [[3, 1], [2], [9], [1, 1, 1, 1], [4]]
     assert [request for part in parts for request in part] == requests
 
 
@@ -229,11 +229,7 @@ def test_inputs_of_different_lengths_are_run_alone(workers: tuple[Workers, Flask
             answers[i] = made.ask({"x": {"a": [[1, 2, 3]] * (2 + i % 2), "b": [1] * (3 - i % 2)}})
             assert answers[i][0] == 422, answers[i]
 
-    threads = [threading.Thread(target=client, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(*(partial(client, i) for i in range(8)))
     assert [status for status, _ in answers.values()] == [422] * 8
 
 
@@ -252,11 +248,7 @@ def test_64_clients_get_each_their_own(workers: tuple[Workers, Flask]) -> None:
             if (status, answer.get("y")) != ((200, expected) if i % 7 else (400, None)):
                 wrong.append((i, status, answer))
 
-    threads = [threading.Thread(target=client) for _ in range(64)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(*[client] * 64)
     assert wrong == []
     text = app.test_client().get("/metrics").get_data(as_text=True)
     assert 'serving_requests_total{route="/api/predict",status="200"} 4285.0' in text
@@ -340,9 +332,5 @@ def test_fewer_are_expected_after_fewer_came() -> None:
 
 def test_nothing_is_lost_between_threads() -> None:
     heard = Heard()
-    threads = [threading.Thread(target=heard.put, args=range(1000 * n, 1000 * (n + 1))) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(*(partial(heard.put, *range(1000 * n, 1000 * (n + 1))) for n in range(8)))
     assert sorted(heard.wait_for(8000)) == list(range(8000))

@@ -13,9 +13,9 @@ from typing import Any
 from flask import Flask
 
 from serialization.serving.app import SERVING
-from serialization.serving.engine import TOGETHER
+from serialization.serving.engine import TRIED_ROWS
 from serialization.serving.gatherer import Gatherer
-from serialization.serving.predict_route import PREDICT, Request, request_rows
+from serialization.serving.predict_route import PREDICT, Request
 from serialization.serving.relay import Relay
 from serialization.serving.settings import Settings
 
@@ -33,7 +33,7 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
     through_wsgi = _callback_wrapper(app, {})
     engine, route = app.config[SERVING]
     batched = engine.batch_size > 1
-    most_rows = engine.batch_size if batched else TOGETHER
+    most_rows = engine.batch_size if batched else TRIED_ROWS
 
     # A thread waits in TensorFlow's batch scheduler for more rows while another takes what comes.
     waiting = ThreadPoolExecutor(settings.max_in_flight, "batch") if batched and settings.batch_timeout_ms else None
@@ -61,7 +61,7 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
             relay.received()
         if gatherer is None:
             route.answer(request)
-        elif 0 < request_rows(request) < most_rows:
+        elif 0 < request.rows < most_rows:
             gatherer.put(request, request.started)
         else:
             run([request])
@@ -81,9 +81,8 @@ def split(requests: Sequence[Request], most_rows: int) -> Iterator[Sequence[Requ
     """Parts of at most so many rows, each request as a whole."""
     start = rows = 0
     for i, request in enumerate(requests):
-        more = request_rows(request)
-        if rows + more > most_rows and i > start:
+        if rows + request.rows > most_rows and i > start:
             yield requests[start:i]
             start, rows = i, 0
-        rows += more
+        rows += request.rows
     yield requests[start:]

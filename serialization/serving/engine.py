@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 QUICK = 0.001  # seconds; a run that takes less is not worth another thread
 _WORTH_BATCHING = 0.0003  # seconds; a row that takes less is not worth TensorFlow's batch scheduler
 BATCH = 32  # rows of a batch where --max-batch-size does not say
-TOGETHER = 16  # rows that a small model may be given of several requests: as many as are tried
-_TRIED_ROWS = 16
+TRIED_ROWS = 16  # at the start; a small model may be given no more of several requests
 _GAIN = 0.7  # a row in a batch must cost less than this part of a row alone
 _ROWS_KEY = "rows run at once"
 # Ops that may run for ever, or wait for what never comes: these need the time limit of TensorFlow's pool.
@@ -60,7 +59,9 @@ def make_engine(session: Any, signature: Signature, settings: Settings) -> Engin
     session.graph.finalize()
     pooled = Predictor(session, signature, timeout=settings.timeout)
     example, runs = _find_example(pooled, session.graph)
-    unasked = settings.max_batch_size is None and _sizes_are_fixed(signature.outputs)
+    unasked = (
+        settings.max_batch_size is None and _rows_are_independent(signature) and _sizes_are_fixed(signature.outputs)
+    )
     batch_size = settings.max_batch_size or (BATCH if runs and unasked and _gains(pooled, example) else 1)
     if batch_size > 1:
         batched = _try_batching(session, signature, settings, batch_size, pooled, example)
@@ -79,7 +80,7 @@ def make_engine(session: Any, signature: Signature, settings: Settings) -> Engin
         and not _may_be_endless(session.graph, signature)
     ):
         inline = _quickest(session, signature, example)
-        together = unasked and _rows_are_independent(signature) and _gives_the_same_bits(inline, example)
+        together = unasked and _gives_the_same_bits(inline, example)
         how = "in the thread that asks"
         return Engine(counted(inline), signature, 1, example, how, inline=True, together=together)
     return Engine(counted(pooled), signature, 1, example, "in TensorFlow's threads")
@@ -149,21 +150,21 @@ def _sizes_are_fixed(tensors: Sequence[Tensor]) -> bool:
 
 def _gives_the_same_bits(predict: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
     try:
-        return _answers_alike(predict, predict, example, TOGETHER, exactly=True)
+        return _answers_alike(predict, predict, example, TRIED_ROWS, exactly=True)
     except (ValueError, tf.errors.OpError):  # it takes one row only, say
         return False
 
 
 def _gains(pooled: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
-    if not _rows_are_independent(pooled.signature) or any(len(value) != 1 for value in example.values()):
+    if any(len(value) != 1 for value in example.values()):
         return False
     one = _seconds(pooled, example)
     if one < _WORTH_BATCHING:
         return False
-    many = {key: np.repeat(value, _TRIED_ROWS, axis=0) for key, value in example.items()}
+    many = {key: np.repeat(value, TRIED_ROWS, axis=0) for key, value in example.items()}
     try:
         pooled(many)
-        return _seconds(pooled, many) < _GAIN * _TRIED_ROWS * one
+        return _seconds(pooled, many) < _GAIN * TRIED_ROWS * one
     except tf.errors.OpError:
         return False
 
@@ -181,7 +182,7 @@ def _try_batching(
     if _rows_are_independent(signature):
         try:
             batched = make_batched(session, signature, batch_size, settings.batch_timeout_ms, settings.timeout)
-            if _answers_alike(batched, pooled, example, min(batch_size, _TRIED_ROWS)):
+            if _answers_alike(batched, pooled, example, min(batch_size, TRIED_ROWS)):
                 return _in_batches(batched, pooled, batch_size)
             reason = "it gives other answers"
         except (ValueError, tf.errors.OpError) as error:

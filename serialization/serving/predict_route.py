@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,7 @@ class Request(msgspec.Struct):
     id: str
     in_flight: bool = False
     values: Mapping[str, NDArray[Any]] = {}  # the model's inputs, by key
+    rows: int = 0  # of all its inputs; 0 if they have none, or one has more than another
 
 
 class PredictRoute:
@@ -87,6 +89,7 @@ class PredictRoute:
                 self._in_flight += 1
             request.in_flight = True
             request.values = decode(self._bodies.read(environ, request.started))
+            request.rows = _rows(request.values)
         except Exception as error:
             self._refuse(request, error)
             return None
@@ -108,7 +111,7 @@ class PredictRoute:
         try:
             values = {key: np.concatenate([r.values[key] for r in requests]) for key in requests[0].values}
             results, rows = self._predict(values)
-            ends = list(accumulate(map(request_rows, requests)))
+            ends = list(accumulate(request.rows for request in requests))
             if any(len(value) != ends[-1] for value in results.values()):
                 raise ValueError("the model gives other rows than it takes")
         except tf.errors.DeadlineExceededError as error:
@@ -144,8 +147,7 @@ class PredictRoute:
         raise RequestError(415, f"Content-Type: expected {_JSON} (in UTF-8) or {_NPY}, got {shown}")
 
     def _send(self, request: Request, results: Mapping[str, Any], rows: int) -> None:
-        accept = request.environ.get("HTTP_ACCEPT", "*/*")
-        npy = accept != "*/*" and _prefers_npy(accept)
+        npy = _prefers_npy(request.environ.get("HTTP_ACCEPT", "*/*"))
         try:
             body = self._npy.encode(results) if npy else self._json.encode(results)
         except Exception as error:
@@ -187,12 +189,12 @@ class PredictRoute:
             internal_error(request.id)
 
 
-def request_rows(request: Request) -> int:
-    """How many rows a request has, all of whose inputs have rows; 0 if one has more than another."""
-    first, *others = map(len, request.values.values())
+def _rows(values: Mapping[str, NDArray[Any]]) -> int:
+    first, *others = (len(value) if value.ndim else 0 for value in values.values())
     return 0 if others and set(others) != {first} else first
 
 
+@lru_cache(64)  # clients have few ways to say it, and each takes longer to read than a small model runs
 def _prefers_npy(accept: str) -> bool:
     best = parse_accept_header(accept, MIMEAccept).best_match((_JSON, *npy_format.CONTENT_TYPES), _JSON)
     return best != _JSON

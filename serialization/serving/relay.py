@@ -55,6 +55,7 @@ class Relay:
                 self._stand_by()
 
     def received(self) -> None:
+        """No more is waited for; from now on this thread is busy."""
         if self._turn == threading.get_ident():
             self._long = _LONG
 
