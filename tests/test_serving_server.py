@@ -360,8 +360,9 @@ def test_any_wsgi_server_runs_the_application(name: str, made: Path, tmp_path: P
         words = ["gunicorn", "-k", "gthread", "--threads", "4", "-b", f"127.0.0.1:{port}", "application:create_app()"]
     else:
         words = ["waitress", f"--listen=127.0.0.1:{port}", "--call", "application:create_app"]
+    # What starts the tests in the background ignores SIGINT, and waitress would, too.
     process = subprocess.Popen(
-        [sys.executable, "-m", *words],
+        ["env", "--default-signal=INT", sys.executable, "-m", *words],
         cwd=tmp_path,
         env=environment() | {"PYTHONPATH": str(PROJECT)},
         stderr=subprocess.PIPE,
