@@ -74,7 +74,7 @@ def formats(dtype: str, shape: tuple[int | None, ...]) -> tuple[JsonFormat, Json
 
 def outcome(decoder: JsonFormat, body: bytes) -> Any:
     try:
-        (array,) = decoder.decode(body).values()
+        (array,) = decoder.stack([decoder.decode(body)]).values()
     except RequestError as error:
         return error.status, str(error)
     return array.dtype, array.shape, array.tobytes(), array.flags.writeable, array.flags.c_contiguous

@@ -54,13 +54,9 @@ def together(app: Flask, *values: Any) -> list[tuple[int, Any]]:
     """The answers to these bodies, run together."""
     _, route = app.config[SERVING]
     protocols = [Protocol() for _ in values]
-    admitted = [route.admit(_mounted(value), p.response_bytes) for value, p in zip(values, protocols, strict=True)]
-    route.answer_together([request for request in admitted if request])
+    admitted = [route.admit(environ(value), p.response_bytes) for value, p in zip(values, protocols, strict=True)]
+    route.answer([request for request in admitted if request])
     return [protocol.answer() for protocol in protocols]
-
-
-def _mounted(value: Any) -> dict[str, Any]:
-    return {**environ(value), "SCRIPT_NAME": PREDICT, "PATH_INFO": ""}
 
 
 def in_flight(app: Flask) -> str:
@@ -162,7 +158,7 @@ def test_an_answer_that_cannot_be_sent_keeps_nobody_from_theirs(capsys: pytest.C
 
     protocol = Protocol()
     body = {"x": {"a": [[1, 2, 3]], "b": [1]}}
-    route.answer_together([route.admit(_mounted(body), reply) for reply in (fail, protocol.response_bytes)])
+    route.answer([route.admit(environ(body), reply) for reply in (fail, protocol.response_bytes)])
     assert protocol.answer()[0] == 200
     assert "BrokenPipeError: gone" in capsys.readouterr().err
     assert in_flight(app).endswith(" 0.0")
@@ -171,7 +167,7 @@ def test_an_answer_that_cannot_be_sent_keeps_nobody_from_theirs(capsys: pytest.C
 def test_no_more_rows_are_run_together_than_asked() -> None:
     _, route = small_app("two").config[SERVING]
     bodies = [{"x": {"a": [[1, 2, 3]] * rows, "b": [1] * rows}} for rows in (3, 1, 2, 9, 1, 1, 1, 1, 4)]
-    requests = [route.admit(_mounted(body), Protocol().response_bytes) for body in bodies]
+    requests = [route.admit(environ(body), Protocol().response_bytes) for body in bodies]
     parts = list(split(requests, 4))
     assert [[request.rows for request in part] for part in parts] == [[3, 1], [2], [9], [1, 1, 1, 1], [4]]
     assert [request for part in parts for request in part] == requests

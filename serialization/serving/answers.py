@@ -9,6 +9,7 @@ import secrets
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from http import HTTPStatus
@@ -31,6 +32,14 @@ class RequestError(Exception):
         self.headers = [(name.replace("_", "-"), value) for name, value in headers.items()]
 
 
+class Visit(msgspec.Struct, gc=False):
+    """A request from its coming to its answer."""
+
+    environ: dict[str, Any]
+    id: str
+    started: float  # by time.perf_counter
+
+
 class Desk:
     """Where every request is signed in and out, whichever route answers it."""
 
@@ -40,28 +49,33 @@ class Desk:
         self._prefix = secrets.token_hex(6)
         self._numbers = itertools.count(1)
 
-    def sign_in(self, environ: dict[str, Any]) -> str:
-        """The request's id: the client's own in X-Request-Id, if it is a plain word, or a new one."""
+    def new_id(self, environ: dict[str, Any]) -> str:
+        """A request's id: the client's own in X-Request-Id, if it is a plain word, or a new one."""
         given = environ.get("HTTP_X_REQUEST_ID")
         if given is not None and _GOOD_ID.fullmatch(given):
             return str(given)
         return f"{self._prefix}-{next(self._numbers)}"
 
-    def sign_out(
-        self, environ: dict[str, Any], route: str, request_id: str, status: int, started: float, rows: int = 0
-    ) -> None:
-        """Count the request and write its line in the log. `started` is of time.perf_counter, `rows` what was run."""
-        seconds = time.perf_counter() - started
-        self.metrics.count(route, status, seconds, rows)
-        if self._log_format == "none":
-            return
+    def sign_out(self, visits: Sequence[Visit], route: str, status: int, rows: int = 0) -> None:
+        """Count requests that have the same answer to come, and write their lines in the log.
+
+        `rows` is how many were run at once for them.
+        """
+        now = time.perf_counter()
+        self.metrics.count(route, status, [now - visit.started for visit in visits], rows)
+        if self._log_format != "none":
+            for visit in visits:
+                self._log(visit, status, now)
+
+    def _log(self, visit: Visit, status: int, now: float) -> None:
+        environ = visit.environ
         entry = {
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
-            "id": request_id,
+            "id": visit.id,
             "method": environ["REQUEST_METHOD"],
             "path": f"{environ.get('SCRIPT_NAME', '')}{environ['PATH_INFO']}",
             "status": status,
-            "ms": round(seconds * 1000, 3),
+            "ms": round((now - visit.started) * 1000, 3),
             "client": environ.get("REMOTE_ADDR", ""),
         }
         if self._log_format == "json":

@@ -14,7 +14,7 @@ from werkzeug.routing import RequestRedirect
 
 from serialization import cli
 from serialization.serving import openapi, page
-from serialization.serving.answers import Desk, error_body, internal_error
+from serialization.serving.answers import Desk, Visit, error_body, internal_error
 from serialization.serving.engine import make_engine
 from serialization.serving.json_format import JsonFormat, require_json_form
 from serialization.serving.metrics import Metrics
@@ -52,7 +52,7 @@ def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Set
     @app.get("/readyz")
     def readiness() -> tuple[dict[str, Any], int]:
         if predict.draining:
-            return {"error": "the server is ending", "request_id": g.request_id}, 503
+            return {"error": "the server is ending", "request_id": g.visit.id}, 503
         return {"status": "ready", "model": name, "runs": engine.how}, 200
 
     @app.get("/metrics")
@@ -75,18 +75,17 @@ def _sign_every_request(app: Flask, desk: Desk, draining: Callable[[], bool]) ->
 
     @app.before_request
     def sign_in() -> None:
-        g.started = time.perf_counter()
-        g.request_id = desk.sign_in(request.environ)
+        g.visit = Visit(request.environ, desk.new_id(request.environ), time.perf_counter())
         if isinstance(request.routing_exception, RequestRedirect):  # as for `OPTIONS *`, to a page of HTML
             raise NotFound
 
     @app.after_request
     def sign_out(response: Response) -> Response:
-        response.headers["X-Request-Id"] = g.request_id
+        response.headers["X-Request-Id"] = g.visit.id
         if draining():
             response.headers["Connection"] = "close"
         route = request.url_rule.rule if request.url_rule else "other"
-        desk.sign_out(request.environ, route, g.request_id, response.status_code, g.started)
+        desk.sign_out([g.visit], route, response.status_code)
         return response
 
     @app.errorhandler(HTTPException)
@@ -100,10 +99,10 @@ def _sign_every_request(app: Flask, desk: Desk, draining: Callable[[], bool]) ->
             error.valid_methods = sorted(error.valid_methods or ())
             message = f"{path} takes {' and '.join(error.valid_methods)}, not {cli.printable(request.method)}"
         if isinstance(error, InternalServerError) and error.original_exception is not None:
-            message = internal_error(g.request_id)
+            message = internal_error(g.visit.id)
         answer = error.get_response()
         headers = [(name, value) for name, value in answer.headers if not name.lower().startswith("content-")]
-        body = error_body(message, g.request_id)
+        body = error_body(message, g.visit.id)
         return Response(body, error.code, headers, content_type="application/json")
 
 

@@ -41,9 +41,9 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
     def run(requests: Sequence[Request]) -> None:
         for part in split(requests, most_rows):
             if waiting:
-                waiting.submit(route.answer_together, part)
+                waiting.submit(route.answer, part)
             else:
-                route.answer_together(part)
+                route.answer(part)
 
     most = min(engine.batch_size if batched else _MOST, settings.max_in_flight)
     gatherer = Gatherer(run, most) if engine.together else None
@@ -53,14 +53,13 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
         if environ["PATH_INFO"] != PREDICT:
             through_wsgi(protocol, environ)
             return False
-        environ["SCRIPT_NAME"], environ["PATH_INFO"] = PREDICT, ""
         request = route.admit(environ, protocol.response_bytes)
         if request is None:
             return False
         if relay:
             relay.received()
         if gatherer is None:
-            route.answer(request)
+            route.answer([request])
         elif 0 < request.rows < most_rows:
             gatherer.put(request, request.started)
         else:

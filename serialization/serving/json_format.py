@@ -45,17 +45,19 @@ class JsonFormat:
         self._decoder_for_ranks = lru_cache(64)(self._make_decoder)
         self._open = [tensor.shape is None for tensor in signature.inputs]
         self._decoder = self._make_decoder(tuple(len(tensor.shape or ()) for tensor in signature.inputs))
-        self._arrays = [_array_maker(tensor) for tensor in signature.inputs]
+        self._makers = {tensor.key: _array_maker(tensor) for tensor in signature.inputs}
+        self._irregular = [tensor.key for tensor in signature.inputs if not _is_regular(tensor)]
         self._flat = flat_json.make_decoder(signature.inputs[0], max_rows) if len(signature.inputs) == 1 else None
         self._floats = any(_kind(tensor) == "float" for tensor in signature.outputs)
-        self._listers = [_lister(tensor) for tensor in signature.outputs]
+        self._listers = {tensor.key: _lister(tensor) for tensor in signature.outputs}
+        self._only_output = signature.outputs[0].key if len(signature.outputs) == 1 else None
         strings = any(_kind(tensor) == "string" for tensor in signature.inputs)
         # Numbers hold no quotes: with as many quotes as keys need, each key is there once. Strings need a closer look.
         self._quotes = -1 if strings else 2 + (0 if len(signature.inputs) == 1 else 2 * len(signature.inputs))
         self._encode = msgspec.json.Encoder().encode
 
-    def decode(self, body: bytes) -> dict[str, NDArray[Any]]:
-        """The arrays of a request's body, by input key."""
+    def decode(self, body: bytes) -> dict[str, Any]:
+        """The values of a request's body, by input key: arrays, or nested lists that are sure to make one."""
         if len(body) > flat_json.LONG and self._flat and (array := self._flat(body)) is not None:
             return {self._inputs[0].key: array}
         try:
@@ -66,22 +68,38 @@ class JsonFormat:
         if body.count(b'"') != self._quotes:
             _require_each_key_once(body)
         if len(self._inputs) == 1:
-            return {self._inputs[0].key: self._arrays[0](value)}
-        return {
-            tensor.key: make(getattr(value, field))
-            for tensor, make, field in zip(self._inputs, self._arrays, self._fields, strict=True)
-        }
-
-    def encode(self, results: Mapping[str, Any]) -> bytes:
-        """The body of an answer, from the arrays by output key."""
-        if len(self._outputs) == 1:
-            body = self._encode({OUTPUT: self._listers[0](results[self._outputs[0].key])})
+            values = {self._inputs[0].key: value}
         else:
-            values = {t.key: lister(results[t.key]) for t, lister in zip(self._outputs, self._listers, strict=True)}
-            body = self._encode({OUTPUT: values})
+            values = {t.key: getattr(value, field) for t, field in zip(self._inputs, self._fields, strict=True)}
+        for key in self._irregular:
+            values[key] = self._makers[key](values[key])
+        return values
+
+    def stack(self, bodies: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
+        """The arrays of what came in several bodies, by input key: the rows of one after those of the other.
+
+        Raises ValueError where they do not fit together.
+        """
+        arrays = {}
+        for key, make in self._makers.items():
+            values = [body[key] for body in bodies]
+            if any(isinstance(value, np.ndarray) for value in values):
+                values = [value if isinstance(value, np.ndarray) else make(value) for value in values]
+                arrays[key] = np.concatenate(values) if len(values) > 1 else values[0]
+            else:
+                arrays[key] = make(list(chain.from_iterable(values)) if len(values) > 1 else values[0])
+        return arrays
+
+    def lists(self, results: Mapping[str, Any]) -> dict[str, Any]:
+        """Nested lists of the model's results, by output key."""
+        return {key: lister(results[key]) for key, lister in self._listers.items()}
+
+    def encode(self, lists: Mapping[str, Any], /) -> bytes:
+        """The body of an answer, from nested lists by output key."""
+        body: bytes = self._encode({OUTPUT: lists if self._only_output is None else lists[self._only_output]})
         # JSON has no NaN and no Infinity; msgspec writes null for them, and nothing else is null.
         if self._floats and self._nonfinite != "null" and b"null" in body:
-            return self._encode_nonfinite(results, body)
+            return self._encode_nonfinite(lists)
         return body
 
     def example(self, values: Mapping[str, Any]) -> str:
@@ -90,23 +108,22 @@ class JsonFormat:
         body: bytes = self._encode({INPUT: next(iter(lists.values())) if len(lists) == 1 else lists})
         return body.decode()
 
-    def _encode_nonfinite(self, results: Mapping[str, Any], body: bytes) -> bytes:
-        values = {}
-        for tensor, lister in zip(self._outputs, self._listers, strict=True):
-            array = np.asarray(results[tensor.key])
-            values[tensor.key] = lister(array)
-            if _kind(tensor) != "float" or np.isfinite(array.astype(np.float64)).all():
+    def _encode_nonfinite(self, lists: Mapping[str, Any]) -> bytes:
+        values = dict(lists)
+        for tensor in self._outputs:
+            if _kind(tensor) != "float":
                 continue
-            if self._nonfinite == "error":
-                place = OUTPUT if len(self._outputs) == 1 else f"{OUTPUT}.{tensor.key}"
-                index = tuple(np.argwhere(~np.isfinite(array.astype(np.float64)))[0])
+            array = np.array(values[tensor.key], np.float64)
+            bad = ~np.isfinite(array)
+            if bad.any() and self._nonfinite == "error":
+                place = f"{OUTPUT}.{tensor.key}" if self._only_output is None else OUTPUT
+                index = tuple(np.argwhere(bad)[0])
                 where = place + "".join(f"[{i}]" for i in index)
                 raise RequestError(422, f"{where}: the model's answer is {_word(float(array[index]))}, not a number")
-            words = [v if np.isfinite(v) else _word(v) for v in array.astype(np.float64).ravel().tolist()]
-            flat = np.empty(len(words), object)
-            flat[:] = words
-            values[tensor.key] = flat.reshape(array.shape).tolist()
-        return self._encode({OUTPUT: next(iter(values.values())) if len(values) == 1 else values})
+            words = array.astype(object)
+            words[bad] = [_word(value) for value in array[bad]]
+            values[tensor.key] = words.tolist()
+        return self._encode({OUTPUT: values if self._only_output is None else values[self._only_output]})
 
     def _make_decoder(self, ranks: tuple[int, ...]) -> Any:
         """The decoder for bodies whose tensors have these ranks; a signature may leave a rank open."""
@@ -190,13 +207,16 @@ def _value_type(tensor: Tensor) -> Any:
     return Annotated[float, msgspec.Meta(ge=-limit, le=limit)]
 
 
+def _is_regular(tensor: Tensor) -> bool:
+    """Whether the decoder has seen to it that all lists are of one length, and all numbers within the dtype."""
+    return tensor.shape is not None and None not in tensor.shape[1:] and tensor.dtype not in ("string", "uint64")
+
+
 def _array_maker(tensor: Tensor) -> Callable[[Any], NDArray[Any]]:
     """What makes the array of this tensor from nested lists that have passed the decoder."""
     strings = tensor.dtype == "string"
     dtype: Any = object if strings else feeds.numpy_dtype(tensor.dtype)
-    # With at most the number of rows open, the decoder has seen to it that all lists are of one length.
-    regular = tensor.shape is not None and None not in tensor.shape[1:] and not strings and tensor.dtype != "uint64"
-    if regular:
+    if _is_regular(tensor):
         sizes = (tensor.shape or ())[1:]
         if len(sizes) < 2 or 0 in sizes:
             return lambda value: np.array(value, dtype)

@@ -61,17 +61,17 @@ class Metrics:
         if folder is not None:
             threading.Thread(target=self._share, name="metrics", daemon=True).start()
 
-    def count(self, route: str, status: int, seconds: float, rows: int) -> None:
-        """One request is answered. `route` is the rule, never the path, of which there are endlessly many.
+    def count(self, route: str, status: int, seconds: Sequence[float], rows: int) -> None:
+        """Requests are answered, which took so long. `route` is the rule, never a path, of which there is no end.
 
-        `rows` were run at once, its own and those of others; 0 where none were.
+        `rows` were run at once, of all of them; 0 where none were.
         """
         with self._lock:
-            self._noted[route, status].append(seconds)
+            self._noted[route, status] += seconds
             if rows:
-                self._noted_rows.append(rows)
-            self._until_added -= 1
-            if not self._until_added:
+                self._noted_rows += [rows] * len(seconds)
+            self._until_added -= len(seconds)
+            if self._until_added <= 0:
                 self._add_noted()
 
     def _add_noted(self) -> None:

@@ -57,7 +57,7 @@ class NpyFormat:
             raise RequestError(400, f"{INPUT}{place}: expected a number, got NaN or Infinity")
         return {self._tensor.key: array}
 
-    def encode(self, results: Mapping[str, Any]) -> bytes:
+    def encode(self, results: Mapping[str, Any], /) -> bytes:
         """The .npy file of the only output."""
         if self._output is None:
             raise RequestError(406, "a .npy body holds one array of numbers, and this model gives more; accept JSON")

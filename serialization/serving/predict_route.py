@@ -1,7 +1,7 @@
 """POST /api/predict, apart from Flask, which takes longer to match a route and make a request than a small model runs.
 
 As a WSGI callable of its own it is mounted into the Flask application by werkzeug's dispatcher. A server that takes
-answers later, from any thread, has them through `admit`, and then `answer` or `answer_together`.
+answers later, from any thread, has them through `admit` and then `answer`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import msgspec
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from serialization.serving import npy_format
-from serialization.serving.answers import STATUS_LINES, Desk, RequestError, error_body, internal_error
+from serialization.serving.answers import STATUS_LINES, Desk, RequestError, Visit, error_body, internal_error
 from serialization.serving.bodies import BodyReader
 from serialization.serving.engine import Engine
 from serialization.serving.json_format import JsonFormat
@@ -26,27 +25,24 @@ from serialization.serving.npy_format import NpyFormat
 from serialization.serving.settings import Settings
 from serialization.tensorflow import np, tf
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 PREDICT = "/api/predict"
 _JSON, _NPY = "application/json", "application/x-npy"
 
 Headers = list[tuple[str, str]]
 Reply = Callable[[int, Headers, bytes], None]
-"""Sends an answer: its status, its headers, its body."""
+"""Sends an answer: its status, its headers without Content-Length, its body."""
 
 
-class Request(msgspec.Struct):
+class Request(Visit, gc=False):
     """A request on its way to the model."""
 
-    environ: dict[str, Any]
     reply: Reply
-    started: float  # by time.perf_counter
-    id: str
     in_flight: bool = False
-    values: Mapping[str, NDArray[Any]] = {}  # the model's inputs, by key
+    values: Mapping[str, Any] = {}  # of the model's inputs, by key: arrays, or nested lists that are sure to make one
     rows: int = 0  # of all its inputs; 0 if they have none, or one has more than another
+
+
+Answer = tuple[Request, Headers, bytes]
 
 
 class PredictRoute:
@@ -70,18 +66,23 @@ class PredictRoute:
         bodies: list[bytes] = []
 
         def reply(status: int, headers: Headers, body: bytes) -> None:
-            start_response(STATUS_LINES[status], headers)
+            start_response(STATUS_LINES[status], [*headers, ("Content-Length", str(len(body)))])
             bodies.append(body)
 
-        request = self.admit(environ, reply)
+        request = self.admit(environ, reply, environ["PATH_INFO"])
         if request is not None:
-            self.answer(request)
+            self.answer([request])
         return bodies
 
-    def admit(self, environ: dict[str, Any], reply: Reply) -> Request | None:
-        """Read and decode a request that is then to be answered; None if it is already, with an error."""
-        request = Request(environ, reply, time.perf_counter(), self._desk.sign_in(environ))
+    def admit(self, environ: dict[str, Any], reply: Reply, below: str = "") -> Request | None:
+        """Read and decode a request that is then to be answered; None if it is already, with an error.
+
+        `below` is what its path has after PREDICT, where nothing is.
+        """
+        request = Request(environ, self._desk.new_id(environ), time.perf_counter(), reply)
         try:
+            if below:
+                raise RequestError(404, f"nothing is at {PREDICT}{below}; predictions are at {PREDICT}")
             decode = self._check(environ)
             with self._lock:
                 if self._in_flight >= self._most:
@@ -95,40 +96,28 @@ class PredictRoute:
             return None
         return request
 
-    def answer(self, request: Request) -> None:
-        """Run the model for this request alone."""
-        try:
-            results, rows = self._predict(request.values)
-        except Exception as error:
-            self._refuse(request, error)
-        else:
-            self._send(request, results, rows)
+    def answer(self, requests: Sequence[Request]) -> None:
+        """Run the model once for all rows of these requests.
 
-    def answer_together(self, requests: Sequence[Request]) -> None:
-        """Run the model once for all rows of these requests, each of which has the same number in all its inputs."""
-        if len(requests) == 1:
-            return self.answer(requests[0])
+        Where there are several, each has the same number of rows in all its inputs.
+        """
         try:
-            values = {key: np.concatenate([r.values[key] for r in requests]) for key in requests[0].values}
-            results, rows = self._predict(values)
+            results, rows = self._predict(self._json.stack([request.values for request in requests]))
             ends = list(accumulate(request.rows for request in requests))
-            if any(len(value) != ends[-1] for value in results.values()):
+            if len(requests) > 1 and any(len(value) != ends[-1] for value in results.values()):
                 raise ValueError("the model gives other rows than it takes")
-        except tf.errors.DeadlineExceededError as error:
-            for request in requests:
-                self._refuse(request, error)
-        except Exception:  # each for itself: the rows do not fit together, or the model refuses those of one
-            for request in requests:
-                self.answer(request)
-        else:
-            for request, start, end in zip(requests, [0, *ends], ends, strict=False):
-                self._send(request, {key: value[start:end] for key, value in results.items()}, rows)
-        return None
+        except Exception as error:
+            if len(requests) == 1 or isinstance(error, tf.errors.DeadlineExceededError):
+                for request in requests:
+                    self._refuse(request, error)
+            else:  # each for itself: the rows do not fit together, or the model refuses those of one
+                for request in requests:
+                    self.answer([request])
+            return
+        self._send_results(requests, ends, results, rows)
 
     def _check(self, environ: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
         """What decodes the body. Raises RequestError where nothing can be answered, whatever it is."""
-        if environ["PATH_INFO"]:
-            raise RequestError(404, f"nothing is at {PREDICT}{environ['PATH_INFO']}; predictions are at {PREDICT}")
         if environ["REQUEST_METHOD"] != "POST":
             raise RequestError(405, f"{PREDICT} takes POST, not {environ['REQUEST_METHOD']}", Allow="POST")
         if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
@@ -146,14 +135,28 @@ class PredictRoute:
         shown = repr(content_type[:100]) if content_type else "none"
         raise RequestError(415, f"Content-Type: expected {_JSON} (in UTF-8) or {_NPY}, got {shown}")
 
-    def _send(self, request: Request, results: Mapping[str, Any], rows: int) -> None:
-        npy = _prefers_npy(request.environ.get("HTTP_ACCEPT", "*/*"))
-        try:
-            body = self._npy.encode(results) if npy else self._json.encode(results)
-        except Exception as error:
-            self._refuse(request, error)
-        else:
-            self._reply(request, 200, [("Content-Type", _NPY if npy else _JSON)], body, rows)
+    def _send_results(
+        self, requests: Sequence[Request], ends: Sequence[int], results: Mapping[str, Any], rows: int
+    ) -> None:
+        """Send each request its rows, which end there."""
+        lists: Mapping[str, Any] = {}
+        answers: list[Answer] = []
+        start = 0
+        for request, end in zip(requests, ends, strict=True):
+            try:
+                accept = request.environ.get("HTTP_ACCEPT")
+                if accept is not None and _prefers_npy(accept):
+                    encode, content_type, part = self._npy.encode, _NPY, results
+                else:
+                    lists = lists or self._json.lists(results)
+                    encode, content_type, part = self._json.encode, _JSON, lists
+                if len(requests) > 1:
+                    part = {key: value[start:end] for key, value in part.items()}
+                answers.append((request, [("Content-Type", content_type)], encode(part)))
+            except Exception as error:
+                self._refuse(request, error)
+            start = end
+        self._send(200, answers, rows)
 
     def _refuse(self, request: Request, error: Exception) -> None:
         error = self._explain(error)
@@ -161,7 +164,7 @@ class PredictRoute:
             status, message, headers = error.status, str(error), error.headers
         else:
             status, message, headers = 500, internal_error(request.id), []
-        self._reply(request, status, [*headers, ("Content-Type", _JSON)], error_body(message, request.id))
+        self._send(status, [(request, [*headers, ("Content-Type", _JSON)], error_body(message, request.id))])
 
     def _explain(self, error: Exception) -> Exception:
         """A RequestError for what TensorFlow raises for the values of a request, or for too many of them."""
@@ -175,23 +178,30 @@ class PredictRoute:
             return RequestError(503, "not enough memory for this request now", Retry_After="1")
         return error
 
-    def _reply(self, request: Request, status: int, headers: Headers, body: bytes, rows: int = 0) -> None:
-        if request.in_flight:
-            with self._lock:
-                self._in_flight -= 1
-        headers += [("X-Request-Id", request.id), ("Content-Length", str(len(body)))]
-        if self.draining:
-            headers.append(("Connection", "close"))
-        self._desk.sign_out(request.environ, PREDICT, request.id, status, request.started, rows)
-        try:
-            request.reply(status, headers, body)
-        except Exception:  # of others that are answered together each has still its own answer
-            internal_error(request.id)
+    def _send(self, status: int, answers: Sequence[Answer], rows: int = 0) -> None:
+        """One right after the other, so that the server and its clients wake once for them."""
+        with self._lock:
+            self._in_flight -= sum(request.in_flight for request, _, _ in answers)
+        self._desk.sign_out([request for request, _, _ in answers], PREDICT, status, rows)
+        for request, headers, body in answers:
+            headers.append(("X-Request-Id", request.id))
+            if self.draining:
+                headers.append(("Connection", "close"))
+            try:
+                request.reply(status, headers, body)
+            except Exception:  # of others that are answered together each has still its own answer
+                internal_error(request.id)
 
 
-def _rows(values: Mapping[str, NDArray[Any]]) -> int:
-    first, *others = (len(value) if value.ndim else 0 for value in values.values())
-    return 0 if others and set(others) != {first} else first
+def _rows(values: Mapping[str, Any]) -> int:
+    """Of each, if all have the same number, or 0."""
+    rows = -1
+    for value in values.values():
+        count = len(value) if type(value) is list or np.ndim(value) else 0
+        if count != rows >= 0:
+            return 0
+        rows = count
+    return rows
 
 
 @lru_cache(64)  # clients have few ways to say it, and each takes longer to read than a small model runs
