@@ -282,11 +282,11 @@ def test_who_is_alone_never_waits(seconds: float) -> None:
     """However long the model takes: the next request comes a round trip after the answer."""
     heard = Heard(seconds=seconds)
     for i in range(50):
-        heard.gatherer.put(i, time.perf_counter() + 0.00006)
+        heard.gatherer.put(i, heard.gatherer._done + 0.00006)
     assert heard.batches == [(threading.get_ident(), [i]) for i in range(50)]
 
 
-def test_what_comes_while_the_watchman_is_busy_does_not_wait_for_it() -> None:
+def test_what_comes_while_the_late_are_handed_on_does_not_wait_for_it() -> None:
     heard = Heard()
     busy = threading.Event()
 
@@ -297,33 +297,68 @@ def test_what_comes_while_the_watchman_is_busy_does_not_wait_for_it() -> None:
 
     heard.gatherer._hand_on = hear
     heard.gatherer._expected = 8
+    heard.gatherer._done = time.perf_counter()
     heard.put(1)
     assert heard.wait_for(1) == [1]
-    heard.gatherer.put(2, float("inf"))
+    heard.put(2)
     assert heard.batches[-1] == (threading.get_ident(), [2])
     busy.set()
 
 
-def test_more_are_expected_while_they_come_without_a_pause() -> None:
-    heard = Heard(most=4)
-    heard.gatherer._until = float("inf")
-    for i in range(30):
-        heard.gatherer.put(i, 1.0)
-        heard.gatherer._until = float("inf")
-    assert [len(things) for _, things in heard.batches][:4] == [2, 3, 4, 4]
-    assert max(len(things) for _, things in heard.batches) == 4
-    assert heard.wait_for(30) == list(range(30)), "the last ones are handed on, too"
-
-
-def test_fewer_are_expected_after_fewer_came() -> None:
+def test_what_took_long_to_come_is_not_forgotten() -> None:
+    """As a request does whose body comes late: what looks after the others may be over when it is put."""
     heard = Heard()
     heard.gatherer._expected = 8
+    began = heard.gatherer._done = time.perf_counter()
     for i in range(3):
+        heard.gatherer.put(i, began)
+        assert heard.wait_for(i + 1) == list(range(i + 1))
+
+
+def test_more_are_expected_while_they_come_without_a_pause() -> None:
+    heard = Heard(most=4)
+    for i in range(100):
+        heard.gatherer.put(i, heard.gatherer._done + 0.00001)
+    sizes = [len(things) for _, things in heard.batches]
+    assert sizes == sorted(sizes)
+    assert set(sizes) == {1, 2, 4}
+    assert heard.wait_for(100) == list(range(100)), "the last ones are handed on, too"
+
+
+def test_fewer_are_expected_after_fewer_came_some_times() -> None:
+    heard = Heard()
+    heard.gatherer._expected = 8
+    heard.gatherer._done = time.perf_counter()
+    for i in range(9):
         heard.put(i)
         assert heard.wait_for(i + 1) == list(range(i + 1))
     assert threading.get_ident() not in {thread for thread, _ in heard.batches}
-    heard.gatherer.put(3, float("inf"))
-    assert heard.batches[-1] == (threading.get_ident(), [3])
+    heard.put(9)
+    assert heard.batches[-1] == (threading.get_ident(), [9])
+
+
+def test_fewer_are_expected_while_they_are_waited_for_in_vain() -> None:
+    """As with 16 clients that have all to be answered before the first of them asks again."""
+    heard = Heard(most=16, seconds=0.0001)
+    heard.gatherer._expected = 16
+    heard.gatherer._done = time.perf_counter()
+    for _ in range(33):
+        heard.gatherer.put(0, heard.gatherer._done + 0.005)
+        for i in range(1, 16):
+            heard.gatherer.put(i, heard.gatherer._done + 0.00001)
+    assert heard.gatherer._expected == 8
+    tried_after = heard.gatherer._trials[16]
+    assert tried_after > heard.gatherer._trials[8], "it takes longer until 16 are tried again"
+    for _ in range(8 * tried_after - len(heard.gatherer._waiting)):
+        heard.gatherer.put(0, heard.gatherer._done + 0.00001)
+    assert heard.gatherer._expected == 16
+
+
+def test_all_begins_anew_when_nothing_was_asked_for_a_while() -> None:
+    heard = Heard()
+    heard.gatherer._expected = 8
+    heard.gatherer.put(0, heard.gatherer._done + 1)
+    assert heard.batches == [(threading.get_ident(), [0])]
 
 
 def test_nothing_is_lost_between_threads() -> None:

@@ -19,7 +19,7 @@ from serialization.serving.predict_route import PREDICT, Request
 from serialization.serving.relay import Relay
 from serialization.serving.settings import Settings
 
-_MOST = 8  # requests of a small model that are answered together; with more, clients and server wait for each other
+_MOST = 16  # requests of a small model that are answered together
 
 
 def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str, Any]], object], Callable[[], None]]:

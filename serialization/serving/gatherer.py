@@ -1,20 +1,28 @@
 """Requests that come without a pause are answered in one go: a small model takes longer to start than to run a row.
 
-A thread that takes requests cannot see how many more there are to take. So it learns how many to expect: more while
-others were there already when a batch was over, fewer when a watchman had to hand on what came. A client that is alone
-never waits.
+A thread that takes requests cannot see how many more there are to take. So it learns how many to wait for: twice as
+many while each was there already when the one before it was done with, half as many when that leaves it idle or they
+do not come. What was too many is tried again, after a longer and longer time. A client that is alone never waits.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-_PATIENCE = 0.001, 0.02  # seconds, at least and at most, for others: twice as long as a batch takes
-_AT_ONCE = 0.000025, 0.00005  # seconds, at least and at most: what comes within a tenth of a batch after it was there
-_CALM = 30  # times that patience, for which no more are expected after fewer came
+from serialization.serving.alarm import Alarm
+
+_PATIENCE = 0.0005, 0.02  # seconds, at least and at most, for others: twice as long as a batch takes
+_AT_ONCE = 0.00005  # seconds; what came no later was there already
+_IDLE = 1 / 3  # of the time that a batch takes: to wait longer than that for the next one is a waste
+_OVER = 0.1  # seconds without a request, after which all begins anew
+_TRIALS = 8, 4096  # batches, at least and at most, that were there already before twice as many are waited for
+_HELD = 64  # such batches, more than others, after which what is waited for is no trial any more
+_FAILURES = 32  # batches, more than others, that were waited for too long before half as many are waited for
+_SHORT = 3  # batches in a row that did not come before half as many are waited for: once may be by chance
 
 
 class Gatherer:
@@ -25,50 +33,92 @@ class Gatherer:
         self._most = most
         self._waiting: list[Any] = []
         self._expected = 1
-        self._calm = 0.0  # no more are expected before then
+        self._successes = 0  # batches that were there already since as many are expected
+        self._short = 0  # batches in a row that did not come
+        self._mood = 0  # up with each batch that was there already, down with each that was waited for too long
+        self._trials = defaultdict[int, int](lambda: _TRIALS[0])  # by the number that is to be waited for
+        self._since = 0.0  # when the first that waits was put, by time.perf_counter
+        self._done = 0.0  # when the last was put, or a batch was over
+        self._longest = 0.0  # seconds from there to the next, of those that wait
+        self._idle = 0.0  # seconds, of all of them
+        self._seconds = 0.0  # that the last batch took
         self._patience = _PATIENCE[0]
-        self._until = 0.0  # more are expected if one comes before then
+        self._looking = False  # whether what has waited for long is handed on: nobody waits for that to be over
+        self._looked_after = 0.0  # no need to set the alarm before then
         self._lock = threading.Lock()
-        self._watched = threading.Event()
-        threading.Thread(target=self._watch, name="gatherer", daemon=True).start()
+        self._alarm = Alarm(self._look, "gatherer")
 
     def put(self, thing: Any, came: float) -> None:
         """Hand it on with those that came before and after it. `came` is of time.perf_counter."""
         with self._lock:
-            if not self._waiting and self._calm < came < self._until and self._expected < self._most:
-                self._expected += 1
+            idle = came - self._done
+            now = time.perf_counter()  # it may have taken long to read what came
+            if not self._waiting:
+                self._since = now
+                self._longest = self._idle = 0.0
+                if idle > _OVER:
+                    self._expected = 1
+            if idle > self._longest:
+                self._longest = idle
+            self._idle += idle
             self._waiting.append(thing)
-            if len(self._waiting) < self._expected:
-                if not self._watched.is_set():
-                    self._watched.set()
+            if len(self._waiting) < self._expected and not self._looking:
+                self._done = now
+                if now > self._looked_after:
+                    self._looked_after = now + 0.75 * self._patience
+                    self._alarm.set(self._patience)
                 return
             things, self._waiting = self._waiting, []
+            if not self._looking:
+                self._learn()
         self._run(things)
+
+    def _learn(self) -> None:
+        """From a batch that came as expected."""
+        self._short = 0
+        if self._longest < _AT_ONCE:
+            self._succeed()
+        elif self._idle > _IDLE * self._seconds:
+            self._mood -= 1
+            if self._mood <= -_FAILURES:
+                self._fail()
+
+    def _succeed(self) -> None:
+        self._successes += 1
+        self._mood = min(self._mood + 1, _HELD)
+        if self._mood == _HELD:
+            self._trials[self._expected] = _TRIALS[0]
+        if self._expected < self._most and self._successes >= self._trials[min(2 * self._expected, self._most)]:
+            self._expect(min(2 * self._expected, self._most))
+
+    def _fail(self) -> None:
+        self._trials[self._expected] = min(2 * self._trials[self._expected], _TRIALS[1])
+        self._expect(max(self._expected // 2, 1))
+
+    def _expect(self, expected: int) -> None:
+        self._expected = expected
+        self._mood = self._successes = self._short = 0
 
     def _run(self, things: list[Any]) -> None:
         started = time.perf_counter()
         self._hand_on(things)
-        over = time.perf_counter()
-        self._until = over + min(max(_AT_ONCE[0], (over - started) / 10), _AT_ONCE[1])
-        self._patience = min(max(_PATIENCE[0], 2 * (over - started)), _PATIENCE[1])
+        self._done = time.perf_counter()
+        self._seconds = self._done - started
+        self._patience = min(max(_PATIENCE[0], 2 * self._seconds), _PATIENCE[1])
 
-    def _watch(self) -> None:
-        """Hand on what has waited for long."""
-        seen = None
-        while True:
-            self._watched.wait()
-            time.sleep(self._patience)
-            with self._lock:
-                things: list[Any] = []
-                if not self._waiting:
-                    self._watched.clear()
-                elif self._waiting[0] is seen:
-                    things, self._waiting = self._waiting, things
-                    expected, self._expected = self._expected, 1  # nobody waits for the watchman
-                seen = self._waiting[0] if self._waiting else None
-            if things:
-                self._run(things)
-                self._calm = time.perf_counter() + _CALM * self._patience
-                # Somewhat fewer come all the time, however late some are; and all may have been late for once.
-                self._expected = max(1, len(things) * 7 // 8, expected // 2)
-            del things  # not to be kept until the next one comes
+    def _look(self) -> None:
+        """When the alarm rings: hand on what has waited for long."""
+        with self._lock:
+            if not self._waiting:
+                return
+            left = self._since + self._patience - time.perf_counter()
+            if left > 0:
+                self._alarm.set(left)
+                return
+            things, self._waiting = self._waiting, []
+            self._short += 1
+            if self._short >= _SHORT:
+                self._fail()
+            self._looking = True
+        self._run(things)
+        self._looking = False

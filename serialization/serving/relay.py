@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from serialization.serving.alarm import Alarm
+
 _WAITING = 0.002  # seconds for a body
 _LONG = 0.02  # seconds for all else
 _IDLE = 60.0  # seconds
@@ -30,21 +32,25 @@ class Relay:
     def __init__(self, answer: Callable[..., bool], idle: float = _IDLE) -> None:
         self._answer = answer
         self._turn: int | None = None  # the thread that takes one request after the other
-        self._since = time.perf_counter()  # when it began with its last request, or got the turn
+        self._since = 0.0  # by time.perf_counter, when it began with its last request, or got the turn
+        self._looked_after = 0.0  # no need to set the alarm before then
         self._busy = False
         self._long = _LONG
         self._idle = idle
         self._ended = False
         self._lock = threading.Lock()
         self._standing_by: deque[tuple[int, threading.Lock]] = deque()
-        threading.Thread(target=self._watch, name="relay", daemon=True).start()
+        self._alarm = Alarm(self._look, "relay")
 
     def __call__(self, *arguments: Any) -> None:
         me = threading.get_ident()
         if self._turn == me:
-            self._since = time.perf_counter()
+            self._since = now = time.perf_counter()
             self._long = _WAITING
             self._busy = True
+            if now > self._looked_after:
+                self._looked_after = now + 0.75 * _WAITING
+                self._alarm.set(_WAITING)
         may_stand_by = False
         try:
             may_stand_by = self._answer(*arguments)
@@ -76,17 +82,22 @@ class Relay:
                 return
             woken.acquire()
             self._standing_by.append((threading.get_ident(), woken))
+            self._alarm.set(_WAITING)
         woken.acquire()
 
-    def _watch(self) -> None:
-        seconds = 0.0
-        while not self._ended:
-            time.sleep(_WAITING if seconds < 1 else _LONG)
-            seconds = time.perf_counter() - self._since
-            if self._busy and seconds > self._long:
-                self._pass_on()
-            elif seconds > self._idle:
-                self._let_go()
+    def _look(self) -> None:
+        """When the alarm rings: it is set for a short time wherever it may have been set for a long one meanwhile."""
+        seconds = time.perf_counter() - self._since
+        if self._busy and seconds < self._long:
+            self._alarm.set(self._long - seconds)
+            return
+        if self._busy:
+            self._pass_on()
+        elif seconds >= self._idle:
+            self._let_go()
+        self._alarm.set(self._idle)
+        if self._busy:
+            self._alarm.set(_WAITING)
 
     def _pass_on(self) -> None:
         """Give the turn to one that stands by, or to the first that comes to it."""
