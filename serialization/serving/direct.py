@@ -19,8 +19,6 @@ from serialization.serving.predict_route import PREDICT, Request
 from serialization.serving.relay import Relay
 from serialization.serving.settings import Settings
 
-_MOST = 16  # requests of a small model that are answered together
-
 
 def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str, Any]], object], Callable[[], None]]:
     """What granian is to call with each request, and what is to be called when the server is about to end.
@@ -45,8 +43,7 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
             else:
                 route.answer(part)
 
-    most = min(engine.batch_size if batched else _MOST, settings.max_in_flight)
-    gatherer = Gatherer(run, most) if engine.together else None
+    gatherer = Gatherer(run, min(most_rows, settings.max_in_flight)) if engine.together else None
 
     def answer(protocol: Any, environ: dict[str, Any]) -> bool:
         """Whether all of the request has been read, for sure."""
