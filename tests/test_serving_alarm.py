@@ -5,6 +5,8 @@ from __future__ import annotations
 import queue
 import time
 
+import pytest
+
 from serialization.serving.alarm import Alarm
 
 
@@ -29,3 +31,18 @@ def test_it_is_put_off() -> None:
     alarm.set(100)
     alarm.set(0.01)
     rang.get(timeout=10)
+
+
+def test_it_rings_again_after_what_it_called_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    rang: queue.SimpleQueue[int] = queue.SimpleQueue()
+    divisors = iter([0, 1])
+
+    def divide() -> None:
+        rang.put(1)
+        1 // next(divisors)
+
+    alarm = Alarm(divide, "test")
+    for _ in range(2):
+        alarm.set(0.001)
+        rang.get(timeout=10)
+    assert capsys.readouterr().err.endswith("ZeroDivisionError: integer division or modulo by zero\n")

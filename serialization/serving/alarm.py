@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 
 _LIBC = ctypes.PyDLL(None, use_errno=True)  # os.timerfd_create comes with Python 3.13
@@ -44,4 +46,7 @@ class Alarm:
     def _wait(self) -> None:
         while True:
             os.read(self._file, 8)
-            self._ring()
+            try:
+                self._ring()
+            except Exception:  # it is to ring again
+                sys.stderr.write(traceback.format_exc())
