@@ -212,7 +212,8 @@ def _answers_alike(
     keys = [tensor.key for tensor in alone.signature.outputs]
     if any(len(answer[key]) != 1 for answer in answers for key in keys):
         return False
-    for count in range(2, most + 1):
+    # That the bits are the same for some numbers of rows says nothing of others: kernels are chosen by the number.
+    for count in range(2, most + 1) if exactly else sorted({2, most}):
         results = together({key: np.concatenate([row[key] for row in rows[:count]]) for key in example})
         for key in keys:
             expected = np.concatenate([answer[key] for answer in answers[:count]])
