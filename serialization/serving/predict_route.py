@@ -156,7 +156,8 @@ class PredictRoute:
             except Exception as error:
                 self._refuse(request, error)
             start = end
-        self._send(200, answers, rows)
+        if answers:
+            self._send(200, answers, rows)
 
     def _refuse(self, request: Request, error: Exception) -> None:
         error = self._explain(error)
