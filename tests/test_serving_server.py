@@ -99,6 +99,15 @@ def test_bodies_too_long_and_too_slow(toy_server: Server, parts: tuple[bytes], s
     assert error in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
 
 
+def test_late_bodies_leave_no_descriptor_behind(toy_server: Server) -> None:
+    late = head("Content-Length: 31") + BODY[:20]
+    counts = []
+    for _ in range(3):
+        assert b" 408 " in talk(toy_server, late)
+        counts.append(len(list(Path(f"/proc/{worker_of(toy_server)}/fd").iterdir())))
+    assert counts == [counts[0]] * 3
+
+
 def test_stalled_clients_do_not_stop_the_others(toy_server: Server) -> None:
     for count in (1, 100):
         stalled = [socket.create_connection(toy_server.address) for _ in range(count)]
@@ -380,6 +389,9 @@ def test_any_wsgi_server_runs_the_application(name: str, made: Path, tmp_path: P
             assert server.predict({"x": [[1]]})[0] == 400
             assert server.request("POST", PREDICT, iter([BODY]), Content_Type="application/json")[0] == 200
             assert server.request("GET", "/readyz")[0] == 200
+            with socket.create_connection(server.address) as connection:
+                connection.sendall(b"HEAD %s HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n" % PREDICT.encode())
+                assert whole_answer(connection).endswith(b"\r\n\r\n"), "no body"
             process.send_signal(signal.SIGTERM if name == "gunicorn" else signal.SIGINT)
             process.wait(30)
         finally:

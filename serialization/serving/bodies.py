@@ -7,6 +7,8 @@ import socket
 import struct
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from serialization.serving.answers import RequestError
@@ -72,7 +74,8 @@ class BodyReader:
             for environ in late:
                 environ[_LATE] = True
             if late:
-                _shut_down({environ.get("REMOTE_ADDR", "") for environ in late}, seconds)
+                with suppress(OSError):  # no descriptor is free to look for theirs: there may be one the next time
+                    _shut_down({environ.get("REMOTE_ADDR", "") for environ in late}, seconds)
 
 
 def _content_length(environ: dict[str, Any]) -> int | None:
@@ -101,10 +104,12 @@ def _shut_down(addresses: set[str], seconds: float) -> None:
     WSGI does not tell which connection a request came by. But a connection that nothing was sent on for longer than
     any request may take is idle, or is the one that is late: neither is owed an answer that would still come.
     """
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+    for file in Path("/proc/self/fd").iterdir():
         try:
-            connection = socket.socket(fileno=os.dup(int(name)))
-        except OSError:  # no socket, or closed meanwhile
+            if not str(file.readlink()).startswith("socket:"):
+                continue
+            connection = _duplicate(int(file.name))
+        except OSError:  # closed meanwhile
             continue
         with connection:
             try:
@@ -118,6 +123,16 @@ def _shut_down(addresses: set[str], seconds: float) -> None:
                     connection.shutdown(socket.SHUT_RD)
             except OSError:  # no TCP, or no peer any more
                 continue
+
+
+def _duplicate(descriptor: int) -> socket.socket:
+    """The socket once more, to be closed for itself. Raises OSError where it is none any more."""
+    copy = os.dup(descriptor)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
 
 
 _TCPI_LAST_DATA_SENT = 8 + 9 * 4  # offset in struct tcp_info of linux/tcp.h: eight bytes, then 32-bit numbers

@@ -72,7 +72,7 @@ class PredictRoute:
         request = self.admit(environ, reply, environ["PATH_INFO"])
         if request is not None:
             self.answer([request])
-        return bodies
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else bodies  # some servers would send it
 
     def admit(self, environ: dict[str, Any], reply: Reply, below: str = "") -> Request | None:
         """Read and decode a request that is then to be answered; None if it is already, with an error.
