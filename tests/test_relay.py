@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from typing import Any
 
 import pytest
 
-from serialization.serving import relay
 from serialization.serving.relay import Relay
 
 
@@ -107,9 +107,10 @@ def test_a_thread_that_waits_for_a_body_loses_its_turn_sooner(pool: Pool) -> Non
     begun, wait = threading.Semaphore(0), threading.Event()
     pool.requests.put({"begun": begun, "wait": wait, "slow body": True})
     assert begun.acquire(timeout=10)
-    assert pool.relay._long < relay._LONG
+    assert pool.relay._wary < time.perf_counter()
     (second,) = set(pool.ask(5))
     assert first != second
+    assert pool.relay._wary > time.perf_counter(), "the next one that is late loses it sooner still"
     wait.set()
     assert pool.answered.get(timeout=10) == first
 
@@ -119,3 +120,16 @@ def test_a_thread_whose_request_was_not_read_does_not_stand_by() -> None:
     made = Relay(lambda: False)
     made._turn = -1  # another's
     made()
+
+
+def test_an_alarm_that_rings_late_takes_nobody_out_of_sight(pool: Pool) -> None:
+    """It looks when the request that set it is over, and the next one has not set it, for it was set already."""
+    (first,) = set(pool.ask(5))
+    pool.relay._look()
+    begun, wait = threading.Semaphore(0), threading.Event()
+    pool.requests.put({"begun": begun, "wait": wait, "slow body": True})
+    assert begun.acquire(timeout=10)
+    (second,) = set(pool.ask(5))
+    assert first != second
+    wait.set()
+    assert pool.answered.get(timeout=10) == first

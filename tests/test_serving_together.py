@@ -315,6 +315,21 @@ def test_what_took_long_to_come_is_not_forgotten() -> None:
         assert heard.wait_for(i + 1) == list(range(i + 1))
 
 
+def test_an_alarm_that_rings_late_lets_nobody_wait() -> None:
+    """It was set for a short time and looks when it is set for a long one; then it is to ring again."""
+    heard = Heard()
+    heard.gatherer._expected = 8
+    heard.gatherer._done = time.perf_counter()
+    heard.gatherer._patience = 0.1
+    heard.put(0)
+    heard.gatherer._patience = 0.0005
+    heard.gatherer._look()
+    assert heard.wait_for(1) == [0]
+    for i in range(1, 4):
+        heard.put(i)
+    assert heard.wait_for(4) == list(range(4))
+
+
 def test_more_are_expected_while_they_come_without_a_pause() -> None:
     heard = Heard(most=4)
     for i in range(100):
@@ -329,12 +344,12 @@ def test_fewer_are_expected_after_fewer_came_some_times() -> None:
     heard = Heard()
     heard.gatherer._expected = 8
     heard.gatherer._done = time.perf_counter()
-    for i in range(9):
+    for i in range(3):
         heard.put(i)
         assert heard.wait_for(i + 1) == list(range(i + 1))
     assert threading.get_ident() not in {thread for thread, _ in heard.batches}
-    heard.put(9)
-    assert heard.batches[-1] == (threading.get_ident(), [9])
+    heard.put(3)
+    assert heard.batches[-1] == (threading.get_ident(), [3])
 
 
 def test_fewer_are_expected_while_they_are_waited_for_in_vain() -> None:

@@ -29,10 +29,12 @@ class _Time(ctypes.Structure):
 
 
 class Alarm:
-    """Calls `ring` in a thread of its own, some time after the last call of `set`."""
+    """Calls `ring` in a thread of its own when it is due; what it is set to last counts."""
 
     def __init__(self, ring: Callable[[], None], name: str) -> None:
         self._ring = ring
+        self._due = 0.0  # by time.perf_counter; it is set if that is yet to come
+        self._lock = threading.Lock()
         self._file = _LIBC.timerfd_create(time.CLOCK_MONOTONIC, 0)
         if self._file < 0:
             raise OSError(ctypes.get_errno(), "no timer")
@@ -41,7 +43,14 @@ class Alarm:
     def set(self, seconds: float) -> None:
         """Ring after so long, and not when it was due before."""
         nanoseconds = max(1, int(seconds * 1e9))
-        _LIBC.timerfd_settime(self._file, 0, ctypes.byref(_Time(0, 0, *divmod(nanoseconds, 10**9))), None)
+        with self._lock:
+            self._due = time.perf_counter() + seconds
+            _LIBC.timerfd_settime(self._file, 0, ctypes.byref(_Time(0, 0, *divmod(nanoseconds, 10**9))), None)
+
+    def within(self, seconds: float, now: float) -> None:
+        """Ring after so long, or a quarter of it: what is set like that already is not set again. `now` is the time."""
+        if not now + seconds / 4 < self._due <= now + seconds:
+            self.set(seconds)
 
     def _wait(self) -> None:
         while True:

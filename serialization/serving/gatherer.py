@@ -22,7 +22,7 @@ _OVER = 0.1  # seconds without a request, after which all begins anew
 _TRIALS = 8, 4096  # batches, at least and at most, that were there already before twice as many are waited for
 _HELD = 64  # such batches, more than others, after which what is waited for is no trial any more
 _FAILURES = 32  # batches, more than others, that were waited for too long before half as many are waited for
-_SHORT = 3  # batches in a row that did not come before half as many are waited for: once may be by chance
+_SHORT = 3  # batches in a row that did not come before no more than came are waited for: once may be by chance
 
 
 class Gatherer:
@@ -44,7 +44,6 @@ class Gatherer:
         self._seconds = 0.0  # that the last batch took
         self._patience = _PATIENCE[0]
         self._looking = False  # whether what has waited for long is handed on: nobody waits for that to be over
-        self._looked_after = 0.0  # no need to set the alarm before then
         self._lock = threading.Lock()
         self._alarm = Alarm(self._look, "gatherer")
 
@@ -64,9 +63,7 @@ class Gatherer:
             self._waiting.append(thing)
             if len(self._waiting) < self._expected and not self._looking:
                 self._done = now
-                if now > self._looked_after:
-                    self._looked_after = now + 0.75 * self._patience
-                    self._alarm.set(self._patience)
+                self._alarm.within(self._patience, now)
                 return
             things, self._waiting = self._waiting, []
             if not self._looking:
@@ -81,7 +78,7 @@ class Gatherer:
         elif self._idle > _IDLE * self._seconds:
             self._mood -= 1
             if self._mood <= -_FAILURES:
-                self._fail()
+                self._fail(self._expected // 2)
 
     def _succeed(self) -> None:
         self._successes += 1
@@ -91,9 +88,9 @@ class Gatherer:
         if self._expected < self._most and self._successes >= self._trials[min(2 * self._expected, self._most)]:
             self._expect(min(2 * self._expected, self._most))
 
-    def _fail(self) -> None:
+    def _fail(self, came: int) -> None:
         self._trials[self._expected] = min(2 * self._trials[self._expected], _TRIALS[1])
-        self._expect(max(self._expected // 2, 1))
+        self._expect(1 << max(came, 1).bit_length() - 1)
 
     def _expect(self, expected: int) -> None:
         self._expected = expected
@@ -118,7 +115,9 @@ class Gatherer:
             things, self._waiting = self._waiting, []
             self._short += 1
             if self._short >= _SHORT:
-                self._fail()
+                self._fail(len(things))
             self._looking = True
-        self._run(things)
-        self._looking = False
+        try:
+            self._run(things)
+        finally:
+            self._looking = False

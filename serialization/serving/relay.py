@@ -18,6 +18,8 @@ from typing import Any
 from serialization.serving.alarm import Alarm
 
 _WAITING = 0.002  # seconds for a body
+_SOONER = 0.0002  # seconds for a body where one has just been late: slow clients come in numbers
+_WARY = 1.0  # seconds after one was late
 _LONG = 0.02  # seconds for all else
 _IDLE = 60.0  # seconds
 
@@ -32,10 +34,10 @@ class Relay:
     def __init__(self, answer: Callable[..., bool], idle: float = _IDLE) -> None:
         self._answer = answer
         self._turn: int | None = None  # the thread that takes one request after the other
-        self._since = 0.0  # by time.perf_counter, when it began with its last request, or got the turn
-        self._looked_after = 0.0  # no need to set the alarm before then
-        self._busy = False
-        self._long = _LONG
+        # By thread that answers: when that has taken long, by time.perf_counter, and whether it waits for a body.
+        self._until: dict[int, tuple[float, bool]] = {}
+        self._last = 0.0  # when the one whose turn it is began
+        self._wary = 0.0  # until when bodies are thought to be late
         self._idle = idle
         self._ended = False
         self._lock = threading.Lock()
@@ -44,26 +46,22 @@ class Relay:
 
     def __call__(self, *arguments: Any) -> None:
         me = threading.get_ident()
+        now = time.perf_counter()
+        waiting = _SOONER if now < self._wary else _WAITING
+        self._until[me] = now + waiting, True
         if self._turn == me:
-            self._since = now = time.perf_counter()
-            self._long = _WAITING
-            self._busy = True
-            if now > self._looked_after:
-                self._looked_after = now + 0.75 * _WAITING
-                self._alarm.set(_WAITING)
-        may_stand_by = False
+            self._last = now
+            self._alarm.within(waiting, now)
         try:
             may_stand_by = self._answer(*arguments)
         finally:
-            if self._turn == me:
-                self._busy = False
-            elif may_stand_by:
-                self._stand_by()
+            del self._until[me]
+        if may_stand_by and self._turn != me:
+            self._stand_by()
 
     def received(self) -> None:
         """No more is waited for; from now on this thread is busy."""
-        if self._turn == threading.get_ident():
-            self._long = _LONG
+        self._until[threading.get_ident()] = time.perf_counter() + _LONG, False
 
     def end(self) -> None:
         """Let all go for good: a server that ends waits for its threads."""
@@ -78,32 +76,34 @@ class Relay:
                 return
             if self._turn is None:
                 self._turn = threading.get_ident()
-                self._since = time.perf_counter()
                 return
             woken.acquire()
             self._standing_by.append((threading.get_ident(), woken))
-            self._alarm.set(_WAITING)
+            self._alarm.within(_WAITING, time.perf_counter())
         woken.acquire()
 
     def _look(self) -> None:
-        """When the alarm rings: it is set for a short time wherever it may have been set for a long one meanwhile."""
-        seconds = time.perf_counter() - self._since
-        if self._busy and seconds < self._long:
-            self._alarm.set(self._long - seconds)
+        """When the alarm rings."""
+        now = time.perf_counter()
+        until, waits = self._until.get(self._turn or 0, (None, False))
+        if until is None:
+            if now - self._last >= self._idle:
+                self._let_go()
+        elif now < until:
+            self._alarm.set(until - now)
             return
-        if self._busy:
+        else:
+            if waits:
+                self._wary = now + _WARY
+            self._last = now
             self._pass_on()
-        elif seconds >= self._idle:
-            self._let_go()
         self._alarm.set(self._idle)
-        if self._busy:
-            self._alarm.set(_WAITING)
+        if self._turn in self._until:  # it began meanwhile, and set the alarm for a shorter time
+            self._alarm.set(_SOONER)
 
     def _pass_on(self) -> None:
         """Give the turn to one that stands by, or to the first that comes to it."""
         with self._lock:
-            self._busy = False
-            self._since = time.perf_counter()
             self._turn = None
             if self._standing_by:
                 self._turn, woken = self._standing_by.popleft()
