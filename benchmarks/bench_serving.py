@@ -232,7 +232,8 @@ def worker_listening_on(port: str) -> int:
 
 
 def state_of(pid: int) -> tuple[float, int, int]:
-    """Resident megabytes, open files, threads."""
+    """Resident megabytes, open files, threads, once wrk's connections are closed here, too."""
+    time.sleep(1)
     status = Path(f"/proc/{pid}/status").read_text()
     memory = re.search(r"VmRSS:\s+(\d+) kB", status)
     assert memory is not None

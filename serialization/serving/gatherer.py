@@ -1,7 +1,7 @@
 """Requests that come without a pause are answered in one go: a small model takes longer to start than to run a row.
 
 A thread that takes requests cannot see how many more there are to take. So it learns how many to wait for: twice as
-many while each was there already when the one before it was done with, half as many when that leaves it idle, as many as
+many while each was there already when the one before it was done with, half when that leaves it idle, as many as
 came when more did not come. What was too many is tried again, after a longer and longer time. A client that is alone
 does not wait, once that is learnt.
 """

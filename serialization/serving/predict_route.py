@@ -50,6 +50,7 @@ class PredictRoute:
 
     def __init__(self, engine: Engine, settings: Settings, desk: Desk) -> None:
         self._predict = engine.predict
+        self._inline = engine.inline
         self._desk = desk
         self._most = settings.max_in_flight
         self._timeout = settings.timeout
@@ -155,6 +156,9 @@ class PredictRoute:
                 answers.append((request, [("Content-Type", content_type)], encode(part)))
             except Exception as error:
                 self._refuse(request, error)
+            if answers and not self._inline:  # clients of a larger model ask again while the others are answered
+                self._send(200, answers, rows)
+                answers = []
             start = end
         if answers:
             self._send(200, answers, rows)
