@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
+
+from serialization.serving.answers import show_exception
 
 _LIBC = ctypes.PyDLL(None, use_errno=True)  # os.timerfd_create comes with Python 3.13
 
@@ -58,4 +58,4 @@ class Alarm:
             try:
                 self._ring()
             except Exception:  # it is to ring again
-                sys.stderr.write(traceback.format_exc())
+                show_exception(f"thread {threading.current_thread().name}")

@@ -92,8 +92,13 @@ def error_body(message: str, request_id: str) -> bytes:
     return msgspec.json.encode({"error": message, "request_id": request_id})
 
 
+def show_exception(where: str) -> None:
+    """Show the exception that is being handled to who runs the server, if they still listen."""
+    with suppress(OSError):
+        sys.stderr.write(f"{where}:\n{traceback.format_exc()}")
+
+
 def internal_error(request_id: str) -> str:
     """Show the exception that is being handled to who runs the server; what the client is told instead."""
-    with suppress(OSError):
-        sys.stderr.write(f"request {request_id}:\n{traceback.format_exc()}")
+    show_exception(f"request {request_id}")
     return "internal error; the server's log tells more under this request id"

@@ -86,8 +86,9 @@ class Gatherer:
         self._mood = min(self._mood + 1, _HELD)
         if self._mood == _HELD:
             self._trials[self._expected] = _TRIALS[0]
-        if self._expected < self._most and self._successes >= self._trials[min(2 * self._expected, self._most)]:
-            self._expect(min(2 * self._expected, self._most))
+        more = min(2 * self._expected, self._most)
+        if more > self._expected and self._successes >= self._trials[more]:
+            self._expect(more)
 
     def _fail(self, came: int) -> None:
         self._trials[self._expected] = min(2 * self._trials[self._expected], _TRIALS[1])
