@@ -132,6 +132,13 @@ def _matrices() -> None:
     tf.matmul(tf.tanh(tf.matmul(x, weights)), weights, name="y")
 
 
+def _switch() -> None:
+    """The control flow of TensorFlow 1, without a loop."""
+    x = tf1.placeholder(tf.float32, [None, 2], name="x")
+    below, above = tf.raw_ops.Switch(data=x, pred=tf.reduce_sum(x) > 0)
+    tf.identity(tf.raw_ops.Merge(inputs=[below - 1, above + 1])[0], name="y")
+
+
 _DTYPES = ("uint8", "int8", "uint64", "int64", "half", "bfloat16", "bool")
 MODELS = {
     "two": Small(_two_in_two_out, "a=in/a,b=in/b", "sum,positive"),
@@ -151,6 +158,7 @@ MODELS = {
     "numbers": Small(_numbers, ",".join(f"{d}=in_{d}" for d in _DTYPES), ",".join(f"{d}=out_{d}" for d in _DTYPES)),
     "slow": Small(_slow, "steps", "counted"),
     "matrices": Small(_matrices, "x", "y"),
+    "switch": Small(_switch, "x", "y"),
 }
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from serving_models import post, small_app
+from serving_models import open_small, post, small_app
 
 from serialization import cli
+from serialization.predictor import Predictor, open_session
+from serialization.tensorflow import np
 
 
 def test_a_model_of_encoded_pictures_is_warmed_up_with_one() -> None:
@@ -43,3 +45,24 @@ def test_a_model_whose_rows_answer_for_each_other_is_not_batched() -> None:
     with pytest.raises(cli.Error, match="the model cannot run in batches: it gives other answers"):
         small_app("centred", max_batch_size=8)
     assert post(small_app("centred").test_client(), '{"x": [[1, 5]]}') == (200, {"y": [[0, 0]]})
+
+
+def test_a_small_model_runs_in_order_if_it_can() -> None:
+    """What `_quickest` tries beside the model's own session, and what it cannot try."""
+    session, signature = open_small("two")
+    values = {"a": np.array([[1, 2, 3]], np.float32), "b": np.array([4], np.int32)}
+    in_order = Predictor(open_session(session.graph, fuse=False, in_order=True), signature, inline=True)
+    expected = Predictor(session, signature)(values)
+    assert {key: value.tolist() for key, value in in_order(values).items()} == {
+        key: value.tolist() for key, value in expected.items()
+    }
+    session, signature = open_small("switch")
+    with pytest.raises(cli.Error, match="does not support switch op"):
+        Predictor(open_session(session.graph, fuse=False, in_order=True), signature, inline=True)
+
+
+def test_a_small_model_with_old_control_flow_is_served() -> None:
+    client = small_app("switch").test_client()
+    assert client.get("/readyz").get_json()["runs"] == "in the thread that asks"
+    assert post(client, '{"x": [[1, 2]]}') == (200, {"y": [[2, 3]]})
+    assert post(client, '{"x": [[-1, -2]]}') == (200, {"y": [[-2, -3]]})

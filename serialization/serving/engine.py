@@ -122,7 +122,7 @@ def _seconds(predict: Predictor, values: Mapping[str, Any]) -> float:
 
 
 def _quickest(session: Any, signature: Signature, example: Mapping[str, NDArray[Any]]) -> Predictor:
-    """The model in the thread that asks, with fused kernels or without: as it takes less time.
+    """The model in the thread that asks, in its own session or in one for small models: as it takes less time.
 
     Setting up a fused kernel takes longer than a small model computes: with them the toy takes twice as long. What
     holds a state is left in its session.
@@ -132,8 +132,11 @@ def _quickest(session: Any, signature: Signature, example: Mapping[str, NDArray[
     if graph.as_graph_def().library.function or any(op.op_def.is_stateful for op in graph.get_operations()):
         inline(example)
         return inline
-    plain = Predictor(open_session(graph, fuse=False), signature, inline=True)
-    both = inline, plain
+    try:
+        small = Predictor(open_session(graph, fuse=False, in_order=True), signature, inline=True)
+    except cli.Error:  # it has the control flow of TensorFlow 1
+        small = Predictor(open_session(graph, fuse=False), signature, inline=True)
+    both = inline, small
     # In turns, for what else runs on the machine must not decide.
     _, fastest = min((_seconds(each, example), i) for _ in range(3) for i, each in enumerate(both))
     both[1 - fastest].session.close()
