@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import queue
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +20,8 @@ class Pool:
     """A server's threads: each takes a request and answers it."""
 
     def __init__(self, threads: int, idle: float = 60) -> None:
-        self.relay = Relay(self.answer, idle)
+        self.reading: set[int] = set()
+        self.relay = Relay(self.answer, self.reading.__contains__, idle)
         self.requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self.answered: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.threads = [threading.Thread(target=self.work, daemon=True) for _ in range(threads)]
@@ -29,11 +33,12 @@ class Pool:
             self.relay(request)
 
     def answer(self, request: dict[str, Any]) -> bool:
-        if "slow body" not in request:
-            self.relay.received()
+        if "slow body" in request:
+            self.reading.add(threading.get_ident())
         if "wait" in request:
             request["begun"].release()
             assert request["wait"].wait(10)
+        self.reading.discard(threading.get_ident())
         self.answered.put(threading.get_ident())
         return "refused" not in request
 
@@ -118,7 +123,7 @@ def test_a_thread_that_waits_for_a_body_loses_its_turn_sooner(pool: Pool) -> Non
 
 def test_a_thread_whose_request_was_not_read_does_not_stand_by() -> None:
     """A server can close its connection only then."""
-    made = Relay(lambda: False)
+    made = Relay(lambda: False, lambda _: False)
     made._turn = -1  # another's
     made()
 
@@ -134,3 +139,30 @@ def test_an_alarm_that_rings_late_takes_nobody_out_of_sight(pool: Pool) -> None:
     assert first != second
     wait.set()
     assert pool.answered.get(timeout=10) == first
+
+
+def test_a_thread_without_a_processor_does_not_sleep() -> None:
+    """It is in the middle of reading a body, say, and others have the processors."""
+    found: queue.SimpleQueue[int] = queue.SimpleQueue()
+    wait = threading.Event()
+
+    def work(then: Callable[[], object]) -> None:
+        found.put(threading.get_native_id())
+        then()
+
+    asleep = threading.Thread(target=work, args=[wait.wait])
+    asleep.start()
+    native = found.get(timeout=10)
+    until = time.monotonic() + 10
+    while not relay._sleeps(native) and time.monotonic() < until:
+        time.sleep(0.001)
+    assert relay._sleeps(native)
+    wait.set()
+    asleep.join()
+    assert relay._sleeps(native), "it has ended"
+    busy = threading.Thread(target=work, args=[partial(hashlib.pbkdf2_hmac, "sha256", b"", b"", 2_000_000)])
+    busy.start()
+    native = found.get(timeout=10)
+    time.sleep(0.05)  # until it computes, without Python's lock
+    assert not relay._sleeps(native)
+    busy.join()

@@ -174,7 +174,7 @@ def test_a_regular_body_needs_no_nested_lists(dtype: str, shape: tuple[int | Non
 
 def flat_json_alone(decoder: JsonFormat, body: bytes) -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoder, "_decoder", None)
+        patch.setattr(decoder, "_decode", None)
         return decoder.decode(body)["x"]
 
 

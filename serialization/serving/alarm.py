@@ -33,7 +33,7 @@ class Alarm:
 
     def __init__(self, ring: Callable[[], None], name: str) -> None:
         self._ring = ring
-        self._due = 0.0  # by time.perf_counter; it is set if that is yet to come
+        self.kept = 0.0  # by time.perf_counter: until then `within` need not be called again
         self._lock = threading.Lock()
         self._file = _LIBC.timerfd_create(time.CLOCK_MONOTONIC, 0)
         if self._file < 0:
@@ -42,15 +42,17 @@ class Alarm:
 
     def set(self, seconds: float) -> None:
         """Ring after so long, and not when it was due before."""
-        nanoseconds = max(1, int(seconds * 1e9))
-        with self._lock:
-            self._due = time.perf_counter() + seconds
-            _LIBC.timerfd_settime(self._file, 0, ctypes.byref(_Time(0, 0, *divmod(nanoseconds, 10**9))), None)
+        self._set(seconds, 0.0)
 
     def within(self, seconds: float, now: float) -> None:
-        """Ring after so long, or a quarter of it: what is set like that already is not set again. `now` is the time."""
-        if not now + seconds / 4 < self._due <= now + seconds:
-            self.set(seconds)
+        """Ring after so long, and not when it was due before; soon enough for whoever asks the same until `kept`."""
+        self._set(seconds, now + seconds * 0.75)
+
+    def _set(self, seconds: float, kept: float) -> None:
+        whole, part = divmod(max(1, int(seconds * 1e9)), 10**9)
+        with self._lock:
+            self.kept = kept
+            _LIBC.timerfd_settime(self._file, 0, ctypes.byref(_Time(0, 0, whole, part)), None)
 
     def _wait(self) -> None:
         while True:

@@ -46,15 +46,14 @@ class Desk:
     def __init__(self, metrics: Metrics, log_format: str) -> None:
         self.metrics = metrics
         self._log_format = log_format
-        self._prefix = secrets.token_hex(6)
-        self._numbers = itertools.count(1)
+        self._ids = map((secrets.token_hex(6) + "-{}").format, itertools.count(1))
 
     def new_id(self, environ: dict[str, Any]) -> str:
         """A request's id: the client's own in X-Request-Id, if it is a plain word, or a new one."""
         given = environ.get("HTTP_X_REQUEST_ID")
         if given is not None and _GOOD_ID.fullmatch(given):
             return str(given)
-        return f"{self._prefix}-{next(self._numbers)}"
+        return next(self._ids)
 
     def sign_out(self, visits: Sequence[Visit], route: str, status: int, rows: int = 0) -> None:
         """Count requests that have the same answer to come, and write their lines in the log.

@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class BodyReader:
         self._limit = settings.max_body_mb * 1_000_000
         self._seconds = settings.body_timeout
         self._most = settings.max_in_flight
+        self._length = lru_cache(64)(self._check_length)  # of a client's bodies, often the same
         self._reading: dict[int, tuple[float, dict[str, Any]]] = {}
         threading.Thread(target=self._watch, name="body-watch", daemon=True).start()
 
@@ -37,31 +39,46 @@ class BodyReader:
 
         Raises RequestError where it is too long, cut off, or too slow.
         """
-        length = _content_length(environ)
-        if length is not None and length > self._limit:
-            raise RequestError(413, f"the body has {length:,} bytes; at most {self._limit:,} are taken")
-        # One byte more than is taken tells whether there is more.
-        wanted = self._limit + 1 if length is None else length
+        given = environ.get("CONTENT_LENGTH")
+        length = self._length(given) if given else _unsaid_length(environ)
         me = threading.get_ident()
-        self._reading[me] = (started, environ)
+        self._reading[me] = started, environ
         try:
-            body: bytes = environ["wsgi.input"].read(wanted)
-            if length is None and body:
-                body = _read_on(body, environ["wsgi.input"], wanted)
+            if length is None:  # one byte more than is taken tells whether there is more
+                return self._read_to_end(environ, self._limit + 1)
+            body: bytes = environ["wsgi.input"].read(length)
         except OSError as error:
             raise RequestError(400, f"the body could not be read: {error}") from None
         finally:
             del self._reading[me]
-        if length is None:
-            if len(body) > self._limit:
-                raise RequestError(413, f"the body has more than {self._limit:,} bytes")
-            if _LATE in environ:
-                raise RequestError(408, "the body did not come in time")
-        elif len(body) < length:
-            if _LATE in environ:
-                raise RequestError(408, f"only {len(body):,} of {length:,} bytes came in time")
-            raise RequestError(400, f"the body ends after {len(body):,} of {length:,} bytes")
-        return body
+        if len(body) == length:
+            return body
+        if _LATE in environ:
+            raise RequestError(408, f"only {len(body):,} of {length:,} bytes came in time")
+        raise RequestError(400, f"the body ends after {len(body):,} of {length:,} bytes")
+
+    def reads(self, thread: int) -> bool:
+        """Whether this thread waits for a body."""
+        return thread in self._reading
+
+    def _check_length(self, given: str) -> int:
+        if not (given.isascii() and given.isdigit() and len(given) < 20):
+            raise RequestError(400, f"Content-Length: expected a whole number, got {given[:100]!r}")
+        if int(given) > self._limit:
+            raise RequestError(413, f"the body has {int(given):,} bytes; at most {self._limit:,} are taken")
+        return int(given)
+
+    def _read_to_end(self, environ: dict[str, Any], wanted: int) -> bytes:
+        """A body whose length nobody knows; a server may give less than it is asked for before there is no more."""
+        chunks = []
+        while wanted > 0 and (chunk := environ["wsgi.input"].read(wanted)):
+            chunks.append(chunk)
+            wanted -= len(chunk)
+        if wanted <= 0:
+            raise RequestError(413, f"the body has more than {self._limit:,} bytes")
+        if _LATE in environ:
+            raise RequestError(408, "the body did not come in time")
+        return b"".join(chunks)
 
     def _watch(self) -> None:
         while True:
@@ -78,24 +95,9 @@ class BodyReader:
                     _shut_down({environ.get("REMOTE_ADDR", "") for environ in late}, seconds)
 
 
-def _content_length(environ: dict[str, Any]) -> int | None:
+def _unsaid_length(environ: dict[str, Any]) -> int | None:
     """None for a body that comes in chunks, whose length nobody knows before its end."""
-    given = environ.get("CONTENT_LENGTH")
-    if given:
-        if not (given.isascii() and given.isdigit()):
-            raise RequestError(400, f"Content-Length: expected a whole number, got {given!r}")
-        return int(given)
     return None if "HTTP_TRANSFER_ENCODING" in environ or environ.get("wsgi.input_terminated") else 0
-
-
-def _read_on(body: bytes, stream: Any, wanted: int) -> bytes:
-    """What a server that gives less than was asked for has still to give."""
-    chunks = [body]
-    left = wanted - len(body)
-    while left > 0 and (chunk := stream.read(left)):
-        chunks.append(chunk)
-        left -= len(chunk)
-    return b"".join(chunks)
 
 
 def _shut_down(addresses: set[str], seconds: float) -> None:

@@ -53,8 +53,6 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
         request = route.admit(environ, protocol.response_bytes)
         if request is None:
             return False
-        if relay:
-            relay.received()
         if gatherer is None:
             route.answer([request])
         elif 0 < request.rows < most_rows:
@@ -63,7 +61,7 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
             run([request])
         return True
 
-    relay = Relay(answer) if engine.inline or engine.together else None
+    relay = Relay(answer, route.bodies.reads) if engine.inline or engine.together else None
 
     def drain() -> None:
         route.draining = True
@@ -75,6 +73,9 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
 
 def split(requests: Sequence[Request], most_rows: int) -> Iterator[Sequence[Request]]:
     """Parts of at most so many rows, each request as a whole."""
+    if sum([request.rows for request in requests]) <= most_rows:
+        yield requests
+        return
     start = rows = 0
     for i, request in enumerate(requests):
         if rows + request.rows > most_rows and i > start:

@@ -40,8 +40,7 @@ class Gatherer:
         self._trials = defaultdict[int, int](lambda: _TRIALS[0])  # by the number that is to be waited for
         self._since = 0.0  # when the first that waits was put, by time.perf_counter
         self._done = 0.0  # when the last was put, or a batch was over
-        self._longest = 0.0  # seconds from there to the next, of those that wait
-        self._idle = 0.0  # seconds, of all of them
+        self._pauses: list[float] = []  # seconds from there to the next, of those that wait
         self._seconds = 0.0  # that the last batch took
         self._patience = _PATIENCE[0]
         self._looking = False  # whether what has waited for long is handed on: nobody waits for that to be over
@@ -50,33 +49,31 @@ class Gatherer:
 
     def put(self, thing: Any, came: float) -> None:
         """Hand it on with those that came before and after it. `came` is of time.perf_counter."""
+        now = time.perf_counter()  # it may have taken long to read what came
         with self._lock:
-            idle = came - self._done
-            now = time.perf_counter()  # it may have taken long to read what came
-            if not self._waiting:
+            things, pauses = self._waiting, self._pauses
+            if not things:
                 self._since = now
-                self._longest = self._idle = 0.0
-                if idle > _OVER:
+                if came - self._done > _OVER:
                     self._expected = 1
-            if idle > self._longest:
-                self._longest = idle
-            self._idle += idle
-            self._waiting.append(thing)
-            if len(self._waiting) < self._expected and not self._looking:
+            things.append(thing)
+            pauses.append(came - self._done)
+            if len(things) < self._expected and not self._looking:
                 self._done = now
-                self._alarm.within(self._patience, now)
+                if now > self._alarm.kept:
+                    self._alarm.within(self._patience, now)
                 return
-            things, self._waiting = self._waiting, []
+            self._waiting, self._pauses = [], []
             if not self._looking:
-                self._learn()
+                self._learn(pauses)
         self._run(things)
 
-    def _learn(self) -> None:
+    def _learn(self, pauses: list[float]) -> None:
         """From a batch that came as expected."""
         self._short = 0
-        if self._longest < _AT_ONCE:
+        if max(pauses) < _AT_ONCE:
             self._succeed()
-        elif self._idle > _IDLE * self._seconds:
+        elif sum(pauses) > _IDLE * self._seconds:
             self._mood -= 1
             if self._mood <= -_FAILURES:
                 self._fail(self._expected // 2)
@@ -103,7 +100,10 @@ class Gatherer:
         self._hand_on(things)
         self._done = time.perf_counter()
         self._seconds = self._done - started
-        self._patience = min(max(_PATIENCE[0], 2 * self._seconds), _PATIENCE[1])
+        patience = min(max(_PATIENCE[0], 2 * self._seconds), _PATIENCE[1])
+        if patience < self._patience / 2:
+            self._alarm.kept = 0.0  # it may be set for much longer than that
+        self._patience = patience
 
     def _look(self) -> None:
         """When the alarm rings: hand on what has waited for long."""
@@ -114,7 +114,7 @@ class Gatherer:
             if left > 0:
                 self._alarm.set(left)
                 return
-            things, self._waiting = self._waiting, []
+            things, self._waiting, self._pauses = self._waiting, [], []
             self._short += 1
             if self._short >= _SHORT:
                 self._fail(len(things))

@@ -43,13 +43,16 @@ class JsonFormat:
         self._nonfinite = nonfinite
         self._fields = [f"field{i}" for i in range(len(signature.inputs))]
         self._decoder_for_ranks = lru_cache(64)(self._make_decoder)
-        self._open = [tensor.shape is None for tensor in signature.inputs]
-        self._decoder = self._make_decoder(tuple(len(tensor.shape or ()) for tensor in signature.inputs))
+        ranks = tuple(len(tensor.shape or ()) for tensor in signature.inputs)
+        is_open = any(tensor.shape is None for tensor in signature.inputs)
+        self._decode: Callable[[bytes], Any] = self._decode_open if is_open else self._make_decoder(ranks).decode
         self._makers = {tensor.key: _array_maker(tensor) for tensor in signature.inputs}
         self._irregular = [tensor.key for tensor in signature.inputs if not _is_regular(tensor)]
         self._flat = flat_json.make_decoder(signature.inputs[0], max_rows) if len(signature.inputs) == 1 else None
-        self._floats = any(_kind(tensor) == "float" for tensor in signature.outputs)
+        # JSON has no NaN and no Infinity; msgspec writes null for them, and nothing else is null.
+        self._may_be_null = nonfinite != "null" and any(_kind(tensor) == "float" for tensor in signature.outputs)
         self._listers = {tensor.key: _lister(tensor) for tensor in signature.outputs}
+        self._only_input = signature.inputs[0].key if len(signature.inputs) == 1 else None
         self._only_output = signature.outputs[0].key if len(signature.outputs) == 1 else None
         strings = any(_kind(tensor) == "string" for tensor in signature.inputs)
         # Numbers hold no quotes: with as many quotes as keys need, each key is there once. Strings need a closer look.
@@ -61,14 +64,13 @@ class JsonFormat:
         if len(body) > flat_json.LONG and self._flat and (array := self._flat(body)) is not None:
             return {self._inputs[0].key: array}
         try:
-            decoder = self._decoder if True not in self._open else self._decoder_for_ranks(self._ranks(body))
-            value = decoder.decode(body).field0
+            value = self._decode(body).field0
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RequestError(400, places.explain(error, body, self._inputs, self._max_rows)) from None
         if body.count(b'"') != self._quotes:
             _require_each_key_once(body)
-        if len(self._inputs) == 1:
-            values = {self._inputs[0].key: value}
+        if self._only_input is not None:
+            values = {self._only_input: value}
         else:
             values = {t.key: getattr(value, field) for t, field in zip(self._inputs, self._fields, strict=True)}
         for key in self._irregular:
@@ -83,7 +85,7 @@ class JsonFormat:
         arrays = {}
         for key, make in self._makers.items():
             values = [body[key] for body in bodies]
-            if any(isinstance(value, np.ndarray) for value in values):
+            if np.ndarray in map(type, values):
                 values = [value if isinstance(value, np.ndarray) else make(value) for value in values]
                 arrays[key] = np.concatenate(values) if len(values) > 1 else values[0]
             else:
@@ -94,13 +96,15 @@ class JsonFormat:
         """Nested lists of the model's results, by output key."""
         return {key: lister(results[key]) for key, lister in self._listers.items()}
 
-    def encode(self, lists: Mapping[str, Any], /) -> bytes:
-        """The body of an answer, from nested lists by output key."""
-        body: bytes = self._encode({OUTPUT: lists if self._only_output is None else lists[self._only_output]})
-        # JSON has no NaN and no Infinity; msgspec writes null for them, and nothing else is null.
-        if self._floats and self._nonfinite != "null" and b"null" in body:
-            return self._encode_nonfinite(lists)
-        return body
+    def encode(self, lists: Mapping[str, Any], rows: slice | None) -> bytes:
+        """The body of an answer, from nested lists by output key: these rows, or all there is."""
+        value: Any
+        if self._only_output is None:
+            value = lists if rows is None else {key: nested[rows] for key, nested in lists.items()}
+        else:
+            value = lists[self._only_output] if rows is None else lists[self._only_output][rows]
+        body: bytes = self._encode({OUTPUT: value})
+        return self._encode_nonfinite(value) if self._may_be_null and b"null" in body else body
 
     def example(self, values: Mapping[str, Any]) -> str:
         """The body of a request with these arrays, to show and to copy."""
@@ -108,8 +112,8 @@ class JsonFormat:
         body: bytes = self._encode({INPUT: next(iter(lists.values())) if len(lists) == 1 else lists})
         return body.decode()
 
-    def _encode_nonfinite(self, lists: Mapping[str, Any]) -> bytes:
-        values = dict(lists)
+    def _encode_nonfinite(self, value: Any) -> bytes:
+        values = dict(value) if self._only_output is None else {self._only_output: value}
         for tensor in self._outputs:
             if _kind(tensor) != "float":
                 continue
@@ -133,6 +137,9 @@ class JsonFormat:
         ]
         value = types[0] if len(types) == 1 else _object([tensor.key for tensor in self._inputs], types)
         return msgspec.json.Decoder(_object([INPUT], [value]))
+
+    def _decode_open(self, body: bytes) -> Any:
+        return self._decoder_for_ranks(self._ranks(body)).decode(body)
 
     def _ranks(self, body: bytes) -> tuple[int, ...]:
         """How deep the lists of each input are; as deep as its first element."""

@@ -57,12 +57,13 @@ class NpyFormat:
             raise RequestError(400, f"{INPUT}{place}: expected a number, got NaN or Infinity")
         return {self._tensor.key: array}
 
-    def encode(self, results: Mapping[str, Any], /) -> bytes:
-        """The .npy file of the only output."""
+    def encode(self, results: Mapping[str, Any], rows: slice | None) -> bytes:
+        """The .npy file of the only output: these rows of it, or all there is."""
         if self._output is None:
             raise RequestError(406, "a .npy body holds one array of numbers, and this model gives more; accept JSON")
         file = io.BytesIO()
-        np.lib.format.write_array(file, np.asarray(results[self._output]), allow_pickle=False)
+        array = np.asarray(results[self._output])
+        np.lib.format.write_array(file, array if rows is None else array[rows], allow_pickle=False)
         return file.getvalue()
 
     def _require_shape(self, shape: tuple[int, ...]) -> None:

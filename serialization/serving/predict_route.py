@@ -6,7 +6,6 @@ answers later, from any thread, has them through `admit` and then `answer`.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -23,23 +22,23 @@ from serialization.serving.engine import Engine
 from serialization.serving.json_format import JsonFormat
 from serialization.serving.npy_format import NpyFormat
 from serialization.serving.settings import Settings
-from serialization.tensorflow import np, tf
+from serialization.tensorflow import tf
 
 PREDICT = "/api/predict"
 _JSON, _NPY = "application/json", "application/x-npy"
+_JSON_HEADERS, _NPY_HEADERS = [("Content-Type", _JSON)], [("Content-Type", _NPY)]
 
 Headers = list[tuple[str, str]]
 Reply = Callable[[int, Headers, bytes], None]
 """Sends an answer: its status, its headers without Content-Length, its body."""
 
 
-class Request(Visit, gc=False):
+class Request(Visit, gc=False, eq=False):
     """A request on its way to the model."""
 
     reply: Reply
-    in_flight: bool = False
     values: Mapping[str, Any] = {}  # of the model's inputs, by key: arrays, or nested lists that are sure to make one
-    rows: int = 0  # of all its inputs; 0 if they have none, or one has more than another
+    rows: int = 0  # of all its inputs, if it may be run with others; 0 if one has more than another
 
 
 Answer = tuple[Request, Headers, bytes]
@@ -51,15 +50,16 @@ class PredictRoute:
     def __init__(self, engine: Engine, settings: Settings, desk: Desk) -> None:
         self._predict = engine.predict
         self._inline = engine.inline
+        self._together = engine.together
         self._desk = desk
         self._most = settings.max_in_flight
         self._timeout = settings.timeout
-        self._bodies = BodyReader(settings)
+        self.bodies = BodyReader(settings)
         self._json = JsonFormat(engine.signature, settings.max_rows, settings.nonfinite)
         self._npy = NpyFormat(engine.signature, settings.max_rows)
-        self._lock = threading.Lock()
-        self._in_flight = 0
-        desk.metrics.watch_in_flight(lambda: self._in_flight)
+        self._in_flight: set[Request] = set()
+        desk.metrics.watch_in_flight(lambda: len(self._in_flight))
+        self._find_decoder = lru_cache(64)(self._choose_decoder)  # clients have few ways to write their headers
         self.draining = False  # set when the server is about to end: clients then open no further request here
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -70,28 +70,26 @@ class PredictRoute:
             start_response(STATUS_LINES[status], [*headers, ("Content-Length", str(len(body)))])
             bodies.append(body)
 
-        request = self.admit(environ, reply, environ["PATH_INFO"])
-        if request is not None:
-            self.answer([request])
+        if below := environ["PATH_INFO"]:
+            request = Request(environ, self._desk.new_id(environ), time.perf_counter(), reply)
+            self._refuse(request, RequestError(404, f"nothing is at {PREDICT}{below}; predictions are at {PREDICT}"))
+        elif admitted := self.admit(environ, reply):
+            self.answer([admitted])
         return [] if environ["REQUEST_METHOD"] == "HEAD" else bodies  # some servers would send it
 
-    def admit(self, environ: dict[str, Any], reply: Reply, below: str = "") -> Request | None:
-        """Read and decode a request that is then to be answered; None if it is already, with an error.
-
-        `below` is what its path has after PREDICT, where nothing is.
-        """
+    def admit(self, environ: dict[str, Any], reply: Reply) -> Request | None:
+        """Read and decode a request that is then to be answered; None if it is already, with an error."""
         request = Request(environ, self._desk.new_id(environ), time.perf_counter(), reply)
         try:
-            if below:
-                raise RequestError(404, f"nothing is at {PREDICT}{below}; predictions are at {PREDICT}")
-            decode = self._check(environ)
-            with self._lock:
-                if self._in_flight >= self._most:
-                    raise RequestError(503, f"{self._most} requests are in flight; try again soon", Retry_After="1")
-                self._in_flight += 1
-            request.in_flight = True
-            request.values = decode(self._bodies.read(environ, request.started))
-            request.rows = _rows(request.values)
+            decode = self._find_decoder(
+                environ["REQUEST_METHOD"], environ.get("HTTP_CONTENT_ENCODING"), environ.get("CONTENT_TYPE", "")
+            )
+            if len(self._in_flight) >= self._most:
+                raise RequestError(503, f"{self._most} requests are in flight; try again soon", Retry_After="1")
+            self._in_flight.add(request)  # until its answer is sent
+            request.values = decode(self.bodies.read(environ, request.started))
+            if self._together:
+                request.rows = _rows(request.values)
         except Exception as error:
             self._refuse(request, error)
             return None
@@ -104,8 +102,8 @@ class PredictRoute:
         """
         try:
             results, rows = self._predict(self._json.stack([request.values for request in requests]))
-            ends = list(accumulate(request.rows for request in requests))
-            if len(requests) > 1 and any(len(value) != ends[-1] for value in results.values()):
+            parts = _parts(requests)
+            if len(requests) > 1 and set(map(len, results.values())) != {parts[-1].stop}:
                 raise ValueError("the model gives other rows than it takes")
         except Exception as error:
             if len(requests) == 1 or isinstance(error, tf.errors.DeadlineExceededError):
@@ -115,18 +113,16 @@ class PredictRoute:
                 for request in requests:
                     self.answer([request])
             return
-        self._send_results(requests, ends, results, rows)
+        self._send_results(requests, parts, results, rows)
 
-    def _check(self, environ: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
+    def _choose_decoder(
+        self, method: str, encoding: str | None, content_type: str
+    ) -> Callable[[bytes], Mapping[str, Any]]:
         """What decodes the body. Raises RequestError where nothing can be answered, whatever it is."""
-        if environ["REQUEST_METHOD"] != "POST":
-            raise RequestError(405, f"{PREDICT} takes POST, not {environ['REQUEST_METHOD']}", Allow="POST")
-        if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
-            encoding = environ["HTTP_CONTENT_ENCODING"][:100]
-            raise RequestError(415, f"Content-Encoding: expected none, got {encoding!r}; send the body as it is")
-        content_type = environ.get("CONTENT_TYPE", "")
-        if content_type == _JSON:
-            return self._json.decode
+        if method != "POST":
+            raise RequestError(405, f"{PREDICT} takes POST, not {method}", Allow="POST")
+        if encoding not in (None, "identity"):
+            raise RequestError(415, f"Content-Encoding: expected none, got {encoding[:100]!r}; send the body as it is")
         name, _, parameters = content_type.partition(";")
         name, parameters = name.strip().lower(), parameters.replace(" ", "").replace('"', "").lower()
         if name == _JSON and parameters in ("", "charset=utf-8"):
@@ -137,29 +133,24 @@ class PredictRoute:
         raise RequestError(415, f"Content-Type: expected {_JSON} (in UTF-8) or {_NPY}, got {shown}")
 
     def _send_results(
-        self, requests: Sequence[Request], ends: Sequence[int], results: Mapping[str, Any], rows: int
+        self, requests: Sequence[Request], parts: Sequence[slice | None], results: Mapping[str, Any], rows: int
     ) -> None:
-        """Send each request its rows, which end there."""
+        """Send each request its part of the rows."""
         lists: Mapping[str, Any] = {}
         answers: list[Answer] = []
-        start = 0
-        for request, end in zip(requests, ends, strict=True):
+        for request, part in zip(requests, parts, strict=True):
             try:
                 accept = request.environ.get("HTTP_ACCEPT")
                 if accept is not None and _prefers_npy(accept):
-                    encode, content_type, part = self._npy.encode, _NPY, results
+                    answers.append((request, _NPY_HEADERS, self._npy.encode(results, part)))
                 else:
                     lists = lists or self._json.lists(results)
-                    encode, content_type, part = self._json.encode, _JSON, lists
-                if len(requests) > 1:
-                    part = {key: value[start:end] for key, value in part.items()}
-                answers.append((request, [("Content-Type", content_type)], encode(part)))
+                    answers.append((request, _JSON_HEADERS, self._json.encode(lists, part)))
             except Exception as error:
                 self._refuse(request, error)
             if answers and not self._inline:  # clients of a larger model ask again while the others are answered
                 self._send(200, answers, rows)
                 answers = []
-            start = end
         if answers:
             self._send(200, answers, rows)
 
@@ -169,7 +160,7 @@ class PredictRoute:
             status, message, headers = error.status, str(error), error.headers
         else:
             status, message, headers = 500, internal_error(request.id), []
-        self._send(status, [(request, [*headers, ("Content-Type", _JSON)], error_body(message, request.id))])
+        self._send(status, [(request, [*headers, *_JSON_HEADERS], error_body(message, request.id))])
 
     def _explain(self, error: Exception) -> Exception:
         """A RequestError for what TensorFlow raises for the values of a request, or for too many of them."""
@@ -185,28 +176,29 @@ class PredictRoute:
 
     def _send(self, status: int, answers: Sequence[Answer], rows: int = 0) -> None:
         """One right after the other, so that the server and its clients wake once for them."""
-        with self._lock:
-            self._in_flight -= sum(request.in_flight for request, _, _ in answers)
-        self._desk.sign_out([request for request, _, _ in answers], PREDICT, status, rows)
+        requests = [request for request, _, _ in answers]
+        self._in_flight.difference_update(requests)
+        self._desk.sign_out(requests, PREDICT, status, rows)
+        ending = [("Connection", "close")] if self.draining else []
         for request, headers, body in answers:
-            headers.append(("X-Request-Id", request.id))
-            if self.draining:
-                headers.append(("Connection", "close"))
             try:
-                request.reply(status, headers, body)
+                request.reply(status, [*headers, ("X-Request-Id", request.id), *ending], body)
             except Exception:  # of others that are answered together each has still its own answer
                 internal_error(request.id)
 
 
 def _rows(values: Mapping[str, Any]) -> int:
     """Of each, if all have the same number, or 0."""
-    rows = -1
-    for value in values.values():
-        count = len(value) if type(value) is list or np.ndim(value) else 0
-        if count != rows >= 0:
-            return 0
-        rows = count
-    return rows
+    counts = set(map(len, values.values()))
+    return counts.pop() if len(counts) == 1 else 0
+
+
+def _parts(requests: Sequence[Request]) -> Sequence[Any]:
+    """Which of the rows that are run together are whose: all of them, None, if it is one request."""
+    if len(requests) == 1:
+        return (None,)
+    ends = list(accumulate([request.rows for request in requests]))
+    return list(map(slice, [0, *ends], ends))
 
 
 @lru_cache(64)  # clients have few ways to say it, and each takes longer to read than a small model runs

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from serialization.serving.alarm import Alarm
@@ -27,18 +28,19 @@ _IDLE = 60.0  # seconds
 class Relay:
     """Calls `answer` for a server with a pool of threads, in one of which a call returns as soon as it is done.
 
-    `answer` calls `received` when it has all of the request. It returns whether its thread may stand by: while it does,
-    a server cannot go on with a connection that has more to send.
+    `answer` returns whether its thread may stand by: while it does, a server cannot go on with a connection that has
+    more to send. `reads` tells of a thread whether it waits for a body.
     """
 
-    def __init__(self, answer: Callable[..., bool], idle: float = _IDLE) -> None:
+    def __init__(self, answer: Callable[..., bool], reads: Callable[[int], bool], idle: float = _IDLE) -> None:
         self._answer = answer
-        self._turn: int | None = None  # the thread that takes one request after the other
-        # By thread that answers: when that has taken long, by time.perf_counter, and whether it waits for a body.
-        self._until: dict[int, tuple[float, bool]] = {}
-        self._last = 0.0  # when the one whose turn it is began
+        self._reads = reads
+        self._turn = 0  # the thread that takes one request after the other, or none
+        self._since: dict[int, float] = {}  # when each thread that answers began, by time.perf_counter
+        self._native: dict[int, int] = {}  # the kernel's ids of threads that have had the turn
         self._wary = 0.0  # until when bodies are thought to be late
         self._idle = idle
+        self._resting = False  # whether nothing was asked since the alarm was set for `idle`
         self._ended = False
         self._lock = threading.Lock()
         self._standing_by: deque[tuple[int, threading.Lock]] = deque()
@@ -46,71 +48,80 @@ class Relay:
 
     def __call__(self, *arguments: Any) -> None:
         me = threading.get_ident()
-        now = time.perf_counter()
-        waiting = _SOONER if now < self._wary else _WAITING
-        self._until[me] = now + waiting, True
-        if self._turn == me:
-            self._last = now
-            self._alarm.within(waiting, now)
+        self._since[me] = now = time.perf_counter()
+        if now > self._alarm.kept:
+            self._watch(now)
         try:
             may_stand_by = self._answer(*arguments)
         finally:
-            del self._until[me]
-        if may_stand_by and self._turn != me:
-            self._stand_by()
-
-    def received(self) -> None:
-        """No more is waited for; from now on this thread is busy."""
-        self._until[threading.get_ident()] = time.perf_counter() + _LONG, False
+            del self._since[me]
+        if self._turn != me and may_stand_by:
+            self._stand_by(me)
 
     def end(self) -> None:
         """Let all go for good: a server that ends waits for its threads."""
         self._ended = True
         self._let_go()
 
-    def _stand_by(self) -> None:
+    def _watch(self, now: float) -> None:
+        self._resting = False
+        self._alarm.within(_SOONER if now < self._wary else _WAITING, now)
+
+    def _stand_by(self, me: int) -> None:
         """Return when it is this thread's turn."""
         woken = threading.Lock()
+        self._native[me] = threading.get_native_id()
         with self._lock:
             if self._ended:
                 return
-            if self._turn is None:
-                self._turn = threading.get_ident()
+            if not self._turn:
+                self._turn = me
                 return
             woken.acquire()
-            self._standing_by.append((threading.get_ident(), woken))
-            self._alarm.within(_WAITING, time.perf_counter())
+            self._standing_by.append((me, woken))
         woken.acquire()
 
     def _look(self) -> None:
         """When the alarm rings."""
         now = time.perf_counter()
-        until, waits = self._until.get(self._turn or 0, (None, False))
-        if until is None:
-            if now - self._last >= self._idle:
-                self._let_go()
-        elif now < until:
-            self._alarm.set(until - now)
-            return
-        else:
-            if waits:
+        turn = self._turn
+        since = self._since.get(turn)
+        if since is not None:
+            reads = self._reads(turn)
+            left = since - now + (_LONG if not reads else _SOONER if now < self._wary else _WAITING)
+            if reads and not _sleeps(self._native[turn]):
+                left = max(left, _WAITING)  # it may have all of the body, and only no processor
+            if left > 0:
+                self._alarm.set(left)
+                return
+            if reads:
                 self._wary = now + _WARY
-            self._last = now
             self._pass_on()
+        elif self._resting:
+            self._let_go()
+        self._resting = True
         self._alarm.set(self._idle)
-        if self._turn in self._until:  # it began meanwhile, and set the alarm for a shorter time
-            self._alarm.set(_SOONER)
+        if self._turn in self._since:  # it began meanwhile, and thought that the alarm was set
+            self._watch(now)
 
     def _pass_on(self) -> None:
         """Give the turn to one that stands by, or to the first that comes to it."""
         with self._lock:
-            self._turn = None
+            self._turn = 0
             if self._standing_by:
                 self._turn, woken = self._standing_by.popleft()
                 woken.release()
 
     def _let_go(self) -> None:
         with self._lock:
-            self._turn = None
+            self._turn = 0
             while self._standing_by:
                 self._standing_by.pop()[1].release()
+
+
+def _sleeps(native: int) -> bool:
+    """Whether a thread waits for something; proc(5) has the state after the name."""
+    try:
+        return b") S " in Path(f"/proc/self/task/{native}/stat").read_bytes()
+    except FileNotFoundError:  # it has ended
+        return True
