@@ -371,6 +371,18 @@ def test_fewer_are_expected_while_they_are_waited_for_in_vain(monkeypatch: pytes
     assert heard.gatherer._expected == 16
 
 
+def test_to_wait_as_long_as_clients_need_is_no_waste(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with 16 clients of a small model, which then has to start once for all of them."""
+    monkeypatch.setattr("serialization.serving.gatherer._PATIENCE", (60, 60))  # a machine may stand still for a while
+    heard = Heard(most=16)
+    heard.gatherer._expected = 16
+    heard.gatherer._done = time.perf_counter()
+    for _ in range(99):
+        for pause in (0.00006, *[0.00003] * 15):
+            heard.gatherer.put(0, heard.gatherer._done + pause)
+    assert heard.gatherer._expected == 16
+
+
 def test_all_begins_anew_when_nothing_was_asked_for_a_while() -> None:
     heard = Heard()
     heard.gatherer._expected = 8

@@ -1,9 +1,9 @@
 """Requests that come without a pause are answered in one go: a small model takes longer to start than to run a row.
 
 A thread that takes requests cannot see how many more there are to take. So it learns how many to wait for: twice as
-many while each was there already when the one before it was done with, half when that leaves it idle, as many as
-came when more did not come. What was too many is tried again, after a longer and longer time. A client that is alone
-does not wait, once that is learnt.
+many while each was there already when the one before it was done with, half when that leaves it idle for longer than
+its clients need, as many as came when more did not come. What was too many is tried again, after a longer and longer
+time. A client that is alone does not wait, once that is learnt.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any
 
 from serialization.serving.alarm import Alarm
 
-_PATIENCE = 0.0005, 0.02  # seconds, at least and at most, for others: twice as long as a batch takes
+_PATIENCE = 0.0005, 0.02  # seconds, at least and at most, for others: twice as long as they and a batch should take
 _AT_ONCE = 0.00005  # seconds; what came no later was there already
 _IDLE = 1 / 3  # of the time that a batch takes: to wait longer than that for the next one is a waste
+_EACH = 0.000035  # seconds that a server and its client take for a request: to wait as long for each is no waste
 _OVER = 0.1  # seconds without a request, after which all begins anew
 _TRIALS = 8, 4096  # batches, at least and at most, that were there already before twice as many are waited for
 _HELD = 64  # such batches, more than others, after which what is waited for is no trial any more
@@ -73,7 +74,7 @@ class Gatherer:
         self._short = 0
         if max(pauses) < _AT_ONCE:
             self._succeed()
-        elif sum(pauses) > _IDLE * self._seconds:
+        elif sum(pauses) > max(_IDLE * self._seconds, _EACH * len(pauses)):
             self._mood -= 1
             if self._mood <= -_FAILURES:
                 self._fail(self._expected // 2)
@@ -100,7 +101,7 @@ class Gatherer:
         self._hand_on(things)
         self._done = time.perf_counter()
         self._seconds = self._done - started
-        patience = min(max(_PATIENCE[0], 2 * self._seconds), _PATIENCE[1])
+        patience = min(max(_PATIENCE[0], 2 * (self._seconds + _EACH * self._expected)), _PATIENCE[1])
         if patience < self._patience / 2:
             self._alarm.kept = 0.0  # it may be set for much longer than that
         self._patience = patience
