@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import queue
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,3 +168,25 @@ def test_a_thread_without_a_processor_does_not_sleep() -> None:
     time.sleep(0.05)  # until it computes, without Python's lock
     assert not relay._sleeps(native)
     busy.join()
+
+
+def test_without_a_free_descriptor_a_thread_is_thought_to_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise nobody would take the turn from it."""
+
+    def fail(_: Path) -> bytes:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    assert relay._sleeps(threading.get_native_id())
+
+
+def test_a_thread_that_is_no_more_keeps_no_turn() -> None:
+    """Whatever else is asked meanwhile, of threads that may not stand by."""
+    made = Relay(lambda: False, lambda _: False, idle=0.1)
+    made._turn = -1
+    made._began[-1] = -time.perf_counter()
+    until = time.monotonic() + 10
+    while made._turn and time.monotonic() < until:
+        made()
+        time.sleep(0.01)
+    assert not made._turn

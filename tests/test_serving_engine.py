@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from serving_models import open_small, post, small_app
 
 from serialization import cli
 from serialization.predictor import Predictor, open_session
-from serialization.tensorflow import np
+from serialization.serving import engine
+from serialization.serving.settings import Settings
+from serialization.tensorflow import np, tf1
 
 
 def test_a_model_of_encoded_pictures_is_warmed_up_with_one() -> None:
@@ -66,3 +69,18 @@ def test_a_small_model_with_old_control_flow_is_served() -> None:
     assert client.get("/readyz").get_json()["runs"] == "in the thread that asks"
     assert post(client, '{"x": [[1, 2]]}') == (200, {"y": [[2, 3]]})
     assert post(client, '{"x": [[-1, -2]]}') == (200, {"y": [[-2, -3]]})
+
+
+def test_a_model_on_several_devices_does_not_run_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs on the first would wait for ever for what the second is to give."""
+    opened, signature = open_small("two")
+    session = tf1.Session(graph=opened.graph, config=tf1.ConfigProto(device_count={"CPU": 2}))
+    asked: list[bool] = []
+
+    def open_and_note(graph: Any, *, fuse: bool, in_order: bool = False) -> Any:
+        asked.append(in_order)
+        return open_session(graph, fuse=fuse, in_order=in_order)
+
+    monkeypatch.setattr(engine, "open_session", open_and_note)
+    engine.make_engine(session, signature, Settings())
+    assert asked == [False]

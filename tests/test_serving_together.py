@@ -315,6 +315,18 @@ def test_what_took_long_to_come_is_not_forgotten() -> None:
         assert heard.wait_for(i + 1) == list(range(i + 1))
 
 
+def test_what_waited_for_the_lock_is_not_forgotten() -> None:
+    """The alarm may have rung meanwhile, for others."""
+    heard = Heard()
+    heard.gatherer._expected = 8
+    heard.gatherer._done = time.perf_counter()
+    with heard.gatherer._lock:
+        heard.gatherer._alarm.kept = time.perf_counter() + 0.05
+        threading.Thread(target=heard.put, args=[0]).start()
+        time.sleep(0.1)
+    assert heard.wait_for(1) == [0]
+
+
 def test_an_alarm_that_rings_late_lets_nobody_wait() -> None:
     """It was set for a short time and looks when it is set for a long one; then it is to ring again."""
     heard = Heard()

@@ -33,7 +33,9 @@ class Alarm:
 
     def __init__(self, ring: Callable[[], None], name: str) -> None:
         self._ring = ring
-        self.kept = 0.0  # by time.perf_counter: until then `within` need not be called again
+        # By time.perf_counter: until then `within` need not be called again. To be compared with a time that was read
+        # when `ring` would already have seen what the alarm is for: it may be over by then, and not ring again.
+        self.kept = 0.0
         self._lock = threading.Lock()
         self._file = _LIBC.timerfd_create(time.CLOCK_MONOTONIC, 0)
         if self._file < 0:

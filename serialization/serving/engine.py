@@ -132,8 +132,9 @@ def _quickest(session: Any, signature: Signature, example: Mapping[str, NDArray[
     if graph.as_graph_def().library.function or any(op.op_def.is_stateful for op in graph.get_operations()):
         inline(example)
         return inline
+    one_device = len(session.list_devices()) == 1  # what runs in order on one would wait for what it gives another
     try:
-        small = Predictor(open_session(graph, fuse=False, in_order=True), signature, inline=True)
+        small = Predictor(open_session(graph, fuse=False, in_order=one_device), signature, inline=True)
     except cli.Error:  # it has the control flow of TensorFlow 1
         small = Predictor(open_session(graph, fuse=False), signature, inline=True)
     both = inline, small

@@ -50,8 +50,8 @@ class Gatherer:
 
     def put(self, thing: Any, came: float) -> None:
         """Hand it on with those that came before and after it. `came` is of time.perf_counter."""
-        now = time.perf_counter()  # it may have taken long to read what came
         with self._lock:
+            now = time.perf_counter()  # it may have taken long to read what came
             things, pauses = self._waiting, self._pauses
             if not things:
                 self._since = now

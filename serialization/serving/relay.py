@@ -36,11 +36,11 @@ class Relay:
         self._answer = answer
         self._reads = reads
         self._turn = 0  # the thread that takes one request after the other, or none
-        self._since: dict[int, float] = {}  # when each thread that answers began, by time.perf_counter
-        self._native: dict[int, int] = {}  # the kernel's ids of threads that have had the turn
+        # When each thread began its last request, by time.perf_counter; less than 0 once that is answered.
+        self._began: dict[int, float] = {}
+        self._native: dict[int, int] = {}  # the kernel's ids of the threads that came to stand by
         self._wary = 0.0  # until when bodies are thought to be late
         self._idle = idle
-        self._resting = False  # whether nothing was asked since the alarm was set for `idle`
         self._ended = False
         self._lock = threading.Lock()
         self._standing_by: deque[tuple[int, threading.Lock]] = deque()
@@ -48,13 +48,13 @@ class Relay:
 
     def __call__(self, *arguments: Any) -> None:
         me = threading.get_ident()
-        self._since[me] = now = time.perf_counter()
+        self._began[me] = now = time.perf_counter()
         if now > self._alarm.kept:
             self._watch(now)
         try:
             may_stand_by = self._answer(*arguments)
         finally:
-            del self._since[me]
+            self._began[me] = -now
         if self._turn != me and may_stand_by:
             self._stand_by(me)
 
@@ -64,7 +64,6 @@ class Relay:
         self._let_go()
 
     def _watch(self, now: float) -> None:
-        self._resting = False
         self._alarm.within(_SOONER if now < self._wary else _WAITING, now)
 
     def _stand_by(self, me: int) -> None:
@@ -85,23 +84,22 @@ class Relay:
         """When the alarm rings."""
         now = time.perf_counter()
         turn = self._turn
-        since = self._since.get(turn)
-        if since is not None:
+        began = self._began.get(turn, 0.0)
+        if began > 0:
             reads = self._reads(turn)
-            left = since - now + (_LONG if not reads else _SOONER if now < self._wary else _WAITING)
-            if reads and not _sleeps(self._native[turn]):
-                left = max(left, _WAITING)  # it may have all of the body, and only no processor
+            left = began - now + (_LONG if not reads else _SOONER if now < self._wary else _WAITING)
+            if reads and left <= 0 and not _sleeps(self._native[turn]):  # it may have all of the body, but no processor
+                left = min(_WAITING, began - now + _LONG)
             if left > 0:
                 self._alarm.set(left)
                 return
             if reads:
                 self._wary = now + _WARY
             self._pass_on()
-        elif self._resting:
+        elif now + began >= self._idle:
             self._let_go()
-        self._resting = True
         self._alarm.set(self._idle)
-        if self._turn in self._since:  # it began meanwhile, and thought that the alarm was set
+        if self._began.get(self._turn, 0.0) > 0:  # it began meanwhile, and thought that the alarm was set
             self._watch(now)
 
     def _pass_on(self) -> None:
@@ -123,5 +121,5 @@ def _sleeps(native: int) -> bool:
     """Whether a thread waits for something; proc(5) has the state after the name."""
     try:
         return b") S " in Path(f"/proc/self/task/{native}/stat").read_bytes()
-    except FileNotFoundError:  # it has ended
+    except OSError:  # it has ended, or no descriptor is free
         return True
