@@ -6,6 +6,7 @@ answers later, from any thread, has them through `admit` and then `answer`.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -57,6 +58,7 @@ class PredictRoute:
         self.bodies = BodyReader(settings)
         self._json = JsonFormat(engine.signature, settings.max_rows, settings.nonfinite)
         self._npy = NpyFormat(engine.signature, settings.max_rows)
+        self._lock = threading.Lock()  # for who comes; who goes can only make it less
         self._in_flight: set[Request] = set()
         desk.metrics.watch_in_flight(lambda: len(self._in_flight))
         self._find_decoder = lru_cache(64)(self._choose_decoder)  # clients have few ways to write their headers
@@ -84,9 +86,10 @@ class PredictRoute:
             decode = self._find_decoder(
                 environ["REQUEST_METHOD"], environ.get("HTTP_CONTENT_ENCODING"), environ.get("CONTENT_TYPE", "")
             )
-            if len(self._in_flight) >= self._most:
-                raise RequestError(503, f"{self._most} requests are in flight; try again soon", Retry_After="1")
-            self._in_flight.add(request)  # until its answer is sent
+            with self._lock:
+                if len(self._in_flight) >= self._most:
+                    raise RequestError(503, f"{self._most} requests are in flight; try again soon", Retry_After="1")
+                self._in_flight.add(request)  # until its answer is sent
             request.values = decode(self.bodies.read(environ, request.started))
             if self._together:
                 request.rows = _rows(request.values)
