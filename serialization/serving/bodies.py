@@ -44,8 +44,8 @@ class BodyReader:
         me = threading.get_ident()
         self._reading[me] = started, environ
         try:
-            if length is None:  # one byte more than is taken tells whether there is more
-                return self._read_to_end(environ, self._limit + 1)
+            if length is None:
+                return self._read_to_end(environ)
             body: bytes = environ["wsgi.input"].read(length)
         except OSError as error:
             raise RequestError(400, f"the body could not be read: {error}") from None
@@ -69,9 +69,10 @@ class BodyReader:
             raise RequestError(413, f"the body has {length:,} bytes; at most {self._limit:,} are taken")
         return length
 
-    def _read_to_end(self, environ: dict[str, Any], wanted: int) -> bytes:
+    def _read_to_end(self, environ: dict[str, Any]) -> bytes:
         """A body whose length nobody knows; a server may give less than it is asked for before there is no more."""
         chunks = []
+        wanted = self._limit + 1  # one byte more than is taken tells whether there is more
         while wanted > 0 and (chunk := environ["wsgi.input"].read(wanted)):
             chunks.append(chunk)
             wanted -= len(chunk)
