@@ -65,6 +65,14 @@ def busy_at_once(pool: Pool) -> Pool:
     return pool
 
 
+def soon(condition: Callable[[], bool]) -> bool:
+    """Whether it comes true, on however slow a machine."""
+    until = time.monotonic() + 10
+    while not (met := condition()) and time.monotonic() < until:
+        time.sleep(0.001)
+    return met
+
+
 @pytest.fixture
 def pool() -> Pool:
     return busy_at_once(Pool(3))
@@ -155,18 +163,14 @@ def test_a_thread_without_a_processor_does_not_sleep() -> None:
     asleep = threading.Thread(target=work, args=[wait.wait])
     asleep.start()
     native = found.get(timeout=10)
-    until = time.monotonic() + 10
-    while not relay._sleeps(native) and time.monotonic() < until:
-        time.sleep(0.001)
-    assert relay._sleeps(native)
+    assert soon(lambda: relay._sleeps(native))
     wait.set()
     asleep.join()
     assert relay._sleeps(native), "it has ended"
     busy = threading.Thread(target=work, args=[partial(hashlib.pbkdf2_hmac, "sha256", b"", b"", 2_000_000)])
     busy.start()
     native = found.get(timeout=10)
-    time.sleep(0.05)  # until it computes, without Python's lock
-    assert not relay._sleeps(native)
+    assert soon(lambda: not relay._sleeps(native))
     busy.join()
 
 
@@ -185,8 +189,9 @@ def test_a_thread_that_is_no_more_keeps_no_turn() -> None:
     made = Relay(lambda: False, lambda _: False, idle=0.1)
     made._turn = -1
     made._began[-1] = -time.perf_counter()
-    until = time.monotonic() + 10
-    while made._turn and time.monotonic() < until:
+
+    def ask() -> bool:
         made()
-        time.sleep(0.01)
-    assert not made._turn
+        return not made._turn
+
+    assert soon(ask)

@@ -239,10 +239,12 @@ def test_metrics_add_up_over_workers(frozen_model: Path) -> None:
         answered = [
             f'serving_requests_total{{route="{PREDICT}",status="{s}"}} {n}.0\n' for s, n in ((200, 100), (400, 1))
         ]
-        counted = ""
-        while any(line not in counted for line in answered):
+        counted, until = "", time.monotonic() + 30
+        while any(line not in counted for line in answered) and time.monotonic() < until:
             counted = server.request("GET", "/metrics")[2].decode()
             time.sleep(0.05)
+        for line in answered:
+            assert line in counted
         assert f'serving_request_seconds_count{{route="{PREDICT}"}} 101.0\n' in counted
         assert "serving_batch_rows_sum 200.0\n" in counted
         assert re.search(r"^serving_load_seconds \d", counted, re.MULTILINE)
