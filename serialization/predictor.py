@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -56,18 +57,32 @@ class Predictor:
         return dict(zip(self._outputs, values, strict=True))
 
 
-def open_session(graph: Any, *, optimize: bool = True, fuse: bool = True, in_order: bool = False) -> Any:
+def own_threads() -> None:
+    """To be called before the first session of a process: all others have its threads for their ops, otherwise.
+
+    TensorFlow (LocalDevice in core/common_runtime/local_device.cc) reads the variable once, and documents no other way;
+    tests/test_predictor.py notices when it no longer does.
+    """
+    os.environ["TF_OVERRIDE_GLOBAL_THREADPOOL"] = "1"
+
+
+def open_session(
+    graph: Any, *, optimize: bool = True, fuse: bool = True, in_order: bool = False, threads: int | None = None
+) -> Any:
     """A session on the graph: devices that are missing here do not matter, GPU memory is taken as needed.
 
     `optimize=False` switches the graph optimizers off, so that two forms of a model compute bit for bit the same.
     `fuse=False` switches off the one that puts several ops into one kernel: such kernels take longer to set up.
     `in_order` runs op after op in an order fixed beforehand, which takes less than to see what can run next; a graph
     with the control flow of TensorFlow 1 cannot be run like that.
+    `threads` is how many compute one op, by default as many as there are processors, where `own_threads` was called.
     """
     config = tf1.ConfigProto(allow_soft_placement=True)
     config.gpu_options.allow_growth = True
     if in_order:
         config.experimental.executor_type = "SINGLE_THREADED_EXECUTOR"
+    if threads is not None:
+        config.intra_op_parallelism_threads = threads
     rewrites = config.graph_options.rewrite_options
     if not fuse:
         rewrites.remapping = rewrites.OFF

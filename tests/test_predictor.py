@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import subprocess
+import sys
 from pathlib import Path
+
+from conftest import PROJECT, environment
 
 import freezemodel_load
 import model
@@ -46,3 +50,38 @@ def test_many_threads_get_their_own_answers(made: Path) -> None:
         answers = list(pool.map(ask, range(2000)))
     assert np.array_equal(answers, predict({"x": inputs})["y"][:, 0])
     assert 0.3 < np.mean(answers) < 0.7
+
+
+def test_a_session_may_compute_in_one_thread() -> None:
+    """In a process of its own, for it has to be said before the first session."""
+    code = """
+import threading, time
+from pathlib import Path
+from serialization.predictor import Predictor, open_session, own_threads
+from serialization.signature import Signature, Tensor
+from serialization.tensorflow import np, tf, tf1
+
+own_threads()
+with tf1.Graph().as_default() as graph:
+    x = tf1.placeholder("float32", [None, 1000], name="x")
+    tf.identity(tf.matmul(x, tf.ones([1000, 1000])), name="y")
+signature = Signature((Tensor("x", "x:0", "float32", (None, 1000)),), (Tensor("y", "y:0", "float32", (None, 1000)),))
+values = {"x": np.ones((1000, 1000), np.float32)}
+
+def seconds_of_others():
+    ids = [task.name for task in Path("/proc/self/task").iterdir() if task.name != str(threading.get_native_id())]
+    return sum(int(Path(f"/proc/self/task/{id_}/schedstat").read_text().split()[0]) for id_ in ids) / 1e9
+
+Predictor(open_session(graph), signature)(values)
+single = Predictor(open_session(graph, threads=1), signature, inline=True)
+single(values)
+before = seconds_of_others(), time.thread_time()
+for _ in range(20):
+    single(values)
+print(seconds_of_others() - before[0], time.thread_time() - before[1])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, env=environment(), stdout=subprocess.PIPE, text=True, check=True
+    )
+    others, mine = map(float, done.stdout.split())
+    assert others < mine / 5

@@ -84,3 +84,24 @@ def test_a_model_on_several_devices_does_not_run_in_order(monkeypatch: pytest.Mo
     monkeypatch.setattr(engine, "open_session", open_and_note)
     engine.make_engine(session, signature, Settings())
     assert asked == [False]
+
+
+@pytest.mark.parametrize("quicker", [True, False])
+def test_batches_run_in_one_thread_if_a_row_is_answered_as_soon(quicker: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, signature = open_small("matrices")
+    pooled = Predictor(session, signature)
+    row = {"x": np.ones((1, 8), np.float32)}
+    monkeypatch.setattr(engine, "_seconds", lambda predict, _: float((predict is pooled) == quicker))
+    single = engine._with_one_thread(session, signature, pooled, row, 8)
+    assert (single is not None) == quicker
+    if single:
+        np.testing.assert_allclose(single(row)["y"], pooled(row)["y"], 1e-5)
+        single.session.close()
+
+
+def test_what_may_never_end_runs_in_batches_that_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run in the thread that asks cannot be."""
+    monkeypatch.setattr(engine, "_with_one_thread", lambda *_: pytest.fail("it is not to be tried"))
+    monkeypatch.setattr(engine, "_may_be_endless", lambda *_: True)
+    app = small_app("matrices", max_batch_size=8)
+    assert app.test_client().get("/readyz").get_json()["runs"] == "in batches of up to 8 rows"

@@ -13,6 +13,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.routing import RequestRedirect
 
 from serialization import cli
+from serialization.predictor import own_threads
 from serialization.serving import openapi, page
 from serialization.serving.answers import Desk, Visit, error_body, internal_error
 from serialization.serving.engine import make_engine
@@ -29,6 +30,7 @@ def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Set
     """The application for the model that `load` gives as a session and its signature; ready once this returns."""
     started = time.monotonic()
     metrics = Metrics(settings.metrics_folder)
+    own_threads()
     session, signature = load()
     require_json_form(signature)
     engine = make_engine(session, signature, settings)

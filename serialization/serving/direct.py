@@ -7,12 +7,13 @@ of a larger one in a batch. What granian gives its own WSGI wrapper takes an ans
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from flask import Flask
 
 from serialization.serving.app import SERVING
+from serialization.serving.batches import Batches
 from serialization.serving.engine import TRIED_ROWS
 from serialization.serving.gatherer import Gatherer
 from serialization.serving.predict_route import PREDICT, Request
@@ -30,20 +31,24 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
 
     through_wsgi = _callback_wrapper(app, {})
     engine, route = app.config[SERVING]
-    batched = engine.batch_size > 1
-    most_rows = engine.batch_size if batched else TRIED_ROWS
+    most_rows = TRIED_ROWS
+    together: Batches | Gatherer | None = None
+    if engine.gathered:
+        most_rows = engine.batch_size
+        together = Batches(
+            partial(route.answer, predict=engine.gathered),
+            most_rows,
+            beside=engine.beside,
+            patience=settings.batch_timeout_ms / 1000,
+            threads=settings.max_in_flight,
+        )
+    elif engine.together:
 
-    # A thread waits in TensorFlow's batch scheduler for more rows while another takes what comes.
-    waiting = ThreadPoolExecutor(settings.max_in_flight, "batch") if batched and settings.batch_timeout_ms else None
-
-    def run(requests: Sequence[Request]) -> None:
-        for part in split(requests, most_rows):
-            if waiting:
-                waiting.submit(route.answer, part)
-            else:
+        def run(requests: Sequence[Request]) -> None:
+            for part in split(requests, most_rows):
                 route.answer(part)
 
-    gatherer = Gatherer(run, min(most_rows, settings.max_in_flight)) if engine.together else None
+        together = Gatherer(run, min(most_rows, settings.max_in_flight))
 
     def answer(protocol: Any, environ: dict[str, Any]) -> bool:
         """Whether all of the request has been read, for sure."""
@@ -53,12 +58,10 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
         request = route.admit(environ, protocol.response_bytes)
         if request is None:
             return False
-        if gatherer is None:
-            route.answer([request])
-        elif 0 < request.rows < most_rows:
-            gatherer.put(request, request.started)
+        if together is not None and 0 < request.rows < most_rows:
+            together.put(request, request.started)
         else:
-            run([request])
+            route.answer([request])
         return True
 
     relay = Relay(answer, route.bodies.reads) if engine.inline or engine.together else None

@@ -6,6 +6,7 @@ thread that asks, and only one that runs many rows in not much more time than on
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Engine:
     """A model ready to answer.
 
     `inline` if it runs in the thread that asks, `together` if the rows of several requests may be run as those of one.
+    `gathered` is for one who has put such rows together already; `beside` is how many of its runs are best at a time.
     """
 
     predict: Predict
@@ -49,6 +51,8 @@ class Engine:
     how: str
     inline: bool = False
     together: bool = False
+    gathered: Predict | None = None
+    beside: int = 1
 
 
 def make_engine(session: Any, signature: Signature, settings: Settings) -> Engine:
@@ -59,6 +63,13 @@ def make_engine(session: Any, signature: Signature, settings: Settings) -> Engin
     session.graph.finalize()
     pooled = Predictor(session, signature, timeout=settings.timeout)
     example, runs = _find_example(pooled, session.graph)
+    row = next((tensor.key for tensor in signature.inputs if tensor.shape and tensor.shape[0] is None), None)
+
+    def counted(predict: Predictor) -> Predict:
+        return lambda values: (predict(values), 0 if row is None else len(values[row]))
+
+    seconds = _seconds(pooled, example) if runs else settings.timeout
+    sure_to_end = seconds * settings.max_rows < settings.timeout and not _may_be_endless(session.graph, signature)
     unasked = (
         settings.max_batch_size is None and _rows_are_independent(signature) and _sizes_are_fixed(signature.outputs)
     )
@@ -67,18 +78,13 @@ def make_engine(session: Any, signature: Signature, settings: Settings) -> Engin
         batched = _try_batching(session, signature, settings, batch_size, pooled, example)
         if batched is not None:
             how = f"in batches of up to {batch_size} rows"
-            return Engine(batched, signature, batch_size, example, how, together=True)
-    row = next((tensor.key for tensor in signature.inputs if tensor.shape and tensor.shape[0] is None), None)
-
-    def counted(predict: Predictor) -> Predict:
-        return lambda values: (predict(values), 0 if row is None else len(values[row]))
-
-    seconds = _seconds(pooled, example) if runs else settings.timeout
-    if (
-        seconds < QUICK
-        and seconds * settings.max_rows < settings.timeout
-        and not _may_be_endless(session.graph, signature)
-    ):
+            single = _with_one_thread(session, signature, pooled, example, batch_size) if sure_to_end else None
+            if single:
+                how += ", each in one thread"
+            beside = max(1, len(os.sched_getaffinity(0)) - 1) if single else 1  # one processor takes requests
+            gathered = counted(single or pooled)
+            return Engine(batched, signature, batch_size, example, how, together=True, gathered=gathered, beside=beside)
+    if seconds < QUICK and sure_to_end:
         inline = _quickest(session, signature, example)
         together = unasked and _gives_the_same_bits(inline, example)
         how = "in the thread that asks"
@@ -137,11 +143,34 @@ def _quickest(session: Any, signature: Signature, example: Mapping[str, NDArray[
         small = Predictor(open_session(graph, fuse=False, in_order=one_device), signature, inline=True)
     except cli.Error:  # it has the control flow of TensorFlow 1
         small = Predictor(open_session(graph, fuse=False), signature, inline=True)
-    both = inline, small
-    # In turns, for what else runs on the machine must not decide.
-    _, fastest = min((_seconds(each, example), i) for _ in range(3) for i, each in enumerate(both))
-    both[1 - fastest].session.close()
-    return both[fastest]
+    quicker, other = (small, inline) if _is_quicker(small, inline, example) else (inline, small)
+    other.session.close()
+    return quicker
+
+
+def _is_quicker(one: Predictor, other: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
+    """Measured in turns, for what else runs on the machine must not decide."""
+    took = [(_seconds(one, example), _seconds(other, example)) for _ in range(3)]
+    return min(seconds for seconds, _ in took) < min(seconds for _, seconds in took)
+
+
+def _with_one_thread(
+    session: Any, signature: Signature, pooled: Predictor, example: Mapping[str, NDArray[Any]], batch_size: int
+) -> Predictor | None:
+    """The model in the thread that asks and no other, if a row is answered as soon as by all threads together.
+
+    Batches then leave processors to each other and to what takes requests, and no thread waits for others at each op.
+    """
+    if len(session.list_devices()) > 1:
+        return None
+    with tf1.Graph().as_default() as graph:
+        tf1.import_graph_def(_frozen(session, signature), name="")
+    graph.finalize()
+    single = Predictor(open_session(graph, threads=1), signature, inline=True)
+    if _is_quicker(single, pooled, example) and _answers_alike(single, pooled, example, min(batch_size, TRIED_ROWS)):
+        return single
+    single.session.close()
+    return None
 
 
 def _rows_are_independent(signature: Signature) -> bool:
@@ -250,8 +279,7 @@ def make_batched(session: Any, signature: Signature, batch_size: int, wait_ms: f
     The model becomes a function in a graph of its own, so its variables become constants first. Beside its outputs
     it gives the number of rows that were run at once.
     """
-    nodes = [node_of(tensor.name) for tensor in signature.outputs]
-    frozen = tf1.graph_util.convert_variables_to_constants(session, session.graph.as_graph_def(), nodes)
+    frozen = _frozen(session, signature)
     with tf1.Graph().as_default() as graph:
         inputs = [tf1.placeholder(t.dtype, t.shape, name=f"input{i}") for i, t in enumerate(signature.inputs)]
 
@@ -273,6 +301,11 @@ def make_batched(session: Any, signature: Signature, batch_size: int, wait_ms: f
         tuple(Tensor(k, r.name, r.dtype.name, None) for k, r in zip(keys, results, strict=True)),
     )
     return Predictor(open_session(graph), wanted, timeout=timeout)
+
+
+def _frozen(session: Any, signature: Signature) -> Any:
+    nodes = [node_of(tensor.name) for tensor in signature.outputs]
+    return tf1.graph_util.convert_variables_to_constants(session, session.graph.as_graph_def(), nodes)
 
 
 def _same(actual: Any, expected: Any) -> bool:

@@ -19,7 +19,7 @@ from werkzeug.http import parse_accept_header
 from serialization.serving import npy_format
 from serialization.serving.answers import STATUS_LINES, Desk, RequestError, Visit, error_body, internal_error
 from serialization.serving.bodies import BodyReader
-from serialization.serving.engine import Engine
+from serialization.serving.engine import Engine, Predict
 from serialization.serving.json_format import JsonFormat
 from serialization.serving.npy_format import NpyFormat
 from serialization.serving.settings import Settings
@@ -98,13 +98,13 @@ class PredictRoute:
             return None
         return request
 
-    def answer(self, requests: Sequence[Request]) -> None:
-        """Run the model once for all rows of these requests.
+    def answer(self, requests: Sequence[Request], predict: Predict | None = None) -> None:
+        """Run the model once for all rows of these requests, by `predict` or as for one that asks beside others.
 
         Where there are several, each has the same number of rows in all its inputs.
         """
         try:
-            results, rows = self._predict(self._json.stack([request.values for request in requests]))
+            results, rows = (predict or self._predict)(self._json.stack([request.values for request in requests]))
             parts = _parts(requests)
             if len(requests) > 1 and set(map(len, results.values())) != {parts[-1].stop}:
                 raise ValueError("the model gives other rows than it takes")
@@ -114,7 +114,7 @@ class PredictRoute:
                     self._refuse(request, error)
             else:  # each for itself: the rows do not fit together, or the model refuses those of one
                 for request in requests:
-                    self.answer([request])
+                    self.answer([request], predict)
             return
         self._send_results(requests, parts, results, rows)
 

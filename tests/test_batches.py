@@ -1,0 +1,160 @@
+"""What waits while a batch runs is the next batch; nothing waits for what may not come."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import pytest
+from serving_models import at_once
+
+from serialization.serving.batches import Batches
+from serialization.serving.predict_route import Request
+
+
+class Runs:
+    """A model: what it ran, and how many batches at a time; it runs as long as `busy` is not set."""
+
+    def __init__(self, **options: Any) -> None:
+        self.ran: list[list[str]] = []
+        self.running = self.most_running = 0
+        self.busy = threading.Event()
+        self.busy.set()
+        self._lock = threading.Lock()
+        self._batches = Batches(self._run, **{"most_rows": 4, "beside": 1, "patience": 0, "threads": 8, **options})
+
+    def _run(self, batch: list[Request]) -> None:
+        with self._lock:
+            self.running += 1
+            self.most_running = max(self.running, self.most_running)
+            self.ran.append([request.id for request in batch])
+        assert self.busy.wait(30)
+        with self._lock:
+            self.running -= 1
+
+    def put(self, *ids: str, rows: int = 1) -> None:
+        for id_ in ids:
+            request = Request({}, id_, time.perf_counter(), lambda *_: None)
+            request.rows = rows
+            self._batches.put(request, request.started)
+
+    def wait_for(self, *batches: list[str]) -> None:
+        wait_until(lambda: self.ran == list(batches) and (self.running == 0 or not self.busy.is_set()), self.ran)
+
+
+def wait_until(holds: Callable[[], bool], told: object = "") -> None:
+    until = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < until, told
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def not_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine may stand still for a while, and a batch then take long."""
+    monkeypatch.setattr("serialization.serving.batches._LONG", 60)
+
+
+@pytest.mark.usefixtures("not_long")
+def test_who_is_alone_does_not_wait() -> None:
+    runs = Runs()
+    runs.put("a")
+    runs.wait_for(["a"])
+    runs.put("b")
+    runs.wait_for(["a"], ["b"])
+
+
+@pytest.mark.usefixtures("not_long")
+def test_what_comes_while_a_batch_runs_is_the_next() -> None:
+    """As much as there is, but no request in parts, and none before one that came earlier."""
+    runs = Runs()
+    runs.busy.clear()
+    runs.put("a")
+    runs.wait_for(["a"])
+    runs.put("b", "c", "d", "e", "f")
+    runs.put("g", rows=2)
+    runs.put("h", rows=3)
+    runs.put("i")
+    runs.busy.set()
+    runs.wait_for(["a"], ["b", "c", "d", "e"], ["f", "g"], ["h", "i"])
+    assert runs.most_running == 1
+
+
+@pytest.mark.usefixtures("not_long")
+def test_as_many_run_beside_each_other_as_asked() -> None:
+    runs = Runs(beside=2)
+    runs.busy.clear()
+    for i, id_ in enumerate("ab"):
+        runs.put(id_)
+        wait_until(lambda number=i + 1: runs.running == number)  # type: ignore[misc]
+    runs.put("c", "d")
+    runs.busy.set()
+    wait_until(lambda: sorted(chain.from_iterable(runs.ran)) == ["a", "b", "c", "d"])
+    assert runs.most_running == 2
+
+
+def test_one_that_takes_long_holds_nobody_up() -> None:
+    runs = Runs()
+    runs.busy.clear()
+    for number, id_ in enumerate("abc", 1):
+        runs.put(id_)
+        wait_until(lambda number=number: runs.running == number)  # type: ignore[misc]
+    runs.busy.set()
+    wait_until(lambda: runs.running == 0)
+    assert runs.ran == [["a"], ["b"], ["c"]]
+
+
+def test_what_came_while_nobody_had_taken_long_yet_is_not_forgotten() -> None:
+    runs = Runs()
+    runs.busy.clear()
+    runs.put("a")
+    wait_until(lambda: runs.running == 1)
+    runs.put("b", "c")
+    wait_until(lambda: runs.running == 2)
+    runs.busy.set()
+    runs.wait_for(["a"], ["b", "c"])
+
+
+def test_who_took_long_takes_no_more() -> None:
+    """Its place is another's, or more would run at a time from then on."""
+    runs = Runs()
+    runs.busy.clear()
+    runs.put("a")
+    wait_until(lambda: runs.running == 1)
+    runs.put("b")
+    wait_until(lambda: runs.running == 2)
+    runs.busy.set()
+    wait_until(lambda: runs.running == 0)
+    wait_until(lambda: not runs._batches._began)
+    assert runs._batches._starting == 0
+
+
+@pytest.mark.usefixtures("not_long")
+def test_a_batch_may_be_waited_for() -> None:
+    runs = Runs(patience=60)
+    runs.put("a", "b", "c")
+    time.sleep(0.05)
+    assert runs.ran == []
+    runs.put("d")
+    runs.wait_for(["a", "b", "c", "d"])
+
+
+def test_but_not_for_ever() -> None:
+    """For longer than a batch may take before it is taken for a long one."""
+    runs = Runs(patience=0.1)
+    runs.put("a")
+    runs.wait_for(["a"])
+    assert runs.most_running == 1
+
+
+def test_nothing_is_lost_between_threads() -> None:
+    runs = Runs(beside=2)
+    names = [[f"{n} {i}" for i in range(500)] for n in range(8)]
+    at_once(*(partial(runs.put, *ids) for ids in names))
+    wait_until(lambda: sum(map(len, runs.ran)) == 4000)
+    assert sorted(chain.from_iterable(runs.ran)) == sorted(chain.from_iterable(names))
+    assert max(map(len, runs.ran)) <= 4
