@@ -56,7 +56,7 @@ def wait_until(holds: Callable[[], bool], told: object = "") -> None:
 @pytest.fixture
 def not_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine may stand still for a while, and a batch then take long."""
-    monkeypatch.setattr("serialization.serving.batches._LONG", 60)
+    monkeypatch.setattr("serialization.serving.batches._LONG", (60, 4))
 
 
 @pytest.mark.usefixtures("not_long")
@@ -158,3 +158,78 @@ def test_nothing_is_lost_between_threads() -> None:
     wait_until(lambda: sum(map(len, runs.ran)) == 4000)
     assert sorted(chain.from_iterable(runs.ran)) == sorted(chain.from_iterable(names))
     assert max(map(len, runs.ran)) <= 4
+
+
+def test_what_always_takes_long_still_runs_one_after_the_other() -> None:
+    """Many at a time would take each longer, and so be more and more."""
+    runs = Runs()
+    processor = threading.Lock()
+
+    def run(batch: list[Request]) -> None:
+        with processor:
+            time.sleep(0.1)
+        Runs._run(runs, batch)
+
+    runs._batches._run = run
+    for i in range(40):
+        runs.put(str(i))
+        time.sleep(0.02)
+    wait_until(lambda: sum(map(len, runs.ran)) == 40)
+    assert len(runs.ran) < 20, runs.ran
+
+
+def test_one_without_end_beside_short_ones_gives_up_its_place() -> None:
+    """Others may take batches all the time; nobody is left alone with what waits."""
+    runs = Runs(beside=2)
+    endless = threading.Event()
+    run = runs._run
+    runs._batches._run = lambda batch: endless.wait(30) if batch[0].id == "endless" else run(batch)
+    runs.put("endless")
+    wait_until(lambda: len(runs._batches._began) == 1)
+    (thread,) = runs._batches._began
+    for i in range(10_000):
+        runs.put(str(i))
+        if thread not in runs._batches._began:
+            break
+        time.sleep(0.001)
+    assert thread not in runs._batches._began
+    endless.set()
+
+
+def test_a_batch_is_waited_for_by_several_threads() -> None:
+    """Each from when its own first request came, not one that another has taken."""
+    runs = Runs(beside=2, patience=0.2)
+    runs.put("a")
+    time.sleep(0.15)
+    runs.put("b", "c", "d")
+    runs.wait_for(["a", "b", "c", "d"])
+    runs.put("e")
+    time.sleep(0.1)
+    assert len(runs.ran) == 1
+    wait_until(lambda: runs.ran[1:] == [["e"]])
+
+
+def test_where_no_thread_can_be_started_one_that_is_there_runs_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs(beside=2)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    runs.busy.clear()
+    runs.put("a", "b")
+    wait_until(lambda: runs.running == 1)
+    runs.put("c")
+    runs.busy.set()
+    wait_until(lambda: sorted(chain.from_iterable(runs.ran)) == ["a", "b", "c"])
+
+
+def test_a_run_that_raises_is_shown_and_the_next_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    runs = Runs()
+    run = runs._batches._run
+    runs._batches._run = lambda batch: run(batch) if batch[0].id == "b" else 1 / 0
+    runs.put("a")
+    wait_until(lambda: not runs._batches._began and not runs._batches._starting)
+    runs.put("b")
+    runs.wait_for(["b"])
+    assert "ZeroDivisionError" in capsys.readouterr().err

@@ -12,17 +12,20 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from serialization.serving.alarm import Alarm
+from serialization.serving.answers import show_exception
 from serialization.serving.predict_route import Request
 
-_LONG = 0.02  # seconds of a batch, after which the next one is begun beside it: it may be one that never ends
+_LONG = 0.02, 4.0  # seconds, and times the last that ended: a batch that takes longer than both may be one without end
 
 
 class Batches:
     """Runs requests in batches of at most `most_rows` rows, `beside` of them at a time, each in a thread of its own.
 
-    One that has fewer rows waits until its first request came `patience` seconds ago.
+    One that has fewer rows waits until its first request came `patience` seconds ago. One that takes long, measured by
+    the others, has the next begin beside it.
     """
 
     def __init__(
@@ -33,12 +36,15 @@ class Batches:
         self._beside = beside
         self._patience = patience
         self._threads = ThreadPoolExecutor(threads, "batch")
+        self._threads.submit(int)  # one thread is there, or this raises; later there may be no room for more
         self._waiting: deque[tuple[Request, float]] = deque()
         self._rows = 0  # of those that wait
         self._changed = threading.Condition()
         # When each thread that runs one batch after the other began its last, by time.perf_counter.
         self._began: dict[int, float] = {}
         self._starting = 0  # threads that are to be such
+        self._long = _LONG[0]
+        self._watched = False  # whether the alarm will ring
         self._alarm = Alarm(self._look, "batches")
 
     def put(self, request: Request, came: float) -> None:
@@ -46,7 +52,7 @@ class Batches:
         with self._changed:
             self._waiting.append((request, came))
             self._rows += request.rows
-            if self._patience and self._rows >= self._most_rows:
+            if self._rows >= self._most_rows:
                 self._changed.notify()
             self._start()
 
@@ -54,7 +60,8 @@ class Batches:
         """Under the lock: have what waits run, if another batch may run."""
         if self._waiting and len(self._began) + self._starting < self._beside:
             self._starting += 1
-            self._threads.submit(self._work)
+            with suppress(RuntimeError):  # no thread can be started now: one that is there does it when it is free
+                self._threads.submit(self._work)
 
     def _work(self) -> None:
         me = threading.get_ident()
@@ -62,17 +69,24 @@ class Batches:
             self._starting -= 1
             self._began[me] = time.perf_counter()
         while batch := self._take(me):
-            self._run(batch)
+            began = time.perf_counter()
+            try:
+                self._run(batch)
+            except Exception:  # those that come next are to be run
+                show_exception("batch")
+            self._long = max(_LONG[0], _LONG[1] * (time.perf_counter() - began))
 
     def _take(self, me: int) -> list[Request]:
         """What waits, or nothing where this thread is no longer needed."""
         with self._changed:
             if me not in self._began:  # it took long, and another runs what waits
                 return []
-            if self._patience and self._waiting:
-                self._began[me] = math.inf
+            while self._waiting and self._rows < self._most_rows:
                 left = self._waiting[0][1] + self._patience - time.perf_counter()
-                self._changed.wait_for(lambda: self._rows >= self._most_rows, left)
+                if left <= 0:
+                    break
+                self._began[me] = math.inf
+                self._changed.wait(left)
             batch: list[Request] = []
             rows = 0
             while self._waiting and rows + self._waiting[0][0].rows <= self._most_rows:
@@ -82,10 +96,11 @@ class Batches:
             if not batch:
                 del self._began[me]
                 return []
-            self._began[me] = now = time.perf_counter()
+            self._began[me] = time.perf_counter()
             self._start()
-            if now > self._alarm.kept:
-                self._alarm.within(_LONG, now)
+            if not self._watched:
+                self._watched = True
+                self._alarm.set(_LONG[0])
             return batch
 
     def _look(self) -> None:
@@ -93,8 +108,9 @@ class Batches:
         with self._changed:
             now = time.perf_counter()
             for thread, began in list(self._began.items()):
-                if now - began >= _LONG:
+                if now - began >= self._long:
                     del self._began[thread]
             self._start()
-            if self._began:
-                self._alarm.set(_LONG)
+            self._watched = bool(self._began)
+            if self._watched:
+                self._alarm.set(_LONG[0])

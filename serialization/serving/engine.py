@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,8 @@ def make_engine(session: Any, signature: Signature, settings: Settings) -> Engin
         return lambda values: (predict(values), 0 if row is None else len(values[row]))
 
     seconds = _seconds(pooled, example) if runs else settings.timeout
-    sure_to_end = seconds * settings.max_rows < settings.timeout and not _may_be_endless(session.graph, signature)
+    most_rows = max(settings.max_rows, settings.max_batch_size or BATCH)
+    sure_to_end = seconds * most_rows < settings.timeout and not _may_be_endless(session.graph, signature)
     unasked = (
         settings.max_batch_size is None and _rows_are_independent(signature) and _sizes_are_fixed(signature.outputs)
     )
@@ -166,10 +168,13 @@ def _with_one_thread(
     with tf1.Graph().as_default() as graph:
         tf1.import_graph_def(_frozen(session, signature), name="")
     graph.finalize()
-    single = Predictor(open_session(graph, threads=1), signature, inline=True)
-    if _is_quicker(single, pooled, example) and _answers_alike(single, pooled, example, min(batch_size, TRIED_ROWS)):
-        return single
-    single.session.close()
+    own = open_session(graph, threads=1)
+    rows = min(batch_size, TRIED_ROWS)
+    with suppress(cli.Error, tf.errors.OpError):  # there may be no room for it beside the other
+        single = Predictor(own, signature, inline=True)
+        if _is_quicker(single, pooled, example) and _answers_alike(single, pooled, example, rows):
+            return single
+    own.close()
     return None
 
 
