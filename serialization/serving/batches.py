@@ -1,7 +1,8 @@
 """While one batch runs, the next one gathers: a model that is free takes what waits, however much that is.
 
 Nothing is waited for that may not come, so a client that is alone has its answer as soon as can be, and with many
-clients the model runs on one processor while another reads and decodes.
+clients the model runs on one processor while another reads and decodes. TensorFlow's own batch scheduler, which serves
+threads that ask one by one, would find nothing left to gather here, and takes as long as two rows of a small image.
 """
 
 from __future__ import annotations
