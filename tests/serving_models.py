@@ -6,6 +6,7 @@ import http.client
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -202,6 +203,14 @@ def at_once(*works: Callable[[], object]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def soon(condition: Callable[[], bool]) -> bool:
+    """Whether it comes true, on however slow a machine."""
+    until = time.monotonic() + 30
+    while not (met := condition()) and time.monotonic() < until:
+        time.sleep(0.001)
+    return met
 
 
 @dataclass(frozen=True)

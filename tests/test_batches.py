@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import pytest
-from serving_models import at_once
+from serving_models import at_once, soon
 
 from serialization.serving.batches import Batches
 from serialization.serving.predict_route import Request
@@ -43,14 +43,10 @@ class Runs:
             self._batches.put(request, request.started)
 
     def wait_for(self, *batches: list[str]) -> None:
-        wait_until(lambda: self.ran == list(batches) and (self.running == 0 or not self.busy.is_set()), self.ran)
+        assert soon(lambda: self.ran == list(batches) and (self.running == 0 or not self.busy.is_set())), self.ran
 
-
-def wait_until(holds: Callable[[], bool], told: object = "") -> None:
-    until = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < until, told
-        time.sleep(0.001)
+    def wait_for_running(self, number: int) -> None:
+        assert soon(lambda: self.running == number)
 
 
 @pytest.fixture
@@ -88,12 +84,12 @@ def test_what_comes_while_a_batch_runs_is_the_next() -> None:
 def test_as_many_run_beside_each_other_as_asked() -> None:
     runs = Runs(beside=2)
     runs.busy.clear()
-    for i, id_ in enumerate("ab"):
+    for number, id_ in enumerate("ab", 1):
         runs.put(id_)
-        wait_until(lambda number=i + 1: runs.running == number)  # type: ignore[misc]
+        runs.wait_for_running(number)
     runs.put("c", "d")
     runs.busy.set()
-    wait_until(lambda: sorted(chain.from_iterable(runs.ran)) == ["a", "b", "c", "d"])
+    assert soon(lambda: sorted(chain.from_iterable(runs.ran)) == ["a", "b", "c", "d"])
     assert runs.most_running == 2
 
 
@@ -102,9 +98,9 @@ def test_one_that_takes_long_holds_nobody_up() -> None:
     runs.busy.clear()
     for number, id_ in enumerate("abc", 1):
         runs.put(id_)
-        wait_until(lambda number=number: runs.running == number)  # type: ignore[misc]
+        runs.wait_for_running(number)
     runs.busy.set()
-    wait_until(lambda: runs.running == 0)
+    runs.wait_for_running(0)
     assert runs.ran == [["a"], ["b"], ["c"]]
 
 
@@ -112,9 +108,9 @@ def test_what_came_while_nobody_had_taken_long_yet_is_not_forgotten() -> None:
     runs = Runs()
     runs.busy.clear()
     runs.put("a")
-    wait_until(lambda: runs.running == 1)
+    runs.wait_for_running(1)
     runs.put("b", "c")
-    wait_until(lambda: runs.running == 2)
+    runs.wait_for_running(2)
     runs.busy.set()
     runs.wait_for(["a"], ["b", "c"])
 
@@ -124,12 +120,12 @@ def test_who_took_long_takes_no_more() -> None:
     runs = Runs()
     runs.busy.clear()
     runs.put("a")
-    wait_until(lambda: runs.running == 1)
+    runs.wait_for_running(1)
     runs.put("b")
-    wait_until(lambda: runs.running == 2)
+    runs.wait_for_running(2)
     runs.busy.set()
-    wait_until(lambda: runs.running == 0)
-    wait_until(lambda: not runs._batches._began)
+    runs.wait_for_running(0)
+    assert soon(lambda: not runs._batches._began)
     assert runs._batches._starting == 0
 
 
@@ -155,7 +151,7 @@ def test_nothing_is_lost_between_threads() -> None:
     runs = Runs(beside=2)
     names = [[f"{n} {i}" for i in range(500)] for n in range(8)]
     at_once(*(partial(runs.put, *ids) for ids in names))
-    wait_until(lambda: sum(map(len, runs.ran)) == 4000)
+    assert soon(lambda: sum(map(len, runs.ran)) == 4000)
     assert sorted(chain.from_iterable(runs.ran)) == sorted(chain.from_iterable(names))
     assert max(map(len, runs.ran)) <= 4
 
@@ -174,7 +170,7 @@ def test_what_always_takes_long_still_runs_one_after_the_other() -> None:
     for i in range(40):
         runs.put(str(i))
         time.sleep(0.02)
-    wait_until(lambda: sum(map(len, runs.ran)) == 40)
+    assert soon(lambda: sum(map(len, runs.ran)) == 40)
     assert len(runs.ran) < 20, runs.ran
 
 
@@ -185,7 +181,7 @@ def test_one_without_end_beside_short_ones_gives_up_its_place() -> None:
     run = runs._run
     runs._batches._run = lambda batch: endless.wait(30) if batch[0].id == "endless" else run(batch)
     runs.put("endless")
-    wait_until(lambda: len(runs._batches._began) == 1)
+    assert soon(lambda: len(runs._batches._began) == 1)
     (thread,) = runs._batches._began
     for i in range(10_000):
         runs.put(str(i))
@@ -198,15 +194,20 @@ def test_one_without_end_beside_short_ones_gives_up_its_place() -> None:
 
 def test_a_batch_is_waited_for_by_several_threads() -> None:
     """Each from when its own first request came, not one that another has taken."""
-    runs = Runs(beside=2, patience=0.2)
-    runs.put("a")
-    time.sleep(0.15)
-    runs.put("b", "c", "d")
+    runs = Runs(beside=2, patience=60)
+    patient = runs._batches
+    first = Request({}, "a", time.perf_counter() - 58, lambda *_: None)
+    first.rows = 1
+    patient.put(first, first.started)  # to be waited for 2 more seconds
+    runs.put("b")
+    assert soon(lambda: list(patient._began.values()) == [math.inf] * 2)
+    runs.put("c", "d")
     runs.wait_for(["a", "b", "c", "d"])
     runs.put("e")
-    time.sleep(0.1)
+    time.sleep(2.1)
     assert len(runs.ran) == 1
-    wait_until(lambda: runs.ran[1:] == [["e"]])
+    runs.put("f", "g", "h")
+    runs.wait_for(["a", "b", "c", "d"], ["e", "f", "g", "h"])
 
 
 def test_where_no_thread_can_be_started_one_that_is_there_runs_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,10 +219,10 @@ def test_where_no_thread_can_be_started_one_that_is_there_runs_all(monkeypatch: 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     runs.busy.clear()
     runs.put("a", "b")
-    wait_until(lambda: runs.running == 1)
+    runs.wait_for_running(1)
     runs.put("c")
     runs.busy.set()
-    wait_until(lambda: sorted(chain.from_iterable(runs.ran)) == ["a", "b", "c"])
+    assert soon(lambda: sorted(chain.from_iterable(runs.ran)) == ["a", "b", "c"])
 
 
 def test_a_run_that_raises_is_shown_and_the_next_one_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,7 +230,7 @@ def test_a_run_that_raises_is_shown_and_the_next_one_run(capsys: pytest.CaptureF
     run = runs._batches._run
     runs._batches._run = lambda batch: run(batch) if batch[0].id == "b" else 1 / 0
     runs.put("a")
-    wait_until(lambda: not runs._batches._began and not runs._batches._starting)
+    assert soon(lambda: not runs._batches._began and not runs._batches._starting)
     runs.put("b")
     runs.wait_for(["b"])
     assert "ZeroDivisionError" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from serving_models import soon
 
 from serialization.serving import relay
 from serialization.serving.relay import Relay
@@ -63,14 +64,6 @@ def busy_at_once(pool: Pool) -> Pool:
     wait.set()
     assert {pool.answered.get(timeout=10) for _ in pool.threads} == {thread.ident for thread in pool.threads}
     return pool
-
-
-def soon(condition: Callable[[], bool]) -> bool:
-    """Whether it comes true, on however slow a machine."""
-    until = time.monotonic() + 10
-    while not (met := condition()) and time.monotonic() < until:
-        time.sleep(0.001)
-    return met
 
 
 @pytest.fixture

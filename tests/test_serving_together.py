@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from flask import Flask
-from serving_models import PREDICT, at_once, open_small, post, small_app
+from serving_models import PREDICT, at_once, open_small, post, small_app, soon
 
 from serialization.predictor import Predictor
 from serialization.serving.app import SERVING
@@ -273,9 +273,7 @@ class Heard:
             self.gatherer.put(thing, time.perf_counter())
 
     def wait_for(self, count: int) -> list[int]:
-        until = time.monotonic() + 30
-        while sum(len(things) for _, things in self.batches) < count and time.monotonic() < until:
-            time.sleep(0.001)
+        soon(lambda: sum(len(things) for _, things in self.batches) >= count)
         return [thing for _, things in self.batches for thing in things]
 
 
