@@ -41,6 +41,9 @@ class FolderPrefix(PosixPath):
     def is_file(self) -> bool:
         return False
 
+    def is_dir(self) -> bool:
+        return False
+
     def __str__(self) -> str:
         return f"{super().__str__()}/"
 

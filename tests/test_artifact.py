@@ -391,6 +391,7 @@ def test_a_checkpoint_whose_prefix_is_a_folder_and_a_slash(tmp_path: Path) -> No
     for name in ("", ".index", ".meta", "checkpoint"):
         prefix = artifact.find_checkpoint(folder / name)
         assert str(prefix) == f"{folder}/"
+        assert str(artifact.find_checkpoint(prefix)) == f"{folder}/"
     found = artifact.require_checkpoint(prefix)
     assert checkpoint.saver_path(found) == f"{folder}/"
     assert {(v.name, v.dtype, v.shape, v.slices) for v in found.variables} == {
