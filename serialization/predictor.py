@@ -52,6 +52,8 @@ class Predictor:
                 f"the model gave no answer in {PATIENCE:g} seconds; a loop in it may never end; "
                 "feed it other values with --feed, or name other --outputs"
             ) from None
+        except UnicodeDecodeError as error:  # of TensorFlow's own message, which quotes a value that is no UTF-8
+            raise tf.errors.InvalidArgumentError(None, None, error.object.decode(errors="backslashreplace")) from None
         if self._strings:  # TensorFlow gives a single string as bytes
             values = [np.array(value, dtype=object) if isinstance(value, bytes) else value for value in values]
         return dict(zip(self._outputs, values, strict=True))

@@ -90,6 +90,16 @@ def _words() -> None:
     tf.identity(tf.strings.split(text).to_tensor(), name="words")
 
 
+def _number() -> None:
+    tf.strings.to_number(tf1.placeholder(tf.string, [None], name="text"), name="number")
+
+
+def _three_rows() -> None:
+    """For other numbers of rows its kernel, oneDNN's, is aborted."""
+    x = tf1.placeholder(tf.float32, [None, 4, 4, 5], name="x")
+    tf.nn.conv2d_transpose(x, tf.ones([3, 3, 2, 5]), tf.constant([3, 8, 8, 2]), 2, name="y")
+
+
 def _unfinished() -> None:
     x = tf1.placeholder(tf.float32, [None], name="x")
     tf.add(x, tf1.Variable(1.0, use_resource=False), name="more")
@@ -151,6 +161,8 @@ MODELS = {
     "positive only": Small(_positive_only, "x", "kept/GatherV2"),
     "one row": Small(_one_row, "x", "same"),
     "words": Small(_words, "text", "words"),
+    "number": Small(_number, "text", "number"),
+    "three rows": Small(_three_rows, "x", "y"),
     "unfinished": Small(_unfinished, "x", "more"),
     "log": Small(_logarithm, "x", "log"),
     "embedding": Small(_embedding, "ids", "total"),

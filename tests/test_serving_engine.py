@@ -38,6 +38,14 @@ def test_a_model_for_which_no_values_can_be_found_is_served_without_a_warm_up() 
         small_app("particular", max_batch_size=8)
 
 
+def test_a_number_of_rows_that_a_kernel_has_no_code_for_is_refused() -> None:
+    client = small_app("three rows").test_client()
+    rows = np.ones((3, 4, 4, 5)).tolist()
+    status, answer = post(client, json.dumps({"x": rows[:2]}))
+    assert (status, answer["error"][:30]) == (422, "the model refuses the values: ")
+    assert post(client, json.dumps({"x": rows}))[0] == 200
+
+
 def test_a_model_that_runs_on_no_values_is_one_line() -> None:
     with pytest.raises(cli.Error, match=r"the model does not run: .*uninitialized"):
         small_app("unfinished")

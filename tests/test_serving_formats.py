@@ -69,6 +69,14 @@ def test_rows_that_do_not_match_are_what_the_model_refuses(clients: Clients) -> 
     assert answer["error"].startswith("the model refuses the values: ")
 
 
+def test_a_refusal_may_quote_bytes_that_are_no_utf_8(clients: Clients) -> None:
+    """TensorFlow's own session fails to say why."""
+    assert post(clients("number"), '{"x": ["2", "3.5"]}') == (200, {"y": [2, 3.5]})
+    status, answer = post(clients("number"), '{"x": [{"b64": "YdNi"}]}')
+    assert status == 422
+    assert answer["error"].endswith(r"could not correctly convert string: a\xd3b")
+
+
 def test_an_index_beyond_the_table_is_what_the_model_refuses(clients: Clients) -> None:
     assert post(clients("embedding"), '{"x": [[0, 9]]}') == (200, {"y": [38]})
     status, answer = post(clients("embedding"), '{"x": [[0, 10]]}')

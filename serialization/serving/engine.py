@@ -103,8 +103,8 @@ def _find_example(predict: Predictor, graph: Any) -> tuple[dict[str, NDArray[Any
         with failures("the model does not run"):
             try:
                 predict(example)
-            except tf.errors.InvalidArgumentError:  # it wants more of its inputs than the signature says
-                continue
+            except (tf.errors.InvalidArgumentError, tf.errors.AbortedError):
+                continue  # it wants more of its inputs than the signature says; aborted is how oneDNN says it
             return example, True
     return next(_examples(predict.signature, graph)), False
 

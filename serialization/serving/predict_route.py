@@ -29,6 +29,16 @@ PREDICT = "/api/predict"
 _JSON, _NPY = "application/json", "application/x-npy"
 _JSON_HEADERS, _NPY_HEADERS = [("Content-Type", _JSON)], [("Content-Type", _NPY)]
 
+# For what the signature cannot tell: an index beyond a table, sizes of two inputs that must be the same, a rank or a
+# size that a kernel has no code for, which oneDNN calls aborted.
+_REFUSALS = (
+    tf.errors.InvalidArgumentError,
+    tf.errors.OutOfRangeError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.AbortedError,
+    tf.errors.UnimplementedError,
+)
+
 Headers = list[tuple[str, str]]
 Reply = Callable[[int, Headers, bytes], None]
 """Sends an answer: its status, its headers without Content-Length, its body."""
@@ -169,9 +179,7 @@ class PredictRoute:
         """A RequestError for what TensorFlow raises for the values of a request, or for too many of them."""
         if isinstance(error, tf.errors.DeadlineExceededError):
             return RequestError(504, f"the model took longer than {self._timeout:g} seconds")
-        refusals = (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError, tf.errors.FailedPreconditionError)
-        if isinstance(error, refusals):
-            # What the signature cannot tell: an index beyond a table, sizes of two inputs that must be the same.
+        if isinstance(error, _REFUSALS):
             return RequestError(422, f"the model refuses the values: {_first_line(error)}")
         if isinstance(error, tf.errors.ResourceExhaustedError):
             return RequestError(503, "not enough memory for this request now", Retry_After="1")
