@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from serving_models import open_small, post, small_app
 
-from serialization import cli
+from serialization import cli, freezing
 from serialization.predictor import Predictor, open_session
 from serialization.serving import engine
 from serialization.serving.settings import Settings
@@ -100,11 +100,22 @@ def test_batches_run_in_one_thread_if_a_row_is_answered_as_soon(quicker: bool, m
     pooled = Predictor(session, signature)
     row = {"x": np.ones((1, 8), np.float32)}
     monkeypatch.setattr(engine, "_seconds", lambda predict, _: float((predict is pooled) == quicker))
-    single = engine._with_one_thread(session, signature, pooled, row, 8)
+    single = engine._with_one_thread(session, engine._freeze(session, signature), signature, pooled, row, 8)
     assert (single is not None) == quicker
     if single:
         np.testing.assert_allclose(single(row)["y"], pooled(row)["y"], 1e-5)
         single.session.close()
+
+
+def test_a_model_too_large_for_a_graph_def_is_served_without_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_gains", lambda *_: True)
+    assert "in batches" in small_app("matrices").test_client().get("/readyz").get_json()["runs"]
+    monkeypatch.setattr(freezing, "LIMIT", 1 << 16)
+    client = small_app("matrices").test_client()
+    assert "in batches" not in client.get("/readyz").get_json()["runs"]
+    assert post(client, json.dumps({"x": [[1] * 8]}))[0] == 200
+    with pytest.raises(cli.Error, match="the model cannot run in batches: the model is too large to be frozen"):
+        small_app("matrices", max_batch_size=8)
 
 
 def test_what_may_never_end_runs_in_batches_that_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

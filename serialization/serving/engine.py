@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from serialization import cli, feeds, hints
+from serialization import cli, feeds, freezing, hints
 from serialization.graph import all_nodes, node_of
 from serialization.predictor import Predictor, open_session
 from serialization.serving.settings import Settings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 QUICK = 0.001  # seconds; a run that takes less is not worth another thread
-_WORTH_BATCHING = 0.0003  # seconds; a row that takes less is not worth TensorFlow's batch scheduler
+_WORTH_BATCHING = 0.0003  # seconds; a row that takes less is not worth gathering into batches
 BATCH = 32  # rows of a batch where --max-batch-size does not say
 TRIED_ROWS = 16  # at the start; a small model may be given no more of several requests
 _GAIN = 0.7  # a row in a batch must cost less than this part of a row alone
@@ -77,10 +77,11 @@ def make_engine(session: Any, signature: Signature, settings: Settings) -> Engin
     )
     batch_size = settings.max_batch_size or (BATCH if runs and unasked and _gains(pooled, example, seconds) else 1)
     if batch_size > 1:
-        batched = _try_batching(session, signature, settings, batch_size, pooled, example)
-        if batched is not None:
+        tried = _try_batching(session, signature, settings, batch_size, pooled, example)
+        if tried is not None:
+            batched, frozen = tried
             how = f"in batches of up to {batch_size} rows"
-            single = _with_one_thread(session, signature, pooled, example, batch_size) if sure_to_end else None
+            single = _with_one_thread(session, frozen, signature, pooled, example, batch_size) if sure_to_end else None
             if single:
                 how += ", each in one thread"
             beside = max(1, len(os.sched_getaffinity(0)) - 1) if single else 1  # one processor takes requests
@@ -157,7 +158,12 @@ def _is_quicker(one: Predictor, other: Predictor, example: Mapping[str, NDArray[
 
 
 def _with_one_thread(
-    session: Any, signature: Signature, pooled: Predictor, example: Mapping[str, NDArray[Any]], batch_size: int
+    session: Any,
+    frozen: Any,
+    signature: Signature,
+    pooled: Predictor,
+    example: Mapping[str, NDArray[Any]],
+    batch_size: int,
 ) -> Predictor | None:
     """The model in the thread that asks and no other, if a row is answered as soon as by all threads together.
 
@@ -166,7 +172,7 @@ def _with_one_thread(
     if len(session.list_devices()) > 1:
         return None
     with tf1.Graph().as_default() as graph:
-        tf1.import_graph_def(_frozen(session, signature), name="")
+        tf1.import_graph_def(frozen, name="")
     graph.finalize()
     own = open_session(graph, threads=1)
     rows = min(batch_size, TRIED_ROWS)
@@ -214,16 +220,20 @@ def _try_batching(
     batch_size: int,
     pooled: Predictor,
     example: Mapping[str, NDArray[Any]],
-) -> Predict | None:
-    """The model in batches, if it gives the same answers; None, or cli.Error where batches were asked for."""
+) -> tuple[Predict, Any] | None:
+    """The model in batches, and its GraphDef without variables, if it gives the same answers.
+
+    Otherwise None, or cli.Error where batches were asked for.
+    """
     reason = "its inputs and outputs do not all have rows"
     if _rows_are_independent(signature):
         try:
-            batched = make_batched(session, signature, batch_size, settings.batch_timeout_ms, settings.timeout)
+            frozen = _freeze(session, signature)
+            batched = make_batched(frozen, signature, batch_size, settings.batch_timeout_ms, settings.timeout)
             if _answers_alike(batched, pooled, example, min(batch_size, TRIED_ROWS)):
-                return _in_batches(batched, pooled, batch_size)
+                return _in_batches(batched, pooled, batch_size), frozen
             reason = "it gives other answers"
-        except (ValueError, tf.errors.OpError) as error:
+        except (ValueError, cli.Error, tf.errors.OpError) as error:  # it is too large for a GraphDef, say
             reason = str(error).partition("\n")[0]
     if settings.max_batch_size is not None:
         raise cli.Error(f"the model cannot run in batches: {reason}; leave --max-batch-size out")
@@ -276,13 +286,12 @@ def _in_batches(batched: Predictor, pooled: Predictor, batch_size: int) -> Predi
     return run
 
 
-def make_batched(session: Any, signature: Signature, batch_size: int, wait_ms: float, timeout: float) -> Predictor:
-    """The same model behind TensorFlow's own batch scheduler: what several threads ask at once runs as one batch.
+def make_batched(frozen: Any, signature: Signature, batch_size: int, wait_ms: float, timeout: float) -> Predictor:
+    """The model behind TensorFlow's own batch scheduler: what several threads ask at once runs as one batch.
 
-    The model becomes a function in a graph of its own, so its variables become constants first. Beside its outputs
-    it gives the number of rows that were run at once.
+    It becomes a function in a graph of its own, so it is given as a GraphDef without variables. Beside its outputs it
+    gives the number of rows that were run at once.
     """
-    frozen = _frozen(session, signature)
     with tf1.Graph().as_default() as graph:
         inputs = [tf1.placeholder(t.dtype, t.shape, name=f"input{i}") for i, t in enumerate(signature.inputs)]
 
@@ -306,9 +315,12 @@ def make_batched(session: Any, signature: Signature, batch_size: int, wait_ms: f
     return Predictor(open_session(graph), wanted, timeout=timeout)
 
 
-def _frozen(session: Any, signature: Signature) -> Any:
+def _freeze(session: Any, signature: Signature) -> Any:
+    """The model with constants for its variables. Raises cli.Error where they do not fit into one GraphDef."""
     nodes = [node_of(tensor.name) for tensor in signature.outputs]
-    return tf1.graph_util.convert_variables_to_constants(session, session.graph.as_graph_def(), nodes)
+    graph_def = tf1.graph_util.extract_sub_graph(session.graph.as_graph_def(), nodes)
+    freezing.require_fits(graph_def, freezing.size_of_variables(graph_def), "the model", "do without batches")
+    return tf1.graph_util.convert_variables_to_constants(session, graph_def, nodes)
 
 
 def _same(actual: Any, expected: Any) -> bool:
