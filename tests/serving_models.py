@@ -126,8 +126,11 @@ def _scalar() -> None:
     tf.negative(x, name="minus")
 
 
+_DTYPES = ("uint8", "int8", "uint64", "int64", "half", "bfloat16", "bool")
+
+
 def _numbers() -> None:
-    for dtype in ("uint8", "int8", "uint64", "int64", "half", "bfloat16", "bool"):
+    for dtype in _DTYPES:
         tf.identity(tf1.placeholder(dtype, [None], name=f"in_{dtype}"), name=f"out_{dtype}")
 
 
@@ -150,7 +153,6 @@ def _switch() -> None:
     tf.identity(tf.raw_ops.Merge(inputs=[below - 1, above + 1])[0], name="y")
 
 
-_DTYPES = ("uint8", "int8", "uint64", "int64", "half", "bfloat16", "bool")
 MODELS = {
     "two": Small(_two_in_two_out, "a=in/a,b=in/b", "sum,positive"),
     "text": Small(_text, "words", "joined"),

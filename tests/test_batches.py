@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import queue
 import threading
 import time
 from functools import partial
@@ -177,12 +178,18 @@ def test_what_always_takes_long_still_runs_one_after_the_other() -> None:
 def test_one_without_end_beside_short_ones_gives_up_its_place() -> None:
     """Others may take batches all the time; nobody is left alone with what waits."""
     runs = Runs(beside=2)
-    endless = threading.Event()
-    run = runs._run
-    runs._batches._run = lambda batch: endless.wait(30) if batch[0].id == "endless" else run(batch)
+    endless, threads = threading.Event(), queue.SimpleQueue[int]()
+
+    def run(batch: list[Request]) -> None:
+        if batch[0].id == "endless":
+            threads.put(threading.get_ident())
+            endless.wait(30)
+        else:
+            Runs._run(runs, batch)
+
+    runs._batches._run = run
     runs.put("endless")
-    assert soon(lambda: len(runs._batches._began) == 1)
-    (thread,) = runs._batches._began
+    thread = threads.get(timeout=30)
     for i in range(10_000):
         runs.put(str(i))
         if thread not in runs._batches._began:

@@ -122,6 +122,17 @@ def test_a_port_in_use_is_one_line(frozen_model: Path, capfd: pytest.CaptureFixt
     assert capfd.readouterr() == ("", expected)
 
 
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [("nowhere.invalid", "no address nowhere.invalid; .*"), ("a..b", "no address a..b; this is no name of a host")],
+)
+def test_a_host_that_is_none_is_one_line(
+    frozen_model: Path, capfd: pytest.CaptureFixture[str], host: str, reason: str
+) -> None:
+    assert cli.call(freezemodel_serve.main, ["--frozen-model", str(frozen_model), "--host", host]) == 1
+    assert re.fullmatch(f"error: {reason}; name another --host\n", capfd.readouterr().err)
+
+
 def test_a_missing_model_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.call(freezemodel_serve.main, ["--frozen-model", str(tmp_path / "none.pb")]) == 1
     captured = capfd.readouterr()

@@ -98,8 +98,10 @@ def test_the_curl_line_is_what_was_sent(page: Page, toy: Server) -> None:
     line = page.locator("#curl").inner_text()
     done = subprocess.run(line, shell=True, check=True, capture_output=True)
     assert json.loads(done.stdout) == {"y": [[True]]}
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.click("#copy")
     expect(page.locator("#copied")).to_have_text("copied")
+    assert page.evaluate("navigator.clipboard.readText()") == line
 
 
 def test_a_long_body_is_saved_for_curl(page: Page, toy: Server) -> None:

@@ -81,6 +81,7 @@ def test_a_client_that_waits_for_permission_gets_it(server: Server) -> None:
         ("OPTIONS *", 404, "nothing is at ", None),
         ("CONNECT t:80", 404, "nothing is at ", None),
         ("POST //api/predict", 404, "nothing is at //api/predict; ", None),
+        (f"POST {PREDICT}/%c3%a9%0a", 404, f"nothing is at {PREDICT}/é?; predictions are at {PREDICT}", None),
         (f"POST {PREDICT}/", 404, f"nothing is at {PREDICT}/; predictions are at {PREDICT}", None),
         ("POST /healthz", 405, "/healthz takes GET and HEAD, not POST", "GET, HEAD"),
         ("OPTIONS /healthz", 405, "/healthz takes GET and HEAD, not OPTIONS", "GET, HEAD"),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PROJECT, environment
-from serving_models import PREDICT, ROW, Server, at_once, serving, write_small
+from serving_models import PREDICT, ROW, Server, at_once, serving, soon, write_small
 
 ROUNDS = 10_000_000  # of the slow model: many seconds
 
@@ -207,27 +207,46 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def has_ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 def test_a_worker_that_dies_is_replaced(frozen_model: Path) -> None:
     with serving("--frozen-model", frozen_model) as server:
         died = worker_of(server)
         os.kill(died, signal.SIGKILL)
-        while True:
-            try:
-                if server.predict({"x": [ROW]}) == (200, {"y": [[False]]}) and worker_of(server) != died:
-                    break
-            except (OSError, IndexError):
-                time.sleep(0.1)
+        assert soon(lambda: has_ended(died) and serves_with(server, 1))
         server.process.send_signal(signal.SIGTERM)
         assert server.process.communicate()[1] == ""
         assert server.process.returncode == 0
+
+
+def test_a_worker_that_cannot_start_is_not_started_again_and_again() -> None:
+    code = """
+from functools import partial
+from operator import truediv
+from serialization import cli
+from serialization.serving import server
+from serialization.serving.settings import Settings
+
+if __name__ == "__main__":
+    serve = partial(server.serve, partial(truediv, 1), Settings(), host="127.0.0.1", port=0, workers=2, grace=1)
+    cli.run(lambda _: serve(announce=print) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), cwd=PROJECT)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("\nerror: a worker cannot start; its traceback above tells why\n")
+    assert "truediv() takes no keyword arguments" in done.stderr
 
 
 def test_workers_end_with_their_supervisor(frozen_model: Path) -> None:
     with serving("--frozen-model", frozen_model) as server:
         worker = worker_of(server)
         server.process.kill()
-        while Path(f"/proc/{worker}").exists() and "Z" not in Path(f"/proc/{worker}/stat").read_text().split()[2]:
-            time.sleep(0.05)
+        assert soon(lambda: has_ended(worker))
 
 
 def test_metrics_add_up_over_workers(frozen_model: Path) -> None:
@@ -251,8 +270,7 @@ def test_metrics_add_up_over_workers(frozen_model: Path) -> None:
         time.sleep(1)  # in which the workers share what they have counted
         killed = workers_of(server)[0]
         os.kill(killed, signal.SIGKILL)
-        while killed in workers_of(server) or not serves_with(server, 2):
-            time.sleep(0.1)
+        assert soon(lambda: has_ended(killed) and serves_with(server, 2))
         counted = server.request("GET", "/metrics")[2].decode()
         assert f'serving_requests_total{{route="{PREDICT}",status="200"}} 100.0\n' in counted, "the dead count on"
         assert "serving_requests_in_flight 0.0\n" in counted
@@ -339,6 +357,7 @@ def test_what_takes_longer_than_grace_is_cut_off(tmp_path: Path) -> None:
             time.sleep(0.3)
             server.process.send_signal(signal.SIGTERM)
             server.process.communicate()
+            assert connection.recv(1000) == b"", "an answer came, so it was not cut off"
         assert server.process.returncode == 0
 
 

@@ -72,7 +72,7 @@ class Desk:
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             "id": visit.id,
             "method": environ["REQUEST_METHOD"],
-            "path": f"{environ.get('SCRIPT_NAME', '')}{environ['PATH_INFO']}",
+            "path": path_of(environ),
             "status": status,
             "ms": round((now - visit.started) * 1000, 3),
             "client": environ.get("REMOTE_ADDR", ""),
@@ -85,6 +85,12 @@ class Desk:
             line = " ".join(map(str, words)).encode()
         with suppress(OSError):  # a full disk or a closed pipe ends the log, not the answers
             os.write(1, line + b"\n")  # one write, so that the lines of several threads and workers stay whole
+
+
+def path_of(environ: dict[str, Any]) -> str:
+    """The path that was asked for; WSGI has its bytes as Latin-1 (PEP 3333)."""
+    path: str = environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"]
+    return path.encode("latin-1").decode(errors="replace")
 
 
 def error_body(message: str, request_id: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +14,7 @@ from werkzeug.routing import RequestRedirect
 from serialization import cli
 from serialization.predictor import own_threads
 from serialization.serving import openapi, page
-from serialization.serving.answers import Desk, Visit, error_body, internal_error
+from serialization.serving.answers import Desk, Visit, error_body, internal_error, path_of
 from serialization.serving.engine import make_engine
 from serialization.serving.json_format import JsonFormat, require_json_form
 from serialization.serving.metrics import Metrics
@@ -93,8 +92,7 @@ def _sign_every_request(app: Flask, desk: Desk, draining: Callable[[], bool]) ->
     @app.errorhandler(HTTPException)
     def refuse(error: HTTPException) -> Response:
         message = str(error.description)
-        path = f"{request.environ.get('SCRIPT_NAME', '')}{request.environ['PATH_INFO']}"
-        path = cli.printable(path.encode("latin-1").decode(errors="replace"))
+        path = cli.printable(path_of(request.environ))
         if isinstance(error, NotFound):
             message = f"nothing is at {path}; predictions are at {PREDICT}, a page to try them is at /"
         if isinstance(error, MethodNotAllowed):
@@ -106,13 +104,3 @@ def _sign_every_request(app: Flask, desk: Desk, draining: Callable[[], bool]) ->
         headers = [(name, value) for name, value in answer.headers if not name.lower().startswith("content-")]
         body = error_body(message, g.visit.id)
         return Response(body, error.code, headers, content_type="application/json")
-
-
-def drain_after(notice: Any, drain: Callable[[], None]) -> None:
-    """Call `drain` at the end of the pipe, which another process holds."""
-
-    def wait() -> None:
-        notice.poll(None)
-        drain()
-
-    threading.Thread(target=wait, name="drain", daemon=True).start()

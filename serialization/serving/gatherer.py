@@ -103,8 +103,11 @@ class Gatherer:
         self._seconds = self._done - started
         patience = min(max(_PATIENCE[0], 2 * (self._seconds + _EACH * self._expected)), _PATIENCE[1])
         if patience < self._patience / 2:
-            self._alarm.kept = 0.0  # it may be set for much longer than that
-        self._patience = patience
+            with self._lock:  # in which no other thread sets the alarm for the longer time
+                self._patience = patience
+                self._alarm.kept = 0.0  # it may be set for much longer than that
+        else:
+            self._patience = patience
 
     def _look(self) -> None:
         """When the alarm rings: hand on what has waited for long."""

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,11 +158,9 @@ class Metrics:
                 self._add_noted()
                 self._numbers.in_flight = self._count_in_flight()
                 text = msgspec.json.encode(self._numbers)
-            try:
+            with suppress(OSError):  # the folder is gone, or the disk is full, which it may not be the next time
                 file.with_suffix(".new").write_bytes(text)
                 file.with_suffix(".new").replace(file)
-            except FileNotFoundError:
-                return
 
 
 def _add_up(bounds: list[float], histograms: list[_Histogram]) -> tuple[list[tuple[str, float]], float]:

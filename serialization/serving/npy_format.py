@@ -6,6 +6,7 @@ Format: numpy.lib.format. Pickled objects, which could run code, are never read.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -36,16 +37,14 @@ class NpyFormat:
     def decode(self, body: bytes) -> dict[str, NDArray[Any]]:
         """The array of a request's body, by input key; it shares the body's memory."""
         if not self._only_input:
-            raise RequestError(415, "a .npy body holds one array of numbers, and this model takes more; send JSON")
+            raise RequestError(415, "a .npy body holds one array of numbers, which this model does not take; send JSON")
         shape, fortran_order, dtype, offset = _read_header(body)
         if self._dtype.kind == "V" and dtype == np.dtype(("V", self._dtype.itemsize)):
             dtype = self._dtype  # bfloat16 and the like, whose names numpy does not write
         if dtype.hasobject or dtype.fields is not None or not np.can_cast(dtype, self._dtype, "equiv"):
             raise RequestError(400, f"{INPUT}: expected {self._tensor.dtype}, got {dtype}")
         self._require_shape(shape)
-        count = 1
-        for size in shape:
-            count *= size
+        count = math.prod(shape)
         if len(body) - offset != count * dtype.itemsize:
             message = f"{INPUT}: expected {count * dtype.itemsize:,} bytes of numbers, got {len(body) - offset:,}"
             raise RequestError(400, message)
@@ -60,7 +59,9 @@ class NpyFormat:
     def encode(self, results: Mapping[str, Any], rows: slice | None) -> bytes:
         """The .npy file of the only output: these rows of it, or all there is."""
         if self._output is None:
-            raise RequestError(406, "a .npy body holds one array of numbers, and this model gives more; accept JSON")
+            raise RequestError(
+                406, "a .npy body holds one array of numbers, which this model does not give; accept JSON"
+            )
         file = io.BytesIO()
         array = np.asarray(results[self._output])
         np.lib.format.write_array(file, array if rows is None else array[rows], allow_pickle=False)

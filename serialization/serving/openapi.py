@@ -22,7 +22,7 @@ _REFUSALS = {
     "415": "The body is of another content type",
     "422": "The model refuses the values, or its answer is not finite",
     "500": "A fault of the server",
-    "503": "Too many requests are in flight, or the server is ending",
+    "503": "Too many requests are in flight, memory is short, or the server is ending",
     "504": "The model took too long",
 }
 

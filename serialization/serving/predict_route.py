@@ -16,8 +16,18 @@ from typing import Any
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
+from serialization import cli
 from serialization.serving import npy_format
-from serialization.serving.answers import STATUS_LINES, Desk, RequestError, Visit, error_body, internal_error
+from serialization.serving.answers import (
+    STATUS_LINES,
+    Desk,
+    RequestError,
+    Visit,
+    error_body,
+    internal_error,
+    path_of,
+    show_exception,
+)
 from serialization.serving.bodies import BodyReader
 from serialization.serving.engine import Engine, Predict
 from serialization.serving.json_format import JsonFormat
@@ -65,11 +75,11 @@ class PredictRoute:
         self._desk = desk
         self._most = settings.max_in_flight
         self._timeout = settings.timeout
-        self.bodies = BodyReader(settings)
         self._json = JsonFormat(engine.signature, settings.max_rows, settings.nonfinite)
         self._npy = NpyFormat(engine.signature, settings.max_rows)
         self._lock = threading.Lock()  # for who comes; who goes can only make it less
         self._in_flight: set[Request] = set()
+        self.bodies = BodyReader(settings)
         desk.metrics.watch_in_flight(lambda: len(self._in_flight))
         self._find_decoder = lru_cache(64)(self._choose_decoder)  # clients have few ways to write their headers
         self.draining = False  # set when the server is about to end: clients then open no further request here
@@ -82,9 +92,10 @@ class PredictRoute:
             start_response(STATUS_LINES[status], [*headers, ("Content-Length", str(len(body)))])
             bodies.append(body)
 
-        if below := environ["PATH_INFO"]:
+        if environ["PATH_INFO"]:
             request = Request(environ, self._desk.new_id(environ), time.perf_counter(), reply)
-            self._refuse(request, RequestError(404, f"nothing is at {PREDICT}{below}; predictions are at {PREDICT}"))
+            path = cli.printable(path_of(environ))
+            self._refuse(request, RequestError(404, f"nothing is at {path}; predictions are at {PREDICT}"))
         elif admitted := self.admit(environ, reply):
             self.answer([admitted])
         return [] if environ["REQUEST_METHOD"] == "HEAD" else bodies  # some servers would send it
@@ -133,7 +144,7 @@ class PredictRoute:
     ) -> Callable[[bytes], Mapping[str, Any]]:
         """What decodes the body. Raises RequestError where nothing can be answered, whatever it is."""
         if method != "POST":
-            raise RequestError(405, f"{PREDICT} takes POST, not {method}", Allow="POST")
+            raise RequestError(405, f"{PREDICT} takes POST, not {cli.printable(method)}", Allow="POST")
         if encoding not in (None, "identity"):
             raise RequestError(415, f"Content-Encoding: expected none, got {encoding[:100]!r}; send the body as it is")
         name, _, parameters = content_type.partition(";")
@@ -195,7 +206,7 @@ class PredictRoute:
             try:
                 request.reply(status, [*headers, ("X-Request-Id", request.id), *ending], body)
             except Exception:  # of others that are answered together each has still its own answer
-                internal_error(request.id)
+                show_exception(f"request {request.id}")
 
 
 def _rows(values: Mapping[str, Any]) -> int:

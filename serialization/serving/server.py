@@ -62,13 +62,14 @@ def serve(
 
     # A forked worker would share locks and threads of this process; TensorFlow is imported in the workers only.
     multiprocessing.set_start_method("spawn", force=True)
+    notice = min(_NOTICE, grace / 2)
     with _reserve(host, port) as reserved, tempfile.TemporaryDirectory(prefix="serving-metrics-") as folder:
         address = reserved.getsockname()[:2]
         port = address[1]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         reports: Any = multiprocessing.SimpleQueue()
         # Its end is the news. An Event would do, but setting one waits for ever where a worker died waiting for it.
-        notice, served = multiprocessing.Pipe(duplex=False)
+        ending, served = multiprocessing.Pipe(duplex=False)
         failures: list[str] = []
         granian = Server(
             "",
@@ -83,10 +84,10 @@ def serve(
             http1_settings=HTTP1Settings(header_read_timeout=round(settings.body_timeout * 1000)),
             respawn_failed_workers=True,
             respawn_interval=0,
-            workers_kill_timeout=max(1, round(grace)),
+            workers_kill_timeout=grace - notice,  # type: ignore[arg-type]  # a process is joined with it
             log_enabled=False,
         )
-        stop = partial(_stop, granian, served, min(_NOTICE, grace / 2))
+        stop = partial(_stop, granian, served, notice)
 
         @granian.on_startup
         def start() -> None:
@@ -105,7 +106,7 @@ def serve(
             make_app,
             replace(settings, metrics_folder=folder if workers > 1 else None),
             reports,
-            notice,
+            ending,
         )
         try:
             granian.serve(spawn_target=_run_worker, target_loader=load, wrap_loader=False)
@@ -123,8 +124,9 @@ def _reserve(host: str, port: int) -> socket.socket:
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except socket.gaierror as error:
-        raise cli.Error(f"no address {host}; {error.strerror}; name another --host") from None
+    except (socket.gaierror, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "this is no name of a host"
+        raise cli.Error(f"no address {host}; {why}; name another --host") from None
     reserved = socket.socket(family)
     try:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -179,19 +181,28 @@ def _read_reports(
             announce()
 
 
-def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, notice: Any) -> Any:
+def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending: Any) -> Any:
     """In the worker, before it listens: what answers with the application, loaded and warmed up."""
-    from serialization.serving.app import drain_after
+    from serialization.serving.answers import show_exception
     from serialization.serving.direct import make_direct
 
     try:
         app = make_app(settings=settings)
-    except (cli.Error, OSError) as error:
-        reports.put(cli.one_line(error))
+        answer, drain = make_direct(app, settings)
+    except Exception as error:
+        if isinstance(error, (cli.Error, OSError)):
+            reports.put(cli.one_line(error))
+        else:
+            show_exception("a worker")
+            reports.put("a worker cannot start; its traceback above tells why")
         signal.pause()  # until the supervisor, which would replace a worker that ends by itself, ends this one
         raise
-    answer, drain = make_direct(app, settings)
-    drain_after(notice, drain)
+
+    def drain_at_the_end() -> None:
+        ending.poll(None)
+        drain()
+
+    threading.Thread(target=drain_at_the_end, name="drain", daemon=True).start()
     gc.collect()
     gc.freeze()  # what is loaded stays: no collection during a request looks through TensorFlow's million objects
     reports.put("")
