@@ -110,6 +110,20 @@ def test_late_bodies_leave_no_descriptor_behind(toy_server: Server) -> None:
         time.sleep(0.01)
 
 
+def test_a_late_body_ends_nobody_elses_request(tmp_path: Path) -> None:
+    """To the server the connection of a long run looks like that of a late body."""
+    with serving(*write_small("slow", tmp_path), "--body-timeout", 1) as server:
+        began, rounds = time.monotonic(), 100_000
+        assert server.predict({"x": [rounds]})[0] == 200
+        rounds = int(3 * rounds / (time.monotonic() - began))  # three seconds of them
+        answers = []
+        asking = threading.Thread(target=lambda: answers.append(server.predict({"x": [rounds]})))
+        asking.start()
+        assert b" 408 " in talk(server, head("Content-Length: 31") + BODY[:20])
+        asking.join()
+        assert answers == [(200, {"y": [rounds]})]
+
+
 def test_stalled_clients_do_not_stop_the_others(toy_server: Server) -> None:
     for count in (1, 100):
         stalled = [socket.create_connection(toy_server.address) for _ in range(count)]

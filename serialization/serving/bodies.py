@@ -7,15 +7,17 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from serialization.serving.answers import RequestError
+from serialization.serving.answers import RequestError, Visit
 from serialization.serving.settings import Settings
 
 _LATE = "serialization.late"  # in the environ of a request whose body was waited for long enough
+_QUEUED = 0.05  # seconds that a request may have waited in the server before it began
 _SOONER = 2.0  # seconds for a body where as many are read as requests may be in flight
 
 
@@ -23,10 +25,13 @@ class BodyReader:
     """Reads bodies for many threads at once.
 
     A thread that reads waits in the server, which has no time limit for bodies. So a watchman looks after all readers
-    and shuts down the connection of one that is late: the server then reports the end of the body.
+    and shuts down the connection of one that is late: the server then reports the end of the body. `in_flight` gives
+    the requests that are being read or run.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, in_flight: Callable[[], Iterable[Visit]]) -> None:
+        self._in_flight = in_flight
+        self._timeout = settings.timeout
         self._limit = settings.max_body_mb * 1_000_000
         self._seconds = settings.body_timeout
         self._most = settings.max_in_flight
@@ -88,13 +93,20 @@ class BodyReader:
             seconds = self._seconds
             if len(self._reading) >= self._most:
                 seconds = min(seconds, _SOONER)
-            before = time.perf_counter() - seconds
-            late = [environ for at, environ in self._reading.copy().values() if at < before]
-            for environ in late:
+            now = time.perf_counter()
+            reading = list(self._reading.copy().values())
+            late = [(at, environ) for at, environ in reading if now - at > seconds]
+            for _, environ in late:
                 environ[_LATE] = True
             if late:
+                addresses = {environ.get("REMOTE_ADDR", "") for _, environ in late}
+                known = {id(environ) for _, environ in reading}
+                runs = [visit for visit in self._in_flight() if id(visit.environ) not in known]
+                ages = [now - run.started for run in runs if run.environ.get("REMOTE_ADDR", "") in addresses]
+                if now - min(at for at, _ in late) > seconds + self._timeout:
+                    ages = []  # those runs have had their time
                 with suppress(OSError):  # no descriptor is free to look for theirs: there may be one the next time
-                    _shut_down({environ.get("REMOTE_ADDR", "") for environ in late}, seconds)
+                    _shut_down(addresses, seconds, ages)
 
 
 def _unsaid_length(environ: dict[str, Any]) -> int | None:
@@ -102,11 +114,13 @@ def _unsaid_length(environ: dict[str, Any]) -> int | None:
     return None if "HTTP_TRANSFER_ENCODING" in environ or environ.get("wsgi.input_terminated") else 0
 
 
-def _shut_down(addresses: set[str], seconds: float) -> None:
+def _shut_down(addresses: set[str], seconds: float, ages: list[float]) -> None:
     """Stop receiving on the connections from these addresses that have been owed an answer for so long.
 
     WSGI does not tell which connection a request came by. But a connection that nothing was sent on for longer than
-    any request may take is idle, or is the one that is late: neither is owed an answer that would still come.
+    a body may take is idle, is the one that is late, or waits for a run that takes long, or that began after the
+    connection was idle. A run has come whole when it begins, so none of those began long before the last byte came:
+    `ages` are the seconds since they began.
     """
     for file in Path("/proc/self/fd").iterdir():
         try:
@@ -122,8 +136,8 @@ def _shut_down(addresses: set[str], seconds: float) -> None:
                 if connection.getpeername()[0] not in addresses:
                     continue
                 info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
-                (milliseconds_since_sent,) = struct.unpack_from("=I", info, _TCPI_LAST_DATA_SENT)
-                if milliseconds_since_sent >= seconds * 1000:
+                sent, received = (ms / 1000 for ms in struct.unpack_from("=I4xI", info, _TCPI_LAST_DATA_SENT))
+                if sent >= seconds and not any(age > received - _QUEUED for age in ages):
                     connection.shutdown(socket.SHUT_RD)
             except OSError:  # no TCP, or no peer any more
                 continue
@@ -139,4 +153,5 @@ def _duplicate(descriptor: int) -> socket.socket:
         raise
 
 
-_TCPI_LAST_DATA_SENT = 8 + 9 * 4  # offset in struct tcp_info of linux/tcp.h: eight bytes, then 32-bit numbers
+# Offset in struct tcp_info of linux/tcp.h: eight bytes, then 32-bit numbers; the next but one is tcpi_last_data_recv.
+_TCPI_LAST_DATA_SENT = 8 + 9 * 4

@@ -79,7 +79,7 @@ class PredictRoute:
         self._npy = NpyFormat(engine.signature, settings.max_rows)
         self._lock = threading.Lock()  # for who comes; who goes can only make it less
         self._in_flight: set[Request] = set()
-        self.bodies = BodyReader(settings)
+        self.bodies = BodyReader(settings, self._in_flight.copy)
         desk.metrics.watch_in_flight(lambda: len(self._in_flight))
         self._find_decoder = lru_cache(64)(self._choose_decoder)  # clients have few ways to write their headers
         self.draining = False  # set when the server is about to end: clients then open no further request here
