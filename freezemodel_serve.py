@@ -26,11 +26,11 @@ import checkpoint_restore
 import freezemodel_load
 import model
 import savedmodel_pretrained
-from serialization import artifact, checkpoints, cli, ops, savedmodel, signature
+from serialization import artifact, checkpoints, cli, ops, savedmodel
 from serialization.flags import OF_A_MODEL, OF_A_SAVED_MODEL
 from serialization.serving import server
 from serialization.serving.settings import Settings
-from serialization.signature import Signature
+from serialization.signature import Signature, in_graph
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -54,7 +54,7 @@ def open_checkpoint(prefix: Path, inputs: str | None, outputs: str | None, *, tr
     prepared = checkpoints.prepare(prefix, file, *model.names_of(file.graph_def, inputs, outputs), trust=trust)
     session, saver = checkpoint_restore.start(prepared, trust=trust, optimize=True)
     checkpoint_restore.fill(session, saver, prepared)
-    return session, signature.in_graph(session.graph, prepared.signature)
+    return session, in_graph(session.graph, prepared.signature)
 
 
 def open_saved_model(
@@ -63,7 +63,7 @@ def open_saved_model(
     """The same from a SavedModel, whose own signature names its inputs and outputs."""
     exported = savedmodel.prepare(folder, tag_set, key, inputs, outputs, trust=trust)
     session, _ = savedmodel_pretrained.start(folder, tag_set, trust=trust)
-    return session, signature.in_graph(session.graph, exported.signature)
+    return session, in_graph(session.graph, exported.signature)
 
 
 def create_app(

@@ -35,7 +35,7 @@ class Rate:
 
     rate: float
     median: float
-    last: float  # the 99th percentile
+    p99: float
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,13 @@ def wrk(target: Target, connections: int, seconds: int) -> Rate:
     if "Non-2xx" in said:
         raise SystemExit(f"{target.url} refuses: {said}")
     units = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
-    middle, last = (
+    middle, p99 = (
         float(value) * units[unit]
         for value, unit in (re.findall(rf"^ +{p}% +([\d.]+)(us|ms|s|m)", said, re.MULTILINE)[0] for p in (50, 99))
     )
     rate = re.search(r"Requests/sec: +([\d.]+)", said)
     assert rate is not None
-    return Rate(float(rate[1]), middle, last)
+    return Rate(float(rate[1]), middle, p99)
 
 
 def in_turns(targets: Mapping[str, Target], connections: int, seconds: int, rounds: int) -> dict[str, Rate]:
@@ -131,6 +131,6 @@ def in_turns(targets: Mapping[str, Target], connections: int, seconds: int, roun
         for name, target in targets.items():
             measured[name].append(wrk(target, connections, seconds))
     return {
-        name: Rate(median(r.rate for r in rates), median(r.median for r in rates), median(r.last for r in rates))
+        name: Rate(median(r.rate for r in rates), median(r.median for r in rates), median(r.p99 for r in rates))
         for name, rates in measured.items()
     }

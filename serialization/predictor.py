@@ -13,7 +13,7 @@ from serialization.tensorflow import config_pb2, failures, np, tf, tf1
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PATIENCE = 600.0  # seconds for one run, unless another time is asked for
+DEFAULT_TIMEOUT = 600.0  # seconds for one run, unless another time is asked for
 
 
 class Predictor:
@@ -21,7 +21,7 @@ class Predictor:
 
     Nothing is added to the graph and nothing is compiled after the first call. Called with arrays of the signature's
     dtypes (strings as dtype object); raises tf.errors.OpError where the graph does. A run that takes longer than
-    `timeout` seconds is cancelled, and tf.errors.DeadlineExceededError raised; without one, cli.Error after PATIENCE.
+    `timeout` seconds is cancelled, and tf.errors.DeadlineExceededError raised; without one cli.Error, after 10 minutes.
     `inline` runs the graph in the calling thread, which for a small graph is much faster than handing it to a pool, but
     then no run can be stopped, and denormal numbers (below 1.2e-38 as float32), which the pool makes zero, are kept.
 
@@ -40,7 +40,7 @@ class Predictor:
         self._timeout = timeout
         room.require_room(session.graph, signature)
         with failures("the model cannot be run here"):
-            self._callable = _compile(session, signature, inline, timeout or PATIENCE)
+            self._callable = _compile(session, signature, inline, timeout or DEFAULT_TIMEOUT)
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         try:
@@ -49,7 +49,7 @@ class Predictor:
             if self._timeout is not None:
                 raise
             raise cli.Error(
-                f"the model gave no answer in {PATIENCE:g} seconds; a loop in it may never end; "
+                f"the model gave no answer in {DEFAULT_TIMEOUT:g} seconds; a loop in it may never end; "
                 "feed it other values with --feed, or name other --outputs"
             ) from None
         except UnicodeDecodeError as error:  # of TensorFlow's own message, which quotes a value that is no UTF-8
@@ -60,7 +60,7 @@ class Predictor:
 
 
 def own_threads() -> None:
-    """To be called before the first session of a process: all others have its threads for their ops, otherwise.
+    """Give each session threads of its own for its ops, to be called before the first: all have its threads, otherwise.
 
     TensorFlow (LocalDevice in core/common_runtime/local_device.cc) reads the variable once, and documents no other way;
     tests/test_predictor.py notices when it no longer does.

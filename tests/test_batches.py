@@ -26,7 +26,9 @@ class Runs:
         self.busy = threading.Event()
         self.busy.set()
         self._lock = threading.Lock()
-        self._batches = Batches(self._run, **{"most_rows": 4, "beside": 1, "patience": 0, "threads": 8, **options})
+        self._batches = Batches(
+            self._run, **{"max_batch_size": 4, "parallel": 1, "batch_timeout": 0, "threads": 8, **options}
+        )
 
     def _run(self, batch: list[Request]) -> None:
         with self._lock:
@@ -83,7 +85,7 @@ def test_what_comes_while_a_batch_runs_is_the_next() -> None:
 
 @pytest.mark.usefixtures("not_long")
 def test_as_many_run_beside_each_other_as_asked() -> None:
-    runs = Runs(beside=2)
+    runs = Runs(parallel=2)
     runs.busy.clear()
     for number, id_ in enumerate("ab", 1):
         runs.put(id_)
@@ -132,7 +134,7 @@ def test_who_took_long_takes_no_more() -> None:
 
 @pytest.mark.usefixtures("not_long")
 def test_a_batch_may_be_waited_for() -> None:
-    runs = Runs(patience=60)
+    runs = Runs(batch_timeout=60)
     runs.put("a", "b", "c")
     time.sleep(0.05)
     assert runs.ran == []
@@ -142,14 +144,14 @@ def test_a_batch_may_be_waited_for() -> None:
 
 def test_but_not_for_ever() -> None:
     """For longer than a batch may take before it is taken for a long one."""
-    runs = Runs(patience=0.1)
+    runs = Runs(batch_timeout=0.1)
     runs.put("a")
     runs.wait_for(["a"])
     assert runs.most_running == 1
 
 
 def test_nothing_is_lost_between_threads() -> None:
-    runs = Runs(beside=2)
+    runs = Runs(parallel=2)
     names = [[f"{n} {i}" for i in range(500)] for n in range(8)]
     at_once(*(partial(runs.put, *ids) for ids in names))
     assert soon(lambda: sum(map(len, runs.ran)) == 4000)
@@ -177,7 +179,7 @@ def test_what_always_takes_long_still_runs_one_after_the_other() -> None:
 
 def test_one_without_end_beside_short_ones_gives_up_its_place() -> None:
     """Others may take batches all the time; nobody is left alone with what waits."""
-    runs = Runs(beside=2)
+    runs = Runs(parallel=2)
     endless, threads = threading.Event(), queue.SimpleQueue[int]()
 
     def run(batch: list[Request]) -> None:
@@ -201,7 +203,7 @@ def test_one_without_end_beside_short_ones_gives_up_its_place() -> None:
 
 def test_a_batch_is_waited_for_by_several_threads() -> None:
     """Each from when its own first request came, not one that another has taken."""
-    runs = Runs(beside=2, patience=60)
+    runs = Runs(parallel=2, batch_timeout=60)
     patient = runs._batches
     first = Request({}, "a", time.perf_counter() - 58, lambda *_: None)
     first.rows = 1
@@ -218,7 +220,7 @@ def test_a_batch_is_waited_for_by_several_threads() -> None:
 
 
 def test_where_no_thread_can_be_started_one_that_is_there_runs_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = Runs(beside=2)
+    runs = Runs(parallel=2)
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

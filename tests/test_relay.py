@@ -1,4 +1,4 @@
-"""One thread answers while the others stand by, until it is busy for long."""
+"""One thread leads while the others follow, until it is busy for long."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Pool:
 
 
 def busy_at_once(pool: Pool) -> Pool:
-    """The pool when each of its threads has answered once, so that all but one stand by."""
+    """The pool when each of its threads has answered once, so that all but one follow."""
     begun, wait = threading.Semaphore(0), threading.Event()
     for _ in pool.threads:
         pool.requests.put({"begun": begun, "wait": wait})
@@ -127,7 +127,7 @@ def test_a_thread_that_waits_for_a_body_loses_its_turn_sooner(pool: Pool) -> Non
 def test_a_thread_whose_request_was_not_read_does_not_stand_by() -> None:
     """A server can close its connection only then."""
     made = Relay(lambda: False, lambda _: False)
-    made._turn = -1  # another's
+    made._leader = -1  # another's
     made()
 
 
@@ -168,7 +168,7 @@ def test_a_thread_without_a_processor_does_not_sleep() -> None:
 
 
 def test_without_a_free_descriptor_a_thread_is_thought_to_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise nobody would take the turn from it."""
+    """Otherwise it would lead for ever."""
 
     def fail(_: Path) -> bytes:
         raise OSError(errno.EMFILE, "too many open files")
@@ -178,13 +178,13 @@ def test_without_a_free_descriptor_a_thread_is_thought_to_sleep(monkeypatch: pyt
 
 
 def test_a_thread_that_is_no_more_keeps_no_turn() -> None:
-    """Whatever else is asked meanwhile, of threads that may not stand by."""
+    """Whatever else is asked meanwhile, of threads that may not follow."""
     made = Relay(lambda: False, lambda _: False, idle=0.1)
-    made._turn = -1
+    made._leader = -1
     made._began[-1] = -time.perf_counter()
 
     def ask() -> bool:
         made()
-        return not made._turn
+        return not made._leader
 
     assert soon(ask)

@@ -153,7 +153,7 @@ def test_a_loop_without_end(run: Run, tmp_path: Path, monkeypatch: pytest.Monkey
         finally:
             loops[0]()
 
-    monkeypatch.setattr(predictor, "PATIENCE", 0.5)
+    monkeypatch.setattr(predictor, "DEFAULT_TIMEOUT", 0.5)
     file = write(tmp_path / "m.pb", endless)
     line = (
         "error: the model gave no answer in 0.5 seconds; a loop in it may never end; "

@@ -10,7 +10,7 @@ from serving_models import open_small, post, small_app
 
 from serialization import cli, freezing
 from serialization.predictor import Predictor, open_session
-from serialization.serving import engine
+from serialization.serving import engine, trials
 from serialization.serving.settings import Settings
 from serialization.tensorflow import np, tf1
 
@@ -99,7 +99,7 @@ def test_batches_run_in_one_thread_if_a_row_is_answered_as_soon(quicker: bool, m
     session, signature = open_small("matrices")
     pooled = Predictor(session, signature)
     row = {"x": np.ones((1, 8), np.float32)}
-    monkeypatch.setattr(engine, "_seconds", lambda predict, _: float((predict is pooled) == quicker))
+    monkeypatch.setattr(trials, "seconds_of", lambda predict, _: float((predict is pooled) == quicker))
     single = engine._with_one_thread(session, engine._freeze(session, signature), signature, pooled, row, 8)
     assert (single is not None) == quicker
     if single:

@@ -33,8 +33,8 @@ class Alarm:
 
     def __init__(self, ring: Callable[[], None], name: str) -> None:
         self._ring = ring
-        # By time.perf_counter: until then `within` need not be called again. To be compared with a time that was read
-        # when `ring` would already have seen what the alarm is for: it may be over by then, and not ring again.
+        # By time.perf_counter: until then an alarm of `within` is sure to ring soon enough. Read the clock once `ring`
+        # can see what it is to look for: it may just have looked, and not ring again.
         self.kept = 0.0
         self._lock = threading.Lock()
         self._file = _LIBC.timerfd_create(time.CLOCK_MONOTONIC, 0)

@@ -32,7 +32,7 @@ class RequestError(Exception):
         self.headers = [(name.replace("_", "-"), value) for name, value in headers.items()]
 
 
-class Visit(msgspec.Struct, gc=False):
+class RequestInfo(msgspec.Struct, gc=False):
     """A request from its coming to its answer."""
 
     environ: dict[str, Any]
@@ -40,7 +40,7 @@ class Visit(msgspec.Struct, gc=False):
     started: float  # by time.perf_counter
 
 
-class Desk:
+class RequestLog:
     """Where every request is signed in and out, whichever route answers it."""
 
     def __init__(self, metrics: Metrics, log_format: str) -> None:
@@ -55,26 +55,26 @@ class Desk:
             return str(given)
         return next(self._ids)
 
-    def sign_out(self, visits: Sequence[Visit], route: str, status: int, rows: int = 0) -> None:
+    def record(self, requests: Sequence[RequestInfo], route: str, status: int, rows: int = 0) -> None:
         """Count requests that have the same answer to come, and write their lines in the log.
 
         `rows` is how many were run at once for them.
         """
         now = time.perf_counter()
-        self.metrics.count(route, status, [now - visit.started for visit in visits], rows)
+        self.metrics.count(route, status, [now - info.started for info in requests], rows)
         if self._log_format != "none":
-            for visit in visits:
-                self._log(visit, status, now)
+            for info in requests:
+                self._log(info, status, now)
 
-    def _log(self, visit: Visit, status: int, now: float) -> None:
-        environ = visit.environ
+    def _log(self, info: RequestInfo, status: int, now: float) -> None:
+        environ = info.environ
         entry = {
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
-            "id": visit.id,
+            "id": info.id,
             "method": environ["REQUEST_METHOD"],
             "path": path_of(environ),
             "status": status,
-            "ms": round((now - visit.started) * 1000, 3),
+            "ms": round((now - info.started) * 1000, 3),
             "client": environ.get("REMOTE_ADDR", ""),
         }
         if self._log_format == "json":

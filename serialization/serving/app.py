@@ -14,9 +14,9 @@ from werkzeug.routing import RequestRedirect
 from serialization import cli
 from serialization.predictor import own_threads
 from serialization.serving import openapi, page
-from serialization.serving.answers import Desk, Visit, error_body, internal_error, path_of
+from serialization.serving.answers import RequestInfo, RequestLog, error_body, internal_error, path_of
 from serialization.serving.engine import make_engine
-from serialization.serving.json_format import JsonFormat, require_json_form
+from serialization.serving.json_format import body_of, require_json_form
 from serialization.serving.metrics import Metrics
 from serialization.serving.predict_route import PREDICT, PredictRoute
 from serialization.serving.settings import Settings
@@ -33,14 +33,14 @@ def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Set
     session, signature = load()
     require_json_form(signature)
     engine = make_engine(session, signature, settings)
-    desk = Desk(metrics, settings.log_format)
-    predict = PredictRoute(engine, settings, desk)
-    example = JsonFormat(signature, settings.max_rows).example(engine.example)
+    log = RequestLog(metrics, settings.log_format)
+    predict = PredictRoute(engine, settings, log)
+    example = body_of(signature, engine.example)
 
     app = Flask("freezemodel_serve", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its answers are no JSON
     app.config[SERVING] = engine, predict
-    _sign_every_request(app, desk, lambda: predict.draining)
+    _sign_every_request(app, log, lambda: predict.draining)
 
     @app.get("/")
     def show_page() -> Response:
@@ -53,7 +53,7 @@ def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Set
     @app.get("/readyz")
     def readiness() -> tuple[dict[str, Any], int]:
         if predict.draining:
-            return {"error": "the server is ending", "request_id": g.visit.id}, 503
+            return {"error": "the server is ending", "request_id": g.info.id}, 503
         return {"status": "ready", "model": name, "runs": engine.how}, 200
 
     @app.get("/metrics")
@@ -71,22 +71,22 @@ def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Set
     return app
 
 
-def _sign_every_request(app: Flask, desk: Desk, draining: Callable[[], bool]) -> None:
+def _sign_every_request(app: Flask, log: RequestLog, draining: Callable[[], bool]) -> None:
     """Ids, errors as JSON, log and metrics for the routes of Flask; PredictRoute does the same for its own."""
 
     @app.before_request
-    def sign_in() -> None:
-        g.visit = Visit(request.environ, desk.new_id(request.environ), time.perf_counter())
+    def begin() -> None:
+        g.info = RequestInfo(request.environ, log.new_id(request.environ), time.perf_counter())
         if isinstance(request.routing_exception, RequestRedirect):  # as for `OPTIONS *`, to a page of HTML
             raise NotFound
 
     @app.after_request
-    def sign_out(response: Response) -> Response:
-        response.headers["X-Request-Id"] = g.visit.id
+    def record(response: Response) -> Response:
+        response.headers["X-Request-Id"] = g.info.id
         if draining():
             response.headers["Connection"] = "close"
         route = request.url_rule.rule if request.url_rule else "other"
-        desk.sign_out([g.visit], route, response.status_code)
+        log.record([g.info], route, response.status_code)
         return response
 
     @app.errorhandler(HTTPException)
@@ -99,8 +99,8 @@ def _sign_every_request(app: Flask, desk: Desk, draining: Callable[[], bool]) ->
             error.valid_methods = sorted(error.valid_methods or ())
             message = f"{path} takes {' and '.join(error.valid_methods)}, not {cli.printable(request.method)}"
         if isinstance(error, InternalServerError) and error.original_exception is not None:
-            message = internal_error(g.visit.id)
+            message = internal_error(g.info.id)
         answer = error.get_response()
         headers = [(name, value) for name, value in answer.headers if not name.lower().startswith("content-")]
-        body = error_body(message, g.visit.id)
+        body = error_body(message, g.info.id)
         return Response(body, error.code, headers, content_type="application/json")

@@ -23,19 +23,25 @@ _LONG = 0.02, 4.0  # seconds, and times the last that ended: a batch that takes 
 
 
 class Batches:
-    """Runs requests in batches of at most `most_rows` rows, `beside` of them at a time, each in a thread of its own.
+    """Runs requests in batches of at most `max_batch_size` rows, `parallel` of them at a time, each in its own thread.
 
-    One that has fewer rows waits until its first request came `patience` seconds ago. One that takes long, measured by
-    the others, has the next begin beside it.
+    One that has fewer rows waits until its first request came `batch_timeout` seconds ago. One that takes long, as
+    measured by the others, has the next begin beside it.
     """
 
     def __init__(
-        self, run: Callable[[list[Request]], object], most_rows: int, *, beside: int, patience: float, threads: int
+        self,
+        run: Callable[[list[Request]], object],
+        max_batch_size: int,
+        *,
+        parallel: int,
+        batch_timeout: float,
+        threads: int,
     ) -> None:
         self._run = run
-        self._most_rows = most_rows
-        self._beside = beside
-        self._patience = patience
+        self._max_batch_size = max_batch_size
+        self._parallel = parallel
+        self._batch_timeout = batch_timeout
         self._threads = ThreadPoolExecutor(threads, "batch")
         self._threads.submit(int)  # one thread is there, or this raises; later there may be no room for more
         self._waiting: deque[tuple[Request, float]] = deque()
@@ -53,13 +59,13 @@ class Batches:
         with self._changed:
             self._waiting.append((request, came))
             self._rows += request.rows
-            if self._rows >= self._most_rows:
+            if self._rows >= self._max_batch_size:
                 self._changed.notify()
             self._start()
 
     def _start(self) -> None:
         """Under the lock: have what waits run, if another batch may run."""
-        if self._waiting and len(self._began) + self._starting < self._beside:
+        if self._waiting and len(self._began) + self._starting < self._parallel:
             self._starting += 1
             with suppress(RuntimeError):  # no thread can be started now: one that is there does it when it is free
                 self._threads.submit(self._work)
@@ -82,15 +88,15 @@ class Batches:
         with self._changed:
             if me not in self._began:  # it took long, and another runs what waits
                 return []
-            while self._waiting and self._rows < self._most_rows:
-                left = self._waiting[0][1] + self._patience - time.perf_counter()
+            while self._waiting and self._rows < self._max_batch_size:
+                left = self._waiting[0][1] + self._batch_timeout - time.perf_counter()
                 if left <= 0:
                     break
                 self._began[me] = math.inf
                 self._changed.wait(left)
             batch: list[Request] = []
             rows = 0
-            while self._waiting and rows + self._waiting[0][0].rows <= self._most_rows:
+            while self._waiting and rows + self._waiting[0][0].rows <= self._max_batch_size:
                 rows += self._waiting[0][0].rows
                 batch.append(self._waiting.popleft()[0])
             self._rows -= rows

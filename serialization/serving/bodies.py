@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from serialization.serving.answers import RequestError, Visit
+from serialization.serving.answers import RequestError, RequestInfo
 from serialization.serving.settings import Settings
 
 _LATE = "serialization.late"  # in the environ of a request whose body was waited for long enough
@@ -29,7 +29,7 @@ class BodyReader:
     the requests that are being read or run.
     """
 
-    def __init__(self, settings: Settings, in_flight: Callable[[], Iterable[Visit]]) -> None:
+    def __init__(self, settings: Settings, in_flight: Callable[[], Iterable[RequestInfo]]) -> None:
         self._in_flight = in_flight
         self._timeout = settings.timeout
         self._limit = settings.max_body_mb * 1_000_000
@@ -101,7 +101,7 @@ class BodyReader:
             if late:
                 addresses = {environ.get("REMOTE_ADDR", "") for _, environ in late}
                 known = {id(environ) for _, environ in reading}
-                runs = [visit for visit in self._in_flight() if id(visit.environ) not in known]
+                runs = [info for info in self._in_flight() if id(info.environ) not in known]
                 ages = [now - run.started for run in runs if run.environ.get("REMOTE_ADDR", "") in addresses]
                 if now - min(at for at, _ in late) > seconds + self._timeout:
                     ages = []  # those runs have had their time

@@ -33,13 +33,13 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
     engine, route = app.config[SERVING]
     most_rows = TRIED_ROWS
     together: Batches | Gatherer | None = None
-    if engine.gathered:
+    if engine.predict_batch:
         most_rows = engine.batch_size
         together = Batches(
-            partial(route.answer, predict=engine.gathered),
+            partial(route.answer, predict=engine.predict_batch),
             most_rows,
-            beside=engine.beside,
-            patience=settings.batch_timeout_ms / 1000,
+            parallel=engine.parallel_batches,
+            batch_timeout=settings.batch_timeout_ms / 1000,
             threads=settings.max_in_flight,
         )
     elif engine.together:

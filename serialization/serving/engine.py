@@ -7,18 +7,18 @@ thread that asks, and only one that runs many rows in not much more time than on
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from serialization import cli, feeds, freezing, hints
+from serialization import cli, freezing
 from serialization.graph import all_nodes, node_of
 from serialization.predictor import Predictor, open_session
 from serialization.serving.settings import Settings
+from serialization.serving.trials import answers_alike, find_example, is_quicker, seconds_of
 from serialization.signature import Signature, Tensor
-from serialization.tensorflow import failures, np, tf, tf1
+from serialization.tensorflow import np, tf, tf1
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,7 @@ class Engine:
     """A model ready to answer.
 
     `inline` if it runs in the thread that asks, `together` if the rows of several requests may be run as those of one.
-    `gathered` is for one who has put such rows together already; `beside` is how many of its runs are best at a time.
+    `predict_batch` is for one who has put such rows together; `parallel_batches` of its runs are best at a time.
     """
 
     predict: Predict
@@ -52,8 +52,8 @@ class Engine:
     how: str
     inline: bool = False
     together: bool = False
-    gathered: Predict | None = None
-    beside: int = 1
+    predict_batch: Predict | None = None
+    parallel_batches: int = 1
 
 
 def make_engine(session: Any, signature: Signature, settings: Settings) -> Engine:
@@ -63,13 +63,13 @@ def make_engine(session: Any, signature: Signature, settings: Settings) -> Engin
     """
     session.graph.finalize()
     pooled = Predictor(session, signature, timeout=settings.timeout)
-    example, runs = _find_example(pooled, session.graph)
+    example, runs = find_example(pooled, session.graph)
     row = next((tensor.key for tensor in signature.inputs if tensor.shape and tensor.shape[0] is None), None)
 
     def counted(predict: Predictor) -> Predict:
         return lambda values: (predict(values), 0 if row is None else len(values[row]))
 
-    seconds = _seconds(pooled, example) if runs else settings.timeout
+    seconds = seconds_of(pooled, example) if runs else settings.timeout
     most_rows = max(settings.max_rows, settings.max_batch_size or BATCH)
     sure_to_end = seconds * most_rows < settings.timeout and not _may_be_endless(session.graph, signature)
     unasked = (
@@ -84,50 +84,23 @@ def make_engine(session: Any, signature: Signature, settings: Settings) -> Engin
             single = _with_one_thread(session, frozen, signature, pooled, example, batch_size) if sure_to_end else None
             if single:
                 how += ", each in one thread"
-            beside = max(1, len(os.sched_getaffinity(0)) - 1) if single else 1  # one processor takes requests
-            gathered = counted(single or pooled)
-            return Engine(batched, signature, batch_size, example, how, together=True, gathered=gathered, beside=beside)
+            return Engine(
+                batched,
+                signature,
+                batch_size,
+                example,
+                how,
+                together=True,
+                predict_batch=counted(single or pooled),
+                # One processor takes requests.
+                parallel_batches=max(1, len(os.sched_getaffinity(0)) - 1) if single else 1,
+            )
     if seconds < QUICK and sure_to_end:
         inline = _quickest(session, signature, example)
         together = unasked and _gives_the_same_bits(inline, example)
         how = "in the thread that asks"
         return Engine(counted(inline), signature, 1, example, how, inline=True, together=together)
     return Engine(counted(pooled), signature, 1, example, "in TensorFlow's threads")
-
-
-def _find_example(predict: Predictor, graph: Any) -> tuple[dict[str, NDArray[Any]], bool]:
-    """Values of one row, and whether the model takes them; running them is its warm-up.
-
-    What a model that takes encoded pictures or the like wants of its strings, only its users may know.
-    """
-    for example in _examples(predict.signature, graph):
-        with failures("the model does not run"):
-            try:
-                predict(example)
-            except (tf.errors.InvalidArgumentError, tf.errors.AbortedError):
-                continue  # it wants more of its inputs than the signature says; aborted is how oneDNN says it
-            return example, True
-    return next(_examples(predict.signature, graph)), False
-
-
-def _examples(signature: Signature, graph: Any) -> Iterator[dict[str, NDArray[Any]]]:
-    """Values of one row, likeliest first."""
-    first = feeds.generate(signature)[0]
-    yield first
-    yield {key: value if value.dtype == object else np.zeros_like(value) for key, value in first.items()}
-    for attempt in feeds.attempts(signature, hints.find(graph.as_graph_def(), signature)):
-        yield attempt[0]
-
-
-def _seconds(predict: Predictor, values: Mapping[str, Any]) -> float:
-    """The median of some runs."""
-    times: list[float] = []
-    started = time.perf_counter()
-    while len(times) < 3 or (len(times) < 51 and time.perf_counter() - started < 0.2):
-        before = time.perf_counter()
-        predict(values)
-        times.append(time.perf_counter() - before)
-    return sorted(times)[len(times) // 2]
 
 
 def _quickest(session: Any, signature: Signature, example: Mapping[str, NDArray[Any]]) -> Predictor:
@@ -146,15 +119,9 @@ def _quickest(session: Any, signature: Signature, example: Mapping[str, NDArray[
         small = Predictor(open_session(graph, fuse=False, in_order=one_device), signature, inline=True)
     except cli.Error:  # it has the control flow of TensorFlow 1
         small = Predictor(open_session(graph, fuse=False), signature, inline=True)
-    quicker, other = (small, inline) if _is_quicker(small, inline, example) else (inline, small)
+    quicker, other = (small, inline) if is_quicker(small, inline, example) else (inline, small)
     other.session.close()
     return quicker
-
-
-def _is_quicker(one: Predictor, other: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
-    """Measured in turns, for what else runs on the machine must not decide."""
-    took = [(_seconds(one, example), _seconds(other, example)) for _ in range(3)]
-    return min(seconds for seconds, _ in took) < min(seconds for _, seconds in took)
 
 
 def _with_one_thread(
@@ -178,7 +145,7 @@ def _with_one_thread(
     rows = min(batch_size, TRIED_ROWS)
     with suppress(cli.Error, tf.errors.OpError):  # there may be no room for it beside the other
         single = Predictor(own, signature, inline=True)
-        if _is_quicker(single, pooled, example) and _answers_alike(single, pooled, example, rows):
+        if is_quicker(single, pooled, example) and answers_alike(single, pooled, example, rows):
             return single
     own.close()
     return None
@@ -196,7 +163,7 @@ def _sizes_are_fixed(tensors: Sequence[Tensor]) -> bool:
 
 def _gives_the_same_bits(predict: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
     try:
-        return _answers_alike(predict, predict, example, TRIED_ROWS, exactly=True)
+        return answers_alike(predict, predict, example, TRIED_ROWS, exactly=True)
     except (ValueError, tf.errors.OpError):  # it takes one row only, say
         return False
 
@@ -208,7 +175,7 @@ def _gains(pooled: Predictor, example: Mapping[str, NDArray[Any]], one: float) -
     many = {key: np.repeat(value, TRIED_ROWS, axis=0) for key, value in example.items()}
     try:
         pooled(many)
-        return _seconds(pooled, many) < _GAIN * TRIED_ROWS * one
+        return seconds_of(pooled, many) < _GAIN * TRIED_ROWS * one
     except tf.errors.OpError:
         return False
 
@@ -230,7 +197,7 @@ def _try_batching(
         try:
             frozen = _freeze(session, signature)
             batched = make_batched(frozen, signature, batch_size, settings.batch_timeout_ms, settings.timeout)
-            if _answers_alike(batched, pooled, example, min(batch_size, TRIED_ROWS)):
+            if answers_alike(batched, pooled, example, min(batch_size, TRIED_ROWS)):
                 return _in_batches(batched, pooled, batch_size), frozen
             reason = "it gives other answers"
         except (ValueError, cli.Error, tf.errors.OpError) as error:  # it is too large for a GraphDef, say
@@ -238,34 +205,6 @@ def _try_batching(
     if settings.max_batch_size is not None:
         raise cli.Error(f"the model cannot run in batches: {reason}; leave --max-batch-size out")
     return None
-
-
-def _answers_alike(
-    together: Predictor, alone: Predictor, example: Mapping[str, NDArray[Any]], most: int, *, exactly: bool = False
-) -> bool:
-    """Whether rows, different ones where the model takes them, get the same answers, `most` together, as each alone."""
-    rows, answers = [example], [alone(example)]
-    for seed in range(1, most):
-        other = feeds.generate(alone.signature, seed)[0]
-        if any(other[key].shape != value.shape for key, value in example.items()):
-            other = dict(example)
-        try:
-            answers.append(alone(other))
-        except tf.errors.OpError:
-            other = dict(example)
-            answers.append(answers[0])
-        rows.append(other)
-    keys = [tensor.key for tensor in alone.signature.outputs]
-    if any(len(answer[key]) != 1 for answer in answers for key in keys):
-        return False
-    # That the bits are the same for some numbers of rows says nothing of others: kernels are chosen by the number.
-    for count in range(2, most + 1) if exactly else sorted({2, most}):
-        results = together({key: np.concatenate([row[key] for row in rows[:count]]) for key in example})
-        for key in keys:
-            expected = np.concatenate([answer[key] for answer in answers[:count]])
-            if not (_same if exactly else _close)(results[key], expected):
-                return False
-    return True
 
 
 def _in_batches(batched: Predictor, pooled: Predictor, batch_size: int) -> Predict:
@@ -321,21 +260,6 @@ def _freeze(session: Any, signature: Signature) -> Any:
     graph_def = tf1.graph_util.extract_sub_graph(session.graph.as_graph_def(), nodes)
     freezing.require_fits(graph_def, freezing.size_of_variables(graph_def), "the model", "do without batches")
     return tf1.graph_util.convert_variables_to_constants(session, graph_def, nodes)
-
-
-def _same(actual: Any, expected: Any) -> bool:
-    """Bit for bit."""
-    if actual.shape != expected.shape or actual.dtype != expected.dtype:
-        return False
-    return bool(np.array_equal(actual, expected)) if actual.dtype == object else actual.tobytes() == expected.tobytes()
-
-
-def _close(actual: Any, expected: Any) -> bool:
-    if actual.shape != expected.shape:
-        return False
-    if actual.dtype.kind in "fV":
-        return bool(np.allclose(actual.astype(np.float64), expected.astype(np.float64), 1e-3, 1e-5, equal_nan=True))
-    return bool(np.array_equal(actual, expected))
 
 
 def _may_be_endless(graph: Any, signature: Signature) -> bool:

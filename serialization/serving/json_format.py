@@ -106,12 +106,6 @@ class JsonFormat:
         body: bytes = self._encode({OUTPUT: value})
         return self._encode_nonfinite(value) if self._may_be_null and b"null" in body else body
 
-    def example(self, values: Mapping[str, Any]) -> str:
-        """The body of a request with these arrays, to show and to copy."""
-        lists = {tensor.key: _lister(tensor)(values[tensor.key]) for tensor in self._inputs}
-        body: bytes = self._encode({INPUT: next(iter(lists.values())) if len(lists) == 1 else lists})
-        return body.decode()
-
     def _encode_nonfinite(self, value: Any) -> bytes:
         values = dict(value) if self._only_output is None else {self._only_output: value}
         for tensor in self._outputs:
@@ -153,6 +147,12 @@ class JsonFormat:
                 rank, part = rank + 1, part[0] if part else None
             ranks.append(rank)
         return tuple(ranks)
+
+
+def body_of(signature: Signature, values: Mapping[str, Any]) -> str:
+    """The body of a request with these arrays, to show and to copy."""
+    lists = {tensor.key: _lister(tensor)(values[tensor.key]) for tensor in signature.inputs}
+    return msgspec.json.encode({INPUT: next(iter(lists.values())) if len(lists) == 1 else lists}).decode()
 
 
 def require_json_form(signature: Signature) -> None:

@@ -20,9 +20,9 @@ from serialization import cli
 from serialization.serving import npy_format
 from serialization.serving.answers import (
     STATUS_LINES,
-    Desk,
     RequestError,
-    Visit,
+    RequestInfo,
+    RequestLog,
     error_body,
     internal_error,
     path_of,
@@ -54,7 +54,7 @@ Reply = Callable[[int, Headers, bytes], None]
 """Sends an answer: its status, its headers without Content-Length, its body."""
 
 
-class Request(Visit, gc=False, eq=False):
+class Request(RequestInfo, gc=False, eq=False):
     """A request on its way to the model."""
 
     reply: Reply
@@ -68,19 +68,19 @@ Answer = tuple[Request, Headers, bytes]
 class PredictRoute:
     """Decodes a body, runs the model, encodes the answer; from as many threads as there are."""
 
-    def __init__(self, engine: Engine, settings: Settings, desk: Desk) -> None:
+    def __init__(self, engine: Engine, settings: Settings, log: RequestLog) -> None:
         self._predict = engine.predict
         self._inline = engine.inline
         self._together = engine.together
-        self._desk = desk
+        self._log = log
         self._most = settings.max_in_flight
         self._timeout = settings.timeout
         self._json = JsonFormat(engine.signature, settings.max_rows, settings.nonfinite)
         self._npy = NpyFormat(engine.signature, settings.max_rows)
-        self._lock = threading.Lock()  # for who comes; who goes can only make it less
+        self._lock = threading.Lock()  # to add one in flight; to take one away needs none, for it only makes room
         self._in_flight: set[Request] = set()
         self.bodies = BodyReader(settings, self._in_flight.copy)
-        desk.metrics.watch_in_flight(lambda: len(self._in_flight))
+        log.metrics.watch_in_flight(lambda: len(self._in_flight))
         self._find_decoder = lru_cache(64)(self._choose_decoder)  # clients have few ways to write their headers
         self.draining = False  # set when the server is about to end: clients then open no further request here
 
@@ -93,7 +93,7 @@ class PredictRoute:
             bodies.append(body)
 
         if environ["PATH_INFO"]:
-            request = Request(environ, self._desk.new_id(environ), time.perf_counter(), reply)
+            request = Request(environ, self._log.new_id(environ), time.perf_counter(), reply)
             path = cli.printable(path_of(environ))
             self._refuse(request, RequestError(404, f"nothing is at {path}; predictions are at {PREDICT}"))
         elif admitted := self.admit(environ, reply):
@@ -102,7 +102,7 @@ class PredictRoute:
 
     def admit(self, environ: dict[str, Any], reply: Reply) -> Request | None:
         """Read and decode a request that is then to be answered; None if it is already, with an error."""
-        request = Request(environ, self._desk.new_id(environ), time.perf_counter(), reply)
+        request = Request(environ, self._log.new_id(environ), time.perf_counter(), reply)
         try:
             decode = self._find_decoder(
                 environ["REQUEST_METHOD"], environ.get("HTTP_CONTENT_ENCODING"), environ.get("CONTENT_TYPE", "")
@@ -200,7 +200,7 @@ class PredictRoute:
         """One right after the other, so that the server and its clients wake once for them."""
         requests = [request for request, _, _ in answers]
         self._in_flight.difference_update(requests)
-        self._desk.sign_out(requests, PREDICT, status, rows)
+        self._log.record(requests, PREDICT, status, rows)
         ending = [("Connection", "close")] if self.draining else []
         for request, headers, body in answers:
             try:
