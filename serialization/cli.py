@@ -87,10 +87,21 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     sys.exit(call(main))
 
 
+def _open_what_is_closed() -> None:
+    """Have descriptors 0, 1 and 2, also in processes to be started: else the next file to be opened is one of them."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
 def call(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """`main(argv)`, where an Error becomes one line on stderr and status 1. A bug keeps its traceback."""
     # A closed stdout, `>&-`, is no reason to fail, nor is a character that it has no bytes for.
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    _open_what_is_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

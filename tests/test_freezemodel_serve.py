@@ -202,6 +202,8 @@ def test_a_fault_of_the_server_shows_no_traceback_to_the_client(
     assert status == 500
     assert answer == {"error": "internal error; the server's log tells more under this request id"}
     assert "RuntimeError: secret" in capfd.readouterr().err
+    monkeypatch.setattr("serialization.serving.json_format.JsonFormat.encode", lambda *_: [0] * 2**62)
+    assert post(client, json.dumps({"x": [ROW]})) == (503, {"error": "not enough memory for this request now"})
     monkeypatch.setattr("serialization.serving.metrics.Metrics.page", fail)
     assert client.get("/metrics").get_json()["error"] == answer["error"]
     assert "RuntimeError: secret" in capfd.readouterr().err

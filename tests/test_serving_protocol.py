@@ -52,6 +52,7 @@ def ask(server: Server, request: bytes, *, body: bool = True) -> tuple[int, dict
         WHOLE.replace(b"/api/predict", b"http://elsewhere/api/predict"),
         WHOLE.replace(b"/api/predict", b"/api/predict?a=b"),
         WHOLE.replace(HOST, HOST + b"X: \xe4\xff\r\n"),
+        WHOLE.replace(HOST, HOST + b"Content-Encoding: Identity\r\n"),
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n%x;a=b\r\n%s\r\n0\r\nTrailer: x\r\n\r\n" % (len(BODY), BODY),
         # Chunks go before a length, and the connection is closed: what follows cannot be taken for another request.
         HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -16,6 +18,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import PROJECT, environment
 from serving_models import PREDICT, ROW, Server, at_once, serving, soon, write_small
@@ -229,13 +232,76 @@ def has_ended(pid: int) -> bool:
 
 
 def test_a_worker_that_dies_is_replaced(frozen_model: Path) -> None:
+    """However soon after it was itself started in place of one."""
     with serving("--frozen-model", frozen_model) as server:
-        died = worker_of(server)
-        os.kill(died, signal.SIGKILL)
-        assert soon(lambda: has_ended(died) and serves_with(server, 1))
+        for _ in range(2):
+            died = worker_of(server)
+            os.kill(died, signal.SIGKILL)
+            assert soon(partial(has_ended, died))
+            assert soon(partial(serves_with, server, 1))
+        server.process.send_signal(signal.SIGHUP)  # as a terminal does that is closed
+        assert server.process.communicate()[1] == ""
+        assert server.process.returncode == 0
+
+
+def test_the_others_go_on_until_a_worker_can_be_replaced(tmp_path: Path) -> None:
+    model = tmp_path / "matrices.pb"
+    with serving(*write_small("matrices", tmp_path), "--workers", 2) as server:
+        text = model.read_bytes()
+        model.unlink()
+        assert server.process.stderr is not None
+        killed = worker_of(server)
+        os.kill(killed, signal.SIGKILL)
+        said = server.process.stderr.readline()
+        assert re.fullmatch(rf"a worker is missing: no frozen model at {model}; .*; trying again in 10 seconds\n", said)
+        for _ in range(10):
+            assert server.predict({"x": [[1] * 8]})[0] == 200
+        model.write_bytes(text)
+        assert soon(lambda: listeners(server) == 2), "one is missing"
         server.process.send_signal(signal.SIGTERM)
         assert server.process.communicate()[1] == ""
         assert server.process.returncode == 0
+
+
+def listeners(server: Server) -> int:
+    """How many sockets listen on the server's port; proc(5) has them in hexadecimal."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    return sum(line[1].endswith(f":{server.address[1]:04X}") and line[3] == "0A" for line in lines)
+
+
+def test_late_bodies_that_hold_all_descriptors_are_ended(frozen_model: Path) -> None:
+    with serving("--frozen-model", frozen_model, "--body-timeout", 1) as server:
+        worker = worker_of(server)
+        used = len(list(Path(f"/proc/{worker}/fd").iterdir()))
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (used + 5, used + 5))
+        late = [socket.create_connection(server.address) for _ in range(20)]
+        for connection in late:
+            connection.sendall(head("Content-Length: 31") + BODY[:20])
+        assert soon(lambda: has_answered(server))
+        for connection in late:
+            connection.close()
+
+
+def has_answered(server: Server) -> bool:
+    try:
+        return server.predict({"x": [ROW]}) == (200, {"y": [[False]]})
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def test_a_client_that_does_not_take_its_answer_is_left(tmp_path: Path) -> None:
+    with serving(*write_small("matrices", tmp_path), "--body-timeout", 1, "--max-rows", 200_000) as server:
+        folder = Path(f"/proc/{worker_of(server)}/fd")
+        file = io.BytesIO()
+        np.save(file, np.random.default_rng(0).normal(size=(200_000, 8)).astype(np.float32))
+        request = head(f"Content-Length: {len(file.getvalue())}").replace(b"application/json", b"application/x-npy")
+        before = len(list(folder.iterdir()))
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(server.address)
+            connection.sendall(request + file.getvalue())
+            assert connection.recv(12) == b"HTTP/1.1 200"  # and 20 MB more
+            assert soon(lambda: len(list(folder.iterdir())) <= before)
 
 
 def test_a_worker_that_cannot_start_is_not_started_again_and_again() -> None:

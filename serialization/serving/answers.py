@@ -80,11 +80,15 @@ class RequestLog:
         if self._log_format == "json":
             line = msgspec.json.encode(entry)
         else:
-            # repr, for a path may hold line ends, which would forge lines of the log
-            words = (word if type(word) is not str or word.isprintable() else repr(word) for word in entry.values())
-            line = " ".join(map(str, words)).encode()
+            line = " ".join(map(_as_one_word, entry.values())).encode()
         with suppress(OSError):  # a full disk or a closed pipe ends the log, not the answers
             os.write(1, line + b"\n")  # one write, so that the lines of several threads and workers stay whole
+
+
+def _as_one_word(value: object) -> str:
+    """A path may hold line ends and blanks, which would forge lines of the log and words in it."""
+    word = str(value)
+    return word if word.isprintable() and " " not in word else repr(word).replace(" ", r"\x20")
 
 
 def path_of(environ: dict[str, Any]) -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from serialization.serving.answers import RequestError, RequestInfo
 from serialization.serving.settings import Settings
+from serialization.serving.sockets import Sockets
 
 _LATE = "serialization.late"  # in the environ of a request whose body was waited for long enough
 _QUEUED = 0.05  # seconds that a request may have waited in the server before it began
@@ -88,25 +86,24 @@ class BodyReader:
         return b"".join(chunks)
 
     def _watch(self) -> None:
+        sockets = Sockets()
         while True:
             time.sleep(0.5)
             seconds = self._seconds
             if len(self._reading) >= self._most:
                 seconds = min(seconds, _SOONER)
             now = time.perf_counter()
-            reading = list(self._reading.copy().values())
-            late = [(at, environ) for at, environ in reading if now - at > seconds]
+            late = [(at, environ) for at, environ in self._reading.copy().values() if now - at > seconds]
             for _, environ in late:
                 environ[_LATE] = True
             if late:
                 addresses = {environ.get("REMOTE_ADDR", "") for _, environ in late}
-                known = {id(environ) for _, environ in reading}
-                runs = [info for info in self._in_flight() if id(info.environ) not in known]
-                ages = [now - run.started for run in runs if run.environ.get("REMOTE_ADDR", "") in addresses]
+                known = {id(environ) for _, environ in late}
+                others = [info for info in self._in_flight() if id(info.environ) not in known]
+                ages = [now - info.started for info in others if info.environ.get("REMOTE_ADDR", "") in addresses]
                 if now - min(at for at, _ in late) > seconds + self._timeout:
-                    ages = []  # those runs have had their time
-                with suppress(OSError):  # no descriptor is free to look for theirs: there may be one the next time
-                    _shut_down(addresses, seconds, ages)
+                    ages = []  # the others have had their time
+                _shut_down(sockets, addresses, seconds, ages)
 
 
 def _unsaid_length(environ: dict[str, Any]) -> int | None:
@@ -114,43 +111,26 @@ def _unsaid_length(environ: dict[str, Any]) -> int | None:
     return None if "HTTP_TRANSFER_ENCODING" in environ or environ.get("wsgi.input_terminated") else 0
 
 
-def _shut_down(addresses: set[str], seconds: float, ages: list[float]) -> None:
+def _shut_down(sockets: Sockets, addresses: set[str], seconds: float, ages: list[float]) -> None:
     """Stop receiving on the connections from these addresses that have been owed an answer for so long.
 
-    WSGI does not tell which connection a request came by. But a connection that nothing was sent on for longer than
-    a body may take is idle, is the one that is late, or waits for a run that takes long, or that began after the
-    connection was idle. A run has come whole when it begins, so none of those began long before the last byte came:
-    `ages` are the seconds since they began.
+    WSGI does not tell which connection a request came by. But a connection that nothing was sent on for longer than a
+    body may take is idle, is the one that is late, or has a request that is not late: its run takes long, or it came
+    after the connection was idle. `ages` are the seconds since such requests began, none of them much later than the
+    last byte came by its connection.
     """
-    for file in Path("/proc/self/fd").iterdir():
+    for connection in sockets:
         try:
-            if not str(file.readlink()).startswith("socket:"):
+            if connection.family not in (socket.AF_INET, socket.AF_INET6):
                 continue
-            connection = _duplicate(int(file.name))
-        except OSError:  # closed meanwhile
+            if connection.getpeername()[0] not in addresses:
+                continue
+            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+            sent, received = (ms / 1000 for ms in struct.unpack_from("=I4xI", info, _TCPI_LAST_DATA_SENT))
+            if sent >= seconds and not any(age > received - _QUEUED for age in ages):
+                connection.shutdown(socket.SHUT_RD)
+        except OSError:  # no TCP, or no peer any more
             continue
-        with connection:
-            try:
-                if connection.family not in (socket.AF_INET, socket.AF_INET6):
-                    continue
-                if connection.getpeername()[0] not in addresses:
-                    continue
-                info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
-                sent, received = (ms / 1000 for ms in struct.unpack_from("=I4xI", info, _TCPI_LAST_DATA_SENT))
-                if sent >= seconds and not any(age > received - _QUEUED for age in ages):
-                    connection.shutdown(socket.SHUT_RD)
-            except OSError:  # no TCP, or no peer any more
-                continue
-
-
-def _duplicate(descriptor: int) -> socket.socket:
-    """The socket once more, to be closed for itself. Raises OSError where it is none any more."""
-    copy = os.dup(descriptor)
-    try:
-        return socket.socket(fileno=copy)
-    except OSError:
-        os.close(copy)
-        raise
 
 
 # Offset in struct tcp_info of linux/tcp.h: eight bytes, then 32-bit numbers; the next but one is tcpi_last_data_recv.

@@ -49,7 +49,10 @@ class NpyFormat:
             message = f"{INPUT}: expected {count * dtype.itemsize:,} bytes of numbers, got {len(body) - offset:,}"
             raise RequestError(400, message)
         array = np.frombuffer(body, dtype, count, offset)
-        array = array.reshape(shape[::-1]).T if fortran_order else array.reshape(shape)
+        try:
+            array = array.reshape(shape[::-1]).T if fortran_order else array.reshape(shape)
+        except ValueError:  # too many dimensions, or an empty one beside one too long
+            raise RequestError(400, f"{INPUT}: no array has the shape {list(shape)}") from None
         array = np.asarray(array, self._dtype, order="C")
         if tf.as_dtype(self._tensor.dtype).is_floating and not np.isfinite(array).all():
             place = "".join(f"[{i}]" for i in np.argwhere(~np.isfinite(array))[0])
@@ -84,10 +87,10 @@ def _read_header(body: bytes) -> tuple[tuple[int, ...], bool, Any, int]:
         if body[6:8] == b"\x02\x00":
             size = 12 + int.from_bytes(body[8:12], "little")
         shape, fortran_order, dtype = _parse_header(body[:size])
-    except Exception as error:  # numpy's parser of a hostile header may raise anything
-        raise RequestError(400, f"the body is no .npy file: {str(error).partition(chr(10))[0]}") from None
-    if any(type(size) is not int or size < 0 for size in shape):  # numpy lets True pass
-        raise RequestError(400, f"{INPUT}: {list(shape)} is no shape")
+    except Exception:  # numpy's parser of a hostile header may raise anything
+        raise RequestError(400, "the body is no .npy file of version 1 or 2, or its header is damaged") from None
+    if any(type(size) is not int or not 0 <= size < 2**63 for size in shape):  # numpy lets True pass
+        raise RequestError(400, f"{INPUT}: the shape in the header is none")
     return shape, fortran_order, dtype, size
 
 
@@ -97,7 +100,5 @@ def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, Any]:
     file = io.BytesIO(header)
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in read:
-        raise ValueError(f"version {version}")
     shape, fortran_order, dtype = read[version](file)
     return shape, fortran_order, dtype

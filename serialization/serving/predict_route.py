@@ -145,7 +145,7 @@ class PredictRoute:
         """What decodes the body. Raises RequestError where nothing can be answered, whatever it is."""
         if method != "POST":
             raise RequestError(405, f"{PREDICT} takes POST, not {cli.printable(method)}", Allow="POST")
-        if encoding not in (None, "identity"):
+        if encoding is not None and encoding.lower() != "identity":
             raise RequestError(415, f"Content-Encoding: expected none, got {encoding[:100]!r}; send the body as it is")
         name, _, parameters = content_type.partition(";")
         name, parameters = name.strip().lower(), parameters.replace(" ", "").replace('"', "").lower()
@@ -192,7 +192,7 @@ class PredictRoute:
             return RequestError(504, f"the model took longer than {self._timeout:g} seconds")
         if isinstance(error, _REFUSALS):
             return RequestError(422, f"the model refuses the values: {_first_line(error)}")
-        if isinstance(error, tf.errors.ResourceExhaustedError):
+        if isinstance(error, (tf.errors.ResourceExhaustedError, MemoryError)):
             return RequestError(503, "not enough memory for this request now", Retry_After="1")
         return error
 

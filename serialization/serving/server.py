@@ -15,12 +15,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from serialization import cli
 from serialization.serving.settings import Settings
+from serialization.serving.sockets import Sockets
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 MakeApp = Callable[..., "Flask"]
 _MORE_THREADS = 4  # than requests may be in flight: these answer that there are too many, and every other route
 _IDLE = 600  # seconds that granian keeps a thread that has nothing to do; at most these
+_AGAIN = 10  # seconds until a worker that could not be replaced is tried again; granian gives up on less than 5.5
 _NOTICE = 0.5  # seconds between "no more requests on this connection" and the end of the last one
 
 
@@ -52,9 +55,10 @@ def serve(
 ) -> None:
     """Serve the application until SIGINT or SIGTERM; `announce` is given the URL once requests are answered.
 
-    `make_app` is pickled and called in each worker, with the settings. A worker that dies is replaced. At the end
-    requests in flight are finished, for at most `grace` seconds. Raises cli.Error where the address cannot be had,
-    where `make_app` raises one, and where workers die as soon as they are replaced.
+    `make_app` is pickled and called in each worker, with the settings. A worker that dies is replaced; the others go on
+    where that cannot be done. At the end, which SIGHUP asks for too, requests in flight are finished, for at most
+    `grace` seconds. Raises cli.Error where the address cannot be had, where `make_app` raises one at the start, and
+    where workers die before they answer.
     """
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
@@ -63,6 +67,7 @@ def serve(
     # A forked worker would share locks and threads of this process; TensorFlow is imported in the workers only.
     multiprocessing.set_start_method("spawn", force=True)
     notice = min(_NOTICE, grace / 2)
+    hangup = signal.getsignal(signal.SIGHUP)
     with _reserve(host, port) as reserved, tempfile.TemporaryDirectory(prefix="serving-metrics-") as folder:
         address = reserved.getsockname()[:2]
         port = address[1]
@@ -93,12 +98,15 @@ def serve(
         def start() -> None:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop())
+            # Granian would replace all workers, and drop what they are at. nohup(1) has it ignored.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN if hangup is signal.SIG_IGN else lambda *_: stop())
 
             def ready() -> None:
                 _wait_until_it_listens(address)
-                announce(url)
+                with suppress(OSError):  # nobody may listen, or a disk be full: requests are answered all the same
+                    announce(url)
 
-            read = partial(_read_reports, reports, failures, workers, ready, stop)
+            read = partial(_read_reports, reports, failures, granian, ready, stop)
             threading.Thread(target=read, daemon=True).start()
 
         load = partial(
@@ -166,19 +174,26 @@ def _wait_until_it_listens(address: tuple[str, int]) -> None:
 
 
 def _read_reports(
-    reports: Any, failures: list[str], workers: int, announce: Callable[[], None], stop: Callable[[], None]
+    reports: Any, failures: list[str], granian: Any, announce: Callable[[], None], stop: Callable[[], None]
 ) -> None:
-    """In the supervisor: announce when all workers are ready, end everything when one cannot start."""
-    ready = 0
+    """In the supervisor: announce when all workers are ready, end everything when one cannot start before that.
+
+    Granian takes a worker that dies within 5.5 seconds of its predecessor for one that cannot start, and gives up.
+    """
+    unready = granian.workers
     while True:
         failure = reports.get()
-        if failure:
+        if not failure:
+            granian.respawned_wrks.clear()  # one that was ready may die whenever it likes
+            unready -= 1
+            if unready == 0:  # those that come later replace one
+                announce()
+        elif unready > 0:
             failures.append(failure)
             stop()
-            continue
-        ready += 1
-        if ready == workers:  # those that come later replace one
-            announce()
+        else:
+            with suppress(OSError):
+                print(f"a worker is missing: {failure}; trying again in {_AGAIN} seconds", file=sys.stderr, flush=True)
 
 
 def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending: Any) -> Any:
@@ -195,18 +210,31 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending:
         else:
             show_exception("a worker")
             reports.put("a worker cannot start; its traceback above tells why")
-        signal.pause()  # until the supervisor, which would replace a worker that ends by itself, ends this one
-        raise
+        time.sleep(_AGAIN)  # the supervisor replaces a worker that ends by itself
+        os._exit(1)
 
     def drain_at_the_end() -> None:
         ending.poll(None)
         drain()
 
     threading.Thread(target=drain_at_the_end, name="drain", daemon=True).start()
+    threading.Thread(target=_limit_unread_answers, args=[settings.body_timeout], daemon=True).start()
     gc.collect()
     gc.freeze()  # what is loaded stays: no collection during a request looks through TensorFlow's million objects
     reports.put("")
     return answer
+
+
+def _limit_unread_answers(seconds: float) -> None:
+    """Once this process listens: have a connection closed whose client takes nothing of its answer for so long."""
+    sockets = Sockets()
+    while True:
+        for found in sockets:
+            listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            if listens and found.family in (socket.AF_INET, socket.AF_INET6):
+                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
+                return  # what is accepted inherits it, tcp(7)
+        time.sleep(0.01)
 
 
 def _run_worker(*arguments: Any) -> None:
@@ -234,5 +262,6 @@ def _end_with_supervisor() -> None:
 
 def _leave() -> None:
     """End the worker at once: granian's threads would ask for an interpreter that is going down, and abort."""
-    sys.stdout.flush()
+    with suppress(OSError):  # of a full disk
+        sys.stdout.flush()
     os._exit(0)
