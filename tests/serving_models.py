@@ -100,6 +100,36 @@ def _three_rows() -> None:
     tf.nn.conv2d_transpose(x, tf.ones([3, 3, 2, 5]), tf.constant([3, 8, 8, 2]), 2, name="y")
 
 
+def _reversed() -> None:
+    tf.reverse(tf1.placeholder(tf.string, [None], name="x"), [0], name="y")
+
+
+def _mean_up_to_the_longest() -> None:
+    x, lengths = tf1.placeholder(tf.float32, [None, 8], name="x"), tf1.placeholder(tf.int32, [None], name="lengths")
+    tf.reduce_mean(x[:, : tf.reduce_max(lengths)], axis=1, name="y")
+
+
+def _small_and_in_order() -> None:
+    x = tf1.placeholder(tf.float32, [None, 2], name="x")
+    with tf1.control_dependencies([tf1.assert_less_equal(x, 1.0)]):
+        tf.multiply(tf.reverse(x, [0]), 1e-6, name="y")
+
+
+def _limited_together() -> None:
+    x = tf1.placeholder(tf.float32, [None, 2], name="x")
+    tf.identity(tf.cond(tf.reduce_any(x > 100), lambda: x * 0, lambda: x), name="y")
+
+
+def _quotient() -> None:
+    a, b = tf1.placeholder(tf.int32, [None], name="a"), tf1.placeholder(tf.int32, [None], name="b")
+    tf.truncatediv(a, b, name="quotient")
+
+
+def _as_many_as_asked() -> None:
+    count = tf1.placeholder(tf.int32, [None], name="count")
+    tf.reduce_sum(tf.sort(tf.random.stateless_uniform([count[0]], [1, 2])), keepdims=True, name="total")
+
+
 def _unfinished() -> None:
     x = tf1.placeholder(tf.float32, [None], name="x")
     tf.add(x, tf1.Variable(1.0, use_resource=False), name="more")
@@ -165,6 +195,12 @@ MODELS = {
     "words": Small(_words, "text", "words"),
     "number": Small(_number, "text", "number"),
     "three rows": Small(_three_rows, "x", "y"),
+    "reversed": Small(_reversed, "x", "y"),
+    "mean up to the longest": Small(_mean_up_to_the_longest, "x,lengths", "y"),
+    "small and in order": Small(_small_and_in_order, "x", "y"),
+    "limited together": Small(_limited_together, "x", "y"),
+    "quotient": Small(_quotient, "a,b", "quotient"),
+    "as many as asked": Small(_as_many_as_asked, "count", "total"),
     "unfinished": Small(_unfinished, "x", "more"),
     "log": Small(_logarithm, "x", "log"),
     "embedding": Small(_embedding, "ids", "total"),

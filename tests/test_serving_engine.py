@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from serving_models import open_small, post, small_app
 
+import freezemodel_serve
 from serialization import cli, freezing
 from serialization.predictor import Predictor, open_session
 from serialization.serving import engine, trials
+from serialization.serving.app import SERVING
 from serialization.serving.settings import Settings
-from serialization.tensorflow import np, tf1
+from serialization.tensorflow import np, tf, tf1
 
 
 def test_a_model_of_encoded_pictures_is_warmed_up_with_one() -> None:
@@ -51,11 +55,68 @@ def test_a_model_that_runs_on_no_values_is_one_line() -> None:
         small_app("unfinished")
 
 
-def test_a_model_whose_rows_answer_for_each_other_is_not_batched() -> None:
-    """Three rows that are alike would not tell."""
-    with pytest.raises(cli.Error, match="the model cannot run in batches: it gives other answers"):
-        small_app("centred", max_batch_size=8)
+def test_a_model_whose_rows_answer_for_each_other_is_served_alone() -> None:
     assert post(small_app("centred").test_client(), '{"x": [[1, 5]]}') == (200, {"y": [[0, 0]]})
+
+
+MIXING = ["reversed", "mean up to the longest", "small and in order", "centred", "words"]
+
+
+@pytest.mark.parametrize("name", [*MIXING, "limited together"])
+def test_rows_that_may_answer_for_each_other_are_not_run_together_unasked(name: str) -> None:
+    made, _ = small_app(name).config[SERVING]
+    assert (made.together, made.batch_size) == (False, 1)
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_nor_asked_if_trying_shows_it(name: str) -> None:
+    with pytest.raises(cli.Error, match="the model cannot run in batches: it gives other answers"):
+        small_app(name, max_batch_size=32)
+
+
+def test_what_only_the_graph_shows_is_told() -> None:
+    told = small_app("limited together", max_batch_size=8).test_client().get("/readyz").get_json()["runs"]
+    assert told.startswith("in batches of up to 8 rows, as asked, though they may depend on each other")
+
+
+def test_an_input_that_nothing_needs_is_no_reason_to_run_rows_alone() -> None:
+    session, wanted = open_small("two")
+    unneeded = replace(wanted, outputs=wanted.outputs[1:])
+    made = engine.make_engine(session, unneeded, Settings(max_batch_size=4))
+    assert made.how.startswith("in batches of up to 4 rows")
+
+
+def test_a_table_that_grows_is_where_it_was_filled(tmp_path: Path) -> None:
+    """A second session would have an empty one."""
+    module = tf.Module()
+    module.table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
+    module.table.insert(tf.constant(["a"]), tf.constant([1], tf.int64))
+    spec = tf.TensorSpec([None], tf.string, name="x")
+    look_up = tf.function(lambda x: {"y": module.table.lookup(x)}, input_signature=[spec])
+    tf.saved_model.save(module, str(tmp_path / "model"), signatures=look_up)
+    client = freezemodel_serve.create_app(saved_model=tmp_path / "model").test_client()
+    assert post(client, '{"x": ["a", "b"]}') == (200, {"y": [1, -1]})
+    with pytest.raises(cli.Error, match=r"it has a state that is no variable, .*MutableHashTableV2"):
+        freezemodel_serve.create_app(saved_model=tmp_path / "model", settings=Settings(max_batch_size=4))
+
+
+def test_what_is_quick_for_small_values_alone_has_a_time_limit() -> None:
+    client = small_app("as many as asked", timeout=1.0).test_client()
+    assert post(client, '{"x": [3]}')[0] == 200
+    assert post(client, '{"x": [100000000]}') == (504, {"error": "the model took longer than 1 seconds"})
+
+
+def test_an_internal_error_is_the_values_fault_if_others_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = small_app("quotient")
+    assert post(app.test_client(), '{"x": {"a": [7], "b": [2]}}') == (200, {"y": [3]})
+    assert post(app.test_client(), '{"x": {"a": [7], "b": [0]}}')[0] == 422
+    _, route = app.config[SERVING]
+
+    def fail(_: object) -> None:
+        raise tf.errors.InternalError(None, None, "the device is gone")
+
+    monkeypatch.setattr(route, "_predict", fail)
+    assert post(app.test_client(), '{"x": {"a": [7], "b": [2]}}')[0] == 500
 
 
 def test_a_small_model_runs_in_order_if_it_can() -> None:
@@ -121,6 +182,6 @@ def test_a_model_too_large_for_a_graph_def_is_served_without_batches(monkeypatch
 def test_what_may_never_end_runs_in_batches_that_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run in the thread that asks cannot be."""
     monkeypatch.setattr(engine, "_with_one_thread", lambda *_: pytest.fail("it is not to be tried"))
-    monkeypatch.setattr(engine, "_may_be_endless", lambda *_: True)
+    monkeypatch.setattr(engine, "_look_at", lambda *_: (True, False))
     app = small_app("matrices", max_batch_size=8)
     assert app.test_client().get("/readyz").get_json()["runs"] == "in batches of up to 8 rows"

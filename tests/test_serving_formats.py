@@ -15,10 +15,13 @@ import pytest
 from flask.testing import FlaskClient
 from serving_models import PREDICT, open_small, post, small_app
 
-from serialization import cli
+from serialization import cli, signature
+from serialization.predictor import open_session
+from serialization.serving.app import make_app
 from serialization.serving.json_format import require_json_form
+from serialization.serving.settings import Settings
 from serialization.signature import Signature, Tensor
-from serialization.tensorflow import np
+from serialization.tensorflow import np, tf, tf1
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +61,8 @@ def test_several_inputs_and_outputs(clients: Clients) -> None:
             "the key 'b' is there twice; JSON would keep one and say nothing",
         ),
         ('{"x": [[1, 2, 3]]}', "x: expected an object, got a list"),
+        ('{"x": {"a": [[1]], "b": [1]}, "x": 5}', "x.a[0]: expected 3 values"),
+        ('{"x": {"a": [[1]], "b": [1]}, "x": {"a": [5]}}', "x.a[0]: expected 3 values"),
     ],
 )
 def test_names_the_place_among_several_inputs(clients: Clients, body: str, error: str) -> None:
@@ -289,6 +294,47 @@ def test_npy_is_never_unpickled(clients: Clients, tmp_path: Any) -> None:
     body = npy(np.array([[Trap(), Trap()]], object), allow_pickle=True)
     assert post(clients("log"), body, "application/x-npy")[0] == 400
     assert not (tmp_path / "trapped").exists()
+
+
+def app_with(shape: tuple[int | None, ...], inputs: str, outputs: str, dtype: str = "float32") -> FlaskClient:
+    def load() -> tuple[Any, Signature]:
+        with tf1.Graph().as_default() as graph:
+            x = tf1.placeholder(dtype, shape, name="x")
+            same = tf.identity(tf.cast(x, tf.float32), name="same")
+            tf.reduce_sum(same, axis=-1, name="sum")
+        return open_session(graph), signature.from_names(graph, inputs, outputs)
+
+    return make_app("small", load, Settings()).test_client()
+
+
+def test_a_key_may_look_like_an_index() -> None:
+    client = app_with((None, 3), "a[0]=x,b=same", "sum")
+    assert post(client, '{"x": {"a[0]": [[1, 2]], "b": [[1, 2, 3]]}}') == (
+        400,
+        {"error": "x.a[0][0]: expected 3 values, got 2"},
+    )
+    assert post(client, '{"x": {"a[0]": [], "b": [[1, 2, 3]]}}') == (
+        400,
+        {"error": "x.a[0]: expected 1 to 4096 rows, got 0"},
+    )
+
+
+def test_two_keys_of_one_tensor_have_one_value() -> None:
+    client = app_with((None, 3), "a=x,b=x", "sum")
+    assert post(client, '{"x": {"a": [[1, 2, 3]], "b": [[1, 2, 3]]}}') == (200, {"y": [6]})
+    error = "x.b: expected what x.a has, for both feed one tensor"
+    assert post(client, '{"x": {"a": [[1, 2, 3]], "b": [[1, 2, 4]]}}') == (400, {"error": error})
+
+
+def test_an_axis_of_no_size_hides_no_other() -> None:
+    assert post(app_with((None, 0, 2), "x", "sum"), '{"x": [[], []]}') == (200, {"y": [[], []]})
+    assert post(app_with((None, 2, 0), "x", "sum"), '{"x": [[[], []]]}') == (200, {"y": [[0, 0]]})
+
+
+@pytest.mark.parametrize("dtype", ["float8_e5m2", "float8_e4m3fn", "bfloat16", "half"])
+def test_short_floats_are_taken(dtype: str) -> None:
+    client = app_with((None, 1), "x", "sum", dtype)
+    assert post(client, json.dumps({"x": [[1.5]] * 100})) == (200, {"y": [1.5] * 100})
 
 
 def test_npy_where_the_model_takes_or_gives_several(clients: Clients) -> None:

@@ -10,10 +10,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from serialization import cli, freezing
-from serialization.graph import all_nodes, node_of
+from serialization.dataflow import Dataflow
+from serialization.graph import VARIABLES, all_nodes, node_of
 from serialization.predictor import Predictor, open_session
 from serialization.serving.settings import Settings
 from serialization.serving.trials import answers_alike, find_example, is_quicker, seconds_of
@@ -41,17 +43,19 @@ Predict = Callable[[Mapping[str, Any]], tuple[dict[str, Any], int]]
 class Engine:
     """A model ready to answer.
 
-    `inline` if it runs in the thread that asks, `together` if the rows of several requests may be run as those of one.
-    `predict_batch` is for one who has put such rows together; `parallel_batches` of its runs are best at a time.
+    `runs` if it took the example. `inline` if it runs in the thread that asks, `together` if the rows of several
+    requests may be run as those of one. `predict_batch` is for one who has put such rows together; `parallel_batches`
+    of its runs are best at a time.
     """
 
     predict: Predict
     signature: Signature
-    batch_size: int
     example: Mapping[str, NDArray[Any]]
+    runs: bool
     how: str
     inline: bool = False
     together: bool = False
+    batch_size: int = 1
     predict_batch: Predict | None = None
     parallel_batches: int = 1
 
@@ -69,28 +73,28 @@ def make_engine(session: Any, signature: Signature, settings: Settings) -> Engin
     def counted(predict: Predictor) -> Predict:
         return lambda values: (predict(values), 0 if row is None else len(values[row]))
 
+    make = partial(Engine, signature=signature, example=example, runs=runs)
     seconds = seconds_of(pooled, example) if runs else settings.timeout
     most_rows = max(settings.max_rows, settings.max_batch_size or BATCH)
-    sure_to_end = seconds * most_rows < settings.timeout and not _may_be_endless(session.graph, signature)
-    unasked = (
-        settings.max_batch_size is None and _rows_are_independent(signature) and _sizes_are_fixed(signature.outputs)
-    )
+    independent, bounded = _look_at(session.graph, signature)
+    sure_to_end = seconds * most_rows < settings.timeout and bounded
+    unasked = settings.max_batch_size is None and independent
     batch_size = settings.max_batch_size or (BATCH if runs and unasked and _gains(pooled, example, seconds) else 1)
     if batch_size > 1:
         tried = _try_batching(session, signature, settings, batch_size, pooled, example)
         if tried is not None:
             batched, frozen = tried
             how = f"in batches of up to {batch_size} rows"
+            if not independent:
+                how += ", as asked, though they may depend on each other"
             single = _with_one_thread(session, frozen, signature, pooled, example, batch_size) if sure_to_end else None
             if single:
                 how += ", each in one thread"
-            return Engine(
+            return make(
                 batched,
-                signature,
-                batch_size,
-                example,
-                how,
+                how=how,
                 together=True,
+                batch_size=batch_size,
                 predict_batch=counted(single or pooled),
                 # One processor takes requests.
                 parallel_batches=max(1, len(os.sched_getaffinity(0)) - 1) if single else 1,
@@ -98,9 +102,8 @@ def make_engine(session: Any, signature: Signature, settings: Settings) -> Engin
     if seconds < QUICK and sure_to_end:
         inline = _quickest(session, signature, example)
         together = unasked and _gives_the_same_bits(inline, example)
-        how = "in the thread that asks"
-        return Engine(counted(inline), signature, 1, example, how, inline=True, together=together)
-    return Engine(counted(pooled), signature, 1, example, "in TensorFlow's threads")
+        return make(counted(inline), how="in the thread that asks", inline=True, together=together)
+    return make(counted(pooled), how="in TensorFlow's threads")
 
 
 def _quickest(session: Any, signature: Signature, example: Mapping[str, NDArray[Any]]) -> Predictor:
@@ -145,25 +148,41 @@ def _with_one_thread(
     rows = min(batch_size, TRIED_ROWS)
     with suppress(cli.Error, tf.errors.OpError):  # there may be no room for it beside the other
         single = Predictor(own, signature, inline=True)
-        if is_quicker(single, pooled, example) and answers_alike(single, pooled, example, rows):
+        if is_quicker(single, pooled, example) and answers_alike(single, pooled, example, rows, (2, rows)):
             return single
     own.close()
     return None
 
 
-def _rows_are_independent(signature: Signature) -> bool:
+def _look_at(graph: Any, signature: Signature) -> tuple[bool, bool]:
+    """Whether rows are independent, and whether as many rows always take about as long: False where it is not known."""
+    graph_def = graph.as_graph_def()
+    nodes = [node_of(tensor.name) for tensor in signature.outputs]
+    needed = tf1.graph_util.extract_sub_graph(graph_def, nodes)
+    bounded = _sizes_are_fixed(signature.inputs) and not any(
+        part in node.op for node in all_nodes(needed) for part in _ENDLESS
+    )
+    try:
+        flow = Dataflow(graph_def, signature)
+    except cli.Error:
+        return False, False
+    return _have_rows(signature) and flow.has_independent_rows(), bounded and not flow.sizes_follow_values()
+
+
+def _have_rows(signature: Signature) -> bool:
     """Whether the signature lets rows of several requests be one batch."""
     return all(t.shape is not None and t.shape[:1] == (None,) for t in (*signature.inputs, *signature.outputs))
 
 
 def _sizes_are_fixed(tensors: Sequence[Tensor]) -> bool:
-    """Whether no row can make those of others longer."""
+    """Whether a row is always as long."""
     return all(tensor.shape is not None and None not in tensor.shape[1:] for tensor in tensors)
 
 
 def _gives_the_same_bits(predict: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
     try:
-        return answers_alike(predict, predict, example, TRIED_ROWS, exactly=True)
+        # That the bits are the same for some numbers of rows says nothing of others: kernels are chosen by the number.
+        return answers_alike(predict, predict, example, TRIED_ROWS, range(2, TRIED_ROWS + 1), exactly=True)
     except (ValueError, tf.errors.OpError):  # it takes one row only, say
         return False
 
@@ -193,11 +212,11 @@ def _try_batching(
     Otherwise None, or cli.Error where batches were asked for.
     """
     reason = "its inputs and outputs do not all have rows"
-    if _rows_are_independent(signature):
+    if _have_rows(signature):
         try:
             frozen = _freeze(session, signature)
             batched = make_batched(frozen, signature, batch_size, settings.batch_timeout_ms, settings.timeout)
-            if answers_alike(batched, pooled, example, min(batch_size, TRIED_ROWS)):
+            if answers_alike(batched, pooled, example, TRIED_ROWS, (2, batch_size)):
                 return _in_batches(batched, pooled, batch_size), frozen
             reason = "it gives other answers"
         except (ValueError, cli.Error, tf.errors.OpError) as error:  # it is too large for a GraphDef, say
@@ -235,7 +254,11 @@ def make_batched(frozen: Any, signature: Signature, batch_size: int, wait_ms: fl
         inputs = [tf1.placeholder(t.dtype, t.shape, name=f"input{i}") for i, t in enumerate(signature.inputs)]
 
         def run(*values: Any) -> Any:
-            fed = {tensor.name: value for tensor, value in zip(signature.inputs, values, strict=True)}
+            named = {node.name for node in frozen.node}
+            pairs = zip(signature.inputs, values, strict=True)
+            fed = {
+                tensor.name: value for tensor, value in pairs if node_of(tensor.name) in named
+            }  # not one nobody needs
             names = [tensor.name for tensor in signature.outputs]
             results = tf1.import_graph_def(frozen, input_map=fed, return_elements=names, name="")
             rows = tf.shape(values[0])[:1]
@@ -255,14 +278,13 @@ def make_batched(frozen: Any, signature: Signature, batch_size: int, wait_ms: fl
 
 
 def _freeze(session: Any, signature: Signature) -> Any:
-    """The model with constants for its variables. Raises cli.Error where they do not fit into one GraphDef."""
-    nodes = [node_of(tensor.name) for tensor in signature.outputs]
+    """The model with constants for its variables. Raises cli.Error where that is not all of it, or too much."""
+    nodes = [node_of(tensor.name) for tensor in (*signature.outputs, *signature.inputs)]
     graph_def = tf1.graph_util.extract_sub_graph(session.graph.as_graph_def(), nodes)
+    needed = {node.name for node in graph_def.node}
+    for op in session.graph.get_operations():
+        held = op.name in needed and op.type not in VARIABLES
+        if held and any(t.dtype == tf.resource or t.dtype != t.dtype.base_dtype for t in op.outputs):
+            raise cli.Error(f"it has a state that is no variable, {op.name}, a {op.type}")
     freezing.require_fits(graph_def, freezing.size_of_variables(graph_def), "the model", "do without batches")
     return tf1.graph_util.convert_variables_to_constants(session, graph_def, nodes)
-
-
-def _may_be_endless(graph: Any, signature: Signature) -> bool:
-    outputs = [node_of(tensor.name) for tensor in signature.outputs]
-    needed = tf1.graph_util.extract_sub_graph(graph.as_graph_def(), outputs)
-    return any(part in node.op for node in all_nodes(needed) for part in _ENDLESS)

@@ -16,7 +16,7 @@ import simdjson
 from serialization import feeds
 from serialization.serving.places import INPUT
 from serialization.signature import Tensor
-from serialization.tensorflow import np
+from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +41,9 @@ def make_decoder(tensor: Tensor, max_rows: int) -> Callable[[bytes], NDArray[Any
     name, wide = _BUFFERS[dtype.kind]
     rows, *sizes = (size or 0 for size in tensor.shape)
     allowed = (rows,) if rows else range(1, max_rows + 1)
-    limits: Any = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    of_dtype = tf.as_dtype(tensor.dtype)
+    number = float if dtype.kind == "f" else int
+    least, most = number(of_dtype.min), number(of_dtype.max)
     before, row, after = b'{"%s":[' % INPUT.encode(), b"", b"]}"
     for size in reversed(sizes):
         row = b"[" + b",".join([row] * size) + b"]"
@@ -58,7 +60,7 @@ def make_decoder(tensor: Tensor, max_rows: int) -> Callable[[bytes], NDArray[Any
             values = np.frombuffer(document[INPUT].as_buffer(of_type=name), wide)
         except (ValueError, TypeError, KeyError, RuntimeError):
             return None
-        if len(values) != count * math.prod(sizes) or values.min() < limits.min or values.max() > limits.max:
+        if len(values) != count * math.prod(sizes) or values.min() < least or values.max() > most:
             return None
         return values.astype(dtype).reshape(count, *sizes)
 

@@ -47,6 +47,8 @@ class JsonFormat:
         is_open = any(tensor.shape is None for tensor in signature.inputs)
         self._decode: Callable[[bytes], Any] = self._decode_open if is_open else self._make_decoder(ranks).decode
         self._makers = {tensor.key: _array_maker(tensor) for tensor in signature.inputs}
+        first = {tensor.name: tensor.key for tensor in reversed(signature.inputs)}
+        self._repeated = [(t.key, first[t.name]) for t in signature.inputs if t.key != first[t.name]]
         self._irregular = [tensor.key for tensor in signature.inputs if not _is_regular(tensor)]
         self._flat = flat_json.make_decoder(signature.inputs[0], max_rows) if len(signature.inputs) == 1 else None
         # JSON has no NaN and no Infinity; msgspec writes null for them, and nothing else is null.
@@ -75,6 +77,9 @@ class JsonFormat:
             values = {t.key: getattr(value, field) for t, field in zip(self._inputs, self._fields, strict=True)}
         for key in self._irregular:
             values[key] = self._makers[key](values[key])
+        for key, first in self._repeated:
+            if not np.array_equal(values[key], values[first]):
+                raise RequestError(400, f"{INPUT}.{key}: expected what {INPUT}.{first} has, for both feed one tensor")
         return values
 
     def stack(self, bodies: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
@@ -224,10 +229,12 @@ def _array_maker(tensor: Tensor) -> Callable[[Any], NDArray[Any]]:
     strings = tensor.dtype == "string"
     dtype: Any = object if strings else feeds.numpy_dtype(tensor.dtype)
     if _is_regular(tensor):
-        sizes = (tensor.shape or ())[1:]
-        if len(sizes) < 2 or 0 in sizes:
+        sizes = [size or 0 for size in (tensor.shape or ())[1:]]
+        if 0 in sizes:  # the lists do not tell the sizes behind it
+            return lambda value: np.empty((len(value), *sizes), dtype)
+        if len(sizes) < 2:
             return lambda value: np.array(value, dtype)
-        numbers = math.prod(size or 0 for size in sizes)
+        numbers = math.prod(sizes)
 
         def make_deep(value: Any) -> NDArray[Any]:
             """Numpy takes twice as long to walk through the lists of an image itself."""

@@ -25,7 +25,6 @@ _WRONG_TYPE = re.compile(r"Expected `([\w |]+)`, got `(\w+)`")
 _WRONG_LENGTH = re.compile(r"Expected `array` of length")
 _OUT_OF_BOUNDS = re.compile(r"Expected `\w+` [<>]= |Number out of range")
 _WRONG_FIELD = re.compile(r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL)
-_PLACE = re.compile(rf"{INPUT}(?:\.(.*?))?((?:\[\d+\])*)", re.DOTALL)
 
 
 def explain(error: Exception, body: bytes, inputs: Sequence[Tensor], max_rows: int) -> str:
@@ -42,15 +41,14 @@ def explain(error: Exception, body: bytes, inputs: Sequence[Tensor], max_rows: i
         return f"{place}: expected {_names(match[1])}, got {_names(match[2])}"
     if match := _WRONG_FIELD.match(text):
         return f"{place}: {'missing' if match[1].startswith('missing') else 'unknown'} key {match[2]!r}"
-    if found := _PLACE.fullmatch(place):
-        key, indices = found[1], [int(index) for index in re.findall(r"\d+", found[2])]
-        tensor = inputs[0] if len(inputs) == 1 else next((t for t in inputs if t.key == key), inputs[0])
+    if found := _find(place, inputs):
+        tensor, indices = found
         if _OUT_OF_BOUNDS.match(text):
             return f"{place}: the number is beyond what {tensor.dtype} holds"
         if _WRONG_LENGTH.match(text):
             size = None if tensor.shape is None else tensor.shape[len(indices)]
             expected = f"1 to {max_rows} rows" if size is None else f"{size} values"
-            return f"{place}: expected {expected}{_got(body, key, indices)}"
+            return f"{place}: expected {expected}{_got(body, tensor.key if len(inputs) > 1 else None, indices)}"
     return f"{place}: {text[:1].lower()}{text[1:].replace('`', '')}"
 
 
@@ -59,14 +57,28 @@ def _names(types: str) -> str:
     return " or ".join(_NAMES.get(name, name) for name in types.split(" | "))
 
 
+def _find(place: str, inputs: Sequence[Tensor]) -> tuple[Tensor, list[int]] | None:
+    """Which input a place is in, and where; a key may look like an index itself."""
+    for tensor in inputs:
+        start = INPUT if len(inputs) == 1 else f"{INPUT}.{tensor.key}"
+        indices = [int(index) for index in re.findall(r"\d+", place.removeprefix(start))]
+        whole = start + "".join(f"[{index}]" for index in indices)
+        if place == whole and (tensor.shape is None or len(indices) <= len(tensor.shape)):
+            return tensor, indices
+    return None
+
+
 def _got(body: bytes, key: str | None, indices: Sequence[int]) -> str:
-    """How many there are; nothing where a later part of the body is no JSON, which msgspec had not come to."""
+    """How many there are; nothing where that cannot be found again.
+
+    A later part of the body may be no JSON, which msgspec had not come to, or the same key once more.
+    """
     try:
         value = msgspec.json.decode(body)[INPUT]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if key is not None:
+            value = value[key]
+        for index in indices:
+            value = value[index]
+        return f", got {len(value)}"
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
         return ""
-    if key is not None:
-        value = value[key]
-    for index in indices:
-        value = value[index]
-    return f", got {len(value)}"

@@ -33,21 +33,12 @@ from serialization.serving.engine import Engine, Predict
 from serialization.serving.json_format import JsonFormat
 from serialization.serving.npy_format import NpyFormat
 from serialization.serving.settings import Settings
+from serialization.serving.trials import VALUE_ERRORS
 from serialization.tensorflow import tf
 
 PREDICT = "/api/predict"
 _JSON, _NPY = "application/json", "application/x-npy"
 _JSON_HEADERS, _NPY_HEADERS = [("Content-Type", _JSON)], [("Content-Type", _NPY)]
-
-# For what the signature cannot tell: an index beyond a table, sizes of two inputs that must be the same, a rank or a
-# size that a kernel has no code for, which oneDNN calls aborted.
-_REFUSALS = (
-    tf.errors.InvalidArgumentError,
-    tf.errors.OutOfRangeError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.AbortedError,
-    tf.errors.UnimplementedError,
-)
 
 Headers = list[tuple[str, str]]
 Reply = Callable[[int, Headers, bytes], None]
@@ -70,6 +61,7 @@ class PredictRoute:
 
     def __init__(self, engine: Engine, settings: Settings, log: RequestLog) -> None:
         self._predict = engine.predict
+        self._example = engine.example if engine.runs else None
         self._inline = engine.inline
         self._together = engine.together
         self._log = log
@@ -190,11 +182,19 @@ class PredictRoute:
         """A RequestError for what TensorFlow raises for the values of a request, or for too many of them."""
         if isinstance(error, tf.errors.DeadlineExceededError):
             return RequestError(504, f"the model took longer than {self._timeout:g} seconds")
-        if isinstance(error, _REFUSALS):
+        faulty = isinstance(error, tf.errors.InternalError) and not self._still_runs()
+        if isinstance(error, (*VALUE_ERRORS, tf.errors.FailedPreconditionError)) and not faulty:
             return RequestError(422, f"the model refuses the values: {_first_line(error)}")
         if isinstance(error, (tf.errors.ResourceExhaustedError, MemoryError)):
             return RequestError(503, "not enough memory for this request now", Retry_After="1")
         return error
+
+    def _still_runs(self) -> bool:
+        """Whether the model takes what it took at the start, so that it is the values if it does not take others."""
+        try:
+            return self._example is None or bool(self._predict(self._example))
+        except tf.errors.OpError:
+            return False
 
     def _send(self, status: int, answers: Sequence[Answer], rows: int = 0) -> None:
         """One right after the other, so that the server and its clients wake once for them."""

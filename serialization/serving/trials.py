@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from serialization import feeds, hints
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# What TensorFlow raises for values that a signature cannot tell from others: an index beyond a table, sizes of two
+# inputs that must be the same, a size that a kernel has no code for (aborted, by oneDNN), what cannot be unpacked.
+VALUE_ERRORS = (
+    tf.errors.InvalidArgumentError,
+    tf.errors.OutOfRangeError,
+    tf.errors.AbortedError,
+    tf.errors.UnimplementedError,
+    tf.errors.DataLossError,
+    tf.errors.InternalError,
+)
+
+
 def find_example(predict: Predictor, graph: Any) -> tuple[dict[str, NDArray[Any]], bool]:
     """Values of one row, and whether the model takes them; running them is its warm-up.
 
@@ -24,8 +37,8 @@ def find_example(predict: Predictor, graph: Any) -> tuple[dict[str, NDArray[Any]
         with failures("the model does not run"):
             try:
                 predict(example)
-            except (tf.errors.InvalidArgumentError, tf.errors.AbortedError):
-                continue  # it wants more of its inputs than the signature says; aborted is how oneDNN says it
+            except VALUE_ERRORS:  # it wants more of its inputs than the signature says
+                continue
             return example, True
     return next(_examples(predict.signature, graph)), False
 
@@ -57,31 +70,56 @@ def is_quicker(one: Predictor, other: Predictor, example: Mapping[str, NDArray[A
 
 
 def answers_alike(
-    together: Predictor, alone: Predictor, example: Mapping[str, NDArray[Any]], most: int, *, exactly: bool = False
+    together: Predictor,
+    alone: Predictor,
+    example: Mapping[str, NDArray[Any]],
+    most: int,
+    counts: Iterable[int],
+    *,
+    exactly: bool = False,
 ) -> bool:
-    """Whether rows, different ones where the model takes them, get the same answers, `most` together, as each alone."""
+    """Whether rows get the same answers together, in each of these numbers of rows, as each alone.
+
+    There are up to `most` different rows, as far as the model takes them.
+    """
     rows, answers = [example], [alone(example)]
     for seed in range(1, most):
-        other = feeds.generate(alone.signature, seed)[0]
-        if any(other[key].shape != value.shape for key, value in example.items()):
-            other = dict(example)
-        try:
-            answers.append(alone(other))
-        except tf.errors.OpError:
-            other = dict(example)
-            answers.append(answers[0])
-        rows.append(other)
+        for other in _other_rows(alone.signature, example, seed):
+            with suppress(tf.errors.OpError):
+                answers.append(alone(other))
+                rows.append(other)
+                break
     keys = [tensor.key for tensor in alone.signature.outputs]
-    if any(len(answer[key]) != 1 for answer in answers for key in keys):
+    if any(len({answer[key].shape for answer in answers}) > 1 or len(answers[0][key]) != 1 for key in keys):
         return False
-    # That the bits are the same for some numbers of rows says nothing of others: kernels are chosen by the number.
-    for count in range(2, most + 1) if exactly else sorted({2, most}):
-        results = together({key: np.concatenate([row[key] for row in rows[:count]]) for key in example})
+    for count in counts:
+        chosen = [i % len(rows) for i in range(count)]
+        results = together({key: np.concatenate([rows[i][key] for i in chosen]) for key in example})
         for key in keys:
-            expected = np.concatenate([answer[key] for answer in answers[:count]])
+            expected = np.concatenate([answers[i][key] for i in chosen])
             if not (_same if exactly else _close)(results[key], expected):
                 return False
     return True
+
+
+def _other_rows(
+    signature: Signature, example: Mapping[str, NDArray[Any]], seed: int
+) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """Rows of the example's shapes, with values that differ in all that rows may share: lengths, limits, signs."""
+    made = feeds.generate(signature, seed)[0]
+    generator = np.random.default_rng(seed)
+    row = {}
+    for key, value in example.items():
+        row[key] = other = made[key] if made[key].shape == value.shape else value
+        if value.dtype == object:
+            row[key] = np.full_like(value, b" ".join([b"text%d" % seed] * (1 + seed % 5)))
+        elif np.issubdtype(value.dtype, np.integer) and np.array_equal(other, value):  # a length, say
+            row[key] = generator.integers(0, np.maximum(value, 1), endpoint=True).astype(value.dtype)
+    yield row
+    for scale in (-1, 0.1, 0.01):
+        yield {
+            key: value if value.dtype == object else (value * scale).astype(value.dtype) for key, value in row.items()
+        }
 
 
 def _same(actual: Any, expected: Any) -> bool:
@@ -95,5 +133,7 @@ def _close(actual: Any, expected: Any) -> bool:
     if actual.shape != expected.shape:
         return False
     if actual.dtype.kind in "fV":
-        return bool(np.allclose(actual.astype(np.float64), expected.astype(np.float64), 1e-3, 1e-5, equal_nan=True))
+        actual, expected = actual.astype(np.float64), expected.astype(np.float64)
+        finite = np.abs(expected[np.isfinite(expected)])
+        return bool(np.allclose(actual, expected, 1e-3, 1e-5 * finite.max(initial=0), equal_nan=True))
     return bool(np.array_equal(actual, expected))
