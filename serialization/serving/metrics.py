@@ -7,6 +7,7 @@ time, and shown by a collector of that library when it is asked.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections import defaultdict
@@ -21,7 +22,8 @@ from serialization.tensorflow import np
 
 _SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
 _ROWS = [float(2**n) for n in range(13)]
-_SHARED = 0.5  # seconds after which the other workers know
+_SHARED = 0.5  # seconds after which a worker writes its numbers though nobody asks: what counts on when it dies
+_ASKED = 1.0  # seconds for another worker to write its numbers when it is asked to
 _NOTED = 1000  # requests that are added up at once
 
 
@@ -48,7 +50,8 @@ class _Numbers(msgspec.Struct):
 class Metrics:
     """Requests by route and status, their latency, how many are in flight, batch sizes, the time to load.
 
-    With a `folder`, each worker writes its numbers there every half a second, and any worker answers for all of them.
+    With a `folder`, each worker writes its numbers there, and any worker answers for all of them: it asks the others to
+    write theirs, so that nothing that was counted once is missing the next time, whichever worker is asked then.
     """
 
     def __init__(self, folder: str | None) -> None:
@@ -135,32 +138,68 @@ class Metrics:
         yield core.GaugeMetricFamily("serving_load_seconds", "From a worker's start to ready", load)
 
     def _all_workers(self) -> list[_Numbers]:
-        """A copy of this worker's numbers and what the others have shared; the dead have nothing in flight."""
+        """The numbers of this worker and of the others; the dead have nothing in flight."""
+        mine = self._write()
+        others = []
+        for file in self._ask_others():
+            other = msgspec.json.decode(file.read_bytes(), type=_Numbers)
+            if not Path(f"/proc/{file.stem}").exists():
+                other.in_flight, other.load_seconds = 0, 0.0
+            others.append(other)
+        return [msgspec.json.decode(mine, type=_Numbers), *others]
+
+    def _write(self) -> bytes:
+        """What this worker has counted until now, as it is written for the others."""
         with self._lock:
             self._add_noted()
-            mine = msgspec.json.decode(msgspec.json.encode(self._numbers), type=_Numbers)
-        mine.in_flight = self._count_in_flight()
-        others = []
-        for file in [] if self._folder is None else sorted(self._folder.glob("*.json")):
-            if file.stem != str(os.getpid()):
-                other = msgspec.json.decode(file.read_bytes(), type=_Numbers)
-                if not Path(f"/proc/{file.stem}").exists():
-                    other.in_flight, other.load_seconds = 0, 0.0
-                others.append(other)
-        return [mine, *others]
+            self._numbers.in_flight = self._count_in_flight()
+            text = msgspec.json.encode(self._numbers)
+            if self._folder is not None:
+                with suppress(OSError):  # the folder is gone, or the disk is full, which it may not be the next time
+                    new = self._folder / f"{os.getpid()}.new"
+                    new.write_bytes(text)
+                    new.replace(new.with_suffix(".json"))
+        return text
+
+    def _ask_others(self) -> list[Path]:
+        """The files of the other workers, which those that live have just written."""
+        if self._folder is None:
+            return []
+        files = [file for file in sorted(self._folder.glob("*.json")) if file.stem != str(os.getpid())]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+            asking.bind("")  # any address of unix(7)
+            until = time.monotonic() + _ASKED
+            asked = 0
+            for file in files:
+                with suppress(OSError):  # it is dead
+                    asking.sendto(b"", self._address(file.stem))
+                    asked += 1
+            while asked and (left := until - time.monotonic()) > 0:
+                asking.settimeout(left)
+                with suppress(TimeoutError):
+                    asking.recv(1)
+                    asked -= 1
+        return files
+
+    def _address(self, worker: str | int) -> str:
+        """Where a worker is asked, in the abstract namespace of unix(7), which needs no file and has no short limit."""
+        assert self._folder is not None
+        return f"\0{self._folder.name}-{worker}"
 
     def _share(self) -> None:
         assert self._folder is not None
-        file = self._folder / f"{os.getpid()}.json"
-        while self._folder.is_dir():  # the supervisor removes it at the end
-            time.sleep(_SHARED)
-            with self._lock:
-                self._add_noted()
-                self._numbers.in_flight = self._count_in_flight()
-                text = msgspec.json.encode(self._numbers)
-            with suppress(OSError):  # the folder is gone, or the disk is full, which it may not be the next time
-                file.with_suffix(".new").write_bytes(text)
-                file.with_suffix(".new").replace(file)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asked:
+            asked.bind(self._address(os.getpid()))
+            asked.settimeout(_SHARED)
+            who = None
+            while self._folder.is_dir():  # the supervisor removes it at the end
+                self._write()
+                if who:
+                    with suppress(OSError):  # it waits no more
+                        asked.sendto(b"", who)
+                who = None
+                with suppress(TimeoutError):
+                    _, who = asked.recvfrom(1)
 
 
 def _add_up(bounds: list[float], histograms: list[_Histogram]) -> tuple[list[tuple[str, float]], float]:
