@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -98,6 +99,21 @@ def create_app(
     return make_app(cli.show(path), load, settings or Settings())
 
 
+def find(flag: str, path: Path) -> Path:
+    """What lies at the path. Raises cli.Error where it is something else, with the flag for that if there is one."""
+    try:
+        return FINDERS[flag](path)
+    except cli.Error:
+        for other in FINDERS:
+            with suppress(cli.Error), redirect_stdout(None):
+                FINDERS[other](path)
+                break
+        else:
+            raise
+    right = cli.command("freezemodel_serve.py", f"--{other.replace('_', '-')}", path)
+    raise cli.Error(f"{cli.show(path)} is no {flag.replace('_', ' ')}; use `{right}`")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     limits = {field.name: field.default for field in fields(Settings) if field.name != "metrics_folder"}
     defaults = {"host": "127.0.0.1", "port": 5000, "workers": 1, "grace": 30.0, **limits}
@@ -109,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"one model at a time; found {', '.join('--' + flag.replace('_', '-') for flag in named)}")
     if not args.saved_model:
         cli.refuse(parser, args, OF_A_SAVED_MODEL, "goes with --saved-model")
-    path = FINDERS[named[0]](getattr(args, named[0]))  # before any worker looks for it
+    path = find(named[0], getattr(args, named[0]))  # before any worker looks for it
     choice = {named[0]: path, **cli.values(args, *OF_A_SAVED_MODEL, *OF_A_MODEL)}
     toy = cli.RESULTS.resolve() in path.resolve().parents and not (args.inputs or args.outputs)
     rows = json.loads(model.EXAMPLES)

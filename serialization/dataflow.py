@@ -24,7 +24,7 @@ _ELEMENTWISE = set(
     """
     Abs Acos Acosh Add AddN AddV2 AsString Asin Asinh Atan Atan2 Atanh Bucketize Cast Ceil CheckNumerics ClipByValue Cos
     Cosh Div DivNoNan Elu EnsureShape Equal Erf Erfc Exp Expm1 FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars Floor
-    FloorDiv FloorMod Greater GreaterEqual Identity IdentityN IsFinite IsInf IsNan LeakyRelu Less LessEqual Lgamma Log
+    FloorDiv FloorMod Greater GreaterEqual Identity IsFinite IsInf IsNan LeakyRelu Less LessEqual Lgamma Log
     Log1p LogicalAnd LogicalNot LogicalOr Maximum Minimum Mod Mul MulNoNan Neg NotEqual OnesLike Pow PreventGradient
     RealDiv Reciprocal RegexReplace Relu Relu6 Rint Round Rsqrt SelectV2 Selu Sigmoid Sign Sin Sinh Snapshot Softplus
     Softsign Sqrt Square SquaredDifference StaticRegexReplace StopGradient StringJoin StringLength StringLower
@@ -55,20 +55,8 @@ _ALONG_AXES = {
     "Sum",
 }
 _LAST_AXIS = {"LogSoftmax", "Softmax", "TopK", "TopKV2"}  # which is not the first
-# Ops that make as much as an input says: by the number of that input.
-_AS_MUCH_AS = {
-    **dict.fromkeys(("Fill", "RandomStandardNormal", "RandomUniform", "RandomUniformInt", "TruncatedNormal"), 0),
-    **dict.fromkeys((f"Stateless{what}" for what in ("RandomNormal", "RandomUniform", "TruncatedNormal")), 0),
-    **dict.fromkeys((f"Stateless{what}V2" for what in ("RandomNormal", "RandomUniform", "TruncatedNormal")), 0),
-    **dict.fromkeys(("BroadcastTo", "DenseBincount", "MirrorPad", "Multinomial", "OneHot", "Pad", "PadV2", "Tile"), 1),
-    **dict.fromkeys(("ResizeArea", "ResizeBicubic", "ResizeBilinear", "ResizeNearestNeighbor", "SparseToDense"), 1),
-    **dict.fromkeys((f"Segment{what}" for what in ("Max", "Mean", "Min", "Prod", "Sum")), 1),
-    **dict.fromkeys((f"UnsortedSegment{what}" for what in ("Max", "Min", "Prod", "Sum")), 2),
-    **dict.fromkeys(("LinSpace", "ScatterNd"), 2),
-    "CropAndResize": 3,
-}
-_AS_MUCH_AS_ANY = {"Bincount", "Range", "RaggedRange"}
-_UNPACKING = ("Decode", "MatrixDiag")  # what is decoded, or has a diagonal, may be much larger
+_BRANCHES = {"Switch", "RefSwitch", "_SwitchN", "Merge", "RefMerge"}  # what comes of them depends on a condition
+_SLOW = {"Polygamma", "Zeta"}  # for some values; they take as long as these are large
 
 
 class Dataflow:
@@ -90,25 +78,22 @@ class Dataflow:
         for op in self._graph.get_operations():
             given = [kinds.get(tensor.name, "") for tensor in op.inputs]
             kind = "" if "" in given else _kind_of(op, given)
-            if op.outputs and op.outputs[0].name in kinds:
+            if (op.outputs and op.outputs[0].name in kinds) or (op.type == "Fill" and _is_a_value_in_rows(op, kinds)):
                 kind = _ROWS
             if not kind:
                 return False
-            for tensor in op.outputs:  # the second output of a batch normalization, say, has no rows
-                kinds[tensor.name] = kind if kind != _ROWS or _is_rows(tensor) else ""
+            for i, tensor in enumerate(op.outputs):
+                its_own = given[i] if op.type == "IdentityN" else kind
+                has_rows = _is_rows(tensor) and not (i and op.type.startswith("FusedBatchNorm"))
+                kinds[tensor.name] = its_own if its_own != _ROWS or has_rows else ""
         return all(kinds[tensor.name] == _ROWS for tensor in self._signature.outputs)
 
-    def sizes_follow_values(self) -> bool:
-        """Whether a small input may ask for much: how much a tensor holds depends on a value that is fed."""
-        follows = {tensor.name for tensor in self._signature.inputs}
-        for op in self._graph.get_operations():
-            given = [tensor.name in follows for tensor in op.inputs]
-            asked = given[_AS_MUCH_AS[op.type]] if op.type in _AS_MUCH_AS else op.type in _AS_MUCH_AS_ANY and any(given)
-            if asked or (any(given) and op.type.startswith(_UNPACKING)):
-                return True
-            if any(given) and op.type not in _SIZES:
-                follows.update(tensor.name for tensor in op.outputs)
-        return False
+    def has_fixed_sizes(self) -> bool:
+        """Whether it takes about as long whatever is fed: all is of a fixed size, and nothing hangs on a condition."""
+        return all(
+            op.type not in _BRANCHES | _SLOW and all(tensor.shape.is_fully_defined() for tensor in op.outputs)
+            for op in self._graph.get_operations()
+        )
 
     def _has_rows(self, name: str) -> bool:
         op = self._graph.get_operation_by_name(node_of(name))
@@ -124,8 +109,10 @@ def _kind_of(op: Any, given: list[str]) -> str:
     changes = op.op_def.is_stateful and op.type not in _STATES and op.type not in _CHECKS
     if changes or any(arg.is_ref for arg in op.op_def.input_arg):
         return ""  # it is chance, or a state that changes
-    if op.type == "Fill" and given[1] == _FIXED and _is_rows(op.outputs[0]):
-        return _ROWS  # the same in each
+    if op.type in _BRANCHES:
+        return ""
+    if op.type == "IdentityN":
+        return _FIXED  # each of its outputs has the kind of its own input
     if _ROWS not in given:
         return _COUNT if _COUNT in given else _FIXED
     if op.type in _SIZES:
@@ -146,7 +133,7 @@ def _are_aligned(op: Any, given: list[str]) -> bool:
     """Whether inputs are broadcast so that rows meet rows."""
     rank = op.outputs[0].shape.rank
     for tensor, kind in zip(op.inputs, given, strict=True):
-        if tensor.shape.rank is None or kind == _COUNT:
+        if not rank or tensor.shape.rank is None or kind == _COUNT:
             return False
         if kind == _ROWS and tensor.shape.rank != rank:
             return False
@@ -212,7 +199,7 @@ def _is_gathered_in_rows(op: Any, given: list[str]) -> bool:
     batch_dims = op.get_attr("batch_dims") if op.type in ("GatherV2", "ResourceGather") else 0
     if given[:2] == [_FIXED, _ROWS]:  # from a table
         return axis == [0] and batch_dims == 0
-    if op.type != "GatherV2":
+    if op.type != "GatherV2" or batch_dims < 0:
         return False
     (first,) = _axes(axis, op.inputs[0].shape.rank)
     return first > 0 and (given[:2] == [_ROWS, _FIXED] if batch_dims == 0 else given[:2] == [_ROWS, _ROWS])
@@ -223,8 +210,30 @@ def _is_selected_in_rows(op: Any, given: list[str]) -> bool:
     return set(given) == {_ROWS} and op.inputs[0].shape.rank in (1, rank) and op.inputs[1].shape.rank == rank
 
 
+def _is_a_value_in_rows(op: Any, kinds: Mapping[str, str]) -> bool:
+    """Whether a Fill makes as many rows as there are, all alike: its shape begins with how many there are."""
+    dims, value = op.inputs
+    first = dims.op
+    if first.type not in ("Pack", "ConcatV2") or kinds[value.name] != _FIXED or not _is_rows(op.outputs[0]):
+        return False
+    rest = first.inputs[1:]
+    while first.type in ("Pack", "ConcatV2", "ExpandDims", "Identity"):
+        first = first.inputs[0].op
+    return (
+        first.type == "StridedSlice"
+        and first.inputs[0].op.type == "Shape"
+        and kinds[first.inputs[0].op.inputs[0].name] == _ROWS
+        and [_value(tensor) for tensor in first.inputs[1:]] == [[0], [1], [1]]
+        and all(kinds[tensor.name] == _FIXED for tensor in rest)
+        and op.outputs[0].shape[1:].is_fully_defined()
+    )
+
+
 def _is_looked_up(op: Any, given: list[str]) -> bool:
-    return given == [_FIXED, _ROWS, _FIXED] and op.inputs[0].op.type in _STATES
+    table = op.inputs[0].op
+    while table.type == "Identity":
+        table = table.inputs[0].op
+    return given == [_FIXED, _ROWS, _FIXED] and table.type in _STATES
 
 
 def _are_along_other_axes(op: Any, given: list[str]) -> bool:

@@ -62,6 +62,8 @@ NUMBERS: dict[str, Any] = {"dtype": "int64", "shape": (None,)}
         (lambda x: tf.one_hot(x, 3), NUMBERS),
         (lambda x: tf.strings.lower(x) + "!", TEXTS),
         (tf.function(lambda x: x * 2), {}),
+        (lambda x: tf.identity_n([tf.constant(2.0), x])[1], {}),
+        (lambda x: tf.concat([x, tf.fill(tf.concat([tf.shape(x)[:1], [3]], axis=0), 0.0)], axis=1), {}),
     ],
 )
 def test_rows_are_independent(build: Callable[[Any], Any], given: dict[str, Any]) -> None:
@@ -105,6 +107,16 @@ def test_rows_are_independent(build: Callable[[Any], Any], given: dict[str, Any]
         (lambda x: tf.unique(x)[1], NUMBERS),
         (lambda x: tf.map_fn(lambda row: row * 2, x), {}),
         (lambda x: weights(5, 4), {}),
+        (lambda x: x + tf.cond(tf.shape(x)[0] > 1, lambda: 10.0, lambda: 1.0), {}),
+        (lambda x: x + tf.reduce_sum(tf.ones([tf.shape(x)[0], tf.shape(x)[0]]), axis=1, keepdims=True), {}),
+        (lambda x: tf.concat([x, tf.ones([2 * tf.shape(x)[0], 1])], axis=1), {}),
+        (lambda x: tf.concat([x, tf.ones([tf.shape(x)[1], 1])], axis=1), {}),
+        (lambda x: tf.identity_n([tf.constant(2.0), tf.reverse(x, [0])])[1], {}),
+        (lambda x: tf.raw_ops.ClipByValue(t=3.0, clip_value_min=x, clip_value_max=x), {}),
+        (
+            lambda x: tf.raw_ops.GatherV2(params=x, indices=tf.cast(x[:, 0], tf.int32), axis=1, batch_dims=-1),
+            {},
+        ),
     ],
 )
 def test_rows_may_depend_on_each_other(build: Callable[[Any], Any], given: dict[str, Any]) -> None:
@@ -129,19 +141,22 @@ def test_a_graph_is_looked_at_between_its_inputs_and_outputs() -> None:
     assert not Dataflow(graph.as_graph_def(), signature.from_names(graph, "x", "y")).has_independent_rows()
 
 
+FIXED: dict[str, Any] = {"shape": (2, 4)}
+
+
 @pytest.mark.parametrize(
-    ("build", "given", "follows"),
+    ("build", "given", "fixed"),
     [
-        (lambda x: tf.zeros([x[0]]), NUMBERS, True),
-        (lambda x: tf.range(x[0]), NUMBERS, True),
-        (lambda x: tf.tile([1.0], x), NUMBERS, True),
-        (lambda x: tf.sequence_mask(x), NUMBERS, True),
-        (lambda x: tf.math.bincount(tf.cast(x, tf.int32)), NUMBERS, True),
-        (lambda x: tf.io.decode_raw(x, tf.uint8), TEXTS, True),
-        (lambda x: tf.zeros([tf.shape(x)[0], 3]), {}, False),
-        (lambda x: tf.one_hot(x, 9), NUMBERS, False),
+        (lambda x: x @ weights(4, 2), FIXED, True),
+        (lambda x: tf.reduce_mean(x), FIXED, True),
         (lambda x: x @ weights(4, 2), {}, False),
+        (lambda x: tf.zeros([tf.cast(x[0, 0], tf.int32)]), FIXED, False),
+        (lambda x: tf.boolean_mask(x, x[:, 0] > 0), FIXED, False),
+        (lambda x: tf.cond(x[0, 0] > 1e6, lambda: x @ weights(4, 4), lambda: x), FIXED, False),
+        (lambda x: tf.math.polygamma(1.0, x), FIXED, False),
+        (lambda x: tf.io.decode_raw(x, tf.uint8), {"dtype": "string", "shape": (1,)}, False),
+        (lambda x: tf.strings.split(x).to_tensor(), {"dtype": "string", "shape": (1,)}, False),
     ],
 )
-def test_sizes_may_follow_values(build: Callable[[Any], Any], given: dict[str, Any], follows: bool) -> None:
-    assert look(build, **given).sizes_follow_values() == follows
+def test_sizes_are_fixed_or_may_not_be(build: Callable[[Any], Any], given: dict[str, Any], fixed: bool) -> None:
+    assert look(build, **given).has_fixed_sizes() == fixed

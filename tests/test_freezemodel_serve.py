@@ -55,7 +55,7 @@ def test_answers_what_the_model_says_of_1000_rows(client: FlaskClient) -> None:
         ('{"x": []}', "x: expected 1 to 4096 rows, got 0"),
         ('{"x": null}', "x: expected a list, got null"),
         ("{}", "the body: missing key 'x'"),
-        (f'{{"x": [{ROW}], "z": 1}}', "the body: unknown key 'z'"),
+        (f'{{"x": [{ROW}], "z": 1}}', "the body: unknown key 'z'; expected 'x'"),
         (f'{{"x": [{ROW}], "x": [{ROW}]}}', "the key 'x' is there twice; JSON would keep one and say nothing"),
         (f"[{ROW}]", "the body: expected an object, got a list"),
         ("", "the body is empty; expected a JSON object"),
@@ -139,6 +139,27 @@ def test_a_missing_model_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert captured.out == ""
     assert captured.err.startswith(f"error: no frozen model at {tmp_path}/none.pb; name the file of a GraphDef\n")
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "name", "right"),
+    [
+        ("frozen-model", "savedmodel_from_source", "saved-model"),
+        ("frozen-model", "graph.ckpt", "checkpoint"),
+        ("saved-model", "frozen_model.pb", "frozen-model"),
+        ("checkpoint", "frozen_model.pb", "frozen-model"),
+    ],
+)
+def test_the_wrong_flag_is_told_the_right_one(
+    made: Path, capfd: pytest.CaptureFixture[str], flag: str, name: str, right: str
+) -> None:
+    assert cli.call(freezemodel_serve.main, [f"--{flag}", str(made / name)]) == 1
+    said = capfd.readouterr()
+    assert said.err == (
+        f"error: {made / name} is no {flag.replace('-', ' ')}; "
+        f"use `python {cli.show(cli.PROJECT / 'freezemodel_serve.py')} --{right} {made / name}`\n"
+    )
+    assert said.out == ""
 
 
 def test_what_only_the_worker_finds_wrong_is_one_line(frozen_model: Path) -> None:

@@ -135,7 +135,7 @@ def test_a_small_model_runs_in_order_if_it_can() -> None:
 
 def test_a_small_model_with_old_control_flow_is_served() -> None:
     client = small_app("switch").test_client()
-    assert client.get("/readyz").get_json()["runs"] == "in the thread that asks"
+    assert client.get("/readyz").get_json()["runs"] == "in TensorFlow's threads"  # a branch may take for ever
     assert post(client, '{"x": [[1, 2]]}') == (200, {"y": [[2, 3]]})
     assert post(client, '{"x": [[-1, -2]]}') == (200, {"y": [[-2, -3]]})
 

@@ -118,10 +118,7 @@ def _quickest(session: Any, signature: Signature, example: Mapping[str, NDArray[
         inline(example)
         return inline
     one_device = len(session.list_devices()) == 1  # what runs in order on one would wait for what it gives another
-    try:
-        small = Predictor(open_session(graph, fuse=False, in_order=one_device), signature, inline=True)
-    except cli.Error:  # it has the control flow of TensorFlow 1
-        small = Predictor(open_session(graph, fuse=False), signature, inline=True)
+    small = Predictor(open_session(graph, fuse=False, in_order=one_device), signature, inline=True)
     quicker, other = (small, inline) if is_quicker(small, inline, example) else (inline, small)
     other.session.close()
     return quicker
@@ -157,16 +154,15 @@ def _with_one_thread(
 def _look_at(graph: Any, signature: Signature) -> tuple[bool, bool]:
     """Whether rows are independent, and whether as many rows always take about as long: False where it is not known."""
     graph_def = graph.as_graph_def()
-    nodes = [node_of(tensor.name) for tensor in signature.outputs]
-    needed = tf1.graph_util.extract_sub_graph(graph_def, nodes)
-    bounded = _sizes_are_fixed(signature.inputs) and not any(
-        part in node.op for node in all_nodes(needed) for part in _ENDLESS
-    )
+    needed = tf1.graph_util.extract_sub_graph(graph_def, [node_of(tensor.name) for tensor in signature.outputs])
+    endless = any(part in node.op for node in all_nodes(needed) for part in _ENDLESS)
     try:
         flow = Dataflow(graph_def, signature)
     except cli.Error:
         return False, False
-    return _have_rows(signature) and flow.has_independent_rows(), bounded and not flow.sizes_follow_values()
+    independent = _have_rows(signature) and flow.has_independent_rows()
+    fixed = (independent and _sizes_are_fixed(signature.inputs)) or flow.has_fixed_sizes()
+    return independent, fixed and not endless
 
 
 def _have_rows(signature: Signature) -> bool:

@@ -42,7 +42,7 @@ class NpyFormat:
         if self._dtype.kind == "V" and dtype == np.dtype(("V", self._dtype.itemsize)):
             dtype = self._dtype  # bfloat16 and the like, whose names numpy does not write
         if dtype.hasobject or dtype.fields is not None or not np.can_cast(dtype, self._dtype, "equiv"):
-            raise RequestError(400, f"{INPUT}: expected {self._tensor.dtype}, got {dtype}")
+            raise RequestError(400, f"{INPUT}: expected {self._tensor.dtype}, got {dtype}; numpy's astype() converts")
         self._require_shape(shape)
         count = math.prod(shape)
         if len(body) - offset != count * dtype.itemsize:
@@ -88,7 +88,9 @@ def _read_header(body: bytes) -> tuple[tuple[int, ...], bool, Any, int]:
             size = 12 + int.from_bytes(body[8:12], "little")
         shape, fortran_order, dtype = _parse_header(body[:size])
     except Exception:  # numpy's parser of a hostile header may raise anything
-        raise RequestError(400, "the body is no .npy file of version 1 or 2, or its header is damaged") from None
+        raise RequestError(
+            400, "the body is no .npy file of version 1 or 2, or not all of it (curl has --data-binary)"
+        ) from None
     if any(type(size) is not int or not 0 <= size < 2**63 for size in shape):  # numpy lets True pass
         raise RequestError(400, f"{INPUT}: the shape in the header is none")
     return shape, fortran_order, dtype, size

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from serialization import cli
 from serialization.signature import Tensor
+from serialization.tensorflow import tf
 
 INPUT, OUTPUT = "x", "y"
 
@@ -40,11 +42,17 @@ def explain(error: Exception, body: bytes, inputs: Sequence[Tensor], max_rows: i
     if match := _WRONG_TYPE.match(text):
         return f"{place}: expected {_names(match[1])}, got {_names(match[2])}"
     if match := _WRONG_FIELD.match(text):
-        return f"{place}: {'missing' if match[1].startswith('missing') else 'unknown'} key {match[2]!r}"
+        if match[1].startswith("missing"):
+            return f"{place}: missing key {match[2]!r}"
+        known = [INPUT] if not path else [tensor.key for tensor in inputs] if place == INPUT else ["b64"]
+        expected = cli.printable(" and ".join(map(repr, known)))
+        return f"{place}: unknown key {cli.printable(repr(match[2]))}; expected {expected}"
     if found := _find(place, inputs):
         tensor, indices = found
         if _OUT_OF_BOUNDS.match(text):
-            return f"{place}: the number is beyond what {tensor.dtype} holds"
+            dtype = tf.as_dtype(tensor.dtype)
+            span = f", {int(dtype.min)} to {int(dtype.max)}" if dtype.is_integer else ""
+            return f"{place}: the number is beyond what {tensor.dtype} holds{span}"
         if _WRONG_LENGTH.match(text):
             size = None if tensor.shape is None else tensor.shape[len(indices)]
             expected = f"1 to {max_rows} rows" if size is None else f"{size} values"
