@@ -86,6 +86,7 @@ def test_an_error_is_shown_with_its_place(page: Page, toy: Server) -> None:
     expect(page.locator("#status")).to_contain_text("400 in ")
     assert "x[0][1]: expected a number, got a string" in page.locator("#answer").inner_text()
     page.click("#reset")
+    expect(page.locator("#status")).to_have_text("")
     page.click("#send")
     expect(page.locator("#status")).to_contain_text("200 in ")
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from serialization.serving.npy_format import CONTENT_TYPES
 from serialization.serving.places import INPUT, OUTPUT
 from serialization.serving.predict_route import PREDICT
 from serialization.serving.settings import Settings
@@ -34,6 +35,7 @@ def describe(name: str, signature: Signature, settings: Settings, example: str) 
         status: {"description": text, "content": {"application/json": {"schema": error}}}
         for status, text in _REFUSALS.items()
     }
+    others = {status: refusals[status] for status in ("405", "500", "503")}
     request = _body(INPUT, signature.inputs, settings.max_rows)
     npy = {"schema": {"type": "string", "contentMediaType": "application/x-npy"}}
     one_in = len(signature.inputs) == 1 and signature.inputs[0].dtype != "string"
@@ -45,7 +47,7 @@ def describe(name: str, signature: Signature, settings: Settings, example: str) 
             "required": True,
             "content": {
                 "application/json": {"schema": request, "example": json.loads(example)},
-                **({"application/x-npy": npy} if one_in else {}),
+                **(dict.fromkeys(CONTENT_TYPES, npy) if one_in else {}),
             },
         },
         "responses": {
@@ -64,11 +66,11 @@ def describe(name: str, signature: Signature, settings: Settings, example: str) 
         "info": {"title": f"Predictions of {name}", "version": "1"},
         "paths": {
             PREDICT: {"post": predict},
-            "/": {"get": _get("page", "A page to try the model on", "text/html", refusals)},
-            "/healthz": {"get": _get("health", "The process is alive", "application/json", refusals)},
-            "/readyz": {"get": _get("readiness", "Requests are answered", "application/json", refusals)},
-            "/metrics": {"get": _get("metrics", "Metrics for Prometheus", "text/plain", refusals)},
-            "/openapi.json": {"get": _get("describe", "This document", "application/json", refusals)},
+            "/": {"get": _get("page", "A page to try the model on", "text/html", others)},
+            "/healthz": {"get": _get("health", "The process is alive", "application/json", others)},
+            "/readyz": {"get": _get("readiness", "Requests are answered", "application/json", others)},
+            "/metrics": {"get": _get("metrics", "Metrics for Prometheus", "text/plain", others)},
+            "/openapi.json": {"get": _get("describe", "This document", "application/json", others)},
         },
         "components": {
             "schemas": {

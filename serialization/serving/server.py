@@ -8,6 +8,7 @@ import importlib
 import multiprocessing
 import multiprocessing.connection
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -28,19 +29,22 @@ if TYPE_CHECKING:
     from flask import Flask
 
 MakeApp = Callable[..., "Flask"]
+_SHORT = 500  # characters of an example that is shown when requests are answered
 _MORE_THREADS = 4  # than requests may be in flight: these answer that there are too many, and every other route
 _IDLE = 600  # seconds that granian keeps a thread that has nothing to do; at most these
 _AGAIN = 10  # seconds until a worker that could not be replaced is tried again; granian gives up on less than 5.5
 _NOTICE = 0.5  # seconds between "no more requests on this connection" and the end of the last one
 
 
-def announce(what: str, bodies: Sequence[str], url: str) -> None:
-    """Say that requests are answered from now on, and how to make one."""
+def announce(what: str, bodies: Sequence[str], url: str, example: str) -> None:
+    """Say that requests are answered from now on, and how to make one: with these bodies, the example, or a browser."""
     print(f"serving {what} on {url}; Ctrl-C ends it; try", flush=True)
-    for body in bodies:
-        print(f"curl -X POST -H 'Content-Type: application/json' {url}/api/predict -d '{body}'", flush=True)
-    if not bodies:
-        print(f"curl {url}/openapi.json", flush=True)
+    shown = bodies or [example] * bool(example)
+    for body in shown:
+        data = shlex.quote(body)
+        print(f"curl -X POST -H 'Content-Type: application/json' {url}/api/predict -d {data}", flush=True)
+    if not shown:
+        print(f"{url}/ in a browser", flush=True)
 
 
 def serve(
@@ -51,9 +55,9 @@ def serve(
     port: int,
     workers: int,
     grace: float,
-    announce: Callable[[str], None],
+    announce: Callable[[str, str], None],
 ) -> None:
-    """Serve the application until SIGINT or SIGTERM; `announce` is given the URL once requests are answered.
+    """Serve the application until SIGINT or SIGTERM; `announce` is given the URL, and a body to ask with.
 
     `make_app` is pickled and called in each worker, with the settings. A worker that dies is replaced; the others go on
     where that cannot be done. At the end, which SIGHUP asks for too, requests in flight are finished, for at most
@@ -101,10 +105,10 @@ def serve(
             # Granian would replace all workers, and drop what they are at. nohup(1) has it ignored.
             signal.signal(signal.SIGHUP, signal.SIG_IGN if hangup is signal.SIG_IGN else lambda *_: stop())
 
-            def ready() -> None:
+            def ready(example: str) -> None:
                 _wait_until_it_listens(address)
                 with suppress(OSError):  # nobody may listen, or a disk be full: requests are answered all the same
-                    announce(url)
+                    announce(url, example)
 
             read = partial(_read_reports, reports, failures, granian, ready, stop)
             threading.Thread(target=read, daemon=True).start()
@@ -174,7 +178,7 @@ def _wait_until_it_listens(address: tuple[str, int]) -> None:
 
 
 def _read_reports(
-    reports: Any, failures: list[str], granian: Any, announce: Callable[[], None], stop: Callable[[], None]
+    reports: Any, failures: list[str], granian: Any, ready: Callable[[str], None], stop: Callable[[], None]
 ) -> None:
     """In the supervisor: announce when all workers are ready, end everything when one cannot start before that.
 
@@ -182,12 +186,12 @@ def _read_reports(
     """
     unready = granian.workers
     while True:
-        failure = reports.get()
+        failure, example = reports.get()
         if not failure:
             granian.respawned_wrks.clear()  # one that was ready may die whenever it likes
             unready -= 1
             if unready == 0:  # those that come later replace one
-                announce()
+                ready(example)
         elif unready > 0:
             failures.append(failure)
             stop()
@@ -199,17 +203,19 @@ def _read_reports(
 def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending: Any) -> Any:
     """In the worker, before it listens: what answers with the application, loaded and warmed up."""
     from serialization.serving.answers import show_exception
+    from serialization.serving.app import SERVING
     from serialization.serving.direct import make_direct
+    from serialization.serving.json_format import body_of
 
     try:
         app = make_app(settings=settings)
         answer, drain = make_direct(app, settings)
     except Exception as error:
         if isinstance(error, (cli.Error, OSError)):
-            reports.put(cli.one_line(error))
+            reports.put((cli.one_line(error), ""))
         else:
             show_exception("a worker")
-            reports.put("a worker cannot start; its traceback above tells why")
+            reports.put(("a worker cannot start; its traceback above tells why", ""))
         time.sleep(_AGAIN)  # the supervisor replaces a worker that ends by itself
         os._exit(1)
 
@@ -221,7 +227,9 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending:
     threading.Thread(target=_limit_unread_answers, args=[settings.body_timeout], daemon=True).start()
     gc.collect()
     gc.freeze()  # what is loaded stays: no collection during a request looks through TensorFlow's million objects
-    reports.put("")
+    engine, _ = app.config[SERVING]
+    example = body_of(engine.signature, engine.example)
+    reports.put(("", example if len(example) <= _SHORT else ""))
     return answer
 
 
