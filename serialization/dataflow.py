@@ -67,6 +67,7 @@ class Dataflow:
         cut, self._signature, _ = source.cut(graph_def, signature)
         names = [tensor.name for tensor in (*self._signature.inputs, *self._signature.outputs)]
         flat = prune(inlining.inline(prune(cut, names), names), names)
+        self._has_functions = bool(flat.library.function)  # of datasets, say
         with failures("the graph cannot be looked at"), tf1.Graph().as_default() as self._graph:
             tf1.import_graph_def(flat, name="")
 
@@ -90,7 +91,7 @@ class Dataflow:
 
     def has_fixed_sizes(self) -> bool:
         """Whether it takes about as long whatever is fed: all is of a fixed size, and nothing hangs on a condition."""
-        return all(
+        return not self._has_functions and all(
             op.type not in _BRANCHES | _SLOW and all(tensor.shape.is_fully_defined() for tensor in op.outputs)
             for op in self._graph.get_operations()
         )

@@ -154,6 +154,13 @@ FIXED: dict[str, Any] = {"shape": (2, 4)}
         (lambda x: tf.boolean_mask(x, x[:, 0] > 0), FIXED, False),
         (lambda x: tf.cond(x[0, 0] > 1e6, lambda: x @ weights(4, 4), lambda: x), FIXED, False),
         (lambda x: tf.math.polygamma(1.0, x), FIXED, False),
+        (
+            lambda x: tf.data.Dataset.range(tf.cast(x[0, 0], tf.int64)).reduce(
+                tf.constant(0, tf.int64), lambda a, b: a + b
+            ),
+            FIXED,
+            False,
+        ),
         (lambda x: tf.io.decode_raw(x, tf.uint8), {"dtype": "string", "shape": (1,)}, False),
         (lambda x: tf.strings.split(x).to_tensor(), {"dtype": "string", "shape": (1,)}, False),
     ],
