@@ -56,7 +56,13 @@ _ALONG_AXES = {
 }
 _LAST_AXIS = {"LogSoftmax", "Softmax", "TopK", "TopKV2"}  # which is not the first
 _BRANCHES = {"Switch", "RefSwitch", "_SwitchN", "Merge", "RefMerge"}  # what comes of them depends on a condition
-_SLOW = {"Polygamma", "Zeta"}  # for some values; they take as long as these are large
+_BY_VALUE = {
+    "Polygamma",
+    "Zeta",
+    "BlockLSTM",
+    "BlockLSTMV2",
+    "RaggedTensorToTensor",
+}  # of which they do as much as it says
 
 
 class Dataflow:
@@ -90,10 +96,14 @@ class Dataflow:
         return all(kinds[tensor.name] == _ROWS for tensor in self._signature.outputs)
 
     def has_fixed_sizes(self) -> bool:
-        """Whether it takes about as long whatever is fed: all is of a fixed size, and nothing hangs on a condition."""
+        """Whether it takes about as long whatever is fed: all is of a fixed size, and nothing hangs on a condition.
+
+        Texts are of no fixed size, nor is what stands behind a handle: lists, datasets, queues.
+        """
         return not self._has_functions and all(
-            op.type not in _BRANCHES | _SLOW and all(tensor.shape.is_fully_defined() for tensor in op.outputs)
+            op.type not in _BRANCHES | _BY_VALUE and all(map(_is_of_fixed_size, op.outputs))
             for op in self._graph.get_operations()
+            if op.type not in _STATES
         )
 
     def _has_rows(self, name: str) -> bool:
@@ -103,6 +113,10 @@ class Dataflow:
 
 def _is_rows(tensor: Any) -> bool:
     return bool(tensor.shape.rank) and tensor.shape[0] is None
+
+
+def _is_of_fixed_size(tensor: Any) -> bool:
+    return tensor.shape.is_fully_defined() and tensor.dtype not in (tf.string, tf.resource, tf.variant)
 
 
 def _kind_of(op: Any, given: list[str]) -> str:

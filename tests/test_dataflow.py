@@ -155,6 +155,18 @@ FIXED: dict[str, Any] = {"shape": (2, 4)}
         (lambda x: tf.cond(x[0, 0] > 1e6, lambda: x @ weights(4, 4), lambda: x), FIXED, False),
         (lambda x: tf.math.polygamma(1.0, x), FIXED, False),
         (
+            lambda x: tf.strings.length(tf.strings.regex_replace(x, "a", "aa")),
+            {"dtype": "string", "shape": (1,)},
+            False,
+        ),
+        (
+            lambda x: tf.raw_ops.TensorListLength(
+                input_handle=tf.raw_ops.TensorListReserve(element_shape=[3], num_elements=x, element_dtype=tf.float32)
+            ),
+            {"dtype": "int32", "shape": ()},
+            False,
+        ),
+        (
             lambda x: tf.data.Dataset.range(tf.cast(x[0, 0], tf.int64)).reduce(
                 tf.constant(0, tf.int64), lambda a, b: a + b
             ),

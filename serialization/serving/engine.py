@@ -161,7 +161,7 @@ def _look_at(graph: Any, signature: Signature) -> tuple[bool, bool]:
     except cli.Error:
         return False, False
     independent = _have_rows(signature) and flow.has_independent_rows()
-    fixed = (independent and _sizes_are_fixed(signature.inputs)) or flow.has_fixed_sizes()
+    fixed = _sizes_are_fixed(signature.inputs) and (independent or flow.has_fixed_sizes())
     return independent, fixed and not endless
 
 
@@ -171,8 +171,8 @@ def _have_rows(signature: Signature) -> bool:
 
 
 def _sizes_are_fixed(tensors: Sequence[Tensor]) -> bool:
-    """Whether a row is always as long."""
-    return all(tensor.shape is not None and None not in tensor.shape[1:] for tensor in tensors)
+    """Whether a row is always as long; texts are not."""
+    return all(t.dtype != "string" and t.shape is not None and None not in t.shape[1:] for t in tensors)
 
 
 def _gives_the_same_bits(predict: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
