@@ -115,6 +115,12 @@ def _small_and_in_order() -> None:
         tf.multiply(tf.reverse(x, [0]), 1e-6, name="y")
 
 
+def _particular_bytes() -> None:
+    x = tf1.placeholder(tf.uint8, [None, 2], name="x")
+    with tf1.control_dependencies([tf1.assert_less_equal(tf.reduce_sum(tf.cast(x, tf.int32), axis=1), 0)]):
+        tf.identity(x, name="same")
+
+
 def _limited_together() -> None:
     x = tf1.placeholder(tf.float32, [None, 2], name="x")
     tf.identity(tf.cond(tf.reduce_any(x > 100), lambda: x * 0, lambda: x), name="y")
@@ -198,6 +204,7 @@ MODELS = {
     "reversed": Small(_reversed, "x", "y"),
     "mean up to the longest": Small(_mean_up_to_the_longest, "x,lengths", "y"),
     "small and in order": Small(_small_and_in_order, "x", "y"),
+    "particular bytes": Small(_particular_bytes, "x", "same"),
     "limited together": Small(_limited_together, "x", "y"),
     "quotient": Small(_quotient, "a,b", "quotient"),
     "as many as asked": Small(_as_many_as_asked, "count", "total"),

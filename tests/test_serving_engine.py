@@ -79,6 +79,12 @@ def test_what_only_the_graph_shows_is_told() -> None:
     assert told.startswith("in batches of up to 8 rows, as asked, though they may depend on each other")
 
 
+def test_bytes_of_which_only_the_example_is_taken_run_in_batches() -> None:
+    client = small_app("particular bytes", max_batch_size=8).test_client()
+    assert post(client, '{"x": [[0, 0]]}') == (200, {"y": [[0, 0]]})
+    assert post(client, '{"x": [[0, 1]]}')[0] == 422
+
+
 def test_an_input_that_nothing_needs_is_no_reason_to_run_rows_alone() -> None:
     session, wanted = open_small("two")
     unneeded = replace(wanted, outputs=wanted.outputs[1:])

@@ -250,11 +250,7 @@ def make_batched(frozen: Any, signature: Signature, batch_size: int, wait_ms: fl
         inputs = [tf1.placeholder(t.dtype, t.shape, name=f"input{i}") for i, t in enumerate(signature.inputs)]
 
         def run(*values: Any) -> Any:
-            named = {node.name for node in frozen.node}
-            pairs = zip(signature.inputs, values, strict=True)
-            fed = {
-                tensor.name: value for tensor, value in pairs if node_of(tensor.name) in named
-            }  # not one nobody needs
+            fed = {tensor.name: value for tensor, value in zip(signature.inputs, values, strict=True)}
             names = [tensor.name for tensor in signature.outputs]
             results = tf1.import_graph_def(frozen, input_map=fed, return_elements=names, name="")
             rows = tf.shape(values[0])[:1]

@@ -117,9 +117,7 @@ def _other_rows(
             row[key] = generator.integers(0, np.maximum(value, 1), endpoint=True).astype(value.dtype)
     yield row
     for scale in (-1, 0.1, 0.01):
-        yield {
-            key: value if value.dtype == object else (value * scale).astype(value.dtype) for key, value in row.items()
-        }
+        yield {key: value * value.dtype.type(scale) if value.dtype.kind == "f" else value for key, value in row.items()}
 
 
 def _same(actual: Any, expected: Any) -> bool:
