@@ -104,7 +104,7 @@ def find(flag: str, path: Path) -> Path:
     try:
         return FINDERS[flag](path)
     except cli.Error:
-        for other in FINDERS:
+        for other in [other for other in FINDERS if other != flag]:
             with suppress(cli.Error), redirect_stdout(None):
                 FINDERS[other](path)
                 break

@@ -40,29 +40,13 @@ _WINDOWS = set(
     SpaceToDepth
     """.split()  # noqa: SIM905
 )
-_ALONG_AXES = {
-    "All",
-    "Any",
-    "ArgMax",
-    "ArgMin",
-    "Cumprod",
-    "Cumsum",
-    "EuclideanNorm",
-    "Max",
-    "Mean",
-    "Min",
-    "Prod",
-    "Sum",
-}
+_ALONG_AXES = set(
+    "All Any ArgMax ArgMin Cumprod Cumsum EuclideanNorm Max Mean Min Prod ReverseV2 Sum".split()  # noqa: SIM905
+)
 _LAST_AXIS = {"LogSoftmax", "Softmax", "TopK", "TopKV2"}  # which is not the first
 _BRANCHES = {"Switch", "RefSwitch", "_SwitchN", "Merge", "RefMerge"}  # what comes of them depends on a condition
-_BY_VALUE = {
-    "Polygamma",
-    "Zeta",
-    "BlockLSTM",
-    "BlockLSTMV2",
-    "RaggedTensorToTensor",
-}  # of which they do as much as it says
+# Ops that do as much as one of their values says.
+_BY_VALUE = {"BlockLSTM", "BlockLSTMV2", "Polygamma", "RaggedTensorToTensor", "Zeta"}
 
 
 class Dataflow:
@@ -83,16 +67,12 @@ class Dataflow:
         if len(kinds) < len({tensor.name for tensor in self._signature.inputs}):
             return False
         for op in self._graph.get_operations():
-            given = [kinds.get(tensor.name, "") for tensor in op.inputs]
-            kind = "" if "" in given else _kind_of(op, given)
-            if (op.outputs and op.outputs[0].name in kinds) or (op.type == "Fill" and _is_a_value_in_rows(op, kinds)):
-                kind = _ROWS
-            if not kind:
+            fed = bool(op.outputs) and op.outputs[0].name in kinds
+            made = [_ROWS] * len(op.outputs) if fed else _kinds_of(op, kinds)
+            if made is None:
                 return False
-            for i, tensor in enumerate(op.outputs):
-                its_own = given[i] if op.type == "IdentityN" else kind
-                has_rows = _is_rows(tensor) and not (i and op.type.startswith("FusedBatchNorm"))
-                kinds[tensor.name] = its_own if its_own != _ROWS or has_rows else ""
+            for tensor, kind in zip(op.outputs, made, strict=True):
+                kinds[tensor.name] = kind if kind != _ROWS or _is_rows(tensor) else ""
         return all(kinds[tensor.name] == _ROWS for tensor in self._signature.outputs)
 
     def has_fixed_sizes(self) -> bool:
@@ -119,25 +99,36 @@ def _is_of_fixed_size(tensor: Any) -> bool:
     return tensor.shape.is_fully_defined() and tensor.dtype not in (tf.string, tf.resource, tf.variant)
 
 
-def _kind_of(op: Any, given: list[str]) -> str:
-    """What an op makes of such inputs; empty if that is not known."""
+def _kinds_of(op: Any, kinds: Mapping[str, str]) -> list[str] | None:
+    """The kind of each of an op's outputs, empty where it is not known; None if nothing is known of the op."""
+    given = [kinds.get(tensor.name, "") for tensor in op.inputs]
     changes = op.op_def.is_stateful and op.type not in _STATES and op.type not in _CHECKS
-    if changes or any(arg.is_ref for arg in op.op_def.input_arg):
-        return ""  # it is chance, or a state that changes
-    if op.type in _BRANCHES:
-        return ""
+    if changes or any(arg.is_ref for arg in op.op_def.input_arg):  # it is chance, or a state that changes
+        return None
+    if "" in given or op.type in _BRANCHES:
+        return None
     if op.type == "IdentityN":
-        return _FIXED  # each of its outputs has the kind of its own input
+        return given
+    if op.type == "Fill" and _is_a_value_in_rows(op, kinds):
+        return [_ROWS]
     if _ROWS not in given:
-        return _COUNT if _COUNT in given else _FIXED
+        return [_COUNT if _COUNT in given else _FIXED] * len(op.outputs)
     if op.type in _SIZES:
-        return _COUNT
+        return [_COUNT] * len(op.outputs)
+    if not _keeps_rows(op, given):
+        return None
+    if op.type.startswith("FusedBatchNorm"):  # its other outputs are means and the like
+        return [_ROWS, *[""] * (len(op.outputs) - 1)]
+    return [_ROWS] * len(op.outputs)
+
+
+def _keeps_rows(op: Any, given: list[str]) -> bool:
     if op.type in _ELEMENTWISE:
-        return _ROWS if _are_aligned(op, given) else ""
+        return _are_aligned(op, given)
     if op.type in _WINDOWS:
-        return _ROWS if _is_first_alone(given) and _are_windows_in_rows(op) else ""
+        return _is_first_alone(given) and _are_windows_in_rows(op)
     check = _CHECKS.get(op.type)
-    return _ROWS if check is not None and check(op, given) else ""
+    return check is not None and check(op, given)
 
 
 def _is_first_alone(given: list[str]) -> bool:
@@ -251,23 +242,26 @@ def _is_looked_up(op: Any, given: list[str]) -> bool:
     return given == [_FIXED, _ROWS, _FIXED] and table.type in _STATES
 
 
-def _are_along_other_axes(op: Any, given: list[str]) -> bool:
-    return _is_first_alone(given) and 0 not in _axes(_value(op.inputs[1]), op.inputs[0].shape.rank)
+def _along_other_axes(at: int) -> Callable[[Any, list[str]], bool]:
+    """A check of ops that do something along the axes in input `at`."""
+    return lambda op, given: _is_first_alone(given) and 0 not in _axes(_value(op.inputs[at]), op.inputs[0].shape.rank)
 
 
-def _joins_along(at: int, *, axis_is_input: bool = True) -> Callable[[Any, list[str]], bool]:
-    """A check of ops that put things together, or apart, along one axis, which is input `at` or an attribute."""
+def _joins_along(at: int) -> Callable[[Any, list[str]], bool]:
+    """A check of ops that put things together, or apart, along the axis in input `at`."""
 
     def check(op: Any, given: list[str]) -> bool:
-        if not axis_is_input:
-            rank = op.outputs[0].shape.rank if op.type == "Pack" else op.inputs[0].shape.rank
-            return set(given) == {_ROWS} and 0 not in _axes([op.get_attr("axis")], rank)
         place = at % len(given)
         parts = [i for i in range(len(given)) if i != place]
         axis = _axes(_value(op.inputs[place]), op.inputs[parts[0]].shape.rank)
         return {given[i] for i in parts} == {_ROWS} and 0 not in axis
 
     return check
+
+
+def _is_packed_along_another_axis(op: Any, given: list[str]) -> bool:
+    rank = op.outputs[0].shape.rank if op.type == "Pack" else op.inputs[0].shape.rank
+    return set(given) == {_ROWS} and 0 not in _axes([op.get_attr("axis")], rank)
 
 
 def _first_value_is(at: int, wanted: list[int]) -> Callable[[Any, list[str]], bool]:
@@ -300,22 +294,19 @@ _CHECKS: Mapping[str, Callable[[Any, list[str]], bool]] = {
     "MatMul": _is_matmul_of_rows,
     "MirrorPad": _first_value_is(1, [0, 0]),
     "OneHot": lambda op, given: _is_first_alone(given) and op.get_attr("axis") != 0,
-    "Pack": _joins_along(0, axis_is_input=False),
+    "Pack": _is_packed_along_another_axis,
     "Pad": _first_value_is(1, [0, 0]),
     "PadV2": _first_value_is(1, [0, 0]),
     "Reshape": _is_reshaped_in_rows,
     "ResourceGather": _is_gathered_in_rows,
-    "Split": _joins_along(0),
-    "ReverseV2": _are_along_other_axes,
     "Select": _is_selected_in_rows,
-    "SplitV": lambda op, given: (
-        _is_first_alone(given) and 0 not in _axes(_value(op.inputs[2]), op.inputs[0].shape.rank)
-    ),
+    "Split": _joins_along(0),
+    "SplitV": _along_other_axes(2),
     "Squeeze": lambda op, _: 0 not in _axes(list(op.get_attr("squeeze_dims")) or None, op.inputs[0].shape.rank),
     "StridedSlice": _is_sliced_in_rows,
     "Tile": _first_value_is(1, [1]),
     "Transpose": _first_value_is(1, [0]),
-    "Unpack": _joins_along(0, axis_is_input=False),
-    **dict.fromkeys(_ALONG_AXES, _are_along_other_axes),
+    "Unpack": _is_packed_along_another_axis,
+    **dict.fromkeys(_ALONG_AXES, _along_other_axes(1)),
     **dict.fromkeys(_LAST_AXIS, lambda op, given: _is_first_alone(given) and (op.inputs[0].shape.rank or 0) > 1),
 }

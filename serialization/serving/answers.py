@@ -41,7 +41,7 @@ class RequestInfo(msgspec.Struct, gc=False):
 
 
 class RequestLog:
-    """Where every request is signed in and out, whichever route answers it."""
+    """Gives every request its id, counts it and writes its line, whichever route answers it."""
 
     def __init__(self, metrics: Metrics, log_format: str) -> None:
         self.metrics = metrics

@@ -23,6 +23,7 @@ from serialization.serving.settings import Settings
 from serialization.signature import Signature
 
 SERVING = "SERVING"  # the key in app.config of what a server may use beside WSGI: the engine and the predict route
+EXAMPLE = "EXAMPLE"  # and of the body of a request that works
 
 
 def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Settings) -> Flask:
@@ -40,7 +41,8 @@ def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Set
     app = Flask("freezemodel_serve", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its answers are no JSON
     app.config[SERVING] = engine, predict
-    _sign_every_request(app, log, lambda: predict.draining)
+    app.config[EXAMPLE] = example
+    _log_every_request(app, log, lambda: predict.draining)
 
     @app.get("/")
     def show_page() -> Response:
@@ -71,7 +73,7 @@ def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Set
     return app
 
 
-def _sign_every_request(app: Flask, log: RequestLog, draining: Callable[[], bool]) -> None:
+def _log_every_request(app: Flask, log: RequestLog, draining: Callable[[], bool]) -> None:
     """Ids, errors as JSON, log and metrics for the routes of Flask; PredictRoute does the same for its own."""
 
     @app.before_request

@@ -57,6 +57,7 @@ class Metrics:
     def __init__(self, folder: str | None) -> None:
         self._numbers = _Numbers({}, {}, _Histogram([0] * (len(_ROWS) + 1)))
         self._lock = threading.Lock()
+        self._writing = threading.Lock()  # held for as long as a disk takes, which no request is to wait for
         self._count_in_flight: Callable[[], int] = int
         self._folder = None if folder is None else Path(folder)
         self._noted: defaultdict[tuple[str, int], list[float]] = defaultdict(list)  # seconds by route and status
@@ -150,10 +151,11 @@ class Metrics:
 
     def _write(self) -> bytes:
         """What this worker has counted until now, as it is written for the others."""
-        with self._lock:
-            self._add_noted()
-            self._numbers.in_flight = self._count_in_flight()
-            text = msgspec.json.encode(self._numbers)
+        with self._writing:
+            with self._lock:
+                self._add_noted()
+                self._numbers.in_flight = self._count_in_flight()
+                text = msgspec.json.encode(self._numbers)
             if self._folder is not None:
                 with suppress(OSError):  # the folder is gone, or the disk is full, which it may not be the next time
                     new = self._folder / f"{os.getpid()}.new"

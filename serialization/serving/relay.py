@@ -88,9 +88,8 @@ class Relay:
         if began > 0:
             reads = self._reads(leader)
             left = began - now + (_LONG if not reads else _SOONER if now < self._wary else _WAITING)
-            if (
-                reads and left <= 0 and not _sleeps(self._native[leader])
-            ):  # it may have all of the body, but no processor
+            # It may have all of the body, but no processor.
+            if reads and left <= 0 and not _sleeps(self._native[leader]):
                 left = min(_WAITING, began - now + _LONG)
             if left > 0:
                 self._alarm.set(left)

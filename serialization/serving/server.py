@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ _NOTICE = 0.5  # seconds between "no more requests on this connection" and the e
 def announce(what: str, bodies: Sequence[str], url: str, example: str) -> None:
     """Say that requests are answered from now on, and how to make one: with these bodies, the example, or a browser."""
     print(f"serving {what} on {url}; Ctrl-C ends it; try", flush=True)
-    shown = bodies or [example] * bool(example)
+    shown = bodies or ([example] if example else [])
     for body in shown:
         data = shlex.quote(body)
         print(f"curl -X POST -H 'Content-Type: application/json' {url}/api/predict -d {data}", flush=True)
@@ -203,14 +203,13 @@ def _read_reports(
 def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending: Any) -> Any:
     """In the worker, before it listens: what answers with the application, loaded and warmed up."""
     from serialization.serving.answers import show_exception
-    from serialization.serving.app import SERVING
+    from serialization.serving.app import EXAMPLE
     from serialization.serving.direct import make_direct
-    from serialization.serving.json_format import body_of
 
     try:
         app = make_app(settings=settings)
         answer, drain = make_direct(app, settings)
-    except Exception as error:
+    except Exception as error:  # whatever it is, the supervisor is to know
         if isinstance(error, (cli.Error, OSError)):
             reports.put((cli.one_line(error), ""))
         else:
@@ -227,22 +226,21 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending:
     threading.Thread(target=_limit_unread_answers, args=[settings.body_timeout], daemon=True).start()
     gc.collect()
     gc.freeze()  # what is loaded stays: no collection during a request looks through TensorFlow's million objects
-    engine, _ = app.config[SERVING]
-    example = body_of(engine.signature, engine.example)
+    example = app.config[EXAMPLE]
     reports.put(("", example if len(example) <= _SHORT else ""))
     return answer
 
 
 def _limit_unread_answers(seconds: float) -> None:
     """Once this process listens: have a connection closed whose client takes nothing of its answer for so long."""
-    sockets = Sockets()
-    while True:
-        for found in sockets:
-            listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            if listens and found.family in (socket.AF_INET, socket.AF_INET6):
-                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
-                return  # what is accepted inherits it, tcp(7)
-        time.sleep(0.01)
+    with closing(Sockets()) as sockets:
+        while True:
+            for found in sockets:
+                listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+                if listens and found.family in (socket.AF_INET, socket.AF_INET6):
+                    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
+                    return  # what is accepted inherits it, tcp(7)
+            time.sleep(0.01)  # granian does not say when it listens
 
 
 def _run_worker(*arguments: Any) -> None:

@@ -34,3 +34,7 @@ class Sockets:
                     found.detach()
         finally:
             os.dup2(self._nothing, self._copy, inheritable=False)
+
+    def close(self) -> None:
+        for descriptor in (self._status, self._nothing, self._copy):
+            os.close(descriptor)
