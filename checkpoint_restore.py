@@ -19,11 +19,16 @@ from functools import partial
 from typing import Any
 
 import model
-from serialization import artifact, checkpoints, cli, inference, ops, predictions, signature, tables, variables
-from serialization.checkpoints import Prepared
+from serialization import cli
+from serialization.files import locate
 from serialization.flags import OF_A_CHECKPOINT, OF_A_RUN
-from serialization.origin import Origin
-from serialization.predictor import Predictor, open_session
+from serialization.graph import lookup_tables, op_registry, signature
+from serialization.infer import candidates
+from serialization.run import show_predictions
+from serialization.run.origin import Origin
+from serialization.run.predictor import Predictor, open_session
+from serialization.sources import from_checkpoint, variable_values
+from serialization.sources.from_checkpoint import Prepared
 from serialization.tensorflow import failures, tf1
 
 
@@ -48,7 +53,7 @@ def start(
     Raises cli.Error where importing, restoring or running it could do harm, unless `trust`; `fetched` are tensors that
     will be run beside those of its signature.
     """
-    checkpoints.require_safe(prepared, fetched, trust=trust)
+    from_checkpoint.require_safe(prepared, fetched, trust=trust)
     with failures("the graph cannot be imported"):
         graph, saver = import_graph(prepared.meta_graph)
     return open_session(graph, optimize=optimize), saver
@@ -59,13 +64,13 @@ def fill(session: Any, saver: Any, prepared: Prepared) -> None:
     if saver is not None:
         with failures(f"the checkpoint {prepared.path} cannot be restored"):
             fill_variables(session, saver, prepared.path)
-    tables.run_initializers(session, prepared.initializers)
+    lookup_tables.run_initializers(session, prepared.initializers)
 
 
 def open_checkpoint(prepared: Prepared, *, trust: bool = False) -> Origin:
     """The restored checkpoint, ready to be converted."""
     session, saver = start(prepared, trust=trust)
-    return checkpoints.to_origin(session, prepared, partial(fill, session, saver, prepared))
+    return from_checkpoint.to_origin(session, prepared, partial(fill, session, saver, prepared))
 
 
 def show_uninitialized(step: str, session: Any) -> None:
@@ -81,37 +86,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.tensor:
         cli.refuse(parser, args, (*OF_A_CHECKPOINT, *OF_A_RUN), "does not go with --tensor, which runs nothing")
-    prefix = artifact.find_checkpoint(args.checkpoint)
+    prefix = locate.find_checkpoint(args.checkpoint)
     if args.tensor:
-        variables.show_one(prefix, args.tensor)
+        variable_values.show_one(prefix, args.tensor)
         return 0
 
-    ops.load_library(args.op_library)
-    file = checkpoints.read_graph_of(prefix, args.graph)
+    op_registry.load_library(args.op_library)
+    file = from_checkpoint.read_graph_of(prefix, args.graph)
     names, flags = (args.inputs, args.outputs), cli.values(args, "rename", "partial", "ema")
     asked = any((*names, *flags.values(), args.feed))
     toy = model.is_toy(file.graph_def)
     # The toy is restored whole, to show all of it; so is a graph that has nothing but variables.
-    whole = file.meta_graph is not None and not asked and (toy or not inference.infer(file.graph_def).outputs)
+    whole = file.meta_graph is not None and not asked and (toy or not candidates.infer(file.graph_def).outputs)
     if whole:
-        prepared = checkpoints.whole(prefix, file)
+        prepared = from_checkpoint.whole(prefix, file)
     else:
         names = model.names_of(file.graph_def, *names)
-        prepared = checkpoints.prepare(prefix, file, *names, trust=args.trust_model, **flags)
+        prepared = from_checkpoint.prepare(prefix, file, *names, trust=args.trust_model, **flags)
     cli.report(prepared.notes)
     session, saver = start(prepared, fetched=[model.ACCURACY] if whole and toy else [], trust=args.trust_model)
     with session:
         show_uninitialized(f"imported {cli.show(prefix)}.meta", session)
         fill(session, saver, prepared)
         show_uninitialized(f"restored {cli.show(prefix)}", session)
-        variables.show_all(prefix)
-        proof = variables.require_same(session, prepared.path, prepared.restores)
+        variable_values.show_all(prefix)
+        proof = variable_values.require_same(session, prepared.path, prepared.restores)
         if whole and toy:
             proof += f"; accuracy on 10,000 fresh rows: {model.evaluate(session):.4f}"
         print(f"proved: {proof}")
         if not whole:
             predict = Predictor(session, signature.in_graph(session.graph, prepared.signature))
-            predictions.show(predict, predict.signature, args.feed, prepared.hints, prepared.batches)
+            show_predictions.show(predict, predict.signature, args.feed, prepared.hints, prepared.batches)
     print(f"next: {cli.command('freezemodel_save.py', *cli.unless_default(parser, args, 'checkpoint'))}")
     return 0
 

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import model
-from serialization import artifact, cli, publish
-from serialization.messages import read_message
+from serialization import cli
+from serialization.files import locate, publish
+from serialization.formats.messages import read_message
 from serialization.tensorflow import failures, np, tf1
 
 
@@ -32,7 +33,7 @@ def save(session: Any, saver: Any, prefix: Path) -> None:
 
     with failures("the checkpoint cannot be written"):
         saver.save(session, str(prefix))
-    meta_graph = read_message(artifact.find_meta_graph(prefix))
+    meta_graph = read_message(locate.find_meta_graph(prefix))
     text = json_format.MessageToJson(meta_graph, indent=1, sort_keys=True)
     prefix.with_name(f"{prefix.name}.meta.json").write_text(f"{text}\n", "utf-8")
 
@@ -49,7 +50,7 @@ def prove(session: Any, prefix: Path) -> str:
 
 def seed_of(prefix: Path) -> int:
     """The seed that a checkpoint was trained with, from the collections of its MetaGraphDef."""
-    recorded = read_message(artifact.find_meta_graph(prefix)).collection_def[model.SEED].int64_list.value
+    recorded = read_message(locate.find_meta_graph(prefix)).collection_def[model.SEED].int64_list.value
     if not recorded:
         raise cli.Error(f"{cli.show(prefix)} is not the toy model's; --resume goes on from what this script saved")
     return int(recorded[0])
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not 1 <= args.shards <= model.MAX_SHARDS:
         parser.error(f"--shards {args.shards}: the toy model has variables for 1 to {model.MAX_SHARDS} shards")
-    resumed = artifact.find_checkpoint(args.checkpoint) if args.resume else None
+    resumed = locate.find_checkpoint(args.checkpoint) if args.resume else None
     seed = seed_of(resumed) if resumed else args.seed or 0
     if args.seed not in (None, seed):
         parser.error(f"--seed {args.seed}: {args.checkpoint} was trained with seed {seed} and resumes with it")

@@ -17,13 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import model
-from serialization import artifact, cli, frozen, large, ops, predictions, signature, tables
+from serialization import cli
+from serialization.files import locate
 from serialization.flags import OF_A_RUN, feed
-from serialization.frozen import Frozen
-from serialization.graph import read_graph_def
-from serialization.large import Constant
-from serialization.predictor import Predictor, open_session
-from serialization.signature import Signature
+from serialization.graph import lookup_tables, op_registry, signature
+from serialization.graph.graph_def import read_graph_def
+from serialization.graph.signature import Signature
+from serialization.run import show_predictions
+from serialization.run.predictor import Predictor, open_session
+from serialization.sources import from_frozen, frozen_reader
+from serialization.sources.from_frozen import Frozen
+from serialization.sources.frozen_reader import Constant
 from serialization.tensorflow import failures, tf1
 
 PREFIX = "prefix"
@@ -49,10 +53,10 @@ def read_frozen(
     Of a large file the constants are left where they are: there is a variable in the place of each, and where its
     value lies in the file.
     """
-    graph_def, constants = large.read(path) if large.is_large(path) else (read_graph_def(path), {})
-    ready = frozen.prepare(graph_def, path, *model.names_of(graph_def, inputs, outputs), known=known)
+    graph_def, constants = frozen_reader.read(path) if frozen_reader.is_large(path) else (read_graph_def(path), {})
+    ready = from_frozen.prepare(graph_def, path, *model.names_of(graph_def, inputs, outputs), known=known)
     ready.require_safe(path, trust=trust)
-    return ready, large.as_variables(ready.graph_def, constants)
+    return ready, frozen_reader.as_variables(ready.graph_def, constants)
 
 
 def start(ready: Frozen, constants: Mapping[str, Constant], *, optimize: bool = True) -> Predictor:
@@ -61,7 +65,7 @@ def start(ready: Frozen, constants: Mapping[str, Constant], *, optimize: bool = 
         graph = import_graph(ready.graph_def)
     session = open_session(graph, optimize=optimize)
     with failures("the model cannot be run here"):
-        large.fill(session, PREFIX, constants)
+        frozen_reader.fill(session, PREFIX, constants)
     return Predictor(session, signature.in_graph(graph, ready.signature, PREFIX))
 
 
@@ -71,7 +75,7 @@ def open_frozen(
     """A frozen model of any size, ready to be run, and what was found in its file."""
     ready, constants = read_frozen(path, inputs, outputs, trust=trust)
     predict = start(ready, constants)
-    tables.run_initializers(predict.session, [f"{PREFIX}/{name}" for name in ready.initializers])
+    lookup_tables.run_initializers(predict.session, [f"{PREFIX}/{name}" for name in ready.initializers])
     return predict, ready
 
 
@@ -80,13 +84,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__, *OF_A_RUN, frozen_model=default)
     args = parser.parse_args(argv)
 
-    ops.load_library(args.op_library)
-    path = artifact.find_frozen_model(args.frozen_model)
+    op_registry.load_library(args.op_library)
+    path = locate.find_frozen_model(args.frozen_model)
     predict, ready = open_frozen(path, args.inputs, args.outputs, trust=args.trust_model)
     cli.report(ready.notes)
     toy = model.is_toy(ready.graph_def) and not (args.inputs or args.outputs)
     given = args.feed or ([feed(model.EXAMPLES)] if toy else None)
-    predictions.show(predict, predict.signature, given, ready.hints, ready.batches)
+    show_predictions.show(predict, predict.signature, given, ready.hints, ready.batches)
     if toy:
         (wanted,), (answer,) = predict.signature.inputs, predict.signature.outputs
         inputs, labels = model.make_rows(1000)

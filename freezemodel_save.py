@@ -22,11 +22,16 @@ from checkpoint_restore import open_checkpoint
 from freezemodel_load import read_frozen, start
 from savedmodel_from_source import NOT_VERIFIED
 from savedmodel_pretrained import open_any as open_saved_model
-from serialization import artifact, checkpoints, cli, freezing, ops, publish, variables, verify
+from serialization import cli
+from serialization.files import locate, publish
 from serialization.flags import OF_A_CHECKPOINT, OF_A_CONVERSION, OF_A_SAVED_MODEL
-from serialization.origin import Origin
-from serialization.predictor import Predictor
-from serialization.signature import Signature, Tensor
+from serialization.graph import op_registry
+from serialization.graph.signature import Signature, Tensor
+from serialization.run import verify
+from serialization.run.origin import Origin
+from serialization.run.predictor import Predictor
+from serialization.sources import from_checkpoint, variable_values
+from serialization.targets import to_frozen
 from serialization.tensorflow import tf1
 
 PLAIN = 64_000_000  # bytes of variables up to which the plain call's several copies of them do not matter
@@ -44,18 +49,18 @@ def freeze_checkpoint(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
     The plain call copies every variable several times and leaves functions, tables and references as they are. Where
     that matters, freezing.freeze does the same, one variable at a time.
     """
-    prefix = artifact.find_checkpoint(args.checkpoint)
-    file = checkpoints.read_graph_of(prefix, args.graph)
+    prefix = locate.find_checkpoint(args.checkpoint)
+    file = from_checkpoint.read_graph_of(prefix, args.graph)
     asked = model.names_of(file.graph_def, args.inputs, args.outputs)
     flags = cli.values(args, "rename", "partial", "ema")
-    prepared = checkpoints.prepare(prefix, file, *asked, trust=args.trust_model, **flags)
+    prepared = from_checkpoint.prepare(prefix, file, *asked, trust=args.trust_model, **flags)
     cli.report(prepared.notes)
     way_out = cli.command("savedmodel_from_checkpoint.py", "--checkpoint", args.checkpoint)
-    freezing.require_fits(prepared.pruned, prepared.size(), cli.show(args.checkpoint), f"`{way_out}`")
+    to_frozen.require_fits(prepared.pruned, prepared.size(), cli.show(args.checkpoint), f"`{way_out}`")
     names = None
-    if not freezing.needs_session(prepared.pruned) and (args.no_verify or prepared.size() > PLAIN):
-        value_of = variables.values_of(prepared.held, prepared.restores)
-        names = freezing.freeze(path, prepared.pruned, prepared.signature, value_of=value_of)
+    if not to_frozen.needs_session(prepared.pruned) and (args.no_verify or prepared.size() > PLAIN):
+        value_of = variable_values.values_of(prepared.held, prepared.restores)
+        names = to_frozen.freeze(path, prepared.pruned, prepared.signature, value_of=value_of)
         if args.no_verify:
             return prepared.whole, NOT_VERIFIED
     origin = open_checkpoint(prepared, trust=args.trust_model)
@@ -64,7 +69,7 @@ def freeze_checkpoint(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
             names = origin.signature
             frozen_def = freeze(origin.session, origin.graph_def, (*names.outputs, *names.inputs))
             path.write_bytes(frozen_def.SerializeToString())
-        names = names or freezing.freeze(path, origin.graph_def, origin.signature, origin.session)
+        names = names or to_frozen.freeze(path, origin.graph_def, origin.signature, origin.session)
         return prepared.whole, prove(origin, path, names, args)
 
 
@@ -72,12 +77,12 @@ def freeze_saved_model(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
     """The same for a SavedModel, whose functions are inlined so that other runtimes read it."""
 
     def require_fits(graph_def: Any) -> None:
-        size = freezing.size_of_variables(graph_def)
-        freezing.require_fits(graph_def, size, cli.show(args.saved_model), "use the SavedModel as it is")
+        size = to_frozen.size_of_variables(graph_def)
+        to_frozen.require_fits(graph_def, size, cli.show(args.saved_model), "use the SavedModel as it is")
 
-    origin, whole = open_saved_model(artifact.find_saved_model(args.saved_model), args, require_fits)
+    origin, whole = open_saved_model(locate.find_saved_model(args.saved_model), args, require_fits)
     with origin.session:
-        names = freezing.freeze(path, origin.graph_def, origin.signature, origin.session)
+        names = to_frozen.freeze(path, origin.graph_def, origin.signature, origin.session)
         return whole, prove(origin, path, names, args)
 
 
@@ -109,9 +114,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     overwrite = args.overwrite or args.frozen_model == parser.get_default("frozen_model")
 
     with publish.staged(args.frozen_model, overwrite=overwrite) as path:
-        ops.load_library(args.op_library)
+        op_registry.load_library(args.op_library)
         whole, proof = (freeze_saved_model if args.saved_model else freeze_checkpoint)(args, path)
-        freezing.show_difference("saved_model" if args.saved_model else "checkpoint", whole, path)
+        to_frozen.show_difference("saved_model" if args.saved_model else "checkpoint", whole, path)
     print(f"wrote {cli.show(args.frozen_model)}")
     print(proof)
     print(f"next: {cli.command('freezemodel_load.py', *cli.unless_default(parser, args, 'frozen_model'))}")

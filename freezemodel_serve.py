@@ -27,19 +27,22 @@ import checkpoint_restore
 import freezemodel_load
 import model
 import savedmodel_pretrained
-from serialization import artifact, checkpoints, cli, ops, savedmodel
+from serialization import cli
+from serialization.files import locate
 from serialization.flags import OF_A_MODEL, OF_A_SAVED_MODEL
-from serialization.serving import server
-from serialization.serving.settings import Settings
-from serialization.signature import Signature, in_graph
+from serialization.graph import op_registry
+from serialization.graph.signature import Signature, in_graph
+from serialization.serving.http import server
+from serialization.serving.limits import Settings
+from serialization.sources import from_checkpoint, from_saved_model
 
 if TYPE_CHECKING:
     from flask import Flask
 
 FINDERS = {
-    "frozen_model": artifact.find_frozen_model,
-    "saved_model": artifact.find_saved_model,
-    "checkpoint": artifact.find_checkpoint,
+    "frozen_model": locate.find_frozen_model,
+    "saved_model": locate.find_saved_model,
+    "checkpoint": locate.find_checkpoint,
 }
 
 
@@ -51,8 +54,8 @@ def open_frozen(path: Path, inputs: str | None, outputs: str | None, *, trust: b
 
 def open_checkpoint(prefix: Path, inputs: str | None, outputs: str | None, *, trust: bool) -> tuple[Any, Signature]:
     """The same from a checkpoint: the variables stay variables."""
-    file = checkpoints.read_graph_of(prefix)
-    prepared = checkpoints.prepare(prefix, file, *model.names_of(file.graph_def, inputs, outputs), trust=trust)
+    file = from_checkpoint.read_graph_of(prefix)
+    prepared = from_checkpoint.prepare(prefix, file, *model.names_of(file.graph_def, inputs, outputs), trust=trust)
     session, saver = checkpoint_restore.start(prepared, trust=trust, optimize=True)
     checkpoint_restore.fill(session, saver, prepared)
     return session, in_graph(session.graph, prepared.signature)
@@ -62,7 +65,7 @@ def open_saved_model(
     folder: Path, inputs: str | None, outputs: str | None, tag_set: str | None, key: str | None, *, trust: bool
 ) -> tuple[Any, Signature]:
     """The same from a SavedModel, whose own signature names its inputs and outputs."""
-    exported = savedmodel.prepare(folder, tag_set, key, inputs, outputs, trust=trust)
+    exported = from_saved_model.prepare(folder, tag_set, key, inputs, outputs, trust=trust)
     session, _ = savedmodel_pretrained.start(folder, tag_set, trust=trust)
     return session, in_graph(session.graph, exported.signature)
 
@@ -86,15 +89,15 @@ def create_app(
     """
     from serialization.serving.app import make_app
 
-    ops.load_library(op_library)
+    op_registry.load_library(op_library)
     if saved_model is not None:
-        path = artifact.find_saved_model(saved_model)
+        path = locate.find_saved_model(saved_model)
         load = partial(open_saved_model, path, inputs, outputs, tag_set, signature, trust=trust_model)
     elif checkpoint is not None:
-        path = artifact.find_checkpoint(checkpoint)
+        path = locate.find_checkpoint(checkpoint)
         load = partial(open_checkpoint, path, inputs, outputs, trust=trust_model)
     else:
-        path = artifact.find_frozen_model(frozen_model or cli.RESULTS / "frozen_model.pb")
+        path = locate.find_frozen_model(frozen_model or cli.RESULTS / "frozen_model.pb")
         load = partial(open_frozen, path, inputs, outputs, trust=trust_model)
     return make_app(cli.show(path), load, settings or Settings())
 

@@ -19,8 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serialization import cli, drawing, events, flags, inspection, publish
-from serialization import report as reporting
+from serialization import cli, flags
+from serialization.files import publish
+from serialization.inspect import dot, event_file
+from serialization.inspect import report as reports
+from serialization.inspect import text as reporting
 
 EVENTS = "events.out.tfevents.0.model_inspect"  # TensorBoard looks for the word tfevents
 
@@ -35,11 +38,11 @@ def write_pictures(args: Any, report: dict[str, Any], graph_def: Any) -> list[Pa
         with publish.staged(file, overwrite=args.overwrite) as new:
             if file == args.dot:
                 new.write_text(
-                    drawing.draw(graph_def, [name for graph in report["graphs"] for name in inspection.outputs(graph)]),
+                    dot.draw(graph_def, [name for graph in report["graphs"] for name in reports.outputs(graph)]),
                     "utf-8",
                 )
             else:
-                events.write_event_file(new, graph_def)
+                event_file.write_event_file(new, graph_def)
     return wanted
 
 
@@ -51,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
 
-    report, graph_def = inspection.find(args.path, args.tag_set)
-    found = inspection.findings(report)
+    report, graph_def = reports.find(args.path, args.tag_set)
+    found = reports.findings(report)
     if args.json:
         print(json.dumps(report, indent=1))
     else:

@@ -19,11 +19,14 @@ from typing import Any
 import model
 from checkpoint_restore import open_checkpoint
 from savedmodel_from_source import NOT_VERIFIED, prove
-from serialization import artifact, checkpoints, cli, ops, publish, signature, tables
-from serialization.checkpoints import Prepared
+from serialization import cli
+from serialization.files import locate, publish
 from serialization.flags import OF_A_CHECKPOINT, OF_A_CONVERSION
-from serialization.savedmodel import SERVE
-from serialization.signature import SERVING_DEFAULT, Signature
+from serialization.graph import lookup_tables, op_registry, signature
+from serialization.graph.signature import SERVING_DEFAULT, Signature
+from serialization.sources import from_checkpoint
+from serialization.sources.from_checkpoint import Prepared
+from serialization.sources.from_saved_model import SERVE
 from serialization.tensorflow import failures, tf1
 
 
@@ -38,8 +41,8 @@ def save(session: Any, folder: Path, wanted: Signature) -> None:
             session,
             tags=[SERVE],
             signature_def_map={SERVING_DEFAULT: signature.to_def(session.graph, wanted)},
-            assets_collection=tables.vocabulary_files(session.graph),
-            main_op=tables.initializer(session.graph),
+            assets_collection=lookup_tables.vocabulary_files(session.graph),
+            main_op=lookup_tables.initializer(session.graph),
             clear_devices=True,
         )
     builder.save()
@@ -47,13 +50,13 @@ def save(session: Any, folder: Path, wanted: Signature) -> None:
 
 def prepare(args: argparse.Namespace) -> Prepared:
     """The checkpoint's graph, cut down to what its outputs need. The toy stays whole, as TensorFlow's own calls do."""
-    prefix = artifact.find_checkpoint(args.checkpoint)
-    file = checkpoints.read_graph_of(prefix, args.graph)
+    prefix = locate.find_checkpoint(args.checkpoint)
+    file = from_checkpoint.read_graph_of(prefix, args.graph)
     names = model.names_of(file.graph_def, args.inputs, args.outputs, keys=True)
     flags = cli.values(args, "rename", "partial", "ema")
-    prepared = checkpoints.prepare(prefix, file, *names, trust=args.trust_model, **flags)
+    prepared = from_checkpoint.prepare(prefix, file, *names, trust=args.trust_model, **flags)
     if model.is_toy(file.graph_def) and file.meta_graph is not None:
-        return replace(checkpoints.whole(prefix, file), signature=prepared.signature)
+        return replace(from_checkpoint.whole(prefix, file), signature=prepared.signature)
     cli.report(prepared.notes)
     return prepared
 
@@ -64,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = cli.parser(__doc__, *flags, checkpoint=cli.RESULTS / "graph.ckpt", export_dir=default).parse_args(argv)
 
     with publish.staged(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
-        ops.load_library(args.op_library)
+        op_registry.load_library(args.op_library)
         origin = open_checkpoint(prepare(args), trust=args.trust_model)
         with origin.session:
             with failures("the SavedModel cannot be written"):

@@ -15,12 +15,15 @@ from collections.abc import Sequence
 import model
 from savedmodel_from_checkpoint import save
 from savedmodel_from_source import NOT_VERIFIED, export, prove
-from serialization import artifact, cli, frozen, ops, publish, signature, tables
+from serialization import cli
+from serialization.files import locate, publish
 from serialization.flags import OF_A_CONVERSION
-from serialization.frozen import Frozen
-from serialization.graph import read_graph_def
-from serialization.origin import Origin
-from serialization.predictor import Predictor, open_session
+from serialization.graph import lookup_tables, op_registry, signature
+from serialization.graph.graph_def import read_graph_def
+from serialization.run.origin import Origin
+from serialization.run.predictor import Predictor, open_session
+from serialization.sources import from_frozen
+from serialization.sources.from_frozen import Frozen
 from serialization.tensorflow import failures, tf1
 
 
@@ -29,7 +32,7 @@ def load(ready: Frozen) -> Origin:
     with tf1.Graph().as_default() as graph, failures("the frozen model cannot be imported"):
         tf1.import_graph_def(ready.graph_def, name="")
     session = open_session(graph, optimize=False)
-    tables.run_initializers(session, ready.initializers)
+    lookup_tables.run_initializers(session, ready.initializers)
     wanted = signature.in_graph(graph, ready.signature)
     return Origin(session, ready.graph_def, wanted, Predictor(session, wanted), True, ready.hints, ready.batches)
 
@@ -40,11 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = cli.parser(__doc__, *OF_A_CONVERSION, frozen_model=frozen_model, export_dir=default).parse_args(argv)
 
     with publish.staged(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
-        ops.load_library(args.op_library)
-        path = artifact.find_frozen_model(args.frozen_model)
+        op_registry.load_library(args.op_library)
+        path = locate.find_frozen_model(args.frozen_model)
         graph_def = read_graph_def(path)
         names = model.names_of(graph_def, args.inputs, args.outputs, keys=True)
-        ready = frozen.prepare(graph_def, path, *names)
+        ready = from_frozen.prepare(graph_def, path, *names)
         cli.report(ready.notes)
         ready.require_safe(path, trust=args.trust_model)
         origin = load(ready)

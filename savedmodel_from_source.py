@@ -18,11 +18,14 @@ from typing import Any
 
 import model
 from savedmodel_pretrained import load
-from serialization import cli, publish, signature, verify
+from serialization import cli
+from serialization.files import publish
 from serialization.flags import Feed
-from serialization.origin import Origin
-from serialization.predictor import Predictor
-from serialization.signature import Signature
+from serialization.graph import signature
+from serialization.graph.signature import Signature
+from serialization.run import verify
+from serialization.run.origin import Origin
+from serialization.run.predictor import Predictor
 from serialization.tensorflow import failures, tf1
 
 NOT_VERIFIED = "not verified, as --no-verify asks"

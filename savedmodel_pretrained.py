@@ -20,12 +20,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from serialization import artifact, classifier, cli, images, ops, predictions, safety, savedmodel, signature
+from serialization import cli
+from serialization.checks import harm
+from serialization.files import locate
 from serialization.flags import OF_A_RUN, OF_A_SAVED_MODEL
-from serialization.origin import Origin
-from serialization.predictor import Predictor, open_session
+from serialization.graph import op_registry, signature
+from serialization.run import classifier, images, show_predictions
+from serialization.run.origin import Origin
+from serialization.run.predictor import Predictor, open_session
+from serialization.run.verify import Run
+from serialization.sources import from_saved_model
 from serialization.tensorflow import failures, np, tf1
-from serialization.verify import Run
 
 
 def start(folder: Path, tag_set: str | None = None, *, optimize: bool = True, trust: bool = False) -> tuple[Any, Any]:
@@ -33,15 +38,15 @@ def start(folder: Path, tag_set: str | None = None, *, optimize: bool = True, tr
 
     Raises cli.Error where loading or calling it could do harm, unless `trust`.
     """
-    meta_graph = savedmodel.choose_meta_graph(savedmodel.read_saved_model(folder), tag_set)
-    safety.require_safe(safety.scan_meta_graph(meta_graph, saved_model=folder), folder, trust=trust)
+    meta_graph = from_saved_model.choose_meta_graph(from_saved_model.read_saved_model(folder), tag_set)
+    harm.require_safe(harm.scan_meta_graph(meta_graph, saved_model=folder), folder, trust=trust)
     session = open_session(tf1.Graph(), optimize=optimize)
     with session.graph.as_default(), failures(f"the SavedModel {cli.show(folder)} cannot be loaded"):
-        with savedmodel.loadable(folder, meta_graph) as path:
+        with from_saved_model.loadable(folder, meta_graph) as path:
             loaded = tf1.saved_model.load(session, list(meta_graph.meta_info_def.tags), str(path))
-        fills, paths = savedmodel.table_initializers(meta_graph, folder)
+        fills, paths = from_saved_model.table_initializers(meta_graph, folder)
         session.run(fills, paths)
-        savedmodel.restore_left_out(session, meta_graph, folder)
+        from_saved_model.restore_left_out(session, meta_graph, folder)
     return session, loaded
 
 
@@ -61,7 +66,7 @@ def open_any(
     `check` is given the GraphDef of what the signature needs before anything is loaded.
     """
     chosen = cli.values(args, "tag-set", "inputs", "outputs")
-    exported = savedmodel.prepare(folder, key=args.signature, trust=args.trust_model, check=check, **chosen)
+    exported = from_saved_model.prepare(folder, key=args.signature, trust=args.trust_model, check=check, **chosen)
 
     cli.report(exported.notes)
 
@@ -75,12 +80,12 @@ def open_any(
         with begin() as session:
             yield Predictor(session, signature.in_graph(session.graph, exported.signature))
 
-    return savedmodel.to_origin(begin(), exported, afresh), exported.meta_graph.graph_def
+    return from_saved_model.to_origin(begin(), exported, afresh), exported.meta_graph.graph_def
 
 
 def classify(folder: Path, args: argparse.Namespace, files: Sequence[Path], labels: Path | None) -> str:
     """Show the best classes of each image; returns what was proved."""
-    savedmodel.prepare(folder, args.tag_set, args.signature, trust=args.trust_model)
+    from_saved_model.prepare(folder, args.tag_set, args.signature, trust=args.trust_model)
     session, signature_def = load(folder, args.tag_set, args.signature, trust=args.trust_model)
     wanted = signature.from_def(signature_def)
     image_input = images.describe_input(wanted.inputs[0])
@@ -100,8 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = ("image", "labels", *OF_A_SAVED_MODEL, *OF_A_RUN)
     parser = cli.parser(__doc__, *flags, saved_model=ours, mean="0", std="1", top=3)
     args = parser.parse_args(argv)
-    ops.load_library(args.op_library)
-    folder = artifact.find_saved_model(args.saved_model)
+    op_registry.load_library(args.op_library)
+    folder = locate.find_saved_model(args.saved_model)
     is_ours = cli.real(folder) == cli.real(ours)
     if args.image:
         cli.refuse(parser, args, ("inputs", "outputs", "feed"), "does not go with --image, which feeds images")
@@ -109,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cli.refuse(parser, args, ("labels", "mean", "std", "top"), "goes with --image")
         origin, _ = open_any(folder, args)
         with origin.session:
-            predictions.show(origin.predict, origin.signature, args.feed, origin.hints)
+            show_predictions.show(origin.predict, origin.signature, args.feed, origin.hints)
         print(f"next: {cli.command('freezemodel_save.py', '--saved-model', args.saved_model)}")
         return 0
     files = args.image or sorted(samples.glob("*.png"))

@@ -148,8 +148,8 @@ def batching(report: Report, seconds: int, rounds: int) -> None:
 def bare_loop(folder: Path, image: NDArray[Any]) -> Callable[[int], dict[int, float]]:
     """What measures images/s by batch size, for some seconds each, of the compiled callable with nothing around it."""
     import savedmodel_pretrained
-    from serialization import signature
-    from serialization.predictor import Predictor
+    from serialization.graph import signature
+    from serialization.run.predictor import Predictor
 
     session, signature_def = savedmodel_pretrained.load(folder)
     wanted = signature.from_def(signature_def)

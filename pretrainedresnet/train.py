@@ -32,7 +32,8 @@ from typing import TYPE_CHECKING, Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # the project's folder, from wherever this is run
 
-from serialization import cli, publish  # noqa: E402
+from serialization import cli  # noqa: E402
+from serialization.files import publish  # noqa: E402
 from serialization.tensorflow import np  # noqa: E402
 from serialization.tensorflow import tf1 as tf  # noqa: E402
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 import checkpoint_restore
-from serialization import checkpoints, cli
+from serialization import cli
+from serialization.sources import from_checkpoint
 
 PROJECT = cli.PROJECT
 SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py") if path.stem != "model")
@@ -83,7 +84,7 @@ def toy(made: Path, results: Path) -> Path:
 
 def restored(prefix: Path) -> Any:
     """A session on a checkpoint's whole graph, in which the variables hold what the checkpoint holds."""
-    prepared = checkpoints.whole(prefix, checkpoints.read_graph_of(prefix))
+    prepared = from_checkpoint.whole(prefix, from_checkpoint.read_graph_of(prefix))
     session, saver = checkpoint_restore.start(prepared)
     checkpoint_restore.fill(session, saver, prepared)
     return session

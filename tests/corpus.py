@@ -40,9 +40,11 @@ import freezemodel_load
 import freezemodel_save
 import savedmodel_from_checkpoint
 import savedmodel_from_frozen
-from serialization import cli, given, savedmodel, verify
-from serialization.graph import nodes_by_name, reachable, read_graph_def
-from serialization.signature import Signature, Tensor
+from serialization import cli
+from serialization.graph.graph_def import nodes_by_name, reachable, read_graph_def
+from serialization.graph.signature import Signature, Tensor
+from serialization.run import given_feeds, verify
+from serialization.sources import from_saved_model
 from serialization.tensorflow import failures, np, tf
 
 UNORDERED = "its order, which TopKV2 leaves open"
@@ -221,7 +223,7 @@ def answer(argv: Sequence[str] | None) -> int:
     args = parser.parse_args(words)
     predict, _ = freezemodel_load.open_frozen(args.frozen_model, args.inputs, args.outputs)
     with failures("the model does not run on what was recorded"):
-        results = predict(given.parse(predict.signature, args.feed or []))
+        results = predict(given_feeds.parse(predict.signature, args.feed or []))
     np.savez(file.removeprefix("results="), allow_pickle=False, **results)
     return 0
 
@@ -244,7 +246,7 @@ def convert_saved_model(path: Path, out: Path) -> Iterator[Step]:
 def signatures(folder: Path) -> Iterator[tuple[list[object], str]]:
     """What to choose from in a SavedModel: `--tag-set` where it has several, and each key."""
     try:
-        meta_graphs = savedmodel.read_saved_model(folder).meta_graphs
+        meta_graphs = from_saved_model.read_saved_model(folder).meta_graphs
     except cli.Error:
         meta_graphs = ()
     for meta_graph in meta_graphs:

@@ -10,8 +10,8 @@ from typing import Any
 
 import google_crc32c
 
-from serialization import protos
-from serialization.table import MAGIC, mask
+from serialization.formats import protos
+from serialization.formats.sstable import MAGIC, mask
 from serialization.tensorflow import tf, tf1
 
 

@@ -19,11 +19,11 @@ from conftest import PROJECT, environment
 from flask import Flask
 from flask.testing import FlaskClient
 
-from serialization import signature
-from serialization.predictor import open_session
+from serialization.graph import signature
+from serialization.graph.signature import Signature
+from serialization.run.predictor import open_session
 from serialization.serving.app import make_app
-from serialization.serving.settings import Settings
-from serialization.signature import Signature
+from serialization.serving.limits import Settings
 from serialization.tensorflow import tf, tf1
 
 ROW = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]

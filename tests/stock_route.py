@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from serialization import cli, feeds, hints, savedmodel, signature
+from serialization import cli
 from serialization.flags import Feed, split_tensors
-from serialization.given import parse
+from serialization.graph import signature
+from serialization.run import feed_hints, generated_feeds
+from serialization.run.given_feeds import parse
+from serialization.sources import from_saved_model
 from serialization.tensorflow import np, reason, tf, tf1
 
 
@@ -51,11 +54,11 @@ def saved_model(argv: Sequence[str] | None) -> int:
     args = _parse(argv, saved_model=None)
     loaded = tf.saved_model.load(str(args.saved_model))
     call = loaded.signatures[args.signature]
-    meta_graph = savedmodel.choose_meta_graph(savedmodel.read_saved_model(args.saved_model), args.tag_set)
+    meta_graph = from_saved_model.choose_meta_graph(from_saved_model.read_saved_model(args.saved_model), args.tag_set)
     wanted = signature.from_def(meta_graph.signature_def[args.signature])
-    hinted = hints.find(call.graph.as_graph_def(), wanted) or hints.find(meta_graph.graph_def, wanted)
+    hinted = feed_hints.find(call.graph.as_graph_def(), wanted) or feed_hints.find(meta_graph.graph_def, wanted)
     failure: Exception | None = None
-    for batches in feeds.attempts(wanted, hinted):
+    for batches in generated_feeds.attempts(wanted, hinted):
         try:
             call(**{key: tf.constant(value) for key, value in batches[0].items()})
             return 0
@@ -88,8 +91,8 @@ def _first_answer(session: Any, inputs: Sequence[str], outputs: list[str], given
     graph = session.graph
     tensors = [graph.get_tensor_by_name(name) for name in inputs]
     wanted = signature.Signature(tuple(_tensor(t.name.removesuffix(":0"), t.dtype, t.shape) for t in tensors), ())
-    hinted = hints.find(graph.as_graph_def(), wanted)
-    attempts = iter([[parse(wanted, given)]]) if given else feeds.attempts(wanted, hinted)
+    hinted = feed_hints.find(graph.as_graph_def(), wanted)
+    attempts = iter([[parse(wanted, given)]]) if given else generated_feeds.attempts(wanted, hinted)
     failure: Exception | None = None
     for batches in attempts:
         values = {f"{key}:0" if ":" not in key else key: value for key, value in batches[0].items()}

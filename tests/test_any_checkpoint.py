@@ -9,7 +9,8 @@ import graphs
 import pytest
 from conftest import Run
 
-from serialization import cli, protos
+from serialization import cli
+from serialization.formats import protos
 from serialization.tensorflow import np, tf, tf1
 
 

@@ -10,8 +10,8 @@ import graphs
 import pytest
 from conftest import Run
 
-from serialization import protos
-from serialization.graph import read_graph_def
+from serialization.formats import protos
+from serialization.graph.graph_def import read_graph_def
 from serialization.tensorflow import np, tf, tf1
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from serving_models import at_once, soon
 
-from serialization.serving.batches import Batches
+from serialization.serving.http.batches import Batches
 from serialization.serving.predict_route import Request
 
 
@@ -55,7 +55,7 @@ class Runs:
 @pytest.fixture
 def not_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine may stand still for a while, and a batch then take long."""
-    monkeypatch.setattr("serialization.serving.batches._LONG", (60, 4))
+    monkeypatch.setattr("serialization.serving.http.batches._LONG", (60, 4))
 
 
 @pytest.mark.usefixtures("not_long")

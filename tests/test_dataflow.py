@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from serialization import signature
-from serialization.dataflow import Dataflow
+from serialization.graph import signature
+from serialization.graph.row_independence import Dataflow
 from serialization.tensorflow import np, tf, tf1
 
 

@@ -9,9 +9,9 @@ from conftest import restored
 import freezemodel_load
 import model
 import savedmodel_pretrained
-from serialization import signature
-from serialization.graph import read_graph_def
-from serialization.predictor import Predictor, open_session
+from serialization.graph import signature
+from serialization.graph.graph_def import read_graph_def
+from serialization.run.predictor import Predictor, open_session
 from serialization.tensorflow import np
 
 

@@ -19,7 +19,7 @@ from serving_models import ROW, post, serving
 import freezemodel_serve
 import model
 from serialization import cli
-from serialization.serving import server
+from serialization.serving.http import server
 from serialization.tensorflow import np, tf, tf1
 
 
@@ -234,12 +234,12 @@ def test_a_fault_of_the_server_shows_no_traceback_to_the_client(
     def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr("serialization.serving.json_format.JsonFormat.encode", fail)
+    monkeypatch.setattr("serialization.serving.wire.json_format.JsonFormat.encode", fail)
     status, answer = post(client, json.dumps({"x": [ROW]}))
     assert status == 500
     assert answer == {"error": "internal error; the server's log tells more under this request id"}
     assert "RuntimeError: secret" in capfd.readouterr().err
-    monkeypatch.setattr("serialization.serving.json_format.JsonFormat.encode", lambda *_: [0] * 2**62)
+    monkeypatch.setattr("serialization.serving.wire.json_format.JsonFormat.encode", lambda *_: [0] * 2**62)
     assert post(client, json.dumps({"x": [ROW]})) == (503, {"error": "not enough memory for this request now"})
     monkeypatch.setattr("serialization.serving.metrics.Metrics.page", fail)
     assert client.get("/metrics").get_json()["error"] == answer["error"]

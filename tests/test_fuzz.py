@@ -15,7 +15,7 @@ from pathlib import Path
 import fuzzing
 import pytest
 
-from serialization import protos
+from serialization.formats import protos
 from serialization.tensorflow import np, tf, tf1
 
 LOOKED_AT = 190  # cases of each kind that is only looked at

@@ -9,9 +9,9 @@ import pytest
 
 from serialization import cli
 from serialization.flags import feed
-from serialization.given import parse, to_array
-from serialization.nested import MisfitError
-from serialization.signature import Signature, Tensor
+from serialization.graph.signature import Signature, Tensor
+from serialization.run.given_feeds import parse, to_array
+from serialization.run.nested_lists import MisfitError
 from serialization.tensorflow import np, tf
 
 

@@ -11,14 +11,15 @@ import graphs
 import pytest
 import typical_graphs
 
-from serialization import flow, graph, inference, nodes, training
+from serialization.graph import graph_def, tensors
+from serialization.infer import candidates, data_edges, training_graphs
 from serialization.tensorflow import tf, tf1
 
 
-def infer(build: Callable[[], Any]) -> inference.Inferred:
+def infer(build: Callable[[], Any]) -> candidates.Inferred:
     with tf1.Graph().as_default() as built:
         build()
-    return inference.infer(built.as_graph_def(add_shapes=True))
+    return candidates.infer(built.as_graph_def(add_shapes=True))
 
 
 def found(build: Callable[[], Any]) -> tuple[list[str], list[str]]:
@@ -139,7 +140,7 @@ def test_a_frozen_graph_that_ends_in_an_update() -> None:
     graph_def = tf1.graph_util.extract_sub_graph(graph.as_graph_def(), [updated.op.name])
     for node in graph_def.node:
         node.op = "Const" if node.op == "VariableV2" else node.op
-    assert [candidate.tensor.key for candidate in inference.infer(graph_def).outputs] == [updated.op.name]
+    assert [candidate.tensor.key for candidate in candidates.infer(graph_def).outputs] == [updated.op.name]
 
 
 def test_two_networks_are_ambiguous() -> None:
@@ -155,7 +156,7 @@ def test_two_networks_are_ambiguous() -> None:
 
 
 def test_inference_needs_no_runtime() -> None:
-    for module in (inference, training, flow, graph, nodes):
+    for module in (candidates, training_graphs, data_edges, graph_def, tensors):
         source = Path(str(module.__file__)).read_text()
         imported = [n.module for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ImportFrom)]
         assert "serialization.tensorflow" not in imported

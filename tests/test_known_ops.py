@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from serialization import known_ops
+from serialization.graph import known_ops
 
 
 def test_list_is_the_registry_of_this_tensorflow() -> None:
     listed = Path(known_ops.__file__).with_suffix(".txt").read_text().splitlines()
-    assert listed == known_ops.registered(), "run `python -m serialization.known_ops`"
+    assert listed == known_ops.registered(), "run `python -m serialization.graph.known_ops`"
 
 
 def test_stateful_ops_are_marked() -> None:

@@ -10,8 +10,10 @@ import pytest
 from conftest import Run
 
 import freezemodel_load
-from serialization import cli, large, streaming
-from serialization.graph import read_graph_def
+from serialization import cli
+from serialization.graph.graph_def import read_graph_def
+from serialization.sources import frozen_reader
+from serialization.targets import frozen_writer
 from serialization.tensorflow import np, tf, tf1
 
 
@@ -30,7 +32,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_constants_stay_in_the_file(file: Path) -> None:
-    graph_def, constants = large.read(file)
+    graph_def, constants = frozen_reader.read(file)
     assert {name: (c.dtype, c.shape) for name, c in constants.items()} == {
         "w": (1, (600, 600)),
         "half": (19, (800, 800)),
@@ -44,7 +46,7 @@ def test_the_constants_stay_in_the_file(file: Path) -> None:
 
 def test_it_computes_the_same(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, _ = freezemodel_load.open_frozen(file, None, None)
-    monkeypatch.setattr(large, "LARGE_FILE", 1000)
+    monkeypatch.setattr(frozen_reader, "LARGE_FILE", 1000)
     lean, _ = freezemodel_load.open_frozen(file, None, None)
     assert [op.name for op in lean.session.graph.get_operations() if op.type == "VarHandleOp"]
     row = {"x": np.random.default_rng(0).normal(size=(3, 600)).astype("f")}
@@ -59,15 +61,15 @@ def test_a_file_that_another_run_replaces_meanwhile(
     """Or else what is read at the places that were found in the old one would be taken for weights."""
     path = tmp_path / "m.pb"
     path.write_bytes(file.read_bytes())
-    monkeypatch.setattr(large, "LARGE_FILE", 1000)
-    fill = large.fill
+    monkeypatch.setattr(frozen_reader, "LARGE_FILE", 1000)
+    fill = frozen_reader.fill
 
     def replace_and_fill(*arguments: Any) -> None:
         path.rename(tmp_path / "old.pb")
         path.write_bytes(file.read_bytes())
         fill(*arguments)
 
-    monkeypatch.setattr(large, "fill", replace_and_fill)
+    monkeypatch.setattr(frozen_reader, "fill", replace_and_fill)
     done = run("freezemodel_load", "--frozen-model", path)
     assert (done.status, done.stderr) == (1, f"error: {path} has been changed while it was read; run this again\n")
 
@@ -86,14 +88,14 @@ def test_a_constant_in_a_loop_stays_one(tmp_path: Path, monkeypatch: pytest.Monk
 
     path = tmp_path / "m.pb"
     path.write_bytes(graphs.freeze(loop, ["y"]).SerializeToString())
-    monkeypatch.setattr(large, "LARGE_FILE", 1000)
+    monkeypatch.setattr(frozen_reader, "LARGE_FILE", 1000)
     predict, _ = freezemodel_load.open_frozen(path, None, None)
     assert predict({"x": np.ones(600, "f")})["y"].tolist() == [360000.0] * 600
 
 
 @pytest.mark.parametrize("cut", [100, 5000, 1_500_000])
 def test_cut_short(run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
-    monkeypatch.setattr(large, "LARGE_FILE", 50)
+    monkeypatch.setattr(frozen_reader, "LARGE_FILE", 50)
     path = tmp_path / "m.pb"
     path.write_bytes(file.read_bytes()[:-cut])
     done = run("freezemodel_load", "--frozen-model", path)
@@ -115,7 +117,7 @@ def test_written_one_node_at_a_time(tmp_path: Path) -> None:
     for node in graph_def.node:
         node.attr["dtype"].type = dtypes[node.name]
     graph_def.versions.producer = 1087
-    streaming.write(tmp_path / "m.pb", graph_def, lambda node: values[node.name], 1_120_000)
+    frozen_writer.write(tmp_path / "m.pb", graph_def, lambda node: values[node.name], 1_120_000)
     read = tf1.GraphDef.FromString((tmp_path / "m.pb").read_bytes())
     assert read.versions.producer == 1087
     assert [node.name for node in read.node] == list(values)
@@ -139,5 +141,5 @@ def test_freezing_without_a_session_gives_the_same_file(run: Run, tmp_path: Path
 def test_varints_that_never_end(tmp_path: Path) -> None:
     (tmp_path / "m.pb").write_bytes(b"\x0a" + b"\xff" * 100)
     with pytest.raises(cli.Error) as caught:
-        large.read(tmp_path / "m.pb")
+        frozen_reader.read(tmp_path / "m.pb")
     assert str(caught.value) == f"{tmp_path}/m.pb is damaged: it cannot be read to its end; copy it here again"

@@ -14,7 +14,9 @@ from xml.etree import ElementTree
 import pytest
 from conftest import PROJECT, Run, environment
 
-from serialization import checkpoint, cli, drawing, protos
+from serialization import cli
+from serialization.formats import checkpoint_index, protos
+from serialization.inspect import dot
 from serialization.tensorflow import np, tf, tf1
 
 INPUT = {"key": "inputs_1", "name": "Placeholder/inputs_placeholder:0", "dtype": "float32", "shape": [None, 10]}
@@ -173,9 +175,9 @@ def test_what_keras_keeps_for_its_optimizer(run: Run, tmp_path: Path) -> None:
 def test_an_object_graph_that_is_damaged(run: Run, tmp_path: Path) -> None:
     prefix = tmp_path / "ckpt-1"
     tf.train.Checkpoint(v=tf.Variable([1.0, 2.0])).write(str(prefix))
-    held = checkpoint.read_checkpoint(prefix)
+    held = checkpoint_index.read_checkpoint(prefix)
     assert held is not None
-    place = held.places[checkpoint.OBJECT_GRAPH.encode()]
+    place = held.places[checkpoint_index.OBJECT_GRAPH.encode()]
     data = bytearray(place.file.read_bytes())
     data[place.offset] ^= 1  # the length of the string
     place.file.write_bytes(data)
@@ -349,7 +351,7 @@ def test_a_large_picture_stays_readable_and_hostile_names_are_quoted() -> None:
     for number in range(3000):
         node = graph_def.node.add(name=f"layer_{number % 200}/part_{number % 7}/op_{number}", op="Relu", input=[before])
         before = node.name
-    drawn = drawing.draw(graph_def, [before])
+    drawn = dot.draw(graph_def, [before])
     assert drawn.count(" [label=") - drawn.count(" -> ") <= 45
     assert '"x\\"];evil\\\\"' in drawn
 

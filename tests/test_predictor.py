@@ -11,9 +11,9 @@ from conftest import PROJECT, environment
 
 import freezemodel_load
 import model
-from serialization import signature
-from serialization.graph import read_graph_def
-from serialization.predictor import Predictor, open_session
+from serialization.graph import signature
+from serialization.graph.graph_def import read_graph_def
+from serialization.run.predictor import Predictor, open_session
 from serialization.tensorflow import config_pb2, np, tf1
 
 
@@ -24,7 +24,7 @@ def make(made: Path) -> Predictor:
 
 
 def test_tensorflow_still_has_the_private_call() -> None:
-    """If this fails, serialization/predictor.py needs another way to a compiled callable."""
+    """If this fails, serialization/run/predictor.py needs another way to a compiled callable."""
     assert callable(tf1.Session._make_callable_from_options)
     assert {"feed", "fetch", "run_options"} <= set(config_pb2.CallableOptions.DESCRIPTOR.fields_by_name)
 

@@ -14,7 +14,8 @@ import graphs
 import pytest
 from conftest import PROJECT, Run, environment
 
-from serialization import cli, publish
+from serialization import cli
+from serialization.files import publish
 from serialization.tensorflow import tf, tf1
 
 KINDS = ["file", "folder"]

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from serving_models import soon
 
-from serialization.serving import relay
-from serialization.serving.relay import Relay
+from serialization.serving.http import relay
+from serialization.serving.http.relay import Relay
 
 
 class Pool:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from serialization import cli, repair
+from serialization import cli
+from serialization.graph import repair
 from serialization.tensorflow import np, tf, tf1
 
 ROWS = np.arange(12, dtype="f").reshape(4, 3) + 1

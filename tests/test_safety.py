@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 from conftest import PROJECT, Run, environment
 
-from serialization import cli, harmful_ops, known_ops, protos, safety
+from serialization import cli
+from serialization.checks import harm, harmful_ops
+from serialization.formats import protos
+from serialization.graph import known_ops
 from serialization.tensorflow import tf, tf1
 
 
@@ -48,7 +51,7 @@ def call(graph_def: Any, name: str, function: str) -> Any:
     return graph_def
 
 
-def ops(findings: Iterable[safety.Finding]) -> list[str]:
+def ops(findings: Iterable[harm.Finding]) -> list[str]:
     return [finding.op for finding in findings]
 
 
@@ -72,9 +75,9 @@ def test_each_op_is_found_where_an_output_needs_it(op: str) -> None:
         node.attr["output_stream"].s = b"file:///tmp/x"
     node.attr["debug_urls"].list.s.append(b"file:///tmp/x")
     node.attr["descriptor_source"].s = b"/etc/passwd"
-    found = safety.scan_graph_def(graph_def, ["y"])
+    found = harm.scan_graph_def(graph_def, ["y"])
     assert [(f.effect, f.op, f.node) for f in found] == [(harmful_ops.EFFECTS[op], op, "bad")]
-    assert safety.scan_graph_def(graph_def, ["x"]) == []
+    assert harm.scan_graph_def(graph_def, ["x"]) == []
 
 
 def test_reached_by_data_by_control_and_through_functions() -> None:
@@ -88,9 +91,9 @@ def test_reached_by_data_by_control_and_through_functions() -> None:
         "SymbolicGradient",
     ):
         graph_def = call(graph(X, ("call", op, ["x"]), ("y", "Identity", ["call"]), F=evil), "call", "F")
-        assert [(f.op, f.function) for f in safety.scan_graph_def(graph_def, ["y:0"])] == [("WriteFile", "F")], op
+        assert [(f.op, f.function) for f in harm.scan_graph_def(graph_def, ["y:0"])] == [("WriteFile", "F")], op
     by_name = graph(X, ("y", "F", ["x"]), F=evil)
-    assert ops(safety.scan_graph_def(by_name, ["y"])) == ["WriteFile"]
+    assert ops(harm.scan_graph_def(by_name, ["y"])) == ["WriteFile"]
 
 
 def test_reached_through_lists_of_functions_and_functions_of_functions() -> None:
@@ -101,7 +104,7 @@ def test_reached_through_lists_of_functions_and_functions_of_functions() -> None
     inner = graph_def.library.function[1].node_def[0]
     inner.attr["outer"].func.name = "F"
     inner.attr["outer"].func.attr["nested"].func.name = "H"
-    assert [(f.op, f.function) for f in safety.scan_graph_def(graph_def, ["y"])] == [("ReadFile", "H")]
+    assert [(f.op, f.function) for f in harm.scan_graph_def(graph_def, ["y"])] == [("ReadFile", "H")]
 
 
 def test_reached_as_a_gradient_and_as_another_implementation() -> None:
@@ -109,33 +112,33 @@ def test_reached_as_a_gradient_and_as_another_implementation() -> None:
     graph_def.library.gradient.add(function_name="F", gradient_func="G")
     for function in (graph_def.library.function[0], graph_def.library.function[2]):
         function.attr["api_implements"].s = b"lstm"
-    assert ops(safety.scan_graph_def(graph_def, ["y"])) == ["WriteFile", "ReadFile"]
+    assert ops(harm.scan_graph_def(graph_def, ["y"])) == ["WriteFile", "ReadFile"]
 
 
 def test_not_reached_behind_what_is_fed() -> None:
     graph_def = graph(
         ("dataset", "TFRecordDatasetV2", []), ("next", "IteratorGetNext", ["dataset"]), ("y", "Neg", ["next"])
     )
-    assert ops(safety.scan_graph_def(graph_def, ["y"])) == ["TFRecordDatasetV2"]
-    assert safety.scan_graph_def(graph_def, ["y"], ["next"]) == []
-    assert ops(safety.scan_graph_def(graph_def, ["y"], ["next:1"])) == ["TFRecordDatasetV2"]
+    assert ops(harm.scan_graph_def(graph_def, ["y"])) == ["TFRecordDatasetV2"]
+    assert harm.scan_graph_def(graph_def, ["y"], ["next"]) == []
+    assert ops(harm.scan_graph_def(graph_def, ["y"], ["next:1"])) == ["TFRecordDatasetV2"]
     graph_def.node[2].input.append("^next")  # an op that is waited for runs, whatever is fed for its output
-    assert ops(safety.scan_graph_def(graph_def, ["y"], ["next"])) == ["TFRecordDatasetV2"]
+    assert ops(harm.scan_graph_def(graph_def, ["y"], ["next"])) == ["TFRecordDatasetV2"]
 
 
 def test_without_outputs_every_node_counts() -> None:
-    assert ops(safety.scan_graph_def(graph(X, Y, ("w", "WriteFile", ["x", "x"])))) == ["WriteFile"]
+    assert ops(harm.scan_graph_def(graph(X, Y, ("w", "WriteFile", ["x", "x"])))) == ["WriteFile"]
 
 
 def test_what_import_evaluates_counts_wherever_it_stands() -> None:
     """TensorFlow runs stateless ops of constants while it infers shapes; the next test shows that it does."""
     nodes = [("name", "Const", []), ("read", "ReadFile", ["name"]), ("to", "StringToNumber", ["read"]), X, Y]
-    found = safety.scan_graph_def(graph(*nodes), ["y"])
+    found = harm.scan_graph_def(graph(*nodes), ["y"])
     assert [str(f) for f in found] == ["ReadFile at read (evaluated while the graph is imported)"]
     stored = graph(("name", "Const", []), ("files", "MatchingFiles", ["name"]), ("v", "Assign", ["v", "files"]), X, Y)
-    assert safety.scan_graph_def(stored, ["y"]) == []
+    assert harm.scan_graph_def(stored, ["y"]) == []
     fed = graph(X, Y, ("read", "ReadFile", ["x"]), ("to", "StringToNumber", ["read"]))
-    assert safety.scan_graph_def(fed, ["y"]) == []
+    assert harm.scan_graph_def(fed, ["y"]) == []
 
 
 def test_import_alone_runs_ops(tmp_path: Path) -> None:
@@ -171,13 +174,13 @@ def test_import_runs_no_function(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stream", ["stdout", "stderr", "log(info)", ""])
 def test_printing_is_no_writing(stream: str) -> None:
     graph_def = graph(X, ("print", "PrintV2", ["x"]), ("y", "Identity", ["x", "^print"]))
-    assert safety.scan_graph_def(set_string(graph_def, "print", stream) if stream else graph_def, ["y"]) == []
+    assert harm.scan_graph_def(set_string(graph_def, "print", stream) if stream else graph_def, ["y"]) == []
 
 
 def test_a_cache_in_memory_is_no_writing() -> None:
     nodes = [X, ("name", "Const", []), ("y", "CacheDatasetV2", ["x", "name"])]
-    assert safety.scan_graph_def(set_string(graph(*nodes), "name", ""), ["y"]) == []
-    assert [str(f) for f in safety.scan_graph_def(set_string(graph(*nodes), "name", "/tmp/c"), ["y"])] == [
+    assert harm.scan_graph_def(set_string(graph(*nodes), "name", ""), ["y"]) == []
+    assert [str(f) for f in harm.scan_graph_def(set_string(graph(*nodes), "name", "/tmp/c"), ["y"])] == [
         "CacheDatasetV2 at y (file /tmp/c)"
     ]
 
@@ -185,9 +188,9 @@ def test_a_cache_in_memory_is_no_writing() -> None:
 def test_compiled_arithmetic_passes_and_its_calls_do_not() -> None:
     graph_def = graph(X, ("y", "XlaCallModule", ["x"]))
     graph_def.node[1].attr["module"].s = b"ML\xefR stablehlo add_v1"
-    assert safety.scan_graph_def(graph_def, ["y"]) == []
+    assert harm.scan_graph_def(graph_def, ["y"]) == []
     graph_def.node[1].attr["module"].s += b" custom_call_v1"
-    assert ops(safety.scan_graph_def(graph_def, ["y"])) == ["XlaCallModule"]
+    assert ops(harm.scan_graph_def(graph_def, ["y"])) == ["XlaCallModule"]
 
 
 def test_a_saver_may_restore_and_nothing_else_may() -> None:
@@ -201,14 +204,14 @@ def test_a_saver_may_restore_and_nothing_else_may() -> None:
         result.saver_def.restore_op_name = "save/all"
         return result
 
-    assert safety.scan_meta_graph(meta_graph(), ["y"]) == []
-    assert ops(safety.scan_meta_graph(meta_graph(("more", "WriteFile", [])), ["y"])) == ["WriteFile"]
-    assert ops(safety.scan_meta_graph(meta_graph(("more", "SaveV2", ["save/Const"])), ["y"])) == ["SaveV2"]
+    assert harm.scan_meta_graph(meta_graph(), ["y"]) == []
+    assert ops(harm.scan_meta_graph(meta_graph(("more", "WriteFile", [])), ["y"])) == ["WriteFile"]
+    assert ops(harm.scan_meta_graph(meta_graph(("more", "SaveV2", ["save/Const"])), ["y"])) == ["SaveV2"]
     elsewhere = set_string(meta_graph(("c", "Const", []), ("more", "RestoreV2", ["c"])).graph_def, "c", "/other")
     copy = meta_graph()
     copy.graph_def.CopyFrom(elsewhere)
-    assert [str(f) for f in safety.scan_meta_graph(copy, ["y"])] == ["RestoreV2 at more (file /other)"]
-    assert ops(safety.scan_meta_graph(meta_graph(), ["save/restore"])) == ["RestoreV2"]
+    assert [str(f) for f in harm.scan_meta_graph(copy, ["y"])] == ["RestoreV2 at more (file /other)"]
+    assert ops(harm.scan_meta_graph(meta_graph(), ["save/restore"])) == ["RestoreV2"]
 
 
 def test_a_saver_may_restore_inside_of_a_function() -> None:
@@ -217,15 +220,15 @@ def test_a_saver_may_restore_inside_of_a_function() -> None:
     call(meta_graph.graph_def, "restore", "F")
     meta_graph.saver_def.filename_tensor_name = "name:0"
     meta_graph.saver_def.restore_op_name = "restore"
-    assert safety.scan_meta_graph(meta_graph, ["y"]) == []
+    assert harm.scan_meta_graph(meta_graph, ["y"]) == []
     meta_graph.saver_def.filename_tensor_name = "x:0"
-    assert ops(safety.scan_meta_graph(meta_graph, ["y"])) == ["RestoreV2"]
+    assert ops(harm.scan_meta_graph(meta_graph, ["y"])) == ["RestoreV2"]
 
 
 @pytest.mark.parametrize("where", ["signature", "main_op", "legacy_init_op", "table_initializer", "init signature"])
 def test_each_root_of_a_saved_model(where: str) -> None:
     meta_graph = protos.MetaGraphDef(graph_def=graph(X, Y, ("w", "WriteFile", ["x"]), ("init", "NoOp", ["^w"])))
-    assert safety.scan_meta_graph(meta_graph) == []
+    assert harm.scan_meta_graph(meta_graph) == []
     if where == "signature":
         meta_graph.signature_def["other"].outputs["y"].name = "w:0"
     elif where == "init signature":
@@ -233,16 +236,16 @@ def test_each_root_of_a_saved_model(where: str) -> None:
     else:
         name = f"saved_model_{where}" if where == "main_op" else where
         meta_graph.collection_def[name].node_list.value.append("init")
-    assert ops(safety.scan_meta_graph(meta_graph)) == ["WriteFile"]
+    assert ops(harm.scan_meta_graph(meta_graph)) == ["WriteFile"]
     meta_graph.signature_def["serving_default"].outputs["y"].name = "y:0"
-    chosen = safety.scan_meta_graph(meta_graph, ["y:0"])
+    chosen = harm.scan_meta_graph(meta_graph, ["y:0"])
     assert ops(chosen) == ([] if where == "signature" else ["WriteFile"])
 
 
 def test_training_signatures_do_not_run() -> None:
     meta_graph = protos.MetaGraphDef(graph_def=graph(X, ("w", "WriteFile", ["x"])))
     meta_graph.signature_def["__saved_model_train_op"].outputs["__saved_model_train_op"].name = "w"
-    assert safety.scan_meta_graph(meta_graph) == []
+    assert harm.scan_meta_graph(meta_graph) == []
 
 
 @pytest.mark.parametrize(
@@ -261,7 +264,7 @@ def test_each_root_of_an_object_graph(name: str) -> None:
     else:
         root.children.add(local_name=name, node_id=1)
     # A method that nobody calls at loading may do what it likes: scripts run signatures only.
-    assert ops(safety.scan_meta_graph(meta_graph)) == ([] if name == "call" else ["WriteFile"])
+    assert ops(harm.scan_meta_graph(meta_graph)) == ([] if name == "call" else ["WriteFile"])
 
 
 def table_model(folder: Path, filename: str, *, collection: bool = False) -> Any:
@@ -282,7 +285,7 @@ def table_model(folder: Path, filename: str, *, collection: bool = False) -> Any
 
 @pytest.mark.parametrize("collection", [False, True])
 def test_assets_of_the_model_may_be_read(tmp_path: Path, collection: bool) -> None:
-    assert safety.scan_meta_graph(table_model(tmp_path, "v.txt", collection=collection), saved_model=tmp_path) == []
+    assert harm.scan_meta_graph(table_model(tmp_path, "v.txt", collection=collection), saved_model=tmp_path) == []
 
 
 def test_an_asset_that_is_a_pipe(tmp_path: Path) -> None:
@@ -290,7 +293,7 @@ def test_an_asset_that_is_a_pipe(tmp_path: Path) -> None:
     meta_graph = table_model(tmp_path, "v.txt", collection=False)
     (tmp_path / "assets" / "v.txt").unlink(missing_ok=True)
     os.mkfifo(tmp_path / "assets" / "v.txt")
-    (found,) = safety.scan_meta_graph(meta_graph, saved_model=tmp_path)
+    (found,) = harm.scan_meta_graph(meta_graph, saved_model=tmp_path)
     assert str(found) == "v.txt (an asset that is no plain file)"
 
 
@@ -299,19 +302,19 @@ def test_an_asset_that_is_a_pipe(tmp_path: Path) -> None:
 def test_assets_that_leave_the_folder(tmp_path: Path, filename: str, collection: bool) -> None:
     meta_graph = table_model(tmp_path, filename, collection=collection)
     (tmp_path / "assets" / "link").symlink_to("/etc/passwd")
-    found = safety.scan_meta_graph(meta_graph, saved_model=tmp_path)
+    found = harm.scan_meta_graph(meta_graph, saved_model=tmp_path)
     assert ops(found)[0] == ""
     with pytest.raises(cli.Error, match="an asset path that leaves the folder"):
-        safety.require_safe(found, tmp_path)
+        harm.require_safe(found, tmp_path)
 
 
 def test_records_that_cannot_be_read(tmp_path: Path) -> None:
     meta_graph = table_model(tmp_path, "v.txt", collection=True)
     meta_graph.collection_def["variables"].bytes_list.value.append(b"\x0a\xff")
-    assert safety.scan_meta_graph(meta_graph, saved_model=tmp_path) == []
+    assert harm.scan_meta_graph(meta_graph, saved_model=tmp_path) == []
     meta_graph.collection_def["saved_model_assets"].any_list.value[0].value = b"\x0a\xff"
     with pytest.raises(cli.Error, match="the record of an asset cannot be read"):
-        safety.scan_meta_graph(meta_graph, saved_model=tmp_path)
+        harm.scan_meta_graph(meta_graph, saved_model=tmp_path)
 
 
 def test_a_captured_asset_may_be_read_by_an_initialiser(tmp_path: Path) -> None:
@@ -323,16 +326,16 @@ def test_a_captured_asset_may_be_read_by_an_initialiser(tmp_path: Path) -> None:
     nodes.add().asset.asset_file_def_index = 0
     meta_graph.asset_file_def.add(filename="v.txt")
     (tmp_path / "assets").mkdir()
-    assert ops(safety.scan_meta_graph(meta_graph, saved_model=tmp_path)) == ["InitializeTableFromTextFileV2"]
+    assert ops(harm.scan_meta_graph(meta_graph, saved_model=tmp_path)) == ["InitializeTableFromTextFileV2"]
     meta_graph.object_graph_def.concrete_functions["F"].bound_inputs.append(2)
-    assert safety.scan_meta_graph(meta_graph, saved_model=tmp_path) == []
+    assert harm.scan_meta_graph(meta_graph, saved_model=tmp_path) == []
 
 
 def test_a_table_may_be_filled_from_beside_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [X, ("file", "Const", []), ("y", "InitializeTableFromTextFileV2", ["x", "file"])]
 
-    def found(path: str) -> list[safety.Finding]:
-        return safety.scan_graph_def(set_string(graph(*nodes), "file", path), ["y"], folder=tmp_path / "model")
+    def found(path: str) -> list[harm.Finding]:
+        return harm.scan_graph_def(set_string(graph(*nodes), "file", path), ["y"], folder=tmp_path / "model")
 
     (tmp_path / "model").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -347,22 +350,22 @@ def test_the_line_names_effects_ops_and_nodes_and_nothing_that_a_terminal_would_
     bad = [(f"w{i}", "WriteFile", ["x", "x"]) for i in range(7)]
     graph_def = graph(X, *bad, ("r\x1b[31m\n", "ReadFile", ["x"]), ("p" * 500, "PyFunc", ["x"]))
     with pytest.raises(cli.Error) as raised:
-        safety.require_safe(safety.scan_graph_def(graph_def), tmp_path / "m.pb")
+        harm.require_safe(harm.scan_graph_def(graph_def), tmp_path / "m.pb")
     assert str(raised.value) == (
         f"{tmp_path}/m.pb is not safe to load; it would write files: WriteFile at w0, WriteFile at w1, "
         "WriteFile at w2, WriteFile at w3, WriteFile at w4 and 2 more and read files: ReadFile at r?[31m? and "
         f"run code: PyFunc at {'p' * 120}…; nothing was loaded; --trust-model loads it all the same"
     )
-    safety.require_safe(safety.scan_graph_def(graph_def), tmp_path, trust=True)
+    harm.require_safe(harm.scan_graph_def(graph_def), tmp_path, trust=True)
 
 
 def test_a_cycle_and_a_long_chain_end(tmp_path: Path) -> None:
     loop = graph(("a", "Identity", ["b"]), ("b", "Identity", ["a"]), ("y", "ReadFile", ["a"]))
-    assert ops(safety.scan_graph_def(loop, ["y"])) == ["ReadFile"]
+    assert ops(harm.scan_graph_def(loop, ["y"])) == ["ReadFile"]
     chain = [("n0", "Const", []), *((f"n{i}", "Identity", [f"n{i - 1}"]) for i in range(1, 20_000))]
-    assert ops(safety.scan_graph_def(graph(*chain, ("y", "ReadFile", ["n19999"])), ["y"])) == ["ReadFile"]
+    assert ops(harm.scan_graph_def(graph(*chain, ("y", "ReadFile", ["n19999"])), ["y"])) == ["ReadFile"]
     calling = graph(("y", "F", []), F=[("f", "F", ["arg"]), ("r", "ReadFile", ["arg"])])
-    assert ops(safety.scan_graph_def(calling, ["y"])) == ["ReadFile"]
+    assert ops(harm.scan_graph_def(calling, ["y"])) == ["ReadFile"]
 
 
 # What scripts do with models that would write a file when they are loaded or run.
@@ -486,9 +489,9 @@ def test_trust_model_executes_it(
 def test_what_the_scripts_write_is_safe(toy: Path) -> None:
     for file in toy.glob("*/saved_model.pb"):
         (exported,) = protos.SavedModel.FromString(file.read_bytes()).meta_graphs
-        assert safety.scan_meta_graph(exported, saved_model=file.parent) == []
+        assert harm.scan_meta_graph(exported, saved_model=file.parent) == []
     meta_graph = protos.MetaGraphDef.FromString((toy / "graph.ckpt.meta").read_bytes())
-    assert safety.scan_meta_graph(meta_graph, ["Accuracy/predictions:0"]) == []
+    assert harm.scan_meta_graph(meta_graph, ["Accuracy/predictions:0"]) == []
     assert re.search("SaveV2", str(meta_graph.graph_def)), "the saver is there, and was let through"
 
 
@@ -509,12 +512,12 @@ def test_a_tensorflow_2_module_with_a_table_is_safe_until_it_writes(tmp_path: Pa
                 tf.print("harm", output_stream=f"file://{written}")
             return {"y": tf.cast(self.table.lookup(words), tf.float32) * self.v}
 
-    for harm in (False, True):
-        module, folder = Module(harm), tmp_path / f"{harm}"
+    for harmful in (False, True):
+        module, folder = Module(harmful), tmp_path / f"{harmful}"
         function = tf.function(module.look_up, input_signature=[tf.TensorSpec([None], tf.string)])
         tf.saved_model.save(module, str(folder), signatures=function)
         (exported,) = protos.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs
-        found = safety.scan_meta_graph(exported, saved_model=folder)
+        found = harm.scan_meta_graph(exported, saved_model=folder)
         assert [(f.effect, f.op, f.detail) for f in found] == (
-            [("write files", "PrintV2", f"to file://{written}")] if harm else []
+            [("write files", "PrintV2", f"to file://{written}")] if harmful else []
         )

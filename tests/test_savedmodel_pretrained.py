@@ -9,8 +9,8 @@ import pytest
 from conftest import PROJECT, Run
 
 import savedmodel_pretrained
-from serialization import signature
-from serialization.predictor import Predictor
+from serialization.graph import signature
+from serialization.run.predictor import Predictor
 from serialization.tensorflow import np, tf, tf1
 
 SAMPLES = PROJECT / "pretrainedresnet" / "samples"

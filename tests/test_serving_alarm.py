@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from serialization.serving.alarm import Alarm
+from serialization.serving.http.alarm import Alarm
 
 
 def test_it_rings_once_when_it_is_due() -> None:

@@ -10,10 +10,12 @@ import pytest
 from openapi_spec_validator import validate
 from serving_models import PREDICT, post
 
-from serialization import cli, feeds, signature
-from serialization.predictor import open_session
+from serialization import cli
+from serialization.graph import signature
+from serialization.run import generated_feeds
+from serialization.run.predictor import open_session
 from serialization.serving.app import make_app
-from serialization.serving.settings import Settings
+from serialization.serving.limits import Settings
 from serialization.tensorflow import np, tf, tf1
 
 WHOLE = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
@@ -64,7 +66,7 @@ def test_what_goes_in_comes_out(dtype: str, shape: list[int | None] | None) -> N
     if dtype == "string":
         assert post(client, b"", "application/x-npy")[0] == 415
         return
-    array = np.array(body["x"], feeds.numpy_dtype(dtype))
+    array = np.array(body["x"], generated_feeds.numpy_dtype(dtype))
     file = io.BytesIO()
     np.save(file, array)
     headers = {"Accept": "application/x-npy"}

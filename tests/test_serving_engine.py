@@ -11,11 +11,12 @@ import pytest
 from serving_models import open_small, post, small_app
 
 import freezemodel_serve
-from serialization import cli, freezing
-from serialization.predictor import Predictor, open_session
-from serialization.serving import engine, trials
+from serialization import cli
+from serialization.run.predictor import Predictor, open_session
 from serialization.serving.app import SERVING
-from serialization.serving.settings import Settings
+from serialization.serving.limits import Settings
+from serialization.serving.model import engine, trials
+from serialization.targets import to_frozen
 from serialization.tensorflow import np, tf, tf1
 
 
@@ -177,7 +178,7 @@ def test_batches_run_in_one_thread_if_a_row_is_answered_as_soon(quicker: bool, m
 def test_a_model_too_large_for_a_graph_def_is_served_without_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_gains", lambda *_: True)
     assert "in batches" in small_app("matrices").test_client().get("/readyz").get_json()["runs"]
-    monkeypatch.setattr(freezing, "LIMIT", 1 << 16)
+    monkeypatch.setattr(to_frozen, "LIMIT", 1 << 16)
     client = small_app("matrices").test_client()
     assert "in batches" not in client.get("/readyz").get_json()["runs"]
     assert post(client, json.dumps({"x": [[1] * 8]}))[0] == 200

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serialization.serving import flat_json
-from serialization.serving.answers import RequestError
-from serialization.serving.json_format import JsonFormat
-from serialization.signature import Signature, Tensor
+from serialization.graph.signature import Signature, Tensor
+from serialization.serving.requests import RequestError
+from serialization.serving.wire import flat_json
+from serialization.serving.wire.json_format import JsonFormat
 from serialization.tensorflow import np
 
 MAX_ROWS = 5

@@ -15,12 +15,13 @@ import pytest
 from flask.testing import FlaskClient
 from serving_models import PREDICT, open_small, post, small_app
 
-from serialization import cli, signature
-from serialization.predictor import open_session
+from serialization import cli
+from serialization.graph import signature
+from serialization.graph.signature import Signature, Tensor
+from serialization.run.predictor import open_session
 from serialization.serving.app import make_app
-from serialization.serving.json_format import require_json_form
-from serialization.serving.settings import Settings
-from serialization.signature import Signature, Tensor
+from serialization.serving.limits import Settings
+from serialization.serving.wire.json_format import require_json_form
 from serialization.tensorflow import np, tf, tf1
 
 

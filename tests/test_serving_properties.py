@@ -14,9 +14,9 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from openapi_spec_validator import validate
 from serving_models import PREDICT, at_once, open_small, small_app
 
-from serialization.predictor import Predictor
+from serialization.run.predictor import Predictor
 from serialization.serving.app import make_app
-from serialization.serving.settings import Settings
+from serialization.serving.limits import Settings
 from serialization.tensorflow import np
 
 LIMIT = 3.4028234663852886e38

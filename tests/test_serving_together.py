@@ -15,11 +15,11 @@ import pytest
 from flask import Flask
 from serving_models import PREDICT, at_once, open_small, post, small_app, soon
 
-from serialization.predictor import Predictor
+from serialization.run.predictor import Predictor
 from serialization.serving.app import SERVING
-from serialization.serving.direct import make_direct, split
-from serialization.serving.gatherer import Gatherer
-from serialization.serving.settings import Settings
+from serialization.serving.http.direct import make_direct, split
+from serialization.serving.http.gatherer import Gatherer
+from serialization.serving.limits import Settings
 from serialization.tensorflow import np, tf
 
 
@@ -280,7 +280,7 @@ class Heard:
 @pytest.fixture
 def never_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine may stand still for a while, after which a gatherer would begin anew."""
-    monkeypatch.setattr("serialization.serving.gatherer._OVER", 60)
+    monkeypatch.setattr("serialization.serving.http.gatherer._OVER", 60)
 
 
 @pytest.mark.parametrize("seconds", [0, 0.01])
@@ -347,7 +347,9 @@ def test_an_alarm_that_rings_late_lets_nobody_wait() -> None:
 
 
 def test_more_are_expected_while_they_come_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serialization.serving.gatherer._PATIENCE", (1, 1))  # a machine may stand still for a while
+    monkeypatch.setattr(
+        "serialization.serving.http.gatherer._PATIENCE", (1, 1)
+    )  # a machine may stand still for a while
     heard = Heard(most=4)
     for i in range(102):
         heard.gatherer.put(i, heard.gatherer._done + 0.00001)
@@ -371,7 +373,9 @@ def test_fewer_are_expected_after_fewer_came_some_times() -> None:
 @pytest.mark.usefixtures("never_over")
 def test_fewer_are_expected_while_they_are_waited_for_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with 16 clients that have all to be answered before the first of them asks again."""
-    monkeypatch.setattr("serialization.serving.gatherer._PATIENCE", (60, 60))  # a machine may stand still for a while
+    monkeypatch.setattr(
+        "serialization.serving.http.gatherer._PATIENCE", (60, 60)
+    )  # a machine may stand still for a while
     heard = Heard(most=16, expected=16)
     for _ in range(33):
         heard.gatherer.put(0, heard.gatherer._done + 0.05)
@@ -388,7 +392,9 @@ def test_fewer_are_expected_while_they_are_waited_for_in_vain(monkeypatch: pytes
 @pytest.mark.usefixtures("never_over")
 def test_to_wait_as_long_as_clients_need_is_no_waste(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with 16 clients of a small model, which then has to start once for all of them."""
-    monkeypatch.setattr("serialization.serving.gatherer._PATIENCE", (60, 60))  # a machine may stand still for a while
+    monkeypatch.setattr(
+        "serialization.serving.http.gatherer._PATIENCE", (60, 60)
+    )  # a machine may stand still for a while
     heard = Heard(most=16, expected=16)
     for _ in range(99):
         for pause in (0.00006, *[0.00003] * 15):

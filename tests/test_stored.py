@@ -12,9 +12,10 @@ import graphs
 import pytest
 from conftest import PROJECT, Run, environment
 
-from serialization import artifact, checkpoint, stored
-from serialization.checkpoints import Prepared
-from serialization.graph import read_graph_def
+from serialization.files import locate
+from serialization.formats import checkpoint_index, checkpoint_values
+from serialization.graph.graph_def import read_graph_def
+from serialization.sources.from_checkpoint import Prepared
 from serialization.tensorflow import np, tf, tf1
 
 KINDS = ["float32", "float64", "float16", "bfloat16", "int8", "uint8", "int16", "int32", "int64", "bool", "complex64"]
@@ -56,7 +57,7 @@ def test_every_kind_as_tensorflow_reads_it(run: Run, tmp_path: Path, sharded: bo
     assert "proved: y: the same bits as the source" in proved.stdout
 
 
-def pieces(found: stored.Stored | None) -> bytes:
+def pieces(found: checkpoint_values.Stored | None) -> bytes:
     assert found is not None
     return b"".join(found.pieces())
 
@@ -73,18 +74,23 @@ def test_slices_are_found_by_their_keys_and_joined_where_they_lie_in_order(tmp_p
             tf1.get_variable(name, shape, initializer=tf1.random_normal_initializer(), partitioner=partitioner)
 
     prefix = graphs.save(tmp_path, large)
-    held = artifact.require_checkpoint(prefix)
+    held = locate.require_checkpoint(prefix)
     reader = tf1.train.NewCheckpointReader(str(prefix))
     named = {name.encode() for name in held.parts}
-    assert {checkpoint.slice_key(n, part) for n, parts in held.parts.items() for part in parts} == set(held.places)
+    assert {checkpoint_index.slice_key(n, part) for n, parts in held.parts.items() for part in parts} == set(
+        held.places
+    )
     assert named == {b"rows", b"many", b"wide"}
     for name in ("rows", "many"):
         whole = reader.get_tensor(name)
-        assert pieces(stored.find(held, name, "", 1, whole.shape)) == whole.tobytes()
-    assert stored.find(held, "wide", "", 1, (2, 200)) is None, "its rows lie in two parts"
-    assert pieces(stored.find(held, "rows", "40 3 14,13:0,3", 1, (13, 3))) == reader.get_tensor("rows")[14:27].tobytes()
-    assert stored.find(held, "rows", "40 3 0,20:0,3", 1, (20, 3)) is None, "no such slice was saved"
-    assert stored.find(held, "rows", "", 2, (40, 3)) is None, "not the bytes of that dtype"
+        assert pieces(checkpoint_values.find(held, name, "", 1, whole.shape)) == whole.tobytes()
+    assert checkpoint_values.find(held, "wide", "", 1, (2, 200)) is None, "its rows lie in two parts"
+    assert (
+        pieces(checkpoint_values.find(held, "rows", "40 3 14,13:0,3", 1, (13, 3)))
+        == reader.get_tensor("rows")[14:27].tobytes()
+    )
+    assert checkpoint_values.find(held, "rows", "40 3 0,20:0,3", 1, (20, 3)) is None, "no such slice was saved"
+    assert checkpoint_values.find(held, "rows", "", 2, (40, 3)) is None, "not the bytes of that dtype"
 
 
 def test_a_partitioned_variable_that_the_graph_wants_whole_or_otherwise(run: Run, tmp_path: Path) -> None:
@@ -112,7 +118,7 @@ def test_a_partitioned_variable_that_the_graph_wants_whole_or_otherwise(run: Run
 def test_a_damaged_byte_is_one_line(run: Run, tmp_path: Path) -> None:
     prefix = graphs.save(tmp_path, graphs.classifier)
     data = prefix.with_name(f"{prefix.name}.data-00000-of-00001")
-    place = artifact.require_checkpoint(prefix).places[b"dense/kernel"]
+    place = locate.require_checkpoint(prefix).places[b"dense/kernel"]
     content = bytearray(data.read_bytes())
     content[place.offset + 5] ^= 4
     data.write_bytes(content)
@@ -154,10 +160,10 @@ def test_the_peak_does_not_grow_with_the_largest_variable(tmp_path: Path) -> Non
 
 
 def test_prepared_knows_its_size_in_bytes(tmp_path: Path) -> None:
-    from serialization import checkpoints
+    from serialization.sources import from_checkpoint
 
     prefix = graphs.save(tmp_path, every_kind)
-    file = checkpoints.read_graph_of(prefix)
-    prepared: Prepared = checkpoints.prepare(prefix, file, inputs="x", outputs="y")
-    held: Any = artifact.require_checkpoint(prefix)
+    file = from_checkpoint.read_graph_of(prefix)
+    prepared: Prepared = from_checkpoint.prepare(prefix, file, inputs="x", outputs="y")
+    held: Any = locate.require_checkpoint(prefix)
     assert prepared.size() == sum(place.size for place in held.places.values())

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from serialization import cli, verify
+from serialization import cli
+from serialization.run import verify
 from serialization.tensorflow import np, tf
 
 FEEDS = [[{"x": np.ones(2, "f")}]]

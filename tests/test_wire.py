@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serialization import protos, wire
+from serialization.formats import protos, wire
 
 
 @pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 2**31, 2**63])

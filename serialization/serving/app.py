@@ -12,15 +12,15 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.routing import RequestRedirect
 
 from serialization import cli
-from serialization.predictor import own_threads
+from serialization.graph.signature import Signature
+from serialization.run.predictor import own_threads
 from serialization.serving import openapi, page
-from serialization.serving.answers import RequestInfo, RequestLog, error_body, internal_error, path_of
-from serialization.serving.engine import make_engine
-from serialization.serving.json_format import body_of, require_json_form
+from serialization.serving.limits import Settings
 from serialization.serving.metrics import Metrics
+from serialization.serving.model.engine import make_engine
 from serialization.serving.predict_route import PREDICT, PredictRoute
-from serialization.serving.settings import Settings
-from serialization.signature import Signature
+from serialization.serving.requests import RequestInfo, RequestLog, error_body, internal_error, path_of
+from serialization.serving.wire.json_format import body_of, require_json_form
 
 SERVING = "SERVING"  # the key in app.config of what a server may use beside WSGI: the engine and the predict route
 EXAMPLE = "EXAMPLE"  # and of the body of a request that works

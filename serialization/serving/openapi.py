@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from serialization.serving.npy_format import CONTENT_TYPES
-from serialization.serving.places import INPUT, OUTPUT
+from serialization.graph.signature import Signature, Tensor
+from serialization.serving.limits import Settings
 from serialization.serving.predict_route import PREDICT
-from serialization.serving.settings import Settings
-from serialization.signature import Signature, Tensor
+from serialization.serving.wire.npy_format import CONTENT_TYPES
+from serialization.serving.wire.places import INPUT, OUTPUT
 from serialization.tensorflow import tf
 
 _REFUSALS = {

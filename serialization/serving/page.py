@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization import cli, images
-from serialization.serving.places import INPUT, OUTPUT
+from serialization import cli
+from serialization.graph.signature import Signature, Tensor, show_shape
+from serialization.run import images
 from serialization.serving.predict_route import PREDICT
-from serialization.signature import Signature, Tensor, show_shape
+from serialization.serving.wire.places import INPUT, OUTPUT
 
 if TYPE_CHECKING:
-    from serialization.serving.engine import Engine
+    from serialization.serving.model.engine import Engine
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 

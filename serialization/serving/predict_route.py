@@ -17,8 +17,11 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from serialization import cli
-from serialization.serving import npy_format
-from serialization.serving.answers import (
+from serialization.serving.http.bodies import BodyReader
+from serialization.serving.limits import Settings
+from serialization.serving.model.engine import Engine, Predict
+from serialization.serving.model.trials import VALUE_ERRORS
+from serialization.serving.requests import (
     STATUS_LINES,
     RequestError,
     RequestInfo,
@@ -28,12 +31,9 @@ from serialization.serving.answers import (
     path_of,
     show_exception,
 )
-from serialization.serving.bodies import BodyReader
-from serialization.serving.engine import Engine, Predict
-from serialization.serving.json_format import JsonFormat
-from serialization.serving.npy_format import NpyFormat
-from serialization.serving.settings import Settings
-from serialization.serving.trials import VALUE_ERRORS
+from serialization.serving.wire import npy_format
+from serialization.serving.wire.json_format import JsonFormat
+from serialization.serving.wire.npy_format import NpyFormat
 from serialization.tensorflow import tf
 
 PREDICT = "/api/predict"

@@ -1,0 +1,84 @@
+"""Faults of a graph at which TensorFlow's runtime ends the process, or never ends: looked for before it gets the graph.
+
+Seen in TensorFlow 2.21: a function that calls itself is inlined until the stack overflows; an Unpack with 2**40 outputs
+allocates them one by one; a Const of shape [2**33] that is given one number is filled up to 34 GB.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from serialization import cli
+from serialization.checks.what_runs import Graph
+from serialization.formats import dtypes
+
+_COUNTS = ("N", "num", "num_split", "num_outs", "num_outputs", "Nsparse", "Ndense", "num_sparse", "num_dense")
+_MOST = 100_000  # inputs or outputs of one node
+_FREE = 1 << 30  # bytes that constants may take beyond four times what the file gives for them
+
+
+def require_sound(graph_def: Any, what: str) -> None:
+    """Raise cli.Error that says what is wrong with a graph at which TensorFlow would crash, hang or take all memory."""
+    for fault in faults(graph_def):
+        raise cli.Error(f"{what} is damaged; {fault}; copy it here again")
+
+
+def faults(graph_def: Any) -> Iterator[str]:
+    """What is wrong with the graph, each in half a sentence."""
+    if name := _recursive(graph_def):
+        yield f"its function {cli.printable(name)} calls itself"
+    given = taken = 0
+    bodies = [graph_def.node, *(function.node_def for function in graph_def.library.function)]
+    for node in itertools.chain.from_iterable(bodies):
+        for count in _COUNTS:
+            number = node.attr[count].i if count in node.attr else 0
+            if number > max(_MOST, len(node.input)):
+                yield f"its node {cli.printable(node.name)} has {number:,} inputs or outputs"
+        if node.op == "Const":
+            tensor = node.attr["value"].tensor
+            given += tensor.ByteSize()
+            taken += math.prod(max(0, dim.size) for dim in tensor.tensor_shape.dim) * dtypes.size_of(tensor.dtype)
+    if taken > 4 * given + _FREE:
+        yield f"its constants would take {cli.size(taken)}, of which it holds {cli.size(given)}"
+
+
+def loose_ends(graph_def: Any) -> Iterator[str]:
+    """What the graph's nodes need and it does not hold, in one line. It does no harm where no output needs that."""
+    names = {node.name for node in graph_def.node}
+    found = [(n.name, source) for n in graph_def.node for source in map(_source, n.input) if source not in names]
+    for node, source in found[:1]:
+        more = f", and {len(found) - 1} more inputs are loose" if len(found) > 1 else ""
+        yield (
+            f"node {cli.printable(node)} needs {cli.printable(source)}, which is not in the graph{more}; "
+            "it was cut off, or cut out of a larger one"
+        )
+
+
+def _source(edge: str) -> str:
+    return edge.removeprefix("^").partition(":")[0]
+
+
+def _recursive(graph_def: Any) -> str:
+    """The name of a function that calls itself, directly or through others; empty if there is none."""
+    graph = Graph(graph_def)
+    calls = {
+        name: {called for node in function.node_def for called in graph.called(node)} & graph.functions.keys()
+        for name, function in graph.functions.items()
+    }
+    # What calls nothing that is left cannot be part of a circle; take it away until nothing changes.
+    callers: dict[str, list[str]] = {name: [] for name in calls}
+    for name, called in calls.items():
+        for other in called:
+            callers[other].append(name)
+    open_calls = {name: len(called) for name, called in calls.items()}
+    done = [name for name, count in open_calls.items() if not count]
+    for name in done:
+        for caller in callers[name]:
+            open_calls[caller] -= 1
+            if not open_calls[caller]:
+                done.append(caller)
+    left = set(calls) - set(done)
+    return min(left, default="")

@@ -1,0 +1,97 @@
+"""Tensors for which there is no room, found before anything is computed.
+
+A few bytes of a graph can ask for any amount of memory: Fill with constant dimensions, a concatenation that doubles
+itself forty times. TensorFlow tries, while it optimizes the graph or runs it: the machine is brought to a standstill,
+or after minutes of trying again there is an error. Where constants tell the size, it is known without asking.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from serialization import cli
+from serialization.formats import dtypes
+from serialization.graph import op_registry
+from serialization.graph.const_nodes import integers
+from serialization.graph.graph_def import node_of
+from serialization.graph.signature import Signature
+
+_SHAPED = {"Fill": 0, "Empty": 0, "BroadcastTo": 1, "Tile": 1, "ScatterNd": 2, "SparseToDense": 1}  # by which input
+_SHAPED |= dict.fromkeys(("RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal"), 0)
+_SHAPED |= dict.fromkeys((f"Resize{how}" for how in ("Bilinear", "NearestNeighbor", "Bicubic", "Area")), 1)
+_COUNTED = {"OneHot": 1, "LinSpace": 2, "TensorListReserve": 1, "Bincount": 1, "UnsortedSegmentSum": 2}
+_FREE = 1 << 30  # bytes
+_CGROUP = Path("/sys/fs/cgroup/memory.max")
+
+
+def require_modest(graph_def: Any, what: str) -> None:
+    """Raise cli.Error where one node makes more than a gigabyte out of nothing, which is said by a few constants.
+
+    For what will be run: in a graph for training, the first values of a large variable are made so.
+    """
+    for nodes in (graph_def.node, *(function.node_def for function in graph_def.library.function)):
+        for name, size in _made(list(nodes)):
+            if size > _FREE:
+                raise cli.Error(
+                    f"{what} cannot be run; its node {cli.printable(name)} makes {cli.size(size)} out of nothing; "
+                    "name other --outputs, or copy it here again if it is damaged"
+                )
+
+
+def require_room(graph: Any, wanted: Signature) -> None:
+    """Raise cli.Error where a tensor that the signature needs is larger than the memory, by its inferred shape alone.
+
+    Unknown sizes count as 1.
+    """
+    memory = available()
+    seen = {graph.get_tensor_by_name(tensor.name).op for tensor in wanted.inputs}
+    waiting = [graph.get_tensor_by_name(tensor.name).op for tensor in wanted.outputs]
+    while waiting:
+        op = waiting.pop()
+        if op in seen:
+            continue
+        seen.add(op)
+        waiting += [tensor.op for tensor in op.inputs]
+        waiting += op.control_inputs
+        for tensor in op.outputs:
+            if tensor.shape.rank:
+                size = math.prod(1 if dim is None else dim for dim in tensor.shape.as_list()) * tensor.dtype.size
+                if size > memory:
+                    raise cli.Error(
+                        f"the model cannot be run here; {tensor.name} alone would take {cli.size(size)}, and there is "
+                        f"memory for {cli.size(memory)}; name other --outputs, or run it on a larger machine"
+                    )
+
+
+def available() -> int:
+    """How many bytes this process can have: what the machine has, or as much of it as is allowed."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), resource.getrlimit(resource.RLIMIT_AS)[0]]
+    if _CGROUP.is_file() and (text := _CGROUP.read_text().strip()).isdecimal():
+        limits.append(int(text))
+    return min(limit for limit in limits if limit > 0)  # -1 stands for none
+
+
+def _made(nodes: list[Any]) -> Iterator[tuple[str, int]]:
+    """The nodes that make a tensor as large as constants say, and how many bytes it has at least."""
+    by_name = {node.name: node for node in nodes}
+    for node in nodes:
+        count = _count(node, by_name)
+        if count:
+            yield node.name, count * dtypes.size_of(op_registry.output_dtype(node, 0))
+
+
+def _count(node: Any, nodes: Mapping[str, Any]) -> int:
+    """How many numbers it has; 0 where constants do not say."""
+    data = [nodes.get(node_of(edge)) for edge in node.input if not edge.startswith("^")]
+    position = _SHAPED.get(node.op, _COUNTED.get(node.op))
+    if position is not None and position < len(data):
+        return max(0, math.prod(integers(data[position]) or [0]))
+    if node.op == "Range" and len(data) == 3:
+        start, limit, delta = (integers(source)[:1] for source in data)
+        return max(0, math.ceil((limit[0] - start[0]) / delta[0])) if start and limit and delta and delta[0] else 0
+    return 0

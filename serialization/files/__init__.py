@@ -1,0 +1,1 @@
+"""Where a model lies, and how what is written appears whole or not at all."""

@@ -1,0 +1,303 @@
+"""What lies at a path that a user gives, and whether it is all there. Nothing here starts TensorFlow.
+
+Each fault has its own sentence. What was done about one that can be mended, such as a `checkpoint` file that points to
+the folder where the model was trained, is said through `say`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path, PosixPath
+
+from serialization import cli
+from serialization.files import publish
+from serialization.formats import checkpoint_index
+from serialization.formats.checkpoint_index import Checkpoint
+from serialization.formats.file_kind import Kind, kind_of
+
+SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+_EXPORTS = ("source", "checkpoint", "frozen")
+_NAME_PREFIX = "name its prefix, one of its files, or its folder"
+_CHECKPOINT_FILE = re.compile(r"(?P<prefix>.*?)\.(index|meta|meta\.json|data-\d{5}-of-\d{5})")
+_V1_FILE = re.compile(r"(?P<prefix>.+)-\d{5}-of-\d{5}")
+
+Say = Callable[[str], None]
+
+
+class FolderPrefix(PosixPath):
+    """The checkpoint prefix `folder/`: its files are folder/.index, folder/.meta and so on. A Path drops the slash."""
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def parent(self) -> Path:  # type: ignore[override]
+        return Path(super().__str__())
+
+    def with_name(self, name: str) -> Path:  # type: ignore[override]
+        return self.parent / name
+
+    def is_file(self) -> bool:
+        return False
+
+    def is_dir(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}/"
+
+
+def find_checkpoint(path: Path, say: Say = print) -> Path:
+    """The prefix of the checkpoint at `path`: a prefix, any of the checkpoint's files, or its folder.
+
+    A prefix is no file: `results/graph.ckpt` stands for `results/graph.ckpt.index`, `.data-00000-of-00001` and `.meta`.
+    Raises cli.Error where there is no checkpoint, or where not all of it is there.
+    """
+    prefix = find_prefix(path, say)
+    require_checkpoint(prefix)
+    return prefix
+
+
+def find_prefix(path: Path, say: Say = print) -> Path:
+    """What `find_checkpoint` returns, whether or not all of it is there."""
+    if path.is_dir():
+        prefix = _latest_in_folder(path, say)
+    elif path.name == "checkpoint" and path.is_file():
+        prefix = _latest_in_folder(path.parent, say)
+    else:
+        prefix = prefix_of(path)
+    publish.finish_checkpoint(prefix)
+    return prefix
+
+
+def require_something(path: Path, prefix: Path) -> None:
+    """Raise cli.Error where there is neither a file nor a folder nor the least part of a checkpoint."""
+    if not (path.exists() or publish.checkpoint_files(prefix) or checkpoint_index.v1_files(prefix)):
+        otherwise = "name a file or the folder of a model, or the prefix of a checkpoint"
+        raise cli.Error(f"nothing at {cli.show(path)}; {_make_or(path, otherwise)}")
+
+
+def read_checkpoint(prefix: Path) -> Checkpoint:
+    """What is behind a prefix by its index, whether or not the data is there. Raises cli.Error without an index."""
+    index = prefix.with_name(f"{prefix.name}.index")
+    for file in (index, *checkpoint_index.v1_files(prefix)):
+        if file.is_file() and (kind := kind_of(file)) is not Kind.TABLE:
+            raise cli.Error(_other_kind(file, kind, "a checkpoint"))
+    found = checkpoint_index.read_checkpoint(prefix)
+    if found is None:
+        raise cli.Error(_no_checkpoint(prefix))
+    return found
+
+
+def require_checkpoint(prefix: Path) -> Checkpoint:
+    """What is behind a prefix, if all of it is there. Raises cli.Error that says what is not."""
+    found = read_checkpoint(prefix)
+    for file, end in zip(found.files, found.ends or [0] * len(found.files), strict=True):
+        if not file.is_file():
+            raise cli.Error(
+                f"the checkpoint {cli.show(prefix)} is incomplete; its data file {file.name} is missing; "
+                "copy it here too"
+            )
+        size = file.stat().st_size
+        if size < end:
+            if size and kind_of(file) is Kind.LFS:
+                raise cli.Error(_other_kind(file, Kind.LFS, "a data file of a checkpoint"))
+            raise cli.Error(
+                f"the checkpoint {cli.show(prefix)} is cut short; its data file {file.name} has {size} bytes, "
+                f"and its index speaks of {end}; copy it here again"
+            )
+    checkpoint_index.require_whole(found)
+    return found
+
+
+def find_meta_graph(prefix: Path) -> Path:
+    """The file of a checkpoint's graph, PREFIX.meta. Raises cli.Error where there is none, or something else."""
+    file = prefix.with_name(f"{prefix.name}.meta")
+    if file.is_file():
+        if (kind := kind_of(file)) is not Kind.META_GRAPH:
+            raise cli.Error(_other_kind(file, kind, "the graph of a checkpoint"))
+        return file
+    found = checkpoint_index.read_checkpoint(prefix)
+    if found is not None and found.object_graph:
+        raise cli.Error(
+            f"{cli.show(prefix)} is an object checkpoint of TensorFlow 2, which holds variables and no graph; found no "
+            f"{file.name}; save a SavedModel from the program that builds the model, or name the graph with --graph"
+        )
+    raise cli.Error(
+        f"the checkpoint {cli.show(prefix)} holds variables and no graph; found no {file.name}; "
+        "copy it here, or name the graph with --graph"
+    )
+
+
+def find_frozen_model(path: Path) -> Path:
+    """`path`, if it is the file of a GraphDef. Raises cli.Error that says what it is instead."""
+    if saved_model_file(path) is not None:
+        raise cli.Error(f"{cli.show(path)} is a SavedModel, not a frozen model; {_advice(Kind.SAVED_MODEL, path)}")
+    if path.is_dir():
+        raise cli.Error(f"{cli.show(path)} is a folder, not a frozen model; name the file itself")
+    if not path.is_file():
+        if publish.checkpoint_files(path):
+            raise cli.Error(f"{cli.show(path)} is a checkpoint, not a frozen model; {_restore(path)}")
+        make = _make_or(path, "name the file of a GraphDef", "freezemodel_")
+        raise cli.Error(f"no frozen model at {cli.show(path)}; {make}")
+    if (kind := kind_of(path)) is not Kind.GRAPH:
+        raise cli.Error(_other_kind(path, kind, "a frozen model"))
+    return path
+
+
+def find_saved_model(path: Path, say: Say = print, *, whole: bool = True) -> Path:
+    """The folder of the SavedModel at `path`: the folder, its saved_model.pb or .pbtxt, or a folder of versions.
+
+    Of numbered versions (models/NAME/1, /2) the newest is taken. Raises cli.Error where there is no SavedModel, or
+    where a data file of its variables is missing or cut short, which is not looked at unless `whole`.
+    """
+    folder = path.parent if path.name in SAVED_MODEL_FILES or path.name == "variables" else path
+    if saved_model_file(folder) is None and (found := versions(folder)):
+        folder = found[-1]
+        count = f"{len(found)} version{'s' if len(found) > 1 else ''}"
+        say(f"{cli.show(path)} holds {count} of a SavedModel; using {cli.show(folder)}")
+    file = saved_model_file(folder)
+    if file is None:
+        if path.is_file():
+            raise cli.Error(_other_kind(path, kind_of(path), "a SavedModel"))
+        if publish.checkpoint_files(path) or (path.is_dir() and next(path.glob("*.index"), None) is not None):
+            what = "the folder of a checkpoint" if path.is_dir() else "a checkpoint"
+            raise cli.Error(f"{cli.show(path)} is {what}, not a SavedModel; {_restore(path)}")
+        make = _make_or(path, f"name the folder that holds {SAVED_MODEL_FILES[0]}", "savedmodel_", "pretrained")
+        raise cli.Error(f"no SavedModel at {cli.show(path)}; found no {SAVED_MODEL_FILES[0]}; {make}")
+    if (kind := kind_of(file)) is not Kind.SAVED_MODEL:
+        raise cli.Error(_other_kind(file, kind, "a SavedModel"))
+    variables = folder / "variables" / "variables"
+    if whole and variables.with_name("variables.index").exists():
+        require_checkpoint(variables)
+    return folder
+
+
+def saved_model_file(folder: Path) -> Path | None:
+    """The file that holds a folder's SavedModel, the one that TensorFlow would take."""
+    return next((folder / name for name in SAVED_MODEL_FILES if (folder / name).is_file()), None)
+
+
+def versions(folder: Path) -> list[Path]:
+    """The numbered SavedModels in a folder, the newest last."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted((f for f in found if f.name.isdecimal() and saved_model_file(f)), key=lambda f: int(f.name))
+
+
+def prefix_of(path: Path) -> Path:
+    """The prefix that a file belongs to; `path` itself where it is none of a checkpoint's files."""
+    match = _CHECKPOINT_FILE.fullmatch(path.name)
+    if match is None and not path.with_name(f"{path.name}.index").is_file() and path.is_file():
+        match = _V1_FILE.fullmatch(path.name)
+    if match is None:
+        return path
+    return path.with_name(match["prefix"]) if match["prefix"] else FolderPrefix(path.parent)
+
+
+def _latest_in_folder(folder: Path, say: Say) -> Path:
+    """The checkpoint that the folder's `checkpoint` file names, looked for in this folder wherever that points."""
+    state = folder / "checkpoint"
+    named = _named_in(state) if state.is_file() else None
+    found = sorted(set(_prefixes_in(folder)), key=_modified)
+    if named is not None:
+        here = FolderPrefix(folder) if named.endswith("/") else folder / Path(named).name
+        if any(str(prefix) == str(here) for prefix in found):
+            pointed = folder / named
+            if cli.real(pointed.parent) != cli.real(folder):
+                say(f"{cli.show(state)} points to {cli.printable(named)}; using what lies here, {cli.show(here)}")
+            return here
+    if not found and saved_model_file(folder) is not None:
+        raise cli.Error(f"{cli.show(folder)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, folder)}")
+    if not found:
+        speaks = f"; its `checkpoint` file names {cli.printable(named)}" if named else ""
+        make = _make_or(folder / "graph.ckpt", _NAME_PREFIX, "checkpoint_")
+        raise cli.Error(f"no checkpoint in {cli.show(folder)}; found no *.index{speaks}; {make}")
+    if named is not None:
+        away = f"{cli.show(state)} names {cli.printable(named)}, which is not here"
+        say(f"{away}; using the newest, {cli.show(found[-1])}")
+    return found[-1]
+
+
+def _named_in(state: Path) -> str | None:
+    # The text form of tensorflow/python/training/checkpoint_state.proto.
+    match = re.search(r'^model_checkpoint_path: "(.*)"', state.read_text(errors="replace"), re.MULTILINE)
+    if match is None or "\0" in match[1]:  # no path holds a NUL
+        return None
+    return re.sub(r"-\?{5}-of-\d{5}$", "", match[1])  # so the first format names its shards
+
+
+def _prefixes_in(folder: Path) -> Iterator[Path]:
+    """The checkpoints of a folder: what has an index, and in the first format what is a table of its own."""
+    for file in folder.iterdir():
+        if (file.suffix == ".index" or file.name == ".index") and file.is_file():
+            yield prefix_of(file)
+        elif file.suffix == ".meta" and checkpoint_index.v1_files(file.with_suffix("")):
+            yield file.with_suffix("")
+
+
+def _modified(prefix: Path) -> tuple[float, str]:
+    files = [prefix.with_name(f"{prefix.name}.index"), *checkpoint_index.v1_files(prefix)]
+    return max(file.stat().st_mtime for file in files if file.is_file()), prefix.name
+
+
+def _no_checkpoint(prefix: Path) -> str:
+    graph = prefix.with_name(f"{prefix.name}.meta")
+    if graph.is_file():
+        return (
+            f"the checkpoint {cli.show(prefix)} holds a graph and no variables; found {graph.name} and no "
+            f"{prefix.name}.index; copy the index and the data files here too"
+        )
+    data = [file for file in publish.checkpoint_files(prefix) if ".data-" in file.name]
+    if data:
+        return (
+            f"the checkpoint {cli.show(prefix)} is incomplete; found {data[0].name} and no {prefix.name}.index; "
+            "copy it here too"
+        )
+    if saved_model_file(prefix.parent) is not None and prefix.name in SAVED_MODEL_FILES:
+        return f"{cli.show(prefix)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, prefix.parent)}"
+    make = _make_or(prefix, _NAME_PREFIX, "checkpoint_")
+    return f"no checkpoint at {cli.show(prefix)}; found no {prefix.name}.index; {make}"
+
+
+def _make_or(path: Path, otherwise: str, *scripts: str) -> str:
+    """How to come by what is missing: the script that makes it, if it is one of the toy's, or the ResNet.
+
+    `scripts` are the beginnings of the names of those that make what was looked for; none stands for any.
+    """
+    made = {cli.RESULTS / "graph.ckpt": "checkpoint_save.py", cli.RESULTS / "frozen_model.pb": "freezemodel_save.py"}
+    made |= {cli.RESULTS / f"savedmodel_from_{name}": f"savedmodel_from_{name}.py" for name in _EXPORTS}
+    made |= {cli.PRETRAINED / "1": "pretrainedresnet/train.py"}
+    script = next((script for place, script in made.items() if cli.real(place) == cli.real(path)), "")
+    return f"make it with `{cli.command(script)}`" if script and script.startswith(scripts or "") else otherwise
+
+
+def _other_kind(file: Path, kind: Kind, wanted: str) -> str:
+    """The sentence for a file that is not what a flag takes."""
+    if kind is Kind.EMPTY:
+        return f"{cli.show(file)} is empty, not {wanted}; copy it here again"
+    return f"{cli.show(file)} is {kind.value}, not {wanted}; {_advice(kind, file)}"
+
+
+def _advice(kind: Kind, file: Path) -> str:
+    if kind is Kind.SAVED_MODEL:
+        folder = file.parent if file.name in SAVED_MODEL_FILES else file
+        return f"use `{cli.command('savedmodel_pretrained.py', '--saved-model', folder)}`"
+    if kind in (Kind.META_GRAPH, Kind.TABLE, Kind.DATA, Kind.STATE):
+        return _restore(prefix_of(file) if kind is not Kind.STATE else file)
+    return {
+        Kind.GRAPH: f"use `{cli.command('freezemodel_load.py', '--frozen-model', file)}`",
+        Kind.LFS: "fetch the file with `git lfs pull`",
+        Kind.KERAS: "load it with Keras and export it as a SavedModel: model.export(DIR)",
+        Kind.HDF5: "load it with Keras and export it as a SavedModel: model.export(DIR)",
+        Kind.TFLITE: "it runs in TensorFlow Lite only; name the model that it was converted from",
+        Kind.ARCHIVE: "unpack it first",
+        Kind.HTML: "the download went wrong; fetch the file itself",
+        Kind.JSON: "name the binary file beside it",
+    }.get(kind, "it may be damaged; copy it here again, or name another file")
+
+
+def _restore(path: Path) -> str:
+    return f"use `{cli.command('checkpoint_restore.py', '--checkpoint', os.fspath(path))}`"

@@ -1,0 +1,1 @@
+"""What the files say, read from their bytes, without TensorFlow."""

@@ -1,0 +1,196 @@
+"""What a checkpoint holds, read from its index alone: variables, and which bytes of which data file are theirs.
+
+Two formats. V2: PREFIX.index is a table whose values are BundleEntryProtos, PREFIX.data-00000-of-00001 the bytes
+(tensorflow/core/util/tensor_bundle). V1, of TensorFlow before 0.12: PREFIX itself, or PREFIX-00000-of-00002 and so on,
+are tables of SavedTensorSlices with the values inside (tensorflow/core/util/tensor_slice_writer.h).
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from serialization import cli
+from serialization.formats import dtypes, protos, sstable
+from serialization.formats.wire import DamagedError
+
+Extent = tuple[int, int]  # start and length on one axis; the length -1 is all of it
+
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_V1_SHARD = re.compile(r"-\d{5}-of-(\d{5})")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A tensor in a checkpoint: `dtype` by TensorFlow's name, `slices` how many parts it lies there in."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    slices: int = 1
+
+    @property
+    def count(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the bytes of a tensor, or of a slice of it, lie, and their checksum."""
+
+    file: Path
+    offset: int
+    size: int
+    checksum: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What lies behind a prefix. `version` is "V1" or "V2"; `ends` says up to where each data file must reach.
+
+    Of V2, `places` are by the variables' names, and for those that lie in slices, which `parts` lists, by `slice_key`.
+    """
+
+    prefix: Path
+    version: str
+    files: tuple[Path, ...]
+    variables: tuple[Variable, ...]
+    object_graph: bool
+    ends: tuple[int, ...] = ()
+    places: Mapping[bytes, Place] = field(default_factory=dict, repr=False)
+    parts: Mapping[str, tuple[tuple[Extent, ...], ...]] = field(default_factory=dict)
+
+
+def read_checkpoint(prefix: Path) -> Checkpoint | None:
+    """The checkpoint behind a prefix; None where there is none. Raises cli.Error where its index is damaged."""
+    index = prefix.with_name(f"{prefix.name}.index")
+    if index.is_file():
+        with _damage_as_error(index):
+            return _read_v2(prefix, index)
+    shards = v1_files(prefix)
+    if shards:
+        with _damage_as_error(shards[0]):
+            return _read_v1(prefix, shards)
+    return None
+
+
+def require_whole(checkpoint: Checkpoint) -> None:
+    """Raise cli.Error where a block of a V1 checkpoint is damaged: in these lie the values.
+
+    The values of a V2 checkpoint have checksums of their own, which whoever reads them compares.
+    """
+    for file in checkpoint.files if checkpoint.version == "V1" else ():
+        with _damage_as_error(file):
+            sstable.check(file)
+
+
+def v1_files(prefix: Path) -> list[Path]:
+    """The files of a V1 checkpoint: the prefix itself, or its shards."""
+    if prefix.is_file():
+        return [prefix]
+    if not prefix.name or not prefix.parent.is_dir():
+        return []
+    found = [file for file in prefix.parent.iterdir() if file.name.startswith(prefix.name)]
+    return sorted(file for file in found if _V1_SHARD.fullmatch(file.name, len(prefix.name)))
+
+
+def saver_path(checkpoint: Checkpoint) -> str:
+    """What Saver.restore takes for a checkpoint: the prefix, or for V1 shards the pattern of their names."""
+    if checkpoint.version == "V1" and checkpoint.files != (checkpoint.prefix,):
+        return f"{checkpoint.prefix}-?????-of-{len(checkpoint.files):05}"
+    return str(checkpoint.prefix)
+
+
+def slice_key(name: str, extents: Sequence[Extent]) -> bytes:
+    """The key of a slice of a partitioned variable.
+
+    Format: EncodeTensorNameSlice in tensorflow/core/util/saved_tensor_slice_util.cc, which orders as the slices do.
+    """
+    escaped = name.encode().replace(b"\0", b"\0\xff")
+    numbers = b"".join(_ordered(number) for extent in extents for number in extent)
+    return b"\0" + escaped + b"\0\1" + bytes([1, len(extents)]) + numbers
+
+
+def _ordered(number: int) -> bytes:
+    """A signed number as tensorflow/core/lib/strings/ordered_code.cc writes it: as many leading ones as bytes."""
+    length = (number if number >= 0 else ~number).bit_length() // 7 + 1
+    bits = number & ((1 << 8 * length) - 1)
+    return (bits ^ ((1 << 8 * length) - (1 << 7 * length))).to_bytes(length, "big")
+
+
+@contextmanager
+def _damage_as_error(file: Path) -> Iterator[None]:
+    from google.protobuf.message import DecodeError
+
+    try:
+        yield
+    except (DamagedError, DecodeError, UnicodeDecodeError, OverflowError) as error:
+        raise cli.Error(
+            f"{cli.show(file)} is damaged or no part of a checkpoint; {cli.one_line(error)}; copy it here again"
+        ) from None
+
+
+def _read_v2(prefix: Path, index: Path) -> Checkpoint:
+    pairs = sstable.read_table(index.read_bytes())
+    key, value = next(pairs, (b"?", b""))
+    header = protos.BundleHeaderProto.FromString(value)
+    if key or header.num_shards < 1:
+        raise DamagedError("it begins without a header")
+    if header.endianness:
+        raise DamagedError("it was written on a big-endian machine, which TensorFlow does not read here")
+    variables, places, parts = [], {}, {}
+    count = min(header.num_shards, 100_000)
+    files = tuple(prefix.with_name(f"{prefix.name}.data-{shard:05}-of-{count:05}") for shard in range(count))
+    ends = [0] * count
+    for key, value in pairs:
+        entry = protos.BundleEntryProto.FromString(value)
+        if not 0 <= entry.shard_id < len(ends) or entry.offset < 0 or entry.size < 0:
+            raise DamagedError("an entry points to a data file that it does not have")
+        if not entry.slices:
+            ends[entry.shard_id] = max(ends[entry.shard_id], entry.offset + entry.size)
+            places[key] = Place(files[entry.shard_id], entry.offset, entry.size, sstable.unmask(entry.crc32c))
+        if not key.startswith(b"\0"):  # such a key is a slice of a partitioned variable, and its values are elsewhere
+            shape = tuple(dim.size for dim in entry.shape.dim)
+            variables.append(Variable(key.decode(), dtypes.name_of(entry.dtype), shape, max(1, len(entry.slices))))
+            if entry.slices:
+                parts[key.decode()] = tuple(
+                    tuple((e.start, e.length if e.HasField("length") else -1) for e in part.extent)
+                    for part in entry.slices
+                )
+    object_graph = any(variable.name == OBJECT_GRAPH for variable in variables)
+    named = tuple(variable for variable in variables if variable.name != OBJECT_GRAPH)
+    return Checkpoint(prefix, "V2", files, named, object_graph, tuple(ends), places, parts)
+
+
+def _read_v1(prefix: Path, shards: list[Path]) -> Checkpoint:
+    found: dict[str, Variable] = {}
+    for shard in shards:
+        for name, dtype, shape, slices in _v1_tensors(shard):
+            before = found[name].slices if name in found else 0
+            found[name] = Variable(name, dtype, shape, before + slices)
+    match = _V1_SHARD.fullmatch(shards[0].name, len(prefix.name)) if shards != [prefix] else None
+    files = tuple(shards)
+    if match is not None:
+        count = int(match[1])
+        files = tuple(prefix.with_name(f"{prefix.name}-{shard:05}-of-{count:05}") for shard in range(count))
+    return Checkpoint(prefix, "V1", files, tuple(found[name] for name in sorted(found)), False)
+
+
+def _v1_tensors(file: Path) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
+    # The description is the value of the empty key, so of the first; the values after it are not decoded.
+    if not file.stat().st_size:
+        raise DamagedError("it is empty")
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        key, value = next(sstable.read_table(data), (b"?", b""))
+    slices = protos.SavedTensorSlices.FromString(value)
+    if key or not slices.HasField("meta"):
+        raise DamagedError("it begins without a description")
+    for tensor in slices.meta.tensor:
+        shape = tuple(dim.size for dim in tensor.shape.dim)
+        yield tensor.name, dtypes.name_of(tensor.type), shape, max(1, len(tensor.slice))

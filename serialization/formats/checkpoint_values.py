@@ -1,0 +1,95 @@
+"""The values of a checkpoint's variables as bytes, straight from its data files, a slice at a time.
+
+A tensor of numbers lies in a data file as it lies in memory, and as a TensorProto's tensor_content holds it. So it can
+go from one file to another without being in memory whole; its checksum, which the index holds, is compared on the way.
+What lies there otherwise (strings, a slice that the checkpoint does not have as such) is for TensorFlow's own reader.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from serialization import cli
+from serialization.formats import dtypes
+from serialization.formats.checkpoint_index import Checkpoint, Extent, Place, slice_key
+from serialization.formats.sstable import crc32c
+
+_PIECE = 1 << 20  # bytes
+_ALL = -1  # the length of an extent that is all of its axis
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A variable that lies in data files, one place after the other; `dtype` is TensorFlow's number."""
+
+    name: str
+    dtype: int
+    shape: tuple[int, ...]
+    places: tuple[Place, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(place.size for place in self.places)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes of the tensor in row-major order. Raises cli.Error where they are not those that were saved."""
+        for place in self.places:
+            left, checksum = place.size, 0
+            with place.file.open("rb", buffering=0) as file:
+                file.seek(place.offset)
+                while left:
+                    piece = file.read(min(left, _PIECE))
+                    if not piece:
+                        raise cli.Error(f"{cli.show(place.file)} has been cut short; copy it here again")
+                    checksum = crc32c(piece, checksum)
+                    left -= len(piece)
+                    yield piece
+            if checksum != place.checksum:
+                raise cli.Error(
+                    f"{cli.show(place.file)} is damaged; the checksum of {cli.printable(self.name)} differs from "
+                    "its index's; copy it here again"
+                )
+
+
+def find(held: Checkpoint, name: str, spec: str, dtype: int, shape: tuple[int, ...]) -> Stored | None:
+    """A variable's value, or with a `spec` ("10 4 0,5:-") that slice of it; None where it does not lie there as such.
+
+    `shape` is that of what is wanted.
+    """
+    if sys.byteorder != "little" or dtype in (dtypes.STRING, dtypes.RESOURCE, dtypes.VARIANT):
+        return None
+    keys = [slice_key(name, read_spec(spec)[1])] if spec else _keys(held, name)
+    if not keys or not all(key in held.places for key in keys):
+        return None
+    stored = Stored(name, dtype, shape, tuple(held.places[key] for key in keys))
+    return stored if stored.nbytes == math.prod(shape) * dtypes.size_of(dtype) else None
+
+
+def read_spec(spec: str) -> tuple[tuple[int, ...], tuple[Extent, ...]]:
+    """The whole shape, and for each axis start and length, of a slice as RestoreV2 takes it: "10 4 0,5:-"."""
+    *sizes, parts = spec.split()
+    extents = tuple((0, _ALL) if part == "-" else _extent(part) for part in parts.split(":"))
+    return tuple(int(size) for size in sizes), extents
+
+
+def _extent(part: str) -> Extent:
+    start, _, length = part.partition(",")
+    return int(start), int(length)
+
+
+def _keys(held: Checkpoint, name: str) -> list[bytes]:
+    """The keys of what makes up a whole variable: itself, or its slices if it is cut along its first axis alone."""
+    parts = sorted(held.parts.get(name, ()))
+    if not parts:
+        return [name.encode()]
+    shape = next(variable.shape for variable in held.variables if variable.name == name)
+    end = 0
+    for (start, length), *others in parts:
+        whole = all(extent in ((0, _ALL), (0, size)) for extent, size in zip(others, shape[1:], strict=True))
+        if start != end or not whole:
+            return []
+        end = shape[0] if length == _ALL else start + length
+    return [slice_key(name, part) for part in parts] if end == shape[0] else []

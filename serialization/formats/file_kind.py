@@ -1,0 +1,124 @@
+"""What kind of file is this? Told from its bytes, never from its name, and without TensorFlow.
+
+A binary protobuf does not say what it is: any GraphDef is read as a SavedModel without MetaGraphDefs. So the place of
+the first NodeDef decides: field 1 of a GraphDef, 2.1 of a MetaGraphDef, 2.2.1 of a SavedModel.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+
+from serialization.formats import sstable, wire
+
+_HEAD = 65536
+
+
+class Kind(Enum):
+    """What a file can be; the value is how an error calls it."""
+
+    GRAPH = "a frozen model (a GraphDef)"
+    META_GRAPH = "the graph of a checkpoint (a MetaGraphDef)"
+    SAVED_MODEL = "a SavedModel"
+    TABLE = "a checkpoint's index, or a checkpoint in TensorFlow's first format"
+    DATA = "a data file of a checkpoint"
+    STATE = "a folder's `checkpoint` file"
+    EMPTY = "empty"
+    LFS = "a pointer of Git LFS, not the file itself"
+    KERAS = "a Keras model (.keras)"
+    HDF5 = "a Keras model or its weights (HDF5)"
+    TFLITE = "a TensorFlow Lite model"
+    ARCHIVE = "an archive"
+    HTML = "a web page"
+    JSON = "JSON"
+    UNKNOWN = "of no kind that TensorFlow writes"
+
+
+_TEXT = {  # the fields that the text form of a message can begin with
+    Kind.GRAPH: ("node", "library", "versions", "version"),
+    Kind.META_GRAPH: ("meta_info_def", "graph_def", "saver_def", "collection_def", "signature_def", "asset_file_def"),
+    Kind.SAVED_MODEL: ("saved_model_schema_version", "meta_graphs"),
+    Kind.STATE: ("model_checkpoint_path", "all_model_checkpoint_paths"),
+}
+_BINARY = {Kind.GRAPH: (1,), Kind.META_GRAPH: (2, 1), Kind.SAVED_MODEL: (2, 2, 1)}  # where the first NodeDef lies
+
+
+def kind_of(file: Path) -> Kind:
+    """The kind of a file. Raises OSError where it cannot be read."""
+    size = file.stat().st_size
+    if size == 0:
+        return Kind.EMPTY
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        head = data[:_HEAD]
+        kind = _by_signature(head, data[-8:])
+        if kind is None and is_text(head):
+            kind = _by_text(head.decode(errors="replace"))
+        if kind is None:
+            kind = next((kind for kind, path in _BINARY.items() if _holds_node(data, 0, size, path)), None)
+    if kind is None and re.fullmatch(r".*\.data-\d{5}-of-\d{5}", file.name):
+        kind = Kind.DATA  # bare numbers, which nothing but the name tells from others
+    return kind or Kind.UNKNOWN
+
+
+def is_text(head: bytes) -> bool:
+    """Whether bytes look like text: no control characters but those of layout."""
+    return re.search(rb"[\x00-\x08\x0e-\x1f]", head) is None
+
+
+def _by_signature(head: bytes, tail: bytes) -> Kind | None:
+    if not head.strip():
+        return Kind.EMPTY
+    if head.startswith(b"version https://git-lfs"):
+        return Kind.LFS
+    if tail == sstable.MAGIC:
+        return Kind.TABLE
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return Kind.HDF5
+    if head.startswith(b"PK\x03\x04"):
+        return Kind.KERAS if b"metadata.json" in head[:100] or b"config.json" in head else Kind.ARCHIVE
+    if head[4:8] == b"TFL3":
+        return Kind.TFLITE
+    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf")) or head[257:262] == b"ustar":
+        return Kind.ARCHIVE
+    if re.match(rb"\s*<(!doctype|html|\?xml)", head, re.IGNORECASE):
+        return Kind.HTML
+    return None
+
+
+def _by_text(head: str) -> Kind | None:
+    first = re.match(r"(?:\s+|#[^\n]*\n)*([\w{\[]+)", head.removeprefix("\ufeff"))
+    word = first[1] if first else ""
+    if word.startswith(("{", "[")):
+        return Kind.JSON
+    return next((kind for kind, fields in _TEXT.items() if word in fields), None)
+
+
+def _holds_node(data: mmap.mmap, start: int, end: int, path: tuple[int, ...]) -> bool:
+    """Whether the first message at this path of field numbers looks like a NodeDef."""
+    if not path:
+        strings: dict[int, bytes] = {}
+        for field, begin, stop in _messages(data, start, end):
+            strings.setdefault(field, data[begin : min(stop, begin + 200)])
+            if {1, 2} <= strings.keys():
+                break
+        op = strings.get(2, b"")
+        return bool(strings.get(1)) and re.fullmatch(rb"[A-Za-z_][A-Za-z0-9_.>/\-]*", op) is not None
+    for field, begin, stop in _messages(data, start, end):
+        if field == path[0]:
+            return _holds_node(data, begin, stop, path[1:])
+    return False
+
+
+def _messages(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The number and the place of each length-delimited field of a message, up to the first byte that is none.
+
+    What is cut off ends where the file does.
+    """
+    with suppress(wire.DamagedError):
+        for field in wire.fields(data, start, end):
+            if field.wire == 2:
+                yield field.number, field.begin, min(field.end, end)

@@ -1,0 +1,61 @@
+"""Reads the protobufs that TensorFlow writes into files, binary or text, without TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from serialization import cli
+from serialization.formats import protos
+from serialization.formats.file_kind import Kind, is_text, kind_of
+
+_CLASSES = {Kind.GRAPH: "GraphDef", Kind.META_GRAPH: "MetaGraphDef", Kind.SAVED_MODEL: "SavedModel"}
+_LIMIT = 2**31 - 1  # protobuf's own, for any message
+
+
+def read_message(file: Path, kind: Kind | None = None) -> Any:
+    """The GraphDef, MetaGraphDef or SavedModel in a file; `kind` where it is known already.
+
+    Raises cli.Error where the file holds none, or one that cannot be read to its end.
+    """
+    kind = kind or kind_of(file)
+    if kind not in _CLASSES:
+        raise cli.Error(f"{cli.show(file)} is {kind.value}; it holds no graph; name another file")
+    if file.stat().st_size > _LIMIT:
+        raise cli.Error(
+            f"{cli.show(file)} has {cli.size(file.stat().st_size)}, and protobuf reads at most 2 GiB; "
+            "use a SavedModel, which keeps its variables beside the graph"
+        )
+    return parse_message(file.read_bytes(), _CLASSES[kind], file)
+
+
+def parse_message(data: bytes, name: str, file: Path) -> Any:
+    """The message of class `name` in `data`; `file` is named in the cli.Error where there is none."""
+    from google.protobuf import text_format
+    from google.protobuf.message import DecodeError
+
+    message = getattr(protos, name)()
+    try:
+        if is_text(data[:4096]):
+            # What a newer TensorFlow has added is left out, as it is from the binary form.
+            text_format.Parse(data.decode(), message, allow_unknown_field=True)
+        else:
+            message.ParseFromString(data)
+    except (
+        DecodeError,
+        text_format.ParseError,
+        UnicodeDecodeError,
+        RecursionError,
+        ValueError,
+        OverflowError,
+    ) as error:
+        raise cli.Error(
+            f"{cli.show(file)} is damaged: it begins as a {name} and cannot be read to its end "
+            f"({_reason(error)}); copy it here again"
+        ) from None
+    return message
+
+
+def _reason(error: BaseException) -> str:
+    text = cli.one_line(error)
+    return text if len(text) <= 160 else f"{text[:160]}…"

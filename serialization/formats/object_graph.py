@@ -1,0 +1,97 @@
+"""What an object checkpoint of TensorFlow 2 says about its variables beside their keys.
+
+Its keys are paths through Python objects. The checkpoint also holds the graph of these objects, a TrackableObjectGraph,
+which knows each variable's name, and which variables an optimizer keeps for others (their slots).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from serialization.formats import protos
+from serialization.formats.checkpoint_index import OBJECT_GRAPH, Checkpoint
+from serialization.formats.sstable import crc32c, unmask
+from serialization.formats.wire import DamagedError, read_number
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a variable: its `role` is "variable", "optimizer slot" or "optimizer".
+
+    `slot` is the name of a slot ("m"), `owner` the full name of the variable, or else its key, that it is kept for.
+    """
+
+    full_name: str
+    role: str = "variable"
+    slot: str = ""
+    owner: str = ""
+
+
+def read(held: Checkpoint) -> dict[str, Known]:
+    """What the checkpoint's object graph knows, by key; empty where there is none. Raises DamagedError."""
+    from google.protobuf.message import DecodeError
+
+    if not held.object_graph or OBJECT_GRAPH.encode() not in held.places:
+        return {}
+    try:
+        graph = protos.TrackableObjectGraph.FromString(_read_string(held))
+    except (OSError, DecodeError):
+        raise DamagedError("its object graph cannot be read") from None
+    optimizers = _below_optimizers(graph)
+    found = {}
+    for number, node in enumerate(graph.nodes):
+        for attribute in node.attributes:
+            role = "optimizer" if number in optimizers else "variable"
+            found[attribute.checkpoint_key] = Known(attribute.full_name, role)
+    for node in graph.nodes:
+        for slot in node.slot_variables:
+            owner = _attribute(graph, slot.original_variable_node_id)
+            kept = _attribute(graph, slot.slot_variable_node_id)
+            if owner is not None and kept is not None:
+                of = owner.full_name or owner.checkpoint_key
+                found[kept.checkpoint_key] = Known(kept.full_name, "optimizer slot", slot.slot_name, of)
+    return found
+
+
+def _read_string(held: Checkpoint) -> bytes:
+    """The one string of the tensor: its length, a checksum of that, and its bytes.
+
+    Format: WriteStringTensor in tensorflow/core/util/tensor_bundle/tensor_bundle.cc.
+    """
+    place = held.places[OBJECT_GRAPH.encode()]
+    with place.file.open("rb") as file:
+        file.seek(place.offset)
+        data = file.read(place.size)
+    length, position = read_number(data, 0, len(data))
+    stored = unmask(int.from_bytes(data[position : position + 4], "little"))
+    # The checksum is of the length as four bytes, however many the number takes, or eight where four are too few.
+    width = 4 if length < 1 << 32 else 8
+    if position + 4 + length != len(data) or crc32c(length.to_bytes(width, "little")) != stored:
+        raise DamagedError("its object graph has another length than it says")
+    return data[position + 4 :]
+
+
+def _below_optimizers(graph: Any) -> set[int]:
+    """The objects that only an optimizer leads to."""
+    rest, optimizers = _reach(graph, skip="optimizer"), _reach(graph)
+    return optimizers - rest
+
+
+def _reach(graph: Any, skip: str = "") -> set[int]:
+    found: set[int] = set()
+    waiting = [0] if graph.nodes else []
+    while waiting:
+        number = waiting.pop()
+        if number in found or not 0 <= number < len(graph.nodes):
+            continue
+        found.add(number)
+        for child in graph.nodes[number].children:
+            if not skip or skip not in child.local_name.lower():
+                waiting.append(child.node_id)
+    return found
+
+
+def _attribute(graph: Any, number: int) -> Any:
+    nodes = graph.nodes
+    return nodes[number].attributes[0] if 0 <= number < len(nodes) and nodes[number].attributes else None

@@ -1,0 +1,71 @@
+"""Functions inlined, so that a graph is nodes alone, as other runtimes read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from serialization import cli
+from serialization.graph.graph_def import all_nodes
+from serialization.tensorflow import config_pb2, tf, tf1
+
+_CALLS = {"PartitionedCall", "StatefulPartitionedCall", "RemoteCall"}
+_CONTROL_FLOW = {"If", "StatelessIf", "While", "StatelessWhile", "Case", "StatelessCase"}
+_COMPILED = "_XlaMustCompile"
+_KEPT_WHOLE = ("_noinline", _COMPILED)  # what keeps a function from being inlined
+
+
+def is_compiled(graph_def: Any) -> bool:
+    """Whether XLA compiles functions of the graph, which adds up in another order than their nodes one by one."""
+    holders = (*all_nodes(graph_def), *graph_def.library.function)
+    return any(holder.attr[_COMPILED].b for holder in holders if _COMPILED in holder.attr)
+
+
+def inline(graph_def: Any, fetches: Iterable[str]) -> Any:
+    """The GraphDef with every function call replaced by the function's nodes, and tf.while_loop and tf.cond by theirs.
+
+    `fetches` are the names of the tensors that stay. Functions that an op needs as functions (a dataset's map) stay.
+    """
+    if not graph_def.library.function:
+        return graph_def
+    copy = tf1.GraphDef()
+    copy.CopyFrom(graph_def)
+    for function in copy.library.function:
+        function.attr.pop("api_implements", None)  # a second implementation of the same, which keeps it from inlining
+        for attribute in _KEPT_WHOLE:
+            function.attr.pop(attribute, None)
+    for node in all_nodes(copy):
+        for attribute in _KEPT_WHOLE:
+            node.attr.pop(attribute, None)
+        if node.op in _CONTROL_FLOW:
+            node.attr["_lower_using_switch_merge"].b = True
+    result = _optimize(copy, list(fetches))
+    left = sorted({node.op for node in result.node if node.op in _CALLS | _CONTROL_FLOW})
+    if left:
+        raise cli.Error(
+            f"the functions of the graph cannot be inlined; {', '.join(left)} ops are left; keep the SavedModel"
+        )
+    return result
+
+
+def _optimize(graph_def: Any, fetches: list[str]) -> Any:
+    """Grappler with its function optimizer alone. TensorFlow has no public call for it.
+
+    tests/test_inlining.py fails when TensorFlow changes it.
+    """
+    from tensorflow.python.grappler import tf_optimizer
+
+    with tf1.Graph().as_default() as graph:
+        tf1.import_graph_def(graph_def, name="")
+    meta_graph = tf1.train.export_meta_graph(graph_def=graph.as_graph_def(), graph=graph)
+    train_op = meta_graph.collection_def["train_op"]
+    train_op.node_list.value.extend(fetches)
+    config = config_pb2.ConfigProto()
+    rewrite = config.graph_options.rewrite_options
+    rewrite.min_graph_nodes = -1
+    rewrite.optimizers.append("function")
+    rewrite.function_optimization = rewrite.AGGRESSIVE
+    try:
+        return tf_optimizer.OptimizeGraph(config, meta_graph)
+    except tf.errors.OpError as error:
+        raise cli.Error(f"the functions of the graph cannot be inlined: {cli.one_line(error)}") from None

@@ -1,0 +1,196 @@
+"""Lookup tables in a frozen graph: filled by the graph itself, from constants, whoever runs it.
+
+A table is filled by an initializer that somebody has to run after loading, often from a vocabulary file that is not
+there any more. Here each table's keys and values become constants, and its handle waits for them: filling a table
+that is filled already with the same is nothing (InitializableLookupTable::Initialize), so each call may ask for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from serialization import cli
+from serialization.formats import dtypes
+from serialization.graph.const_nodes import constant
+from serialization.graph.graph_def import node_of, nodes_by_name
+from serialization.tensorflow import np, tf, tf1
+
+_TABLES = {
+    f"{kind}{version}"
+    for kind in ("HashTable", "MutableHashTable", "MutableHashTableOfTensors", "MutableDenseHashTable")
+    for version in ("", "V2")
+}
+_V2 = {
+    "LookupTableFind": "LookupTableFindV2",
+    "LookupTableSize": "LookupTableSizeV2",
+    "LookupTableExport": "LookupTableExportV2",
+}
+_PASS_ON = {"Identity", "Switch", "Enter", "Merge", "Exit", "NextIteration", "RefSwitch", "RefEnter", "RefIdentity"}
+_FILL = ("InitializeTable", "LookupTableImport", "LookupTableInsert", "LookupTableRemove")
+
+
+def table_nodes(graph_def: Any) -> list[Any]:
+    """The nodes of the graph's lookup tables."""
+    return [node for node in graph_def.node if node.op in _TABLES]
+
+
+def inline(graph_def: Any, session: Any) -> list[str]:
+    """Make the GraphDef fill its tables with what they hold in the session. Returns a line for each table."""
+    notes = []
+    for table in table_nodes(graph_def):
+        keys, values = _read(session, table, graph_def)
+        notes.append(f"inlined the lookup table {table.name}: {len(keys):,} entries")
+        _inline_one(graph_def, table, keys, values)
+    return notes
+
+
+def constant_keys(graph_def: Any) -> dict[str, Any]:
+    """The keys of tables that the GraphDef fills from constants, by the tables' nodes."""
+    nodes, found = nodes_by_name(graph_def), {}
+    for node in graph_def.node:
+        keys = nodes.get(node_of(node.input[1])) if node.op.startswith(_FILL) and len(node.input) > 1 else None
+        if keys is not None and keys.op == "Const":
+            found[node_of(node.input[0])] = tf.make_ndarray(keys.attr["value"].tensor).ravel()
+    return found
+
+
+def keys_in(session: Any, graph_def: Any) -> dict[str, Any]:
+    """The keys of the GraphDef's tables by the tables' nodes, of those that the session holds anything of."""
+    found = {}
+    for table in table_nodes(graph_def):
+        try:
+            found[table.name], _ = _read(session, table, graph_def)
+        except cli.Error:  # a table that nobody has filled, of which freezing will speak
+            continue
+    return found
+
+
+def _read(session: Any, table: Any, graph_def: Any) -> tuple[Any, Any]:
+    marks = [node for node in graph_def.node if node.name in {node_of(edge) for edge in table.input}]
+    try:
+        handle = session.graph.get_tensor_by_name(f"{table.name}:0")
+    except KeyError:  # it was in a function; a node of the same shared name is the same table
+        alone = tf1.NodeDef(name=table.name, op=table.op, attr=table.attr, input=table.input)
+        graph = tf1.GraphDef(node=[alone, *(tf1.NodeDef(name=n.name, op=n.op, attr=n.attr) for n in marks)])
+        with session.graph.as_default():
+            (handle,) = tf1.import_graph_def(graph, return_elements=[f"{table.name}:0"], name="")
+    _fill_as_a_run_would(session, table, graph_def)
+    export = tf.raw_ops.LookupTableExportV2 if handle.dtype == tf.resource else tf.raw_ops.LookupTableExport
+    with session.graph.as_default():
+        exported = export(
+            table_handle=handle,
+            Tkeys=tf.as_dtype(table.attr["key_dtype"].type),
+            Tvalues=tf.as_dtype(table.attr["value_dtype"].type),
+        )
+    try:
+        keys, values = session.run([exported.keys, exported.values])
+    except (tf.errors.FailedPreconditionError, tf.errors.AbortedError):
+        raise cli.Error(
+            f"the lookup table {table.name} is empty; found no initializer that fills it; it cannot be frozen"
+        ) from None
+    if table.op.startswith("MutableDense"):  # all its slots, those included whose key says that they hold nothing
+        nothing = [tf.make_ndarray(mark.attr["value"].tensor) for mark in marks if mark.op == "Const"]
+        held = ~np.isin(keys.ravel(), nothing)
+        shape = [dim.size for dim in table.attr["value_shape"].shape.dim] if "value_shape" in table.attr else []
+        keys, values = keys.ravel()[held], values.reshape([-1, *shape])[held]
+    order = np.argsort(keys, kind="stable")  # a hash table has no order of its own; sorted, the file is always the same
+    return keys[order], values[order]
+
+
+def _fill_as_a_run_would(session: Any, table: Any, graph_def: Any) -> None:
+    """Fill a table that the graph fills from constants in each run, as one that was frozen before does."""
+    if table.name in constant_keys(graph_def):
+        known = {operation.name: operation for operation in session.graph.get_operations()}
+        for node in graph_def.node:
+            if node.op.startswith(_FILL) and node_of(node.input[0]) == table.name and node.name in known:
+                session.run(known[node.name])
+
+
+def _inline_one(graph_def: Any, table: Any, keys: Any, values: Any) -> None:
+    given = _free_names(graph_def, table.name)
+    ready = given["ready"]
+    handles = {table.name}
+    grown = True
+    while grown:  # the handle may pass a tf.cond or a loop
+        grown = False
+        for node in graph_def.node:
+            takes = any(node_of(edge) in handles for edge in node.input if not edge.startswith("^"))
+            if takes and node.op in _PASS_ON and node.name not in handles:
+                handles.add(node.name)
+                grown = True
+    for node in list(graph_def.node):
+        takes = any(node_of(edge) in handles for edge in node.input if not edge.startswith("^"))
+        if takes and node.op.startswith(_FILL):
+            _make_nothing(node)
+        elif takes:
+            node.op = _V2.get(node.op, node.op.removeprefix("Ref") if node.op in _PASS_ON else node.op)
+            if node.name in handles:
+                node.attr["T"].type = dtypes.RESOURCE
+            node.attr.pop("_class", None)
+            node.input[:] = [ready if edge in (table.name, f"{table.name}:0") else edge for edge in node.input]
+    key_type, value_type = table.attr["key_dtype"].type, table.attr["value_dtype"].type
+    del table.input[:]  # of a dense table, the keys that stand for an empty slot and for a deleted one
+    table.attr.clear()
+    table.attr["key_dtype"].type, table.attr["value_dtype"].type = key_type, value_type
+    table.attr["use_node_name_sharing"].b = True  # one table for all calls, not a new one for each
+    if values.ndim > 1:  # only a mutable table holds more than a number for each key
+        table.op, filling, types = "MutableHashTableOfTensorsV2", "LookupTableImportV2", ("Tin", "Tout")
+        for size in values.shape[1:]:
+            table.attr["value_shape"].shape.dim.add(size=size)
+    elif len(keys):
+        table.op, filling, types = "HashTableV2", "InitializeTableV2", ("Tkey", "Tval")
+    else:  # a HashTable cannot be filled with nothing
+        table.op, filling, types = "MutableHashTableV2", "LookupTableImportV2", ("Tin", "Tout")
+    graph_def.node.append(constant(given["keys"], keys, key_type))
+    graph_def.node.append(constant(given["values"], values, value_type))
+    fill = graph_def.node.add(name=given["fill"], op=filling)
+    fill.input.extend([table.name, given["keys"], given["values"]])
+    fill.attr[types[0]].type, fill.attr[types[1]].type = key_type, value_type
+    guard = graph_def.node.add(name=ready, op="Identity", input=[table.name, f"^{fill.name}"])
+    guard.attr["T"].type = dtypes.RESOURCE
+
+
+def _free_names(graph_def: Any, table: str) -> dict[str, str]:
+    """Names for the nodes beside a table that the graph does not have yet: it may have been frozen before."""
+    taken, names = {node.name for node in graph_def.node}, {}
+    for what in ("keys", "values", "fill", "ready"):
+        names[what] = f"{table}/{what}"
+        while names[what] in taken:
+            names[what] += "_"
+    return names
+
+
+def _make_nothing(node: Any) -> None:
+    node.op = "NoOp"
+    node.input[:] = [f"^{node_of(node.input[0])}"]  # in a loop, it stays one of that loop
+    node.attr.clear()
+
+
+def run_initializers(session: Any, names: Sequence[str]) -> None:
+    """Fill the tables of a session. Raises cli.Error where a file that they are read from is not there."""
+    pending = list(names)
+    while pending:  # a table's values may come out of another table
+        failed = []
+        for name in pending:
+            try:
+                session.run(session.graph.get_operation_by_name(name))
+            except tf.errors.FailedPreconditionError as error:
+                failed.append((name, error))
+            except tf.errors.OpError as error:
+                raise cli.Error(f"the lookup table of {name} cannot be filled: {cli.one_line(error)}") from None
+        if len(failed) == len(pending):
+            raise cli.Error(f"the lookup table of {failed[0][0]} cannot be filled: {cli.one_line(failed[0][1])}")
+        pending = [name for name, _ in failed]
+
+
+def vocabulary_files(graph: Any) -> list[Any]:
+    """The constants that name the files which tables are read from, for the SavedModel builder to take along."""
+    paths = [op.inputs[1] for op in graph.get_operations() if op.type.startswith("InitializeTableFromTextFile")]
+    return list({path.op.name: path for path in paths if path.op.type == "Const"}.values())
+
+
+def initializer(graph: Any) -> Any:
+    """An op that fills all tables of the graph; None where there is none."""
+    fills = [op for op in graph.get_operations() if op.type.startswith("InitializeTable")]
+    return tf.group(*fills, name="fill_tables") if fills else None

@@ -1,0 +1,143 @@
+"""Which ops this TensorFlow knows, and which library is known to register those that it does not."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from serialization import cli
+from serialization.graph import known_ops
+from serialization.graph.graph_def import all_nodes
+from serialization.tensorflow import tf
+
+# By the ops' names; first match wins.
+_LIBRARIES = (
+    (r"Addons>.*|.*EuclideanDistanceTransform.*", "tensorflow-addons"),
+    (
+        r"TFText>.*|.*Wordpiece.*|Sentencepiece.*|.*UnicodeScript.*|Rouge.*|CaseFoldUTF8|NormalizeUTF8.*|.*SplitMerge.*|"
+        r".*SentenceBreak.*|ConstrainedSequence|.*Tokenize.*",
+        "tensorflow-text",
+    ),
+    (r"SimpleML.*|DecisionForest.*", "tensorflow_decision_forests"),
+    (r"IO>.*|Arrow.*|Kafka.*|AudioReadable.*|.*BigQuery.*", "tensorflow-io"),
+    (r"TRTEngineOp.*|CreateTRT.*|GetCalibrationData.*", "a TensorFlow built with TensorRT"),
+    (r"BoostedTrees.*", "TensorFlow up to 2.15, which had boosted trees"),
+    (
+        r"ProdEnv.*|ProdForce.*|ProdVirial.*|DescrptS.*|Tabulate.*|PairTab|NeighborStat|SoftMin.*|MapAparam|"
+        r"UnaggregatedDy.*|ParallelProd.*|Quantize[NV].*|MatmulFlt.*|.*Fitting.*NvnmdOp|.*Nvnmd",
+        "DeePMD-kit (libdeepmd_op.so)",
+    ),
+    (
+        r"EntropyEncode.*|EntropyDecode.*|RangeDecode.*|RangeEncode.*|CreateRange.*|UnboundedIndex.*|PmfToQuantizedCdf|"
+        r"RunLength.*Code",
+        "tensorflow-compression",
+    ),
+    (r"Rnnt.*|WarpCtc|WarpCTC", "warp-ctc or warp-transducer"),
+    (
+        r"Resampler.*|SkipGramGenerateCandidates|KmeansPlusPlus.*|NearestNeighbors|GatherTree|BytesInUse|BytesLimit|"
+        r"ImageConnectedComponents|ImageProjectiveTransform|.*Forest.*|.*Tree.*|MaxBytesInUse|ZeroInitializer.*|"
+        r"PeriodicResample.*|.*Bytestring.*|FactParallel.*|AdjustHsvInYiq|SdcaSolver|Reduce.*Slice.*|BlockLSTM.*|.*VariantsV\d",
+        "tf.contrib of TensorFlow 1.x",
+    ),
+    (r"Horovod.*", "horovod"),
+    (r".*BlockSparse.*|Blocksparse.*", "blocksparse"),
+    (r"CTCBeamSearchDecoderWithLM|CTCBeamSearchDecoderTrie", "DeepSpeech's native_client"),
+    (r"RoiPool.*|RoiAlign.*|RoIPool.*|PSROI.*", "a Faster R-CNN project's own roi_pooling.so"),
+)
+
+
+def load_library(path: Path | None) -> None:
+    """Register the ops of a shared library (`--op-library`). Loading it runs its code."""
+    if path is None:
+        return
+    if not path.is_file():
+        raise cli.Error(f"no library at {cli.show(path)}; --op-library takes the .so file that registers the ops")
+    try:
+        tf.load_op_library(str(path.resolve()))
+    except (tf.errors.OpError, OSError) as error:
+        raise cli.Error(
+            f"{cli.show(path)} cannot be loaded: {cli.one_line(error)}; was it built for this TensorFlow?"
+        ) from None
+
+
+def require_known(graph_def: Any, what: str) -> None:
+    """Raise cli.Error that lists every op of the graph which this TensorFlow does not know, with its library."""
+    functions = {function.signature.name for function in graph_def.library.function}
+    unknown: dict[str, list[str]] = defaultdict(list)
+    for node in all_nodes(graph_def):
+        if node.op not in functions and not is_known(node.op):
+            unknown[node.op].append(node.name)
+    if unknown:
+        listed = ", ".join(f"{op} ({library_of(op)}; {_count(names)})" for op, names in sorted(unknown.items()))
+        raise cli.Error(
+            f"{what} needs ops that TensorFlow {tf.__version__} does not know: {listed}; "
+            "load their library with --op-library FILE.so"
+        )
+
+
+def library_of(op: str) -> str:
+    """The library that is known to register an op."""
+    return next((library for pattern, library in _LIBRARIES if re.fullmatch(pattern, op)), "of an unknown library")
+
+
+def output_dtype(node: Any, index: int) -> int:
+    """The dtype number of a node's output, from the op's definition and the node's attributes; 0 if they do not say."""
+    types = output_types(node)
+    return types[index] if types is not None and index < len(types) else 0
+
+
+def output_count(node: Any) -> int:
+    """How many outputs a node has; for an unknown op as many as anybody may name."""
+    types = output_types(node)
+    return 1000 if types is None else len(types)
+
+
+def registered(op: str) -> Any:
+    """TensorFlow's definition of an op, None if there is none. The public tf.raw_ops leaves some ops out."""
+    tf.__version__  # noqa: B018 - imported quietly before what follows imports it
+    from tensorflow.python.framework import op_def_registry
+
+    return op_def_registry.get(op)
+
+
+def is_known(op: str) -> bool:
+    """Whether this TensorFlow, with the libraries that were loaded into it, has the op."""
+    return _outputs(op) is not None
+
+
+def _outputs(op: str) -> list[str] | None:
+    """The outputs of an op as known_ops describes them, None for an unknown op."""
+    if op in known_ops.known():
+        return known_ops.outputs()[op]
+    # What else there is was registered by a library, in a TensorFlow that runs.
+    definition = registered(op) if "tensorflow" in sys.modules else None
+    return None if definition is None else known_ops.describe(definition)
+
+
+def output_types(node: Any) -> list[int] | None:
+    """The dtype numbers of a node's outputs, None for an unknown op."""
+    outputs = _outputs(node.op)
+    if outputs is None:
+        return None
+    types: list[int] = []
+    for output in outputs:
+        counted, several, dtype = output.rpartition("*")
+        if several and not counted:
+            types += [int(number) for number in node.attr[dtype].list.type]
+            continue
+        attribute, _, default = dtype.partition("=")
+        if attribute.isdecimal():
+            number = int(attribute)
+        else:
+            number = int(node.attr[attribute].type) if attribute in node.attr else int(default or 0)
+        types += [number] * (max(0, int(node.attr[counted].i)) if counted else 1)
+    return types
+
+
+def _count(names: Iterable[str]) -> str:
+    first, *rest = names
+    return f"node {first}" if not rest else f"node {first} and {len(rest)} more"

@@ -1,0 +1,251 @@
+"""Make an old graph loadable, and a frozen one runnable: what is stale goes, what was renamed gets its new name.
+
+Each function changes the GraphDef that it is given and returns one line for each kind of repair, for the user to read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from serialization import cli
+from serialization.formats import dtypes
+from serialization.formats.dtypes import base
+from serialization.graph import op_registry
+from serialization.graph.graph_def import VARIABLES, all_nodes, node_of, nodes_by_name
+
+_RENAMED = {"Variable": "VariableV2"}  # the op of TensorFlow 0.x, which freezing does not know
+_REF_FREE = {
+    "RefSwitch": "Switch",
+    "RefMerge": "Merge",
+    "RefEnter": "Enter",
+    "RefExit": "Exit",
+    "RefIdentity": "Identity",
+    "RefNextIteration": "NextIteration",
+}
+_UPDATED = {"AssignAdd": "AddV2", "AssignSub": "Sub"}
+_SCATTERED = {
+    "ScatterNdUpdate": "TensorScatterUpdate",
+    "ScatterNdAdd": "TensorScatterAdd",
+    "ScatterNdSub": "TensorScatterSub",
+    "ScatterNdMin": "TensorScatterMin",
+    "ScatterNdMax": "TensorScatterMax",
+}
+_SCATTERED_ROWS = {
+    "ScatterUpdate": "TensorScatterUpdate",
+    "ScatterAdd": "TensorScatterAdd",
+    "ScatterSub": "TensorScatterSub",
+    "ScatterMin": "TensorScatterMin",
+    "ScatterMax": "TensorScatterMax",
+}
+
+_SCATTERED_FACTORS = {"ScatterMul": "Mul", "ScatterDiv": "RealDiv"}
+
+
+def make_version_readable(meta_graph: Any) -> list[str]:
+    """Take out a TensorFlow version that import_meta_graph cannot read, such as "0.12.head"."""
+    from packaging.version import InvalidVersion, Version
+
+    version = meta_graph.meta_info_def.tensorflow_version
+    try:
+        Version(version or "0")
+    except InvalidVersion:
+        meta_graph.meta_info_def.tensorflow_version = ""
+        return [f"left out the version {cli.printable(version)}, which import_meta_graph cannot read"]
+    return []
+
+
+def make_loadable(graph_def: Any) -> list[str]:
+    """Take out what keeps this TensorFlow from importing a graph that another one wrote."""
+    names = nodes_by_name(graph_def)
+    if len(names) < len(graph_def.node):
+        twice = next(name for name, count in Counter(node.name for node in graph_def.node).items() if count > 1)
+        raise cli.Error(f"the graph is damaged; it has two nodes called {twice}; copy the file here again")
+    done: Counter[str] = Counter()
+    for node in all_nodes(graph_def):
+        if re.search("(?i)gpu|tpu|job:|task:|replica:", node.device):
+            done["took {} device pins off"] += 1
+        node.device = ""
+        if node.op in _RENAMED:
+            done[f"renamed {{}} {node.op} ops of TensorFlow 0.x to {_RENAMED[node.op]}"] += 1
+            node.op = _RENAMED[node.op]
+        if node.op == "Placeholder" and graph_def.versions.producer < 24 and not node.attr["shape"].shape.dim:
+            node.attr["shape"].shape.unknown_rank = True  # what a shape without dimensions meant then
+    for node in graph_def.node:
+        _check_edges(node, names)
+        colocated = (
+            [name for name in node.attr["_class"].list.s if _is_in(name, names)] if "_class" in node.attr else []
+        )
+        if "_class" in node.attr:
+            if not colocated:
+                del node.attr["_class"]
+            else:
+                node.attr["_class"].list.s[:] = colocated
+    return [*_lines(done), *take_shapes_off(graph_def)]
+
+
+def take_shapes_off(graph_def: Any) -> list[str]:
+    """Take off recorded shapes: a copy of what import infers, and where they are stale import refuses the graph."""
+    stale = 0
+    for node in all_nodes(graph_def):
+        stale += _is_stale(node)
+        node.attr.pop("_output_shapes", None)
+    return [f"took {stale} recorded shapes off, which do not fit their ops"] if stale else []
+
+
+def free_of_refs(graph_def: Any) -> list[str]:
+    """Rewrite ops that take or give references to variables: in a frozen graph there is nothing to refer to."""
+    done: Counter[str] = Counter()
+    names = nodes_by_name(graph_def)
+    added = []
+    for node in graph_def.node:
+        before = node.op
+        if node.op in _REF_FREE:
+            node.op = _REF_FREE[node.op]
+        elif node.op in _UPDATED:
+            node.op = _UPDATED[node.op]
+        elif node.op == "Assign":
+            control = [edge for edge in node.input if edge.startswith("^")]
+            value = node.input[1]
+            node.input[:] = [value, *control]
+            node.op = "Identity"
+        elif node.op in _SCATTERED:
+            node.op = _SCATTERED[node.op]
+        elif node.op in _SCATTERED_ROWS:
+            added += _index_rows(node, names)
+            node.op = _SCATTERED_ROWS[node.op]
+        elif node.op in _SCATTERED_FACTORS:
+            added += _multiply_rows(node, names)
+            node.op = _SCATTERED_FACTORS[node.op]
+        elif node.op in ("IsVariableInitialized", "VarIsInitializedOp"):
+            _make_constant_true(node)
+        if node.op != before:
+            done[f"rewrote {{}} {before} ops, which need a variable, as {node.op}"] += 1
+            for attribute in ("use_locking", "validate_shape", "_class"):
+                node.attr.pop(attribute, None)
+        for attribute in ("T", "dtype"):  # an edge that carried a reference carries a value
+            if attribute in node.attr and node.attr[attribute].type > 100:
+                node.attr[attribute].type = base(node.attr[attribute].type)
+    graph_def.node.extend(added)
+    return _lines(done)
+
+
+class _Builder:
+    """Makes nodes beside another one, under names that the graph does not have yet."""
+
+    def __init__(self, node: Any, names: Collection[str]) -> None:
+        self.node, self.names = node, names
+        self.dtype, self.indices = base(node.attr["T"].type), node.attr["Tindices"].type
+        self.made: list[Any] = []
+
+    def add(self, op: str, inputs: Sequence[str], **types: int) -> str:
+        name = f"{self.node.name}/pure/{op}"
+        while name in self.names or any(made.name == name for made in self.made):
+            name += "_"
+        made = type(self.node)(name=name, op=op, input=inputs)
+        for attribute, number in types.items():
+            made.attr[attribute].type = number
+        self.made.append(made)
+        return name
+
+    def integers(self, *values: int, scalar: bool = False) -> str:
+        name = self.add("Const", [f"^{node_of(self.node.input[1])}"], dtype=dtypes.INT32)  # so it is of the same loop
+        tensor = self.made[-1].attr["value"].tensor
+        tensor.dtype = dtypes.INT32
+        tensor.tensor_shape.SetInParent()
+        if not scalar:
+            tensor.tensor_shape.dim.add(size=len(values))
+        tensor.int_val.extend(values)
+        return name
+
+    def gather(self, indices: str) -> str:
+        axis = self.integers(0, scalar=True)
+        types = {"Tparams": self.dtype, "Tindices": self.indices, "Taxis": dtypes.INT32}
+        return self.add("GatherV2", [self.node.input[0], indices, axis], **types)
+
+    def shape(self, tensor: str) -> str:
+        return self.add("Shape", [tensor], T=self.dtype, out_type=dtypes.INT32)
+
+    def rows(self) -> tuple[str, str]:
+        """Indices and updates of a ScatterUpdate as vectors: it may have one index, and one number for all rows."""
+        indices, updates = self.node.input[1], self.node.input[2]
+        flat = self.add("Reshape", [indices, self.integers(-1)], T=self.indices, Tshape=dtypes.INT32)
+        whole = self.add("BroadcastTo", [updates, self.shape(self.gather(indices))], T=self.dtype, Tidx=dtypes.INT32)
+        shape = self.shape(self.gather(flat))
+        return flat, self.add("Reshape", [whole, shape], T=self.dtype, Tshape=dtypes.INT32)
+
+
+def _index_rows(node: Any, names: Collection[str]) -> list[Any]:
+    """ScatterUpdate takes an index for each row; its pure form takes a vector of one."""
+    build = _Builder(node, names)
+    flat, updates = build.rows()
+    last = build.integers(-1, scalar=True)
+    node.input[1:3] = [build.add("ExpandDims", [flat, last], T=build.indices, Tdim=dtypes.INT32), updates]
+    return build.made
+
+
+def _multiply_rows(node: Any, names: Collection[str]) -> list[Any]:
+    """ScatterMul and ScatterDiv as a product with all factors of each row; rows without any have the factor 1."""
+    build = _Builder(node, names)
+    flat, updates = build.rows()
+    first = build.integers(0, scalar=True)
+    shape = build.shape(node.input[0])
+    types = {"Tparams": dtypes.INT32, "Tindices": dtypes.INT32, "Taxis": dtypes.INT32}
+    count = build.add("GatherV2", [shape, first, first], **types)
+    types = {"T": build.dtype, "Tindices": build.indices, "Tnumsegments": dtypes.INT32}
+    node.input[1:3] = [build.add("UnsortedSegmentProd", [updates, flat, count], **types)]
+    del node.attr["Tindices"]
+    return build.made
+
+
+def _make_constant_true(node: Any) -> None:
+    node.op = "Const"
+    node.input[:] = [f"^{node_of(edge)}" for edge in node.input]
+    node.attr.clear()
+    node.attr["dtype"].type = 10
+    node.attr["value"].tensor.dtype = 10
+    node.attr["value"].tensor.tensor_shape.SetInParent()
+    node.attr["value"].tensor.bool_val.append(True)
+
+
+def _is_stale(node: Any) -> bool:
+    """Whether the node's recorded shapes are visibly others than those of its op, or of its own attributes."""
+    if "_output_shapes" not in node.attr:
+        return False
+    shapes = node.attr["_output_shapes"].list.shape
+    types = op_registry.output_types(node)
+    if types is not None and len(shapes) != len(types):
+        return True
+    own = None
+    if node.op == "Const":
+        own = node.attr["value"].tensor.tensor_shape
+    elif node.op in VARIABLES - {"VarHandleOp"} and (node.op not in _RENAMED or node.attr["shape"].shape.dim):
+        own = node.attr["shape"].shape
+    return own is not None and not own.unknown_rank and len(shapes) == 1 and not _fit(own, shapes[0])
+
+
+def _fit(one: Any, other: Any) -> bool:
+    """Whether two shapes can be those of one tensor."""
+    if one.unknown_rank or other.unknown_rank:
+        return True
+    pairs = zip(one.dim, other.dim, strict=False)
+    return len(one.dim) == len(other.dim) and all(a.size == b.size or min(a.size, b.size) < 0 for a, b in pairs)
+
+
+def _check_edges(node: Any, names: dict[str, Any]) -> None:
+    for edge in node.input:
+        if node_of(edge) not in names:
+            raise cli.Error(
+                f"the graph is damaged; node {node.name} needs {node_of(edge)}, which is not in it; "
+                "copy the file here again"
+            )
+
+
+def _is_in(location: bytes, names: dict[str, Any]) -> bool:
+    return location.decode(errors="replace").removeprefix("loc:@") in names
+
+
+def _lines(done: Counter[str]) -> list[str]:
+    return [line.format(count) for line, count in done.items()]

@@ -1,0 +1,134 @@
+"""Inputs and outputs of a model: its tensors, the keys that callers know them by, and the SignatureDef made of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from serialization import cli
+from serialization.flags import split_tensors
+from serialization.formats import dtypes
+from serialization.tensorflow import tf1
+
+SERVING_DEFAULT = "serving_default"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor that is fed or fetched: `key` for callers, `name` in the graph.
+
+    `dtype` is TensorFlow's name for it ("float32", "string"). `shape` is None for unknown rank; None in it is any size.
+    """
+
+    key: str
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} {show_shape(self.shape)}"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes and gives."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+def show_shape(shape: Sequence[int | None] | None) -> str:
+    """`[None, 10]` as TensorFlow writes it; `unknown` for unknown rank."""
+    return "unknown" if shape is None else str(list(shape))
+
+
+def from_names(graph: Any, inputs: str, outputs: str, scope: str = "") -> Signature:
+    """The Signature that `--inputs` and `--outputs` name in a tf.Graph, below `scope` if the graph was imported there.
+
+    Raises cli.Error with the nearest names where there is no such tensor.
+    """
+    return Signature(
+        tuple(_describe(key, _find(graph, name, scope)) for key, name in split_tensors(inputs)),
+        tuple(_describe(key, _find(graph, name, scope)) for key, name in split_tensors(outputs)),
+    )
+
+
+def in_graph(graph: Any, signature: Signature, scope: str = "") -> Signature:
+    """The same tensors as a tf.Graph has them, below `scope`: with the dtypes and shapes that import inferred."""
+
+    def look_up(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(_describe(tensor.key, _find(graph, tensor.name, scope)) for tensor in tensors)
+
+    return Signature(look_up(signature.inputs), look_up(signature.outputs))
+
+
+def choose(meta_graph: Any, key: str | None = None) -> Any:
+    """A MetaGraphDef's SignatureDef with this key; by default serving_default, or the only one there is."""
+    known = {k: s for k, s in meta_graph.signature_def.items() if k != "__saved_model_init_op"}
+    if not known:
+        raise cli.Error(
+            "the SavedModel records no signature; found none to call it by; save it again with one: "
+            "tf.saved_model.save(model, folder, signatures=function)"
+        )
+    if key is None:
+        key = next(iter(known)) if len(known) == 1 else SERVING_DEFAULT
+    if key not in known:
+        listed = ", ".join(sorted(known))
+        raise cli.Error(f"the SavedModel has no signature {key}; it has {listed}; choose with --signature")
+    return known[key]
+
+
+def from_def(signature_def: Any) -> Signature:
+    """The Signature that a SignatureDef records."""
+    return Signature(_recorded(signature_def.inputs), _recorded(signature_def.outputs))
+
+
+def to_def(graph: Any, signature: Signature) -> Any:
+    """The SignatureDef for the predict method, as SavedModels hold it."""
+
+    def infos(tensors: Iterable[Tensor]) -> dict[str, Any]:
+        return {t.key: tf1.saved_model.build_tensor_info(graph.get_tensor_by_name(t.name)) for t in tensors}
+
+    return tf1.saved_model.build_signature_def(
+        infos(signature.inputs), infos(signature.outputs), tf1.saved_model.signature_constants.PREDICT_METHOD_NAME
+    )
+
+
+def _find(graph: Any, name: str, scope: str) -> Any:
+    below = f"{scope}/" if scope else ""
+    try:
+        return graph.get_tensor_by_name(f"{below}{name}")
+    except (KeyError, ValueError):
+        known = [tensor.name.removeprefix(below) for op in graph.get_operations() for tensor in op.outputs]
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"the nearest are {', '.join(near)}" if near else f"none of its {len(known)} tensors is called like it"
+        raise cli.Error(f"no tensor {name} in the graph; {hint}") from None
+
+
+def _describe(key: str, tensor: Any) -> Tensor:
+    shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
+    return Tensor(key, tensor.name, tensor.dtype.base_dtype.name, shape)
+
+
+def _recorded(infos: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    def shape(info: Any) -> tuple[int | None, ...] | None:
+        if info.tensor_shape.unknown_rank:
+            return None
+        return tuple(None if dim.size == -1 else dim.size for dim in info.tensor_shape.dim)
+
+    def parts(key: str, info: Any) -> Iterator[Tensor]:
+        if info.HasField("coo_sparse"):  # three tensors under one key
+            sparse, dtype = info.coo_sparse, dtypes.name_of(info.dtype)
+            yield Tensor(f"{key}/indices", sparse.indices_tensor_name, "int64", (None, None))
+            yield Tensor(f"{key}/values", sparse.values_tensor_name, dtype, (None,))
+            yield Tensor(f"{key}/dense_shape", sparse.dense_shape_tensor_name, "int64", (None,))
+        elif info.HasField("composite_tensor"):
+            for number, component in enumerate(info.composite_tensor.components):
+                yield from parts(f"{key}/{number}", component)
+        else:
+            yield Tensor(key, info.name, dtypes.name_of(info.dtype), shape(info))
+
+    # A protobuf map has no order of its own; sorted, it is the same in every run.
+    return tuple(tensor for key, info in sorted(infos.items()) for tensor in parts(key, info))

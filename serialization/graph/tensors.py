@@ -1,0 +1,80 @@
+"""What a NodeDef says about its own tensors: dtype, shape, what they are for; without TensorFlow's op definitions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from serialization.formats import dtypes
+from serialization.graph import op_registry
+from serialization.graph.graph_def import index_of, node_of
+from serialization.graph.signature import Tensor
+
+PLACEHOLDERS = {"Placeholder", "PlaceholderV2"}
+PIPELINES = {"IteratorGetNext", "IteratorGetNextSync"}  # and the Queue...Dequeue ops
+
+_SWITCH_NAME = re.compile(
+    r"(is_?|in_?)?(train|training|phase|phase_train|learning_phase|test|testing)(_\w+)?", re.IGNORECASE
+)
+_KEEP_NAME = re.compile(r"\w*(keep_?prob|dropout|drop_?prob|drop_?rate|keep_?rate)\w*", re.IGNORECASE)
+# All but the first are there for the gradient.
+_ONE_OF_SEVERAL = {"SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits", "FusedBatchNorm"}
+_ONE_OF_SEVERAL |= {"FusedBatchNormV2", "FusedBatchNormV3"}
+_DTYPES_OF_UNKNOWN = ("dtype", "out_type", "output_type", "T")  # by custom, in the ops of other libraries
+
+
+def describe(nodes: Mapping[str, Any], name: str) -> Tensor:
+    """The tensor of that name with dtype and shape as far as the node itself tells them."""
+    node, index = nodes[node_of(name)], index_of(name)
+    return Tensor(
+        name.removesuffix(":0"), f"{node.name}:{index}", dtypes.name_of(_dtype(node, index)), _shape(node, index)
+    )
+
+
+def is_pipeline(op: str) -> bool:
+    """Whether the op takes values from a queue or an iterator."""
+    return op in PIPELINES or (op.startswith(("QueueDequeue", "ReaderRead")))
+
+
+def is_switch(tensor: Tensor) -> bool:
+    """Whether a name and a dtype say "training or not"."""
+    last = node_of(tensor.name).rpartition("/")[2]
+    return tensor.dtype == "bool" and (tensor.shape in ((), None) or _SWITCH_NAME.fullmatch(last) is not None)
+
+
+def is_keep_probability(tensor: Tensor) -> bool:
+    """Whether a name says that it is the share of a dropout layer."""
+    return _KEEP_NAME.fullmatch(node_of(tensor.name).rpartition("/")[2]) is not None
+
+
+def output_count(node: Any) -> int:
+    """How many outputs a node has that a caller may want; 1 for an unknown op that does not say."""
+    if node.op in _ONE_OF_SEVERAL:
+        return 1
+    types = op_registry.output_types(node)
+    return len(types) if types is not None else max(1, len(node.attr["Tout"].list.type if "Tout" in node.attr else ()))
+
+
+def _dtype(node: Any, index: int) -> int:
+    types = op_registry.output_types(node)
+    if types is not None:
+        return types[index] if index < len(types) else 0
+    return next((int(node.attr[name].type) for name in _DTYPES_OF_UNKNOWN if name in node.attr), 0)
+
+
+def _shape(node: Any, index: int) -> tuple[int | None, ...] | None:
+    """The recorded shape. A placeholder's empty shape in a graph of TensorFlow 0.x and 1.x may stand for "unknown"."""
+    shapes = node.attr["_output_shapes"].list.shape if "_output_shapes" in node.attr else ()
+    if index < len(shapes):
+        return _sizes(shapes[index])
+    shapes = node.attr["output_shapes"].list.shape if "output_shapes" in node.attr else ()
+    if index < len(shapes):
+        return _sizes(shapes[index])
+    if node.op in PLACEHOLDERS and "shape" in node.attr:
+        return _sizes(node.attr["shape"].shape)
+    return None
+
+
+def _sizes(shape: Any) -> tuple[int | None, ...] | None:
+    return None if shape.unknown_rank else tuple(None if dim.size < 0 else int(dim.size) for dim in shape.dim)

@@ -1,0 +1,119 @@
+"""Signatures as the exporter of TensorFlow 0.x recorded them: in the collection `serving_signatures` of a MetaGraphDef.
+
+Their messages (tensorflow_serving/session_bundle/manifest.proto) are in no package that is installed, so they are
+declared here. Beside a default signature for tf.Examples there are named ones; the generic pair "inputs" and "outputs"
+is what the Predict call took, so it becomes serving_default where there is one.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from serialization import cli
+from serialization.formats import dtypes
+from serialization.graph.graph_def import node_of, nodes_by_name
+from serialization.graph.tensors import describe
+
+_COLLECTION = "serving_signatures"
+_DEFAULT = "serving_default"
+_PACKAGE = "tensorflow.serving"
+# Message, field, its number, its type; "*" where it is a map from strings.
+_MESSAGES = """
+TensorBinding tensor_name 1 string
+RegressionSignature input 1 TensorBinding
+RegressionSignature output 2 TensorBinding
+ClassificationSignature input 1 TensorBinding
+ClassificationSignature classes 2 TensorBinding
+ClassificationSignature scores 3 TensorBinding
+GenericSignature map 1 TensorBinding*
+Signature regression_signature 1 RegressionSignature
+Signature classification_signature 2 ClassificationSignature
+Signature generic_signature 3 GenericSignature
+Signatures default_signature 1 Signature
+Signatures named_signatures 2 Signature*
+"""
+
+
+def add_signatures(meta_graph: Any) -> None:
+    """Copy what the collection records into the MetaGraphDef's signature_def, if that is empty.
+
+    Raises cli.Error where the collection is damaged.
+    """
+    from google.protobuf.message import DecodeError
+
+    if meta_graph.signature_def or _COLLECTION not in meta_graph.collection_def:
+        return
+    found: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {}
+    for value in meta_graph.collection_def[_COLLECTION].any_list.value:
+        try:
+            recorded = _message("Signatures").FromString(value.value)
+        except DecodeError:
+            raise cli.Error(
+                f"the graph's {_COLLECTION} are damaged; found bytes that are no Signatures; copy the file here again"
+            ) from None
+        named = recorded.named_signatures
+        sides = [{k: b.tensor_name for k, b in named[s].generic_signature.map.items()} for s in ("inputs", "outputs")]
+        if sides[1]:
+            found[_DEFAULT] = ("predict", sides[0], sides[1])
+        for key, one in ((_DEFAULT, recorded.default_signature), *sorted(named.items())):
+            if typed := _typed(one):
+                found[typed[0] if key == _DEFAULT and key in found else key] = typed
+    nodes = nodes_by_name(meta_graph.graph_def)
+    for key, (method, inputs, outputs) in found.items():
+        names = [*inputs.values(), *outputs.values()]
+        if all(node_of(name) in nodes for name in names):
+            signature = meta_graph.signature_def[key]
+            signature.method_name = f"tensorflow/serving/{method}"
+            _fill(signature.inputs, inputs, nodes)
+            _fill(signature.outputs, outputs, nodes)
+
+
+def _typed(recorded: Any) -> tuple[str, dict[str, str], dict[str, str]] | None:
+    """Method, inputs and outputs of a signature for regression or classification."""
+    one = recorded.regression_signature
+    if one.output.tensor_name:
+        return "regress", {"inputs": one.input.tensor_name}, {"outputs": one.output.tensor_name}
+    one = recorded.classification_signature
+    outputs = {"classes": one.classes.tensor_name, "scores": one.scores.tensor_name}
+    outputs = {key: name for key, name in outputs.items() if name}
+    return ("classify", {"inputs": one.input.tensor_name}, outputs) if outputs else None
+
+
+def _fill(infos: Any, tensors: dict[str, str], nodes: dict[str, Any]) -> None:
+    for key, name in tensors.items():
+        tensor = describe(nodes, name if ":" in name else f"{name}:0")
+        info = infos[key]
+        info.name = tensor.name
+        info.dtype = dtypes.number_of(tensor.dtype) if tensor.dtype != "unknown" else 0
+        info.tensor_shape.unknown_rank = tensor.shape is None
+        for size in tensor.shape or ():
+            info.tensor_shape.dim.add(size=-1 if size is None else size)
+
+
+@cache
+def _message(name: str) -> Any:
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    file = descriptor_pb2.FileDescriptorProto(name="manifest.proto", package=_PACKAGE, syntax="proto3")
+    messages: dict[str, Any] = {}
+    for line in _MESSAGES.split("\n")[1:-1]:
+        owner, field, number, kind = line.split()
+        if owner not in messages:
+            messages[owner] = file.message_type.add(name=owner)
+        added = messages[owner].field.add(name=field, number=int(number), label=1)
+        if kind == "string":
+            added.type = 9
+            continue
+        added.type = 11
+        added.type_name = f".{_PACKAGE}.{kind.rstrip('*')}"
+        if kind.endswith("*"):  # a map is a repeated message of a key and a value
+            entry = messages[owner].nested_type.add(name=f"{field.title().replace('_', '')}Entry")
+            entry.options.map_entry = True
+            entry.field.add(name="key", number=1, label=1, type=9)
+            entry.field.add(name="value", number=2, label=1, type=11, type_name=added.type_name)
+            added.label = 3
+            added.type_name = f".{_PACKAGE}.{owner}.{entry.name}"
+    pool = descriptor_pool.DescriptorPool()  # of its own: where tensorflow_serving is installed, it has these too
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))

@@ -1,0 +1,266 @@
+"""Inputs and outputs of a graph that records none: candidates, ranked from the GraphDef alone, with the reasons.
+
+Works on the protobuf, without TensorFlow's runtime. What a graph says about itself, in this order: which sources of
+values there are (placeholders, else what comes out of a queue or an iterator); which of them meet the parameters
+(features) and which only meet the result of that (labels); and which tensors nobody consumes, once the nodes that
+train, save, summarize, check and feed are set aside. A graph of training alone has no such tensor: there the last ones
+before the labels come in are the predictions.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from serialization.graph.graph_def import VARIABLES, index_of, is_update, node_of, reachable
+from serialization.graph.signature import Tensor
+from serialization.graph.tensors import PLACEHOLDERS, is_keep_probability, is_pipeline, is_switch, output_count
+from serialization.infer import training_graphs
+from serialization.infer.data_edges import Flow, data_edges, is_named
+
+_NO_OUTPUT = {
+    *("Const", "Queue", "HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2", "Stack", "StackV2"),
+    *("RestoreV2", "Restore", "RestoreSlice", "IteratorV2", "Iterator", "TensorArrayV3", "QueueSizeV2", "QueueSize"),
+    *("LoopCond", "Switch", "RefSwitch", "Enter", "RefEnter", "NextIteration", "Print", "PlaceholderWithDefault"),
+    *("PyFunc", "PyFuncStateless", "EagerPyFunc"),  # which run in the process that wrote the graph only
+}
+_NAMED = re.compile(
+    r"(^|[/_])((output|predict|prob|softmax|logits|final_result).*|scores?(_\d+)?$)", re.IGNORECASE | re.DOTALL
+)
+_OUTPUT = re.compile(r"(final_?)?(outputs?|predictions?|results?)", re.IGNORECASE)
+_AUXILIARY = re.compile(r"(^|/)aux", re.IGNORECASE)
+_UNCONSUMED = "nothing consumes it"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A tensor, what it seems to be ("feature", "label", "switch" or "output"), and why."""
+
+    tensor: Tensor
+    role: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """Ranked candidates: `inputs` are what the `outputs` need. `rivals` are as good as `outputs`: it is ambiguous."""
+
+    inputs: tuple[Candidate, ...]
+    outputs: tuple[Candidate, ...]
+    others: tuple[Candidate, ...] = ()
+    rivals: tuple[Candidate, ...] = ()
+
+
+def infer(graph_def: Any) -> Inferred:
+    """Candidates for the inputs and outputs of a GraphDef, best first.
+
+    Without outputs in the result the graph computes nothing that a caller could want.
+    """
+    flow = Flow(graph_def)
+    roles = _roles(flow)
+    labels = sum(flow.bits[source] for source, (role, _) in roles.items() if role == "label")
+    features = sum(flow.bits[source] for source, (role, _) in roles.items() if role == "feature")
+    found = list(_sinks(flow, labels, features))
+    answers: list[Candidate] = []
+    if flow.training or labels:
+        found, answers = _trained(flow, found, labels, features)
+    found = found or answers or list(_sinks(flow, 0, 0)) or list(_constants(flow)) or list(_updates(flow))
+    chosen = _choose(flow, found, trained=bool(flow.training or labels))
+    reached = reachable(flow.nodes, [c.tensor.name for c in chosen], {node_of(source) for source in flow.sources})
+    needed = sum(
+        bit
+        for source, bit in flow.bits.items()
+        if any(flow.takes(name, source) for name in reached) or source in reached
+    )
+    needed |= sum(bit for source, bit in flow.bits.items() if source in {c.tensor.name for c in chosen})
+    sources = [(Candidate(flow.describe(source), *roles[source]), flow.bits[source]) for source in flow.sources]
+    return Inferred(
+        tuple(candidate for candidate, bit in sources if bit & needed),
+        tuple(chosen),
+        (
+            *(candidate for candidate in dict.fromkeys([*found, *answers]) if candidate not in chosen),
+            *(candidate for candidate, bit in sources if not bit & needed),
+        ),
+        _rivals(flow, chosen) if flow.training else (),  # without training, all that is left over is an output
+    )
+
+
+def _roles(flow: Flow) -> dict[str, tuple[str, str]]:
+    met, compared = flow.features(), flow.compared()
+    roles = {}
+    for source in flow.sources:
+        tensor = flow.describe(source)
+        origin = (
+            "" if flow.nodes[node_of(source)].op in PLACEHOLDERS else f"comes out of {flow.nodes[node_of(source)].op}, "
+        )
+        if is_switch(tensor) or is_keep_probability(tensor):
+            roles[source] = ("switch", f"{origin}a switch between training and inference by its name and dtype")
+        elif flow.drops_out(source):
+            roles[source] = ("switch", f"{origin}how much the dropout layers keep or drop")
+        elif flow.is_sampled(source):
+            roles[source] = ("label", f"{origin}what others are drawn beside, for the loss")
+        elif flow.bits[source] & met:
+            roles[source] = ("feature", f"{origin}meets the parameters")
+        elif not flow.bits[source] & compared:
+            roles[source] = ("feature", f"{origin}is fed by the caller")
+        else:
+            roles[source] = ("label", f"{origin}meets no parameter, only what was computed with them")
+    return roles
+
+
+def _sinks(flow: Flow, labels: int, features: int) -> Iterator[Candidate]:
+    """Tensors that nobody consumes, that need a feature and no label."""
+    for node in flow.rest():
+        if node.op in _NO_OUTPUT or node.op in VARIABLES or node.op in PLACEHOLDERS or is_pipeline(node.op):
+            continue
+        depends = flow.depends[node.name]
+        if depends & labels or (features and not depends & features) or (node.name in flow.parameters):
+            continue
+        used = {
+            index_of(e) for u in flow.users(node.name) for e in data_edges(flow.nodes[u]) if node_of(e) == node.name
+        }
+        if used and not output_count(node) > 1:
+            continue
+        for index in range(output_count(node)):
+            if index not in used and not (used and index > max(used) and node.op.startswith("Fused")):
+                yield Candidate(flow.describe(f"{node.name}:{index}"), "output", _UNCONSUMED)
+
+
+def _constants(flow: Flow) -> Iterator[Candidate]:
+    """What is left of a model that always says the same."""
+    for node in flow.rest():
+        if node.op in ("Identity", "Const") and not flow.users(node.name):
+            yield Candidate(flow.describe(f"{node.name}:0"), "output", _UNCONSUMED)
+
+
+def _updates(flow: Flow) -> Iterator[Candidate]:
+    """What a graph ends in that only updates something, which is a constant now."""
+    held = any(node.op in VARIABLES for node in flow.nodes.values())
+    for node in flow.nodes.values():
+        if is_update(node.op) and not flow.consumers[node.name] and not held:
+            yield Candidate(flow.describe(f"{node.name}:0"), "output", _UNCONSUMED)
+
+
+def _trained(flow: Flow, sinks: list[Candidate], labels: int, features: int) -> tuple[list[Candidate], list[Candidate]]:
+    """Of a graph that trains: the sinks that are answers of the model, and the answers that training looks at."""
+    ends = training_graphs.losses(flow)
+    scalars = [c for c in sinks if flow.training and (_is_scalar(flow, c) or node_of(c.tensor.name) in ends)]
+    sinks = [candidate for candidate in sinks if candidate not in scalars]
+    made = training_graphs.stand_ins(flow) if flow.training else {}
+    starts = ends | {node_of(candidate.tensor.name) for candidate in scalars}
+    judged = made or training_graphs.judged(flow, labels, features, starts)
+    answers = [Candidate(flow.describe(name), "output", why) for name, why in judged.items()]
+    nodes = {node_of(name) for name in judged}
+    answers = [_by_its_name(flow, answer) for answer in answers]
+    if made:  # the same network once more, as it is used
+        parameters = {flow.parameters_of(name) for name in nodes}
+        after = flow.downstream(nodes)
+        kept = [
+            c
+            for c in sinks
+            if flow.parameters_of(node_of(c.tensor.name)) in parameters and node_of(c.tensor.name) not in after
+        ]
+        return kept, answers
+    steps = set().union(*(flow.upstream(node) for node in nodes))
+    after = flow.downstream(nodes)
+
+    def is_by_product(name: str) -> bool:
+        """Whether nobody gave it a name, and it says less than an answer, or is computed on the way to one."""
+        if training_graphs.chooses_from(flow, name) in nodes:
+            return True
+        if nodes and flow.users(name):  # of another output of its op
+            return True
+        if not nodes or is_named(flow.nodes[name]) or name in after:
+            return False
+        return all(step in steps for step in flow.upstream(name) if flow.is_parametric(flow.nodes[step]))
+
+    kept = [c for c in sinks if _is_no_left_over(flow, c) and not is_by_product(node_of(c.tensor.name))]
+    kept = [_behind(flow, candidate) for candidate in kept]
+    return list(dict.fromkeys(kept)), answers or scalars
+
+
+def _behind(flow: Flow, sink: Candidate) -> Candidate:
+    """The tensor with a name that an unnamed sink is only another shape of."""
+    node = flow.nodes[node_of(sink.tensor.name)]
+    name = sink.tensor.name if is_named(node) else flow.behind_views(sink.tensor.name)
+    return replace(sink, tensor=flow.describe(name)) if is_named(flow.nodes[node_of(name)]) else sink
+
+
+def _by_its_name(flow: Flow, answer: Candidate) -> Candidate:
+    """What the author called the output, where a bias without a name is added to it behind that."""
+    node = flow.nodes[node_of(answer.tensor.name)]
+    edges = data_edges(node) if node.op in ("Add", "AddV2", "BiasAdd") and not is_named(node) else []
+    deep = [edge for edge in edges if node_of(edge) in flow.deep]
+    if len(edges) != 2 or len(deep) != 1 or not _OUTPUT.fullmatch(node_of(deep[0]).rpartition("/")[2]):
+        return answer
+    return Candidate(flow.describe(deep[0]), "output", f"its author's name for the output, before {node.name}")
+
+
+def _is_scalar(flow: Flow, candidate: Candidate) -> bool:
+    shape = candidate.tensor.shape
+    return shape == () or (shape is None and flow.nodes[node_of(candidate.tensor.name)].op in ("Mean", "Sum", "L2Loss"))
+
+
+def _choose(flow: Flow, found: list[Candidate], *, trained: bool) -> list[Candidate]:
+    """The best of what was found: what uses most of the parameters, is no left-over of a loop, and needs least."""
+    if all(c.why != _UNCONSUMED for c in found):
+        return _least(flow, found)
+    uses = {c.tensor.name: flow.parameters_of(node_of(c.tensor.name)) for c in found}
+    needs = {c.tensor.name: flow.depends[node_of(c.tensor.name)] for c in found}
+
+    def is_less(one: Candidate, other: Candidate) -> bool:
+        """Whether one says less of the same inputs than the other. Without training, other inputs are other outputs."""
+        a, b = one.tensor.name, other.tensor.name
+        return uses[a] < uses[b] and (trained or not needs[a] & ~needs[b])
+
+    best = [c for c in found if not any(is_less(c, other) for other in found)]
+    for quality in (_is_no_branch, _is_no_left_over, _has_shape, _is_not_auxiliary):
+        best = [c for c in best if quality(flow, c)] or best
+    named = [c for c in best if _NAMED.search(node_of(c.tensor.name))]
+    if named:  # a name like "predictions" speaks for all that need the same, and against others of the same inputs
+        speaking = {needs[c.tensor.name] for c in named}
+        against = sum(flow.bits.values()) if trained else functools.reduce(operator.or_, speaking)
+        best = [c for c in best if needs[c.tensor.name] in speaking or not needs[c.tensor.name] & against]
+    return _least(flow, best) if trained else best
+
+
+def _least(flow: Flow, found: list[Candidate]) -> list[Candidate]:
+    """Those that need no more than others do: the network itself, not what judges it."""
+    needs = {c.tensor.name: flow.depends[node_of(c.tensor.name)] for c in found}
+    return [
+        c for c in found if not any(n != needs[c.tensor.name] and not n & ~needs[c.tensor.name] for n in needs.values())
+    ]
+
+
+def _is_no_branch(flow: Flow, candidate: Candidate) -> bool:
+    """No switch_t or switch_f of a tf.cond, and no guard of an assertion."""
+    node = flow.nodes[node_of(candidate.tensor.name)]
+    feeds = flow.nodes.get(node_of(node.input[0])) if node.input else None
+    return not (node.op == "Identity" and feeds is not None and feeds.op == "Switch") and "AssertGuard" not in node.name
+
+
+def _is_no_left_over(flow: Flow, candidate: Candidate) -> bool:
+    node = flow.nodes[node_of(candidate.tensor.name)]
+    return node.op not in ("Exit", "RefExit", "Merge", "RefMerge", "Print") and not re.search(
+        r"(^|/)while(_\d+)?/", node.name
+    )
+
+
+def _is_not_auxiliary(_flow: Flow, candidate: Candidate) -> bool:
+    """Not what helps a deep classifier to train only."""
+    return not _AUXILIARY.search(candidate.tensor.name)
+
+
+def _has_shape(flow: Flow, candidate: Candidate) -> bool:
+    return candidate.tensor.shape != () or is_named(flow.nodes[node_of(candidate.tensor.name)])
+
+
+def _rivals(flow: Flow, chosen: list[Candidate]) -> tuple[Candidate, ...]:
+    """Outputs of different networks: each needs something that the other does not."""
+    needs = {candidate.tensor.name: flow.depends[node_of(candidate.tensor.name)] for candidate in chosen}
+    apart = any(a & ~b and b & ~a for a in needs.values() for b in needs.values())
+    return tuple(chosen) if apart else ()

@@ -1,0 +1,280 @@
+"""The data edges of a graph, without what trains, saves, summarizes and checks: what depends on which input.
+
+Works on the protobuf, without TensorFlow's runtime.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from serialization.formats import dtypes
+from serialization.graph.graph_def import VARIABLES, index_of, is_update, node_of, nodes_by_name, reachable
+from serialization.graph.signature import Tensor
+from serialization.graph.tensors import PLACEHOLDERS, describe, is_pipeline
+
+SHAPES = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"}  # whose results do not depend on the values
+_SELECTING = re.compile(r"NonMaxSuppression.*|Where|Unique.*|ListDiff|.*Greedy.*|.*BeamSearch.*")  # but here they do
+_SHOWN = {"Cast", "ExpandDims", "Reshape", "Squeeze", "Identity", "Mul", "Slice", "StridedSlice", "GatherV2"}
+_PLUMBING = {  # what no caller asks for; and what only they consume is left out with them
+    *("Save", "SaveSlices", "SaveV2", "MergeV2Checkpoints", "ShardedFilename", "Restore", "RestoreSlice", "RestoreV2"),
+    *("Assert", "NoOp", "ControlTrigger", "Abort", "VarIsInitializedOp", "IsVariableInitialized"),
+    *("DestroyResourceOp", "InitializeTable", "InitializeTableV2", "InitializeTableFromTextFile"),
+    *("InitializeTableFromTextFileV2", "LookupTableImport", "LookupTableImportV2", "LookupTableInsert"),
+    *("LookupTableInsertV2", "LookupTableExport", "LookupTableExportV2", "LookupTableSize", "LookupTableSizeV2"),
+    *("QueueEnqueue", "QueueEnqueueV2", "QueueEnqueueMany", "QueueEnqueueManyV2", "QueueClose", "QueueCloseV2"),
+    *("MakeIterator", "WriteSummary", "CreateSummaryFileWriter", "FlushSummaryWriter", "CloseSummaryWriter"),
+    *("TensorArrayCloseV2", "TensorArrayCloseV3", "StackCloseV2", "WriteFile", "PrintV2"),
+}
+_PASS_ON = {
+    "Identity",
+    "Enter",
+    "RefEnter",
+    "Switch",
+    "RefSwitch",
+    "ReadVariableOp",
+    "RefIdentity",
+    "Cast",
+    "ReadVariable",
+}
+# Where features meet parameters. A regularizer's Mul or Add meets them too, but takes no feature.
+_PARAMETRIC = re.compile(
+    r"(.*MatMul.*|.*Conv.*|Gather.*|ResourceGather.*|BiasAdd.*|Add|AddV2|Sub|Mul|.*BatchNorm.*|.*LSTM.*|.*GRU.*|Einsum)"
+)
+_GRADIENT = re.compile(r"(?:.*/)?gradients(?:_\d+)?/(.+?)_grad/.*")
+_SEED = re.compile(r"(?:.*/)?gradients(?:_\d+)?/(Fill|Const|grad_ys|ones)[^/]*")  # what gradients start with
+_TRANSPARENT = {"Identity", "Cast", "AddN", "Exit", "Enter", "NextIteration", "Reshape", "ReadVariableOp"}
+_FUNCTIONS = {"truediv", "stack", "unstack", "embeddinglookup", "floordiv", "xwplusb", "l2normalize", "clipbyvalue"}
+_FUNCTIONS |= {"logsoftmax", "tofloat", "toint32", "toint64", "dropout", "gather", "concat", "add", "sub", "cond"}
+_DROPOUT = re.compile(r"(^|/)\w*dropout\w*/", re.IGNORECASE)
+_TRAINING_SCOPE = re.compile(r"(.*/)?(gradients(_\d+)?|report_uninitialized_variables(_\d+)?|save(_\d+)?)/.*")
+
+
+class Flow:
+    """The graph's data edges, without what trains, saves, summarizes and checks."""
+
+    def __init__(self, graph_def: Any) -> None:
+        self.nodes = nodes_by_name(graph_def)
+        self.consumers: dict[str, list[str]] = defaultdict(list)
+        for node in graph_def.node:
+            for edge in data_edges(node):
+                self.consumers[node_of(edge)].append(node.name)
+        self.training = any(_TRAINING_SCOPE.fullmatch(name) and "gradients" in name for name in self.nodes)
+        self.aside = self._set_aside()
+        self.sources = self._find_sources()
+        self.bits = {source: 1 << position for position, source in enumerate(self.sources)}
+        self.depends = self._spread(self.bits)
+        self.parameters = self._find_parameters()
+        self.deep = self._find_deep()
+        gradients = {name: match[1] for name in self.nodes if (match := _GRADIENT.fullmatch(name))}
+        self.trained = set(gradients.values()) & self.nodes.keys()
+        self.losses = {
+            gradients[name]
+            for name in gradients
+            if gradients[name] in self.nodes
+            and any(_SEED.fullmatch(node_of(edge)) for edge in data_edges(self.nodes[name]))
+        }
+
+    def rest(self) -> Iterator[Any]:
+        return (node for node in self.nodes.values() if node.name not in self.aside)
+
+    def users(self, name: str) -> list[str]:
+        return [user for user in self.consumers[name] if user not in self.aside]
+
+    def _set_aside(self) -> set[str]:
+        training = {name for name in self.nodes if _TRAINING_SCOPE.fullmatch(name)}
+        waiting = [name for name in training if "gradients" in name]
+        while waiting:  # what comes of gradients is training
+            for user in self.consumers[waiting.pop()]:
+                if user not in training:
+                    training.add(user)
+                    waiting.append(user)
+        plumbing = {n.name for n in self.nodes.values() if n.op in _PLUMBING or is_update(n.op)}
+        waiting = list(plumbing)
+        while waiting:  # what only plumbing consumes is plumbing
+            for edge in data_edges(self.nodes[waiting.pop()]):
+                name = node_of(edge)
+                known = name not in self.nodes or name in plumbing or self.nodes[name].op in PLACEHOLDERS
+                if not known and all(user in plumbing for user in self.consumers[name]):
+                    plumbing.add(name)
+                    waiting.append(name)
+        summaries = {n.name for n in self.nodes.values() if n.op.endswith("Summary") or n.op.endswith("SummaryV2")}
+        waiting = list(summaries)
+        while waiting:  # what only makes an answer fit for a summary
+            for name in map(node_of, data_edges(self.nodes[waiting.pop()])):
+                node = self.nodes.get(name)
+                shown = node is not None and name not in summaries and node.op in _SHOWN and not is_named(node)
+                if shown and all(user in summaries for user in self.consumers[name]):
+                    summaries.add(name)
+                    waiting.append(name)
+        return training | plumbing | summaries
+
+    def _find_sources(self) -> list[str]:
+        """Tensors that bring values in: placeholders, else what the graph takes from a queue or an iterator."""
+        placeholders = [node.name for node in self.rest() if node.op in PLACEHOLDERS]
+        if any(self.users(name) for name in placeholders):
+            return [f"{name}:0" for name in placeholders if self.users(name)]
+        edges = (edge for node in self.rest() for edge in data_edges(node))
+        pipelines = dict.fromkeys(
+            e for e in edges if node_of(e) in self.nodes and is_pipeline(self.nodes[node_of(e)].op)
+        )
+        return [f"{node_of(edge)}:{index_of(edge)}" for edge in pipelines]
+
+    def _spread(self, bits: Mapping[str, int]) -> dict[str, int]:
+        """Which sources each node depends on, as bits; through loops too."""
+        depends: dict[str, int] = defaultdict(int)
+        for name in self.nodes:
+            for edge in data_edges(self.nodes[name]):
+                depends[name] |= bits.get(f"{node_of(edge)}:{index_of(edge)}", 0)
+        for source, bit in bits.items():
+            if self.nodes[node_of(source)].op in PLACEHOLDERS:
+                depends[node_of(source)] |= bit
+        selected = self.downstream(name for name, node in self.nodes.items() if _SELECTING.fullmatch(node.op))
+        waiting = [name for name, value in depends.items() if value]
+        while waiting:
+            name = waiting.pop()
+            if is_pipeline(self.nodes[name].op) or (self.nodes[name].op in SHAPES and name not in selected):
+                continue
+            for user in self.consumers[name]:
+                if depends[user] | depends[name] != depends[user]:
+                    depends[user] |= depends[name]
+                    waiting.append(user)
+        return depends
+
+    def _find_parameters(self) -> dict[str, str]:
+        """Nodes that pass on a variable's value, or a constant that is more than a number; with its name."""
+        roots = [node.name for node in self.nodes.values() if node.op in VARIABLES]
+        roots = roots or [node.name for node in self.nodes.values() if _is_weight(node)]
+        found, waiting = {name: name for name in roots}, list(roots)
+        while waiting:
+            name = waiting.pop()
+            for user in self.consumers[name]:
+                if user not in found and self.nodes[user].op in _PASS_ON and not self.depends[user]:
+                    found[user] = found[name]
+                    waiting.append(user)
+        return found
+
+    def _find_deep(self) -> set[str]:
+        """What was computed with parameters from features."""
+        return self.downstream(n.name for n in self.rest() if self.is_parametric(n) and self.depends[n.name])
+
+    def downstream(self, names: Iterable[str]) -> set[str]:
+        """These nodes and all that is computed from them."""
+        found = set(names)
+        waiting = list(found)
+        while waiting:
+            for user in self.consumers[waiting.pop()]:
+                if user not in found:
+                    found.add(user)
+                    waiting.append(user)
+        return found
+
+    def upstream(self, name: str) -> set[str]:
+        """The node and all that it is computed from."""
+        found, waiting = {name}, [name]
+        while waiting:
+            for source in map(node_of, data_edges(self.nodes[waiting.pop()])):
+                if source not in found and source in self.nodes:
+                    found.add(source)
+                    waiting.append(source)
+        return found
+
+    def is_trained(self, name: str) -> bool:
+        """Whether training goes through the node."""
+        while name not in self.trained and self.nodes[name].op in _TRANSPARENT:
+            name = node_of(self.nodes[name].input[0])
+        return name in self.trained
+
+    def takes(self, name: str, source: str) -> bool:
+        """Whether the node consumes that tensor."""
+        return any(f"{node_of(edge)}:{index_of(edge)}" == source for edge in data_edges(self.nodes[name]))
+
+    def is_sampled(self, source: str) -> bool:
+        """Whether a candidate sampler takes the source: the true classes of a sampled loss."""
+        return any(self.nodes[user].op.endswith("CandidateSampler") for user in self._takers(source))
+
+    def drops_out(self, source: str) -> bool:
+        """Whether only dropout layers take the source, and a number: the share that they keep or drop."""
+        takers = self._takers(source)
+        number = not self.describe(source).shape and self.describe(source).dtype.startswith("float")
+        return number and bool(takers) and all(_DROPOUT.search(user) for user in takers)
+
+    def _takers(self, source: str) -> set[str]:
+        """What takes the source, also through what only gives it another form, and through 1 - x."""
+        found: set[str] = set()
+        seen, waiting = {node_of(source)}, [node_of(source)]
+        while waiting:
+            for user in self.users(waiting.pop()):
+                node = self.nodes[user]
+                passed = self.is_view(node) or node.op in ("Cast", "Enter", "Shape")
+                passed |= node.op == "Sub" and not any(
+                    self.depends[name] & ~self.bits[source] for name in map(node_of, data_edges(node))
+                )
+                if not passed:
+                    found.add(user)
+                elif user not in seen:
+                    seen.add(user)
+                    waiting.append(user)
+        return found
+
+    def is_parametric(self, node: Any) -> bool:
+        """Whether features meet parameters in this node."""
+        return bool(_PARAMETRIC.fullmatch(node.op)) and any(
+            node_of(edge) in self.parameters for edge in data_edges(node)
+        )
+
+    def is_view(self, node: Any) -> bool:
+        """Whether the node gives the same numbers in another shape."""
+        return node.op in ("Identity", "Reshape", "Squeeze", "ExpandDims", "Unpack")
+
+    def behind_views(self, tensor: str) -> str:
+        """The tensor that this one is another shape of."""
+        node = self.nodes[node_of(tensor)]
+        while self.is_view(node) and node_of(node.input[0]) in self.deep and not is_named(node):
+            tensor = f"{node_of(node.input[0])}:{index_of(node.input[0])}"
+            node = self.nodes[node_of(tensor)]
+        return tensor
+
+    def features(self) -> int:
+        """The bits of the sources that meet parameters."""
+        met = 0
+        for node in self.rest():
+            if self.is_parametric(node):
+                met |= self.depends[node.name]
+        return met
+
+    def compared(self) -> int:
+        """The bits of the sources that meet what was computed with parameters."""
+        met = 0
+        for node in self.rest():
+            if node.name in self.deep:
+                for name in map(node_of, data_edges(node)):
+                    met |= 0 if name in self.deep else self.depends[name]
+        return met
+
+    def parameters_of(self, name: str) -> frozenset[str]:
+        """The variables that a node is computed from."""
+        seen = reachable(self.nodes, [name])
+        return frozenset(n for n in seen if n in self.parameters and self.nodes[n].op in VARIABLES | {"Const"})
+
+    def describe(self, tensor: str) -> Tensor:
+        """The tensor of that name, as far as its node tells."""
+        return describe(self.nodes, tensor)
+
+
+def data_edges(node: Any) -> list[str]:
+    """The inputs of a node that carry values."""
+    return [edge for edge in node.input if not edge.startswith("^")]
+
+
+def _is_weight(node: Any) -> bool:
+    tensor = node.attr["value"].tensor if node.op == "Const" else None
+    return tensor is not None and dtypes.name_of(tensor.dtype).startswith("float") and len(tensor.tensor_shape.dim) > 0
+
+
+def is_named(node: Any) -> bool:
+    """Whether somebody gave the node a name: TensorFlow's own are the op's or its function's, with a number."""
+    last = re.sub(r"(_\d+)?$", "", node.name.rpartition("/")[2]).replace("_", "").lower()
+    return last not in (re.sub(r"V\d$", "", node.op).lower(), node.op.lower()) and last not in _FUNCTIONS

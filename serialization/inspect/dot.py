@@ -1,0 +1,184 @@
+"""A picture of a graph that a person can read, in Graphviz's language: nodes folded by their name scopes.
+
+`dot -Tsvg graph.dot > graph.svg` draws it. Language: https://graphviz.org/doc/info/lang.html.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from serialization.cli import printable
+from serialization.graph.graph_def import called_functions, node_of, nodes_by_name, reachable
+from serialization.graph.signature import show_shape
+from serialization.graph.tensors import PLACEHOLDERS, describe
+
+_BOXES = 40  # more than these nobody reads
+_DETAILS = {"Const", "Identity", "NoOp", "ReadVariableOp", "Assign", "AssignVariableOp", "VarIsInitializedOp"}
+_VARIABLES = {"Variable", "VariableV2", "VarHandleOp"}
+# What goes on between the ops that do the work: named only where there is nothing else.
+_PLUMBING = (
+    _DETAILS | _VARIABLES | {"Shape", "StridedSlice", "Slice", "Pack", "Unpack", "Cast", "ExpandDims", "Squeeze"}
+)
+_PLUMBING |= {"Reshape", "Fill", "Range", "Rsqrt", "Enter", "Exit", "Switch", "Merge", "NextIteration", "LoopCond"}
+_PLUMBING |= {"LogicalAnd", "Less", "Assert", "Equal", "GreaterEqual", "ZerosLike", "OnesLike", "Transpose"}
+_GREEN, _YELLOW, _ROSE = "#dff3e4", "#fdf1da", "#fbe4e6"
+
+
+@dataclass
+class _Box:
+    """Nodes that are drawn as one."""
+
+    name: str
+    nodes: list[Any] = field(default_factory=list)
+    gives: bool = False  # an output
+
+    @property
+    def ops(self) -> Counter[str]:
+        return Counter(node.op for node in self.nodes)
+
+
+def draw(graph_def: Any, outputs: Iterable[str], boxes: int = _BOXES) -> str:
+    """What the outputs need, in Graphviz's language and about `boxes` boxes; without outputs the whole graph.
+
+    Of a graph that only calls a function, as TensorFlow 2 exports them, the function is drawn.
+    """
+    wanted = {node_of(output) for output in outputs}
+    needed = reachable(nodes_by_name(graph_def), wanted)
+    name, nodes = _body(graph_def, [node for node in graph_def.node if node.name in needed or not needed])
+    groups = _fold(nodes, boxes)
+    drawn: dict[str, _Box] = {}
+    for node in nodes:
+        box = drawn.setdefault(groups[node.name], _Box(groups[node.name]))
+        box.nodes.append(node)
+        box.gives |= node.name in wanted
+    edges: Counter[tuple[str, str]] = Counter()
+    for node in nodes:
+        for source in {node_of(edge) for edge in node.input if not edge.startswith("^")}:
+            if source in groups and groups[source] != groups[node.name]:
+                edges[groups[source], groups[node.name]] += 1
+    lines = [
+        "digraph model {",
+        f'  label={_quote(name)}; labelloc=t; rankdir=TB; fontname="sans-serif"; fontsize=11;',
+        '  node [shape=box, style="rounded,filled", fillcolor="#eef3fb", fontname="sans-serif", fontsize=11];',
+        '  edge [color="#667085", fontname="sans-serif", fontsize=9];',
+    ]
+    for box in drawn.values():
+        lines.append(f"  {_quote(box.name)} [label={_quote(_label(box))}{_look(box)}];")
+    for (source, target), count in edges.items():
+        lines.append(f"  {_quote(source)} -> {_quote(target)}{f' [label={_quote(str(count))}]' if count > 1 else ''};")
+    return "\n".join([*lines, "}", ""])
+
+
+def _body(graph_def: Any, nodes: list[Any]) -> tuple[str, list[Any]]:
+    """What to draw: the nodes, or the largest function they call where that holds more than themselves."""
+    functions = {function.signature.name: function for function in graph_def.library.function}
+    called = _called(nodes, functions)
+    largest = max(called, key=lambda name: len(functions[name].node_def), default=None)
+    if largest is None or len(functions[largest].node_def) <= len(nodes):
+        part = " that the outputs need" if len(nodes) < len(graph_def.node) else ""
+        return f"{len(nodes)} of {len(graph_def.node)} nodes{part}; a number at an arrow counts tensors", nodes
+    body = functions[largest].node_def
+    return f"function {largest}: {len(body)} nodes", list(body)
+
+
+def _called(nodes: Iterable[Any], functions: dict[str, Any]) -> set[str]:
+    """The functions that the nodes call, directly or not."""
+    found: set[str] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        for name in called_functions(node, functions):
+            if name not in found:
+                found.add(name)
+                waiting.extend(functions[name].node_def)
+    return found
+
+
+def _fold(nodes: list[Any], boxes: int) -> dict[str, str]:
+    """For each node the box it is drawn in: as deep a scope as leaves few enough boxes, then neighbours together."""
+    groups = _by_scope(nodes, 1)
+    for depth in range(2, 8):
+        deeper = _by_scope(nodes, depth)
+        if len(set(deeper.values())) > boxes:
+            break
+        groups = deeper
+    return _merge(nodes, groups, boxes)
+
+
+def _by_scope(nodes: list[Any], depth: int) -> dict[str, str]:
+    users: dict[str, list[str]] = defaultdict(list)
+    for node in nodes:
+        for edge in node.input:
+            users[node_of(edge)].append(node.name)
+    groups = {node.name: "/".join(node.name.split("/")[:depth]) for node in nodes}
+    # A constant or a variable beside the scopes says nothing on its own: it goes with whoever takes it.
+    for node in reversed(nodes):
+        alone = "/" not in node.name and (node.op in _DETAILS or node.op in _VARIABLES)
+        if alone and users[node.name]:
+            groups[node.name] = groups.get(users[node.name][0], groups[node.name])
+    return groups
+
+
+def _merge(nodes: list[Any], groups: dict[str, str], boxes: int) -> dict[str, str]:
+    """Put boxes into their only users: those of constants and variables, then the smallest until there are few enough.
+
+    Inputs stay on their own.
+    """
+    members = Counter(groups.values())
+    keep = {groups[node.name] for node in nodes if node.op in PLACEHOLDERS}
+    after: dict[str, set[str]] = defaultdict(set)
+    for node in nodes:
+        for edge in node.input:
+            source = groups.get(node_of(edge))
+            if source is not None and source != groups[node.name]:
+                after[source].add(groups[node.name])
+    into: dict[str, str] = {}
+
+    def where(group: str) -> str:
+        while group in into:
+            group = into[group]
+        return group
+
+    plain = set(members) - {groups[node.name] for node in nodes if node.op not in _DETAILS | _VARIABLES}
+    for group, _ in sorted(members.items(), key=lambda item: (item[0] not in plain, item[1])):
+        if group not in plain and len(members) - len(into) <= boxes:
+            break
+        users = {where(user) for user in after[group]} - {group}
+        if len(users) == 1 and group not in keep:
+            into[group] = users.pop()
+    return {name: where(group) for name, group in groups.items()}
+
+
+def _label(box: _Box) -> str:
+    if len(box.nodes) == 1:
+        (node,) = box.nodes
+        tensor = describe({node.name: node}, node.name)
+        if node.op in PLACEHOLDERS:
+            return f"{box.name}\n{tensor.dtype} {show_shape(tensor.shape)}"
+        return box.name if box.name.rpartition("/")[2] == node.op else f"{box.name}\n{node.op}"
+    telling = [(op, n) for op, n in box.ops.most_common() if op not in _PLUMBING][:4]
+    telling = telling or [(op, n) for op, n in box.ops.most_common() if op not in _DETAILS | _VARIABLES][:3]
+    words = [f"{op} {n}" if n > 1 else op for op, n in telling]
+    variables = sum(n for op, n in box.ops.items() if op in _VARIABLES)
+    words += [f"{variables} variable{'s' * (variables > 1)}"] if variables else []
+    if not words:
+        words = [f"{op} {n}" if n > 1 else op for op, n in box.ops.most_common(2)]
+    if words == [box.name.rpartition("/")[2]]:
+        return box.name
+    return f"{box.name}\n{', '.join(words)}" + (f"\n{len(box.nodes)} nodes" if len(box.nodes) > 9 else "")
+
+
+def _look(box: _Box) -> str:
+    if box.gives:
+        return f', fillcolor="{_ROSE}", penwidth=2'
+    if any(op in PLACEHOLDERS for op in box.ops):
+        return f', shape=ellipse, fillcolor="{_GREEN}"'
+    return f', fillcolor="{_YELLOW}"' if any(op in _VARIABLES for op in box.ops) else ""
+
+
+def _quote(text: str) -> str:
+    lines = [printable(line, 80).replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n")]
+    return '"' + "\\n".join(lines) + '"'

@@ -1,0 +1,36 @@
+"""Writes a graph as an event file, which TensorBoard shows.
+
+An event file is a TFRecord file of Event messages: for each record its length, the masked CRC-32C of the length, the
+record, and the masked CRC-32C of the record (https://www.tensorflow.org/tutorials/load_data/tfrecord).
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+from serialization.formats import protos
+from serialization.formats.sstable import crc32c, mask
+from serialization.graph.graph_def import all_nodes
+
+_SHOWN = 1024  # bytes of a constant that are worth showing
+
+
+def write_event_file(file: Path, graph_def: Any) -> None:
+    """Write the graph. The values of large constants are left out: TensorBoard shows none of them."""
+    slim = protos.GraphDef()
+    slim.CopyFrom(graph_def)
+    for node in all_nodes(slim):
+        if node.op == "Const" and node.attr["value"].ByteSize() > _SHOWN:
+            tensor = node.attr["value"].tensor
+            slimmed = protos.TensorProto(dtype=tensor.dtype, tensor_shape=tensor.tensor_shape)
+            node.attr["value"].tensor.CopyFrom(slimmed)
+    with file.open("wb") as opened:
+        opened.write(_record(protos.Event(file_version="brain.Event:2").SerializeToString()))
+        opened.write(_record(protos.Event(graph_def=slim.SerializeToString()).SerializeToString()))
+
+
+def _record(data: bytes) -> bytes:
+    length = struct.pack("<Q", len(data))
+    return b"".join((length, struct.pack("<I", mask(crc32c(length))), data, struct.pack("<I", mask(crc32c(data)))))

@@ -1,0 +1,331 @@
+"""What is in a model file, as plain data: what model_inspect.py prints, and with --json writes.
+
+Everything is read from the files themselves; TensorFlow's runtime has no part in it. docs/model_inspect.md is the
+schema of what `inspect` returns.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from serialization import cli
+from serialization.checks import crashes, harm
+from serialization.files import locate
+from serialization.formats import checkpoint_index, dtypes, object_graph
+from serialization.formats.file_kind import Kind, is_text, kind_of
+from serialization.formats.messages import read_message
+from serialization.formats.wire import DamagedError
+from serialization.graph import known_ops, op_registry, tensors, v0_signatures
+from serialization.graph.graph_def import CUT_OFF, all_nodes, may_be_cut_off
+from serialization.graph.signature import Tensor
+from serialization.graph.tensors import PLACEHOLDERS
+from serialization.infer import candidates
+from serialization.sources import from_saved_model
+
+AVERAGES = "/ExponentialMovingAverage"
+_TABLES = {"HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2", "MutableHashTableOfTensors"}
+_TABLES |= {"MutableHashTableOfTensorsV2", "MutableDenseHashTable", "MutableDenseHashTableV2", "AnonymousHashTable"}
+
+Report = dict[str, Any]
+
+
+def find(path: Path, tag_set: str | None = None) -> tuple[Report, Any]:
+    """The report on whatever lies at `path`, and its GraphDef, None where there is none.
+
+    Of a SavedModel with several MetaGraphDefs all are reported; the GraphDef is that of `tag_set`. Raises cli.Error
+    where there is nothing that TensorFlow wrote, or where it is damaged.
+    """
+    notes: list[str] = []
+    if path.is_file() and (kind := kind_of(path)) in (Kind.GRAPH, Kind.META_GRAPH):
+        if kind is Kind.META_GRAPH and not _beside_a_checkpoint(path):
+            return _of_meta_graph(path)
+        if kind is Kind.GRAPH:
+            return _of_graph(path)
+    if _is_saved_model(path):
+        return _of_saved_model(locate.find_saved_model(path, notes.append, whole=False), tag_set, notes)
+    prefix = locate.find_prefix(path, notes.append)
+    locate.require_something(path, prefix)
+    return _of_checkpoint(prefix, notes)
+
+
+def findings(report: Report) -> list[str]:
+    """What `--strict` fails for: faults, unknown ops and what the safety scan found, one line each."""
+    found = list(report["faults"])
+    for graph in report["graphs"]:
+        found += [f"unknown op {op['op']} ({op['library']})" for op in graph["unknown_ops"]]
+        found += [f"would {f['effect']}: {f['shown']}" for f in graph["findings"]]
+    return found
+
+
+def outputs(graph: Report) -> list[str]:
+    """The tensors that one of the report's graphs gives: of its signatures, else the likely ones."""
+    if graph["candidates"]:
+        return [tensor["name"] for tensor in graph["candidates"]["outputs"]]
+    return [tensor["name"] for signature in graph["signatures"].values() for tensor in signature["outputs"]]
+
+
+def _is_saved_model(path: Path) -> bool:
+    folder = path if path.is_dir() else path.parent
+    if path.is_file():
+        return path.name in locate.SAVED_MODEL_FILES or kind_of(path) is Kind.SAVED_MODEL
+    return locate.saved_model_file(folder) is not None or bool(locate.versions(folder))
+
+
+def _beside_a_checkpoint(meta: Path) -> bool:
+    prefix = locate.prefix_of(meta)
+    if prefix == meta:
+        return False
+    return prefix.with_name(f"{prefix.name}.index").is_file() or bool(checkpoint_index.v1_files(prefix))
+
+
+def _report(kind: str, path: Path, form: str, files: Iterable[Path]) -> Report:
+    listed = [{"file": cli.show(file), "bytes": file.stat().st_size} for file in files if file.is_file()]
+    return {
+        "kind": kind,
+        "path": cli.show(path),
+        "format": form,
+        "tensorflow_version": None,
+        "bytes": sum(file["bytes"] for file in listed),
+        "files": listed,
+        "notes": [],
+        "faults": [],
+        "graphs": [],
+        "variables": [],
+        "parameters": 0,
+        "moving_averages": [],
+    }
+
+
+def _of_graph(path: Path) -> tuple[Report, Any]:
+    graph_def = read_message(path, Kind.GRAPH)
+    report = _report("graph_def", path, _form(path), [path])
+    found = harm.scan_graph_def(graph_def, folder=path.parent)
+    report["notes"] += [CUT_OFF] if may_be_cut_off(graph_def) else []
+    report["faults"] += [*crashes.faults(graph_def), *crashes.loose_ends(graph_def)]
+    report["graphs"] = [_graph(graph_def, None, found)]
+    return report, graph_def
+
+
+def _of_meta_graph(path: Path) -> tuple[Report, Any]:
+    meta_graph = read_message(path, Kind.META_GRAPH)
+    report = _report("meta_graph", path, _form(path), [path])
+    _add_meta_graph(report, meta_graph, path.parent)
+    report["moving_averages"] = _averages(node.name for node in meta_graph.graph_def.node)
+    return report, meta_graph.graph_def
+
+
+def _of_checkpoint(prefix: Path, notes: list[str]) -> tuple[Report, Any]:
+    found = locate.read_checkpoint(prefix)
+    meta = prefix.with_name(f"{prefix.name}.meta")
+    index = prefix.with_name(f"{prefix.name}.index")
+    report = _report("checkpoint", prefix, found.version, [index, *found.files, meta])
+    report["notes"] += notes
+    report["faults"] += _faults(lambda: locate.require_checkpoint(prefix))
+    _add_variables(report, found)
+    if found.object_graph:
+        report["notes"].append("an object checkpoint of TensorFlow 2: its keys are paths through Python objects")
+    if not meta.is_file():
+        report["notes"].append(f"no graph: there is no {meta.name}")
+        return report, None
+    meta_graph = read_message(locate.find_meta_graph(prefix), Kind.META_GRAPH)
+    _add_meta_graph(report, meta_graph, prefix.parent)
+    return report, meta_graph.graph_def
+
+
+def _of_saved_model(folder: Path, tag_set: str | None, notes: list[str]) -> tuple[Report, Any]:
+    file = locate.saved_model_file(folder) or folder
+    saved_model = read_message(file, Kind.SAVED_MODEL)
+    report = _report("saved_model", folder, _form(file), sorted(f for f in folder.rglob("*") if f.is_file()))
+    report["notes"] += notes
+    prefix = folder / "variables" / "variables"
+    found = checkpoint_index.read_checkpoint(prefix)
+    if found is not None:
+        report["faults"] += _faults(lambda: locate.require_checkpoint(prefix))
+        _add_variables(report, found)
+    for meta_graph in saved_model.meta_graphs:
+        _add_meta_graph(report, meta_graph, None, folder)
+    return report, from_saved_model.choose_meta_graph(
+        saved_model, tag_set
+    ).graph_def if saved_model.meta_graphs else None
+
+
+def _faults(check: Any) -> list[str]:
+    try:
+        check()
+    except cli.Error as error:
+        return [str(error)]
+    return []
+
+
+def _form(file: Path) -> str:
+    with file.open("rb") as opened:
+        return "text" if is_text(opened.read(4096)) else "binary"
+
+
+def _add_variables(report: Report, found: checkpoint_index.Checkpoint) -> None:
+    try:
+        known = object_graph.read(found)
+    except DamagedError as damage:
+        known = {}
+        if not report["faults"]:  # of a data file that is missing it was said already
+            report["faults"].append(f"{cli.show(found.prefix)} is damaged; {damage}; copy it here again")
+    for v in found.variables:
+        one = known.get(v.name, object_graph.Known(""))
+        report["variables"].append(
+            {
+                "name": v.name,
+                "full_name": one.full_name or None,
+                "role": one.role if known else None,
+                "slot": one.slot or None,
+                "slot_of": one.owner or None,
+                "dtype": v.dtype,
+                "shape": list(v.shape),
+                "parameters": v.count,
+                "slices": v.slices,
+            }
+        )
+    report["parameters"] = sum(v.count for v in found.variables if v.dtype != "string")
+    report["moving_averages"] = _averages(v.name for v in found.variables)
+
+
+def _averages(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if name.endswith(AVERAGES))
+
+
+def _add_meta_graph(report: Report, meta_graph: Any, folder: Path | None, saved_model: Path | None = None) -> None:
+    v0_signatures.add_signatures(meta_graph)
+    recorded = meta_graph.signature_def
+    likely = None if recorded else _candidates(meta_graph.graph_def)
+    outputs = [candidate["name"] for candidate in likely["outputs"]] if likely else None
+    found = harm.scan_meta_graph(meta_graph, outputs, folder=folder, saved_model=saved_model)
+    report["faults"] += [*crashes.faults(meta_graph.graph_def), *crashes.loose_ends(meta_graph.graph_def)]
+    report["graphs"].append(_graph(meta_graph.graph_def, meta_graph, found, saved_model))
+    report["tensorflow_version"] = report["tensorflow_version"] or meta_graph.meta_info_def.tensorflow_version or None
+
+
+def _graph(graph_def: Any, meta_graph: Any, found: list[harm.Finding], folder: Path | None = None) -> Report:
+    signatures = (
+        {}
+        if meta_graph is None
+        else {k: _signature(meta_graph.signature_def[k]) for k in sorted(meta_graph.signature_def)}
+    )
+    functions = graph_def.library.function
+    return {
+        "tags": [] if meta_graph is None else sorted(meta_graph.meta_info_def.tags),
+        "producer": graph_def.versions.producer,
+        "min_consumer": graph_def.versions.min_consumer,
+        "nodes": len(graph_def.node),
+        "signatures": signatures,
+        "candidates": None if signatures else _candidates(graph_def),
+        "placeholders": [str(tensors.describe({n.name: n}, n.name)) for n in graph_def.node if n.op in PLACEHOLDERS],
+        "constants": _constants(graph_def),
+        "ops": dict(Counter(node.op for node in all_nodes(graph_def)).most_common()),
+        "functions": [_function(function) for function in functions],
+        "tables": _tables(graph_def),
+        "assets": [] if meta_graph is None else list(_assets(meta_graph, folder)),
+        "devices": dict(Counter(node.device for node in all_nodes(graph_def) if node.device).most_common()),
+        "unknown_ops": _unknown(graph_def),
+        "findings": [
+            {
+                "effect": f.effect,
+                "op": f.op,
+                "node": f.node,
+                "function": f.function,
+                "detail": f.detail,
+                "shown": str(f),
+            }
+            for f in found
+        ],
+    }
+
+
+def _signature(signature_def: Any) -> Report:
+    return {
+        "method": signature_def.method_name,
+        "inputs": [_recorded(key, signature_def.inputs[key]) for key in sorted(signature_def.inputs)],
+        "outputs": [_recorded(key, signature_def.outputs[key]) for key in sorted(signature_def.outputs)],
+    }
+
+
+def _recorded(key: str, info: Any) -> Report:
+    shape = None if info.tensor_shape.unknown_rank else [d.size if d.size >= 0 else None for d in info.tensor_shape.dim]
+    name = info.name or f"a {(info.WhichOneof('encoding') or 'tensor').replace('_', ' ')}"
+    return _tensor(Tensor(key, name, dtypes.name_of(info.dtype), None if shape is None else tuple(shape)))
+
+
+def _tensor(tensor: Tensor) -> Report:
+    shape = None if tensor.shape is None else list(tensor.shape)
+    return {"key": tensor.key, "name": tensor.name, "dtype": tensor.dtype, "shape": shape}
+
+
+def _candidates(graph_def: Any) -> Report | None:
+    if any(crashes.faults(graph_def)):  # a node of 2**40 outputs has as many candidates
+        return None
+    found = candidates.infer(graph_def)
+    listed = {
+        role: [{**_tensor(c.tensor), "role": c.role, "why": c.why} for c in candidates]
+        for role, candidates in (("inputs", found.inputs), ("outputs", found.outputs), ("others", found.others))
+    }
+    return {**listed, "ambiguous": bool(found.rivals)}
+
+
+def _constants(graph_def: Any) -> Report:
+    """How many constants there are, and what their values count: the parameters of a frozen graph."""
+    count = parameters = size = 0
+    for node in all_nodes(graph_def):
+        if node.op == "Const":
+            tensor = node.attr["value"].tensor
+            count += 1
+            size += tensor.ByteSize()
+            if dtypes.name_of(tensor.dtype).startswith(("float", "bfloat")):
+                parameters += _elements(tensor.tensor_shape)
+    return {"count": count, "parameters": parameters, "bytes": size}
+
+
+def _elements(shape: Any) -> int:
+    total = 1
+    for dim in shape.dim:
+        total *= max(0, dim.size)
+    return total
+
+
+def _function(function: Any) -> Report:
+    return {
+        "name": function.signature.name,
+        "nodes": len(function.node_def),
+        "inputs": [argument.name for argument in function.signature.input_arg],
+        "outputs": [argument.name for argument in function.signature.output_arg],
+    }
+
+
+def _tables(graph_def: Any) -> list[Report]:
+    return [
+        {
+            "node": node.name,
+            "op": node.op,
+            "key_dtype": dtypes.name_of(node.attr["key_dtype"].type) if "key_dtype" in node.attr else "unknown",
+            "value_dtype": dtypes.name_of(node.attr["value_dtype"].type) if "value_dtype" in node.attr else "unknown",
+        }
+        for node in all_nodes(graph_def)
+        if node.op in _TABLES
+    ]
+
+
+def _assets(meta_graph: Any, folder: Path | None) -> Iterator[Report]:
+    for asset in harm.asset_files(meta_graph):
+        inside = folder is not None and harm.is_within(folder / "assets", asset.filename)
+        file = folder / "assets" / asset.filename if folder is not None and inside else None
+        size = file.stat().st_size if file is not None and file.is_file() else None
+        yield {"file": asset.filename, "tensor": asset.tensor_info.name, "bytes": size}
+
+
+def _unknown(graph_def: Any) -> list[Report]:
+    functions = {function.signature.name for function in graph_def.library.function}
+    found: dict[str, list[str]] = {}
+    for node in all_nodes(graph_def):
+        if node.op not in known_ops.known() and node.op not in functions:
+            found.setdefault(node.op, []).append(node.name)
+    return [{"op": op, "nodes": names, "library": op_registry.library_of(op)} for op, names in sorted(found.items())]

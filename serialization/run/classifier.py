@@ -1,0 +1,58 @@
+"""A classifier of images: its scores and labels, and the best of them for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serialization import cli
+from serialization.graph.signature import Signature, Tensor
+from serialization.run.predictor import Predictor
+from serialization.tensorflow import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def choose_outputs(wanted: Signature) -> tuple[Tensor, Tensor | None]:
+    """The outputs that hold a score for each class and, where there is one, the number of the best class."""
+    scores = [t for t in wanted.outputs if t.dtype.startswith(("float", "bfloat")) and len(t.shape or ()) == 2]
+    best = [t for t in wanted.outputs if t.dtype.startswith("int") and len(t.shape or ()) == 1]
+    if len(scores) != 1:
+        listed = "; ".join(map(str, wanted.outputs))
+        raise cli.Error(f"no classifier: expected one output of float [None, classes], found {listed}; use --signature")
+    return scores[0], best[0] if best else None
+
+
+def classify(predict: Predictor, batches: Sequence[tuple[NDArray[Any], int]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The scores of each image, [images, classes], and the number of its best class, [images]."""
+    scores, best = choose_outputs(predict.signature)
+    all_scores, all_best = [], []
+    for batch, count in cli.progress(batches, "classifying", len(batches)):
+        results = predict({predict.signature.inputs[0].key: batch})
+        all_scores.append(results[scores.key][:count])
+        all_best.append(results[best.key][:count] if best else all_scores[-1].argmax(axis=1))
+    return np.concatenate(all_scores), np.concatenate(all_best)
+
+
+def read_labels(file: Path | None, classes: int) -> list[str]:
+    """The names of the classes, their numbers without a file. Raises cli.Error unless there is one for each class."""
+    if file is None:
+        return [str(number) for number in range(classes)]
+    try:
+        labels = file.read_text("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise cli.Error(f"{cli.show(file)} is no text; --labels takes the names of the classes, one a line") from None
+    if len(labels) != classes:
+        raise cli.Error(f"{cli.show(file)} names {len(labels)} classes but the model has {classes}; one name a line")
+    return labels
+
+
+def show_best(files: Sequence[Path], scores: NDArray[Any], labels: Sequence[str], top: int) -> None:
+    """A table of the `top` classes of each image, the best first."""
+    rows = []
+    for file, row in zip(files, scores, strict=True):
+        order = np.argsort(-row)[:top]
+        rows.append((file.name, *(f"{labels[i]} {row[i]:.4f}" for i in order)))
+    cli.table(("image", "best", *["" for _ in range(min(top, len(labels)) - 1)]), rows)

@@ -1,0 +1,241 @@
+"""What a graph says about its inputs beside dtype and shape, so that generated feeds are ones that it takes."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from serialization.formats import dtypes, protos
+from serialization.graph.const_nodes import integers
+from serialization.graph.graph_def import all_nodes, index_of, node_of, nodes_by_name
+from serialization.graph.signature import Signature
+from serialization.run.generated_feeds import Hint
+
+_VIEWS = {"Identity", "Cast", "ToFloat", "Squeeze", "ExpandDims", "StopGradient", "PlaceholderWithDefault"}
+_TEXT_VIEWS = {"Identity", "Reshape", "Squeeze", "ExpandDims", "Unpack", "StringStrip"}
+_PARSERS = ("ParseExample", "ParseExampleV2", "ParseSingleExample", "ParseSequenceExample")
+_IMAGES = {"DecodeJpeg", "DecodePng", "DecodeImage", "DecodeAndCropJpeg"}
+_BASE64 = b"AAAA"
+_KNOWN = 50  # of a table's keys are enough to ask it for
+_ROWS_OF_IMAGES = 32  # enough for a proof, where each row is much work
+# One white pixel.
+_PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8ffff3f0005fe02fe0def46b8"
+    "0000000049454e44ae426082"
+)
+
+
+def find(graph_def: Any, wanted: Signature, keys: Mapping[str, Any] | None = None) -> dict[str, Hint]:
+    """A hint for each input, by key, where its consumers tell something.
+
+    `keys` are those of lookup tables by their nodes: only what a table knows tells one table from another.
+    """
+    keys = keys or {}
+    nodes = nodes_by_name(graph_def)
+    consumers: dict[str, list[tuple[Any, int]]] = defaultdict(list)
+    for node in graph_def.node:
+        for position, edge in enumerate(node.input):
+            if not edge.startswith("^"):
+                consumers[f"{node_of(edge)}:{index_of(edge)}"].append((node, position))
+    ops = {node.op for node in all_nodes(graph_def)}
+    hints = {}
+    for tensor in wanted.inputs:
+        hint = Hint()
+        waiting, seen = [tensor.name], {tensor.name}
+        while waiting:
+            for node, position in consumers[waiting.pop()]:
+                looked_up = keys.get(_table_of(node, nodes)) if node.op.startswith("LookupTableFind") else None
+                known = () if looked_up is None or position != 1 else tuple(looked_up[:_KNOWN].tolist())
+                hint = _merge(hint, Hint(known=known) if known else _ask(node, position, nodes))
+                follow = node.op in _TEXT_VIEWS if tensor.dtype == "string" else node.op in _VIEWS
+                if follow and f"{node.name}:0" not in seen:
+                    seen.add(f"{node.name}:0")
+                    waiting.append(f"{node.name}:0")
+        if tensor.dtype == "string" and hint.example is None and not hint.known:  # it may be taken apart first
+            words = [word for held in keys.values() if held.dtype == object for word in held[:_KNOWN].tolist()]
+            hint = replace(hint, known=tuple(words), example=_BASE64 if "DecodeBase64" in ops else None)
+        if tensor.dtype == "string" and hint.example in (None, _BASE64) and _IMAGES & ops:
+            hint = replace(hint, example=_PNG if hint.example is None else base64.urlsafe_b64encode(_PNG).rstrip(b"="))
+        if tensor.dtype.startswith("float") and not tensor.shape:
+            hint = replace(hint, value=_share(tensor.name, consumers))
+        if any("Conv" in op for op in ops):
+            hint = replace(hint, most=_ROWS_OF_IMAGES)
+        if hint != Hint():
+            hints[tensor.key] = hint
+    return hints
+
+
+def _share(tensor: str, consumers: Mapping[str, list[tuple[Any, int]]]) -> float | None:
+    """What makes a dropout layer keep all, where the tensor is the share that it keeps (1) or drops (0)."""
+    seen, waiting = {tensor}, [(tensor, 1.0)]
+    while waiting:
+        name, value = waiting.pop()
+        for node, position in consumers[name]:
+            if node.op in ("RealDiv", "Div") and position == 1 and "dropout" in node.name.lower():
+                return value  # kept numbers are divided by the share of those that are kept
+            follow = (
+                value if node.op in _VIEWS | {"Enter"} else 1 - value if node.op == "Sub" and position == 1 else None
+            )
+            if follow is not None and f"{node.name}:0" not in seen:
+                seen.add(f"{node.name}:0")
+                waiting.append((f"{node.name}:0", follow))
+    return None
+
+
+def batch_sizes(graph_def: Any) -> list[int]:
+    """Sizes that recorded shapes, and states that are all zeros, begin with most often: it may be built for one."""
+    found: Counter[int] = Counter()
+    for node in graph_def.node:
+        if node.op == "Const" and _is_splat(node.attr["value"].tensor):
+            found[node.attr["value"].tensor.tensor_shape.dim[0].size] += 1
+        for shape in node.attr["_output_shapes"].list.shape if "_output_shapes" in node.attr else ():
+            if (
+                len(shape.dim) > 1
+                and shape.dim[0].size > 1
+                and node.op not in ("Const", "VariableV2", "Variable", "Identity")
+            ):
+                found[shape.dim[0].size] += 1
+    return [size for size, _ in found.most_common(3)]
+
+
+def _is_splat(tensor: Any) -> bool:
+    """Whether it is one number many times, as the first state of a loop is, or the first word for each row."""
+    dims = tensor.tensor_shape.dim
+    rank = {dtypes.FLOAT: 2, dtypes.INT32: 1, dtypes.INT64: 1}.get(tensor.dtype, 0)
+    stored = len(tensor.float_val) + len(tensor.int_val) + len(tensor.int64_val)
+    alike = stored < 2 and not tensor.tensor_content.strip(b"\0")
+    return bool(rank) and len(dims) >= rank and dims[0].size > 1 and alike
+
+
+def _ask(node: Any, position: int, nodes: Mapping[str, Any]) -> Hint:
+    """What one consumer says about what it takes at this position."""
+    if node.op in ("MatMul", "SparseMatMul") and position == 0:
+        weights = _shape_of(node.input[1], nodes)
+        if weights is not None and len(weights) == 2:
+            return Hint((None, weights[1] if node.attr["transpose_b"].b else weights[0]))
+    if node.op == "Reshape" and position == 0:
+        sizes = integers(nodes.get(node_of(node.input[1])))
+        if sizes and sizes[0] == -1 and len(sizes) > 1 and min(sizes[1:]) > 0:
+            product = 1
+            for size in sizes[1:]:
+                product *= size
+            return Hint((None, product))
+    if node.op in ("Conv2D", "DepthwiseConv2dNative") and position == 0:
+        weights = _shape_of(node.input[1], nodes)
+        if weights is not None and len(weights) == 4 and node.attr["data_format"].s != b"NCHW":
+            return Hint((None, None, None, weights[2]))
+    if node.op in ("Add", "AddV2", "BiasAdd", "Sub", "Mul"):
+        return Hint()
+    if node.op in ("Gather", "GatherV2", "ResourceGather") and position == 1:
+        table = _shape_of(node.input[0], nodes)
+        return Hint(top=table[0]) if table else Hint()
+    if node.op in _PARSERS and position == 0:
+        return Hint(example=_example(node, nodes))
+    if node.op == "DecodeWav":
+        return Hint(example=_wav())
+    if node.op in _IMAGES:
+        return Hint(example=_PNG)
+    if node.op == "DecodeRaw":
+        return Hint(example=bytes(4096))
+    if node.op == "DecodeCSV":
+        return Hint(example=b",".join([b"1"] * len(node.attr["OUT_TYPE"].list.type)))
+    if node.op == "StringToNumber":
+        return Hint(example=b"1")
+    if node.op == "DecodeBase64":
+        return Hint(example=_BASE64)
+    return Hint()
+
+
+def _table_of(node: Any, nodes: Mapping[str, Any]) -> str:
+    """The node of the table that is looked up in, through what only passes its handle on."""
+    name = node_of(node.input[0])
+    while name in nodes and nodes[name].op in ("Identity", "Enter", "Switch") and nodes[name].input:
+        name = node_of(nodes[name].input[0])
+    return name
+
+
+def _merge(a: Hint, b: Hint) -> Hint:
+    tops = [top for top in (a.top, b.top) if top]
+    return Hint(a.shape or b.shape, min(tops, default=0), a.example or b.example, known=a.known or b.known)
+
+
+def _shape_of(edge: str, nodes: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The shape of a variable or a constant, through what only reads it."""
+    node = nodes.get(node_of(edge))
+    while node is not None and node.op in ("Identity", "ReadVariableOp", "Enter", "RefEnter", "Cast") and node.input:
+        node = nodes.get(node_of(node.input[0]))
+    if node is None:
+        return None
+    if node.op == "Const":
+        return tuple(int(dim.size) for dim in node.attr["value"].tensor.tensor_shape.dim)
+    shape = node.attr["shape"].shape if "shape" in node.attr else None
+    return tuple(int(dim.size) for dim in shape.dim) if shape is not None and not shape.unknown_rank else None
+
+
+def _example(node: Any, nodes: Mapping[str, Any]) -> bytes:
+    """A serialized tf.train.Example with a value for each feature that the parser wants."""
+    names, shapes = _features(node, nodes)
+    example = protos.Example()
+    for (name, number), shape in zip(names, shapes, strict=True):
+        count = 1
+        for size in shape or (1,):
+            count *= max(1, size)
+        feature = example.features.feature[name]
+        if number == dtypes.STRING:
+            feature.bytes_list.value.extend([b"text"] * count)
+        elif number == dtypes.INT64:
+            feature.int64_list.value.extend([1] * count)
+        else:
+            feature.float_list.value.extend([1.0] * count)
+    return bytes(example.SerializeToString(deterministic=True))
+
+
+def _features(node: Any, nodes: Mapping[str, Any]) -> tuple[list[tuple[str, int]], list[tuple[int, ...]]]:
+    """The names and dtypes of the features, sparse ones first, and the shapes that dense ones have."""
+
+    def strings(edge: str) -> list[str]:
+        constant = nodes.get(node_of(edge))
+        return [v.decode() for v in constant.attr["value"].tensor.string_val] if constant is not None else []
+
+    data = [edge for edge in node.input if not edge.startswith("^")]
+    sparse_types = list(node.attr["sparse_types"].list.type)
+    dense_types = list(node.attr["Tdense"].list.type)
+    if node.op == "ParseExample":
+        sparse = [name for edge in data[2 : 2 + len(sparse_types)] for name in strings(edge)]
+        dense = [name for edge in data[2 + len(sparse_types) :][: len(dense_types)] for name in strings(edge)]
+    elif node.op == "ParseExampleV2":
+        sparse, dense = strings(data[2]), strings(data[3])
+    elif node.op == "ParseSingleExample":
+        sparse = [key.decode() for key in node.attr["sparse_keys"].list.s]
+        dense = [key.decode() for key in node.attr["dense_keys"].list.s]
+    else:
+        return [], []
+    shapes = [tuple(int(dim.size) for dim in shape.dim) for shape in node.attr["dense_shapes"].list.shape]
+    names = [*zip(sparse, sparse_types, strict=False), *zip(dense, dense_types, strict=False)]
+    return names, [(1,)] * len(list(zip(sparse, sparse_types, strict=False))) + shapes[: len(dense)]
+
+
+def _wav() -> bytes:
+    """One second of 16 kHz mono, a sawtooth. Format: http://soundfile.sapp.org/doc/WaveFormat/."""
+    samples = struct.pack("<16000h", *(position * 97 % 4096 - 2048 for position in range(16000)))
+    head = struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        b"RIFF",
+        36 + len(samples),
+        b"WAVE",
+        b"fmt ",
+        16,
+        1,
+        1,
+        16000,
+        32000,
+        2,
+        16,
+        b"data",
+        len(samples),
+    )
+    return head + samples

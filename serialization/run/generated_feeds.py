@@ -1,0 +1,170 @@
+"""Values to run a model with, generated from dtype and shape and what the graph says about its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from serialization.graph.signature import Signature, Tensor, show_shape
+from serialization.graph.tensors import is_keep_probability, is_switch
+from serialization.tensorflow import np, tf
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_ROWS = 1000
+_NUMBERS = 1_000_000  # keeps the feeds of a model of large images small: fewer rows of more numbers
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What a graph says about an input: a shape, a first number too large, an example, how many rows are enough.
+
+    `value` is the only number to feed, `known` are values that a lookup table holds.
+    """
+
+    shape: tuple[int | None, ...] | None = None
+    top: int = 0
+    example: bytes | None = None
+    most: int = 0
+    value: float | None = None
+    known: tuple[Any, ...] = ()
+
+
+def flags_for(signature: Signature) -> str:
+    """What to give on the command line for these inputs, with the dtype and shape of each."""
+    return " ".join(f"--feed {t.key}=VALUE ({t.dtype} {show_shape(t.shape)})" for t in signature.inputs)
+
+
+def generate(signature: Signature, seed: int = 0) -> list[dict[str, NDArray[Any]]]:
+    """Feeds for the inputs, from dtype and shape: batches of 1, 2 and up to 1,000 rows where the batch is free."""
+    return next(attempts(signature, seed=seed))
+
+
+def attempts(
+    signature: Signature, hints: Mapping[str, Hint] | None = None, batches: Iterable[int] = (), seed: int = 0
+) -> Iterator[list[dict[str, NDArray[Any]]]]:
+    """Ever other feeds for the inputs, likeliest first: a graph may be particular about what its signature leaves open.
+
+    `hints` are what the graph says about an input beside its shape, by key; `batches` are further sizes to try.
+    """
+    hints = hints or {}
+    free = any(tensor.shape is None or tensor.shape[:1] == (None,) for tensor in signature.inputs)
+    whole = any(np.issubdtype(numpy_dtype(t.dtype), np.integer) for t in signature.inputs if t.dtype != "string")
+    inner = any(t.shape is None or None in t.shape[1:] for t in signature.inputs)
+    seen = []
+    for size in (4, 32, 1, 64, 224) if inner else (4,):
+        for top in (10, 2, 1) if whole else (10,):
+            for sizes in (None, *((batch,) for batch in batches)) if free else ((1,),):
+                wanted = sizes or _batches(signature, hints, size)
+                if (wanted, size, top) not in seen:
+                    seen.append((wanted, size, top))
+                    generator = np.random.default_rng(seed)
+                    values = [
+                        {t.key: _make_value(t, hints.get(t.key), n, size, top, generator) for t in signature.inputs}
+                        for n in wanted
+                    ]
+                    yield [_with_sparse(signature, feed, n) for feed, n in zip(values, wanted, strict=True)]
+    if any(_row_splits(values[0])):
+        yield [_with_rows(feed) for feed in values]
+
+
+def _with_sparse(signature: Signature, feed: dict[str, NDArray[Any]], batch: int) -> dict[str, NDArray[Any]]:
+    """Where three inputs make up a sparse tensor: one value in each row."""
+    for indices, values, shape in _sparse(signature):
+        rank = next((n for n in ((shape.shape or (None,))[0], (indices.shape or (None,))[-1]) if n), 2)
+        rows = np.arange(batch, dtype=np.int64)
+        feed[indices.key] = np.stack([rows, *[np.zeros_like(rows)] * (rank - 1)], axis=1)
+        feed[values.key] = np.resize(feed[values.key], batch)
+        feed[shape.key] = np.array([batch, *[1] * (rank - 1)], np.int64)
+    return feed
+
+
+def _sparse(signature: Signature) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Indices, values and dense shape, by their keys (signature.from_def), or as TensorFlow names them in a graph."""
+    for side in ("key", "name"):
+        tensors = {getattr(tensor, side).removesuffix(":0"): tensor for tensor in signature.inputs}
+        for name in tensors:
+            stem = name.removesuffix("/indices")
+            ends = ("/indices", "/values", "/dense_shape"), ("/indices", "/values", "/shape"), ("", "_1", "_2")
+            for parts in ([tensors.get(f"{stem}{end}") for end in three] for three in ends):
+                first, second, third = parts
+                if first is not None and second is not None and third is not None and _fit(first, second, third):
+                    yield first, second, third
+
+
+def _fit(indices: Tensor, values: Tensor, shape: Tensor) -> bool:
+    """Whether dtypes and ranks are those of the three parts of a sparse tensor."""
+    wanted = ((indices, 2), (values, 1), (shape, 1))
+    ranks = all(tensor.shape is None or len(tensor.shape) == rank for tensor, rank in wanted)
+    return ranks and indices.dtype == shape.dtype == "int64"
+
+
+def _row_splits(feed: Mapping[str, NDArray[Any]]) -> list[tuple[str, str]]:
+    """Which inputs may be the row splits of which: tf.function takes a ragged `r` as the values `r` and `r_1`."""
+    ends = [(key.removesuffix("_1"), key) for key, value in feed.items() if value.dtype == np.int64 and value.ndim == 1]
+    return [(values, splits) for values, splits in ends if values != splits and values in feed]
+
+
+def _with_rows(feed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The same with ragged tensors of one value in each row."""
+    return feed | {splits: np.arange(len(feed[values]) + 1, dtype=np.int64) for values, splits in _row_splits(feed)}
+
+
+def _batches(signature: Signature, hints: Mapping[str, Hint], size: int) -> tuple[int, ...]:
+    row = max((int(np.prod(_dimensions(t, hints.get(t.key), 1, size))) for t in signature.inputs), default=1)
+    most = min([_ROWS, *(hint.most for hint in hints.values() if hint.most)])
+    return tuple(sorted({1, 2, max(2, min(most, _NUMBERS // max(row, 1)))}))
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The numpy dtype for TensorFlow's name of it; for bfloat16 and the like the extension type of TensorFlow."""
+    dtype: np.dtype[Any] = np.dtype(tf.as_dtype(name).as_numpy_dtype)
+    return dtype
+
+
+def _dimensions(tensor: Tensor, hint: Hint | None, batch: int, size: int) -> tuple[int, ...]:
+    """The shape to feed: `batch` for an unknown first dimension, `size` for the other unknown ones."""
+    shape = tensor.shape
+    if hint is not None and hint.value is not None:
+        return ()
+    if hint is not None and hint.shape is not None and (shape is None or len(shape) == len(hint.shape)):
+        shape = tuple(s if s is not None else h for s, h in zip(shape or hint.shape, hint.shape, strict=True))
+    if shape is None:
+        return (batch,) if size == 4 else () if size == 1 else (batch, size)
+    return tuple((batch if i == 0 else size) if length is None else length for i, length in enumerate(shape))
+
+
+def _with_known(values: NDArray[Any], hint: Hint | None) -> NDArray[Any]:
+    """Every second value, the first among them, one that a table holds."""
+    if hint is not None and hint.known and values.size:
+        half = values.reshape(-1)[::2]
+        half[:] = np.resize(np.array(hint.known, dtype=values.dtype), half.size)
+    return values
+
+
+def _make_value(
+    tensor: Tensor, hint: Hint | None, batch: int, size: int, top: int, generator: np.random.Generator
+) -> NDArray[Any]:
+    shape = _dimensions(tensor, hint, batch, size)
+    if tensor.dtype == "string":
+        value = hint.example if hint is not None and hint.example is not None else b"text"
+        return _with_known(np.full(shape, value, dtype=object), hint)
+    if is_switch(tensor):
+        return np.zeros(shape, np.bool_)  # as for inference
+    if tensor.dtype == "bool":
+        return generator.integers(0, 2, shape).astype(np.bool_)
+    dtype = numpy_dtype(tensor.dtype)
+    if hint is not None and hint.value is not None:
+        return np.array(hint.value, dtype)
+    if is_keep_probability(tensor):
+        rate = "rate" in tensor.name.lower() and "keep" not in tensor.name.lower()
+        return np.full(shape, 0 if rate else 1, dtype)
+    if np.issubdtype(dtype, np.integer):
+        if "len" in tensor.name.lower().rpartition("/")[2]:
+            return np.full(shape, size, dtype)  # the length of each sequence
+        top = min(top, hint.top) if hint is not None and hint.top else top
+        return _with_known(np.asarray(generator.integers(0, top, shape)).astype(dtype), hint)
+    # From 0 to 10: not all alike, as pixels or measurements.
+    return np.asarray(generator.uniform(0, 10, shape)).astype(dtype)

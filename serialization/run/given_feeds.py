@@ -1,0 +1,198 @@
+"""The values that `--feed` gives, as arrays of what a model's inputs take. What does not fit is said with its place."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serialization import cli
+from serialization.flags import Feed, read_json
+from serialization.graph.signature import Signature, Tensor, show_shape
+from serialization.run import nested_lists
+from serialization.run.generated_feeds import numpy_dtype
+from serialization.run.nested_lists import MisfitError
+from serialization.tensorflow import np, tf
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_LISTED = 10
+
+
+def parse(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray[Any]]:
+    """The arrays that `--feed` gives, one for each input, by key.
+
+    An input may be named by its key or as a tensor; a single one need not be named. Raises cli.Error that says which
+    value does not fit, or which is missing.
+    """
+    by_name = {n: t for t in signature.inputs for n in (t.name.removesuffix(":0"), t.name, f"{t.key}:0")}
+    by_name |= {tensor.key: tensor for tensor in signature.inputs}
+    found: dict[str, NDArray[Any]] = {}
+    for feed in given:
+        for name, value in _by_name(feed, signature.inputs):
+            if name not in by_name:
+                raise cli.Error(f"--feed {name}: no such input; {_nearest(name, signature.inputs)}")
+            tensor = by_name[name]
+            if tensor.key in found:
+                raise cli.Error(f"--feed {name}: given twice; give each input one value")
+            try:
+                found[tensor.key] = to_array(tensor, value)
+            except MisfitError as misfit:
+                raise cli.Error(f"--feed {misfit}") from None
+    missing = [str(tensor) for tensor in signature.inputs if tensor.key not in found]
+    if missing:
+        raise cli.Error(f"--feed gives no value for {', '.join(missing)}")
+    return found
+
+
+def to_array(tensor: Tensor, value: Any) -> NDArray[Any]:
+    """A JSON value or an array as one of the tensor's dtype and shape; strings as objects. Raises MisfitError."""
+    return _from_array(tensor, value) if isinstance(value, np.ndarray) else _from_json(tensor, value)
+
+
+def _by_name(feed: Feed, inputs: Sequence[Tensor]) -> Iterator[tuple[str, Any]]:
+    """Each input's name and value of one flag, which names one, or the only one, or holds several by name."""
+    value = feed.value if feed.file is None else _read(feed.file)
+    arrays = isinstance(value, dict) and all(isinstance(part, np.ndarray) for part in value.values())
+    if feed.name is not None:
+        if arrays:
+            value = value[feed.name] if feed.name in value else _only(value, f"called {feed.name}", feed)
+        yield feed.name, value
+    elif arrays and len(inputs) == 1 and not value.keys() & {inputs[0].key, inputs[0].name}:
+        yield inputs[0].key, _only(value, f"called {inputs[0].key}", feed)
+    elif isinstance(value, dict) and value.keys() != {"b64"}:
+        yield from value.items()
+    elif len(inputs) == 1:
+        yield inputs[0].key, value
+    else:
+        raise cli.Error(f"--feed: say which input this value is for, KEY=VALUE; the inputs are {_keys(inputs)}")
+
+
+def _only(arrays: Mapping[str, Any], called: str, feed: Feed) -> Any:
+    if len(arrays) == 1:
+        return next(iter(arrays.values()))
+    raise cli.Error(f"{cli.show(feed.file or Path())} holds no array {called}; it has {', '.join(arrays) or 'none'}")
+
+
+def _read(file: Path) -> Any:
+    """What is in a .npy, .npz or JSON file, told by its first bytes; of .npz a dictionary of arrays."""
+    with file.open("rb") as opened:
+        magic = opened.read(6)
+    try:
+        if magic == b"\x93NUMPY":
+            # allow_pickle would let the file run code. Mapped, a header that claims too much takes no memory.
+            return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+        if magic.startswith(b"PK"):
+            with zipfile.ZipFile(file) as archive:
+                return {name.removesuffix(".npy"): _read_array(archive, name) for name in archive.namelist()}
+    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+        if "allow_pickle" in str(error) or "Python objects" in str(error):
+            raise cli.Error(
+                f"{cli.show(file)} holds Python objects, which are not loaded; save numbers or strings"
+            ) from None
+        raise cli.Error(f"{cli.show(file)} cannot be read; {cli.one_line(error)}; save it again") from None
+    try:
+        return read_json(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        reason = f"JSON: {cli.one_line(error)}" if file.suffix == ".json" else ".npy, .npz or JSON"
+        raise cli.Error(f"{cli.show(file)} is not {reason}; save the values as one of these") from None
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    with archive.open(name) as file:
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+
+
+def _from_json(tensor: Tensor, value: Any) -> NDArray[Any]:
+    dtype = tf.as_dtype(tensor.dtype)
+    kinds = (
+        (tensor.dtype == "string", (str, dict), "a string"),
+        (dtype.is_bool, (bool,), "true or false"),
+        (dtype.is_integer, (int,), "a whole number"),
+        (dtype.is_floating, (int, float), "a number"),
+    )
+    types, expected = next(((types, expected) for fits, types, expected in kinds if fits), (None, ""))
+    if types is None:
+        raise MisfitError(f"{tensor.key}: JSON has no values of {tensor.dtype}; give @file.npy")
+    shape = nested_lists.shape_of(value, tensor.shape, tensor.key)
+    flat = list(nested_lists.flatten(value, len(shape)))
+    # As Python's own numbers: numpy would round the value that it compares with one of its own.
+    least, most = ((int if dtype.is_integer else float)(n) for n in _limits(dtype))
+
+    def refuse(position: int, message: str) -> MisfitError:
+        return MisfitError(f"{nested_lists.show_place(tensor.key, position, shape)}: {message}")
+
+    for position, item in enumerate(flat):
+        if type(item) not in types:
+            raise refuse(position, f"expected {expected}, got {nested_lists.name_of(item)}")
+        if tensor.dtype == "string":
+            flat[position] = _to_bytes(item)
+            if flat[position] is None:
+                raise refuse(position, 'expected a string, or {"b64": its bytes in base64}')
+        elif not least <= item <= most and item == item and abs(item) != math.inf:
+            raise refuse(position, f"{item} is beyond what {tensor.dtype} holds")
+    array = np.empty(len(flat), object if tensor.dtype == "string" else numpy_dtype(tensor.dtype))
+    array[:] = flat
+    return array.reshape(shape)
+
+
+def _limits(dtype: Any) -> tuple[Any, Any]:
+    return (dtype.min, dtype.max) if dtype.is_integer or dtype.is_floating else (0, 1)
+
+
+def _to_bytes(value: str | dict[str, Any]) -> bytes | None:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    try:
+        return base64.b64decode(value["b64"], validate=True) if value.keys() == {"b64"} else None
+    except (binascii.Error, TypeError, ValueError):
+        return None
+
+
+def _from_array(tensor: Tensor, array: NDArray[Any]) -> NDArray[Any]:
+    wanted = tensor.shape
+    if wanted is not None and (
+        len(wanted) != array.ndim or any(w not in (None, g) for w, g in zip(wanted, array.shape, strict=True))
+    ):
+        raise MisfitError(f"{tensor.key}: expected the shape {show_shape(wanted)}, got {list(array.shape)}")
+    if tensor.dtype == "string":
+        if array.dtype.kind not in "SU":
+            raise MisfitError(f"{tensor.key}: expected strings, got {array.dtype}")
+        return (np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array).astype(object)
+    dtype = numpy_dtype(tensor.dtype)
+    if array.dtype == dtype:
+        return array
+    if array.dtype.kind == "V" and dtype.kind == "V" and array.dtype.itemsize == dtype.itemsize:
+        return array.view(dtype)  # .npy has no name for bfloat16 and its like
+    both_whole = array.dtype.kind in "iu" and dtype.kind in "iu"
+    if array.dtype.kind not in "iufc" or not (both_whole or np.can_cast(array.dtype, dtype, "same_kind")):
+        raise MisfitError(f"{tensor.key}: expected {tensor.dtype}, got {array.dtype}")
+    with np.errstate(over="ignore"):
+        result = array.astype(dtype)
+    lost = result != array if both_whole else np.isfinite(array) & ~np.isfinite(result)
+    if lost.any():
+        position = int(lost.argmax())
+        place = nested_lists.show_place(tensor.key, position, array.shape)
+        raise MisfitError(f"{place}: {array.flat[position]} is beyond what {tensor.dtype} holds")
+    return result
+
+
+def _nearest(name: str, inputs: Sequence[Tensor]) -> str:
+    keys = [tensor.key for tensor in inputs]
+    near = difflib.get_close_matches(name, keys, n=3, cutoff=0.4)
+    if len(keys) <= _LISTED or not near:
+        return f"the inputs are {_keys(inputs)}"
+    return f"the nearest are {', '.join(near)}"
+
+
+def _keys(inputs: Sequence[Tensor]) -> str:
+    keys = [tensor.key for tensor in inputs]
+    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
+    return ", ".join(keys[:_LISTED]) + more or "none"

@@ -1,0 +1,89 @@
+"""Image files as the arrays that a classifier takes, decoded and resized by TensorFlow's own ops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serialization import cli
+from serialization.graph.signature import Tensor
+from serialization.run.generated_feeds import numpy_dtype
+from serialization.tensorflow import np, quiet, tf, tf1
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_CHANNELS = (1, 3, 4)
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """What a classifier's input says about its images. `batch`, `height`, `width` are None where any size is taken."""
+
+    tensor: Tensor
+    batch: int | None
+    height: int | None
+    width: int | None
+    channels: int
+    channels_first: bool
+
+
+def describe_input(tensor: Tensor) -> ImageInput:
+    """Read batch, height, width and channels from the input's shape. Raises cli.Error if it takes no images."""
+    shape = tensor.shape
+    if shape is None or len(shape) != 4 or tensor.dtype in ("string", "bool"):
+        raise cli.Error(f"{tensor} takes no images; a batch of images has 4 dimensions of numbers")
+    batch, a, b, c = shape
+    if c in _CHANNELS:
+        return ImageInput(tensor, batch, a, b, c, channels_first=False)
+    if a in _CHANNELS:
+        return ImageInput(tensor, batch, b, c, a, channels_first=True)
+    return ImageInput(tensor, batch, a, b, 3, channels_first=False)
+
+
+def decode_images(
+    files: Sequence[Path], wanted: ImageInput, mean: NDArray[Any], std: NDArray[Any]
+) -> list[NDArray[Any]]:
+    """Each file's pixels, [height, width, channels] or channels first, in the input's dtype.
+
+    Pixels are 0 to 255, resized (antialiased) where the input has a size of its own, and rounded where the dtype is
+    whole; only where it is not can they be scaled, less `mean` and divided by `std` (one number, or one a channel).
+    Raises cli.Error for a file that is no image, and for a scale that does not fit.
+    """
+    dtype = numpy_dtype(wanted.tensor.dtype)
+    whole = np.issubdtype(dtype, np.integer)
+    if not {mean.size, std.size} <= {1, wanted.channels}:
+        raise cli.Error(f"--mean and --std take one number or {wanted.channels}, one a channel of {wanted.tensor}")
+    if whole and (mean.any() or (std != 1).any()):
+        raise cli.Error(f"{wanted.tensor} takes pixels as they are; --mean and --std are for inputs of float")
+    with tf1.Graph().as_default() as graph:
+        encoded = tf1.placeholder(tf.string, [])
+        pixels = tf.io.decode_image(encoded, channels=wanted.channels, expand_animations=False)
+        size = tf.shape(pixels)[:2]
+        height, width = wanted.height or size[0], wanted.width or size[1]
+        resized = tf.image.resize(pixels, [height, width], antialias=True)
+    images = []
+    with tf1.Session(graph=graph) as session:
+        for file in files:
+            try:
+                with quiet():  # the JPEG library writes to stderr by itself
+                    decoded = session.run(resized, {encoded: file.read_bytes()})
+            except tf.errors.InvalidArgumentError:
+                raise cli.Error(f"{cli.show(file)} cannot be decoded; PNG and JPEG files can") from None
+            values = (decoded - mean) / std
+            if whole:
+                values = np.clip(np.rint(values), np.iinfo(dtype).min, np.iinfo(dtype).max)
+            images.append((np.moveaxis(values, -1, 0) if wanted.channels_first else values).astype(dtype))
+    return images
+
+
+def make_batches(images: Sequence[NDArray[Any]], wanted: ImageInput) -> Iterator[tuple[NDArray[Any], int]]:
+    """Batches of the images, and how many rows of each are images: a fixed batch size is filled up with zeros."""
+    own_sizes = wanted.height is None or wanted.width is None
+    size = 1 if own_sizes else wanted.batch or 32
+    for start in range(0, len(images), size):
+        rows = np.stack(images[start : start + size])
+        padding = (wanted.batch or len(rows)) - len(rows)
+        yield np.pad(rows, [(0, padding), (0, 0), (0, 0), (0, 0)]), len(rows)

@@ -1,0 +1,45 @@
+"""What a conversion starts from: a model that runs, from the same state each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from serialization.graph.signature import Signature
+from serialization.run.generated_feeds import Hint
+from serialization.run.verify import Run, Values
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A session that runs `graph_def`; `predict` runs `signature`. `plain`: TensorFlow's own calls convert it well.
+
+    `hints` and `batches` are what the graph says about feeds, see feeds.attempts. `repeat`, where running may change
+    variables, runs it twice and gives the second answer. `compiled` says that XLA compiles it, which rounds elsewhere.
+    """
+
+    session: Any
+    graph_def: Any
+    signature: Signature
+    predict: Run
+    plain: bool = True
+    hints: Mapping[str, Hint] = field(default_factory=dict)
+    batches: tuple[int, ...] = ()
+    repeat: Run | None = None
+    compiled: bool = False
+
+
+def from_first_state(afresh: Callable[[], AbstractContextManager[Run]]) -> tuple[Run, Run]:
+    """What runs a model once, and twice, where running changes its variables: each begins from the same state.
+
+    `afresh` gives what runs the model in that state.
+    """
+
+    def run(values: Values, times: int) -> Values:
+        with afresh() as predict:
+            return [predict(values) for _ in range(times)][-1]
+
+    return partial(run, times=1), partial(run, times=2)

@@ -1,0 +1,110 @@
+"""One graph, one session, one compiled callable: the fastest way to run a graph, safe from many threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from serialization import cli
+from serialization.checks import memory
+from serialization.graph.signature import Signature
+from serialization.tensorflow import config_pb2, failures, np, tf, tf1
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DEFAULT_TIMEOUT = 600.0  # seconds for one run, unless another time is asked for
+
+
+class Predictor:
+    """Runs a Signature's tensors: values by input key go in, values by output key come out.
+
+    Nothing is added to the graph and nothing is compiled after the first call. Called with arrays of the signature's
+    dtypes (strings as dtype object); raises tf.errors.OpError where the graph does. A run that takes longer than
+    `timeout` seconds is cancelled, and tf.errors.DeadlineExceededError raised; without one cli.Error, after 10 minutes.
+    `inline` runs the graph in the calling thread, which for a small graph is much faster than handing it to a pool, but
+    then no run can be stopped, and denormal numbers (below 1.2e-38 as float32), which the pool makes zero, are kept.
+
+    Raises cli.Error where the graph cannot be run, for want of memory too.
+    """
+
+    def __init__(
+        self, session: Any, signature: Signature, *, inline: bool = False, timeout: float | None = None
+    ) -> None:
+        self.session = session
+        self.signature = signature
+        # Two keys may stand for one tensor, which is fed once.
+        self._inputs = tuple({tensor.name: tensor.key for tensor in signature.inputs}.values())
+        self._outputs = tuple(tensor.key for tensor in signature.outputs)
+        self._strings = any(tensor.dtype == "string" for tensor in signature.outputs)
+        self._timeout = timeout
+        memory.require_room(session.graph, signature)
+        with failures("the model cannot be run here"):
+            self._callable = _compile(session, signature, inline, timeout or DEFAULT_TIMEOUT)
+
+    def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        try:
+            values = self._callable(*map(feeds.__getitem__, self._inputs))
+        except tf.errors.DeadlineExceededError:
+            if self._timeout is not None:
+                raise
+            raise cli.Error(
+                f"the model gave no answer in {DEFAULT_TIMEOUT:g} seconds; a loop in it may never end; "
+                "feed it other values with --feed, or name other --outputs"
+            ) from None
+        except UnicodeDecodeError as error:  # of TensorFlow's own message, which quotes a value that is no UTF-8
+            raise tf.errors.InvalidArgumentError(None, None, error.object.decode(errors="backslashreplace")) from None
+        if self._strings:  # TensorFlow gives a single string as bytes
+            values = [np.array(value, dtype=object) if isinstance(value, bytes) else value for value in values]
+        return dict(zip(self._outputs, values, strict=True))
+
+
+def own_threads() -> None:
+    """Give each session threads of its own for its ops, to be called before the first: all have its threads, otherwise.
+
+    TensorFlow (LocalDevice in core/common_runtime/local_device.cc) reads the variable once, and documents no other way;
+    tests/test_predictor.py notices when it no longer does.
+    """
+    os.environ["TF_OVERRIDE_GLOBAL_THREADPOOL"] = "1"
+
+
+def open_session(
+    graph: Any, *, optimize: bool = True, fuse: bool = True, in_order: bool = False, threads: int | None = None
+) -> Any:
+    """A session on the graph: devices that are missing here do not matter, GPU memory is taken as needed.
+
+    `optimize=False` switches the graph optimizers off, so that two forms of a model compute bit for bit the same.
+    `fuse=False` switches off the one that puts several ops into one kernel: such kernels take longer to set up.
+    `in_order` runs op after op in an order fixed beforehand, which takes less than to see what can run next; a graph
+    with the control flow of TensorFlow 1 cannot be run like that.
+    `threads` is how many compute one op, by default as many as there are processors, where `own_threads` was called.
+    """
+    config = tf1.ConfigProto(allow_soft_placement=True)
+    config.gpu_options.allow_growth = True
+    if in_order:
+        config.experimental.executor_type = "SINGLE_THREADED_EXECUTOR"
+    if threads is not None:
+        config.intra_op_parallelism_threads = threads
+    rewrites = config.graph_options.rewrite_options
+    if not fuse:
+        rewrites.remapping = rewrites.OFF
+    if not optimize:
+        rewrites.disable_meta_optimizer = True
+        config.graph_options.optimizer_options.opt_level = tf1.OptimizerOptions.L0
+    return tf1.Session(graph=graph, config=config)
+
+
+def _compile(session: Any, signature: Signature, inline: bool, timeout: float) -> Any:
+    """The one private call of the project: the public `make_callable` takes no CallableOptions and ten times as long.
+
+    tests/test_predictor.py fails when TensorFlow changes it.
+    """
+    options = config_pb2.CallableOptions(
+        feed=list(dict.fromkeys(tensor.name for tensor in signature.inputs)),
+        fetch=[tensor.name for tensor in signature.outputs],
+    )
+    options.run_options.inter_op_thread_pool = -1 if inline else 0
+    if not inline:
+        options.run_options.timeout_in_ms = max(1, round(timeout * 1000))
+    return session._make_callable_from_options(options)

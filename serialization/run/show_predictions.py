@@ -1,0 +1,52 @@
+"""Run a model once and show what went in and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from serialization import cli
+from serialization.flags import Feed
+from serialization.graph.signature import Signature, Tensor
+from serialization.run import generated_feeds
+from serialization.run.generated_feeds import Hint
+from serialization.run.given_feeds import parse
+from serialization.run.verify import Run, Values
+from serialization.tensorflow import np, quiet, reason, tf
+
+
+def show(
+    predict: Run,
+    wanted: Signature,
+    given: Sequence[Feed] | None = None,
+    hints: Mapping[str, Hint] | None = None,
+    batches: Iterable[int] = (),
+) -> None:
+    """Print the predictions for what `--feed` gives, else for generated values that the model takes.
+
+    Raises cli.Error where the model runs on none of them.
+    """
+    attempts = iter([[parse(wanted, given)]]) if given else generated_feeds.attempts(wanted, hints, batches)
+    failure: BaseException | None = None
+    for attempt in attempts:
+        for values in attempt:
+            try:
+                with quiet():  # what the graph itself prints
+                    results = predict(values)
+            except tf.errors.OpError as error:
+                failure = failure or error
+                continue
+            if not given and wanted.inputs:
+                print("no --feed, so these values are generated:")
+            # What was generated need not be seen whole: an image is hundreds of lines.
+            with np.printoptions(threshold=1000 if given else 100, edgeitems=3 if given else 2):
+                _print(wanted.inputs, values)
+            _print(wanted.outputs, results)
+            return
+    advice = "" if given or not wanted.inputs else f"; name values that it takes: {generated_feeds.flags_for(wanted)}"
+    raise cli.Error(f"the model does not run on {'these' if given else 'generated'} values: {reason(failure)}{advice}")
+
+
+def _print(tensors: Iterable[Tensor], values: Values) -> None:
+    for tensor in tensors:
+        value = values[tensor.key]
+        print(f"{tensor.name} {tensor.dtype} {list(value.shape)}", value, sep="\n")

@@ -1,0 +1,261 @@
+"""Run the source and the result of a conversion on the same feeds, and compare bit for bit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from serialization import cli
+from serialization.flags import Feed
+from serialization.graph.graph_def import called_functions, nodes_by_name, reachable
+from serialization.graph.signature import Signature
+from serialization.run import generated_feeds
+from serialization.run.given_feeds import parse
+from serialization.tensorflow import np, quiet, reason, tf
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from serialization.run.origin import Origin
+
+Values = Mapping[str, "NDArray[Any]"]
+Run = Callable[[Values], Values]
+OpenResult = Callable[[bool], AbstractContextManager[Run]]
+_UNSTEADY = 1e-3  # of the largest number: what an output may differ from itself by, from run to run
+_ROUNDING = 1e-5  # of the largest number: what optimizers may change by adding up in another order
+
+
+class NotVerifiedError(Exception):
+    """The source itself does not run on the feeds: nothing is known about the result."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a comparison found: one line, the feeds on which the source ran, and what the result answered."""
+
+    line: str
+    feeds: tuple[Values, ...]
+    answers: tuple[Values, ...]
+
+
+def prove(
+    origin: Origin,
+    open_result: OpenResult,
+    given: Sequence[Feed] | None,
+    random: Mapping[str, str] | None = None,
+    *,
+    steady: bool = False,
+) -> str:
+    """Compare on the feeds that `--feed` gives, else on generated ones; then say what the default optimizers change.
+
+    `open_result` opens what was written, once without and once with the optimizers, so that one is in memory at a time.
+    `steady` says that the result keeps no state, so the source may answer no differently the second time.
+
+    Returns the lines to print. Raises cli.Error where the result differs, or where the source does not run on `given`.
+    """
+    wanted = origin.signature
+    attempts = (
+        iter([[parse(wanted, given)]]) if given else generated_feeds.attempts(wanted, origin.hints, origin.batches)
+    )
+    repeat = origin.repeat if steady else None
+    open_each = _afresh(open_result) if origin.repeat is not None and not steady else open_result
+
+    def look(feed: Values) -> None:
+        if repeat is not None:
+            _require_steady(origin.predict, repeat, feed, random or {})
+
+    try:
+        with quiet(), open_each(False) as result:  # quiet, for a graph may print
+            proof = compare(origin.predict, result, attempts, random, look, rounding=origin.compiled)
+    except NotVerifiedError as failure:
+        if given:
+            raise cli.Error(f"the source does not run on what --feed gives: {failure}; nothing was written") from None
+        advice = f"; what would prove it: {generated_feeds.flags_for(wanted)}" if wanted.inputs else ""
+        return f"not verified: the source does not run on generated feeds: {failure}{advice}"
+    with quiet(), open_each(True) as optimized:
+        return "\n".join([f"proved: {proof.line}", *compare_optimized(proof, optimized, random)])
+
+
+def _afresh(open_result: OpenResult) -> OpenResult:
+    """Where a run changes variables, each begins with what was written, as each run of the source does."""
+
+    @contextmanager
+    def open_each(optimize: bool) -> Iterator[Run]:
+        def run(values: Values) -> Values:
+            with open_result(optimize) as again:
+                return again(values)
+
+        yield run
+
+    return open_each
+
+
+def _require_steady(first: Run, second: Run, feed: Values, random: Mapping[str, str]) -> None:
+    before, after = first(feed), second(feed)
+    for key, value in before.items():
+        if key not in random and not same_bits(value, after[key]):
+            raise cli.Error(
+                f"the model changes its variables as it runs, and {key} with them, so it cannot be frozen; "
+                "keep it as a SavedModel; nothing was written"
+            )
+
+
+def random_outputs(graph_def: Any, wanted: Signature) -> dict[str, str]:
+    """For each output, by key, the first random op that it depends on, where there is one."""
+    nodes = nodes_by_name(graph_def)
+    functions = {function.signature.name: function for function in graph_def.library.function}
+    found = {}
+    for tensor in wanted.outputs:
+        waiting = [nodes[name] for name in reachable(nodes, [tensor.name])]
+        seen: set[str] = set()
+        while waiting and tensor.key not in found:
+            node = waiting.pop()
+            if _RANDOM.fullmatch(node.op):
+                found[tensor.key] = f"{node.op} {node.name}"
+            for name in called_functions(node, functions):
+                if name not in seen:
+                    seen.add(name)
+                    waiting.extend(functions[name].node_def)
+    return found
+
+
+_RANDOM = re.compile(
+    r"Random.*|Multinomial|TruncatedNormal|ParameterizedTruncatedNormal|StatefulRandom.*|StatefulUniform.*|"
+    r"StatefulStandardNormal.*|StatefulTruncatedNormal|.*CandidateSampler|SampleDistortedBoundingBox.*|"
+    r"RngSkip|NonDeterministicInts|StatefulRandomBinomial"
+)
+
+
+def compare(
+    source: Run,
+    result: Run,
+    attempts: Iterable[Sequence[Values]],
+    random: Mapping[str, str] | None = None,
+    look: Callable[[Values], None] = lambda feed: None,
+    *,
+    rounding: bool = False,
+) -> Proof:
+    """Compare on the first feeds that the source runs on. `random` says for outputs which random op they depend on.
+
+    `look` is called with the first of these feeds before. `rounding` allows for what is due to rounding alone.
+
+    Raises cli.Error at the first output that differs, NotVerifiedError where the source runs on none of the feeds.
+    """
+    random = random or {}
+    failure = None
+    for batch in attempts:
+        expected: list[tuple[Values, Values]] = []
+        for feed in batch:
+            try:
+                expected.append((feed, source(feed)))
+            except tf.errors.OpError as error:
+                failure = failure or error
+        if expected:
+            look(expected[0][0])
+            return _compare_all(source, result, expected, random, rounding=rounding)
+    raise NotVerifiedError(reason(failure))
+
+
+def compare_optimized(proof: Proof, optimized: Run, random: Mapping[str, str] | None = None) -> list[str]:
+    """What TensorFlow's default optimizers change in the result's outputs by more than rounding, a line for each."""
+    worst: dict[str, float] = {}
+    for feed, plain in zip(proof.feeds, proof.answers, strict=True):
+        moved = optimized(feed)
+        for key, value in plain.items():
+            if key in (random or {}) or not np.issubdtype(value.dtype, np.number) or value.shape != moved[key].shape:
+                continue
+            difference = _difference(value, moved[key])
+            scale = float(np.nanmax(np.abs(np.where(np.isfinite(value), value, 0)), initial=0.0))
+            if difference > _ROUNDING * max(scale, 1e-30):
+                worst[key] = max(worst.get(key, 0.0), difference)
+    return [
+        f"TensorFlow's default graph optimizers move {key} by up to {difference:.2g}; without them it is the source's"
+        for key, difference in worst.items()
+    ]
+
+
+def same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether two arrays of the same dtype and shape hold the same bits."""
+    # Bytes, for a NaN does not equal itself and 0.0 equals -0.0; but strings are objects, whose bytes are addresses.
+    return bool(np.array_equal(a, b)) if a.dtype == object else bool(a.tobytes() == b.tobytes())
+
+
+def _compare_all(
+    source: Run,
+    result: Run,
+    expected: Sequence[tuple[Values, Values]],
+    random: Mapping[str, str],
+    *,
+    rounding: bool,
+) -> Proof:
+    rows = 0
+    differ: set[str] = set()
+    tolerances: dict[str, float] = {}
+    answers = []
+    rounded: dict[str, float] = {}
+    for feed, wanted in expected:
+        try:
+            got = result(feed)
+        except tf.errors.OpError as error:
+            raise cli.Error(
+                f"the result does not run where its source does: {reason(error)}; nothing was written"
+            ) from None
+        answers.append(got)
+        for key, value in wanted.items():
+            if key in random and not same_bits(value, got[key]):
+                differ.add(key)
+            problem = _problem(key, value, got[key], shape_only=key in random)
+            if problem:
+                again = source(feed)[key]  # some ops add up in whatever order their threads come
+                own = _difference(value, again) if again.shape == value.shape else 0.0
+                largest = float(np.max(np.abs(value), initial=0.0)) if value.dtype.kind in "fc" else 0.0
+                if rounding and _difference(value, got[key]) <= _ROUNDING * largest:
+                    rounded[key] = max(rounded.get(key, 0.0), _difference(value, got[key]))
+                    continue
+                if not own or _difference(value, got[key]) > 4 * own or own > _UNSTEADY * largest:
+                    raise cli.Error(f"the result differs from its source: {problem}; nothing was written")
+                tolerances[key] = max(tolerances.get(key, 0.0), _difference(value, got[key]))
+        rows += _rows(feed)
+    exact = [key for key in expected[0][1] if key not in differ | tolerances.keys() | rounded.keys()]
+    parts = [f"{', '.join(exact)}: the same bits as the source, on {rows:,} row{'s' * (rows != 1)}"] if exact else []
+    parts += [
+        f"{key}: within {t:.2g} of the source, which differs from itself as much" for key, t in tolerances.items()
+    ]
+    parts += [f"{key}: within {t:.2g} of the source, which XLA compiles and so rounds" for key, t in rounded.items()]
+    parts += [f"{key}: only its shape and dtype, for {op} is random" for key, op in random.items() if key in differ]
+    return Proof("; ".join(parts), tuple(feed for feed, _ in expected), tuple(answers))
+
+
+def _rows(feed: Values) -> int:
+    return max((len(value) for value in feed.values() if value.ndim), default=1)
+
+
+def _problem(key: str, expected: NDArray[Any], actual: NDArray[Any], *, shape_only: bool) -> str:
+    want, got = (f"{value.dtype}{list(value.shape)}" for value in (expected, actual))
+    if want != got:
+        return (
+            ""
+            if shape_only and expected.dtype == actual.dtype and expected.ndim == actual.ndim
+            else f"{key} is {got}, not {want}"
+        )
+    if shape_only or same_bits(expected, actual):
+        return ""
+    how = f" by up to {_difference(expected, actual):.3g}" if np.issubdtype(expected.dtype, np.number) else ""
+    return f"{key} is off{how}"
+
+
+def _difference(a: NDArray[Any], b: NDArray[Any]) -> float:
+    if a.shape != b.shape or a.dtype == object:
+        return float("inf")
+    if a.dtype == np.bool_:
+        return float(np.any(a != b))
+    with np.errstate(all="ignore"):
+        # Equal infinities and NaNs in the same places are no difference.
+        gap = np.abs(a.astype(np.complex128) - b.astype(np.complex128))
+        gap = np.where(
+            (a == b) | (np.isnan(gap) & np.isnan(a) & np.isnan(b)) if a.dtype.kind in "fc" else (a == b), 0, gap
+        )
+    return float("inf") if np.isnan(gap).any() else float(np.max(gap, initial=0.0))

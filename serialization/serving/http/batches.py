@@ -1,0 +1,123 @@
+"""While one batch runs, the next one gathers: a model that is free takes what waits, however much that is.
+
+Nothing is waited for that may not come, so a client that is alone has its answer as soon as can be, and with many
+clients the model runs on one processor while another reads and decodes. TensorFlow's own batch scheduler, which serves
+threads that ask one by one, would find nothing left to gather here, and takes as long as two rows of a small image.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from serialization.serving.http.alarm import Alarm
+from serialization.serving.predict_route import Request
+from serialization.serving.requests import show_exception
+
+_LONG = 0.02, 4.0  # seconds, and times the last that ended: a batch that takes longer than both may be one without end
+
+
+class Batches:
+    """Runs requests in batches of at most `max_batch_size` rows, `parallel` of them at a time, each in its own thread.
+
+    One that has fewer rows waits until its first request came `batch_timeout` seconds ago. One that takes long, as
+    measured by the others, has the next begin beside it.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[list[Request]], object],
+        max_batch_size: int,
+        *,
+        parallel: int,
+        batch_timeout: float,
+        threads: int,
+    ) -> None:
+        self._run = run
+        self._max_batch_size = max_batch_size
+        self._parallel = parallel
+        self._batch_timeout = batch_timeout
+        self._threads = ThreadPoolExecutor(threads, "batch")
+        self._threads.submit(int)  # one thread is there, or this raises; later there may be no room for more
+        self._waiting: deque[tuple[Request, float]] = deque()
+        self._rows = 0  # of those that wait
+        self._changed = threading.Condition()
+        # When each thread that runs one batch after the other began its last, by time.perf_counter.
+        self._began: dict[int, float] = {}
+        self._starting = 0  # threads that are to be such
+        self._long = _LONG[0]
+        self._watched = False  # whether the alarm will ring
+        self._alarm = Alarm(self._look, "batches")
+
+    def put(self, request: Request, came: float) -> None:
+        """Run it with what else waits then; it has no more rows than a batch. `came` is of time.perf_counter."""
+        with self._changed:
+            self._waiting.append((request, came))
+            self._rows += request.rows
+            if self._rows >= self._max_batch_size:
+                self._changed.notify()
+            self._start()
+
+    def _start(self) -> None:
+        """Under the lock: have what waits run, if another batch may run."""
+        if self._waiting and len(self._began) + self._starting < self._parallel:
+            self._starting += 1
+            with suppress(RuntimeError):  # no thread can be started now: one that is there does it when it is free
+                self._threads.submit(self._work)
+
+    def _work(self) -> None:
+        me = threading.get_ident()
+        with self._changed:
+            self._starting -= 1
+            self._began[me] = time.perf_counter()
+        while batch := self._take(me):
+            began = time.perf_counter()
+            try:
+                self._run(batch)
+            except Exception:  # those that come next are to be run
+                show_exception("batch")
+            self._long = max(_LONG[0], _LONG[1] * (time.perf_counter() - began))
+
+    def _take(self, me: int) -> list[Request]:
+        """What waits, or nothing where this thread is no longer needed."""
+        with self._changed:
+            if me not in self._began:  # it took long, and another runs what waits
+                return []
+            while self._waiting and self._rows < self._max_batch_size:
+                left = self._waiting[0][1] + self._batch_timeout - time.perf_counter()
+                if left <= 0:
+                    break
+                self._began[me] = math.inf
+                self._changed.wait(left)
+            batch: list[Request] = []
+            rows = 0
+            while self._waiting and rows + self._waiting[0][0].rows <= self._max_batch_size:
+                rows += self._waiting[0][0].rows
+                batch.append(self._waiting.popleft()[0])
+            self._rows -= rows
+            if not batch:
+                del self._began[me]
+                return []
+            self._began[me] = time.perf_counter()
+            self._start()
+            if not self._watched:
+                self._watched = True
+                self._alarm.set(_LONG[0])
+            return batch
+
+    def _look(self) -> None:
+        """When the alarm rings: have others take the place of those that have taken long."""
+        with self._changed:
+            now = time.perf_counter()
+            for thread, began in list(self._began.items()):
+                if now - began >= self._long:
+                    del self._began[thread]
+            self._start()
+            self._watched = bool(self._began)
+            if self._watched:
+                self._alarm.set(_LONG[0])

@@ -1,0 +1,283 @@
+"""How a model is run for requests: in the thread that asks, in TensorFlow's pool with a time limit, or in batches.
+
+Which of the three is measured once, at the start: only a model that is over before a thread could be woken runs in the
+thread that asks, and only one that runs many rows in not much more time than one is worth batching.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from serialization import cli
+from serialization.graph.graph_def import VARIABLES, all_nodes, node_of
+from serialization.graph.row_independence import Dataflow
+from serialization.graph.signature import Signature, Tensor
+from serialization.run.predictor import Predictor, open_session
+from serialization.serving.limits import Settings
+from serialization.serving.model.trials import answers_alike, find_example, is_quicker, seconds_of
+from serialization.targets import to_frozen
+from serialization.tensorflow import np, tf, tf1
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+QUICK = 0.001  # seconds; a run that takes less is not worth another thread
+_WORTH_BATCHING = 0.0003  # seconds; a row that takes less is not worth gathering into batches
+BATCH = 32  # rows of a batch where --max-batch-size does not say
+TRIED_ROWS = 16  # at the start; a small model may be given no more of several requests
+_GAIN = 0.7  # a row in a batch must cost less than this part of a row alone
+_ROWS_KEY = "rows run at once"
+# Ops that may run for ever, or wait for what never comes: these need the time limit of TensorFlow's pool.
+_ENDLESS = ("While", "Enter", "RefEnter", "Queue", "Stage", "Barrier", "Iterator", "PyFunc", "Recv", "Reader", "Mutex")
+
+
+Predict = Callable[[Mapping[str, Any]], tuple[dict[str, Any], int]]
+"""Runs the model; with the results comes how many rows it ran at once, 0 where it knows no rows."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A model ready to answer.
+
+    `runs` if it took the example. `inline` if it runs in the thread that asks, `together` if the rows of several
+    requests may be run as those of one. `predict_batch` is for one who has put such rows together; `parallel_batches`
+    of its runs are best at a time.
+    """
+
+    predict: Predict
+    signature: Signature
+    example: Mapping[str, NDArray[Any]]
+    runs: bool
+    how: str
+    inline: bool = False
+    together: bool = False
+    batch_size: int = 1
+    predict_batch: Predict | None = None
+    parallel_batches: int = 1
+
+
+def make_engine(session: Any, signature: Signature, settings: Settings) -> Engine:
+    """Warm the model up and choose how to run it.
+
+    Nobody can add to the graph afterwards. Raises cli.Error where --max-batch-size asks for what the model cannot do.
+    """
+    session.graph.finalize()
+    pooled = Predictor(session, signature, timeout=settings.timeout)
+    example, runs = find_example(pooled, session.graph)
+    row = next((tensor.key for tensor in signature.inputs if tensor.shape and tensor.shape[0] is None), None)
+
+    def counted(predict: Predictor) -> Predict:
+        return lambda values: (predict(values), 0 if row is None else len(values[row]))
+
+    make = partial(Engine, signature=signature, example=example, runs=runs)
+    seconds = seconds_of(pooled, example) if runs else settings.timeout
+    most_rows = max(settings.max_rows, settings.max_batch_size or BATCH)
+    independent, bounded = _look_at(session.graph, signature)
+    sure_to_end = seconds * most_rows < settings.timeout and bounded
+    unasked = settings.max_batch_size is None and independent
+    batch_size = settings.max_batch_size or (BATCH if runs and unasked and _gains(pooled, example, seconds) else 1)
+    if batch_size > 1:
+        tried = _try_batching(session, signature, settings, batch_size, pooled, example)
+        if tried is not None:
+            batched, frozen = tried
+            how = f"in batches of up to {batch_size} rows"
+            if not independent:
+                how += ", as asked, though they may depend on each other"
+            single = _with_one_thread(session, frozen, signature, pooled, example, batch_size) if sure_to_end else None
+            if single:
+                how += ", each in one thread"
+            return make(
+                batched,
+                how=how,
+                together=True,
+                batch_size=batch_size,
+                predict_batch=counted(single or pooled),
+                # One processor takes requests.
+                parallel_batches=max(1, len(os.sched_getaffinity(0)) - 1) if single else 1,
+            )
+    if seconds < QUICK and sure_to_end:
+        inline = _quickest(session, signature, example)
+        together = unasked and _gives_the_same_bits(inline, example)
+        return make(counted(inline), how="in the thread that asks", inline=True, together=together)
+    return make(counted(pooled), how="in TensorFlow's threads")
+
+
+def _quickest(session: Any, signature: Signature, example: Mapping[str, NDArray[Any]]) -> Predictor:
+    """The model in the thread that asks, in its own session or in one for small models: as it takes less time.
+
+    Setting up a fused kernel takes longer than a small model computes: with them the toy takes twice as long. What
+    holds a state is left in its session.
+    """
+    inline = Predictor(session, signature, inline=True)
+    graph = session.graph
+    if graph.as_graph_def().library.function or any(op.op_def.is_stateful for op in graph.get_operations()):
+        inline(example)
+        return inline
+    one_device = len(session.list_devices()) == 1  # what runs in order on one would wait for what it gives another
+    small = Predictor(open_session(graph, fuse=False, in_order=one_device), signature, inline=True)
+    quicker, other = (small, inline) if is_quicker(small, inline, example) else (inline, small)
+    other.session.close()
+    return quicker
+
+
+def _with_one_thread(
+    session: Any,
+    frozen: Any,
+    signature: Signature,
+    pooled: Predictor,
+    example: Mapping[str, NDArray[Any]],
+    batch_size: int,
+) -> Predictor | None:
+    """The model in the thread that asks and no other, if a row is answered as soon as by all threads together.
+
+    Batches then leave processors to each other and to what takes requests, and no thread waits for others at each op.
+    """
+    if len(session.list_devices()) > 1:
+        return None
+    with tf1.Graph().as_default() as graph:
+        tf1.import_graph_def(frozen, name="")
+    graph.finalize()
+    own = open_session(graph, threads=1)
+    rows = min(batch_size, TRIED_ROWS)
+    with suppress(cli.Error, tf.errors.OpError):  # there may be no room for it beside the other
+        single = Predictor(own, signature, inline=True)
+        if is_quicker(single, pooled, example) and answers_alike(single, pooled, example, rows, (2, rows)):
+            return single
+    own.close()
+    return None
+
+
+def _look_at(graph: Any, signature: Signature) -> tuple[bool, bool]:
+    """Whether rows are independent, and whether as many rows always take about as long: False where it is not known."""
+    graph_def = graph.as_graph_def()
+    needed = tf1.graph_util.extract_sub_graph(graph_def, [node_of(tensor.name) for tensor in signature.outputs])
+    endless = any(part in node.op for node in all_nodes(needed) for part in _ENDLESS)
+    try:
+        flow = Dataflow(graph_def, signature)
+    except cli.Error:
+        return False, False
+    independent = _have_rows(signature) and flow.has_independent_rows()
+    fixed = _sizes_are_fixed(signature.inputs) and (independent or flow.has_fixed_sizes())
+    return independent, fixed and not endless
+
+
+def _have_rows(signature: Signature) -> bool:
+    """Whether the signature lets rows of several requests be one batch."""
+    return all(t.shape is not None and t.shape[:1] == (None,) for t in (*signature.inputs, *signature.outputs))
+
+
+def _sizes_are_fixed(tensors: Sequence[Tensor]) -> bool:
+    """Whether a row is always as long; texts are not."""
+    return all(t.dtype != "string" and t.shape is not None and None not in t.shape[1:] for t in tensors)
+
+
+def _gives_the_same_bits(predict: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
+    try:
+        # That the bits are the same for some numbers of rows says nothing of others: kernels are chosen by the number.
+        return answers_alike(predict, predict, example, TRIED_ROWS, range(2, TRIED_ROWS + 1), exactly=True)
+    except (ValueError, tf.errors.OpError):  # it takes one row only, say
+        return False
+
+
+def _gains(pooled: Predictor, example: Mapping[str, NDArray[Any]], one: float) -> bool:
+    """Whether many rows take much less than as many times `one`, the seconds of the example."""
+    if one < _WORTH_BATCHING or any(len(value) != 1 for value in example.values()):
+        return False
+    many = {key: np.repeat(value, TRIED_ROWS, axis=0) for key, value in example.items()}
+    try:
+        pooled(many)
+        return seconds_of(pooled, many) < _GAIN * TRIED_ROWS * one
+    except tf.errors.OpError:
+        return False
+
+
+def _try_batching(
+    session: Any,
+    signature: Signature,
+    settings: Settings,
+    batch_size: int,
+    pooled: Predictor,
+    example: Mapping[str, NDArray[Any]],
+) -> tuple[Predict, Any] | None:
+    """The model in batches, and its GraphDef without variables, if it gives the same answers.
+
+    Otherwise None, or cli.Error where batches were asked for.
+    """
+    reason = "its inputs and outputs do not all have rows"
+    if _have_rows(signature):
+        try:
+            frozen = _freeze(session, signature)
+            batched = make_batched(frozen, signature, batch_size, settings.batch_timeout_ms, settings.timeout)
+            if answers_alike(batched, pooled, example, TRIED_ROWS, (2, batch_size)):
+                return _in_batches(batched, pooled, batch_size), frozen
+            reason = "it gives other answers"
+        except (ValueError, cli.Error, tf.errors.OpError) as error:  # it is too large for a GraphDef, say
+            reason = str(error).partition("\n")[0]
+    if settings.max_batch_size is not None:
+        raise cli.Error(f"the model cannot run in batches: {reason}; leave --max-batch-size out")
+    return None
+
+
+def _in_batches(batched: Predictor, pooled: Predictor, batch_size: int) -> Predict:
+    first = pooled.signature.inputs[0].key
+
+    def run(values: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        rows = len(values[first])
+        if rows >= batch_size:  # a batch by itself
+            return pooled(values), rows
+        try:
+            results = batched(values)
+        except tf.errors.DeadlineExceededError:
+            raise
+        except tf.errors.OpError:  # it may be another's values that the model refuses
+            return pooled(values), rows
+        return results, int(results.pop(_ROWS_KEY)[0])
+
+    return run
+
+
+def make_batched(frozen: Any, signature: Signature, batch_size: int, wait_ms: float, timeout: float) -> Predictor:
+    """The model behind TensorFlow's own batch scheduler: what several threads ask at once runs as one batch.
+
+    It becomes a function in a graph of its own, so it is given as a GraphDef without variables. Beside its outputs it
+    gives the number of rows that were run at once.
+    """
+    with tf1.Graph().as_default() as graph:
+        inputs = [tf1.placeholder(t.dtype, t.shape, name=f"input{i}") for i, t in enumerate(signature.inputs)]
+
+        def run(*values: Any) -> Any:
+            fed = {tensor.name: value for tensor, value in zip(signature.inputs, values, strict=True)}
+            names = [tensor.name for tensor in signature.outputs]
+            results = tf1.import_graph_def(frozen, input_map=fed, return_elements=names, name="")
+            rows = tf.shape(values[0])[:1]
+            return [*results, tf.fill(rows, rows[0])]
+
+        in_batches = tf.nondifferentiable_batch_function(
+            num_batch_threads=1, max_batch_size=batch_size, batch_timeout_micros=int(wait_ms * 1000)
+        )
+        results = [tf.identity(result, name=f"output{i}") for i, result in enumerate(in_batches(run)(*inputs))]
+    graph.finalize()
+    keys = [*(tensor.key for tensor in signature.outputs), _ROWS_KEY]
+    wanted = Signature(
+        tuple(Tensor(t.key, p.name, t.dtype, t.shape) for t, p in zip(signature.inputs, inputs, strict=True)),
+        tuple(Tensor(k, r.name, r.dtype.name, None) for k, r in zip(keys, results, strict=True)),
+    )
+    return Predictor(open_session(graph), wanted, timeout=timeout)
+
+
+def _freeze(session: Any, signature: Signature) -> Any:
+    """The model with constants for its variables. Raises cli.Error where that is not all of it, or too much."""
+    nodes = [node_of(tensor.name) for tensor in (*signature.outputs, *signature.inputs)]
+    graph_def = tf1.graph_util.extract_sub_graph(session.graph.as_graph_def(), nodes)
+    needed = {node.name for node in graph_def.node}
+    for op in session.graph.get_operations():
+        held = op.name in needed and op.type not in VARIABLES
+        if held and any(t.dtype == tf.resource or t.dtype != t.dtype.base_dtype for t in op.outputs):
+            raise cli.Error(f"it has a state that is no variable, {op.name}, a {op.type}")
+    to_frozen.require_fits(graph_def, to_frozen.size_of_variables(graph_def), "the model", "do without batches")
+    return tf1.graph_util.convert_variables_to_constants(session, graph_def, nodes)

@@ -1,0 +1,137 @@
+"""What running a model tells about it: values that it takes, how long it takes, whether its rows are independent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from serialization.graph.signature import Signature
+from serialization.run import feed_hints, generated_feeds
+from serialization.run.predictor import Predictor
+from serialization.tensorflow import failures, np, tf
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+# What TensorFlow raises for values that a signature cannot tell from others: an index beyond a table, sizes of two
+# inputs that must be the same, a size that a kernel has no code for (aborted, by oneDNN), what cannot be unpacked.
+VALUE_ERRORS = (
+    tf.errors.InvalidArgumentError,
+    tf.errors.OutOfRangeError,
+    tf.errors.AbortedError,
+    tf.errors.UnimplementedError,
+    tf.errors.DataLossError,
+    tf.errors.InternalError,
+)
+
+
+def find_example(predict: Predictor, graph: Any) -> tuple[dict[str, NDArray[Any]], bool]:
+    """Values of one row, and whether the model takes them; running them is its warm-up.
+
+    What a model that takes encoded pictures or the like wants of its strings, only its users may know.
+    """
+    for example in _examples(predict.signature, graph):
+        with failures("the model does not run"):
+            try:
+                predict(example)
+            except VALUE_ERRORS:  # it wants more of its inputs than the signature says
+                continue
+            return example, True
+    return next(_examples(predict.signature, graph)), False
+
+
+def _examples(signature: Signature, graph: Any) -> Iterator[dict[str, NDArray[Any]]]:
+    """Values of one row, likeliest first."""
+    first = generated_feeds.generate(signature)[0]
+    yield first
+    yield {key: value if value.dtype == object else np.zeros_like(value) for key, value in first.items()}
+    for attempt in generated_feeds.attempts(signature, feed_hints.find(graph.as_graph_def(), signature)):
+        yield attempt[0]
+
+
+def seconds_of(predict: Predictor, values: Mapping[str, Any]) -> float:
+    """The median of some runs."""
+    times: list[float] = []
+    started = time.perf_counter()
+    while len(times) < 3 or (len(times) < 51 and time.perf_counter() - started < 0.2):
+        before = time.perf_counter()
+        predict(values)
+        times.append(time.perf_counter() - before)
+    return sorted(times)[len(times) // 2]
+
+
+def is_quicker(one: Predictor, other: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
+    """Measured in turns, for what else runs on the machine must not decide."""
+    took = [(seconds_of(one, example), seconds_of(other, example)) for _ in range(3)]
+    return min(seconds for seconds, _ in took) < min(seconds for _, seconds in took)
+
+
+def answers_alike(
+    together: Predictor,
+    alone: Predictor,
+    example: Mapping[str, NDArray[Any]],
+    most: int,
+    counts: Iterable[int],
+    *,
+    exactly: bool = False,
+) -> bool:
+    """Whether rows get the same answers together, in each of these numbers of rows, as each alone.
+
+    There are up to `most` different rows, as far as the model takes them.
+    """
+    rows, answers = [example], [alone(example)]
+    for seed in range(1, most):
+        for other in _other_rows(alone.signature, example, seed):
+            with suppress(tf.errors.OpError):
+                answers.append(alone(other))
+                rows.append(other)
+                break
+    keys = [tensor.key for tensor in alone.signature.outputs]
+    if any(len({answer[key].shape for answer in answers}) > 1 or len(answers[0][key]) != 1 for key in keys):
+        return False
+    for count in counts:
+        chosen = [i % len(rows) for i in range(count)]
+        results = together({key: np.concatenate([rows[i][key] for i in chosen]) for key in example})
+        for key in keys:
+            expected = np.concatenate([answers[i][key] for i in chosen])
+            if not (_same if exactly else _close)(results[key], expected):
+                return False
+    return True
+
+
+def _other_rows(
+    signature: Signature, example: Mapping[str, NDArray[Any]], seed: int
+) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """Rows of the example's shapes, with values that differ in all that rows may share: lengths, limits, signs."""
+    made = generated_feeds.generate(signature, seed)[0]
+    generator = np.random.default_rng(seed)
+    row = {}
+    for key, value in example.items():
+        row[key] = other = made[key] if made[key].shape == value.shape else value
+        if value.dtype == object:
+            row[key] = np.full_like(value, b" ".join([b"text%d" % seed] * (1 + seed % 5)))
+        elif np.issubdtype(value.dtype, np.integer) and np.array_equal(other, value):  # a length, say
+            row[key] = generator.integers(0, np.maximum(value, 1), endpoint=True).astype(value.dtype)
+    yield row
+    for scale in (-1, 0.1, 0.01):
+        yield {key: value * value.dtype.type(scale) if value.dtype.kind == "f" else value for key, value in row.items()}
+
+
+def _same(actual: Any, expected: Any) -> bool:
+    """Bit for bit."""
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
+        return False
+    return bool(np.array_equal(actual, expected)) if actual.dtype == object else actual.tobytes() == expected.tobytes()
+
+
+def _close(actual: Any, expected: Any) -> bool:
+    if actual.shape != expected.shape:
+        return False
+    if actual.dtype.kind in "fV":
+        actual, expected = actual.astype(np.float64), expected.astype(np.float64)
+        finite = np.abs(expected[np.isfinite(expected)])
+        return bool(np.allclose(actual, expected, 1e-3, 1e-5 * finite.max(initial=0), equal_nan=True))
+    return bool(np.array_equal(actual, expected))

@@ -1,0 +1,106 @@
+"""Tensors as .npy files, numpy's own format: as many bytes as there are numbers, and nothing to parse.
+
+Format: numpy.lib.format. Pickled objects, which could run code, are never read.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from serialization.graph.signature import Signature, show_shape
+from serialization.run import generated_feeds
+from serialization.serving.requests import RequestError
+from serialization.serving.wire.places import INPUT
+from serialization.tensorflow import np, tf
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CONTENT_TYPES = ("application/x-npy", "application/octet-stream")
+
+
+class NpyFormat:
+    """One array in, and where the client accepts it one array out. RequestError where a body does not fit."""
+
+    def __init__(self, signature: Signature, max_rows: int) -> None:
+        self._tensor = signature.inputs[0]
+        self._max_rows = max_rows
+        self._only_input = len(signature.inputs) == 1 and self._tensor.dtype != "string"
+        self._dtype = generated_feeds.numpy_dtype(self._tensor.dtype)
+        only_output = len(signature.outputs) == 1 and signature.outputs[0].dtype != "string"
+        self._output = signature.outputs[0].key if only_output else None
+
+    def decode(self, body: bytes) -> dict[str, NDArray[Any]]:
+        """The array of a request's body, by input key; it shares the body's memory."""
+        if not self._only_input:
+            raise RequestError(415, "a .npy body holds one array of numbers, which this model does not take; send JSON")
+        shape, fortran_order, dtype, offset = _read_header(body)
+        if self._dtype.kind == "V" and dtype == np.dtype(("V", self._dtype.itemsize)):
+            dtype = self._dtype  # bfloat16 and the like, whose names numpy does not write
+        if dtype.hasobject or dtype.fields is not None or not np.can_cast(dtype, self._dtype, "equiv"):
+            raise RequestError(400, f"{INPUT}: expected {self._tensor.dtype}, got {dtype}; numpy's astype() converts")
+        self._require_shape(shape)
+        count = math.prod(shape)
+        if len(body) - offset != count * dtype.itemsize:
+            message = f"{INPUT}: expected {count * dtype.itemsize:,} bytes of numbers, got {len(body) - offset:,}"
+            raise RequestError(400, message)
+        array = np.frombuffer(body, dtype, count, offset)
+        try:
+            array = array.reshape(shape[::-1]).T if fortran_order else array.reshape(shape)
+        except ValueError:  # too many dimensions, or an empty one beside one too long
+            raise RequestError(400, f"{INPUT}: no array has the shape {list(shape)}") from None
+        array = np.asarray(array, self._dtype, order="C")
+        if tf.as_dtype(self._tensor.dtype).is_floating and not np.isfinite(array).all():
+            place = "".join(f"[{i}]" for i in np.argwhere(~np.isfinite(array))[0])
+            raise RequestError(400, f"{INPUT}{place}: expected a number, got NaN or Infinity")
+        return {self._tensor.key: array}
+
+    def encode(self, results: Mapping[str, Any], rows: slice | None) -> bytes:
+        """The .npy file of the only output: these rows of it, or all there is."""
+        if self._output is None:
+            raise RequestError(
+                406, "a .npy body holds one array of numbers, which this model does not give; accept JSON"
+            )
+        file = io.BytesIO()
+        array = np.asarray(results[self._output])
+        np.lib.format.write_array(file, array if rows is None else array[rows], allow_pickle=False)
+        return file.getvalue()
+
+    def _require_shape(self, shape: tuple[int, ...]) -> None:
+        wanted = self._tensor.shape
+        if wanted is not None and (
+            len(wanted) != len(shape) or any(w not in (None, g) for w, g in zip(wanted, shape, strict=True))
+        ):
+            raise RequestError(400, f"{INPUT}: expected the shape {show_shape(wanted)}, got {list(shape)}")
+        if shape and (wanted is None or wanted[0] is None) and not 1 <= shape[0] <= self._max_rows:
+            raise RequestError(400, f"{INPUT}: expected 1 to {self._max_rows} rows, got {shape[0]}")
+
+
+def _read_header(body: bytes) -> tuple[tuple[int, ...], bool, Any, int]:
+    """Shape, whether in Fortran's order, dtype, and where the numbers begin."""
+    try:
+        size = 10 + int.from_bytes(body[8:10], "little")
+        if body[6:8] == b"\x02\x00":
+            size = 12 + int.from_bytes(body[8:12], "little")
+        shape, fortran_order, dtype = _parse_header(body[:size])
+    except Exception:  # numpy's parser of a hostile header may raise anything
+        raise RequestError(
+            400, "the body is no .npy file of version 1 or 2, or not all of it (curl has --data-binary)"
+        ) from None
+    if any(type(size) is not int or not 0 <= size < 2**63 for size in shape):  # numpy lets True pass
+        raise RequestError(400, f"{INPUT}: the shape in the header is none")
+    return shape, fortran_order, dtype, size
+
+
+@lru_cache(64)
+def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, Any]:
+    """What numpy makes of it, which lets Python's parser read it: as long as all the rest of a small request takes."""
+    file = io.BytesIO(header)
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, fortran_order, dtype = read[version](file)
+    return shape, fortran_order, dtype

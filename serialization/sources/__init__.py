@@ -1,0 +1,1 @@
+"""Opening a model, one module for each form that it comes in."""

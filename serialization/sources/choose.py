@@ -1,0 +1,271 @@
+"""A graph made ready: only what its outputs need, cut at its inputs, repaired, and known to this TensorFlow."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from serialization import cli
+from serialization.checks import memory
+from serialization.flags import split_tensors
+from serialization.formats import dtypes, protos
+from serialization.graph import op_registry, repair, signature
+from serialization.graph.graph_def import (
+    CUT_OFF,
+    GraphFile,
+    copy_functions,
+    index_of,
+    may_be_cut_off,
+    node_of,
+    nodes_by_name,
+    reachable,
+)
+from serialization.graph.signature import Signature, Tensor
+from serialization.graph.tensors import PLACEHOLDERS, describe, is_pipeline
+from serialization.infer import candidates
+from serialization.infer.candidates import Candidate
+
+_TABLE_INITIALIZERS = (
+    "InitializeTable",
+    "InitializeTableV2",
+    "InitializeTableFromTextFile",
+    "InitializeTableFromTextFileV2",
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A GraphDef of what `signature` needs; `initializers` fill its tables, `notes` say what was done."""
+
+    graph_def: Any
+    signature: Signature
+    initializers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def prepare(
+    file: GraphFile, inputs: str | None, outputs: str | None, what: str = "it", known: Signature | None = None
+) -> Source:
+    """Choose inputs and outputs, unless they are `known`, then make the graph ready to be imported.
+
+    `inputs` and `outputs` are what `--inputs` and `--outputs` say; without them a recorded signature counts, else they
+    are inferred. Raises cli.Error where the graph has no such tensor, where it is ambiguous which are meant, where ops
+    are unknown, and where the graph is damaged.
+    """
+    wanted, notes = (known, []) if known is not None else choose(file, inputs, outputs)
+    if may_be_cut_off(file.graph_def):
+        notes.append(CUT_OFF)
+    graph_def, wanted, cuts = cut(file.graph_def, wanted)
+    notes += cuts
+    pruned, initializers = _prune(graph_def, wanted)
+    repairs = repair.make_loadable(pruned)
+    op_registry.require_known(pruned, what)
+    memory.require_modest(pruned, what)
+    notes += [f"repaired: {line}" for line in (*file.notes, *repairs)]
+    return Source(pruned, wanted, tuple(initializers), tuple(notes))
+
+
+def choose(
+    file: GraphFile, inputs: str | None, outputs: str | None, recorded: Signature | None = None
+) -> tuple[Signature, list[str]]:
+    """The Signature that the user names, or the file records, or the graph suggests, and one line on each choice."""
+    nodes = nodes_by_name(file.graph_def)
+    notes: list[str] = []
+    if outputs is None and recorded is None:
+        recorded = _recorded(file)
+    if outputs is not None:
+        chosen_outputs = _named(nodes, outputs)
+    elif recorded is not None:
+        for tensor in (*recorded.inputs, *recorded.outputs):
+            _require(nodes, tensor.name)
+        chosen_outputs = recorded.outputs
+        notes.append(f"outputs as recorded in its signature: {_list(chosen_outputs)}")
+    else:
+        chosen_outputs = _inferred_outputs(file.graph_def, notes)
+    if inputs is not None:
+        return Signature(_complete(nodes, _named(nodes, inputs), chosen_outputs), chosen_outputs), notes
+    if recorded is not None:
+        return Signature(recorded.inputs, chosen_outputs), notes
+    chosen_inputs = _inputs_of(nodes, chosen_outputs)
+    notes.append(f"inputs, as the outputs need them: {_list(chosen_inputs) or 'none'}")
+    return Signature(chosen_inputs, chosen_outputs), notes
+
+
+def _recorded(file: GraphFile) -> Signature | None:
+    if file.meta_graph is None or not file.meta_graph.signature_def:
+        return None
+    known = sorted(file.meta_graph.signature_def)
+    if len(known) > 1 and signature.SERVING_DEFAULT not in known:
+        raise cli.Error(
+            f"the graph records several signatures and none called {signature.SERVING_DEFAULT}; "
+            f"found {', '.join(known)}; choose with --inputs and --outputs"
+        )
+    return signature.from_def(signature.choose(file.meta_graph))
+
+
+def _inferred_outputs(graph_def: Any, notes: list[str]) -> tuple[Tensor, ...]:
+    found = candidates.infer(graph_def)
+    if found.rivals:
+        listed = "; ".join(str(_completed(graph_def, c).tensor) for c in found.rivals)
+        others = "; ".join(str(_completed(graph_def, c).tensor) for c in found.others if c.role == "output")
+        raise cli.Error(
+            f"it is ambiguous what the graph's outputs are; candidates are {listed}"
+            f"{'; less likely ' + others if others else ''}; choose with --outputs"
+        )
+    if not found.outputs:
+        raise cli.Error(
+            "the graph computes nothing that looks like an output; found no tensor left over; name --outputs"
+        )
+    for candidate in found.outputs:
+        notes.append(f"inferred output {_completed(graph_def, candidate).tensor}: {candidate.why}")
+    return tuple(_completed(graph_def, candidate).tensor for candidate in found.outputs)
+
+
+def _inputs_of(nodes: Mapping[str, Any], outputs: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """The placeholders that the outputs need; where there are none, what they take from a queue or an iterator."""
+    needed = reachable(dict(nodes), [tensor.name for tensor in outputs])
+    placeholders = [name for name in nodes if name in needed and nodes[name].op in PLACEHOLDERS]
+    if placeholders:
+        return tuple(_describe(nodes, f"{name}:0") for name in placeholders)
+    stop = {name for name in needed if is_pipeline(nodes[name].op)}
+    needed = reachable(dict(nodes), [tensor.name for tensor in outputs], stop)
+    edges = dict.fromkeys(
+        edge
+        for name in nodes
+        if name in needed and name not in stop
+        for edge in nodes[name].input
+        if node_of(edge) in stop
+    )
+    tensors = dict.fromkeys(f"{node_of(e)}:{index_of(e)}" for e in edges if not e.startswith("^"))
+    return tuple(_describe(nodes, name) for name in tensors)
+
+
+def _named(nodes: Mapping[str, Any], text: str) -> tuple[Tensor, ...]:
+    tensors = []
+    for key, name in split_tensors(text):
+        _require(nodes, name)
+        tensors.append(replace(_describe(nodes, name), key=key))
+    return tuple(tensors)
+
+
+def _require(nodes: Mapping[str, Any], name: str) -> None:
+    """Raise cli.Error with the nearest names where the graph has no such tensor."""
+    node = node_of(name)
+    if node in nodes:
+        count = op_registry.output_count(nodes[node])
+        if index_of(name) < count:
+            return
+        has = "one output, " + node + ":0" if count == 1 else f"{count} outputs"
+        raise cli.Error(f"no tensor {name} in the graph; {node} has {has if count else 'no outputs'}")
+    known = list(nodes)
+    near = difflib.get_close_matches(node, known, n=3, cutoff=0.5)
+    near += [n for n in known if n.rpartition("/")[2] == node.rpartition("/")[2] and n not in near][: 3 - len(near)]
+    hint = (
+        f"the nearest are {', '.join(f'{name}:0' for name in near)}"
+        if near
+        else f"none of its {len(known)} nodes is called like it"
+    )
+    raise cli.Error(f"no tensor {name} in the graph; {hint}")
+
+
+def _complete(nodes: Mapping[str, Any], inputs: tuple[Tensor, ...], outputs: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """The inputs, if they are enough. Raises cli.Error that names the placeholders which the outputs need as well."""
+    stop = {node_of(tensor.name) for tensor in inputs}
+    needed = reachable(dict(nodes), [tensor.name for tensor in outputs], stop)
+    more = [_describe(nodes, f"{n}:0") for n in needed if nodes[n].op in PLACEHOLDERS and n not in stop]
+    if more:
+        raise cli.Error(f"the outputs also need {_list(more)}; add it to --inputs")
+    return inputs
+
+
+def cut(graph_def: Any, wanted: Signature) -> tuple[Any, Signature, list[str]]:
+    """Put a placeholder in the place of each input that is none, so that what computes it is not needed."""
+    nodes = nodes_by_name(graph_def)
+    inner = [t for t in wanted.inputs if nodes[node_of(t.name)].op not in {*PLACEHOLDERS, "PlaceholderWithDefault"}]
+    if not inner:
+        return graph_def, wanted, []
+    inner = list({tensor.name: tensor for tensor in inner}.values())  # two keys may stand for one tensor
+    copy = protos.GraphDef()
+    copy.CopyFrom(graph_def)
+    names = {tensor.name: _free_name(f"{node_of(tensor.name)}_input", nodes, index_of(tensor.name)) for tensor in inner}
+    for node in copy.node:
+        node.input[:] = [
+            names.get(f"{node_of(e)}:{index_of(e)}", e) if not e.startswith("^") else e for e in node.input
+        ]
+    for tensor in inner:
+        node = copy.node.add(name=names[tensor.name], op="Placeholder")
+        node.attr["dtype"].type = dtypes.number_of(tensor.dtype)
+        shape = node.attr["shape"].shape
+        shape.unknown_rank = tensor.shape is None
+        for size in tensor.shape or ():
+            shape.dim.add(size=-1 if size is None else size)
+    kept = reachable(nodes_by_name(copy), [tensor.name for tensor in wanted.outputs])
+    for tensor in inner:  # the old name is free where the old node is not needed any more
+        node, new = node_of(tensor.name), names[tensor.name]
+        if node not in kept and sum(node_of(other.name) == node for other in inner) == 1:
+            names[tensor.name] = node
+            _rename(copy, new, node, kept)
+    inputs = tuple(replace(t, name=f"{names[t.name]}:0") if t.name in names else t for t in wanted.inputs)
+    note = f"cut at {', '.join(sorted(t.name for t in inner))}: what computes that is left out"
+    if any(node_of(name) != names[name] for name in names):
+        note += f"; fed as {', '.join(sorted(names.values()))}"
+    return copy, Signature(inputs, wanted.outputs), [note]
+
+
+def _rename(graph_def: Any, old: str, new: str, kept: Collection[str]) -> None:
+    """Call a node by the name of one that goes."""
+    for position in reversed(range(len(graph_def.node))):
+        if graph_def.node[position].name == new:
+            del graph_def.node[position]
+    for node in graph_def.node:
+        if node.name == old:
+            node.name = new
+        if node.name in kept or node.name == new:
+            node.input[:] = [new if edge == old else edge for edge in node.input]
+
+
+def _prune(graph_def: Any, wanted: Signature) -> tuple[Any, list[str]]:
+    """What the outputs need, with the inputs and with the nodes that fill the tables which the outputs read."""
+    nodes = nodes_by_name(graph_def)
+    tensors = [tensor.name for tensor in (*wanted.outputs, *wanted.inputs)]
+    keep = reachable(nodes, tensors)
+    initializers: list[str] = []
+    candidates = [node for node in graph_def.node if node.op in _TABLE_INITIALIZERS]
+    found = True
+    while found:  # a table's values may come out of another table
+        found = False
+        for node in candidates:
+            if node_of(node.input[0]) in keep and node.name not in initializers:
+                initializers.append(node.name)
+                keep = reachable(nodes, [*tensors, *initializers])
+                found = True
+    pruned = protos.GraphDef(versions=graph_def.versions)
+    pruned.node.extend(node for node in graph_def.node if node.name in keep)
+    copy_functions(graph_def.library, pruned)
+    return pruned, initializers
+
+
+def _describe(nodes: Mapping[str, Any], name: str) -> Tensor:
+    tensor = describe(nodes, name)
+    if tensor.dtype == "unknown":
+        tensor = replace(tensor, dtype=dtypes.name_of(op_registry.output_dtype(nodes[node_of(name)], index_of(name))))
+    return tensor
+
+
+def _completed(graph_def: Any, candidate: Candidate) -> Candidate:
+    if candidate.tensor.dtype != "unknown":
+        return candidate
+    return replace(candidate, tensor=_describe(nodes_by_name(graph_def), candidate.tensor.name))
+
+
+def _free_name(stem: str, nodes: Mapping[str, Any], index: int) -> str:
+    name = f"{stem}_{index}" if index else stem
+    while name in nodes:
+        name += "_"
+    return name
+
+
+def _list(tensors: Iterable[Tensor]) -> str:
+    return ", ".join(f"{t.key}={t}" if t.key != t.name.removesuffix(":0") else str(t) for t in tensors)

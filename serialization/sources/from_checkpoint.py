@@ -1,0 +1,188 @@
+"""A checkpoint made ready: its graph pruned and repaired, compared with what it holds, with a Saver for just that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from serialization import cli
+from serialization.checks import harm
+from serialization.files import locate
+from serialization.formats import checkpoint_index, dtypes, protos
+from serialization.formats.checkpoint_index import Checkpoint
+from serialization.graph import lookup_tables, repair, signature, v0_signatures
+from serialization.graph.graph_def import GraphFile, prune, read_graph, training_nodes
+from serialization.graph.signature import Signature
+from serialization.run import feed_hints, origin
+from serialization.run.generated_feeds import Hint
+from serialization.run.origin import Origin
+from serialization.run.predictor import Predictor
+from serialization.run.verify import Run
+from serialization.sources import choose, restore_ops, variable_mapping, variable_values
+from serialization.sources.variable_mapping import Restore
+from serialization.targets import to_frozen
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """`meta_graph` is one that import_meta_graph and Saver.restore(session, `path`) take; `notes` say what was done.
+
+    `held` is what the checkpoint's index says. `file` is where the graph was found, `pruned` is its GraphDef without
+    the Saver, `whole` the one it was made of.
+
+    `hints` and `batches` are what the graph says about feeds, see feeds.attempts.
+    """
+
+    path: str
+    held: Checkpoint
+    file: Path
+    meta_graph: Any
+    pruned: Any
+    whole: Any
+    signature: Signature
+    restores: tuple[Restore, ...]
+    initializers: tuple[str, ...]
+    notes: tuple[str, ...]
+    hints: dict[str, Hint]
+    batches: tuple[int, ...]
+
+    def size(self) -> int:
+        """How many bytes the values of the variables have."""
+        return sum(variable_values.size_of(self.held, restore) for restore in self.restores)
+
+
+def read_graph_of(prefix: Path, graph: Path | None = None) -> GraphFile:
+    """The graph of a checkpoint: what `--graph` names, else PREFIX.meta."""
+    file = read_graph(graph or locate.find_meta_graph(prefix))
+    if file.meta_graph is None:
+        return file
+    v0_signatures.add_signatures(file.meta_graph)
+    return replace(file, notes=tuple(repair.make_version_readable(file.meta_graph)))
+
+
+def whole(prefix: Path, file: GraphFile) -> Prepared:
+    """A checkpoint as it is: with the graph that its training wrote, and the Saver that is recorded in it."""
+    restores = variable_mapping.plan(file.graph_def, file.meta_graph.saver_def)
+    held = locate.require_checkpoint(prefix)
+    graph_def = file.graph_def
+    return Prepared(
+        checkpoint_index.saver_path(held),
+        held,
+        file.path,
+        file.meta_graph,
+        graph_def,
+        graph_def,
+        Signature((), ()),
+        tuple(restores.values()),
+        (),
+        tuple(f"repaired: {line}" for line in file.notes),
+        {},
+        (),
+    )
+
+
+def prepare(
+    prefix: Path,
+    file: GraphFile,
+    inputs: str | None = None,
+    outputs: str | None = None,
+    *,
+    rename: Sequence[tuple[str, str]] | None = None,
+    partial: bool = False,
+    ema: bool = False,
+    trust: bool = False,
+) -> Prepared:
+    """Everything between reading a checkpoint's graph and importing it. Raises cli.Error for each fault on the way.
+
+    The parameters are the flags of the same names, and `--trust-model`.
+    """
+    _require_safe_saver(file, trust=trust)
+    ready = choose.prepare(file, inputs, outputs, what=cli.show(prefix))
+    held = locate.require_checkpoint(prefix)
+    shapes = {variable.name: variable.shape for variable in held.variables}
+    kinds = {variable.name: dtypes.number_of(variable.dtype) for variable in held.variables}
+    saver_def = file.meta_graph.saver_def if file.meta_graph is not None else None
+    plan = variable_mapping.plan(file.graph_def, saver_def)
+    if rename:
+        plan = variable_mapping.rename(plan, rename, shapes)
+    notes = list(ready.notes)
+    found = sum(key.endswith(variable_mapping.AVERAGE) for key in shapes)
+    if ema:
+        if not found:
+            raise cli.Error(
+                f"--ema: {cli.show(prefix)} holds no moving averages; found no name that ends in {variable_mapping.AVERAGE}"
+            )
+        raw, plan = plan, variable_mapping.averages(plan, shapes)
+        taken = sum(plan[node].key != raw[node].key for node in plan)
+        notes.append(f"took the moving averages of {taken} variables in place of their raw values")
+    elif found:
+        notes.append(f"the checkpoint also holds {found} moving averages, which --ema takes in place of the raw values")
+    needed = [node.name for node in ready.graph_def.node if node.name in plan]
+    notes += variable_mapping.check(plan.values(), needed, shapes, kinds, cli.show(prefix), partial=partial)
+    restores = tuple(plan[name] for name in needed)
+    meta_graph = restore_ops.add_saver(ready.graph_def, restores)
+    if ready.initializers:
+        meta_graph.collection_def["table_initializer"].node_list.value.extend(ready.initializers)
+    return Prepared(
+        checkpoint_index.saver_path(held),
+        held,
+        file.path,
+        meta_graph,
+        ready.graph_def,
+        file.graph_def,
+        ready.signature,
+        tuple(_sized(restore, shapes) for restore in restores),
+        ready.initializers,
+        tuple(notes),
+        feed_hints.find(ready.graph_def, ready.signature),
+        tuple(feed_hints.batch_sizes(file.graph_def)),
+    )
+
+
+def _require_safe_saver(file: GraphFile, *, trust: bool) -> None:
+    """Raise cli.Error where restoring as the graph itself says would do harm: such a graph is not to be trusted.
+
+    What is restored here is restored by a Saver of our own; but nobody hides something there by chance.
+    """
+    if file.meta_graph is not None:
+        saver_def = file.meta_graph.saver_def
+        alone = protos.MetaGraphDef(graph_def=prune(file.graph_def, [saver_def.restore_op_name]), saver_def=saver_def)
+        harm.require_safe(harm.scan_meta_graph(alone, [], folder=file.path.parent), file.path, trust=trust)
+
+
+def _sized(restore: Restore, shapes: Mapping[str, tuple[int, ...]]) -> Restore:
+    """With the shape that the checkpoint holds, where the graph does not tell it."""
+    return replace(restore, shape=tuple(shapes[restore.key])) if restore.shape is None else restore
+
+
+def require_safe(prepared: Prepared, fetched: Sequence[str] = (), *, trust: bool = False) -> None:
+    """Raise cli.Error where importing, restoring or running it could do harm, unless `trust`.
+
+    `fetched` are tensors that will be run beside those of its signature.
+    """
+    tensors = (prepared.signature.outputs, prepared.signature.inputs)
+    outputs, inputs = ([tensor.name for tensor in side] for side in tensors)
+    run = [*outputs, *prepared.initializers, *fetched]
+    findings = harm.scan_meta_graph(prepared.meta_graph, run, inputs, folder=Path(prepared.path).parent)
+    harm.require_safe(findings, prepared.file, trust=trust)
+
+
+def to_origin(session: Any, prepared: Prepared, fill: Callable[[], None]) -> Origin:
+    """The checkpoint ready to be converted; `fill` gives the session all that the checkpoint holds."""
+    fill()
+    wanted = signature.in_graph(session.graph, prepared.signature)
+    predict = Predictor(session, wanted)
+
+    @contextmanager
+    def afresh() -> Iterator[Run]:
+        fill()
+        yield predict
+
+    once, twice = origin.from_first_state(afresh) if training_nodes(prepared.pruned) else (predict, None)
+    graph_def, plain = session.graph.as_graph_def(), to_frozen.is_plain(prepared.pruned)
+    held = lookup_tables.keys_in(session, prepared.pruned)
+    found = feed_hints.find(prepared.pruned, wanted, held) if held else prepared.hints
+    return Origin(session, graph_def, wanted, once, plain, found, prepared.batches, twice)

@@ -1,0 +1,199 @@
+"""A SavedModel made ready: its MetaGraphDef and signature chosen, scanned, and flattened for other formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from serialization import cli
+from serialization.checks import crashes, harm, memory
+from serialization.formats import protos
+from serialization.formats.checkpoint_index import OBJECT_GRAPH
+from serialization.formats.file_kind import Kind
+from serialization.formats.messages import read_message
+from serialization.graph import inlining, lookup_tables, op_registry, repair, signature
+from serialization.graph.graph_def import GraphFile, node_of, nodes_by_name, prune, reachable, training_nodes
+from serialization.graph.signature import Signature
+from serialization.run import feed_hints, origin
+from serialization.run.origin import Origin
+from serialization.run.predictor import Predictor
+from serialization.run.verify import Run
+from serialization.sources import choose
+from serialization.sources.variable_mapping import Restore
+from serialization.tensorflow import tf, tf1
+
+SERVE = "serve"
+_TABLES = "table_initializer"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The MetaGraphDef that is to be loaded, and the tensors that are to be fed and fetched.
+
+    `notes` say what has to be repaired before TensorFlow loads it.
+    """
+
+    meta_graph: Any
+    signature: Signature
+    notes: tuple[str, ...] = ()
+
+
+def prepare(
+    folder: Path,
+    tag_set: str | None = None,
+    key: str | None = None,
+    inputs: str | None = None,
+    outputs: str | None = None,
+    *,
+    trust: bool = False,
+    check: Callable[[Any], None] = lambda graph_def: None,
+) -> Exported:
+    """Choose what to load and to run; the parameters are the flags, `key` is `--signature`.
+
+    `check` is given the GraphDef of what the signature needs, and may raise cli.Error.
+
+    Raises cli.Error where it could do harm, unless `trust`, and for ops that this TensorFlow does not know.
+    """
+    meta_graph = choose_meta_graph(read_saved_model(folder), tag_set)
+    file = GraphFile(meta_graph.graph_def)
+    if (inputs and outputs) or not (key or meta_graph.signature_def or meta_graph.object_graph_def.nodes):
+        wanted, notes = choose.choose(file, inputs, outputs)
+    else:
+        wanted, notes = signature.from_def(signature.choose(meta_graph, key)), []
+        if inputs or outputs:
+            wanted, _ = choose.choose(file, inputs, outputs, wanted)
+    outs, ins = ([tensor.name for tensor in side] for side in (wanted.outputs, wanted.inputs))
+    harm.require_safe(harm.scan_meta_graph(meta_graph, outs, ins, saved_model=folder), folder, trust=trust)
+    needed = prune(meta_graph.graph_def, [*outs, *ins])
+    op_registry.require_known(needed, cli.show(folder))
+    memory.require_modest(needed, cli.show(folder))
+    check(needed)
+    notes += [f"repaired: {line}" for line in _repaired(meta_graph)[1]]
+    if left := left_out(meta_graph, folder):
+        notes.append(f"repaired: restored {len(left)} variables that the SavedModel's own restore op leaves out")
+    return Exported(meta_graph, wanted, tuple(notes))
+
+
+@contextmanager
+def loadable(folder: Path, meta_graph: Any) -> Iterator[Path]:
+    """The folder that TensorFlow's loader takes: this one, or where its graph must be repaired one that links to it."""
+    repaired, lines = _repaired(meta_graph)
+    if not lines:
+        yield folder
+        return
+    with TemporaryDirectory(prefix="repaired-") as name:
+        place = Path(name)
+        for part in folder.iterdir():
+            if part.is_dir():
+                (place / part.name).symlink_to(part.resolve())
+        saved_model = protos.SavedModel(saved_model_schema_version=1, meta_graphs=[repaired])
+        (place / "saved_model.pb").write_bytes(saved_model.SerializeToString())
+        yield place
+
+
+def _repaired(meta_graph: Any) -> tuple[Any, list[str]]:
+    copy = protos.MetaGraphDef()
+    copy.CopyFrom(meta_graph)
+    return copy, [*repair.make_version_readable(copy), *repair.take_shapes_off(copy.graph_def)]
+
+
+def to_origin(session: Any, exported: Exported, afresh: Callable[[], AbstractContextManager[Run]]) -> Origin:
+    """The loaded SavedModel ready to be converted; `afresh` gives one that runs and is loaded anew."""
+    wanted = signature.in_graph(session.graph, exported.signature)
+    flat, names = _flatten(session.graph.as_graph_def(), wanted)
+    run, twice = origin.from_first_state(afresh) if training_nodes(flat) else (Predictor(session, wanted), None)
+    found = feed_hints.find(flat, names, lookup_tables.keys_in(session, flat))
+    compiled = inlining.is_compiled(exported.meta_graph.graph_def)
+    return Origin(session, flat, names, run, False, found, repeat=twice, compiled=compiled)
+
+
+def _flatten(graph_def: Any, wanted: Signature) -> tuple[Any, Signature]:
+    """What the signature needs of a GraphDef, without functions; cut first, while the inputs are there to be cut at."""
+    cut, names, _ = choose.cut(graph_def, wanted)
+    roots = [tensor.name for tensor in (*names.outputs, *names.inputs)]
+    return prune(inlining.inline(prune(cut, roots), roots), roots), names
+
+
+def read_saved_model(folder: Path) -> Any:
+    """The SavedModel message of the folder's saved_model.pb or saved_model.pbtxt. Raises cli.Error if it holds none."""
+    binary, text = folder / "saved_model.pb", folder / "saved_model.pbtxt"
+    file = binary if binary.is_file() else text  # the order in which TensorFlow's loader looks for them
+    saved_model = read_message(file, Kind.SAVED_MODEL)
+    for meta_graph in saved_model.meta_graphs:
+        crashes.require_sound(meta_graph.graph_def, cli.show(file))
+    return saved_model
+
+
+def choose_meta_graph(saved_model: Any, tag_set: str | None = None) -> Any:
+    """The MetaGraphDef with these tags (comma separated); by default the only one, else the one tagged `serve`."""
+    by_tags = {frozenset(meta_graph.meta_info_def.tags): meta_graph for meta_graph in saved_model.meta_graphs}
+    if tag_set is None and len(by_tags) == 1:
+        return saved_model.meta_graphs[0]
+    tags = frozenset((tag_set or SERVE).split(","))
+    if tags not in by_tags:
+        known = "; ".join(",".join(sorted(tags)) or "no tags" for tags in by_tags)
+        raise cli.Error(f"the SavedModel has no tag-set {tag_set or SERVE}; it has {known}; choose with --tag-set")
+    return by_tags[tags]
+
+
+def table_initializers(meta_graph: Any, folder: Path) -> tuple[list[str], dict[str, str]]:
+    """What to run, and to feed, to fill the tables of an export that has no main op which does so at loading.
+
+    The feeds are the paths of vocabularies in this folder, in the place of those where the model was trained.
+    """
+    main = [key for key in ("saved_model_main_op", "legacy_init_op") if key in meta_graph.collection_def]
+    if main or "__saved_model_init_op" in meta_graph.signature_def or _TABLES not in meta_graph.collection_def:
+        return [], {}
+    paths = {file.tensor_info.name: str(folder / "assets" / file.filename) for file in harm.asset_files(meta_graph)}
+    return list(meta_graph.collection_def[_TABLES].node_list.value), paths
+
+
+def left_out(meta_graph: Any, folder: Path) -> list[Restore]:
+    """Variables that the signatures need, that the checkpoint holds, and that the graph's restore op does not fill.
+
+    `tf.saved_model.save` writes such a graph of a Keras 3 model: it restores copies of the variables. TensorFlow 2's
+    own loader does not see it, for it restores objects; TensorFlow Serving and all others that run the graph do.
+    """
+    nodes, saved = nodes_by_name(meta_graph.graph_def), meta_graph.object_graph_def
+    outputs = [info.name for one in meta_graph.signature_def.values() for info in one.outputs.values()]
+    filled = reachable(nodes, [meta_graph.saver_def.restore_op_name])
+    left: dict[str, int] = {}
+    for name in reachable(nodes, outputs):
+        function = nodes[name].attr["f"].func.name if "f" in nodes[name].attr else ""
+        objects = saved.concrete_functions[function].bound_inputs if function in saved.concrete_functions else ()
+        handles = [node_of(edge) for edge in nodes[name].input if not edge.startswith("^")][-len(objects) or None :]
+        left |= {h: o for h, o in zip(handles, objects, strict=False) if h in nodes and h not in filled}
+    keys = _keys_of_objects(folder) if left else {}
+    return [
+        Restore(name, keys[number], "", nodes[name].attr["dtype"].type, None)
+        for name, number in left.items()
+        if number in keys
+        and number < len(saved.nodes)
+        and saved.nodes[number].variable.dtype == nodes[name].attr["dtype"].type
+    ]
+
+
+def _keys_of_objects(folder: Path) -> dict[int, str]:
+    """Under which key the SavedModel's checkpoint holds the value of a variable, by the number of its object."""
+    prefix = folder / "variables" / "variables"
+    if not prefix.with_name("variables.index").is_file():
+        return {}
+    reader = tf1.train.NewCheckpointReader(str(prefix))
+    graph = reader.get_tensor(OBJECT_GRAPH) if reader.has_tensor(OBJECT_GRAPH) else b""
+    nodes = protos.TrackableObjectGraph.FromString(graph).nodes
+    return {n: a.checkpoint_key for n, node in enumerate(nodes) for a in node.attributes if a.name == "VARIABLE_VALUE"}
+
+
+def restore_left_out(session: Any, meta_graph: Any, folder: Path) -> None:
+    """Fill those variables, in the session in which the SavedModel is loaded."""
+    path = str(folder / "variables" / "variables")
+    for one in left_out(meta_graph, folder):
+        (value,) = tf.raw_ops.RestoreV2(
+            prefix=path, tensor_names=[one.key], shape_and_slices=[one.spec], dtypes=[tf.as_dtype(one.dtype)]
+        )
+        handle = session.graph.get_tensor_by_name(f"{one.node}:0")
+        session.run(tf.raw_ops.AssignVariableOp(resource=handle, value=value))

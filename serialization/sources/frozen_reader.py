@@ -1,0 +1,175 @@
+"""Load a frozen graph of hundreds of megabytes without several copies of it in memory.
+
+Parsing the file whole, importing the message and letting TensorFlow's optimizers fold it each copy every constant.
+Here the large constants stay in the file while the rest is parsed; in the graph each becomes a resource variable of the
+same name, and is read from the file straight into it. Running it computes the same.
+Format: https://protobuf.dev/programming-guides/encoding/, tensorflow/core/framework/{graph,node_def,tensor}.proto.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from serialization import cli
+from serialization.formats import dtypes, protos, wire
+from serialization.formats.file_kind import Kind, kind_of
+from serialization.tensorflow import np, tf
+
+LARGE_FILE = 100_000_000  # bytes; below this TensorFlow's own way takes a second, and folds the constants
+_LARGE_NODE = 1 << 20
+_ALIGNED = 64  # bytes, EIGEN_MAX_ALIGN_BYTES
+_NODE, _NAME, _ATTRIBUTE, _KEY, _VALUE, _TENSOR, _CONTENT = 1, 1, 5, 1, 2, 8, 4  # the numbers of the fields
+
+
+Stamp = tuple[int, ...]  # what differs where another file has taken the place of one
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Where the bytes of a constant lie in its file; `dtype` is TensorFlow's number."""
+
+    file: Path
+    stamp: Stamp
+    offset: int
+    length: int
+    dtype: int
+    shape: tuple[int, ...]
+
+
+def is_large(path: Path) -> bool:
+    """Whether a file is a binary GraphDef that is worth the trouble."""
+    return path.stat().st_size > LARGE_FILE and kind_of(path) is Kind.GRAPH
+
+
+def read(path: Path) -> tuple[Any, dict[str, Constant]]:
+    """The GraphDef in a file with its large constants left empty, and where these lie, by name.
+
+    Raises cli.Error where it cannot be read to its end.
+    """
+    from google.protobuf.message import DecodeError
+
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            return _read(data, (path, _stamp(file)))
+        except (wire.DamagedError, DecodeError):
+            raise cli.Error(f"{cli.show(path)} is damaged: it cannot be read to its end; copy it here again") from None
+
+
+def _read(data: mmap.mmap, file: tuple[Path, Stamp]) -> tuple[Any, dict[str, Constant]]:
+    graph_def, constants = protos.GraphDef(), {}
+    for field, start, begin, end in _fields(data, 0, len(data)):
+        found = _large_constant(data, file, begin, end) if field == _NODE and end - begin > _LARGE_NODE else None
+        if found is None:
+            graph_def.MergeFromString(data[start:end])
+        else:
+            node, constants[node.name] = found
+            graph_def.node.append(node)
+    return graph_def, constants
+
+
+def _stamp(file: BinaryIO) -> Stamp:
+    status = os.fstat(file.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def as_variables(graph_def: Any, constants: Mapping[str, Constant]) -> dict[str, Constant]:
+    """Put a variable in the place of each of these constants; change the GraphDef, return those that are in it."""
+    used = {}
+    for node in list(graph_def.node):
+        if node.name not in constants or node.op != "Const":
+            continue
+        constant = constants[node.name]
+        used[node.name] = constant
+        handle = graph_def.node.add(name=f"{node.name}/variable", op="VarHandleOp")
+        handle.attr["dtype"].type = constant.dtype
+        handle.attr["shape"].shape.CopyFrom(node.attr["value"].tensor.tensor_shape)
+        handle.attr["shared_name"].s = handle.name.encode()
+        node.op = "ReadVariableOp"
+        node.input.insert(0, handle.name)
+        del node.attr["value"]
+    return used
+
+
+def fill(session: Any, scope: str, constants: Mapping[str, Constant]) -> None:
+    """Read each constant from its file into its variable, one at a time, behind a progress bar."""
+    if not constants:
+        return
+    graph = session.graph
+    assignments = []
+    with graph.as_default():
+        for name, constant in constants.items():
+            handle = graph.get_tensor_by_name(f"{scope}/{name}/variable:0")
+            value = tf.compat.v1.placeholder(constant.dtype, constant.shape)
+            assignments.append((tf.raw_ops.AssignVariableOp(resource=handle, value=value), value, constant))
+        nothing = tf.no_op()
+    session.run(nothing)  # only here does TensorFlow let go of the arrays of sessions that are closed
+    size = sum(constant.length for constant in constants.values())
+    for assign, value, constant in cli.progress(assignments, "loading", size, weigh=lambda step: step[2].length):
+        session.run(assign, {value: _read_values(constant)})
+
+
+def _read_values(constant: Constant) -> Any:
+    """The values, where TensorFlow takes them as they lie: of an array that begins elsewhere it makes a copy."""
+    whole = np.empty(constant.length + _ALIGNED, np.uint8)
+    start = -whole.ctypes.data % _ALIGNED
+    content = whole[start : start + constant.length]
+    with constant.file.open("rb") as file:
+        file.seek(constant.offset)
+        if _stamp(file) != constant.stamp or file.readinto(content.data) != constant.length:
+            raise cli.Error(f"{cli.show(constant.file)} has been changed while it was read; run this again")
+    return content.view(tf.as_dtype(constant.dtype).as_numpy_dtype).reshape(constant.shape)
+
+
+def _large_constant(data: mmap.mmap, file: tuple[Path, Stamp], begin: int, end: int) -> tuple[Any, Constant] | None:
+    """The NodeDef at this place without its large content, and where that is; None if it is no plain large constant."""
+    node = protos.NodeDef()
+    content = None
+    for field, start, inner, stop in _fields(data, begin, end):
+        if field == _ATTRIBUTE and stop - inner > _LARGE_NODE:
+            found = _large_attribute(data, inner, stop)
+            if found is None:
+                return None
+            tensor, content = found
+            node.attr["value"].tensor.CopyFrom(tensor)
+        else:
+            node.MergeFromString(data[start:stop])
+    if content is None or node.op != "Const" or any(edge.startswith("^") for edge in node.input):
+        return None
+    tensor = node.attr["value"].tensor
+    shape = tuple(int(dim.size) for dim in tensor.tensor_shape.dim)
+    dtype = tensor.dtype
+    whole = dtype != dtypes.STRING and math.prod(shape) * dtypes.size_of(dtype) == content[1] - content[0]
+    return (node, Constant(*file, content[0], content[1] - content[0], dtype, shape)) if whole else None
+
+
+def _large_attribute(data: mmap.mmap, begin: int, end: int) -> tuple[Any, tuple[int, int]] | None:
+    """The tensor of an attribute called `value`, without its content, and where the content is."""
+    fields = {field: (inner, stop) for field, _, inner, stop in _fields(data, begin, end)}
+    if data[slice(*fields.get(_KEY, (0, 0)))] != b"value" or _VALUE not in fields:
+        return None
+    inside = {field: (inner, stop) for field, _, inner, stop in _fields(data, *fields[_VALUE])}
+    if _TENSOR not in inside:
+        return None
+    tensor, content = protos.TensorProto(), None
+    for field, start, inner, stop in _fields(data, *inside[_TENSOR]):
+        if field == _CONTENT:
+            content = (inner, stop)
+        elif stop - inner > _LARGE_NODE:
+            return None  # the values are in another field than TensorFlow uses for many
+        else:
+            tensor.MergeFromString(data[start:stop])
+    return None if content is None else (tensor, content)
+
+
+def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Each field of a message: its number, where it starts, and where what is inside it begins and ends."""
+    for field in wire.fields(data, position, end):
+        if field.end > end:
+            raise wire.DamagedError("a field is cut off")
+        yield field.number, field.start, field.begin, field.end

@@ -1,0 +1,253 @@
+"""Which variable of a graph gets its value from where in a checkpoint, compared before anything is restored.
+
+The mapping is read from the graph's own restore ops: they know renamed variables and the slices of partitioned ones.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from serialization import cli
+from serialization.formats import dtypes
+from serialization.graph.graph_def import VARIABLES, node_of, nodes_by_name, reachable
+from serialization.graph.signature import show_shape
+
+AVERAGE = "/ExponentialMovingAverage"
+_RESTORING = ("RestoreV2", "Restore", "RestoreSlice")
+_LISTED = 10
+
+
+@dataclass(frozen=True)
+class Restore:
+    """The variable of a node gets what the checkpoint holds under `key`.
+
+    `spec` is the shape and the slice of a partitioned variable as RestoreV2 takes it ("10 4 0,5:-"), else empty.
+    `shape` is None where the graph does not tell it. `saved` says whether the graph's own Saver restores it.
+    """
+
+    node: str
+    key: str
+    spec: str
+    dtype: int
+    shape: tuple[int, ...] | None
+    saved: bool = True
+
+
+def plan(graph_def: Any, saver_def: Any = None) -> dict[str, Restore]:
+    """How each variable of a GraphDef is restored, by its node's name, as the restore ops of the graph say.
+
+    Where there are several Savers, what the recorded one does counts. A variable that none restores is looked for
+    under its own name.
+    """
+    nodes = nodes_by_name(graph_def)
+    recorded = saver_def.restore_op_name if saver_def is not None else ""
+    ours = reachable(nodes, [recorded]) if recorded in nodes else {}
+    found: dict[str, tuple[str, str, bool]] = {}
+    for node in graph_def.node:
+        if node.op in ("Assign", "AssignVariableOp") and len(node.input) > 1:
+            origin = _restored_from(nodes, node.input[1])
+            variable = _variable_of(nodes, node.input[0])
+            if origin and variable and (node.name in ours or variable not in found):
+                found[variable] = (*origin, node.name in ours or not ours)
+    result = {}
+    for node in graph_def.node:
+        if node.op in VARIABLES:
+            shared = node.attr["shared_name"].s.decode() if node.op == "VarHandleOp" else ""
+            key, spec, saved = found.get(node.name, (shared or node.name, "", not found))
+            shape = node.attr["shape"].shape
+            known = not shape.unknown_rank and all(dim.size >= 0 for dim in shape.dim)
+            sizes = tuple(int(dim.size) for dim in shape.dim) if known else None
+            dtype = dtypes.base(node.attr["dtype"].type)
+            result[node.name] = Restore(node.name, key, spec, dtype, sizes or _unless_old(node, sizes), saved)
+    return result
+
+
+def rename(
+    restores: Mapping[str, Restore], renames: Sequence[tuple[str, str]], known: Iterable[str]
+) -> dict[str, Restore]:
+    """Apply `--rename OLD=NEW`: what the graph calls NEW, a variable or a scope, the checkpoint holds as OLD."""
+    result, held = dict(restores), set(known)
+    for old, new in renames:
+        new_scope, old_scope = new.rstrip("/") + "/", old.rstrip("/") + "/"
+        hits = 0
+        for name, restore in restores.items():
+            if restore.key == new:
+                result[name] = replace(restore, key=old)
+            elif restore.key.startswith(new_scope):
+                result[name] = replace(restore, key=old_scope + restore.key.removeprefix(new_scope))
+            hits += result[name].key != restore.key
+        if not hits:
+            raise cli.Error(f"--rename {old}={new}: the graph has no variable {new}{_nearest(new, restores)}")
+        if not any(key == old or key.startswith(old_scope) for key in held):
+            raise cli.Error(f"--rename {old}={new}: the checkpoint holds no {old}{_nearest(old, held)}")
+    return result
+
+
+def averages(restores: Mapping[str, Restore], known: Iterable[str]) -> dict[str, Restore]:
+    """The same variables with their moving averages, for those of which the checkpoint holds one."""
+    held = set(known)
+    return {n: replace(r, key=r.key + AVERAGE) if r.key + AVERAGE in held else r for n, r in restores.items()}
+
+
+def check(
+    restores: Iterable[Restore],
+    needed: Iterable[str],
+    shapes: Mapping[str, Sequence[int]],
+    kinds: Mapping[str, int],
+    where: str,
+    *,
+    partial: bool = False,
+) -> list[str]:
+    """Compare a graph's variables with what a checkpoint holds: `shapes` and `kinds` (dtype numbers) by its keys.
+
+    Returns a line each on what does not match and does no harm. Raises cli.Error that reports all the rest at once.
+    """
+    restores, wanted = sorted(restores, key=lambda restore: restore.key), set(needed)
+    missing, wrong = [], []
+    for restore in restores:
+        if restore.key not in shapes:
+            if restore.saved or restore.node in wanted:
+                missing.append(restore)
+            continue
+        if restore.node in wanted or restore.saved:
+            wrong += list(_differences(restore, tuple(shapes[restore.key]), dtypes.base(kinds[restore.key])))
+    extra = sorted(set(shapes) - {restore.key for restore in restores})
+    fatal = [r for r in missing if r.node in wanted]
+    if wrong or fatal or (missing and not partial):
+        raise cli.Error(_complaint(where, missing, wrong, extra, shapes, fatal))
+    notes = []
+    if missing:
+        listed = _list(restore.key for restore in missing)
+        notes.append(f"{len(missing)} variables are not in the checkpoint, and no output needs them: {listed}")
+    unused = [key for key in extra if not _is_for_training(key, shapes)]
+    if unused:
+        count = f"{len(unused)} variables" if len(unused) > 1 else "a variable"
+        notes.append(f"the checkpoint also holds {count} that the graph does not have: {_list(unused)}")
+    return notes
+
+
+def _is_for_training(key: str, known: Iterable[str]) -> bool:
+    """Whether a variable is an optimizer's: named below the one it belongs to, or one of a few that every model has."""
+    scope, _, last = key.rpartition("/")
+    return scope in known or re.fullmatch(r"global_step|beta[12]_power(_\d+)?|save_counter", last) is not None
+
+
+def _restored_from(nodes: Mapping[str, Any], edge: str) -> tuple[str, str] | None:
+    """Key and slice of the restore op that an assigned value comes from, through Identity and Reshape."""
+    node = nodes.get(node_of(edge))
+    for _ in range(4):
+        if node is None or node.op in _RESTORING:
+            break
+        if node.op not in ("Identity", "Reshape", "Cast") or not node.input:
+            return None
+        edge = node.input[0]
+        node = nodes.get(node_of(edge))
+    if node is None or node.op not in _RESTORING:
+        return None
+    keys = _strings(nodes, node.input[1])
+    specs = _strings(nodes, node.input[2]) if len(node.input) > 2 else []
+    index = int(edge.partition(":")[2] or 0)
+    if index >= len(keys):
+        return None
+    return keys[index], specs[index] if index < len(specs) else ""
+
+
+def _strings(nodes: Mapping[str, Any], edge: str) -> list[str]:
+    node = nodes.get(node_of(edge))
+    if node is None or node.op != "Const":
+        return []
+    tensor = node.attr["value"].tensor
+    values = [value.decode() for value in tensor.string_val]
+    count = math.prod(dim.size for dim in tensor.tensor_shape.dim)
+    return values * count if len(values) == 1 else values
+
+
+def _variable_of(nodes: Mapping[str, Any], edge: str) -> str:
+    node = nodes.get(node_of(edge))
+    while node is not None and node.op in ("Identity", "RefIdentity") and node.input:
+        node = nodes.get(node_of(node.input[0]))
+    return node.name if node is not None and node.op in VARIABLES else ""
+
+
+def _unless_old(node: Any, sizes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """A `Variable` of TensorFlow 0.x without dimensions may be of any shape."""
+    return None if node.op == "Variable" and sizes == () else sizes
+
+
+def _differences(restore: Restore, shape: tuple[int, ...], dtype: int) -> Iterator[str]:
+    if restore.spec:
+        full = restore.spec.rpartition(" ")[0]
+        expected: tuple[int, ...] | None = tuple(int(size) for size in full.split())
+    else:
+        expected = restore.shape
+    if expected is not None and expected != shape:
+        yield f"{restore.key} is {show_shape(shape)} in the checkpoint and {show_shape(expected)} in the graph"
+    if dtype != restore.dtype:
+        held, wanted = dtypes.name_of(dtype), dtypes.name_of(restore.dtype)
+        yield f"{restore.key} is {held} in the checkpoint and {wanted} in the graph"
+
+
+def _complaint(
+    where: str,
+    missing: Sequence[Restore],
+    wrong: Sequence[str],
+    extra: Sequence[str],
+    shapes: Mapping[str, Sequence[int]],
+    fatal: Sequence[Restore],
+) -> str:
+    parts = [f"the graph and {where} do not match"]
+    if missing:
+        parts.append(f"the checkpoint does not hold {_list(restore.key for restore in missing)}")
+    if wrong:
+        parts.append(_list(wrong))
+    if extra:
+        parts.append(f"the graph does not use {_list(extra)}")
+    likely = list(_likely(missing, extra, shapes))
+    if likely:
+        parts.append(f"likely renames: {' '.join(likely)}")
+    elif missing and not fatal and not wrong:
+        parts.append("no output needs what is missing, so --partial goes on without it")
+    else:
+        parts.append("name the checkpoint of this graph, or the graph of this checkpoint with --graph")
+    return "; ".join(parts)
+
+
+def _likely(missing: Sequence[Restore], extra: Sequence[str], shapes: Mapping[str, Sequence[int]]) -> Iterator[str]:
+    """Pairs of a missing and an unused name of the same shape; one for a whole scope where all differ in that alone."""
+    free = [key for key in extra if not key.endswith(AVERAGE)]
+    pairs = []
+    for restore in missing:
+        same = [key for key in free if restore.shape is None or tuple(shapes[key]) == restore.shape]
+        best = difflib.get_close_matches(restore.key, same, n=1, cutoff=0.4 if len(same) > 1 else 0.0)
+        if best:
+            free.remove(best[0])
+            pairs.append((best[0], restore.key))
+    scopes = {_scopes(old, new) for old, new in pairs}
+    if len(pairs) > 1 and len(scopes) == 1 and None not in scopes:
+        yield from (f"--rename {scope[0]}={scope[1]}" for scope in scopes if scope)
+    else:
+        yield from (f"--rename {old}={new}" for old, new in pairs[:_LISTED])
+
+
+def _scopes(old: str, new: str) -> tuple[str, str] | None:
+    olds, news = old.split("/"), new.split("/")
+    while olds and news and olds[-1] == news[-1]:
+        olds.pop()
+        news.pop()
+    return ("/".join(olds), "/".join(news)) if olds and news else None
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"; the nearest are {', '.join(near)}" if near else ""
+
+
+def _list(items: Iterable[str]) -> str:
+    listed = list(items)
+    more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+    return ", ".join(listed[:_LISTED]) + more

@@ -1,0 +1,110 @@
+"""The values of a checkpoint's variables: read, shown, and compared with those of a session."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serialization import cli
+from serialization.files import locate
+from serialization.formats import checkpoint_index, checkpoint_values, dtypes
+from serialization.formats.checkpoint_index import Checkpoint
+from serialization.formats.checkpoint_values import Stored
+from serialization.graph.signature import show_shape
+from serialization.run import verify
+from serialization.sources.variable_mapping import Restore
+from serialization.tensorflow import failures, np, tf, tf1
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_FEW = 10  # numbers that fit into a line
+
+
+def read_value(reader: Any, restore: Restore) -> NDArray[Any]:
+    """A variable's value, or its slice of a partitioned one, by TensorFlow's reader."""
+    value = reader.get_tensor(restore.key)
+    if not restore.spec:
+        return np.asarray(value)
+    sizes, extents = checkpoint_values.read_spec(restore.spec)
+    ends = [size if length < 0 else start + length for size, (start, length) in zip(sizes, extents, strict=True)]
+    return np.ascontiguousarray(value[tuple(slice(start, end) for (start, _), end in zip(extents, ends, strict=True))])
+
+
+def values_of(held: Checkpoint, restores: Iterable[Restore]) -> Callable[[Any], NDArray[Any] | Stored]:
+    """The value of a variable's node, straight from the checkpoint, for streaming.write."""
+    by_node = {restore.node: restore for restore in restores}
+    path = checkpoint_index.saver_path(held)
+    reader = cache(lambda: tf1.train.NewCheckpointReader(path))  # which needs TensorFlow, so only where needed
+
+    def read(node: Any) -> NDArray[Any] | Stored:
+        restore = by_node[node.name]
+        found = checkpoint_values.find(held, restore.key, restore.spec, restore.dtype, shape_of(restore))
+        if found is not None:
+            return found
+        with failures(f"the checkpoint {path} cannot be read"):
+            return read_value(reader(), restore)
+
+    return read
+
+
+def shape_of(restore: Restore) -> tuple[int, ...]:
+    """The shape of a variable's value, or of its slice of a partitioned one."""
+    if not restore.spec:
+        return restore.shape or ()
+    sizes, extents = checkpoint_values.read_spec(restore.spec)
+    return tuple(size if length < 0 else length for size, (_, length) in zip(sizes, extents, strict=True))
+
+
+def size_of(held: Checkpoint, restore: Restore) -> int:
+    """How many bytes a variable's value has."""
+    place = held.places.get(restore.key.encode())
+    if place is not None and restore.dtype == dtypes.STRING:
+        return place.size
+    return math.prod(shape_of(restore)) * dtypes.size_of(restore.dtype)
+
+
+def require_same(session: Any, path: str, restores: Collection[Restore]) -> str:
+    """Compare each variable of a session with the checkpoint at `path`, bit for bit; return what was proved.
+
+    Raises cli.Error that names the first one that differs.
+    """
+    reader = tf1.train.NewCheckpointReader(path)
+    held = {variable.op.name: variable for variable in session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES)}
+    for restore in restores:
+        if not verify.same_bits(session.run(held[restore.node]), read_value(reader, restore)):
+            raise cli.Error(f"{restore.node} does not hold what {path} holds under {restore.key}")
+    return f"{len(restores)} variables hold the checkpoint's bits"
+
+
+def show_all(prefix: Path) -> None:
+    """A table of the variables as the checkpoint's index has them, with values where these are few."""
+    with failures(f"the checkpoint {cli.show(prefix)} cannot be read"):
+        reader = _open(prefix)
+        kinds = reader.get_variable_to_dtype_map()
+        rows = []
+        for name, shape in sorted(reader.get_variable_to_shape_map().items()):
+            few = np.prod(shape) <= _FEW
+            values = np.array2string(reader.get_tensor(name).ravel(), precision=4, max_line_width=1000) if few else ""
+            rows.append((name, tf.as_dtype(kinds[name]).name, show_shape(shape), values))
+    cli.table(("variable", "dtype", "shape", "values"), rows)
+
+
+def show_one(prefix: Path, name: str) -> None:
+    """One variable of the checkpoint, whole. Raises cli.Error with the names that would have been valid."""
+    name = name.removesuffix(":0")  # which a variable has as a tensor of the graph, and not in a checkpoint
+    with failures(f"the checkpoint {cli.show(prefix)} cannot be read"):
+        reader = _open(prefix)
+        if not reader.has_tensor(name):
+            known = ", ".join(sorted(reader.get_variable_to_shape_map()))
+            raise cli.Error(f"no variable {name} in {cli.show(prefix)}; it has {known}")
+        value = reader.get_tensor(name)
+    print(f"{name} {value.dtype} {show_shape(value.shape)}")
+    print(np.array2string(value, threshold=value.size + 1))
+
+
+def _open(prefix: Path) -> Any:
+    return tf1.train.NewCheckpointReader(checkpoint_index.saver_path(locate.require_checkpoint(prefix)))

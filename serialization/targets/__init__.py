@@ -1,0 +1,1 @@
+"""Writing a model, one module for each form that it gets."""

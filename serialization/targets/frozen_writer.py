@@ -1,0 +1,83 @@
+"""Writes a GraphDef of gigabytes one node at a time, so that no more than a slice of one variable is in memory.
+
+A GraphDef's nodes are a repeated field, and protobuf merges messages that stand one after the other: a file of many
+serialized GraphDefs with one node each is a GraphDef with all of them.
+https://protobuf.dev/programming-guides/encoding/#last-one-wins
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serialization import cli
+from serialization.formats import dtypes, protos
+from serialization.formats.checkpoint_values import Stored
+from serialization.formats.wire import write_number
+from serialization.graph.const_nodes import constant
+from serialization.graph.graph_def import VARIABLES
+from serialization.tensorflow import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Value = NDArray[Any] | Stored
+    Piece = bytes | memoryview
+
+_LARGE = 1 << 16  # bytes; smaller constants are written by protobuf itself
+
+
+def write(path: Path, graph_def: Any, value_of: Callable[[Any], Value], size: int) -> None:
+    """Write the GraphDef to a file with the value of each variable in the place of its node.
+
+    `value_of` gives the value for the node of a variable, and is called once for each; `size` is about how many bytes
+    they have together.
+    """
+    with path.open("wb") as file:
+        for piece in cli.progress(_pieces(graph_def, value_of), "freezing", size, weigh=len):
+            file.write(piece)
+
+
+def _pieces(graph_def: Any, value_of: Callable[[Any], Value]) -> Iterator[Piece]:
+    yield _serialize(versions=graph_def.versions, library=graph_def.library)
+    for node in graph_def.node:
+        if node.op in VARIABLES:
+            yield from _constant(node.name, value_of(node), dtypes.base(node.attr["dtype"].type))
+        else:
+            yield _serialize(node=[node])
+
+
+def _serialize(**fields: Any) -> bytes:
+    return bytes(protos.GraphDef(**fields).SerializeToString(deterministic=True))
+
+
+def _constant(name: str, value: Value, dtype: int) -> Iterator[Piece]:
+    """A GraphDef with one constant. Its bytes go to the file as they are: protobuf would copy them three times."""
+    if isinstance(value, Stored):
+        yield _head(name, value, dtype)
+        yield from value.pieces()
+    elif dtype == dtypes.STRING or value.nbytes < _LARGE:
+        yield _serialize(node=[constant(name, value, dtype)])
+    else:
+        yield _head(name, value, dtype)
+        yield np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
+
+
+def _head(name: str, value: Value, dtype: int) -> bytes:
+    """A GraphDef with one constant up to where the bytes of its value begin."""
+    tensor = protos.TensorProto(dtype=dtype)
+    tensor.tensor_shape.SetInParent()
+    for size in value.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    # 4: TensorProto.tensor_content
+    head = tensor.SerializeToString(deterministic=True) + b"\x22" + write_number(value.nbytes)
+    length = len(head) + value.nbytes
+    node = protos.NodeDef(name=name, op="Const")
+    node.attr["dtype"].type = dtype
+    before = node.SerializeToString(deterministic=True)
+    # The fields around it, from inside out: 8 AttrValue.tensor, 2 the map's value, 5 NodeDef.attr, 1 GraphDef.node.
+    attribute = b"\x42" + write_number(length)
+    entry = b"\x0a\x05value\x12" + write_number(len(attribute) + length) + attribute
+    field = b"\x2a" + write_number(len(entry) + length) + entry
+    return bytes(b"\x0a" + write_number(len(before) + len(field) + length) + before + field + head)

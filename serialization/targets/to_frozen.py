@@ -1,0 +1,234 @@
+"""Freezing any graph: what takes a variable takes its value, so that a constant can stand in its place."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serialization import cli
+from serialization.formats import dtypes
+from serialization.graph import inlining, lookup_tables, repair
+from serialization.graph.const_nodes import constant
+from serialization.graph.graph_def import (
+    VARIABLES,
+    is_update,
+    node_of,
+    nodes_by_name,
+    prune,
+    training_nodes,
+    variable_nodes,
+)
+from serialization.graph.signature import Signature
+from serialization.sources import choose, frozen_reader
+from serialization.targets import frozen_writer
+from serialization.tensorflow import np, tf
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from serialization.targets.frozen_writer import Value
+
+LIMIT = 2**31 - 1  # bytes in one protobuf message
+_PASS_ON = {"Identity", "Switch", "Enter", "Merge", "Exit", "NextIteration"}
+
+
+def without_variables(graph_def: Any) -> list[str]:
+    """Make every op that takes a resource variable's handle take its value; change the GraphDef and say what was done.
+
+    The nodes of the variables stay, for streaming.write to put constants in their place. Raises cli.Error for ops that
+    cannot.
+    """
+    variables = {node.name: node for node in graph_def.node if node.op == "VarHandleOp"}
+    users: dict[str, list[Any]] = {}
+    for node in graph_def.node:
+        for edge in node.input:
+            if not edge.startswith("^"):
+                users.setdefault(node_of(edge), []).append(node)
+    done: Counter[str] = Counter()
+    added: list[Any] = []
+    for name, variable in variables.items():
+        dtype = variable.attr["dtype"].type
+        waiting, seen = [name], {name}
+        while waiting:
+            for user in users.get(waiting.pop(), ()):
+                if user.name in seen:
+                    continue
+                seen.add(user.name)
+                if user.op in _PASS_ON:
+                    user.attr["T"].type = dtype
+                    waiting.append(user.name)
+                else:
+                    added += _take_value(user, dtype, done)
+    graph_def.node.extend(added)
+    return [line.format(count) for line, count in done.items()]
+
+
+def freeze(
+    path: Path,
+    graph_def: Any,
+    wanted: Signature,
+    session: Any = None,
+    value_of: Callable[[Any], Value] | None = None,
+) -> Signature:
+    """Freeze what the signature needs into a file, and say what was done; returns the signature by the names there.
+
+    The values of variables come from `value_of`, see streaming.write, else out of the session, which tables need in any
+    case.
+    """
+    flat, wanted, notes = flatten(graph_def, wanted, session)
+    cli.report(notes)
+    frozen_writer.write(path, flat, value_of or values_in(session, flat), size_of_variables(flat))
+    return wanted
+
+
+def show_difference(name: str, whole: Any, path: Path) -> None:
+    """A table of what freezing removed. Raises cli.Error if a variable or a training op is left in the frozen graph."""
+    frozen, _ = frozen_reader.read(path)  # without the values, which have gone to the file one at a time
+    rows = [
+        (title, len(graph_def.node), size, len(variable_nodes(graph_def)), len(training_nodes(graph_def)))
+        for title, graph_def, size in ((name, whole, whole.ByteSize()), ("frozen", frozen, path.stat().st_size))
+    ]
+    cli.table(("GraphDef", "nodes", "bytes", "variable nodes", "training nodes"), rows)
+    left = variable_nodes(frozen) + training_nodes(frozen)
+    if left:
+        raise cli.Error(f"not frozen: {', '.join(left[:5])} would be left; name --outputs that do not train")
+
+
+def require_frozen_functions(graph_def: Any) -> None:
+    """Raise cli.Error if a function that could not be inlined holds a variable."""
+    for function in graph_def.library.function:
+        left = [node.name for node in function.node_def if node.op in VARIABLES or node.op == "ReadVariableOp"]
+        if left:
+            raise cli.Error(
+                f"the function {function.signature.name} reads variables ({', '.join(left[:5])}) and cannot be "
+                "inlined, so it cannot be frozen; keep the SavedModel"
+            )
+
+
+def require_fits(graph_def: Any, size: int, what: str, way_out: str) -> None:
+    """Raise cli.Error if the graph with so many bytes of variables is more than protobuf can hold."""
+    if size + graph_def.ByteSize() > LIMIT - (1 << 16):
+        raise cli.Error(
+            f"{what} is too large to be frozen; its variables hold {cli.size(size)}, a GraphDef at most 2.15 GB; "
+            f"keep the variables beside the graph: {way_out}"
+        )
+
+
+def size_of_variables(graph_def: Any) -> int:
+    """How many bytes the graph's variables have, as far as their nodes tell."""
+    size = 0
+    for node in graph_def.node:
+        if node.op in VARIABLES:
+            dims = node.attr["shape"].shape.dim
+            size += math.prod(max(0, dim.size) for dim in dims) * dtypes.size_of(node.attr["dtype"].type)
+    return size
+
+
+def _take_value(node: Any, dtype: int, done: Counter[str]) -> list[Any]:
+    """Rewrite one op that takes a variable's handle. Returns the nodes that this needs beside it."""
+    attributes = {name: type(value).FromString(value.SerializeToString()) for name, value in node.attr.items()}
+    data = [edge for edge in node.input if not edge.startswith("^")]
+    control = [edge for edge in node.input if edge.startswith("^")]
+    if node.op == "ReadVariableOp":
+        _become(node, "Identity", [*data, *control], T=dtype)
+        return []
+    if node.op == "ResourceGather":
+        axis = constant(
+            f"{node.name}/axis",
+            np.array(attributes["batch_dims"].i if "batch_dims" in attributes else 0, np.int32),
+            dtypes.INT32,
+        )
+        axis.input.append(f"^{node_of(data[1])}")  # in a loop, all that a node takes has to be of that loop
+        _become(
+            node, "GatherV2", [*data, axis.name, *control], Tparams=dtype, Tindices=attributes["Tindices"].type, Taxis=3
+        )
+        node.attr["batch_dims"].i = attributes["batch_dims"].i if "batch_dims" in attributes else 0
+        return [axis]
+    if node.op == "ResourceGatherNd":
+        _become(node, "GatherNd", [*data, *control], Tparams=dtype, Tindices=attributes["Tindices"].type)
+        return []
+    if node.op == "VariableShape":
+        _become(node, "Shape", [*data, *control], T=dtype, out_type=attributes["out_type"].type or 3)
+        return []
+    if node.op == "VarIsInitializedOp":  # free_of_refs makes it a constant
+        return []
+    if is_update(node.op) or node.op == "DestroyResourceOp":
+        done[f"left out {{}} {node.op} ops: what is frozen does not change"] += 1
+        _become(node, "NoOp", [f"^{node_of(data[0])}", *control])
+        return []
+    raise cli.Error(
+        f"{node.name} is a {node.op}, which takes a variable and cannot take a constant, so it cannot be frozen; "
+        "keep it as a SavedModel"
+    )
+
+
+def _become(node: Any, op: str, inputs: list[str], **types: int) -> None:
+    node.op = op
+    node.input[:] = inputs
+    node.attr.clear()
+    for name, number in types.items():
+        node.attr[name].type = number
+
+
+def values_in(session: Any, graph_def: Any) -> Callable[[Any], NDArray[Any]]:
+    """A `value_of` for streaming.write that reads the GraphDef's variables from a session."""
+    tensors = {}
+    with session.graph.as_default():  # all before the first is run: each addition makes the session look at the graph
+        for node in graph_def.node:
+            if node.op in VARIABLES:
+                tensor = session.graph.get_tensor_by_name(f"{node.name}:0")
+                if tensor.dtype == tf.resource:
+                    tensor = tf.raw_ops.ReadVariableOp(resource=tensor, dtype=tf.as_dtype(node.attr["dtype"].type))
+                tensors[node.name] = tensor
+
+    def read(node: Any) -> NDArray[Any]:
+        try:
+            return np.asarray(session.run(tensors[node.name]))
+        except tf.errors.FailedPreconditionError:
+            raise cli.Error(
+                f"the variable {node.name} holds no value; nothing restores it; name other --outputs"
+            ) from None
+
+    return read
+
+
+def flatten(graph_def: Any, wanted: Signature, session: Any) -> tuple[Any, Signature, list[str]]:
+    """The GraphDef of what the signature needs, with functions and tables inlined and nothing that takes a variable.
+
+    The nodes of the variables are still there, for streaming.write. Also returns the signature by the names in that
+    GraphDef, which differ where it was cut at an input, and a line on each thing that was done.
+    """
+    result, wanted, notes = choose.cut(graph_def, wanted)
+    roots = [tensor.name for tensor in (*wanted.outputs, *wanted.inputs)]
+    result = prune(result, roots)
+    if result.library.function:
+        calls = len(result.library.function)
+        result = prune(inlining.inline(result, roots), roots)
+        if not result.library.function:
+            notes.append(f"inlined {calls} functions")
+    notes += lookup_tables.inline(result, session)
+    notes += without_variables(result)
+    notes += [f"repaired: {line}" for line in repair.free_of_refs(result)]
+    result = prune(result, roots)
+    repair.make_loadable(result)
+    require_frozen_functions(result)
+    return result, wanted, notes
+
+
+def needs_session(graph_def: Any) -> bool:
+    """Whether freezing has to run the graph: its tables are read where they are filled."""
+    return bool(lookup_tables.table_nodes(graph_def))
+
+
+def is_plain(graph_def: Any) -> bool:
+    """Whether convert_variables_to_constants is enough: variables are only read, and no function holds any."""
+    nodes = nodes_by_name(graph_def)
+    for node in graph_def.node:
+        if node.op.startswith("Ref") or is_update(node.op) or node.op in ("AutoReloadVariable", "TemporaryVariable"):
+            return False
+        if node.op in ("ReadVariableOp", "ResourceGather") and nodes[node_of(node.input[0])].op != "VarHandleOp":
+            return False
+    return not graph_def.library.function and not lookup_tables.table_nodes(graph_def)
