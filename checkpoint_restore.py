@@ -19,7 +19,8 @@ from functools import partial
 from typing import Any
 
 import model
-from serialization import cli
+from serialization import cli, project
+from serialization.console import format_command, print_notes, show_path
 from serialization.files import locate
 from serialization.flags import OF_A_CHECKPOINT, OF_A_RUN
 from serialization.graph import lookup_tables, op_registry, signature
@@ -50,7 +51,7 @@ def start(
 ) -> tuple[Any, Any]:
     """A session on the imported graph, and its Saver, which is None where there is no variable to restore.
 
-    Raises cli.Error where importing, restoring or running it could do harm, unless `trust`; `fetched` are tensors that
+    Raises UserError where importing, restoring or running it could do harm, unless `trust`; `fetched` are tensors that
     will be run beside those of its signature.
     """
     from_checkpoint.require_safe(prepared, fetched, trust=trust)
@@ -82,7 +83,7 @@ def show_uninitialized(step: str, session: Any) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.parser(__doc__, "tensor", *OF_A_CHECKPOINT, *OF_A_RUN, checkpoint=cli.RESULTS / "graph.ckpt")
+    parser = cli.parser(__doc__, "tensor", *OF_A_CHECKPOINT, *OF_A_RUN, checkpoint=project.RESULTS / "graph.ckpt")
     args = parser.parse_args(argv)
     if args.tensor:
         cli.refuse(parser, args, (*OF_A_CHECKPOINT, *OF_A_RUN), "does not go with --tensor, which runs nothing")
@@ -103,12 +104,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         names = model.names_of(file.graph_def, *names)
         prepared = from_checkpoint.prepare(prefix, file, *names, trust=args.trust_model, **flags)
-    cli.report(prepared.notes)
+    print_notes(prepared.notes)
     session, saver = start(prepared, fetched=[model.ACCURACY] if whole and toy else [], trust=args.trust_model)
     with session:
-        show_uninitialized(f"imported {cli.show(prefix)}.meta", session)
+        show_uninitialized(f"imported {show_path(prefix)}.meta", session)
         fill(session, saver, prepared)
-        show_uninitialized(f"restored {cli.show(prefix)}", session)
+        show_uninitialized(f"restored {show_path(prefix)}", session)
         variable_values.show_all(prefix)
         proof = variable_values.require_same(session, prepared.path, prepared.restores)
         if whole and toy:
@@ -117,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not whole:
             predict = Predictor(session, signature.in_graph(session.graph, prepared.signature))
             show_predictions.show(predict, predict.signature, args.feed, prepared.hints, prepared.batches)
-    print(f"next: {cli.command('freezemodel_save.py', *cli.unless_default(parser, args, 'checkpoint'))}")
+    print(f"next: {format_command('freezemodel_save.py', *cli.unless_default(parser, args, 'checkpoint'))}")
     return 0
 
 

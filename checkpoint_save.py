@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import model
-from serialization import cli
+from serialization import cli, project
+from serialization.console import format_command, format_size, print_table, show_path
+from serialization.errors import UserError
 from serialization.files import locate, publish
 from serialization.formats.messages import read_message
 from serialization.tensorflow import failures, np, tf1
@@ -44,7 +46,7 @@ def prove(session: Any, prefix: Path) -> str:
     variables = session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES)
     for variable in variables:
         if not np.array_equal(reader.get_tensor(variable.op.name), session.run(variable)):
-            raise cli.Error(f"{variable.op.name} came back from the checkpoint with another value; nothing was saved")
+            raise UserError(f"{variable.op.name} came back from the checkpoint with another value; nothing was saved")
     return f"{len(variables)} variables read back, the same bits"
 
 
@@ -52,13 +54,13 @@ def seed_of(prefix: Path) -> int:
     """The seed that a checkpoint was trained with, from the collections of its MetaGraphDef."""
     recorded = read_message(locate.find_meta_graph(prefix)).collection_def[model.SEED].int64_list.value
     if not recorded:
-        raise cli.Error(f"{cli.show(prefix)} is not the toy model's; --resume goes on from what this script saved")
+        raise UserError(f"{show_path(prefix)} is not the toy model's; --resume goes on from what this script saved")
     return int(recorded[0])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(
-        __doc__, "seed", "resume", "overwrite", checkpoint=cli.RESULTS / "graph.ckpt", epochs=10, shards=1
+        __doc__, "seed", "resume", "overwrite", checkpoint=project.RESULTS / "graph.ckpt", epochs=10, shards=1
     )
     args = parser.parse_args(argv)
     if not 1 <= args.shards <= model.MAX_SHARDS:
@@ -83,20 +85,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         initialize = tf1.global_variables_initializer()
         saver = tf1.train.Saver(sharded=args.shards > 1, save_relative_paths=True)
         if resumed:
-            with failures(f"the checkpoint {cli.show(resumed)} cannot be restored"):
+            with failures(f"the checkpoint {show_path(resumed)} cannot be restored"):
                 saver.restore(session, str(resumed))
         else:
             session.run(initialize)
         done = model.epochs_done(session)
         if done >= args.epochs:
-            raise cli.Error(f"{done} epochs are done already; --epochs {done + 5} goes on from there")
+            raise UserError(f"{done} epochs are done already; --epochs {done + 5} goes on from there")
         model.train(session, args.epochs)
         print(f"trained epochs {done + 1} to {args.epochs}; held-out accuracy {model.evaluate(session):.4f}")
         save(session, saver, prefix)
         proof = prove(session, prefix)
-    cli.table(("file", "size"), [(cli.show(f), cli.size(f.stat().st_size)) for f in publish.checkpoint_files(target)])
+    print_table(
+        ("file", "size"), [(show_path(f), format_size(f.stat().st_size)) for f in publish.checkpoint_files(target)]
+    )
     print(f"proved: {proof}")
-    print(f"next: {cli.command('checkpoint_restore.py', *cli.unless_default(parser, args, 'checkpoint'))}")
+    print(f"next: {format_command('checkpoint_restore.py', *cli.unless_default(parser, args, 'checkpoint'))}")
     return 0
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import model
-from serialization import cli
+from serialization import cli, project
+from serialization.console import format_command, print_notes
 from serialization.files import locate
 from serialization.flags import OF_A_RUN, feed
 from serialization.graph import lookup_tables, op_registry, signature
@@ -80,14 +81,14 @@ def open_frozen(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    default = cli.RESULTS / "frozen_model.pb"
+    default = project.RESULTS / "frozen_model.pb"
     parser = cli.parser(__doc__, *OF_A_RUN, frozen_model=default)
     args = parser.parse_args(argv)
 
     op_registry.load_library(args.op_library)
     path = locate.find_frozen_model(args.frozen_model)
     predict, ready = open_frozen(path, args.inputs, args.outputs, trust=args.trust_model)
-    cli.report(ready.notes)
+    print_notes(ready.notes)
     toy = model.is_toy(ready.graph_def) and not (args.inputs or args.outputs)
     given = args.feed or ([feed(model.EXAMPLES)] if toy else None)
     show_predictions.show(predict, predict.signature, given, ready.hints, ready.batches)
@@ -96,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         inputs, labels = model.make_rows(1000)
         right = predict({wanted.key: inputs})[answer.key] == (labels > 0.5)
         print(f"proved: {right.mean():.4f} of 1,000 fresh rows are predicted right")
-        print(f"next: {cli.command('freezemodel_serve.py', *cli.unless_default(parser, args, 'frozen_model'))}")
+        print(f"next: {format_command('freezemodel_serve.py', *cli.unless_default(parser, args, 'frozen_model'))}")
     return 0
 
 

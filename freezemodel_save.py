@@ -22,7 +22,8 @@ from checkpoint_restore import open_checkpoint
 from freezemodel_load import read_frozen, start
 from savedmodel_from_source import NOT_VERIFIED
 from savedmodel_pretrained import open_any as open_saved_model
-from serialization import cli
+from serialization import cli, project
+from serialization.console import format_command, print_notes, show_path
 from serialization.files import locate, publish
 from serialization.flags import OF_A_CHECKPOINT, OF_A_CONVERSION, OF_A_SAVED_MODEL
 from serialization.graph import op_registry
@@ -54,9 +55,9 @@ def freeze_checkpoint(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
     asked = model.names_of(file.graph_def, args.inputs, args.outputs)
     flags = cli.values(args, "rename", "partial", "ema")
     prepared = from_checkpoint.prepare(prefix, file, *asked, trust=args.trust_model, **flags)
-    cli.report(prepared.notes)
-    way_out = cli.command("savedmodel_from_checkpoint.py", "--checkpoint", args.checkpoint)
-    to_frozen.require_fits(prepared.pruned, prepared.size(), cli.show(args.checkpoint), f"`{way_out}`")
+    print_notes(prepared.notes)
+    way_out = format_command("savedmodel_from_checkpoint.py", "--checkpoint", args.checkpoint)
+    to_frozen.require_fits(prepared.pruned, prepared.size(), show_path(args.checkpoint), f"`{way_out}`")
     names = None
     if not to_frozen.needs_session(prepared.pruned) and (args.no_verify or prepared.size() > PLAIN):
         value_of = variable_values.values_of(prepared.held, prepared.restores)
@@ -78,7 +79,7 @@ def freeze_saved_model(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
 
     def require_fits(graph_def: Any) -> None:
         size = to_frozen.size_of_variables(graph_def)
-        to_frozen.require_fits(graph_def, size, cli.show(args.saved_model), "use the SavedModel as it is")
+        to_frozen.require_fits(graph_def, size, show_path(args.saved_model), "use the SavedModel as it is")
 
     origin, whole = open_saved_model(locate.find_saved_model(args.saved_model), args, require_fits)
     with origin.session:
@@ -104,7 +105,7 @@ def prove(origin: Origin, path: Path, names: Signature, args: argparse.Namespace
 
 def main(argv: Sequence[str] | None = None) -> int:
     flags = ("saved-model", *OF_A_CHECKPOINT, *OF_A_SAVED_MODEL, *OF_A_CONVERSION)
-    defaults = {"checkpoint": cli.RESULTS / "graph.ckpt", "frozen_model": cli.RESULTS / "frozen_model.pb"}
+    defaults = {"checkpoint": project.RESULTS / "graph.ckpt", "frozen_model": project.RESULTS / "frozen_model.pb"}
     parser = cli.parser(__doc__, *flags, **defaults)
     args = parser.parse_args(argv)
     if args.saved_model:
@@ -117,9 +118,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         op_registry.load_library(args.op_library)
         whole, proof = (freeze_saved_model if args.saved_model else freeze_checkpoint)(args, path)
         to_frozen.show_difference("saved_model" if args.saved_model else "checkpoint", whole, path)
-    print(f"wrote {cli.show(args.frozen_model)}")
+    print(f"wrote {show_path(args.frozen_model)}")
     print(proof)
-    print(f"next: {cli.command('freezemodel_load.py', *cli.unless_default(parser, args, 'frozen_model'))}")
+    print(f"next: {format_command('freezemodel_load.py', *cli.unless_default(parser, args, 'frozen_model'))}")
     return 0
 
 

@@ -27,7 +27,9 @@ import checkpoint_restore
 import freezemodel_load
 import model
 import savedmodel_pretrained
-from serialization import cli
+from serialization import cli, project
+from serialization.console import format_command, show_path
+from serialization.errors import UserError
 from serialization.files import locate
 from serialization.flags import OF_A_MODEL, OF_A_SAVED_MODEL
 from serialization.graph import op_registry
@@ -97,31 +99,31 @@ def create_app(
         path = locate.find_checkpoint(checkpoint)
         load = partial(open_checkpoint, path, inputs, outputs, trust=trust_model)
     else:
-        path = locate.find_frozen_model(frozen_model or cli.RESULTS / "frozen_model.pb")
+        path = locate.find_frozen_model(frozen_model or project.RESULTS / "frozen_model.pb")
         load = partial(open_frozen, path, inputs, outputs, trust=trust_model)
-    return make_app(cli.show(path), load, settings or Settings())
+    return make_app(show_path(path), load, settings or Settings())
 
 
 def find(flag: str, path: Path) -> Path:
-    """What lies at the path. Raises cli.Error where it is something else, with the flag for that if there is one."""
+    """What lies at the path. Raises UserError where it is something else, with the flag for that if there is one."""
     try:
         return FINDERS[flag](path)
-    except cli.Error:
+    except UserError:
         for other in [other for other in FINDERS if other != flag]:
-            with suppress(cli.Error), redirect_stdout(None):
+            with suppress(UserError), redirect_stdout(None):
                 FINDERS[other](path)
                 break
         else:
             raise
-    right = cli.command("freezemodel_serve.py", f"--{other.replace('_', '-')}", path)
-    raise cli.Error(f"{cli.show(path)} is no {flag.replace('_', ' ')}; use `{right}`")
+    right = format_command("freezemodel_serve.py", f"--{other.replace('_', '-')}", path)
+    raise UserError(f"{show_path(path)} is no {flag.replace('_', ' ')}; use `{right}`")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     limits = {field.name: field.default for field in fields(Settings) if field.name != "metrics_folder"}
     defaults = {"host": "127.0.0.1", "port": 5000, "workers": 1, "grace": 30.0, **limits}
     flags = ("frozen-model", "saved-model", "checkpoint", *OF_A_SAVED_MODEL, *OF_A_MODEL)
-    parser = cli.parser(__doc__, *flags, frozen_model=cli.RESULTS / "frozen_model.pb", **defaults)
+    parser = cli.parser(__doc__, *flags, frozen_model=project.RESULTS / "frozen_model.pb", **defaults)
     args = parser.parse_args(argv)
     named = [flag for flag in FINDERS if getattr(args, flag) != parser.get_default(flag)] or ["frozen_model"]
     if len(named) > 1:
@@ -130,14 +132,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         cli.refuse(parser, args, OF_A_SAVED_MODEL, "goes with --saved-model")
     path = find(named[0], getattr(args, named[0]))  # before any worker looks for it
     choice = {named[0]: path, **cli.values(args, *OF_A_SAVED_MODEL, *OF_A_MODEL)}
-    toy = cli.RESULTS.resolve() in path.resolve().parents and not (args.inputs or args.outputs)
+    toy = project.RESULTS.resolve() in path.resolve().parents and not (args.inputs or args.outputs)
     rows = json.loads(model.EXAMPLES)
     bodies = [json.dumps({"x": x}, separators=(",", ":")) for x in (rows[:1], rows)] if toy else []
 
     server.serve(
         partial(create_app, **choice),
         Settings(**cli.values(args, *limits)),
-        announce=partial(server.announce, cli.show(path), bodies),
+        announce=partial(server.announce, show_path(path), bodies),
         **cli.values(args, "host", "port", "workers", "grace"),
     )
     return 0

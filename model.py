@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from serialization import cli
+from serialization.console import show_progress
 from serialization.tensorflow import np, tf, tf1
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def train(session: Any, epochs: int) -> None:
     first = epochs_done(session)
     tensors = [graph.get_tensor_by_name(INPUTS), graph.get_tensor_by_name(LABELS)]
     train_step = session.make_callable(graph.get_operation_by_name(TRAIN), tensors)
-    for epoch in cli.progress(range(first, epochs), "training", epochs - first):
+    for epoch in show_progress(range(first, epochs), "training", epochs - first):
         generator = np.random.default_rng([seed, epoch])
         for _ in range(STEPS_PER_EPOCH):
             train_step(*make_rows(BATCH_SIZE, generator))

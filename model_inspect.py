@@ -19,7 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serialization import cli, flags
+from serialization import cli, flags, project
+from serialization.console import make_printable, show_path
+from serialization.errors import UserError
 from serialization.files import publish
 from serialization.inspect import dot, event_file
 from serialization.inspect import report as reports
@@ -29,11 +31,11 @@ EVENTS = "events.out.tfevents.0.model_inspect"  # TensorBoard looks for the word
 
 
 def write_pictures(args: Any, report: dict[str, Any], graph_def: Any) -> list[Path]:
-    """The files that --tensorboard and --dot ask for. Raises cli.Error where there is no graph to draw."""
+    """The files that --tensorboard and --dot ask for. Raises UserError where there is no graph to draw."""
     wanted = [args.dot] if args.dot else []
     wanted += [args.tensorboard / EVENTS] if args.tensorboard else []
     if wanted and graph_def is None:
-        raise cli.Error(f"{cli.show(args.path)} holds no graph to draw; found variables only; name the graph's file")
+        raise UserError(f"{show_path(args.path)} holds no graph to draw; found variables only; name the graph's file")
     for file in wanted:
         with publish.staged(file, overwrite=args.overwrite) as new:
             if file == args.dot:
@@ -48,7 +50,7 @@ def write_pictures(args: Any, report: dict[str, Any], graph_def: Any) -> list[Pa
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__, "json", "strict", "tensorboard", "dot", "overwrite", "tag-set")
-    default = cli.RESULTS / "frozen_model.pb"
+    default = project.RESULTS / "frozen_model.pb"
     parser.add_argument(
         "path", nargs="?", type=flags.path, metavar="PATH", default=default, help="any file or folder of a model"
     )
@@ -63,11 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     written = write_pictures(args, report, graph_def)
     if not args.json:
         for file in written:
-            print(f"wrote {cli.show(file)}")
+            print(f"wrote {show_path(file)}")
     if args.strict and found:
-        first = cli.printable(found[0], 400)
-        raise cli.Error(
-            f"{cli.show(args.path)} has {reporting.plural(len(found), 'finding')}; the first: {first}; see above"
+        first = make_printable(found[0], 400)
+        raise UserError(
+            f"{show_path(args.path)} has {reporting.plural(len(found), 'finding')}; the first: {first}; see above"
         )
     return 0
 

@@ -19,7 +19,8 @@ from typing import Any
 import model
 from checkpoint_restore import open_checkpoint
 from savedmodel_from_source import NOT_VERIFIED, prove
-from serialization import cli
+from serialization import cli, project
+from serialization.console import print_export, print_notes
 from serialization.files import locate, publish
 from serialization.flags import OF_A_CHECKPOINT, OF_A_CONVERSION
 from serialization.graph import lookup_tables, op_registry, signature
@@ -57,14 +58,14 @@ def prepare(args: argparse.Namespace) -> Prepared:
     prepared = from_checkpoint.prepare(prefix, file, *names, trust=args.trust_model, **flags)
     if model.is_toy(file.graph_def) and file.meta_graph is not None:
         return replace(from_checkpoint.whole(prefix, file), signature=prepared.signature)
-    cli.report(prepared.notes)
+    print_notes(prepared.notes)
     return prepared
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    default = cli.RESULTS / "savedmodel_from_checkpoint"
+    default = project.RESULTS / "savedmodel_from_checkpoint"
     flags = (*OF_A_CHECKPOINT, *OF_A_CONVERSION)
-    args = cli.parser(__doc__, *flags, checkpoint=cli.RESULTS / "graph.ckpt", export_dir=default).parse_args(argv)
+    args = cli.parser(__doc__, *flags, checkpoint=project.RESULTS / "graph.ckpt", export_dir=default).parse_args(argv)
 
     with publish.staged(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
         op_registry.load_library(args.op_library)
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with failures("the SavedModel cannot be written"):
                 save(origin.session, folder, origin.signature)
             proof = NOT_VERIFIED if args.no_verify else prove(origin, folder, args.feed, trust=args.trust_model)
-    cli.report_export(args.export_dir, proof)
+    print_export(args.export_dir, proof)
     return 0
 
 

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import model
 from savedmodel_from_checkpoint import save
 from savedmodel_from_source import NOT_VERIFIED, export, prove
-from serialization import cli
+from serialization import cli, project
+from serialization.console import print_export, print_notes
 from serialization.files import locate, publish
 from serialization.flags import OF_A_CONVERSION
 from serialization.graph import lookup_tables, op_registry, signature
@@ -38,8 +39,8 @@ def load(ready: Frozen) -> Origin:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    default = cli.RESULTS / "savedmodel_from_frozen"
-    frozen_model = cli.RESULTS / "frozen_model.pb"
+    default = project.RESULTS / "savedmodel_from_frozen"
+    frozen_model = project.RESULTS / "frozen_model.pb"
     args = cli.parser(__doc__, *OF_A_CONVERSION, frozen_model=frozen_model, export_dir=default).parse_args(argv)
 
     with publish.staged(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         graph_def = read_graph_def(path)
         names = model.names_of(graph_def, args.inputs, args.outputs, keys=True)
         ready = from_frozen.prepare(graph_def, path, *names)
-        cli.report(ready.notes)
+        print_notes(ready.notes)
         ready.require_safe(path, trust=args.trust_model)
         origin = load(ready)
         with origin.session:
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with failures("the SavedModel cannot be written"):
                 write(origin.session, folder, origin.signature)
             proof = NOT_VERIFIED if args.no_verify else prove(origin, folder, args.feed, trust=args.trust_model)
-    cli.report_export(args.export_dir, proof)
+    print_export(args.export_dir, proof)
     return 0
 
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import model
 from savedmodel_pretrained import load
-from serialization import cli
+from serialization import cli, project
+from serialization.console import print_export
 from serialization.files import publish
 from serialization.flags import Feed
 from serialization.graph import signature
@@ -66,7 +67,7 @@ def prove(origin: Origin, folder: Path, given: Sequence[Feed] | None = None, *, 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    default = cli.RESULTS / "savedmodel_from_source"
+    default = project.RESULTS / "savedmodel_from_source"
     parser = cli.parser(__doc__, "overwrite", export_dir=default, epochs=10, seed=0)
     args = parser.parse_args(argv)
 
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with failures("the SavedModel cannot be written"):
             export(session, folder, wanted)
         proof = prove(Origin(session, session.graph.as_graph_def(), wanted, Predictor(session, wanted)), folder)
-    cli.report_export(args.export_dir, proof)
+    print_export(args.export_dir, proof)
     return 0
 
 

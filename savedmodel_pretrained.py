@@ -20,11 +20,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from serialization import cli
+from serialization import cli, project
 from serialization.checks import harm
+from serialization.console import format_command, print_notes, show_path
+from serialization.errors import UserError
 from serialization.files import locate
 from serialization.flags import OF_A_RUN, OF_A_SAVED_MODEL
 from serialization.graph import op_registry, signature
+from serialization.project import real_path
 from serialization.run import classifier, images, show_predictions
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
@@ -36,12 +39,12 @@ from serialization.tensorflow import failures, np, tf1
 def start(folder: Path, tag_set: str | None = None, *, optimize: bool = True, trust: bool = False) -> tuple[Any, Any]:
     """A session in which the SavedModel is loaded, variables and all, and the MetaGraphDef that was.
 
-    Raises cli.Error where loading or calling it could do harm, unless `trust`.
+    Raises UserError where loading or calling it could do harm, unless `trust`.
     """
     meta_graph = from_saved_model.choose_meta_graph(from_saved_model.read_saved_model(folder), tag_set)
     harm.require_safe(harm.scan_meta_graph(meta_graph, saved_model=folder), folder, trust=trust)
     session = open_session(tf1.Graph(), optimize=optimize)
-    with session.graph.as_default(), failures(f"the SavedModel {cli.show(folder)} cannot be loaded"):
+    with session.graph.as_default(), failures(f"the SavedModel {show_path(folder)} cannot be loaded"):
         with from_saved_model.loadable(folder, meta_graph) as path:
             loaded = tf1.saved_model.load(session, list(meta_graph.meta_info_def.tags), str(path))
         fills, paths = from_saved_model.table_initializers(meta_graph, folder)
@@ -68,9 +71,9 @@ def open_any(
     chosen = cli.values(args, "tag-set", "inputs", "outputs")
     exported = from_saved_model.prepare(folder, key=args.signature, trust=args.trust_model, check=check, **chosen)
 
-    cli.report(exported.notes)
+    print_notes(exported.notes)
 
-    cli.report(exported.notes)
+    print_notes(exported.notes)
 
     def begin() -> Any:
         return start(folder, args.tag_set, optimize=False, trust=args.trust_model)[0]
@@ -96,18 +99,18 @@ def classify(folder: Path, args: argparse.Namespace, files: Sequence[Path], labe
     scores, best = classifier.classify(predict, list(images.make_batches(pixels, image_input)))
     classifier.show_best(files, scores, classifier.read_labels(labels, scores.shape[1]), args.top)
     if not np.array_equal(best, scores.argmax(axis=1)):
-        raise cli.Error("the model's best class is not the one with the highest score; --labels may be shifted")
+        raise UserError("the model's best class is not the one with the highest score; --labels may be shifted")
     return f"{len(files)} images; the best class is the one with the highest score in each"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    ours, samples = cli.PRETRAINED / "1", cli.PRETRAINED / "samples"
+    ours, samples = project.PRETRAINED / "1", project.PRETRAINED / "samples"
     flags = ("image", "labels", *OF_A_SAVED_MODEL, *OF_A_RUN)
     parser = cli.parser(__doc__, *flags, saved_model=ours, mean="0", std="1", top=3)
     args = parser.parse_args(argv)
     op_registry.load_library(args.op_library)
     folder = locate.find_saved_model(args.saved_model)
-    is_ours = cli.real(folder) == cli.real(ours)
+    is_ours = real_path(folder) == real_path(ours)
     if args.image:
         cli.refuse(parser, args, ("inputs", "outputs", "feed"), "does not go with --image, which feeds images")
     if args.feed or args.inputs or args.outputs or not (is_ours or args.image):
@@ -115,12 +118,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         origin, _ = open_any(folder, args)
         with origin.session:
             show_predictions.show(origin.predict, origin.signature, args.feed, origin.hints)
-        print(f"next: {cli.command('freezemodel_save.py', '--saved-model', args.saved_model)}")
+        print(f"next: {format_command('freezemodel_save.py', '--saved-model', args.saved_model)}")
         return 0
     files = args.image or sorted(samples.glob("*.png"))
-    proof = classify(folder, args, files, args.labels or (cli.PRETRAINED / "labels.txt" if is_ours else None))
+    proof = classify(folder, args, files, args.labels or (project.PRETRAINED / "labels.txt" if is_ours else None))
     print(f"proved: {proof}")
-    print(f"next: saved_model_cli show --dir {shlex.quote(cli.show(folder))} --all")
+    print(f"next: saved_model_cli show --dir {shlex.quote(show_path(folder))} --all")
     return 0
 
 

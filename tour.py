@@ -16,9 +16,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from serialization import cli
+from serialization import cli, project
+from serialization.console import show_path
+from serialization.errors import UserError
 
-CHECKPOINT = cli.RESULTS / "savedmodel_from_checkpoint"
+CHECKPOINT = project.RESULTS / "savedmodel_from_checkpoint"
 ROW, ROWS = '{"x": [[0,1,2,3,4,5,6,7,8,9]]}', '{"x": [[0,1,2,3,4,5,6,7,8,9],[5,5,5,5,5,5,5,5,5,5]]}'
 
 
@@ -27,8 +29,8 @@ def chapter(title: str) -> None:
 
 
 def run(*words: str | Path) -> str:
-    """Show and run a command, and return what it printed. Raises cli.Error unless it ends with status 0."""
-    shown = [cli.show(word) if isinstance(word, Path) else word for word in words]
+    """Show and run a command, and return what it printed. Raises UserError unless it ends with status 0."""
+    shown = [show_path(word) if isinstance(word, Path) else word for word in words]
     print(f"$ {shlex.join(shown)}", flush=True)
     program = {"python": sys.executable, "saved_model_cli": str(Path(sys.executable).with_name("saved_model_cli"))}
     # TensorFlow's own tool writes to stderr even when all is well; our scripts do not.
@@ -36,25 +38,25 @@ def run(*words: str | Path) -> str:
     print(done.stdout, flush=True)
     if done.returncode != 0 or (words[0] == "python" and done.stderr):
         said = done.stderr.strip().removeprefix("error: ") or "no message"
-        raise cli.Error(f"{words[1]} ended with status {done.returncode}: {said}")
+        raise UserError(f"{words[1]} ended with status {done.returncode}: {said}")
     return done.stdout
 
 
 def step(script: str) -> None:
-    """Run a script with no flags. Raises cli.Error unless it proves what it did."""
-    if "proved: " not in run("python", cli.PROJECT / script):
-        raise cli.Error(f"{script} proved nothing")
+    """Run a script with no flags. Raises UserError unless it proves what it did."""
+    if "proved: " not in run("python", project.ROOT / script):
+        raise UserError(f"{script} proved nothing")
 
 
 def expect(what: str, expected: object, found: object) -> None:
     if found != expected:
-        raise cli.Error(f"{what}: expected {expected}, found {found}")
+        raise UserError(f"{what}: expected {expected}, found {found}")
     print(f"proved: {what} is {json.dumps(expected) if not isinstance(expected, str) else expected}\n", flush=True)
 
 
 def ask_server() -> None:
     """Start the server on a free port, send it the two requests, stop it with Ctrl-C."""
-    words = ["python", cli.show(cli.PROJECT / "freezemodel_serve.py"), "--port", "0"]
+    words = ["python", show_path(project.ROOT / "freezemodel_serve.py"), "--port", "0"]
     print(f"$ {shlex.join(words)} &", flush=True)
     server = subprocess.Popen([sys.executable, *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert server.stdout is not None
@@ -72,7 +74,7 @@ def ask_server() -> None:
         server.send_signal(signal.SIGINT)
         _, stderr = server.communicate(timeout=60)
     if stderr or not ready:
-        raise cli.Error(f"the server failed: {stderr.strip()}")
+        raise UserError(f"the server failed: {stderr.strip()}")
     expect("the server's exit status", 0, server.returncode)
 
 
@@ -98,19 +100,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = ("--tag_set", "serve", "--signature_def", "serving_default")
     expression = "--input_exprs=inputs_1=[[0,1,2,3,4,5,6,7,8,9]]"
     for name in ("source", "checkpoint", "frozen"):
-        folder = cli.RESULTS / f"savedmodel_from_{name}"
+        folder = project.RESULTS / f"savedmodel_from_{name}"
         printed = run("saved_model_cli", "run", "--dir", folder, *arguments, expression)
         expect("its output1", "[[False]]", printed.splitlines()[-1])
 
     chapter("What is in them: read without TensorFlow's runtime")
-    run("python", cli.PROJECT / "model_inspect.py", CHECKPOINT)
+    run("python", project.ROOT / "model_inspect.py", CHECKPOINT)
 
     chapter("A SavedModel from elsewhere: a ResNet that was really trained")
-    run("saved_model_cli", "show", "--dir", cli.PRETRAINED / "1", *arguments)
+    run("saved_model_cli", "show", "--dir", project.PRETRAINED / "1", *arguments)
     step("savedmodel_pretrained.py")
 
     seconds = time.monotonic() - started
-    print(f"every step proved itself, in {seconds:.0f} seconds; the files are in {cli.show(cli.RESULTS)}")
+    print(f"every step proved itself, in {seconds:.0f} seconds; the files are in {show_path(project.RESULTS)}")
     return 0
 
 

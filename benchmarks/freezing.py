@@ -25,10 +25,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from serialization import cli
+from serialization import project
+from serialization.console import print_table
+from serialization.errors import UserError
 from serialization.tensorflow import tf, tf1
 
-PROJECT = cli.PROJECT
+PROJECT = project.ROOT
 
 
 def make(prefix: Path, megabytes: int, variables: int) -> None:
@@ -48,7 +50,7 @@ def make(prefix: Path, megabytes: int, variables: int) -> None:
 
 
 def measure(what: str, *words: str | Path) -> tuple[float, float, str]:
-    """Seconds, peak GB and output of a process. Raises cli.Error unless it ends with status 0."""
+    """Seconds, peak GB and output of a process. Raises UserError unless it ends with status 0."""
     print(f"{what} ...", end=" ", flush=True)
     started = time.time()
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "STARTED": str(started)}
@@ -59,7 +61,7 @@ def measure(what: str, *words: str | Path) -> tuple[float, float, str]:
         output.seek(0)
         errors.seek(0)
         if status:
-            raise cli.Error(f"{what} failed: {errors.read().decode()[-500:]}")
+            raise UserError(f"{what} failed: {errors.read().decode()[-500:]}")
         seconds = time.time() - started
         print(f"{seconds:.1f} s", flush=True)
         return seconds, usage.ru_maxrss / 1e6, output.read().decode()
@@ -135,7 +137,7 @@ def compare(folder: Path, megabytes: int, variables: int) -> None:
         ("later calls, fastest", f"{calls[0] * 1e3:.2f} ms", f"{calls[1] * 1e3:.2f} ms", f"{calls[1] / calls[0]:.2f}")
     )
     heading = f"{megabytes} MiB in {variables} variable{'s' * (variables > 1)}"
-    cli.table((heading, "TensorFlow", "this project", "ratio"), table)
+    print_table((heading, "TensorFlow", "this project", "ratio"), table)
 
 
 def main() -> int:

@@ -33,6 +33,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # the project's folder, from wherever this is run
 
 from serialization import cli  # noqa: E402
+from serialization.console import format_command, show_path, show_progress  # noqa: E402
+from serialization.errors import UserError  # noqa: E402
 from serialization.files import publish  # noqa: E402
 from serialization.tensorflow import np  # noqa: E402
 from serialization.tensorflow import tf1 as tf  # noqa: E402
@@ -64,11 +66,11 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     try:
         raw = gzip.decompress(path.read_bytes())
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise cli.Error(f"{path} is damaged; {error}; {install_hint()}") from error
+        raise UserError(f"{path} is damaged; {error}; {install_hint()}") from error
     header = 4 + 4 * dimensions
     shape = [int.from_bytes(raw[i : i + 4], "big") for i in range(4, header, 4)]
     if raw[:4] != bytes([0, 0, 8, dimensions]) or len(raw) != header + math.prod(shape):
-        raise cli.Error(f"{path} is no IDX file of {dimensions} dimensions; {install_hint()}")
+        raise UserError(f"{path} is no IDX file of {dimensions} dimensions; {install_hint()}")
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
@@ -81,7 +83,7 @@ def load_split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.
     images, labels = folder / f"{split}-images-idx3-ubyte.gz", folder / f"{split}-labels-idx1-ubyte.gz"
     for path in (images, labels):
         if not path.is_file():
-            raise cli.Error(f"Fashion-MNIST is missing; there is no {path}; {install_hint()}")
+            raise UserError(f"Fashion-MNIST is missing; there is no {path}; {install_hint()}")
     return read_idx(images, 3)[..., np.newaxis], read_idx(labels, 1)
 
 
@@ -165,7 +167,7 @@ def train_network(images: NDArray[np.uint8], labels: NDArray[np.uint8], epochs: 
         for epoch in range(epochs):
             losses = []
             order = random.permutation(len(images))
-            for step in cli.progress(range(steps), f"epoch {epoch + 1}/{epochs}", steps):
+            for step in show_progress(range(steps), f"epoch {epoch + 1}/{epochs}", steps):
                 rows = order[step * BATCH : (step + 1) * BATCH]
                 done = (epoch * steps + step) / (epochs * steps)
                 rate = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * done))
@@ -225,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     test_images, test_labels = load_split(args.data, "t10k")
     if args.samples:
         write_samples(test_images, test_labels)
-        print(f"wrote {cli.show(HERE / 'samples')}, {cli.show(HERE / 'labels.txt')} and {cli.show(TEST_DATA)}")
+        print(f"wrote {show_path(HERE / 'samples')}, {show_path(HERE / 'labels.txt')} and {show_path(TEST_DATA)}")
         return 0
     images, labels = load_split(args.data, "train")
     with publish.staged(args.export_dir, overwrite=args.overwrite) as folder:
@@ -233,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         accuracy = measure_accuracy(folder, test_images, test_labels)
     print(f"proved: {accuracy:.4f} of {len(test_images):,} test images are right, measured on the exported files")
     print(f"trained in {(time.monotonic() - started) / 60:.1f} minutes")
-    print(f"next: {cli.command('savedmodel_pretrained.py', '--saved-model', args.export_dir)}")
+    print(f"next: {format_command('savedmodel_pretrained.py', '--saved-model', args.export_dir)}")
     return 0
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from serialization import cli
+from serialization.errors import UserError
 
 __all__ = [
     "config_pb2",
@@ -46,11 +46,11 @@ def failures(what: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, NotImplementedError, DecodeError) as error:
-        raise cli.Error(f"{what}: {reason(error)}") from None
+        raise UserError(f"{what}: {reason(error)}") from None
     except Exception as error:
         if not hasattr(error, "error_code"):  # not tf.errors.OpError, which cannot be named before TensorFlow is there
             raise
-        raise cli.Error(f"{what}: {reason(error)}") from None
+        raise UserError(f"{what}: {reason(error)}") from None
 
 
 def reason(error: BaseException | None) -> str:

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import checkpoint_restore
-from serialization import cli
+from serialization import cli, project
 from serialization.sources import from_checkpoint
 
-PROJECT = cli.PROJECT
+PROJECT = project.ROOT
 SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py") if path.stem != "model")
 
 
@@ -54,7 +54,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder in the place of the project's results/."""
     folder = tmp_path / "results"
-    monkeypatch.setattr(cli, "RESULTS", folder)
+    monkeypatch.setattr(project, "RESULTS", folder)
     return folder
 
 
@@ -63,7 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results/ folder that holds all toy artefacts. Tests read it; those that write take `toy`."""
     folder = tmp_path_factory.mktemp("made") / "results"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "RESULTS", folder)
+        patch.setattr(project, "RESULTS", folder)
         for script in (
             "checkpoint_save",
             "freezemodel_save",

@@ -41,6 +41,8 @@ import freezemodel_save
 import savedmodel_from_checkpoint
 import savedmodel_from_frozen
 from serialization import cli
+from serialization.console import print_table
+from serialization.errors import UserError
 from serialization.graph.graph_def import nodes_by_name, reachable, read_graph_def
 from serialization.graph.signature import Signature, Tensor
 from serialization.run import given_feeds, verify
@@ -247,7 +249,7 @@ def signatures(folder: Path) -> Iterator[tuple[list[object], str]]:
     """What to choose from in a SavedModel: `--tag-set` where it has several, and each key."""
     try:
         meta_graphs = from_saved_model.read_saved_model(folder).meta_graphs
-    except cli.Error:
+    except UserError:
         meta_graphs = ()
     for meta_graph in meta_graphs:
         tags: list[object] = ["--tag-set", ",".join(meta_graph.meta_info_def.tags)] if len(meta_graphs) > 1 else []
@@ -294,7 +296,7 @@ def main() -> int:
                 )
     print()
     words = (VERIFIED, UNVERIFIED, REFUSED, FAILED)
-    cli.table(("kind", *words), [(kind, *(found[word] for word in words)) for kind, found in counts.items()])
+    print_table(("kind", *words), [(kind, *(found[word] for word in words)) for kind, found in counts.items()])
     return int(any(found[FAILED] for found in counts.values()))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from serialization import cli
+from serialization.errors import UserError
 from serialization.flags import Feed, split_tensors
 from serialization.graph import signature
 from serialization.run import feed_hints, generated_feeds
@@ -64,7 +65,7 @@ def saved_model(argv: Sequence[str] | None) -> int:
             return 0
         except (tf.errors.OpError, ValueError, TypeError) as error:
             failure = failure or error
-    raise cli.Error(f"no feeds were found that it takes: {reason(failure)}")
+    raise UserError(f"no feeds were found that it takes: {reason(failure)}")
 
 
 def _parse(argv: Sequence[str] | None, **source: Any) -> Any:
@@ -100,7 +101,7 @@ def _first_answer(session: Any, inputs: Sequence[str], outputs: list[str], given
             return values, list(session.run(outputs, values))
         except tf.errors.OpError as error:
             failure = failure or error
-    raise cli.Error(f"no feeds were found that it takes: {reason(failure)}")
+    raise UserError(f"no feeds were found that it takes: {reason(failure)}")
 
 
 def _tensor(key: str, dtype: Any, shape: Any) -> signature.Tensor:
@@ -119,5 +120,5 @@ def _require_same(expected: Sequence[Any], got: Sequence[Any]) -> int:
             np.array_equal(want, value) if want.dtype.kind in "OSU" else np.allclose(want, value, rtol=1e-4, atol=1e-6)
         )
         if not same:
-            raise cli.Error("the frozen graph gives other numbers than the checkpoint")
+            raise UserError("the frozen graph gives other numbers than the checkpoint")
     return 0

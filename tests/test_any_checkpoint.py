@@ -9,7 +9,7 @@ import graphs
 import pytest
 from conftest import Run
 
-from serialization import cli
+from serialization.console import format_command
 from serialization.formats import protos
 from serialization.tensorflow import np, tf, tf1
 
@@ -410,7 +410,7 @@ def test_too_large_to_be_frozen(run: Run, tmp_path: Path) -> None:
     graphs.save_zeros(prefix, build, shapes)
     assert tf1.train.NewCheckpointReader(str(prefix)).get_variable_to_shape_map() == shapes
     before = sorted(tmp_path.rglob("*"))
-    way_out = cli.command("savedmodel_from_checkpoint.py", "--checkpoint", prefix)
+    way_out = format_command("savedmodel_from_checkpoint.py", "--checkpoint", prefix)
     too_large = "is too large to be frozen; its variables hold 2.72 GB, a GraphDef at most 2.15 GB; "
     for words in ((), ("--no-verify",)):
         done = freeze(run, prefix, tmp_path / "new", *words)

@@ -16,7 +16,8 @@ import graphs
 import pytest
 from conftest import PROJECT, Run, environment, restored
 
-from serialization import cli
+from serialization import project
+from serialization.console import show_path
 from serialization.files import locate
 from serialization.formats import checkpoint_index, file_kind, protos
 from serialization.formats.file_kind import Kind
@@ -38,7 +39,7 @@ def error(run: Run, tmp_path: Path) -> Callable[..., str]:
         assert done.stderr.count("\n") == 1
         assert sorted(tmp_path.rglob("*")) == before, "something was left behind"
         line = done.stderr.removeprefix("error: ").removesuffix("\n")
-        return line.replace(f"{tmp_path}/", "").replace(f"python {cli.show(PROJECT)}/", "python ")
+        return line.replace(f"{tmp_path}/", "").replace(f"python {show_path(PROJECT)}/", "python ")
 
     return fail
 
@@ -207,7 +208,7 @@ def test_nothing_there(error: Callable[..., str], tmp_path: Path) -> None:
 
 def test_nothing_there_yet(error: Callable[..., str], results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the defaults the script is known that makes them."""
-    monkeypatch.setattr(cli, "PRETRAINED", results / "resnet")
+    monkeypatch.setattr(project, "PRETRAINED", results / "resnet")
     made_by = {
         "checkpoint_restore": "checkpoint_save.py",
         "freezemodel_save": "checkpoint_save.py",
@@ -368,7 +369,7 @@ def test_a_state_file_that_names_what_is_not_here(run: Run, toy: Path) -> None:
 
 def test_a_folder_of_versions(run: Run, tmp_path: Path) -> None:
     for version in ("2", "10", "old"):
-        shutil.copytree(cli.PRETRAINED / "1", tmp_path / "resnet" / version)
+        shutil.copytree(project.PRETRAINED / "1", tmp_path / "resnet" / version)
     done = run("savedmodel_pretrained", "--saved-model", tmp_path / "resnet")
     assert (done.status, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{tmp_path}/resnet holds 2 versions of a SavedModel; using {tmp_path}/resnet/10\n")

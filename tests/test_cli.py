@@ -13,6 +13,8 @@ import pytest
 from conftest import PROJECT, Run, environment
 
 from serialization import cli, flags
+from serialization.console import format_command, format_size, print_table, show_path
+from serialization.errors import UserError
 
 
 def ends_with(error: BaseException) -> int:
@@ -23,7 +25,7 @@ def ends_with(error: BaseException) -> int:
 
 
 def test_a_user_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ends_with(cli.Error("what is wrong;\n what was found; what to do")) == 1
+    assert ends_with(UserError("what is wrong;\n what was found; what to do")) == 1
     assert capsys.readouterr().err == "error: what is wrong; what was found; what to do\n"
 
 
@@ -158,18 +160,20 @@ def test_a_bug_shows_what_tensorflow_said(tmp_path: Path) -> None:
     ],
 )
 def test_size(count: int, text: str) -> None:
-    assert cli.size(count) == text
+    assert format_size(count) == text
 
 
 def test_paths_are_shown_as_the_user_would_type_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.show(tmp_path / "a" / "b") == "a/b"
-    assert cli.show(Path("a")) == "a"
-    assert cli.show(Path("/etc")) == "/etc"
-    assert cli.command("model_inspect.py", tmp_path / "with space") == f"python {PROJECT}/model_inspect.py 'with space'"
+    assert show_path(tmp_path / "a" / "b") == "a/b"
+    assert show_path(Path("a")) == "a"
+    assert show_path(Path("/etc")) == "/etc"
+    assert (
+        format_command("model_inspect.py", tmp_path / "with space") == f"python {PROJECT}/model_inspect.py 'with space'"
+    )
 
 
 def test_table_is_plain_and_whole_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     long = "x" * 300
-    cli.table(("name", "value"), [("a", long), ("[bold]b", 1)])
+    print_table(("name", "value"), [("a", long), ("[bold]b", 1)])
     assert capsys.readouterr().out == f"name     value\na        {long}\n[bold]b  1\n"

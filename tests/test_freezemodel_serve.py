@@ -18,7 +18,9 @@ from serving_models import ROW, post, serving
 
 import freezemodel_serve
 import model
-from serialization import cli
+from serialization import cli, project
+from serialization.console import show_path
+from serialization.errors import UserError
 from serialization.serving.http import server
 from serialization.tensorflow import np, tf, tf1
 
@@ -173,14 +175,14 @@ def test_the_wrong_flag_is_told_the_right_one(
     said = capfd.readouterr()
     assert said.err == (
         f"error: {made / name} is no {flag.replace('-', ' ')}; "
-        f"use `python {cli.show(cli.PROJECT / 'freezemodel_serve.py')} --{right} {made / name}`\n"
+        f"use `python {show_path(project.ROOT / 'freezemodel_serve.py')} --{right} {made / name}`\n"
     )
     assert said.out == ""
 
 
 def test_what_only_the_worker_finds_wrong_is_one_line(frozen_model: Path) -> None:
     flags = ["--frozen-model", str(frozen_model), "--outputs", "nowhere", "--port", "0"]
-    command = [sys.executable, str(cli.PROJECT / "freezemodel_serve.py"), *flags]
+    command = [sys.executable, str(project.ROOT / "freezemodel_serve.py"), *flags]
     done = subprocess.run(command, capture_output=True, text=True, env=environment())
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"error: no tensor nowhere:0 in the graph; .*\n", done.stderr)
@@ -267,7 +269,7 @@ def test_a_model_that_could_do_harm_is_not_served(tmp_path: Path) -> None:
         with tf1.control_dependencies([tf.io.write_file(str(tmp_path / "harm"), "harm")]):
             tf.identity(x, name="y")
     (tmp_path / "harm.pb").write_bytes(graph.as_graph_def().SerializeToString())
-    with pytest.raises(cli.Error, match="WriteFile"):
+    with pytest.raises(UserError, match="WriteFile"):
         freezemodel_serve.create_app(tmp_path / "harm.pb", inputs="x", outputs="y")
     assert not (tmp_path / "harm").exists()
     app = freezemodel_serve.create_app(tmp_path / "harm.pb", inputs="x", outputs="y", trust_model=True)

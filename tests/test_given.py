@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serialization import cli
+from serialization.errors import UserError
 from serialization.flags import feed
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.given_feeds import parse, to_array
@@ -25,7 +25,7 @@ def values(*texts: str, inputs: tuple[Tensor, ...] = (tensor(),)) -> dict[str, A
 
 
 def error(*texts: str, inputs: tuple[Tensor, ...] = (tensor(),)) -> str:
-    with pytest.raises(cli.Error) as caught:
+    with pytest.raises(UserError) as caught:
         parse(Signature(inputs, ()), [feed(text) for text in texts])
     return str(caught.value)
 

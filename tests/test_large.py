@@ -10,7 +10,7 @@ import pytest
 from conftest import Run
 
 import freezemodel_load
-from serialization import cli
+from serialization.errors import UserError
 from serialization.graph.graph_def import read_graph_def
 from serialization.sources import frozen_reader
 from serialization.targets import frozen_writer
@@ -140,6 +140,6 @@ def test_freezing_without_a_session_gives_the_same_file(run: Run, tmp_path: Path
 
 def test_varints_that_never_end(tmp_path: Path) -> None:
     (tmp_path / "m.pb").write_bytes(b"\x0a" + b"\xff" * 100)
-    with pytest.raises(cli.Error) as caught:
+    with pytest.raises(UserError) as caught:
         frozen_reader.read(tmp_path / "m.pb")
     assert str(caught.value) == f"{tmp_path}/m.pb is damaged: it cannot be read to its end; copy it here again"

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from conftest import PROJECT, Run, environment
 
-from serialization import cli
+from serialization import project
 from serialization.formats import checkpoint_index, protos
 from serialization.inspect import dot
 from serialization.tensorflow import np, tf, tf1
@@ -320,7 +320,7 @@ def test_graphviz_draws_what_a_person_can_read(run: Run, toy: Path, tmp_path: Pa
     pictures = {}
     for name, path in (
         ("toy", toy / "graph.ckpt"),
-        ("resnet", cli.PRETRAINED / "1"),
+        ("resnet", project.PRETRAINED / "1"),
         ("inception", tmp_path / "inception.pb"),
     ):
         assert run("model_inspect", path, "--dot", tmp_path / f"{name}.dot").status == 0
@@ -403,7 +403,7 @@ def test_no_graph_to_draw(run: Run, tmp_path: Path) -> None:
 
 
 def test_tensorflow_and_numpy_are_never_imported(toy: Path) -> None:
-    paths = [toy / "frozen_model.pb", toy / "graph.ckpt", toy / "savedmodel_from_source", cli.PRETRAINED / "1"]
+    paths = [toy / "frozen_model.pb", toy / "graph.ckpt", toy / "savedmodel_from_source", project.PRETRAINED / "1"]
     code = (
         "import sys, model_inspect\n"
         f"for path in {[str(path) for path in paths]!r}:\n"

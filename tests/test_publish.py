@@ -14,7 +14,7 @@ import graphs
 import pytest
 from conftest import PROJECT, Run, environment
 
-from serialization import cli
+from serialization.errors import UserError
 from serialization.files import publish
 from serialization.tensorflow import tf, tf1
 
@@ -55,7 +55,7 @@ def test_new_kept_and_replaced(tmp_path: Path, kind: str) -> None:
         write(path, "one", kind)
         assert not target.exists()
     assert read(target) == "one"
-    with pytest.raises(cli.Error) as caught, publish.staged(target, overwrite=False):
+    with pytest.raises(UserError) as caught, publish.staged(target, overwrite=False):
         raise AssertionError("not reached")
     assert str(caught.value) == f"{target} exists already; --overwrite replaces it"
     with publish.staged(target, overwrite=True) as path:
@@ -93,7 +93,7 @@ def test_two_runs_at_once(tmp_path: Path, kind: str) -> None:
             with publish.staged(target, overwrite=False) as quick:
                 write(quick, "quick", kind)
 
-    with pytest.raises(cli.Error) as caught:
+    with pytest.raises(UserError) as caught:
         be_late()
     assert str(caught.value) == f"{target} exists already; --overwrite replaces it"
     assert read(target) == "quick"
@@ -321,7 +321,7 @@ def test_places_where_nothing_can_be(tmp_path: Path, target: str, line: str) -> 
     for link, to in (("loop", "loop"), ("dangling", "nowhere"), ("link_to_pipe", "pipe")):
         (tmp_path / link).symlink_to(to)
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(cli.Error) as caught, publish.staged(tmp_path / target, overwrite=True):
+    with pytest.raises(UserError) as caught, publish.staged(tmp_path / target, overwrite=True):
         raise AssertionError("not reached")
     assert str(caught.value) == line.format(tmp_path)
     assert sorted(tmp_path.iterdir()) == before

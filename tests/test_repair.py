@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serialization import cli
+from serialization.errors import UserError
 from serialization.graph import repair
 from serialization.tensorflow import np, tf, tf1
 
@@ -46,11 +46,11 @@ def test_scatter(how: str, indices: Any, updates: Any) -> None:
 
 def test_damaged_graphs() -> None:
     twice = tf1.GraphDef(node=[tf1.NodeDef(name="a", op="NoOp"), tf1.NodeDef(name="a", op="NoOp")])
-    with pytest.raises(cli.Error) as caught:
+    with pytest.raises(UserError) as caught:
         repair.make_loadable(twice)
     assert str(caught.value) == "the graph is damaged; it has two nodes called a; copy the file here again"
     loose = tf1.GraphDef(node=[tf1.NodeDef(name="a", op="Neg", input=["gone:1"])])
-    with pytest.raises(cli.Error) as caught:
+    with pytest.raises(UserError) as caught:
         repair.make_loadable(loose)
     assert str(caught.value) == "the graph is damaged; node a needs gone, which is not in it; copy the file here again"
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from conftest import PROJECT, Run, environment
 
-from serialization import cli
 from serialization.checks import harm, harmful_ops
+from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.graph import known_ops
 from serialization.tensorflow import tf, tf1
@@ -304,7 +304,7 @@ def test_assets_that_leave_the_folder(tmp_path: Path, filename: str, collection:
     (tmp_path / "assets" / "link").symlink_to("/etc/passwd")
     found = harm.scan_meta_graph(meta_graph, saved_model=tmp_path)
     assert ops(found)[0] == ""
-    with pytest.raises(cli.Error, match="an asset path that leaves the folder"):
+    with pytest.raises(UserError, match="an asset path that leaves the folder"):
         harm.require_safe(found, tmp_path)
 
 
@@ -313,7 +313,7 @@ def test_records_that_cannot_be_read(tmp_path: Path) -> None:
     meta_graph.collection_def["variables"].bytes_list.value.append(b"\x0a\xff")
     assert harm.scan_meta_graph(meta_graph, saved_model=tmp_path) == []
     meta_graph.collection_def["saved_model_assets"].any_list.value[0].value = b"\x0a\xff"
-    with pytest.raises(cli.Error, match="the record of an asset cannot be read"):
+    with pytest.raises(UserError, match="the record of an asset cannot be read"):
         harm.scan_meta_graph(meta_graph, saved_model=tmp_path)
 
 
@@ -349,7 +349,7 @@ def test_a_table_may_be_filled_from_beside_the_model(tmp_path: Path, monkeypatch
 def test_the_line_names_effects_ops_and_nodes_and_nothing_that_a_terminal_would_obey(tmp_path: Path) -> None:
     bad = [(f"w{i}", "WriteFile", ["x", "x"]) for i in range(7)]
     graph_def = graph(X, *bad, ("r\x1b[31m\n", "ReadFile", ["x"]), ("p" * 500, "PyFunc", ["x"]))
-    with pytest.raises(cli.Error) as raised:
+    with pytest.raises(UserError) as raised:
         harm.require_safe(harm.scan_graph_def(graph_def), tmp_path / "m.pb")
     assert str(raised.value) == (
         f"{tmp_path}/m.pb is not safe to load; it would write files: WriteFile at w0, WriteFile at w1, "

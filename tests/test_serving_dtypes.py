@@ -10,7 +10,7 @@ import pytest
 from openapi_spec_validator import validate
 from serving_models import PREDICT, post
 
-from serialization import cli
+from serialization.errors import UserError
 from serialization.graph import signature
 from serialization.run import generated_feeds
 from serialization.run.predictor import open_session
@@ -91,7 +91,7 @@ def test_what_a_dtype_cannot_hold_is_refused(dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128", "qint8", "quint8", "qint32", "resource", "variant"])
 def test_a_dtype_that_json_has_nothing_for_is_one_line(dtype: str) -> None:
-    with pytest.raises(cli.Error, match=f"JSON has nothing for {dtype}; name other tensors"):
+    with pytest.raises(UserError, match=f"JSON has nothing for {dtype}; name other tensors"):
         identity(dtype, [None])
 
 

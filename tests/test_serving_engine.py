@@ -11,7 +11,7 @@ import pytest
 from serving_models import open_small, post, small_app
 
 import freezemodel_serve
-from serialization import cli
+from serialization.errors import UserError
 from serialization.run.predictor import Predictor, open_session
 from serialization.serving.app import SERVING
 from serialization.serving.limits import Settings
@@ -39,7 +39,7 @@ def test_a_model_for_which_no_values_can_be_found_is_served_without_a_warm_up() 
     status, answer = post(client, '{"x": [[1, 1]]}')
     assert status == 422
     assert "too small" in answer["error"]
-    with pytest.raises(cli.Error, match=r"the model cannot run in batches: .*too small"):
+    with pytest.raises(UserError, match=r"the model cannot run in batches: .*too small"):
         small_app("particular", max_batch_size=8)
 
 
@@ -52,7 +52,7 @@ def test_a_number_of_rows_that_a_kernel_has_no_code_for_is_refused() -> None:
 
 
 def test_a_model_that_runs_on_no_values_is_one_line() -> None:
-    with pytest.raises(cli.Error, match=r"the model does not run: .*uninitialized"):
+    with pytest.raises(UserError, match=r"the model does not run: .*uninitialized"):
         small_app("unfinished")
 
 
@@ -71,7 +71,7 @@ def test_rows_that_may_answer_for_each_other_are_not_run_together_unasked(name: 
 
 @pytest.mark.parametrize("name", MIXING)
 def test_nor_asked_if_trying_shows_it(name: str) -> None:
-    with pytest.raises(cli.Error, match="the model cannot run in batches: it gives other answers"):
+    with pytest.raises(UserError, match="the model cannot run in batches: it gives other answers"):
         small_app(name, max_batch_size=32)
 
 
@@ -103,7 +103,7 @@ def test_a_table_that_grows_is_where_it_was_filled(tmp_path: Path) -> None:
     tf.saved_model.save(module, str(tmp_path / "model"), signatures=look_up)
     client = freezemodel_serve.create_app(saved_model=tmp_path / "model").test_client()
     assert post(client, '{"x": ["a", "b"]}') == (200, {"y": [1, -1]})
-    with pytest.raises(cli.Error, match=r"it has a state that is no variable, .*MutableHashTableV2"):
+    with pytest.raises(UserError, match=r"it has a state that is no variable, .*MutableHashTableV2"):
         freezemodel_serve.create_app(saved_model=tmp_path / "model", settings=Settings(max_batch_size=4))
 
 
@@ -136,7 +136,7 @@ def test_a_small_model_runs_in_order_if_it_can() -> None:
         key: value.tolist() for key, value in expected.items()
     }
     session, signature = open_small("switch")
-    with pytest.raises(cli.Error, match="does not support switch op"):
+    with pytest.raises(UserError, match="does not support switch op"):
         Predictor(open_session(session.graph, fuse=False, in_order=True), signature, inline=True)
 
 
@@ -182,7 +182,7 @@ def test_a_model_too_large_for_a_graph_def_is_served_without_batches(monkeypatch
     client = small_app("matrices").test_client()
     assert "in batches" not in client.get("/readyz").get_json()["runs"]
     assert post(client, json.dumps({"x": [[1] * 8]}))[0] == 200
-    with pytest.raises(cli.Error, match="the model cannot run in batches: the model is too large to be frozen"):
+    with pytest.raises(UserError, match="the model cannot run in batches: the model is too large to be frozen"):
         small_app("matrices", max_batch_size=8)
 
 

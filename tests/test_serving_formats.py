@@ -15,7 +15,7 @@ import pytest
 from flask.testing import FlaskClient
 from serving_models import PREDICT, open_small, post, small_app
 
-from serialization import cli
+from serialization.errors import UserError
 from serialization.graph import signature
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.predictor import open_session
@@ -356,20 +356,20 @@ def test_npy_where_the_model_takes_or_gives_several(clients: Clients) -> None:
 def test_a_dtype_without_a_json_form_cannot_be_served() -> None:
     _, wanted = open_small("log")
     complex_input = Signature((Tensor("x", "x:0", "complex64", (None,)),), wanted.outputs)
-    with pytest.raises(cli.Error, match=r"x:0 complex64.*cannot be served"):
+    with pytest.raises(UserError, match=r"x:0 complex64.*cannot be served"):
         require_json_form(complex_input)
 
 
 def test_a_key_that_cannot_be_told_apart_in_json_is_one_line() -> None:
     _, wanted = open_small("two")
     quoted = Signature((wanted.inputs[0], replace(wanted.inputs[1], key='say "b"')), wanted.outputs)
-    with pytest.raises(cli.Error, match="cannot be served as 'say \"b\"'"):
+    with pytest.raises(UserError, match="cannot be served as 'say \"b\"'"):
         require_json_form(quoted)
 
 
 def test_a_signature_without_inputs_or_outputs_is_one_line() -> None:
     _, wanted = open_small("two")
-    with pytest.raises(cli.Error, match="no inputs; nothing can be asked; name some with --inputs"):
+    with pytest.raises(UserError, match="no inputs; nothing can be asked; name some with --inputs"):
         require_json_form(replace(wanted, inputs=()))
-    with pytest.raises(cli.Error, match="no outputs; nothing can be asked; name some with --outputs"):
+    with pytest.raises(UserError, match="no outputs; nothing can be asked; name some with --outputs"):
         require_json_form(replace(wanted, outputs=()))

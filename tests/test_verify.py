@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serialization import cli
+from serialization.errors import UserError
 from serialization.run import verify
 from serialization.tensorflow import np, tf
 
@@ -41,7 +41,7 @@ def test_the_same_bits(value: Any) -> None:
     ],
 )
 def test_a_difference(expected: Any, actual: Any, line: str) -> None:
-    with pytest.raises(cli.Error) as caught:
+    with pytest.raises(UserError) as caught:
         verify.compare(answer(expected), answer(actual), FEEDS)
     assert str(caught.value) == f"the result differs from its source: {line}; nothing was written"
 
@@ -53,7 +53,7 @@ def test_a_source_that_differs_from_itself_by_rounding() -> None:
 
 
 def test_a_source_that_counts_is_no_rounding() -> None:
-    with pytest.raises(cli.Error, match="y is off by up to 1; nothing was written"):
+    with pytest.raises(UserError, match="y is off by up to 1; nothing was written"):
         verify.compare(answer(np.array([1], "f"), np.array([2], "f")), answer(np.array([2], "f")), FEEDS)
 
 
@@ -61,7 +61,7 @@ def test_random_outputs_are_compared_in_shape() -> None:
     random = {"y": "RandomUniform u"}
     line = verify.compare(answer(np.array([1], "f")), answer(np.array([2], "f")), FEEDS, random).line
     assert line == "y: only its shape and dtype, for RandomUniform u is random"
-    with pytest.raises(cli.Error, match="not float32"):
+    with pytest.raises(UserError, match="not float32"):
         verify.compare(answer(np.array([1], "f")), answer(np.array([2], "i")), FEEDS, random)
     line = verify.compare(answer(np.array([1], "f")), answer(np.array([1], "f")), FEEDS, random).line
     assert line == "y: the same bits as the source, on 2 rows"
@@ -77,7 +77,7 @@ def test_the_first_feeds_that_the_source_runs_on() -> None:
     assert proof.line == "y: the same bits as the source, on 3 rows"
     with pytest.raises(verify.NotVerifiedError, match=r"^three rows, please$"):
         verify.compare(picky, picky, FEEDS)
-    with pytest.raises(cli.Error, match="the result does not run where its source does: three rows, please"):
+    with pytest.raises(UserError, match="the result does not run where its source does: three rows, please"):
         verify.compare(answer(np.array([1], "f")), picky, FEEDS)
 
 

@@ -11,8 +11,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from serialization import cli
 from serialization.checks.what_runs import Graph
+from serialization.console import format_size, make_printable
+from serialization.errors import UserError
 from serialization.formats import dtypes
 
 _COUNTS = ("N", "num", "num_split", "num_outs", "num_outputs", "Nsparse", "Ndense", "num_sparse", "num_dense")
@@ -21,28 +22,28 @@ _FREE = 1 << 30  # bytes that constants may take beyond four times what the file
 
 
 def require_sound(graph_def: Any, what: str) -> None:
-    """Raise cli.Error that says what is wrong with a graph at which TensorFlow would crash, hang or take all memory."""
+    """Raise UserError that says what is wrong with a graph at which TensorFlow would crash, hang or take all memory."""
     for fault in faults(graph_def):
-        raise cli.Error(f"{what} is damaged; {fault}; copy it here again")
+        raise UserError(f"{what} is damaged; {fault}; copy it here again")
 
 
 def faults(graph_def: Any) -> Iterator[str]:
     """What is wrong with the graph, each in half a sentence."""
     if name := _recursive(graph_def):
-        yield f"its function {cli.printable(name)} calls itself"
+        yield f"its function {make_printable(name)} calls itself"
     given = taken = 0
     bodies = [graph_def.node, *(function.node_def for function in graph_def.library.function)]
     for node in itertools.chain.from_iterable(bodies):
         for count in _COUNTS:
             number = node.attr[count].i if count in node.attr else 0
             if number > max(_MOST, len(node.input)):
-                yield f"its node {cli.printable(node.name)} has {number:,} inputs or outputs"
+                yield f"its node {make_printable(node.name)} has {number:,} inputs or outputs"
         if node.op == "Const":
             tensor = node.attr["value"].tensor
             given += tensor.ByteSize()
             taken += math.prod(max(0, dim.size) for dim in tensor.tensor_shape.dim) * dtypes.size_of(tensor.dtype)
     if taken > 4 * given + _FREE:
-        yield f"its constants would take {cli.size(taken)}, of which it holds {cli.size(given)}"
+        yield f"its constants would take {format_size(taken)}, of which it holds {format_size(given)}"
 
 
 def loose_ends(graph_def: Any) -> Iterator[str]:
@@ -52,7 +53,7 @@ def loose_ends(graph_def: Any) -> Iterator[str]:
     for node, source in found[:1]:
         more = f", and {len(found) - 1} more inputs are loose" if len(found) > 1 else ""
         yield (
-            f"node {cli.printable(node)} needs {cli.printable(source)}, which is not in the graph{more}; "
+            f"node {make_printable(node)} needs {make_printable(source)}, which is not in the graph{more}; "
             "it was cut off, or cut out of a larger one"
         )
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serialization import cli
 from serialization.checks.harmful_ops import CONNECTS, EFFECTS, FILE_INPUTS, READS, RUNS, WRITES
 from serialization.checks.what_runs import GRAPH, Graph, Reach, Source
+from serialization.console import make_printable, show_path
+from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.graph import known_ops
 
@@ -40,9 +41,11 @@ class Finding:
 
     def __str__(self) -> str:
         if not self.op:
-            return f"{cli.printable(self.node)} {self.detail}"
+            return f"{make_printable(self.node)} {self.detail}"
         where = (
-            f"{cli.printable(self.function)}/{cli.printable(self.node)}" if self.function else cli.printable(self.node)
+            f"{make_printable(self.function)}/{make_printable(self.node)}"
+            if self.function
+            else make_printable(self.node)
         )
         return f"{self.op} at {where}{f' ({self.detail})' if self.detail else ''}"
 
@@ -89,14 +92,14 @@ def scan_meta_graph(
 
 
 def require_safe(findings: Iterable[Finding], path: Path, *, trust: bool = False) -> None:
-    """Raise cli.Error that names the ops, unless there are none or the user trusts the model (`--trust-model`)."""
+    """Raise UserError that names the ops, unless there are none or the user trusts the model (`--trust-model`)."""
     findings = list(findings)
     if trust or not findings:
         return
     effects = {effect: [str(f) for f in findings if f.effect == effect] for effect in (WRITES, READS, CONNECTS, RUNS)}
     parts = [f"{effect}: {_some(found)}" for effect, found in effects.items() if found]
-    raise cli.Error(
-        f"{cli.show(path)} is not safe to load; it would {' and '.join(parts)}; "
+    raise UserError(
+        f"{show_path(path)} is not safe to load; it would {' and '.join(parts)}; "
         "nothing was loaded; --trust-model loads it all the same"
     )
 
@@ -126,10 +129,10 @@ def _harm(reach: Reach, scope: str, node: Any, folder: Path | None, assets: Path
     """None where this use of a listed op is harmless, else a word on why it is not, or nothing more to say."""
     if node.op == "PrintV2":
         stream = node.attr["output_stream"].s.decode(errors="replace") if "output_stream" in node.attr else "stderr"
-        return None if not stream.startswith("file:") else f"to {cli.printable(stream)}"
+        return None if not stream.startswith("file:") else f"to {make_printable(stream)}"
     if node.op.startswith("Debug"):
         urls = node.attr["debug_urls"].list.s if "debug_urls" in node.attr else []
-        return f"to {cli.printable(urls[0].decode(errors='replace'))}" if urls else None
+        return f"to {make_printable(urls[0].decode(errors='replace'))}" if urls else None
     if node.op in ("DecodeProtoV2", "EncodeProto"):
         source = node.attr["descriptor_source"].s if "descriptor_source" in node.attr else b""
         return None if source in (b"", b"local://") or source.startswith(b"bytes://") else ""
@@ -146,7 +149,7 @@ def _harm(reach: Reach, scope: str, node: Any, folder: Path | None, assets: Path
     table = node.op.startswith("InitializeTableFromTextFile")
     if sources and all(_may_be_read(source, node.op, folder if table else None, assets) for source in sources):
         return None
-    paths = sorted(cli.printable(source.value.decode(errors="replace")) for source in sources if source.value)
+    paths = sorted(make_printable(source.value.decode(errors="replace")) for source in sources if source.value)
     return f"file {_some(paths, 2)}" if paths else ""
 
 
@@ -194,7 +197,7 @@ def asset_files(meta_graph: Any) -> list[Any]:
             if packed.Unpack(asset):
                 found.append(asset)
         except DecodeError:
-            raise cli.Error("the SavedModel is damaged; the record of an asset cannot be read; copy it again") from None
+            raise UserError("the SavedModel is damaged; the record of an asset cannot be read; copy it again") from None
     return found
 
 

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from serialization import cli
+from serialization.console import format_size, make_printable
+from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.graph import op_registry
 from serialization.graph.const_nodes import integers
@@ -30,21 +31,21 @@ _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 def require_modest(graph_def: Any, what: str) -> None:
-    """Raise cli.Error where one node makes more than a gigabyte out of nothing, which is said by a few constants.
+    """Raise UserError where one node makes more than a gigabyte out of nothing, which is said by a few constants.
 
     For what will be run: in a graph for training, the first values of a large variable are made so.
     """
     for nodes in (graph_def.node, *(function.node_def for function in graph_def.library.function)):
         for name, size in _made(list(nodes)):
             if size > _FREE:
-                raise cli.Error(
-                    f"{what} cannot be run; its node {cli.printable(name)} makes {cli.size(size)} out of nothing; "
+                raise UserError(
+                    f"{what} cannot be run; its node {make_printable(name)} makes {format_size(size)} out of nothing; "
                     "name other --outputs, or copy it here again if it is damaged"
                 )
 
 
 def require_room(graph: Any, wanted: Signature) -> None:
-    """Raise cli.Error where a tensor that the signature needs is larger than the memory, by its inferred shape alone.
+    """Raise UserError where a tensor that the signature needs is larger than the memory, by its inferred shape alone.
 
     Unknown sizes count as 1.
     """
@@ -62,9 +63,9 @@ def require_room(graph: Any, wanted: Signature) -> None:
             if tensor.shape.rank:
                 size = math.prod(1 if dim is None else dim for dim in tensor.shape.as_list()) * tensor.dtype.size
                 if size > memory:
-                    raise cli.Error(
-                        f"the model cannot be run here; {tensor.name} alone would take {cli.size(size)}, and there is "
-                        f"memory for {cli.size(memory)}; name other --outputs, or run it on a larger machine"
+                    raise UserError(
+                        f"the model cannot be run here; {tensor.name} alone would take {format_size(size)}, and there is "
+                        f"memory for {format_size(memory)}; name other --outputs, or run it on a larger machine"
                     )
 
 

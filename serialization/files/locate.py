@@ -11,11 +11,14 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path, PosixPath
 
-from serialization import cli
+from serialization import project
+from serialization.console import format_command, make_printable, show_path
+from serialization.errors import UserError
 from serialization.files import publish
 from serialization.formats import checkpoint_index
 from serialization.formats.checkpoint_index import Checkpoint
 from serialization.formats.file_kind import Kind, kind_of
+from serialization.project import real_path
 
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _EXPORTS = ("source", "checkpoint", "frozen")
@@ -54,7 +57,7 @@ def find_checkpoint(path: Path, say: Say = print) -> Path:
     """The prefix of the checkpoint at `path`: a prefix, any of the checkpoint's files, or its folder.
 
     A prefix is no file: `results/graph.ckpt` stands for `results/graph.ckpt.index`, `.data-00000-of-00001` and `.meta`.
-    Raises cli.Error where there is no checkpoint, or where not all of it is there.
+    Raises UserError where there is no checkpoint, or where not all of it is there.
     """
     prefix = find_prefix(path, say)
     require_checkpoint(prefix)
@@ -74,39 +77,39 @@ def find_prefix(path: Path, say: Say = print) -> Path:
 
 
 def require_something(path: Path, prefix: Path) -> None:
-    """Raise cli.Error where there is neither a file nor a folder nor the least part of a checkpoint."""
+    """Raise UserError where there is neither a file nor a folder nor the least part of a checkpoint."""
     if not (path.exists() or publish.checkpoint_files(prefix) or checkpoint_index.v1_files(prefix)):
         otherwise = "name a file or the folder of a model, or the prefix of a checkpoint"
-        raise cli.Error(f"nothing at {cli.show(path)}; {_make_or(path, otherwise)}")
+        raise UserError(f"nothing at {show_path(path)}; {_make_or(path, otherwise)}")
 
 
 def read_checkpoint(prefix: Path) -> Checkpoint:
-    """What is behind a prefix by its index, whether or not the data is there. Raises cli.Error without an index."""
+    """What is behind a prefix by its index, whether or not the data is there. Raises UserError without an index."""
     index = prefix.with_name(f"{prefix.name}.index")
     for file in (index, *checkpoint_index.v1_files(prefix)):
         if file.is_file() and (kind := kind_of(file)) is not Kind.TABLE:
-            raise cli.Error(_other_kind(file, kind, "a checkpoint"))
+            raise UserError(_other_kind(file, kind, "a checkpoint"))
     found = checkpoint_index.read_checkpoint(prefix)
     if found is None:
-        raise cli.Error(_no_checkpoint(prefix))
+        raise UserError(_no_checkpoint(prefix))
     return found
 
 
 def require_checkpoint(prefix: Path) -> Checkpoint:
-    """What is behind a prefix, if all of it is there. Raises cli.Error that says what is not."""
+    """What is behind a prefix, if all of it is there. Raises UserError that says what is not."""
     found = read_checkpoint(prefix)
     for file, end in zip(found.files, found.ends or [0] * len(found.files), strict=True):
         if not file.is_file():
-            raise cli.Error(
-                f"the checkpoint {cli.show(prefix)} is incomplete; its data file {file.name} is missing; "
+            raise UserError(
+                f"the checkpoint {show_path(prefix)} is incomplete; its data file {file.name} is missing; "
                 "copy it here too"
             )
         size = file.stat().st_size
         if size < end:
             if size and kind_of(file) is Kind.LFS:
-                raise cli.Error(_other_kind(file, Kind.LFS, "a data file of a checkpoint"))
-            raise cli.Error(
-                f"the checkpoint {cli.show(prefix)} is cut short; its data file {file.name} has {size} bytes, "
+                raise UserError(_other_kind(file, Kind.LFS, "a data file of a checkpoint"))
+            raise UserError(
+                f"the checkpoint {show_path(prefix)} is cut short; its data file {file.name} has {size} bytes, "
                 f"and its index speaks of {end}; copy it here again"
             )
     checkpoint_index.require_whole(found)
@@ -114,62 +117,62 @@ def require_checkpoint(prefix: Path) -> Checkpoint:
 
 
 def find_meta_graph(prefix: Path) -> Path:
-    """The file of a checkpoint's graph, PREFIX.meta. Raises cli.Error where there is none, or something else."""
+    """The file of a checkpoint's graph, PREFIX.meta. Raises UserError where there is none, or something else."""
     file = prefix.with_name(f"{prefix.name}.meta")
     if file.is_file():
         if (kind := kind_of(file)) is not Kind.META_GRAPH:
-            raise cli.Error(_other_kind(file, kind, "the graph of a checkpoint"))
+            raise UserError(_other_kind(file, kind, "the graph of a checkpoint"))
         return file
     found = checkpoint_index.read_checkpoint(prefix)
     if found is not None and found.object_graph:
-        raise cli.Error(
-            f"{cli.show(prefix)} is an object checkpoint of TensorFlow 2, which holds variables and no graph; found no "
+        raise UserError(
+            f"{show_path(prefix)} is an object checkpoint of TensorFlow 2, which holds variables and no graph; found no "
             f"{file.name}; save a SavedModel from the program that builds the model, or name the graph with --graph"
         )
-    raise cli.Error(
-        f"the checkpoint {cli.show(prefix)} holds variables and no graph; found no {file.name}; "
+    raise UserError(
+        f"the checkpoint {show_path(prefix)} holds variables and no graph; found no {file.name}; "
         "copy it here, or name the graph with --graph"
     )
 
 
 def find_frozen_model(path: Path) -> Path:
-    """`path`, if it is the file of a GraphDef. Raises cli.Error that says what it is instead."""
+    """`path`, if it is the file of a GraphDef. Raises UserError that says what it is instead."""
     if saved_model_file(path) is not None:
-        raise cli.Error(f"{cli.show(path)} is a SavedModel, not a frozen model; {_advice(Kind.SAVED_MODEL, path)}")
+        raise UserError(f"{show_path(path)} is a SavedModel, not a frozen model; {_advice(Kind.SAVED_MODEL, path)}")
     if path.is_dir():
-        raise cli.Error(f"{cli.show(path)} is a folder, not a frozen model; name the file itself")
+        raise UserError(f"{show_path(path)} is a folder, not a frozen model; name the file itself")
     if not path.is_file():
         if publish.checkpoint_files(path):
-            raise cli.Error(f"{cli.show(path)} is a checkpoint, not a frozen model; {_restore(path)}")
+            raise UserError(f"{show_path(path)} is a checkpoint, not a frozen model; {_restore(path)}")
         make = _make_or(path, "name the file of a GraphDef", "freezemodel_")
-        raise cli.Error(f"no frozen model at {cli.show(path)}; {make}")
+        raise UserError(f"no frozen model at {show_path(path)}; {make}")
     if (kind := kind_of(path)) is not Kind.GRAPH:
-        raise cli.Error(_other_kind(path, kind, "a frozen model"))
+        raise UserError(_other_kind(path, kind, "a frozen model"))
     return path
 
 
 def find_saved_model(path: Path, say: Say = print, *, whole: bool = True) -> Path:
     """The folder of the SavedModel at `path`: the folder, its saved_model.pb or .pbtxt, or a folder of versions.
 
-    Of numbered versions (models/NAME/1, /2) the newest is taken. Raises cli.Error where there is no SavedModel, or
+    Of numbered versions (models/NAME/1, /2) the newest is taken. Raises UserError where there is no SavedModel, or
     where a data file of its variables is missing or cut short, which is not looked at unless `whole`.
     """
     folder = path.parent if path.name in SAVED_MODEL_FILES or path.name == "variables" else path
     if saved_model_file(folder) is None and (found := versions(folder)):
         folder = found[-1]
         count = f"{len(found)} version{'s' if len(found) > 1 else ''}"
-        say(f"{cli.show(path)} holds {count} of a SavedModel; using {cli.show(folder)}")
+        say(f"{show_path(path)} holds {count} of a SavedModel; using {show_path(folder)}")
     file = saved_model_file(folder)
     if file is None:
         if path.is_file():
-            raise cli.Error(_other_kind(path, kind_of(path), "a SavedModel"))
+            raise UserError(_other_kind(path, kind_of(path), "a SavedModel"))
         if publish.checkpoint_files(path) or (path.is_dir() and next(path.glob("*.index"), None) is not None):
             what = "the folder of a checkpoint" if path.is_dir() else "a checkpoint"
-            raise cli.Error(f"{cli.show(path)} is {what}, not a SavedModel; {_restore(path)}")
+            raise UserError(f"{show_path(path)} is {what}, not a SavedModel; {_restore(path)}")
         make = _make_or(path, f"name the folder that holds {SAVED_MODEL_FILES[0]}", "savedmodel_", "pretrained")
-        raise cli.Error(f"no SavedModel at {cli.show(path)}; found no {SAVED_MODEL_FILES[0]}; {make}")
+        raise UserError(f"no SavedModel at {show_path(path)}; found no {SAVED_MODEL_FILES[0]}; {make}")
     if (kind := kind_of(file)) is not Kind.SAVED_MODEL:
-        raise cli.Error(_other_kind(file, kind, "a SavedModel"))
+        raise UserError(_other_kind(file, kind, "a SavedModel"))
     variables = folder / "variables" / "variables"
     if whole and variables.with_name("variables.index").exists():
         require_checkpoint(variables)
@@ -206,18 +209,18 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
         here = FolderPrefix(folder) if named.endswith("/") else folder / Path(named).name
         if any(str(prefix) == str(here) for prefix in found):
             pointed = folder / named
-            if cli.real(pointed.parent) != cli.real(folder):
-                say(f"{cli.show(state)} points to {cli.printable(named)}; using what lies here, {cli.show(here)}")
+            if real_path(pointed.parent) != real_path(folder):
+                say(f"{show_path(state)} points to {make_printable(named)}; using what lies here, {show_path(here)}")
             return here
     if not found and saved_model_file(folder) is not None:
-        raise cli.Error(f"{cli.show(folder)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, folder)}")
+        raise UserError(f"{show_path(folder)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, folder)}")
     if not found:
-        speaks = f"; its `checkpoint` file names {cli.printable(named)}" if named else ""
+        speaks = f"; its `checkpoint` file names {make_printable(named)}" if named else ""
         make = _make_or(folder / "graph.ckpt", _NAME_PREFIX, "checkpoint_")
-        raise cli.Error(f"no checkpoint in {cli.show(folder)}; found no *.index{speaks}; {make}")
+        raise UserError(f"no checkpoint in {show_path(folder)}; found no *.index{speaks}; {make}")
     if named is not None:
-        away = f"{cli.show(state)} names {cli.printable(named)}, which is not here"
-        say(f"{away}; using the newest, {cli.show(found[-1])}")
+        away = f"{show_path(state)} names {make_printable(named)}, which is not here"
+        say(f"{away}; using the newest, {show_path(found[-1])}")
     return found[-1]
 
 
@@ -247,19 +250,19 @@ def _no_checkpoint(prefix: Path) -> str:
     graph = prefix.with_name(f"{prefix.name}.meta")
     if graph.is_file():
         return (
-            f"the checkpoint {cli.show(prefix)} holds a graph and no variables; found {graph.name} and no "
+            f"the checkpoint {show_path(prefix)} holds a graph and no variables; found {graph.name} and no "
             f"{prefix.name}.index; copy the index and the data files here too"
         )
     data = [file for file in publish.checkpoint_files(prefix) if ".data-" in file.name]
     if data:
         return (
-            f"the checkpoint {cli.show(prefix)} is incomplete; found {data[0].name} and no {prefix.name}.index; "
+            f"the checkpoint {show_path(prefix)} is incomplete; found {data[0].name} and no {prefix.name}.index; "
             "copy it here too"
         )
     if saved_model_file(prefix.parent) is not None and prefix.name in SAVED_MODEL_FILES:
-        return f"{cli.show(prefix)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, prefix.parent)}"
+        return f"{show_path(prefix)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, prefix.parent)}"
     make = _make_or(prefix, _NAME_PREFIX, "checkpoint_")
-    return f"no checkpoint at {cli.show(prefix)}; found no {prefix.name}.index; {make}"
+    return f"no checkpoint at {show_path(prefix)}; found no {prefix.name}.index; {make}"
 
 
 def _make_or(path: Path, otherwise: str, *scripts: str) -> str:
@@ -267,28 +270,31 @@ def _make_or(path: Path, otherwise: str, *scripts: str) -> str:
 
     `scripts` are the beginnings of the names of those that make what was looked for; none stands for any.
     """
-    made = {cli.RESULTS / "graph.ckpt": "checkpoint_save.py", cli.RESULTS / "frozen_model.pb": "freezemodel_save.py"}
-    made |= {cli.RESULTS / f"savedmodel_from_{name}": f"savedmodel_from_{name}.py" for name in _EXPORTS}
-    made |= {cli.PRETRAINED / "1": "pretrainedresnet/train.py"}
-    script = next((script for place, script in made.items() if cli.real(place) == cli.real(path)), "")
-    return f"make it with `{cli.command(script)}`" if script and script.startswith(scripts or "") else otherwise
+    made = {
+        project.RESULTS / "graph.ckpt": "checkpoint_save.py",
+        project.RESULTS / "frozen_model.pb": "freezemodel_save.py",
+    }
+    made |= {project.RESULTS / f"savedmodel_from_{name}": f"savedmodel_from_{name}.py" for name in _EXPORTS}
+    made |= {project.PRETRAINED / "1": "pretrainedresnet/train.py"}
+    script = next((script for place, script in made.items() if real_path(place) == real_path(path)), "")
+    return f"make it with `{format_command(script)}`" if script and script.startswith(scripts or "") else otherwise
 
 
 def _other_kind(file: Path, kind: Kind, wanted: str) -> str:
     """The sentence for a file that is not what a flag takes."""
     if kind is Kind.EMPTY:
-        return f"{cli.show(file)} is empty, not {wanted}; copy it here again"
-    return f"{cli.show(file)} is {kind.value}, not {wanted}; {_advice(kind, file)}"
+        return f"{show_path(file)} is empty, not {wanted}; copy it here again"
+    return f"{show_path(file)} is {kind.value}, not {wanted}; {_advice(kind, file)}"
 
 
 def _advice(kind: Kind, file: Path) -> str:
     if kind is Kind.SAVED_MODEL:
         folder = file.parent if file.name in SAVED_MODEL_FILES else file
-        return f"use `{cli.command('savedmodel_pretrained.py', '--saved-model', folder)}`"
+        return f"use `{format_command('savedmodel_pretrained.py', '--saved-model', folder)}`"
     if kind in (Kind.META_GRAPH, Kind.TABLE, Kind.DATA, Kind.STATE):
         return _restore(prefix_of(file) if kind is not Kind.STATE else file)
     return {
-        Kind.GRAPH: f"use `{cli.command('freezemodel_load.py', '--frozen-model', file)}`",
+        Kind.GRAPH: f"use `{format_command('freezemodel_load.py', '--frozen-model', file)}`",
         Kind.LFS: "fetch the file with `git lfs pull`",
         Kind.KERAS: "load it with Keras and export it as a SavedModel: model.export(DIR)",
         Kind.HDF5: "load it with Keras and export it as a SavedModel: model.export(DIR)",
@@ -300,4 +306,4 @@ def _advice(kind: Kind, file: Path) -> str:
 
 
 def _restore(path: Path) -> str:
-    return f"use `{cli.command('checkpoint_restore.py', '--checkpoint', os.fspath(path))}`"
+    return f"use `{format_command('checkpoint_restore.py', '--checkpoint', os.fspath(path))}`"

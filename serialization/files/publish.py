@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from serialization import cli
+from serialization.console import show_path
+from serialization.errors import UserError
 
 _NOREPLACE, _EXCHANGE = 1, 2  # flags of renameat2(2)
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # what a kernel or a file system without it answers
@@ -31,7 +32,7 @@ _REPLACED = "replaced"
 def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a path to write a file or a folder to; on leaving without an exception it becomes `target`.
 
-    A link is followed: what it points to is replaced. Raises cli.Error where `target` exists and `overwrite` is false,
+    A link is followed: what it points to is replaced. Raises UserError where `target` exists and `overwrite` is false,
     or where replacing it would take away more than an earlier result, before anything is written.
     """
     target = _follow(Path(os.path.abspath(target)))  # `.` has no name of its own
@@ -121,24 +122,24 @@ def _follow(target: Path) -> Path:
     try:
         return target.resolve()
     except (RuntimeError, OSError):  # the first up to Python 3.12, the second since
-        raise cli.Error(f"{cli.show(target)} is a link that leads back to itself; name another place") from None
+        raise UserError(f"{show_path(target)} is a link that leads back to itself; name another place") from None
 
 
 def _refuse_existing(target: Path, files: list[Path], overwrite: bool) -> None:
     if not overwrite and any(os.path.lexists(file) for file in files):
-        raise cli.Error(f"{cli.show(target)} exists already; --overwrite replaces it")
+        raise UserError(f"{show_path(target)} exists already; --overwrite replaces it")
 
 
 def _refuse_other_things(target: Path) -> None:
-    """Raise cli.Error where a folder holds what no SavedModel does, or a file belongs to a checkpoint."""
+    """Raise UserError where a folder holds what no SavedModel does, or a file belongs to a checkpoint."""
     if target.is_dir():
         others = sorted(path.name for path in target.iterdir() if path.name not in _OF_A_SAVED_MODEL)
         if others:
-            raise cli.Error(f"{cli.show(target)} holds more than a SavedModel, such as {others[0]}; name a new folder")
+            raise UserError(f"{show_path(target)} holds more than a SavedModel, such as {others[0]}; name a new folder")
     elif target.exists() and not target.is_file():
-        raise cli.Error(f"{cli.show(target)} is neither a file nor a folder; name a new file")
+        raise UserError(f"{show_path(target)} is neither a file nor a folder; name a new file")
     elif target.exists() and re.fullmatch(rf".+{_CHECKPOINT_FILE}|checkpoint|saved_model\.pb(txt)?", target.name):
-        raise cli.Error(f"{cli.show(target)} is part of another model; name a new file")
+        raise UserError(f"{show_path(target)} is part of another model; name a new file")
 
 
 @contextmanager
@@ -171,8 +172,8 @@ def _make_staging_folder(target: Path, prefix: str) -> Path:
     try:
         return Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     except OSError as error:  # which names the folder that is not there, and not where it could not be made
-        why = f"{cli.show(target.parent)}: {error.strerror}"
-        raise cli.Error(f"cannot write {cli.show(target)}; {why}; name another place") from None
+        why = f"{show_path(target.parent)}: {error.strerror}"
+        raise UserError(f"cannot write {show_path(target)}; {why}; name another place") from None
 
 
 def _make_folder(folder: Path) -> None:
@@ -180,7 +181,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-        raise cli.Error(f"{cli.show(there)} is not a folder; name another place") from None
+        raise UserError(f"{show_path(there)} is not a folder; name another place") from None
 
 
 @contextmanager
@@ -231,7 +232,7 @@ def _move_into_place(new: Path, target: Path, overwrite: bool) -> None:
         _refuse_existing(target, [target], overwrite)  # it has appeared since the run began
         if new.is_dir() != target.is_dir():
             kind = "folder" if target.is_dir() else "file"
-            raise cli.Error(f"{cli.show(target)} is a {kind}, which is not replaced; name another place") from None
+            raise UserError(f"{show_path(target)} is a {kind}, which is not replaced; name another place") from None
         # One step: the target is never missing. What was there goes away with the staging folder.
         _rename(new, target, _EXCHANGE)
     except OSError as error:

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serialization import cli
+from serialization.console import format_error, show_path
+from serialization.errors import UserError
 from serialization.formats import dtypes, protos, sstable
 from serialization.formats.wire import DamagedError
 
@@ -68,7 +69,7 @@ class Checkpoint:
 
 
 def read_checkpoint(prefix: Path) -> Checkpoint | None:
-    """The checkpoint behind a prefix; None where there is none. Raises cli.Error where its index is damaged."""
+    """The checkpoint behind a prefix; None where there is none. Raises UserError where its index is damaged."""
     index = prefix.with_name(f"{prefix.name}.index")
     if index.is_file():
         with _damage_as_error(index):
@@ -81,7 +82,7 @@ def read_checkpoint(prefix: Path) -> Checkpoint | None:
 
 
 def require_whole(checkpoint: Checkpoint) -> None:
-    """Raise cli.Error where a block of a V1 checkpoint is damaged: in these lie the values.
+    """Raise UserError where a block of a V1 checkpoint is damaged: in these lie the values.
 
     The values of a V2 checkpoint have checksums of their own, which whoever reads them compares.
     """
@@ -131,8 +132,8 @@ def _damage_as_error(file: Path) -> Iterator[None]:
     try:
         yield
     except (DamagedError, DecodeError, UnicodeDecodeError, OverflowError) as error:
-        raise cli.Error(
-            f"{cli.show(file)} is damaged or no part of a checkpoint; {cli.one_line(error)}; copy it here again"
+        raise UserError(
+            f"{show_path(file)} is damaged or no part of a checkpoint; {format_error(error)}; copy it here again"
         ) from None
 
 

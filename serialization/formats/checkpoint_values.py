@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from serialization import cli
+from serialization.console import make_printable, show_path
+from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.formats.checkpoint_index import Checkpoint, Extent, Place, slice_key
 from serialization.formats.sstable import crc32c
@@ -35,7 +36,7 @@ class Stored:
         return sum(place.size for place in self.places)
 
     def pieces(self) -> Iterator[bytes]:
-        """The bytes of the tensor in row-major order. Raises cli.Error where they are not those that were saved."""
+        """The bytes of the tensor in row-major order. Raises UserError where they are not those that were saved."""
         for place in self.places:
             left, checksum = place.size, 0
             with place.file.open("rb", buffering=0) as file:
@@ -43,13 +44,13 @@ class Stored:
                 while left:
                     piece = file.read(min(left, _PIECE))
                     if not piece:
-                        raise cli.Error(f"{cli.show(place.file)} has been cut short; copy it here again")
+                        raise UserError(f"{show_path(place.file)} has been cut short; copy it here again")
                     checksum = crc32c(piece, checksum)
                     left -= len(piece)
                     yield piece
             if checksum != place.checksum:
-                raise cli.Error(
-                    f"{cli.show(place.file)} is damaged; the checksum of {cli.printable(self.name)} differs from "
+                raise UserError(
+                    f"{show_path(place.file)} is damaged; the checksum of {make_printable(self.name)} differs from "
                     "its index's; copy it here again"
                 )
 

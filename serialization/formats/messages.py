@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from serialization import cli
+from serialization.console import format_error, format_size, show_path
+from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.file_kind import Kind, is_text, kind_of
 
@@ -16,21 +17,21 @@ _LIMIT = 2**31 - 1  # protobuf's own, for any message
 def read_message(file: Path, kind: Kind | None = None) -> Any:
     """The GraphDef, MetaGraphDef or SavedModel in a file; `kind` where it is known already.
 
-    Raises cli.Error where the file holds none, or one that cannot be read to its end.
+    Raises UserError where the file holds none, or one that cannot be read to its end.
     """
     kind = kind or kind_of(file)
     if kind not in _CLASSES:
-        raise cli.Error(f"{cli.show(file)} is {kind.value}; it holds no graph; name another file")
+        raise UserError(f"{show_path(file)} is {kind.value}; it holds no graph; name another file")
     if file.stat().st_size > _LIMIT:
-        raise cli.Error(
-            f"{cli.show(file)} has {cli.size(file.stat().st_size)}, and protobuf reads at most 2 GiB; "
+        raise UserError(
+            f"{show_path(file)} has {format_size(file.stat().st_size)}, and protobuf reads at most 2 GiB; "
             "use a SavedModel, which keeps its variables beside the graph"
         )
     return parse_message(file.read_bytes(), _CLASSES[kind], file)
 
 
 def parse_message(data: bytes, name: str, file: Path) -> Any:
-    """The message of class `name` in `data`; `file` is named in the cli.Error where there is none."""
+    """The message of class `name` in `data`; `file` is named in the UserError where there is none."""
     from google.protobuf import text_format
     from google.protobuf.message import DecodeError
 
@@ -49,13 +50,13 @@ def parse_message(data: bytes, name: str, file: Path) -> Any:
         ValueError,
         OverflowError,
     ) as error:
-        raise cli.Error(
-            f"{cli.show(file)} is damaged: it begins as a {name} and cannot be read to its end "
+        raise UserError(
+            f"{show_path(file)} is damaged: it begins as a {name} and cannot be read to its end "
             f"({_reason(error)}); copy it here again"
         ) from None
     return message
 
 
 def _reason(error: BaseException) -> str:
-    text = cli.one_line(error)
+    text = format_error(error)
     return text if len(text) <= 160 else f"{text[:160]}…"

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serialization import cli
 from serialization.checks import crashes
+from serialization.console import show_path
+from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.file_kind import Kind, kind_of
 from serialization.formats.messages import read_message
@@ -36,22 +37,22 @@ class GraphFile:
 def read_graph(path: Path) -> GraphFile:
     """The graph in a file that holds a GraphDef or a MetaGraphDef, binary or text.
 
-    Raises cli.Error where the file holds neither.
+    Raises UserError where the file holds neither.
     """
     kind = kind_of(path)
     if kind is Kind.SAVED_MODEL:
-        raise cli.Error(f"{cli.show(path)} is a SavedModel, not a graph alone; name its folder with --saved-model")
+        raise UserError(f"{show_path(path)} is a SavedModel, not a graph alone; name its folder with --saved-model")
     message = read_message(path, kind)
     meta_graph = message if kind is Kind.META_GRAPH else None
     graph_def = message if meta_graph is None else meta_graph.graph_def
     if not all(node.name and node.op for node in graph_def.node):
-        raise cli.Error(f"{cli.show(path)} is damaged; it has nodes without a name or an op; copy it here again")
-    crashes.require_sound(graph_def, cli.show(path))
+        raise UserError(f"{show_path(path)} is damaged; it has nodes without a name or an op; copy it here again")
+    crashes.require_sound(graph_def, show_path(path))
     return GraphFile(graph_def, meta_graph, path)
 
 
 def read_graph_def(path: Path) -> Any:
-    """The GraphDef in a file, binary or text, of its own or in a MetaGraphDef. Raises cli.Error if there is none."""
+    """The GraphDef in a file, binary or text, of its own or in a MetaGraphDef. Raises UserError if there is none."""
     return read_graph(path).graph_def
 
 

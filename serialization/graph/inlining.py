@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from serialization import cli
+from serialization.console import format_error
+from serialization.errors import UserError
 from serialization.graph.graph_def import all_nodes
 from serialization.tensorflow import config_pb2, tf, tf1
 
@@ -42,7 +43,7 @@ def inline(graph_def: Any, fetches: Iterable[str]) -> Any:
     result = _optimize(copy, list(fetches))
     left = sorted({node.op for node in result.node if node.op in _CALLS | _CONTROL_FLOW})
     if left:
-        raise cli.Error(
+        raise UserError(
             f"the functions of the graph cannot be inlined; {', '.join(left)} ops are left; keep the SavedModel"
         )
     return result
@@ -68,4 +69,4 @@ def _optimize(graph_def: Any, fetches: list[str]) -> Any:
     try:
         return tf_optimizer.OptimizeGraph(config, meta_graph)
     except tf.errors.OpError as error:
-        raise cli.Error(f"the functions of the graph cannot be inlined: {cli.one_line(error)}") from None
+        raise UserError(f"the functions of the graph cannot be inlined: {format_error(error)}") from None

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from serialization import cli
+from serialization.console import format_error
+from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.graph.const_nodes import constant
 from serialization.graph.graph_def import node_of, nodes_by_name
@@ -61,7 +62,7 @@ def keys_in(session: Any, graph_def: Any) -> dict[str, Any]:
     for table in table_nodes(graph_def):
         try:
             found[table.name], _ = _read(session, table, graph_def)
-        except cli.Error:  # a table that nobody has filled, of which freezing will speak
+        except UserError:  # a table that nobody has filled, of which freezing will speak
             continue
     return found
 
@@ -86,7 +87,7 @@ def _read(session: Any, table: Any, graph_def: Any) -> tuple[Any, Any]:
     try:
         keys, values = session.run([exported.keys, exported.values])
     except (tf.errors.FailedPreconditionError, tf.errors.AbortedError):
-        raise cli.Error(
+        raise UserError(
             f"the lookup table {table.name} is empty; found no initializer that fills it; it cannot be frozen"
         ) from None
     if table.op.startswith("MutableDense"):  # all its slots, those included whose key says that they hold nothing
@@ -168,7 +169,7 @@ def _make_nothing(node: Any) -> None:
 
 
 def run_initializers(session: Any, names: Sequence[str]) -> None:
-    """Fill the tables of a session. Raises cli.Error where a file that they are read from is not there."""
+    """Fill the tables of a session. Raises UserError where a file that they are read from is not there."""
     pending = list(names)
     while pending:  # a table's values may come out of another table
         failed = []
@@ -178,9 +179,9 @@ def run_initializers(session: Any, names: Sequence[str]) -> None:
             except tf.errors.FailedPreconditionError as error:
                 failed.append((name, error))
             except tf.errors.OpError as error:
-                raise cli.Error(f"the lookup table of {name} cannot be filled: {cli.one_line(error)}") from None
+                raise UserError(f"the lookup table of {name} cannot be filled: {format_error(error)}") from None
         if len(failed) == len(pending):
-            raise cli.Error(f"the lookup table of {failed[0][0]} cannot be filled: {cli.one_line(failed[0][1])}")
+            raise UserError(f"the lookup table of {failed[0][0]} cannot be filled: {format_error(failed[0][1])}")
         pending = [name for name, _ in failed]
 
 

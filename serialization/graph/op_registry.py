@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from serialization import cli
+from serialization.console import format_error, show_path
+from serialization.errors import UserError
 from serialization.graph import known_ops
 from serialization.graph.graph_def import all_nodes
 from serialization.tensorflow import tf
@@ -55,17 +56,17 @@ def load_library(path: Path | None) -> None:
     if path is None:
         return
     if not path.is_file():
-        raise cli.Error(f"no library at {cli.show(path)}; --op-library takes the .so file that registers the ops")
+        raise UserError(f"no library at {show_path(path)}; --op-library takes the .so file that registers the ops")
     try:
         tf.load_op_library(str(path.resolve()))
     except (tf.errors.OpError, OSError) as error:
-        raise cli.Error(
-            f"{cli.show(path)} cannot be loaded: {cli.one_line(error)}; was it built for this TensorFlow?"
+        raise UserError(
+            f"{show_path(path)} cannot be loaded: {format_error(error)}; was it built for this TensorFlow?"
         ) from None
 
 
 def require_known(graph_def: Any, what: str) -> None:
-    """Raise cli.Error that lists every op of the graph which this TensorFlow does not know, with its library."""
+    """Raise UserError that lists every op of the graph which this TensorFlow does not know, with its library."""
     functions = {function.signature.name for function in graph_def.library.function}
     unknown: dict[str, list[str]] = defaultdict(list)
     for node in all_nodes(graph_def):
@@ -73,7 +74,7 @@ def require_known(graph_def: Any, what: str) -> None:
             unknown[node.op].append(node.name)
     if unknown:
         listed = ", ".join(f"{op} ({library_of(op)}; {_count(names)})" for op, names in sorted(unknown.items()))
-        raise cli.Error(
+        raise UserError(
             f"{what} needs ops that TensorFlow {tf.__version__} does not know: {listed}; "
             "load their library with --op-library FILE.so"
         )

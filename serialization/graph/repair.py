@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from serialization import cli
+from serialization.console import make_printable
+from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.formats.dtypes import base
 from serialization.graph import op_registry
@@ -53,7 +54,7 @@ def make_version_readable(meta_graph: Any) -> list[str]:
         Version(version or "0")
     except InvalidVersion:
         meta_graph.meta_info_def.tensorflow_version = ""
-        return [f"left out the version {cli.printable(version)}, which import_meta_graph cannot read"]
+        return [f"left out the version {make_printable(version)}, which import_meta_graph cannot read"]
     return []
 
 
@@ -62,7 +63,7 @@ def make_loadable(graph_def: Any) -> list[str]:
     names = nodes_by_name(graph_def)
     if len(names) < len(graph_def.node):
         twice = next(name for name, count in Counter(node.name for node in graph_def.node).items() if count > 1)
-        raise cli.Error(f"the graph is damaged; it has two nodes called {twice}; copy the file here again")
+        raise UserError(f"the graph is damaged; it has two nodes called {twice}; copy the file here again")
     done: Counter[str] = Counter()
     for node in all_nodes(graph_def):
         if re.search("(?i)gpu|tpu|job:|task:|replica:", node.device):
@@ -237,7 +238,7 @@ def _fit(one: Any, other: Any) -> bool:
 def _check_edges(node: Any, names: dict[str, Any]) -> None:
     for edge in node.input:
         if node_of(edge) not in names:
-            raise cli.Error(
+            raise UserError(
                 f"the graph is damaged; node {node.name} needs {node_of(edge)}, which is not in it; "
                 "copy the file here again"
             )

@@ -54,7 +54,7 @@ class Dataflow:
     """The graph that computes a signature's outputs, functions inlined and shapes inferred."""
 
     def __init__(self, graph_def: Any, signature: Signature) -> None:
-        """Raises cli.Error where the functions of the graph cannot be inlined."""
+        """Raises UserError where the functions of the graph cannot be inlined."""
         cut, self._signature, _ = choose.cut(graph_def, signature)
         names = [tensor.name for tensor in (*self._signature.inputs, *self._signature.outputs)]
         flat = prune(inlining.inline(prune(cut, names), names), names)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serialization import cli
+from serialization.errors import UserError
 from serialization.flags import split_tensors
 from serialization.formats import dtypes
 from serialization.tensorflow import tf1
@@ -47,7 +47,7 @@ def show_shape(shape: Sequence[int | None] | None) -> str:
 def from_names(graph: Any, inputs: str, outputs: str, scope: str = "") -> Signature:
     """The Signature that `--inputs` and `--outputs` name in a tf.Graph, below `scope` if the graph was imported there.
 
-    Raises cli.Error with the nearest names where there is no such tensor.
+    Raises UserError with the nearest names where there is no such tensor.
     """
     return Signature(
         tuple(_describe(key, _find(graph, name, scope)) for key, name in split_tensors(inputs)),
@@ -68,7 +68,7 @@ def choose(meta_graph: Any, key: str | None = None) -> Any:
     """A MetaGraphDef's SignatureDef with this key; by default serving_default, or the only one there is."""
     known = {k: s for k, s in meta_graph.signature_def.items() if k != "__saved_model_init_op"}
     if not known:
-        raise cli.Error(
+        raise UserError(
             "the SavedModel records no signature; found none to call it by; save it again with one: "
             "tf.saved_model.save(model, folder, signatures=function)"
         )
@@ -76,7 +76,7 @@ def choose(meta_graph: Any, key: str | None = None) -> Any:
         key = next(iter(known)) if len(known) == 1 else SERVING_DEFAULT
     if key not in known:
         listed = ", ".join(sorted(known))
-        raise cli.Error(f"the SavedModel has no signature {key}; it has {listed}; choose with --signature")
+        raise UserError(f"the SavedModel has no signature {key}; it has {listed}; choose with --signature")
     return known[key]
 
 
@@ -104,7 +104,7 @@ def _find(graph: Any, name: str, scope: str) -> Any:
         known = [tensor.name.removeprefix(below) for op in graph.get_operations() for tensor in op.outputs]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"the nearest are {', '.join(near)}" if near else f"none of its {len(known)} tensors is called like it"
-        raise cli.Error(f"no tensor {name} in the graph; {hint}") from None
+        raise UserError(f"no tensor {name} in the graph; {hint}") from None
 
 
 def _describe(key: str, tensor: Any) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from serialization import cli
+from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.graph.graph_def import node_of, nodes_by_name
 from serialization.graph.tensors import describe
@@ -38,7 +38,7 @@ Signatures named_signatures 2 Signature*
 def add_signatures(meta_graph: Any) -> None:
     """Copy what the collection records into the MetaGraphDef's signature_def, if that is empty.
 
-    Raises cli.Error where the collection is damaged.
+    Raises UserError where the collection is damaged.
     """
     from google.protobuf.message import DecodeError
 
@@ -49,7 +49,7 @@ def add_signatures(meta_graph: Any) -> None:
         try:
             recorded = _message("Signatures").FromString(value.value)
         except DecodeError:
-            raise cli.Error(
+            raise UserError(
                 f"the graph's {_COLLECTION} are damaged; found bytes that are no Signatures; copy the file here again"
             ) from None
         named = recorded.named_signatures

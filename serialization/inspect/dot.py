@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from serialization.cli import printable
+from serialization.console import make_printable
 from serialization.graph.graph_def import called_functions, node_of, nodes_by_name, reachable
 from serialization.graph.signature import show_shape
 from serialization.graph.tensors import PLACEHOLDERS, describe
@@ -180,5 +180,5 @@ def _look(box: _Box) -> str:
 
 
 def _quote(text: str) -> str:
-    lines = [printable(line, 80).replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n")]
+    lines = [make_printable(line, 80).replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n")]
     return '"' + "\\n".join(lines) + '"'

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from serialization import cli
 from serialization.checks import crashes, harm
+from serialization.console import show_path
+from serialization.errors import UserError
 from serialization.files import locate
 from serialization.formats import checkpoint_index, dtypes, object_graph
 from serialization.formats.file_kind import Kind, is_text, kind_of
@@ -35,7 +36,7 @@ Report = dict[str, Any]
 def find(path: Path, tag_set: str | None = None) -> tuple[Report, Any]:
     """The report on whatever lies at `path`, and its GraphDef, None where there is none.
 
-    Of a SavedModel with several MetaGraphDefs all are reported; the GraphDef is that of `tag_set`. Raises cli.Error
+    Of a SavedModel with several MetaGraphDefs all are reported; the GraphDef is that of `tag_set`. Raises UserError
     where there is nothing that TensorFlow wrote, or where it is damaged.
     """
     notes: list[str] = []
@@ -82,10 +83,10 @@ def _beside_a_checkpoint(meta: Path) -> bool:
 
 
 def _report(kind: str, path: Path, form: str, files: Iterable[Path]) -> Report:
-    listed = [{"file": cli.show(file), "bytes": file.stat().st_size} for file in files if file.is_file()]
+    listed = [{"file": show_path(file), "bytes": file.stat().st_size} for file in files if file.is_file()]
     return {
         "kind": kind,
-        "path": cli.show(path),
+        "path": show_path(path),
         "format": form,
         "tensorflow_version": None,
         "bytes": sum(file["bytes"] for file in listed),
@@ -155,7 +156,7 @@ def _of_saved_model(folder: Path, tag_set: str | None, notes: list[str]) -> tupl
 def _faults(check: Any) -> list[str]:
     try:
         check()
-    except cli.Error as error:
+    except UserError as error:
         return [str(error)]
     return []
 
@@ -171,7 +172,7 @@ def _add_variables(report: Report, found: checkpoint_index.Checkpoint) -> None:
     except DamagedError as damage:
         known = {}
         if not report["faults"]:  # of a data file that is missing it was said already
-            report["faults"].append(f"{cli.show(found.prefix)} is damaged; {damage}; copy it here again")
+            report["faults"].append(f"{show_path(found.prefix)} is damaged; {damage}; copy it here again")
     for v in found.variables:
         one = known.get(v.name, object_graph.Known(""))
         report["variables"].append(

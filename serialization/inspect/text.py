@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from serialization import cli
+from serialization.console import format_size, make_printable, print_table
 from serialization.graph.signature import show_shape
 from serialization.inspect import report as reports
 
@@ -31,8 +31,8 @@ def show_heading(report: dict[str, Any]) -> None:
     }[report["kind"]]
     writer = report["tensorflow_version"]
     count = len(report["files"])
-    print(f"{report['path']}: {kind}, {report['format']}, {cli.size(report['bytes'])} in {plural(count, 'file')}")
-    print(f"written by: {f'TensorFlow {cli.printable(writer)}' if writer else 'a TensorFlow that left no version'}")
+    print(f"{report['path']}: {kind}, {report['format']}, {format_size(report['bytes'])} in {plural(count, 'file')}")
+    print(f"written by: {f'TensorFlow {make_printable(writer)}' if writer else 'a TensorFlow that left no version'}")
     for note in report["notes"]:
         print(note)
 
@@ -43,10 +43,10 @@ def plural(count: int, what: str) -> str:
 
 def rows(headings: Sequence[str], values: Iterable[Sequence[object]], most: int = MOST) -> None:
     """A table of at most `most` rows, in which nothing can disturb the terminal."""
-    lines = [[cli.printable(str(value)) for value in row] for row in values]
+    lines = [[make_printable(str(value)) for value in row] for row in values]
     if lines:
         print()
-        cli.table(headings, lines[:most])
+        print_table(headings, lines[:most])
         if len(lines) > most:
             print(f"and {len(lines) - most:,} more; --json lists all")
 
@@ -56,11 +56,11 @@ def show_graph(graph: dict[str, Any]) -> None:
     tags = f"tag-set {','.join(graph['tags'])}: " if graph["tags"] else ""
     functions = graph["functions"]
     inside = f" and {sum(f['nodes'] for f in functions):,} in {plural(len(functions), 'function')}" if functions else ""
-    print(f"\n{cli.printable(tags)}{plural(graph['nodes'], 'node')}{inside}; GraphDef version {graph['producer']}")
+    print(f"\n{make_printable(tags)}{plural(graph['nodes'], 'node')}{inside}; GraphDef version {graph['producer']}")
     for key, signature in graph["signatures"].items():
         called = [("input", t) for t in signature["inputs"]] + [("output", t) for t in signature["outputs"]]
         lines = [(role, t["key"], t["name"], t["dtype"], show_shape(t["shape"])) for role, t in called]
-        rows((f"signature {cli.printable(key)}", "key", "tensor", "dtype", "shape"), lines)
+        rows((f"signature {make_printable(key)}", "key", "tensor", "dtype", "shape"), lines)
     if graph["candidates"] is not None:
         show_candidates(graph["candidates"])
     rows(("op", "count"), graph["ops"].items(), OPS)
@@ -71,7 +71,7 @@ def show_graph(graph: dict[str, Any]) -> None:
     )
     rows(
         ("asset", "size"),
-        [(a["file"], "missing" if a["bytes"] is None else cli.size(a["bytes"])) for a in graph["assets"]],
+        [(a["file"], "missing" if a["bytes"] is None else format_size(a["bytes"])) for a in graph["assets"]],
     )
     rows(("pinned to", "nodes"), graph["devices"].items())
     rows(("unknown op", "library", "nodes"), [(o["op"], o["library"], len(o["nodes"])) for o in graph["unknown_ops"]])
@@ -119,6 +119,6 @@ def _what_it_is(variable: dict[str, Any]) -> str:
 def show_findings(found: list[str]) -> None:
     print(f"\nfindings: {plural(len(found), 'finding') if found else 'none'}")
     for line in found[:MOST]:
-        print(f"  {cli.printable(line, 400)}")
+        print(f"  {make_printable(line, 400)}")
     if len(found) > MOST:
         print(f"  and {len(found) - MOST:,} more; --json lists all")

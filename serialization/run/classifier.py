@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization import cli
+from serialization.console import print_table, show_path, show_progress
+from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.predictor import Predictor
 from serialization.tensorflow import np
@@ -21,7 +22,7 @@ def choose_outputs(wanted: Signature) -> tuple[Tensor, Tensor | None]:
     best = [t for t in wanted.outputs if t.dtype.startswith("int") and len(t.shape or ()) == 1]
     if len(scores) != 1:
         listed = "; ".join(map(str, wanted.outputs))
-        raise cli.Error(f"no classifier: expected one output of float [None, classes], found {listed}; use --signature")
+        raise UserError(f"no classifier: expected one output of float [None, classes], found {listed}; use --signature")
     return scores[0], best[0] if best else None
 
 
@@ -29,7 +30,7 @@ def classify(predict: Predictor, batches: Sequence[tuple[NDArray[Any], int]]) ->
     """The scores of each image, [images, classes], and the number of its best class, [images]."""
     scores, best = choose_outputs(predict.signature)
     all_scores, all_best = [], []
-    for batch, count in cli.progress(batches, "classifying", len(batches)):
+    for batch, count in show_progress(batches, "classifying", len(batches)):
         results = predict({predict.signature.inputs[0].key: batch})
         all_scores.append(results[scores.key][:count])
         all_best.append(results[best.key][:count] if best else all_scores[-1].argmax(axis=1))
@@ -37,15 +38,15 @@ def classify(predict: Predictor, batches: Sequence[tuple[NDArray[Any], int]]) ->
 
 
 def read_labels(file: Path | None, classes: int) -> list[str]:
-    """The names of the classes, their numbers without a file. Raises cli.Error unless there is one for each class."""
+    """The names of the classes, their numbers without a file. Raises UserError unless there is one for each class."""
     if file is None:
         return [str(number) for number in range(classes)]
     try:
         labels = file.read_text("utf-8").splitlines()
     except UnicodeDecodeError:
-        raise cli.Error(f"{cli.show(file)} is no text; --labels takes the names of the classes, one a line") from None
+        raise UserError(f"{show_path(file)} is no text; --labels takes the names of the classes, one a line") from None
     if len(labels) != classes:
-        raise cli.Error(f"{cli.show(file)} names {len(labels)} classes but the model has {classes}; one name a line")
+        raise UserError(f"{show_path(file)} names {len(labels)} classes but the model has {classes}; one name a line")
     return labels
 
 
@@ -55,4 +56,4 @@ def show_best(files: Sequence[Path], scores: NDArray[Any], labels: Sequence[str]
     for file, row in zip(files, scores, strict=True):
         order = np.argsort(-row)[:top]
         rows.append((file.name, *(f"{labels[i]} {row[i]:.4f}" for i in order)))
-    cli.table(("image", "best", *["" for _ in range(min(top, len(labels)) - 1)]), rows)
+    print_table(("image", "best", *["" for _ in range(min(top, len(labels)) - 1)]), rows)

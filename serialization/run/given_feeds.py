@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization import cli
+from serialization.console import format_error, show_path
+from serialization.errors import UserError
 from serialization.flags import Feed, read_json
 from serialization.graph.signature import Signature, Tensor, show_shape
 from serialization.run import nested_lists
@@ -29,7 +30,7 @@ _LISTED = 10
 def parse(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray[Any]]:
     """The arrays that `--feed` gives, one for each input, by key.
 
-    An input may be named by its key or as a tensor; a single one need not be named. Raises cli.Error that says which
+    An input may be named by its key or as a tensor; a single one need not be named. Raises UserError that says which
     value does not fit, or which is missing.
     """
     by_name = {n: t for t in signature.inputs for n in (t.name.removesuffix(":0"), t.name, f"{t.key}:0")}
@@ -38,17 +39,17 @@ def parse(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray[Any]
     for feed in given:
         for name, value in _by_name(feed, signature.inputs):
             if name not in by_name:
-                raise cli.Error(f"--feed {name}: no such input; {_nearest(name, signature.inputs)}")
+                raise UserError(f"--feed {name}: no such input; {_nearest(name, signature.inputs)}")
             tensor = by_name[name]
             if tensor.key in found:
-                raise cli.Error(f"--feed {name}: given twice; give each input one value")
+                raise UserError(f"--feed {name}: given twice; give each input one value")
             try:
                 found[tensor.key] = to_array(tensor, value)
             except MisfitError as misfit:
-                raise cli.Error(f"--feed {misfit}") from None
+                raise UserError(f"--feed {misfit}") from None
     missing = [str(tensor) for tensor in signature.inputs if tensor.key not in found]
     if missing:
-        raise cli.Error(f"--feed gives no value for {', '.join(missing)}")
+        raise UserError(f"--feed gives no value for {', '.join(missing)}")
     return found
 
 
@@ -72,13 +73,13 @@ def _by_name(feed: Feed, inputs: Sequence[Tensor]) -> Iterator[tuple[str, Any]]:
     elif len(inputs) == 1:
         yield inputs[0].key, value
     else:
-        raise cli.Error(f"--feed: say which input this value is for, KEY=VALUE; the inputs are {_keys(inputs)}")
+        raise UserError(f"--feed: say which input this value is for, KEY=VALUE; the inputs are {_keys(inputs)}")
 
 
 def _only(arrays: Mapping[str, Any], called: str, feed: Feed) -> Any:
     if len(arrays) == 1:
         return next(iter(arrays.values()))
-    raise cli.Error(f"{cli.show(feed.file or Path())} holds no array {called}; it has {', '.join(arrays) or 'none'}")
+    raise UserError(f"{show_path(feed.file or Path())} holds no array {called}; it has {', '.join(arrays) or 'none'}")
 
 
 def _read(file: Path) -> Any:
@@ -94,15 +95,15 @@ def _read(file: Path) -> Any:
                 return {name.removesuffix(".npy"): _read_array(archive, name) for name in archive.namelist()}
     except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
-            raise cli.Error(
-                f"{cli.show(file)} holds Python objects, which are not loaded; save numbers or strings"
+            raise UserError(
+                f"{show_path(file)} holds Python objects, which are not loaded; save numbers or strings"
             ) from None
-        raise cli.Error(f"{cli.show(file)} cannot be read; {cli.one_line(error)}; save it again") from None
+        raise UserError(f"{show_path(file)} cannot be read; {format_error(error)}; save it again") from None
     try:
         return read_json(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        reason = f"JSON: {cli.one_line(error)}" if file.suffix == ".json" else ".npy, .npz or JSON"
-        raise cli.Error(f"{cli.show(file)} is not {reason}; save the values as one of these") from None
+        reason = f"JSON: {format_error(error)}" if file.suffix == ".json" else ".npy, .npz or JSON"
+        raise UserError(f"{show_path(file)} is not {reason}; save the values as one of these") from None
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:

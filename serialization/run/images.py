@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization import cli
+from serialization.console import show_path
+from serialization.errors import UserError
 from serialization.graph.signature import Tensor
 from serialization.run.generated_feeds import numpy_dtype
 from serialization.tensorflow import np, quiet, tf, tf1
@@ -31,10 +32,10 @@ class ImageInput:
 
 
 def describe_input(tensor: Tensor) -> ImageInput:
-    """Read batch, height, width and channels from the input's shape. Raises cli.Error if it takes no images."""
+    """Read batch, height, width and channels from the input's shape. Raises UserError if it takes no images."""
     shape = tensor.shape
     if shape is None or len(shape) != 4 or tensor.dtype in ("string", "bool"):
-        raise cli.Error(f"{tensor} takes no images; a batch of images has 4 dimensions of numbers")
+        raise UserError(f"{tensor} takes no images; a batch of images has 4 dimensions of numbers")
     batch, a, b, c = shape
     if c in _CHANNELS:
         return ImageInput(tensor, batch, a, b, c, channels_first=False)
@@ -50,14 +51,14 @@ def decode_images(
 
     Pixels are 0 to 255, resized (antialiased) where the input has a size of its own, and rounded where the dtype is
     whole; only where it is not can they be scaled, less `mean` and divided by `std` (one number, or one a channel).
-    Raises cli.Error for a file that is no image, and for a scale that does not fit.
+    Raises UserError for a file that is no image, and for a scale that does not fit.
     """
     dtype = numpy_dtype(wanted.tensor.dtype)
     whole = np.issubdtype(dtype, np.integer)
     if not {mean.size, std.size} <= {1, wanted.channels}:
-        raise cli.Error(f"--mean and --std take one number or {wanted.channels}, one a channel of {wanted.tensor}")
+        raise UserError(f"--mean and --std take one number or {wanted.channels}, one a channel of {wanted.tensor}")
     if whole and (mean.any() or (std != 1).any()):
-        raise cli.Error(f"{wanted.tensor} takes pixels as they are; --mean and --std are for inputs of float")
+        raise UserError(f"{wanted.tensor} takes pixels as they are; --mean and --std are for inputs of float")
     with tf1.Graph().as_default() as graph:
         encoded = tf1.placeholder(tf.string, [])
         pixels = tf.io.decode_image(encoded, channels=wanted.channels, expand_animations=False)
@@ -71,7 +72,7 @@ def decode_images(
                 with quiet():  # the JPEG library writes to stderr by itself
                     decoded = session.run(resized, {encoded: file.read_bytes()})
             except tf.errors.InvalidArgumentError:
-                raise cli.Error(f"{cli.show(file)} cannot be decoded; PNG and JPEG files can") from None
+                raise UserError(f"{show_path(file)} cannot be decoded; PNG and JPEG files can") from None
             values = (decoded - mean) / std
             if whole:
                 values = np.clip(np.rint(values), np.iinfo(dtype).min, np.iinfo(dtype).max)

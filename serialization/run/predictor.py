@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from serialization import cli
 from serialization.checks import memory
+from serialization.errors import UserError
 from serialization.graph.signature import Signature
 from serialization.tensorflow import config_pb2, failures, np, tf, tf1
 
@@ -22,11 +22,11 @@ class Predictor:
 
     Nothing is added to the graph and nothing is compiled after the first call. Called with arrays of the signature's
     dtypes (strings as dtype object); raises tf.errors.OpError where the graph does. A run that takes longer than
-    `timeout` seconds is cancelled, and tf.errors.DeadlineExceededError raised; without one cli.Error, after 10 minutes.
+    `timeout` seconds is cancelled, and tf.errors.DeadlineExceededError raised; without one UserError, after 10 minutes.
     `inline` runs the graph in the calling thread, which for a small graph is much faster than handing it to a pool, but
     then no run can be stopped, and denormal numbers (below 1.2e-38 as float32), which the pool makes zero, are kept.
 
-    Raises cli.Error where the graph cannot be run, for want of memory too.
+    Raises UserError where the graph cannot be run, for want of memory too.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Predictor:
         except tf.errors.DeadlineExceededError:
             if self._timeout is not None:
                 raise
-            raise cli.Error(
+            raise UserError(
                 f"the model gave no answer in {DEFAULT_TIMEOUT:g} seconds; a loop in it may never end; "
                 "feed it other values with --feed, or name other --outputs"
             ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from serialization import cli
+from serialization.errors import UserError
 from serialization.flags import Feed
 from serialization.graph.signature import Signature, Tensor
 from serialization.run import generated_feeds
@@ -23,7 +23,7 @@ def show(
 ) -> None:
     """Print the predictions for what `--feed` gives, else for generated values that the model takes.
 
-    Raises cli.Error where the model runs on none of them.
+    Raises UserError where the model runs on none of them.
     """
     attempts = iter([[parse(wanted, given)]]) if given else generated_feeds.attempts(wanted, hints, batches)
     failure: BaseException | None = None
@@ -43,7 +43,7 @@ def show(
             _print(wanted.outputs, results)
             return
     advice = "" if given or not wanted.inputs else f"; name values that it takes: {generated_feeds.flags_for(wanted)}"
-    raise cli.Error(f"the model does not run on {'these' if given else 'generated'} values: {reason(failure)}{advice}")
+    raise UserError(f"the model does not run on {'these' if given else 'generated'} values: {reason(failure)}{advice}")
 
 
 def _print(tensors: Iterable[Tensor], values: Values) -> None:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from serialization import cli
+from serialization.errors import UserError
 from serialization.flags import Feed
 from serialization.graph.graph_def import called_functions, nodes_by_name, reachable
 from serialization.graph.signature import Signature
@@ -54,7 +54,7 @@ def prove(
     `open_result` opens what was written, once without and once with the optimizers, so that one is in memory at a time.
     `steady` says that the result keeps no state, so the source may answer no differently the second time.
 
-    Returns the lines to print. Raises cli.Error where the result differs, or where the source does not run on `given`.
+    Returns the lines to print. Raises UserError where the result differs, or where the source does not run on `given`.
     """
     wanted = origin.signature
     attempts = (
@@ -72,7 +72,7 @@ def prove(
             proof = compare(origin.predict, result, attempts, random, look, rounding=origin.compiled)
     except NotVerifiedError as failure:
         if given:
-            raise cli.Error(f"the source does not run on what --feed gives: {failure}; nothing was written") from None
+            raise UserError(f"the source does not run on what --feed gives: {failure}; nothing was written") from None
         advice = f"; what would prove it: {generated_feeds.flags_for(wanted)}" if wanted.inputs else ""
         return f"not verified: the source does not run on generated feeds: {failure}{advice}"
     with quiet(), open_each(True) as optimized:
@@ -97,7 +97,7 @@ def _require_steady(first: Run, second: Run, feed: Values, random: Mapping[str, 
     before, after = first(feed), second(feed)
     for key, value in before.items():
         if key not in random and not same_bits(value, after[key]):
-            raise cli.Error(
+            raise UserError(
                 f"the model changes its variables as it runs, and {key} with them, so it cannot be frozen; "
                 "keep it as a SavedModel; nothing was written"
             )
@@ -142,7 +142,7 @@ def compare(
 
     `look` is called with the first of these feeds before. `rounding` allows for what is due to rounding alone.
 
-    Raises cli.Error at the first output that differs, NotVerifiedError where the source runs on none of the feeds.
+    Raises UserError at the first output that differs, NotVerifiedError where the source runs on none of the feeds.
     """
     random = random or {}
     failure = None
@@ -200,7 +200,7 @@ def _compare_all(
         try:
             got = result(feed)
         except tf.errors.OpError as error:
-            raise cli.Error(
+            raise UserError(
                 f"the result does not run where its source does: {reason(error)}; nothing was written"
             ) from None
         answers.append(got)
@@ -216,7 +216,7 @@ def _compare_all(
                     rounded[key] = max(rounded.get(key, 0.0), _difference(value, got[key]))
                     continue
                 if not own or _difference(value, got[key]) > 4 * own or own > _UNSTEADY * largest:
-                    raise cli.Error(f"the result differs from its source: {problem}; nothing was written")
+                    raise UserError(f"the result differs from its source: {problem}; nothing was written")
                 tolerances[key] = max(tolerances.get(key, 0.0), _difference(value, got[key]))
         rows += _rows(feed)
     exact = [key for key in expected[0][1] if key not in differ | tolerances.keys() | rounded.keys()]

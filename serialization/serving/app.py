@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAll
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.routing import RequestRedirect
 
-from serialization import cli
+from serialization.console import make_printable
 from serialization.graph.signature import Signature
 from serialization.run.predictor import own_threads
 from serialization.serving import openapi, page
@@ -94,12 +94,12 @@ def _log_every_request(app: Flask, log: RequestLog, draining: Callable[[], bool]
     @app.errorhandler(HTTPException)
     def refuse(error: HTTPException) -> Response:
         message = str(error.description)
-        path = cli.printable(path_of(request.environ))
+        path = make_printable(path_of(request.environ))
         if isinstance(error, NotFound):
             message = f"nothing is at {path}; predictions are at {PREDICT}, a page to try them is at /"
         if isinstance(error, MethodNotAllowed):
             error.valid_methods = sorted(error.valid_methods or ())
-            message = f"{path} takes {' and '.join(error.valid_methods)}, not {cli.printable(request.method)}"
+            message = f"{path} takes {' and '.join(error.valid_methods)}, not {make_printable(request.method)}"
         if isinstance(error, InternalServerError) and error.original_exception is not None:
             message = internal_error(g.info.id)
         answer = error.get_response()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization import cli
+from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor, show_shape
 from serialization.run import images
 from serialization.serving.predict_route import PREDICT
@@ -54,7 +54,7 @@ def _image(signature: Signature) -> dict[str, Any] | None:
         return None
     try:
         wanted = images.describe_input(signature.inputs[0])
-    except cli.Error:
+    except UserError:
         return None
     return {
         "height": wanted.height,

@@ -16,7 +16,7 @@ from typing import Any
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from serialization import cli
+from serialization.console import make_printable
 from serialization.serving.http.bodies import BodyReader
 from serialization.serving.limits import Settings
 from serialization.serving.model.engine import Engine, Predict
@@ -86,7 +86,7 @@ class PredictRoute:
 
         if environ["PATH_INFO"]:
             request = Request(environ, self._log.new_id(environ), time.perf_counter(), reply)
-            path = cli.printable(path_of(environ))
+            path = make_printable(path_of(environ))
             self._refuse(request, RequestError(404, f"nothing is at {path}; predictions are at {PREDICT}"))
         elif admitted := self.admit(environ, reply):
             self.answer([admitted])
@@ -136,7 +136,7 @@ class PredictRoute:
     ) -> Callable[[bytes], Mapping[str, Any]]:
         """What decodes the body. Raises RequestError where nothing can be answered, whatever it is."""
         if method != "POST":
-            raise RequestError(405, f"{PREDICT} takes POST, not {cli.printable(method)}", Allow="POST")
+            raise RequestError(405, f"{PREDICT} takes POST, not {make_printable(method)}", Allow="POST")
         if encoding is not None and encoding.lower() != "identity":
             raise RequestError(415, f"Content-Encoding: expected none, got {encoding[:100]!r}; send the body as it is")
         name, _, parameters = content_type.partition(";")

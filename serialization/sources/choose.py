@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serialization import cli
 from serialization.checks import memory
+from serialization.errors import UserError
 from serialization.flags import split_tensors
 from serialization.formats import dtypes, protos
 from serialization.graph import op_registry, repair, signature
@@ -51,7 +51,7 @@ def prepare(
     """Choose inputs and outputs, unless they are `known`, then make the graph ready to be imported.
 
     `inputs` and `outputs` are what `--inputs` and `--outputs` say; without them a recorded signature counts, else they
-    are inferred. Raises cli.Error where the graph has no such tensor, where it is ambiguous which are meant, where ops
+    are inferred. Raises UserError where the graph has no such tensor, where it is ambiguous which are meant, where ops
     are unknown, and where the graph is damaged.
     """
     wanted, notes = (known, []) if known is not None else choose(file, inputs, outputs)
@@ -98,7 +98,7 @@ def _recorded(file: GraphFile) -> Signature | None:
         return None
     known = sorted(file.meta_graph.signature_def)
     if len(known) > 1 and signature.SERVING_DEFAULT not in known:
-        raise cli.Error(
+        raise UserError(
             f"the graph records several signatures and none called {signature.SERVING_DEFAULT}; "
             f"found {', '.join(known)}; choose with --inputs and --outputs"
         )
@@ -110,12 +110,12 @@ def _inferred_outputs(graph_def: Any, notes: list[str]) -> tuple[Tensor, ...]:
     if found.rivals:
         listed = "; ".join(str(_completed(graph_def, c).tensor) for c in found.rivals)
         others = "; ".join(str(_completed(graph_def, c).tensor) for c in found.others if c.role == "output")
-        raise cli.Error(
+        raise UserError(
             f"it is ambiguous what the graph's outputs are; candidates are {listed}"
             f"{'; less likely ' + others if others else ''}; choose with --outputs"
         )
     if not found.outputs:
-        raise cli.Error(
+        raise UserError(
             "the graph computes nothing that looks like an output; found no tensor left over; name --outputs"
         )
     for candidate in found.outputs:
@@ -151,14 +151,14 @@ def _named(nodes: Mapping[str, Any], text: str) -> tuple[Tensor, ...]:
 
 
 def _require(nodes: Mapping[str, Any], name: str) -> None:
-    """Raise cli.Error with the nearest names where the graph has no such tensor."""
+    """Raise UserError with the nearest names where the graph has no such tensor."""
     node = node_of(name)
     if node in nodes:
         count = op_registry.output_count(nodes[node])
         if index_of(name) < count:
             return
         has = "one output, " + node + ":0" if count == 1 else f"{count} outputs"
-        raise cli.Error(f"no tensor {name} in the graph; {node} has {has if count else 'no outputs'}")
+        raise UserError(f"no tensor {name} in the graph; {node} has {has if count else 'no outputs'}")
     known = list(nodes)
     near = difflib.get_close_matches(node, known, n=3, cutoff=0.5)
     near += [n for n in known if n.rpartition("/")[2] == node.rpartition("/")[2] and n not in near][: 3 - len(near)]
@@ -167,16 +167,16 @@ def _require(nodes: Mapping[str, Any], name: str) -> None:
         if near
         else f"none of its {len(known)} nodes is called like it"
     )
-    raise cli.Error(f"no tensor {name} in the graph; {hint}")
+    raise UserError(f"no tensor {name} in the graph; {hint}")
 
 
 def _complete(nodes: Mapping[str, Any], inputs: tuple[Tensor, ...], outputs: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """The inputs, if they are enough. Raises cli.Error that names the placeholders which the outputs need as well."""
+    """The inputs, if they are enough. Raises UserError that names the placeholders which the outputs need as well."""
     stop = {node_of(tensor.name) for tensor in inputs}
     needed = reachable(dict(nodes), [tensor.name for tensor in outputs], stop)
     more = [_describe(nodes, f"{n}:0") for n in needed if nodes[n].op in PLACEHOLDERS and n not in stop]
     if more:
-        raise cli.Error(f"the outputs also need {_list(more)}; add it to --inputs")
+        raise UserError(f"the outputs also need {_list(more)}; add it to --inputs")
     return inputs
 
 

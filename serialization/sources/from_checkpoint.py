@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from serialization import cli
 from serialization.checks import harm
+from serialization.console import show_path
+from serialization.errors import UserError
 from serialization.files import locate
 from serialization.formats import checkpoint_index, dtypes, protos
 from serialization.formats.checkpoint_index import Checkpoint
@@ -95,12 +96,12 @@ def prepare(
     ema: bool = False,
     trust: bool = False,
 ) -> Prepared:
-    """Everything between reading a checkpoint's graph and importing it. Raises cli.Error for each fault on the way.
+    """Everything between reading a checkpoint's graph and importing it. Raises UserError for each fault on the way.
 
     The parameters are the flags of the same names, and `--trust-model`.
     """
     _require_safe_saver(file, trust=trust)
-    ready = choose.prepare(file, inputs, outputs, what=cli.show(prefix))
+    ready = choose.prepare(file, inputs, outputs, what=show_path(prefix))
     held = locate.require_checkpoint(prefix)
     shapes = {variable.name: variable.shape for variable in held.variables}
     kinds = {variable.name: dtypes.number_of(variable.dtype) for variable in held.variables}
@@ -112,8 +113,9 @@ def prepare(
     found = sum(key.endswith(variable_mapping.AVERAGE) for key in shapes)
     if ema:
         if not found:
-            raise cli.Error(
-                f"--ema: {cli.show(prefix)} holds no moving averages; found no name that ends in {variable_mapping.AVERAGE}"
+            raise UserError(
+                f"--ema: {show_path(prefix)} holds no moving averages; "
+                f"found no name that ends in {variable_mapping.AVERAGE}"
             )
         raw, plan = plan, variable_mapping.averages(plan, shapes)
         taken = sum(plan[node].key != raw[node].key for node in plan)
@@ -121,7 +123,7 @@ def prepare(
     elif found:
         notes.append(f"the checkpoint also holds {found} moving averages, which --ema takes in place of the raw values")
     needed = [node.name for node in ready.graph_def.node if node.name in plan]
-    notes += variable_mapping.check(plan.values(), needed, shapes, kinds, cli.show(prefix), partial=partial)
+    notes += variable_mapping.check(plan.values(), needed, shapes, kinds, show_path(prefix), partial=partial)
     restores = tuple(plan[name] for name in needed)
     meta_graph = restore_ops.add_saver(ready.graph_def, restores)
     if ready.initializers:
@@ -143,7 +145,7 @@ def prepare(
 
 
 def _require_safe_saver(file: GraphFile, *, trust: bool) -> None:
-    """Raise cli.Error where restoring as the graph itself says would do harm: such a graph is not to be trusted.
+    """Raise UserError where restoring as the graph itself says would do harm: such a graph is not to be trusted.
 
     What is restored here is restored by a Saver of our own; but nobody hides something there by chance.
     """
@@ -159,7 +161,7 @@ def _sized(restore: Restore, shapes: Mapping[str, tuple[int, ...]]) -> Restore:
 
 
 def require_safe(prepared: Prepared, fetched: Sequence[str] = (), *, trust: bool = False) -> None:
-    """Raise cli.Error where importing, restoring or running it could do harm, unless `trust`.
+    """Raise UserError where importing, restoring or running it could do harm, unless `trust`.
 
     `fetched` are tensors that will be run beside those of its signature.
     """

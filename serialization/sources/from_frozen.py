@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serialization import cli
 from serialization.checks import harm
+from serialization.console import show_path
+from serialization.errors import UserError
 from serialization.graph import lookup_tables, repair
 from serialization.graph.graph_def import VARIABLES, GraphFile
 from serialization.graph.signature import Signature
@@ -28,7 +29,7 @@ class Frozen:
     batches: tuple[int, ...]
 
     def require_safe(self, path: Path, *, trust: bool = False) -> None:
-        """Raise cli.Error where running it could do harm, unless `trust`."""
+        """Raise UserError where running it could do harm, unless `trust`."""
         sides = (self.signature.outputs, self.signature.inputs)
         outputs, inputs = ([tensor.name for tensor in side] for side in sides)
         findings = harm.scan_graph_def(self.graph_def, [*outputs, *self.initializers], inputs, path.parent)
@@ -44,14 +45,14 @@ def prepare(
 ) -> Frozen:
     """Choose inputs and outputs, unless they are `known`, prune and repair.
 
-    Raises cli.Error where it cannot be run, variables included.
+    Raises UserError where it cannot be run, variables included.
     """
-    ready = choose.prepare(GraphFile(graph_def), inputs, outputs, what=cli.show(path), known=known)
+    ready = choose.prepare(GraphFile(graph_def), inputs, outputs, what=show_path(path), known=known)
     held = [node.name for node in ready.graph_def.node if node.op in VARIABLES]
     if held:
         more = f" and {len(held) - 5} more" if len(held) > 5 else ""
-        raise cli.Error(
-            f"{cli.show(path)} is not frozen; it holds the variables {', '.join(held[:5])}{more}, whose values are in "
+        raise UserError(
+            f"{show_path(path)} is not frozen; it holds the variables {', '.join(held[:5])}{more}, whose values are in "
             "a checkpoint; freeze it with freezemodel_save.py --checkpoint PREFIX --graph FILE"
         )
     lines = repair.free_of_refs(ready.graph_def)

@@ -9,8 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from serialization import cli
 from serialization.checks import crashes, harm, memory
+from serialization.console import show_path
+from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.checkpoint_index import OBJECT_GRAPH
 from serialization.formats.file_kind import Kind
@@ -54,9 +55,9 @@ def prepare(
 ) -> Exported:
     """Choose what to load and to run; the parameters are the flags, `key` is `--signature`.
 
-    `check` is given the GraphDef of what the signature needs, and may raise cli.Error.
+    `check` is given the GraphDef of what the signature needs, and may raise UserError.
 
-    Raises cli.Error where it could do harm, unless `trust`, and for ops that this TensorFlow does not know.
+    Raises UserError where it could do harm, unless `trust`, and for ops that this TensorFlow does not know.
     """
     meta_graph = choose_meta_graph(read_saved_model(folder), tag_set)
     file = GraphFile(meta_graph.graph_def)
@@ -69,8 +70,8 @@ def prepare(
     outs, ins = ([tensor.name for tensor in side] for side in (wanted.outputs, wanted.inputs))
     harm.require_safe(harm.scan_meta_graph(meta_graph, outs, ins, saved_model=folder), folder, trust=trust)
     needed = prune(meta_graph.graph_def, [*outs, *ins])
-    op_registry.require_known(needed, cli.show(folder))
-    memory.require_modest(needed, cli.show(folder))
+    op_registry.require_known(needed, show_path(folder))
+    memory.require_modest(needed, show_path(folder))
     check(needed)
     notes += [f"repaired: {line}" for line in _repaired(meta_graph)[1]]
     if left := left_out(meta_graph, folder):
@@ -119,12 +120,12 @@ def _flatten(graph_def: Any, wanted: Signature) -> tuple[Any, Signature]:
 
 
 def read_saved_model(folder: Path) -> Any:
-    """The SavedModel message of the folder's saved_model.pb or saved_model.pbtxt. Raises cli.Error if it holds none."""
+    """The SavedModel message of the folder's saved_model.pb or saved_model.pbtxt. Raises UserError if it holds none."""
     binary, text = folder / "saved_model.pb", folder / "saved_model.pbtxt"
     file = binary if binary.is_file() else text  # the order in which TensorFlow's loader looks for them
     saved_model = read_message(file, Kind.SAVED_MODEL)
     for meta_graph in saved_model.meta_graphs:
-        crashes.require_sound(meta_graph.graph_def, cli.show(file))
+        crashes.require_sound(meta_graph.graph_def, show_path(file))
     return saved_model
 
 
@@ -136,7 +137,7 @@ def choose_meta_graph(saved_model: Any, tag_set: str | None = None) -> Any:
     tags = frozenset((tag_set or SERVE).split(","))
     if tags not in by_tags:
         known = "; ".join(",".join(sorted(tags)) or "no tags" for tags in by_tags)
-        raise cli.Error(f"the SavedModel has no tag-set {tag_set or SERVE}; it has {known}; choose with --tag-set")
+        raise UserError(f"the SavedModel has no tag-set {tag_set or SERVE}; it has {known}; choose with --tag-set")
     return by_tags[tags]
 
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from serialization import cli
+from serialization.console import show_path, show_progress
+from serialization.errors import UserError
 from serialization.formats import dtypes, protos, wire
 from serialization.formats.file_kind import Kind, kind_of
 from serialization.tensorflow import np, tf
@@ -50,7 +51,7 @@ def is_large(path: Path) -> bool:
 def read(path: Path) -> tuple[Any, dict[str, Constant]]:
     """The GraphDef in a file with its large constants left empty, and where these lie, by name.
 
-    Raises cli.Error where it cannot be read to its end.
+    Raises UserError where it cannot be read to its end.
     """
     from google.protobuf.message import DecodeError
 
@@ -58,7 +59,7 @@ def read(path: Path) -> tuple[Any, dict[str, Constant]]:
         try:
             return _read(data, (path, _stamp(file)))
         except (wire.DamagedError, DecodeError):
-            raise cli.Error(f"{cli.show(path)} is damaged: it cannot be read to its end; copy it here again") from None
+            raise UserError(f"{show_path(path)} is damaged: it cannot be read to its end; copy it here again") from None
 
 
 def _read(data: mmap.mmap, file: tuple[Path, Stamp]) -> tuple[Any, dict[str, Constant]]:
@@ -110,7 +111,7 @@ def fill(session: Any, scope: str, constants: Mapping[str, Constant]) -> None:
         nothing = tf.no_op()
     session.run(nothing)  # only here does TensorFlow let go of the arrays of sessions that are closed
     size = sum(constant.length for constant in constants.values())
-    for assign, value, constant in cli.progress(assignments, "loading", size, weigh=lambda step: step[2].length):
+    for assign, value, constant in show_progress(assignments, "loading", size, weigh=lambda step: step[2].length):
         session.run(assign, {value: _read_values(constant)})
 
 
@@ -122,7 +123,7 @@ def _read_values(constant: Constant) -> Any:
     with constant.file.open("rb") as file:
         file.seek(constant.offset)
         if _stamp(file) != constant.stamp or file.readinto(content.data) != constant.length:
-            raise cli.Error(f"{cli.show(constant.file)} has been changed while it was read; run this again")
+            raise UserError(f"{show_path(constant.file)} has been changed while it was read; run this again")
     return content.view(tf.as_dtype(constant.dtype).as_numpy_dtype).reshape(constant.shape)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serialization import cli
+from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.graph.graph_def import VARIABLES, node_of, nodes_by_name, reachable
 from serialization.graph.signature import show_shape
@@ -82,9 +82,9 @@ def rename(
                 result[name] = replace(restore, key=old_scope + restore.key.removeprefix(new_scope))
             hits += result[name].key != restore.key
         if not hits:
-            raise cli.Error(f"--rename {old}={new}: the graph has no variable {new}{_nearest(new, restores)}")
+            raise UserError(f"--rename {old}={new}: the graph has no variable {new}{_nearest(new, restores)}")
         if not any(key == old or key.startswith(old_scope) for key in held):
-            raise cli.Error(f"--rename {old}={new}: the checkpoint holds no {old}{_nearest(old, held)}")
+            raise UserError(f"--rename {old}={new}: the checkpoint holds no {old}{_nearest(old, held)}")
     return result
 
 
@@ -105,7 +105,7 @@ def check(
 ) -> list[str]:
     """Compare a graph's variables with what a checkpoint holds: `shapes` and `kinds` (dtype numbers) by its keys.
 
-    Returns a line each on what does not match and does no harm. Raises cli.Error that reports all the rest at once.
+    Returns a line each on what does not match and does no harm. Raises UserError that reports all the rest at once.
     """
     restores, wanted = sorted(restores, key=lambda restore: restore.key), set(needed)
     missing, wrong = [], []
@@ -119,7 +119,7 @@ def check(
     extra = sorted(set(shapes) - {restore.key for restore in restores})
     fatal = [r for r in missing if r.node in wanted]
     if wrong or fatal or (missing and not partial):
-        raise cli.Error(_complaint(where, missing, wrong, extra, shapes, fatal))
+        raise UserError(_complaint(where, missing, wrong, extra, shapes, fatal))
     notes = []
     if missing:
         listed = _list(restore.key for restore in missing)

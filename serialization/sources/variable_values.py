@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization import cli
+from serialization.console import print_table, show_path
+from serialization.errors import UserError
 from serialization.files import locate
 from serialization.formats import checkpoint_index, checkpoint_values, dtypes
 from serialization.formats.checkpoint_index import Checkpoint
@@ -70,19 +71,19 @@ def size_of(held: Checkpoint, restore: Restore) -> int:
 def require_same(session: Any, path: str, restores: Collection[Restore]) -> str:
     """Compare each variable of a session with the checkpoint at `path`, bit for bit; return what was proved.
 
-    Raises cli.Error that names the first one that differs.
+    Raises UserError that names the first one that differs.
     """
     reader = tf1.train.NewCheckpointReader(path)
     held = {variable.op.name: variable for variable in session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES)}
     for restore in restores:
         if not verify.same_bits(session.run(held[restore.node]), read_value(reader, restore)):
-            raise cli.Error(f"{restore.node} does not hold what {path} holds under {restore.key}")
+            raise UserError(f"{restore.node} does not hold what {path} holds under {restore.key}")
     return f"{len(restores)} variables hold the checkpoint's bits"
 
 
 def show_all(prefix: Path) -> None:
     """A table of the variables as the checkpoint's index has them, with values where these are few."""
-    with failures(f"the checkpoint {cli.show(prefix)} cannot be read"):
+    with failures(f"the checkpoint {show_path(prefix)} cannot be read"):
         reader = _open(prefix)
         kinds = reader.get_variable_to_dtype_map()
         rows = []
@@ -90,17 +91,17 @@ def show_all(prefix: Path) -> None:
             few = np.prod(shape) <= _FEW
             values = np.array2string(reader.get_tensor(name).ravel(), precision=4, max_line_width=1000) if few else ""
             rows.append((name, tf.as_dtype(kinds[name]).name, show_shape(shape), values))
-    cli.table(("variable", "dtype", "shape", "values"), rows)
+    print_table(("variable", "dtype", "shape", "values"), rows)
 
 
 def show_one(prefix: Path, name: str) -> None:
-    """One variable of the checkpoint, whole. Raises cli.Error with the names that would have been valid."""
+    """One variable of the checkpoint, whole. Raises UserError with the names that would have been valid."""
     name = name.removesuffix(":0")  # which a variable has as a tensor of the graph, and not in a checkpoint
-    with failures(f"the checkpoint {cli.show(prefix)} cannot be read"):
+    with failures(f"the checkpoint {show_path(prefix)} cannot be read"):
         reader = _open(prefix)
         if not reader.has_tensor(name):
             known = ", ".join(sorted(reader.get_variable_to_shape_map()))
-            raise cli.Error(f"no variable {name} in {cli.show(prefix)}; it has {known}")
+            raise UserError(f"no variable {name} in {show_path(prefix)}; it has {known}")
         value = reader.get_tensor(name)
     print(f"{name} {value.dtype} {show_shape(value.shape)}")
     print(np.array2string(value, threshold=value.size + 1))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization import cli
+from serialization.console import show_progress
 from serialization.formats import dtypes, protos
 from serialization.formats.checkpoint_values import Stored
 from serialization.formats.wire import write_number
@@ -35,7 +35,7 @@ def write(path: Path, graph_def: Any, value_of: Callable[[Any], Value], size: in
     they have together.
     """
     with path.open("wb") as file:
-        for piece in cli.progress(_pieces(graph_def, value_of), "freezing", size, weigh=len):
+        for piece in show_progress(_pieces(graph_def, value_of), "freezing", size, weigh=len):
             file.write(piece)
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization import cli
+from serialization.console import format_size, print_notes, print_table
+from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.graph import inlining, lookup_tables, repair
 from serialization.graph.const_nodes import constant
@@ -38,7 +39,7 @@ _PASS_ON = {"Identity", "Switch", "Enter", "Merge", "Exit", "NextIteration"}
 def without_variables(graph_def: Any) -> list[str]:
     """Make every op that takes a resource variable's handle take its value; change the GraphDef and say what was done.
 
-    The nodes of the variables stay, for streaming.write to put constants in their place. Raises cli.Error for ops that
+    The nodes of the variables stay, for streaming.write to put constants in their place. Raises UserError for ops that
     cannot.
     """
     variables = {node.name: node for node in graph_def.node if node.op == "VarHandleOp"}
@@ -79,40 +80,40 @@ def freeze(
     case.
     """
     flat, wanted, notes = flatten(graph_def, wanted, session)
-    cli.report(notes)
+    print_notes(notes)
     frozen_writer.write(path, flat, value_of or values_in(session, flat), size_of_variables(flat))
     return wanted
 
 
 def show_difference(name: str, whole: Any, path: Path) -> None:
-    """A table of what freezing removed. Raises cli.Error if a variable or a training op is left in the frozen graph."""
+    """A table of what freezing removed. Raises UserError if a variable or a training op is left in the frozen graph."""
     frozen, _ = frozen_reader.read(path)  # without the values, which have gone to the file one at a time
     rows = [
         (title, len(graph_def.node), size, len(variable_nodes(graph_def)), len(training_nodes(graph_def)))
         for title, graph_def, size in ((name, whole, whole.ByteSize()), ("frozen", frozen, path.stat().st_size))
     ]
-    cli.table(("GraphDef", "nodes", "bytes", "variable nodes", "training nodes"), rows)
+    print_table(("GraphDef", "nodes", "bytes", "variable nodes", "training nodes"), rows)
     left = variable_nodes(frozen) + training_nodes(frozen)
     if left:
-        raise cli.Error(f"not frozen: {', '.join(left[:5])} would be left; name --outputs that do not train")
+        raise UserError(f"not frozen: {', '.join(left[:5])} would be left; name --outputs that do not train")
 
 
 def require_frozen_functions(graph_def: Any) -> None:
-    """Raise cli.Error if a function that could not be inlined holds a variable."""
+    """Raise UserError if a function that could not be inlined holds a variable."""
     for function in graph_def.library.function:
         left = [node.name for node in function.node_def if node.op in VARIABLES or node.op == "ReadVariableOp"]
         if left:
-            raise cli.Error(
+            raise UserError(
                 f"the function {function.signature.name} reads variables ({', '.join(left[:5])}) and cannot be "
                 "inlined, so it cannot be frozen; keep the SavedModel"
             )
 
 
 def require_fits(graph_def: Any, size: int, what: str, way_out: str) -> None:
-    """Raise cli.Error if the graph with so many bytes of variables is more than protobuf can hold."""
+    """Raise UserError if the graph with so many bytes of variables is more than protobuf can hold."""
     if size + graph_def.ByteSize() > LIMIT - (1 << 16):
-        raise cli.Error(
-            f"{what} is too large to be frozen; its variables hold {cli.size(size)}, a GraphDef at most 2.15 GB; "
+        raise UserError(
+            f"{what} is too large to be frozen; its variables hold {format_size(size)}, a GraphDef at most 2.15 GB; "
             f"keep the variables beside the graph: {way_out}"
         )
 
@@ -159,7 +160,7 @@ def _take_value(node: Any, dtype: int, done: Counter[str]) -> list[Any]:
         done[f"left out {{}} {node.op} ops: what is frozen does not change"] += 1
         _become(node, "NoOp", [f"^{node_of(data[0])}", *control])
         return []
-    raise cli.Error(
+    raise UserError(
         f"{node.name} is a {node.op}, which takes a variable and cannot take a constant, so it cannot be frozen; "
         "keep it as a SavedModel"
     )
@@ -188,7 +189,7 @@ def values_in(session: Any, graph_def: Any) -> Callable[[Any], NDArray[Any]]:
         try:
             return np.asarray(session.run(tensors[node.name]))
         except tf.errors.FailedPreconditionError:
-            raise cli.Error(
+            raise UserError(
                 f"the variable {node.name} holds no value; nothing restores it; name other --outputs"
             ) from None
 

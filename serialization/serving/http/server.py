@@ -21,7 +21,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from serialization import cli
+from serialization.console import format_error
+from serialization.errors import UserError
 from serialization.serving.http.sockets import Sockets
 from serialization.serving.limits import Settings
 
@@ -61,7 +62,7 @@ def serve(
 
     `make_app` is pickled and called in each worker, with the settings. A worker that dies is replaced; the others go on
     where that cannot be done. At the end, which SIGHUP asks for too, requests in flight are finished, for at most
-    `grace` seconds. Raises cli.Error where the address cannot be had, where `make_app` raises one at the start, and
+    `grace` seconds. Raises UserError where the address cannot be had, where `make_app` raises one at the start, and
     where workers die before they answer.
     """
     from granian.constants import HTTPModes, Interfaces
@@ -125,7 +126,7 @@ def serve(
         except SystemExit:  # granian gives up on workers that die as soon as they are replaced
             failures.append("the worker processes die as soon as they are started; nothing is served any more")
         if failures:
-            raise cli.Error(failures[0])
+            raise UserError(failures[0])
 
 
 def _reserve(host: str, port: int) -> socket.socket:
@@ -138,7 +139,7 @@ def _reserve(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "this is no name of a host"
-        raise cli.Error(f"no address {host}; {why}; name another --host") from None
+        raise UserError(f"no address {host}; {why}; name another --host") from None
     reserved = socket.socket(family)
     try:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -147,7 +148,7 @@ def _reserve(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         reserved.close()
         reason = error.strerror if isinstance(error, OSError) else error
-        raise cli.Error(f"cannot listen on {host}:{port}; {reason}; name another --host or --port") from None
+        raise UserError(f"cannot listen on {host}:{port}; {reason}; name another --host or --port") from None
     return reserved
 
 
@@ -210,8 +211,8 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending:
         app = make_app(settings=settings)
         answer, drain = make_direct(app, settings)
     except Exception as error:  # whatever it is, the supervisor is to know
-        if isinstance(error, (cli.Error, OSError)):
-            reports.put((cli.one_line(error), ""))
+        if isinstance(error, (UserError, OSError)):
+            reports.put((format_error(error), ""))
         else:
             show_exception("a worker")
             reports.put(("a worker cannot start; its traceback above tells why", ""))

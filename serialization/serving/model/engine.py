@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from serialization import cli
+from serialization.errors import UserError
 from serialization.graph.graph_def import VARIABLES, all_nodes, node_of
 from serialization.graph.row_independence import Dataflow
 from serialization.graph.signature import Signature, Tensor
@@ -64,7 +64,7 @@ class Engine:
 def make_engine(session: Any, signature: Signature, settings: Settings) -> Engine:
     """Warm the model up and choose how to run it.
 
-    Nobody can add to the graph afterwards. Raises cli.Error where --max-batch-size asks for what the model cannot do.
+    Nobody can add to the graph afterwards. Raises UserError where --max-batch-size asks for what the model cannot do.
     """
     session.graph.finalize()
     pooled = Predictor(session, signature, timeout=settings.timeout)
@@ -144,7 +144,7 @@ def _with_one_thread(
     graph.finalize()
     own = open_session(graph, threads=1)
     rows = min(batch_size, TRIED_ROWS)
-    with suppress(cli.Error, tf.errors.OpError):  # there may be no room for it beside the other
+    with suppress(UserError, tf.errors.OpError):  # there may be no room for it beside the other
         single = Predictor(own, signature, inline=True)
         if is_quicker(single, pooled, example) and answers_alike(single, pooled, example, rows, (2, rows)):
             return single
@@ -159,7 +159,7 @@ def _look_at(graph: Any, signature: Signature) -> tuple[bool, bool]:
     endless = any(part in node.op for node in all_nodes(needed) for part in _ENDLESS)
     try:
         flow = Dataflow(graph_def, signature)
-    except cli.Error:
+    except UserError:
         return False, False
     independent = _have_rows(signature) and flow.has_independent_rows()
     fixed = _sizes_are_fixed(signature.inputs) and (independent or flow.has_fixed_sizes())
@@ -206,7 +206,7 @@ def _try_batching(
 ) -> tuple[Predict, Any] | None:
     """The model in batches, and its GraphDef without variables, if it gives the same answers.
 
-    Otherwise None, or cli.Error where batches were asked for.
+    Otherwise None, or UserError where batches were asked for.
     """
     reason = "its inputs and outputs do not all have rows"
     if _have_rows(signature):
@@ -216,10 +216,10 @@ def _try_batching(
             if answers_alike(batched, pooled, example, TRIED_ROWS, (2, batch_size)):
                 return _in_batches(batched, pooled, batch_size), frozen
             reason = "it gives other answers"
-        except (ValueError, cli.Error, tf.errors.OpError) as error:  # it is too large for a GraphDef, say
+        except (ValueError, UserError, tf.errors.OpError) as error:  # it is too large for a GraphDef, say
             reason = str(error).partition("\n")[0]
     if settings.max_batch_size is not None:
-        raise cli.Error(f"the model cannot run in batches: {reason}; leave --max-batch-size out")
+        raise UserError(f"the model cannot run in batches: {reason}; leave --max-batch-size out")
     return None
 
 
@@ -271,13 +271,13 @@ def make_batched(frozen: Any, signature: Signature, batch_size: int, wait_ms: fl
 
 
 def _freeze(session: Any, signature: Signature) -> Any:
-    """The model with constants for its variables. Raises cli.Error where that is not all of it, or too much."""
+    """The model with constants for its variables. Raises UserError where that is not all of it, or too much."""
     nodes = [node_of(tensor.name) for tensor in (*signature.outputs, *signature.inputs)]
     graph_def = tf1.graph_util.extract_sub_graph(session.graph.as_graph_def(), nodes)
     needed = {node.name for node in graph_def.node}
     for op in session.graph.get_operations():
         held = op.name in needed and op.type not in VARIABLES
         if held and any(t.dtype == tf.resource or t.dtype != t.dtype.base_dtype for t in op.outputs):
-            raise cli.Error(f"it has a state that is no variable, {op.name}, a {op.type}")
+            raise UserError(f"it has a state that is no variable, {op.name}, a {op.type}")
     to_frozen.require_fits(graph_def, to_frozen.size_of_variables(graph_def), "the model", "do without batches")
     return tf1.graph_util.convert_variables_to_constants(session, graph_def, nodes)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from serialization import cli
+from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
 from serialization.run import generated_feeds, nested_lists
 from serialization.serving.requests import RequestError
@@ -162,16 +162,16 @@ def body_of(signature: Signature, values: Mapping[str, Any]) -> str:
 
 
 def require_json_form(signature: Signature) -> None:
-    """Raises cli.Error where a dtype has no values in JSON, or a key is one that msgspec takes for no field."""
+    """Raises UserError where a dtype has no values in JSON, or a key is one that msgspec takes for no field."""
     if not signature.inputs or not signature.outputs:
         missing = "outputs" if signature.inputs else "inputs"
-        raise cli.Error(f"the signature has no {missing}; nothing can be asked; name some with --{missing}")
+        raise UserError(f"the signature has no {missing}; nothing can be asked; name some with --{missing}")
     for tensor in signature.inputs if len(signature.inputs) > 1 else ():
         if not tensor.key.isprintable() or set('"\\') & set(tensor.key):
-            raise cli.Error(f"{tensor} cannot be served as {tensor.key!r}; choose another key, --inputs KEY=NAME")
+            raise UserError(f"{tensor} cannot be served as {tensor.key!r}; choose another key, --inputs KEY=NAME")
     for tensor in (*signature.inputs, *signature.outputs):
         if _kind(tensor) == "other":
-            raise cli.Error(f"{tensor} cannot be served; JSON has nothing for {tensor.dtype}; name other tensors")
+            raise UserError(f"{tensor} cannot be served; JSON has nothing for {tensor.dtype}; name other tensors")
 
 
 def _kind(tensor: Tensor) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from serialization import cli
+from serialization.console import make_printable
 from serialization.graph.signature import Tensor
 from serialization.tensorflow import tf
 
@@ -45,8 +45,8 @@ def explain(error: Exception, body: bytes, inputs: Sequence[Tensor], max_rows: i
         if match[1].startswith("missing"):
             return f"{place}: missing key {match[2]!r}"
         known = [INPUT] if not path else [tensor.key for tensor in inputs] if place == INPUT else ["b64"]
-        expected = cli.printable(" and ".join(map(repr, known)))
-        return f"{place}: unknown key {cli.printable(repr(match[2]))}; expected {expected}"
+        expected = make_printable(" and ".join(map(repr, known)))
+        return f"{place}: unknown key {make_printable(repr(match[2]))}; expected {expected}"
     if found := _find(place, inputs):
         tensor, indices = found
         if _OUT_OF_BOUNDS.match(text):

@@ -1,0 +1,103 @@
+"""What the scripts print: paths, sizes, tables, progress, and errors on one line.
+
+rich is imported where a table or a bar is drawn, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from serialization.project import ROOT
+
+Step = TypeVar("Step")
+
+
+def show_path(path: Path) -> str:
+    """The path as the user would type it: relative where it lies below the current directory."""
+    path = Path(os.path.abspath(path))
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def make_printable(text: str, most: int = 120) -> str:
+    """A name out of a file that anybody may have written, fit for a terminal: no control characters, not endless."""
+    shown = "".join(character if character.isprintable() else "?" for character in text)
+    return shown if len(shown) <= most else f"{shown[:most]}…"
+
+
+def format_error(error: BaseException) -> str:
+    """The error's message on one line; an OSError as `path: reason`."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{show_path(Path(os.fsdecode(error.filename)))}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return " ".join(str(error).split())
+
+
+def format_command(script: str, *arguments: str | Path) -> str:
+    """The line that runs a script of this project, for the user to copy."""
+    words = [show_path(ROOT / script), *(show_path(a) if isinstance(a, Path) else a for a in arguments)]
+    return shlex.join(["python", *words])
+
+
+def format_size(count: int) -> str:
+    """A number of bytes as people read it: `815 bytes`, `27.1 kB`, `1.07 GB` (decimal units)."""
+    if count < 1000:
+        return f"{count} bytes"
+    power = min((len(str(count)) - 1) // 3, 4)
+    return f"{count / 1000**power:.3g} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table: drawn by rich on a terminal, aligned columns elsewhere."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    # Off a terminal rich would wrap at 80 columns, or for FORCE_COLOR draw; a file or a pipe has no width.
+    console = Console() if sys.stdout.isatty() else Console(width=10_000, force_terminal=False)
+    drawn = Table(*headings, box=box.ROUNDED if console.is_terminal else None, pad_edge=console.is_terminal)
+    for row in rows:
+        drawn.add_row(*(Text(str(cell)) for cell in row))
+    with console.capture() as captured:
+        console.print(drawn)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def show_progress(
+    steps: Iterable[Step], what: str, total: int, weigh: Callable[[Step], int] | None = None
+) -> Iterator[Step]:
+    """Yield the steps behind a progress bar, which only a terminal is shown; `weigh` says how much a step is."""
+    if not sys.stdout.isatty():
+        yield from steps
+        return
+    from rich.progress import Progress
+
+    with Progress() as bar:
+        task = bar.add_task(what, total=total)
+        for step in steps:
+            yield step
+            bar.advance(task, weigh(step) if weigh is not None else 1)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """What was chosen, left out and repaired on the way, a line each."""
+    for note in notes:
+        print(note)
+
+
+def print_export(folder: Path, proof: str) -> None:
+    """The end of a script that exports a SavedModel: what it wrote, the proof, what to try next."""
+    rows = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            rows.append((show_path(path), format_size(path.stat().st_size)))
+        elif not any(path.iterdir()):
+            rows.append((f"{show_path(path)}/", "empty"))
+    print_table(("file", "size"), rows)
+    print(proof)
+    print(f"next: {shlex.join(['saved_model_cli', 'show', '--dir', show_path(folder), '--all'])}")
