@@ -14,6 +14,7 @@ check: .venv/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 
 # `make bench MEGABYTES=64 SERVING="--seconds 1 --rounds 1 --soak 20000"` is a short one.
 MEGABYTES ?= 1024

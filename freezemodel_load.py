@@ -20,15 +20,15 @@ import model
 from serialization import cli, project
 from serialization.console import format_command, print_notes
 from serialization.files import locate
-from serialization.flags import OF_A_RUN, feed
+from serialization.flags import OF_A_RUN
 from serialization.graph import lookup_tables, op_registry, signature
-from serialization.graph.graph_def import read_graph_def
 from serialization.graph.signature import Signature
 from serialization.run import show_predictions
+from serialization.run.given_feeds import parse_feed
 from serialization.run.predictor import Predictor, open_session
 from serialization.sources import from_frozen, frozen_reader
 from serialization.sources.from_frozen import Frozen
-from serialization.sources.frozen_reader import Constant
+from serialization.sources.frozen_reader import Constant, read_graph_def
 from serialization.tensorflow import failures, tf1
 
 PREFIX = "prefix"
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     predict, ready = open_frozen(path, args.inputs, args.outputs, trust=args.trust_model)
     print_notes(ready.notes)
     toy = model.is_toy(ready.graph_def) and not (args.inputs or args.outputs)
-    given = args.feed or ([feed(model.EXAMPLES)] if toy else None)
+    given = args.feed or ([parse_feed(model.EXAMPLES)] if toy else None)
     show_predictions.show(predict, predict.signature, given, ready.hints, ready.batches)
     if toy:
         (wanted,), (answer,) = predict.signature.inputs, predict.signature.outputs

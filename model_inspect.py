@@ -52,7 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__, "json", "strict", "tensorboard", "dot", "overwrite", "tag-set")
     default = project.RESULTS / "frozen_model.pb"
     parser.add_argument(
-        "path", nargs="?", type=flags.path, metavar="PATH", default=default, help="any file or folder of a model"
+        "path",
+        nargs="?",
+        type=cli.checked(flags.path),
+        metavar="PATH",
+        default=default,
+        help="any file or folder of a model",
     )
     args = parser.parse_args(argv)
 

@@ -20,11 +20,11 @@ from serialization.console import print_export, print_notes
 from serialization.files import locate, publish
 from serialization.flags import OF_A_CONVERSION
 from serialization.graph import lookup_tables, op_registry, signature
-from serialization.graph.graph_def import read_graph_def
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
 from serialization.sources import from_frozen
 from serialization.sources.from_frozen import Frozen
+from serialization.sources.frozen_reader import read_graph_def
 from serialization.tensorflow import failures, tf1
 
 

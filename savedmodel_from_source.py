@@ -21,10 +21,10 @@ from savedmodel_pretrained import load
 from serialization import cli, project
 from serialization.console import print_export
 from serialization.files import publish
-from serialization.flags import Feed
 from serialization.graph import signature
 from serialization.graph.signature import Signature
 from serialization.run import verify
+from serialization.run.given_feeds import Feed
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor
 from serialization.tensorflow import failures, tf1

@@ -30,8 +30,7 @@ from serialization.graph import op_registry, signature
 from serialization.project import real_path
 from serialization.run import classifier, images, show_predictions
 from serialization.run.origin import Origin
-from serialization.run.predictor import Predictor, open_session
-from serialization.run.verify import Run
+from serialization.run.predictor import Predictor, Run, open_session
 from serialization.sources import from_saved_model
 from serialization.tensorflow import failures, np, tf1
 

@@ -57,8 +57,21 @@ def parser(docstring: str | None, *flags: str, **defaults: Any) -> argparse.Argu
     result = _Parser(description=(docstring or "").strip(), formatter_class=_Help, allow_abbrev=False)
     wanted = {name.replace("_", "-") for name in (*defaults, *flags)}
     for name in sorted(wanted, key=list(FLAGS).index):  # in the same order everywhere
-        result.add_argument(f"--{name}", default=defaults.get(name.replace("-", "_")), **FLAGS[name])
+        options = FLAGS[name] | ({"type": checked(FLAGS[name]["type"])} if "type" in FLAGS[name] else {})
+        result.add_argument(f"--{name}", default=defaults.get(name.replace("-", "_")), **options)
     return result
+
+
+def checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The type of a flag whose ValueError argparse shows as it is: of any other function it only tells the name."""
+
+    def convert(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
 
 
 def refuse(parser: argparse.ArgumentParser, args: argparse.Namespace, flags: Sequence[str], why: str) -> None:

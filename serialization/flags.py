@@ -1,13 +1,14 @@
-"""The flags of all scripts, each with its type and its help."""
+"""The flags of all scripts, each with its type and its help. A type raises ValueError for what it does not take."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from serialization.graph.signature import split_tensors
+from serialization.run.given_feeds import parse_feed
 
 
 def whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
@@ -15,7 +16,7 @@ def whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
 
     def parse(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got {text!r}")
+            raise ValueError(f"expected a whole number from {least} to {most}, got {text!r}")
         return int(text)
 
     return parse
@@ -24,14 +25,14 @@ def whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
 def path(text: str) -> Path:
     """The type of a flag that takes a path; a `~` that the shell has left is the home folder all the same."""
     if not text:
-        raise argparse.ArgumentTypeError("expected a path, got an empty word")
+        raise ValueError("expected a path, got an empty word")
     return Path(text).expanduser()
 
 
 def prefix(text: str) -> Path:
     """The type of a flag that takes a checkpoint prefix, or a folder that is there."""
     if text.endswith("/") and not path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is no folder, and a prefix has no slash at its end")
+        raise ValueError(f"{text} is no folder, and a prefix has no slash at its end")
     return path(text)
 
 
@@ -44,7 +45,7 @@ def number(least: float) -> Callable[[str], float]:
         except ValueError:
             value = math.nan
         if not least <= value <= 86_400:
-            raise argparse.ArgumentTypeError(f"expected a number from {least:g} to 86400, got {text!r}")
+            raise ValueError(f"expected a number from {least:g} to 86400, got {text!r}")
         return value
 
     return parse
@@ -60,7 +61,7 @@ def numbers(*, but_zero: bool = False) -> Callable[[str], tuple[float, ...]]:
             values = (math.nan,)
         if not all(map(math.isfinite, values)) or (but_zero and 0 in values):
             other = " other than 0" if but_zero else ""
-            raise argparse.ArgumentTypeError(f"expected a number{other}, or several, comma separated, got {text!r}")
+            raise ValueError(f"expected a number{other}, or several, comma separated, got {text!r}")
         return values
 
     return parse
@@ -69,14 +70,14 @@ def numbers(*, but_zero: bool = False) -> Callable[[str], tuple[float, ...]]:
 def word(text: str) -> str:
     """The type of a flag that takes a name."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("expected a name, got an empty word")
+        raise ValueError("expected a name, got an empty word")
     return text
 
 
 def tags(text: str) -> str:
     """The type of `--tag-set`: names, comma separated; as saved_model_cli takes them."""
     if not all(tag.strip() for tag in text.split(",")):
-        raise argparse.ArgumentTypeError(f"expected tags, comma separated, got {text!r}")
+        raise ValueError(f"expected tags, comma separated, got {text!r}")
     return ",".join(tag.strip() for tag in text.split(","))
 
 
@@ -84,86 +85,14 @@ def renaming(text: str) -> tuple[str, str]:
     """The type of `--rename`: the checkpoint's name and the graph's."""
     old, _, new = text.partition("=")
     if not (old and new):
-        raise argparse.ArgumentTypeError(f"expected OLD=NEW, the checkpoint's name and then the graph's, got {text!r}")
+        raise ValueError(f"expected OLD=NEW, the checkpoint's name and then the graph's, got {text!r}")
     return old, new
 
 
 def tensors(text: str) -> str:
     """The type of `--inputs` and `--outputs`: text that `split_tensors` can read."""
-    try:
-        split_tensors(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    split_tensors(text)
     return text
-
-
-def split_tensors(text: str) -> list[tuple[str, str]]:
-    """The (key, tensor name) pairs of `--inputs` or `--outputs`: `NAME` or `KEY=NAME`, comma separated.
-
-    `:0` may be left out. Without KEY it is the name without its `:0`. Raises ValueError.
-    """
-    pairs: list[tuple[str, str]] = []
-    for item in text.split(",") if text.strip() else ():
-        key, equals, name = item.strip().rpartition("=")
-        op, colon, index = name.removeprefix("^").partition(":")
-        if not op or (equals and not key) or (colon and not index.isdecimal()):
-            raise ValueError(f"expected NAME or KEY=NAME, comma separated, got {item!r} in {text!r}")
-        pairs.append((key or name.removesuffix(":0"), f"{op}:{index or 0}"))
-    keys = [key for key, _ in pairs]
-    twice = next((key for key in keys if keys.count(key) > 1), None)
-    if twice is not None:
-        raise ValueError(f"two tensors have the key {twice} in {text!r}; give them different ones with KEY=NAME")
-    return pairs
-
-
-class Feed(NamedTuple):
-    """One `--feed`: the input's name, where it is said; the value, or the file that holds it."""
-
-    name: str | None
-    value: Any
-    file: Path | None
-
-
-def feed(text: str) -> Feed:
-    """The type of `--feed`: KEY=VALUE, or VALUE alone; VALUE is JSON or @FILE."""
-    if text.startswith("@"):
-        return Feed(None, None, path(text[1:]))
-    name, equals, value = text.partition("=")
-    if text[:1] in '[{"' or not equals:  # no key begins like this, and a string may hold an equals sign
-        return Feed(None, _read_value(text), None)
-    if not name:
-        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, got {_short(text)}")
-    return Feed(name, None, path(value[1:])) if value.startswith("@") else Feed(name, _read_value(value), None)
-
-
-def _read_value(text: str) -> Any:
-    try:
-        return read_json(text)
-    except (ValueError, RecursionError) as error:
-        hint = f"; a string needs quotes: '\"{text}\"'" if text[:1].isalpha() else ""
-        raise argparse.ArgumentTypeError(f"expected JSON or @FILE, got {_short(text)}: {error}{hint}") from None
-
-
-def _short(text: str, most: int = 60) -> str:
-    return repr(text if len(text) <= most else f"{text[:most]}…")
-
-
-def read_json(text: str) -> Any:
-    """A JSON value; ValueError also for what json is silent about: keys that are there twice, infinity."""
-
-    def number(digits: str) -> float:
-        value = float(digits)
-        if math.isinf(value):
-            raise ValueError(f"{digits} is beyond what any number holds")
-        return value
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in items]
-        if len(set(keys)) < len(keys):
-            raise ValueError(f"a key is there twice in {', '.join(keys)}")
-        return dict(items)
-
-    return json.loads(text, parse_float=number, object_pairs_hook=pairs)
 
 
 # One vocabulary for all scripts: a flag that is spelt the same means the same.
@@ -201,7 +130,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "inputs": {"type": tensors, "metavar": "TENSORS", "help": "tensors to feed: NAME or KEY=NAME, comma separated"},
     "outputs": {"type": tensors, "metavar": "TENSORS", "help": "tensors to fetch: NAME or KEY=NAME, comma separated"},
     "feed": {
-        "type": feed,
+        "type": parse_feed,
         "action": "append",
         "metavar": "KEY=VALUE",
         "help": "a value to run with: JSON, or @file.npy, @file.npz, @file.json; repeatable",

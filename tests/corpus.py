@@ -43,10 +43,11 @@ import savedmodel_from_frozen
 from serialization import cli
 from serialization.console import print_table
 from serialization.errors import UserError
-from serialization.graph.graph_def import nodes_by_name, reachable, read_graph_def
+from serialization.graph.graph_def import nodes_by_name, reachable
 from serialization.graph.signature import Signature, Tensor
 from serialization.run import given_feeds, verify
 from serialization.sources import from_saved_model
+from serialization.sources.frozen_reader import read_graph_def
 from serialization.tensorflow import failures, np, tf
 
 UNORDERED = "its order, which TopKV2 leaves open"

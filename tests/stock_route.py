@@ -13,10 +13,10 @@ from typing import Any
 
 from serialization import cli
 from serialization.errors import UserError
-from serialization.flags import Feed, split_tensors
 from serialization.graph import signature
+from serialization.graph.signature import split_tensors
 from serialization.run import feed_hints, generated_feeds
-from serialization.run.given_feeds import parse
+from serialization.run.given_feeds import Feed, parse
 from serialization.sources import from_saved_model
 from serialization.tensorflow import np, reason, tf, tf1
 

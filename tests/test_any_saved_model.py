@@ -11,7 +11,7 @@ import pytest
 from conftest import Run
 
 from serialization.formats import protos
-from serialization.graph.graph_def import read_graph_def
+from serialization.sources.frozen_reader import read_graph_def
 from serialization.tensorflow import np, tf, tf1
 
 

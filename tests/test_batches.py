@@ -14,7 +14,7 @@ import pytest
 from serving_models import at_once, soon
 
 from serialization.serving.http.batches import Batches
-from serialization.serving.predict_route import Request
+from serialization.serving.http.predict_route import Request
 
 
 class Runs:

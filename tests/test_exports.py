@@ -10,8 +10,8 @@ import freezemodel_load
 import model
 import savedmodel_pretrained
 from serialization.graph import signature
-from serialization.graph.graph_def import read_graph_def
 from serialization.run.predictor import Predictor, open_session
+from serialization.sources.frozen_reader import read_graph_def
 from serialization.tensorflow import np
 
 

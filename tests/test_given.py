@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from serialization.errors import UserError
-from serialization.flags import feed
 from serialization.graph.signature import Signature, Tensor
-from serialization.run.given_feeds import parse, to_array
+from serialization.run.given_feeds import parse, parse_feed, to_array
 from serialization.run.nested_lists import MisfitError
 from serialization.tensorflow import np, tf
 
@@ -20,13 +19,13 @@ def tensor(dtype: str = "float32", shape: tuple[int | None, ...] | None = (None,
 
 
 def values(*texts: str, inputs: tuple[Tensor, ...] = (tensor(),)) -> dict[str, Any]:
-    found = parse(Signature(inputs, ()), [feed(text) for text in texts])
+    found = parse(Signature(inputs, ()), [parse_feed(text) for text in texts])
     return {key: array.tolist() for key, array in found.items()}
 
 
 def error(*texts: str, inputs: tuple[Tensor, ...] = (tensor(),)) -> str:
     with pytest.raises(UserError) as caught:
-        parse(Signature(inputs, ()), [feed(text) for text in texts])
+        parse(Signature(inputs, ()), [parse_feed(text) for text in texts])
     return str(caught.value)
 
 

@@ -11,8 +11,8 @@ from conftest import Run
 
 import freezemodel_load
 from serialization.errors import UserError
-from serialization.graph.graph_def import read_graph_def
 from serialization.sources import frozen_reader
+from serialization.sources.frozen_reader import read_graph_def
 from serialization.targets import frozen_writer
 from serialization.tensorflow import np, tf, tf1
 

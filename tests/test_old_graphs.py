@@ -10,7 +10,7 @@ import graphs
 import pytest
 from conftest import Run
 
-from serialization.graph.graph_def import read_graph_def
+from serialization.sources.frozen_reader import read_graph_def
 from serialization.tensorflow import np, tf, tf1
 
 GRAPHS: dict[str, tuple[Callable[[], None], int, dict[str, str], str]] = {}

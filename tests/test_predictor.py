@@ -12,8 +12,8 @@ from conftest import PROJECT, environment
 import freezemodel_load
 import model
 from serialization.graph import signature
-from serialization.graph.graph_def import read_graph_def
 from serialization.run.predictor import Predictor, open_session
+from serialization.sources.frozen_reader import read_graph_def
 from serialization.tensorflow import config_pb2, np, tf1
 
 

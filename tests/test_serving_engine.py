@@ -13,7 +13,7 @@ from serving_models import open_small, post, small_app
 import freezemodel_serve
 from serialization.errors import UserError
 from serialization.run.predictor import Predictor, open_session
-from serialization.serving.app import SERVING
+from serialization.serving.http.predict_route import SERVING
 from serialization.serving.limits import Settings
 from serialization.serving.model import engine, trials
 from serialization.targets import to_frozen

@@ -16,9 +16,9 @@ from flask import Flask
 from serving_models import PREDICT, at_once, open_small, post, small_app, soon
 
 from serialization.run.predictor import Predictor
-from serialization.serving.app import SERVING
 from serialization.serving.http.direct import make_direct, split
 from serialization.serving.http.gatherer import Gatherer
+from serialization.serving.http.predict_route import SERVING
 from serialization.serving.limits import Settings
 from serialization.tensorflow import np, tf
 

@@ -14,8 +14,8 @@ from conftest import PROJECT, Run, environment
 
 from serialization.files import locate
 from serialization.formats import checkpoint_index, checkpoint_values
-from serialization.graph.graph_def import read_graph_def
 from serialization.sources.from_checkpoint import Prepared
+from serialization.sources.frozen_reader import read_graph_def
 from serialization.tensorflow import np, tf, tf1
 
 KINDS = ["float32", "float64", "float16", "bfloat16", "int8", "uint8", "int16", "int32", "int64", "bool", "complex64"]

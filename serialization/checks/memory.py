@@ -64,8 +64,8 @@ def require_room(graph: Any, wanted: Signature) -> None:
                 size = math.prod(1 if dim is None else dim for dim in tensor.shape.as_list()) * tensor.dtype.size
                 if size > memory:
                     raise UserError(
-                        f"the model cannot be run here; {tensor.name} alone would take {format_size(size)}, and there is "
-                        f"memory for {format_size(memory)}; name other --outputs, or run it on a larger machine"
+                        f"the model cannot be run here; {tensor.name} alone would take {format_size(size)}, and there "
+                        f"is memory for {format_size(memory)}; name other --outputs, or run it on a larger machine"
                     )
 
 

@@ -126,8 +126,8 @@ def find_meta_graph(prefix: Path) -> Path:
     found = checkpoint_index.read_checkpoint(prefix)
     if found is not None and found.object_graph:
         raise UserError(
-            f"{show_path(prefix)} is an object checkpoint of TensorFlow 2, which holds variables and no graph; found no "
-            f"{file.name}; save a SavedModel from the program that builds the model, or name the graph with --graph"
+            f"{show_path(prefix)} is an object checkpoint of TensorFlow 2, which holds variables and no graph; found "
+            f"no {file.name}; save a SavedModel from the program that builds the model, or name the graph with --graph"
         )
     raise UserError(
         f"the checkpoint {show_path(prefix)} holds variables and no graph; found no {file.name}; "

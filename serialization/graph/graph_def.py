@@ -6,54 +6,12 @@ Works on the protobuf alone: nothing here starts TensorFlow's runtime.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from serialization.checks import crashes
-from serialization.console import show_path
-from serialization.errors import UserError
 from serialization.formats import protos
-from serialization.formats.file_kind import Kind, kind_of
-from serialization.formats.messages import read_message
 
 VARIABLES = {"Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable", "TemporaryVariable"}
 _READERS = {"VarIsInitializedOp", "ReadVariableOp", "IsVariableInitialized"}
-
-
-@dataclass(frozen=True)
-class GraphFile:
-    """What was read from a file: a GraphDef, and the MetaGraphDef around it if the file holds one.
-
-    `notes` say what was repaired in it, one line each.
-    """
-
-    graph_def: Any
-    meta_graph: Any = None
-    path: Path = Path()
-    notes: tuple[str, ...] = ()
-
-
-def read_graph(path: Path) -> GraphFile:
-    """The graph in a file that holds a GraphDef or a MetaGraphDef, binary or text.
-
-    Raises UserError where the file holds neither.
-    """
-    kind = kind_of(path)
-    if kind is Kind.SAVED_MODEL:
-        raise UserError(f"{show_path(path)} is a SavedModel, not a graph alone; name its folder with --saved-model")
-    message = read_message(path, kind)
-    meta_graph = message if kind is Kind.META_GRAPH else None
-    graph_def = message if meta_graph is None else meta_graph.graph_def
-    if not all(node.name and node.op for node in graph_def.node):
-        raise UserError(f"{show_path(path)} is damaged; it has nodes without a name or an op; copy it here again")
-    crashes.require_sound(graph_def, show_path(path))
-    return GraphFile(graph_def, meta_graph, path)
-
-
-def read_graph_def(path: Path) -> Any:
-    """The GraphDef in a file, binary or text, of its own or in a MetaGraphDef. Raises UserError if there is none."""
-    return read_graph(path).graph_def
 
 
 def may_be_cut_off(graph_def: Any) -> bool:

@@ -2,8 +2,8 @@
 
 known_ops.txt lists them, one a line: the name, with `*` after it if the op is stateful, then its outputs. An output is
 the number of its dtype or the attribute that has it, with the default after `=`; `N*` before it says that attribute N
-counts how many there are, `*` alone that the attribute is a list of dtypes. `python -m
-serialization.graph.known_ops` writes the list from the runtime's registry, and tests/test_known_ops.py fails where the two differ.
+counts how many there are, `*` alone that the attribute is a list of dtypes. The list is written from the runtime's
+registry by `python -m serialization.graph.known_ops`, and tests/test_known_ops.py fails where the two differ.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from serialization.graph import inlining
+from serialization.graph.cut import cut_at_inputs
 from serialization.graph.graph_def import index_of, node_of, prune
 from serialization.graph.signature import Signature
-from serialization.sources import choose
 from serialization.tensorflow import failures, np, tf, tf1
 
 _FIXED, _COUNT, _ROWS = "the same whatever is fed", "depends on the number of rows", "row by row"
@@ -55,7 +55,7 @@ class Dataflow:
 
     def __init__(self, graph_def: Any, signature: Signature) -> None:
         """Raises UserError where the functions of the graph cannot be inlined."""
-        cut, self._signature, _ = choose.cut(graph_def, signature)
+        cut, self._signature, _ = cut_at_inputs(graph_def, signature)
         names = [tensor.name for tensor in (*self._signature.inputs, *self._signature.outputs)]
         flat = prune(inlining.inline(prune(cut, names), names), names)
         self._has_functions = bool(flat.library.function)  # of datasets, say

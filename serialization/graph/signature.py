@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from serialization.errors import UserError
-from serialization.flags import split_tensors
 from serialization.formats import dtypes
 from serialization.tensorflow import tf1
 
@@ -132,3 +131,22 @@ def _recorded(infos: Mapping[str, Any]) -> tuple[Tensor, ...]:
 
     # A protobuf map has no order of its own; sorted, it is the same in every run.
     return tuple(tensor for key, info in sorted(infos.items()) for tensor in parts(key, info))
+
+
+def split_tensors(text: str) -> list[tuple[str, str]]:
+    """The (key, tensor name) pairs of `--inputs` or `--outputs`: `NAME` or `KEY=NAME`, comma separated.
+
+    `:0` may be left out. Without KEY it is the name without its `:0`. Raises ValueError.
+    """
+    pairs: list[tuple[str, str]] = []
+    for item in text.split(",") if text.strip() else ():
+        key, equals, name = item.strip().rpartition("=")
+        op, colon, index = name.removeprefix("^").partition(":")
+        if not op or (equals and not key) or (colon and not index.isdecimal()):
+            raise ValueError(f"expected NAME or KEY=NAME, comma separated, got {item!r} in {text!r}")
+        pairs.append((key or name.removesuffix(":0"), f"{op}:{index or 0}"))
+    keys = [key for key, _ in pairs]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise ValueError(f"two tensors have the key {twice} in {text!r}; give them different ones with KEY=NAME")
+    return pairs

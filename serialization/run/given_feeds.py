@@ -10,21 +10,58 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from serialization.console import format_error, show_path
 from serialization.errors import UserError
-from serialization.flags import Feed, read_json
 from serialization.graph.signature import Signature, Tensor, show_shape
 from serialization.run import nested_lists
 from serialization.run.generated_feeds import numpy_dtype
-from serialization.run.nested_lists import MisfitError
+from serialization.run.nested_lists import MisfitError, read_json
 from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LISTED = 10
+
+
+class Feed(NamedTuple):
+    """One `--feed`: the input's name, where it is said; the value, or the file that holds it."""
+
+    name: str | None
+    value: Any
+    file: Path | None
+
+
+def parse_feed(text: str) -> Feed:
+    """The type of `--feed`: KEY=VALUE, or VALUE alone; VALUE is JSON or @FILE. Raises ValueError."""
+    if text.startswith("@"):
+        return Feed(None, None, _file(text[1:]))
+    name, equals, value = text.partition("=")
+    if text[:1] in '[{"' or not equals:  # no key begins like this, and a string may hold an equals sign
+        return Feed(None, _read_value(text), None)
+    if not name:
+        raise ValueError(f"expected KEY=VALUE, got {_short(text)}")
+    return Feed(name, None, _file(value[1:])) if value.startswith("@") else Feed(name, _read_value(value), None)
+
+
+def _read_value(text: str) -> Any:
+    try:
+        return read_json(text)
+    except (ValueError, RecursionError) as error:
+        hint = f"; a string needs quotes: '\"{text}\"'" if text[:1].isalpha() else ""
+        raise ValueError(f"expected JSON or @FILE, got {_short(text)}: {error}{hint}") from None
+
+
+def _short(text: str, most: int = 60) -> str:
+    return repr(text if len(text) <= most else f"{text[:most]}…")
+
+
+def _file(text: str) -> Path:
+    if not text:
+        raise ValueError("expected a path behind @, got an empty word")
+    return Path(text).expanduser()
 
 
 def parse(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray[Any]]:

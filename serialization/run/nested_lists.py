@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -67,3 +69,21 @@ def flatten(value: Any, rank: int) -> Iterator[Any]:
     else:
         for part in value:
             yield from flatten(part, rank - 1)
+
+
+def read_json(text: str) -> Any:
+    """A JSON value; ValueError also for what json is silent about: keys that are there twice, infinity."""
+
+    def number(digits: str) -> float:
+        value = float(digits)
+        if math.isinf(value):
+            raise ValueError(f"{digits} is beyond what any number holds")
+        return value
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in items]
+        if len(set(keys)) < len(keys):
+            raise ValueError(f"a key is there twice in {', '.join(keys)}")
+        return dict(items)
+
+    return json.loads(text, parse_float=number, object_pairs_hook=pairs)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from serialization.graph import lookup_tables
+from serialization.graph.graph_def import is_update, node_of, nodes_by_name
 from serialization.graph.signature import Signature
 from serialization.run.generated_feeds import Hint
-from serialization.run.verify import Run, Values
+from serialization.run.predictor import Run, Values
 
 
 @dataclass(frozen=True)
@@ -43,3 +45,14 @@ def from_first_state(afresh: Callable[[], AbstractContextManager[Run]]) -> tuple
             return [predict(values) for _ in range(times)][-1]
 
     return partial(run, times=1), partial(run, times=2)
+
+
+def takes_plain_calls(graph_def: Any) -> bool:
+    """Whether convert_variables_to_constants is enough: variables are only read, and no function holds any."""
+    nodes = nodes_by_name(graph_def)
+    for node in graph_def.node:
+        if node.op.startswith("Ref") or is_update(node.op) or node.op in ("AutoReloadVariable", "TemporaryVariable"):
+            return False
+        if node.op in ("ReadVariableOp", "ResourceGather") and nodes[node_of(node.input[0])].op != "VarHandleOp":
+            return False
+    return not graph_def.library.function and not lookup_tables.table_nodes(graph_def)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from serialization.checks import memory
@@ -14,6 +14,8 @@ from serialization.tensorflow import config_pb2, failures, np, tf, tf1
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Values = Mapping[str, "NDArray[Any]"]  # arrays by the keys of inputs, or of outputs
+Run = Callable[[Values], Values]
 DEFAULT_TIMEOUT = 600.0  # seconds for one run, unless another time is asked for
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from serialization.errors import UserError
-from serialization.flags import Feed
 from serialization.graph.signature import Signature, Tensor
 from serialization.run import generated_feeds
 from serialization.run.generated_feeds import Hint
-from serialization.run.given_feeds import parse
-from serialization.run.verify import Run, Values
+from serialization.run.given_feeds import Feed, parse
+from serialization.run.predictor import Run, Values
 from serialization.tensorflow import np, quiet, reason, tf
 
 

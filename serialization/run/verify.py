@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from serialization.errors import UserError
-from serialization.flags import Feed
 from serialization.graph.graph_def import called_functions, nodes_by_name, reachable
 from serialization.graph.signature import Signature
 from serialization.run import generated_feeds
-from serialization.run.given_feeds import parse
+from serialization.run.given_feeds import Feed, parse
+from serialization.run.predictor import Run, Values
 from serialization.tensorflow import np, quiet, reason, tf
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from serialization.run.origin import Origin
 
-Values = Mapping[str, "NDArray[Any]"]
-Run = Callable[[Values], Values]
 OpenResult = Callable[[bool], AbstractContextManager[Run]]
 _UNSTEADY = 1e-3  # of the largest number: what an output may differ from itself by, from run to run
 _ROUNDING = 1e-5  # of the largest number: what optimizers may change by adding up in another order

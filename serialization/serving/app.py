@@ -15,15 +15,12 @@ from serialization.console import make_printable
 from serialization.graph.signature import Signature
 from serialization.run.predictor import own_threads
 from serialization.serving import openapi, page
+from serialization.serving.http.predict_route import EXAMPLE, PREDICT, SERVING, PredictRoute
 from serialization.serving.limits import Settings
 from serialization.serving.metrics import Metrics
 from serialization.serving.model.engine import make_engine
-from serialization.serving.predict_route import PREDICT, PredictRoute
 from serialization.serving.requests import RequestInfo, RequestLog, error_body, internal_error, path_of
 from serialization.serving.wire.json_format import body_of, require_json_form
-
-SERVING = "SERVING"  # the key in app.config of what a server may use beside WSGI: the engine and the predict route
-EXAMPLE = "EXAMPLE"  # and of the body of a request that works
 
 
 def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Settings) -> Flask:

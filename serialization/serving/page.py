@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor, show_shape
 from serialization.run import images
-from serialization.serving.predict_route import PREDICT
+from serialization.serving.http.predict_route import PREDICT
 from serialization.serving.wire.places import INPUT, OUTPUT
 
 if TYPE_CHECKING:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from serialization.checks import memory
 from serialization.errors import UserError
-from serialization.flags import split_tensors
 from serialization.formats import dtypes, protos
 from serialization.graph import op_registry, repair, signature
+from serialization.graph.cut import cut_at_inputs
 from serialization.graph.graph_def import (
     CUT_OFF,
-    GraphFile,
     copy_functions,
     index_of,
     may_be_cut_off,
@@ -22,10 +21,11 @@ from serialization.graph.graph_def import (
     nodes_by_name,
     reachable,
 )
-from serialization.graph.signature import Signature, Tensor
+from serialization.graph.signature import Signature, Tensor, split_tensors
 from serialization.graph.tensors import PLACEHOLDERS, describe, is_pipeline
 from serialization.infer import candidates
 from serialization.infer.candidates import Candidate
+from serialization.sources.frozen_reader import GraphFile
 
 _TABLE_INITIALIZERS = (
     "InitializeTable",
@@ -57,7 +57,7 @@ def prepare(
     wanted, notes = (known, []) if known is not None else choose(file, inputs, outputs)
     if may_be_cut_off(file.graph_def):
         notes.append(CUT_OFF)
-    graph_def, wanted, cuts = cut(file.graph_def, wanted)
+    graph_def, wanted, cuts = cut_at_inputs(file.graph_def, wanted)
     notes += cuts
     pruned, initializers = _prune(graph_def, wanted)
     repairs = repair.make_loadable(pruned)
@@ -180,52 +180,6 @@ def _complete(nodes: Mapping[str, Any], inputs: tuple[Tensor, ...], outputs: Ite
     return inputs
 
 
-def cut(graph_def: Any, wanted: Signature) -> tuple[Any, Signature, list[str]]:
-    """Put a placeholder in the place of each input that is none, so that what computes it is not needed."""
-    nodes = nodes_by_name(graph_def)
-    inner = [t for t in wanted.inputs if nodes[node_of(t.name)].op not in {*PLACEHOLDERS, "PlaceholderWithDefault"}]
-    if not inner:
-        return graph_def, wanted, []
-    inner = list({tensor.name: tensor for tensor in inner}.values())  # two keys may stand for one tensor
-    copy = protos.GraphDef()
-    copy.CopyFrom(graph_def)
-    names = {tensor.name: _free_name(f"{node_of(tensor.name)}_input", nodes, index_of(tensor.name)) for tensor in inner}
-    for node in copy.node:
-        node.input[:] = [
-            names.get(f"{node_of(e)}:{index_of(e)}", e) if not e.startswith("^") else e for e in node.input
-        ]
-    for tensor in inner:
-        node = copy.node.add(name=names[tensor.name], op="Placeholder")
-        node.attr["dtype"].type = dtypes.number_of(tensor.dtype)
-        shape = node.attr["shape"].shape
-        shape.unknown_rank = tensor.shape is None
-        for size in tensor.shape or ():
-            shape.dim.add(size=-1 if size is None else size)
-    kept = reachable(nodes_by_name(copy), [tensor.name for tensor in wanted.outputs])
-    for tensor in inner:  # the old name is free where the old node is not needed any more
-        node, new = node_of(tensor.name), names[tensor.name]
-        if node not in kept and sum(node_of(other.name) == node for other in inner) == 1:
-            names[tensor.name] = node
-            _rename(copy, new, node, kept)
-    inputs = tuple(replace(t, name=f"{names[t.name]}:0") if t.name in names else t for t in wanted.inputs)
-    note = f"cut at {', '.join(sorted(t.name for t in inner))}: what computes that is left out"
-    if any(node_of(name) != names[name] for name in names):
-        note += f"; fed as {', '.join(sorted(names.values()))}"
-    return copy, Signature(inputs, wanted.outputs), [note]
-
-
-def _rename(graph_def: Any, old: str, new: str, kept: Collection[str]) -> None:
-    """Call a node by the name of one that goes."""
-    for position in reversed(range(len(graph_def.node))):
-        if graph_def.node[position].name == new:
-            del graph_def.node[position]
-    for node in graph_def.node:
-        if node.name == old:
-            node.name = new
-        if node.name in kept or node.name == new:
-            node.input[:] = [new if edge == old else edge for edge in node.input]
-
-
 def _prune(graph_def: Any, wanted: Signature) -> tuple[Any, list[str]]:
     """What the outputs need, with the inputs and with the nodes that fill the tables which the outputs read."""
     nodes = nodes_by_name(graph_def)
@@ -258,13 +212,6 @@ def _completed(graph_def: Any, candidate: Candidate) -> Candidate:
     if candidate.tensor.dtype != "unknown":
         return candidate
     return replace(candidate, tensor=_describe(nodes_by_name(graph_def), candidate.tensor.name))
-
-
-def _free_name(stem: str, nodes: Mapping[str, Any], index: int) -> str:
-    name = f"{stem}_{index}" if index else stem
-    while name in nodes:
-        name += "_"
-    return name
 
 
 def _list(tensors: Iterable[Tensor]) -> str:

@@ -15,16 +15,15 @@ from serialization.files import locate
 from serialization.formats import checkpoint_index, dtypes, protos
 from serialization.formats.checkpoint_index import Checkpoint
 from serialization.graph import lookup_tables, repair, signature, v0_signatures
-from serialization.graph.graph_def import GraphFile, prune, read_graph, training_nodes
+from serialization.graph.graph_def import prune, training_nodes
 from serialization.graph.signature import Signature
 from serialization.run import feed_hints, origin
 from serialization.run.generated_feeds import Hint
-from serialization.run.origin import Origin
-from serialization.run.predictor import Predictor
-from serialization.run.verify import Run
+from serialization.run.origin import Origin, takes_plain_calls
+from serialization.run.predictor import Predictor, Run
 from serialization.sources import choose, restore_ops, variable_mapping, variable_values
+from serialization.sources.frozen_reader import GraphFile, read_graph_file
 from serialization.sources.variable_mapping import Restore
-from serialization.targets import to_frozen
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Prepared:
 
 def read_graph_of(prefix: Path, graph: Path | None = None) -> GraphFile:
     """The graph of a checkpoint: what `--graph` names, else PREFIX.meta."""
-    file = read_graph(graph or locate.find_meta_graph(prefix))
+    file = read_graph_file(graph or locate.find_meta_graph(prefix))
     if file.meta_graph is None:
         return file
     v0_signatures.add_signatures(file.meta_graph)
@@ -184,7 +183,7 @@ def to_origin(session: Any, prepared: Prepared, fill: Callable[[], None]) -> Ori
         yield predict
 
     once, twice = origin.from_first_state(afresh) if training_nodes(prepared.pruned) else (predict, None)
-    graph_def, plain = session.graph.as_graph_def(), to_frozen.is_plain(prepared.pruned)
+    graph_def, plain = session.graph.as_graph_def(), takes_plain_calls(prepared.pruned)
     held = lookup_tables.keys_in(session, prepared.pruned)
     found = feed_hints.find(prepared.pruned, wanted, held) if held else prepared.hints
     return Origin(session, graph_def, wanted, once, plain, found, prepared.batches, twice)

@@ -10,11 +10,12 @@ from serialization.checks import harm
 from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.graph import lookup_tables, repair
-from serialization.graph.graph_def import VARIABLES, GraphFile
+from serialization.graph.graph_def import VARIABLES
 from serialization.graph.signature import Signature
 from serialization.run import feed_hints
 from serialization.run.generated_feeds import Hint
 from serialization.sources import choose
+from serialization.sources.frozen_reader import GraphFile
 
 
 @dataclass(frozen=True)

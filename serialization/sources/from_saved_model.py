@@ -17,13 +17,14 @@ from serialization.formats.checkpoint_index import OBJECT_GRAPH
 from serialization.formats.file_kind import Kind
 from serialization.formats.messages import read_message
 from serialization.graph import inlining, lookup_tables, op_registry, repair, signature
-from serialization.graph.graph_def import GraphFile, node_of, nodes_by_name, prune, reachable, training_nodes
+from serialization.graph.cut import cut_at_inputs
+from serialization.graph.graph_def import node_of, nodes_by_name, prune, reachable, training_nodes
 from serialization.graph.signature import Signature
 from serialization.run import feed_hints, origin
 from serialization.run.origin import Origin
-from serialization.run.predictor import Predictor
-from serialization.run.verify import Run
+from serialization.run.predictor import Predictor, Run
 from serialization.sources import choose
+from serialization.sources.frozen_reader import GraphFile
 from serialization.sources.variable_mapping import Restore
 from serialization.tensorflow import tf, tf1
 
@@ -114,7 +115,7 @@ def to_origin(session: Any, exported: Exported, afresh: Callable[[], AbstractCon
 
 def _flatten(graph_def: Any, wanted: Signature) -> tuple[Any, Signature]:
     """What the signature needs of a GraphDef, without functions; cut first, while the inputs are there to be cut at."""
-    cut, names, _ = choose.cut(graph_def, wanted)
+    cut, names, _ = cut_at_inputs(graph_def, wanted)
     roots = [tensor.name for tensor in (*names.outputs, *names.inputs)]
     return prune(inlining.inline(prune(cut, roots), roots), roots), names
 

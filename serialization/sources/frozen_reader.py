@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from serialization.checks import crashes
 from serialization.console import show_path, show_progress
 from serialization.errors import UserError
 from serialization.formats import dtypes, protos, wire
 from serialization.formats.file_kind import Kind, kind_of
+from serialization.formats.messages import read_message
 from serialization.tensorflow import np, tf
 
 LARGE_FILE = 100_000_000  # bytes; below this TensorFlow's own way takes a second, and folds the constants
@@ -174,3 +176,38 @@ def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int
         if field.end > end:
             raise wire.DamagedError("a field is cut off")
         yield field.number, field.start, field.begin, field.end
+
+
+@dataclass(frozen=True)
+class GraphFile:
+    """What was read from a file: a GraphDef, and the MetaGraphDef around it if the file holds one.
+
+    `notes` say what was repaired in it, one line each.
+    """
+
+    graph_def: Any
+    meta_graph: Any = None
+    path: Path = Path()
+    notes: tuple[str, ...] = ()
+
+
+def read_graph_file(path: Path) -> GraphFile:
+    """The graph in a file that holds a GraphDef or a MetaGraphDef, binary or text.
+
+    Raises UserError where the file holds neither.
+    """
+    kind = kind_of(path)
+    if kind is Kind.SAVED_MODEL:
+        raise UserError(f"{show_path(path)} is a SavedModel, not a graph alone; name its folder with --saved-model")
+    message = read_message(path, kind)
+    meta_graph = message if kind is Kind.META_GRAPH else None
+    graph_def = message if meta_graph is None else meta_graph.graph_def
+    if not all(node.name and node.op for node in graph_def.node):
+        raise UserError(f"{show_path(path)} is damaged; it has nodes without a name or an op; copy it here again")
+    crashes.require_sound(graph_def, show_path(path))
+    return GraphFile(graph_def, meta_graph, path)
+
+
+def read_graph_def(path: Path) -> Any:
+    """The GraphDef in a file, binary or text, of its own or in a MetaGraphDef. Raises UserError if there is none."""
+    return read_graph_file(path).graph_def

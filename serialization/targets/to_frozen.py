@@ -13,17 +13,17 @@ from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.graph import inlining, lookup_tables, repair
 from serialization.graph.const_nodes import constant
+from serialization.graph.cut import cut_at_inputs
 from serialization.graph.graph_def import (
     VARIABLES,
     is_update,
     node_of,
-    nodes_by_name,
     prune,
     training_nodes,
     variable_nodes,
 )
 from serialization.graph.signature import Signature
-from serialization.sources import choose, frozen_reader
+from serialization.sources import frozen_reader
 from serialization.targets import frozen_writer
 from serialization.tensorflow import np, tf
 
@@ -202,7 +202,7 @@ def flatten(graph_def: Any, wanted: Signature, session: Any) -> tuple[Any, Signa
     The nodes of the variables are still there, for streaming.write. Also returns the signature by the names in that
     GraphDef, which differ where it was cut at an input, and a line on each thing that was done.
     """
-    result, wanted, notes = choose.cut(graph_def, wanted)
+    result, wanted, notes = cut_at_inputs(graph_def, wanted)
     roots = [tensor.name for tensor in (*wanted.outputs, *wanted.inputs)]
     result = prune(result, roots)
     if result.library.function:
@@ -222,14 +222,3 @@ def flatten(graph_def: Any, wanted: Signature, session: Any) -> tuple[Any, Signa
 def needs_session(graph_def: Any) -> bool:
     """Whether freezing has to run the graph: its tables are read where they are filled."""
     return bool(lookup_tables.table_nodes(graph_def))
-
-
-def is_plain(graph_def: Any) -> bool:
-    """Whether convert_variables_to_constants is enough: variables are only read, and no function holds any."""
-    nodes = nodes_by_name(graph_def)
-    for node in graph_def.node:
-        if node.op.startswith("Ref") or is_update(node.op) or node.op in ("AutoReloadVariable", "TemporaryVariable"):
-            return False
-        if node.op in ("ReadVariableOp", "ResourceGather") and nodes[node_of(node.input[0])].op != "VarHandleOp":
-            return False
-    return not graph_def.library.function and not lookup_tables.table_nodes(graph_def)

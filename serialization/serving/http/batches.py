@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from serialization.serving.http.alarm import Alarm
-from serialization.serving.predict_route import Request
+from serialization.serving.http.predict_route import Request
 from serialization.serving.requests import show_exception
 
 _LONG = 0.02, 4.0  # seconds, and times the last that ended: a batch that takes longer than both may be one without end

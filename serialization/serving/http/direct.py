@@ -12,13 +12,12 @@ from typing import Any
 
 from flask import Flask
 
-from serialization.serving.app import SERVING
 from serialization.serving.http.batches import Batches
 from serialization.serving.http.gatherer import Gatherer
+from serialization.serving.http.predict_route import PREDICT, SERVING, Request
 from serialization.serving.http.relay import Relay
 from serialization.serving.limits import Settings
 from serialization.serving.model.engine import TRIED_ROWS
-from serialization.serving.predict_route import PREDICT, Request
 
 
 def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str, Any]], object], Callable[[], None]]:

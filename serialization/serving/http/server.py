@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from serialization.console import format_error
 from serialization.errors import UserError
+from serialization.serving.http.predict_route import EXAMPLE
 from serialization.serving.http.sockets import Sockets
 from serialization.serving.limits import Settings
 
@@ -203,7 +204,7 @@ def _read_reports(
 
 def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending: Any) -> Any:
     """In the worker, before it listens: what answers with the application, loaded and warmed up."""
-    from serialization.serving.app import EXAMPLE
+    pass
     from serialization.serving.http.direct import make_direct
     from serialization.serving.requests import show_exception
 

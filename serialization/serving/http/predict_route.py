@@ -36,6 +36,8 @@ from serialization.serving.wire.json_format import JsonFormat
 from serialization.serving.wire.npy_format import NpyFormat
 from serialization.tensorflow import tf
 
+SERVING = "SERVING"  # the key in app.config of what a server may use beside WSGI: the engine and the predict route
+EXAMPLE = "EXAMPLE"  # and of the body of a request that works
 PREDICT = "/api/predict"
 _JSON, _NPY = "application/json", "application/x-npy"
 _JSON_HEADERS, _NPY_HEADERS = [("Content-Type", _JSON)], [("Content-Type", _NPY)]
