@@ -20,17 +20,27 @@ from typing import Any
 
 import model
 from serialization import cli, project
+from serialization.cli import make_parser, refuse_flags, repeat_flags, select_values
 from serialization.console import format_command, print_notes, show_path
 from serialization.files import locate
-from serialization.flags import OF_A_CHECKPOINT, OF_A_RUN
-from serialization.graph import lookup_tables, op_registry, signature
-from serialization.infer import candidates
-from serialization.run import show_predictions
+from serialization.flags import CHECKPOINT_FLAGS, RUN_FLAGS
+from serialization.graph.lookup_tables import run_table_initializers
+from serialization.graph.op_registry import load_op_library
+from serialization.graph.signature import bind_signature
+from serialization.infer.candidates import infer_candidates
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
-from serialization.sources import from_checkpoint, variable_values
-from serialization.sources.from_checkpoint import Prepared
-from serialization.tensorflow import failures, tf1
+from serialization.run.show_predictions import print_predictions
+from serialization.sources.from_checkpoint import (
+    PreparedCheckpoint,
+    make_checkpoint_origin,
+    prepare_checkpoint,
+    read_checkpoint_graph,
+    require_safe_checkpoint,
+    take_whole_checkpoint,
+)
+from serialization.sources.variable_values import print_variable, print_variables, require_same_variables
+from serialization.tensorflow import explain_failures, tf1
 
 
 def import_graph(meta_graph: Any) -> tuple[Any, Any]:
@@ -47,31 +57,31 @@ def fill_variables(session: Any, saver: Any, path: str) -> None:
 
 
 def start(
-    prepared: Prepared, *, fetched: Sequence[str] = (), trust: bool = False, optimize: bool = False
+    prepared: PreparedCheckpoint, *, fetched: Sequence[str] = (), trust: bool = False, optimize: bool = False
 ) -> tuple[Any, Any]:
     """A session on the imported graph, and its Saver, which is None where there is no variable to restore.
 
     Raises UserError where importing, restoring or running it could do harm, unless `trust`; `fetched` are tensors that
     will be run beside those of its signature.
     """
-    from_checkpoint.require_safe(prepared, fetched, trust=trust)
-    with failures("the graph cannot be imported"):
+    require_safe_checkpoint(prepared, fetched, trust=trust)
+    with explain_failures("the graph cannot be imported"):
         graph, saver = import_graph(prepared.meta_graph)
     return open_session(graph, optimize=optimize), saver
 
 
-def fill(session: Any, saver: Any, prepared: Prepared) -> None:
+def fill(session: Any, saver: Any, prepared: PreparedCheckpoint) -> None:
     """Give the session all that the checkpoint holds: variables, then the lookup tables, which may need them."""
     if saver is not None:
-        with failures(f"the checkpoint {prepared.path} cannot be restored"):
+        with explain_failures(f"the checkpoint {prepared.path} cannot be restored"):
             fill_variables(session, saver, prepared.path)
-    lookup_tables.run_initializers(session, prepared.initializers)
+    run_table_initializers(session, prepared.initializers)
 
 
-def open_checkpoint(prepared: Prepared, *, trust: bool = False) -> Origin:
+def open_checkpoint(prepared: PreparedCheckpoint, *, trust: bool = False) -> Origin:
     """The restored checkpoint, ready to be converted."""
     session, saver = start(prepared, trust=trust)
-    return from_checkpoint.to_origin(session, prepared, partial(fill, session, saver, prepared))
+    return make_checkpoint_origin(session, prepared, partial(fill, session, saver, prepared))
 
 
 def show_uninitialized(step: str, session: Any) -> None:
@@ -83,42 +93,42 @@ def show_uninitialized(step: str, session: Any) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.parser(__doc__, "tensor", *OF_A_CHECKPOINT, *OF_A_RUN, checkpoint=project.RESULTS / "graph.ckpt")
+    parser = make_parser(__doc__, "tensor", *CHECKPOINT_FLAGS, *RUN_FLAGS, checkpoint=project.RESULTS / "graph.ckpt")
     args = parser.parse_args(argv)
     if args.tensor:
-        cli.refuse(parser, args, (*OF_A_CHECKPOINT, *OF_A_RUN), "does not go with --tensor, which runs nothing")
+        refuse_flags(parser, args, (*CHECKPOINT_FLAGS, *RUN_FLAGS), "does not go with --tensor, which runs nothing")
     prefix = locate.find_checkpoint(args.checkpoint)
     if args.tensor:
-        variable_values.show_one(prefix, args.tensor)
+        print_variable(prefix, args.tensor)
         return 0
 
-    op_registry.load_library(args.op_library)
-    file = from_checkpoint.read_graph_of(prefix, args.graph)
-    names, flags = (args.inputs, args.outputs), cli.values(args, "rename", "partial", "ema")
+    load_op_library(args.op_library)
+    file = read_checkpoint_graph(prefix, args.graph)
+    names, flags = (args.inputs, args.outputs), select_values(args, "rename", "partial", "ema")
     asked = any((*names, *flags.values(), args.feed))
     toy = model.is_toy(file.graph_def)
     # The toy is restored whole, to show all of it; so is a graph that has nothing but variables.
-    whole = file.meta_graph is not None and not asked and (toy or not candidates.infer(file.graph_def).outputs)
+    whole = file.meta_graph is not None and not asked and (toy or not infer_candidates(file.graph_def).outputs)
     if whole:
-        prepared = from_checkpoint.whole(prefix, file)
+        prepared = take_whole_checkpoint(prefix, file)
     else:
         names = model.names_of(file.graph_def, *names)
-        prepared = from_checkpoint.prepare(prefix, file, *names, trust=args.trust_model, **flags)
+        prepared = prepare_checkpoint(prefix, file, *names, trust=args.trust_model, **flags)
     print_notes(prepared.notes)
     session, saver = start(prepared, fetched=[model.ACCURACY] if whole and toy else [], trust=args.trust_model)
     with session:
         show_uninitialized(f"imported {show_path(prefix)}.meta", session)
         fill(session, saver, prepared)
         show_uninitialized(f"restored {show_path(prefix)}", session)
-        variable_values.show_all(prefix)
-        proof = variable_values.require_same(session, prepared.path, prepared.restores)
+        print_variables(prefix)
+        proof = require_same_variables(session, prepared.path, prepared.restores)
         if whole and toy:
             proof += f"; accuracy on 10,000 fresh rows: {model.evaluate(session):.4f}"
         print(f"proved: {proof}")
         if not whole:
-            predict = Predictor(session, signature.in_graph(session.graph, prepared.signature))
-            show_predictions.show(predict, predict.signature, args.feed, prepared.hints, prepared.batches)
-    print(f"next: {format_command('freezemodel_save.py', *cli.unless_default(parser, args, 'checkpoint'))}")
+            predict = Predictor(session, bind_signature(session.graph, prepared.signature))
+            print_predictions(predict, predict.signature, args.feed, prepared.hints, prepared.batches)
+    print(f"next: {format_command('freezemodel_save.py', *repeat_flags(parser, args, 'checkpoint'))}")
     return 0
 
 

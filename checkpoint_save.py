@@ -22,20 +22,23 @@ from typing import Any
 
 import model
 from serialization import cli, project
+from serialization.cli import make_parser, repeat_flags
 from serialization.console import format_command, format_size, print_table, show_path
 from serialization.errors import UserError
-from serialization.files import locate, publish
+from serialization.files import locate
+from serialization.files.locate import find_meta_graph_file
+from serialization.files.publish import list_checkpoint_files, stage_checkpoint
 from serialization.formats.messages import read_message
-from serialization.tensorflow import failures, np, tf1
+from serialization.tensorflow import explain_failures, np, tf1
 
 
 def save(session: Any, saver: Any, prefix: Path) -> None:
     """Write the variables and beside them the graph, which is also written as JSON that parses back into the same."""
     from google.protobuf import json_format
 
-    with failures("the checkpoint cannot be written"):
+    with explain_failures("the checkpoint cannot be written"):
         saver.save(session, str(prefix))
-    meta_graph = read_message(locate.find_meta_graph(prefix))
+    meta_graph = read_message(find_meta_graph_file(prefix))
     text = json_format.MessageToJson(meta_graph, indent=1, sort_keys=True)
     prefix.with_name(f"{prefix.name}.meta.json").write_text(f"{text}\n", "utf-8")
 
@@ -52,14 +55,14 @@ def prove(session: Any, prefix: Path) -> str:
 
 def seed_of(prefix: Path) -> int:
     """The seed that a checkpoint was trained with, from the collections of its MetaGraphDef."""
-    recorded = read_message(locate.find_meta_graph(prefix)).collection_def[model.SEED].int64_list.value
+    recorded = read_message(find_meta_graph_file(prefix)).collection_def[model.SEED].int64_list.value
     if not recorded:
         raise UserError(f"{show_path(prefix)} is not the toy model's; --resume goes on from what this script saved")
     return int(recorded[0])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.parser(
+    parser = make_parser(
         __doc__, "seed", "resume", "overwrite", checkpoint=project.RESULTS / "graph.ckpt", epochs=10, shards=1
     )
     args = parser.parse_args(argv)
@@ -78,14 +81,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     graph = model.build_graph(seed, args.shards)
     with (
-        publish.staged_checkpoint(target, overwrite=overwrite) as prefix,
+        stage_checkpoint(target, overwrite=overwrite) as prefix,
         tf1.Session(graph=graph, config=model.session_config(args.shards)) as session,
         graph.as_default(),
     ):
         initialize = tf1.global_variables_initializer()
         saver = tf1.train.Saver(sharded=args.shards > 1, save_relative_paths=True)
         if resumed:
-            with failures(f"the checkpoint {show_path(resumed)} cannot be restored"):
+            with explain_failures(f"the checkpoint {show_path(resumed)} cannot be restored"):
                 saver.restore(session, str(resumed))
         else:
             session.run(initialize)
@@ -97,10 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         save(session, saver, prefix)
         proof = prove(session, prefix)
     print_table(
-        ("file", "size"), [(show_path(f), format_size(f.stat().st_size)) for f in publish.checkpoint_files(target)]
+        ("file", "size"), [(show_path(f), format_size(f.stat().st_size)) for f in list_checkpoint_files(target)]
     )
     print(f"proved: {proof}")
-    print(f"next: {format_command('checkpoint_restore.py', *cli.unless_default(parser, args, 'checkpoint'))}")
+    print(f"next: {format_command('checkpoint_restore.py', *repeat_flags(parser, args, 'checkpoint'))}")
     return 0
 
 

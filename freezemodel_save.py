@@ -23,16 +23,20 @@ from freezemodel_load import read_frozen, start
 from savedmodel_from_source import NOT_VERIFIED
 from savedmodel_pretrained import open_any as open_saved_model
 from serialization import cli, project
+from serialization.cli import make_parser, refuse_flags, repeat_flags, select_values
 from serialization.console import format_command, print_notes, show_path
-from serialization.files import locate, publish
-from serialization.flags import OF_A_CHECKPOINT, OF_A_CONVERSION, OF_A_SAVED_MODEL
-from serialization.graph import op_registry
+from serialization.files import locate
+from serialization.files.publish import stage_output
+from serialization.flags import CHECKPOINT_FLAGS, CONVERSION_FLAGS, SAVED_MODEL_FLAGS
+from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, Tensor
-from serialization.run import verify
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor
-from serialization.sources import from_checkpoint, variable_values
+from serialization.run.verify import find_random_outputs, prove_same
+from serialization.sources.from_checkpoint import prepare_checkpoint, read_checkpoint_graph
+from serialization.sources.variable_values import read_stored_values
 from serialization.targets import to_frozen
+from serialization.targets.to_frozen import freeze_graph, measure_variables, print_difference
 from serialization.tensorflow import tf1
 
 PLAIN = 64_000_000  # bytes of variables up to which the plain call's several copies of them do not matter
@@ -48,20 +52,20 @@ def freeze_checkpoint(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
     """Write the frozen checkpoint to `path`. Returns the GraphDef that it was made of, and what was proved.
 
     The plain call copies every variable several times and leaves functions, tables and references as they are. Where
-    that matters, freezing.freeze does the same, one variable at a time.
+    that matters, to_frozen.freeze_graph does the same, one variable at a time.
     """
     prefix = locate.find_checkpoint(args.checkpoint)
-    file = from_checkpoint.read_graph_of(prefix, args.graph)
+    file = read_checkpoint_graph(prefix, args.graph)
     asked = model.names_of(file.graph_def, args.inputs, args.outputs)
-    flags = cli.values(args, "rename", "partial", "ema")
-    prepared = from_checkpoint.prepare(prefix, file, *asked, trust=args.trust_model, **flags)
+    flags = select_values(args, "rename", "partial", "ema")
+    prepared = prepare_checkpoint(prefix, file, *asked, trust=args.trust_model, **flags)
     print_notes(prepared.notes)
     way_out = format_command("savedmodel_from_checkpoint.py", "--checkpoint", args.checkpoint)
     to_frozen.require_fits(prepared.pruned, prepared.size(), show_path(args.checkpoint), f"`{way_out}`")
     names = None
     if not to_frozen.needs_session(prepared.pruned) and (args.no_verify or prepared.size() > PLAIN):
-        value_of = variable_values.values_of(prepared.held, prepared.restores)
-        names = to_frozen.freeze(path, prepared.pruned, prepared.signature, value_of=value_of)
+        value_of = read_stored_values(prepared.held, prepared.restores)
+        names = freeze_graph(path, prepared.pruned, prepared.signature, value_of=value_of)
         if args.no_verify:
             return prepared.whole, NOT_VERIFIED
     origin = open_checkpoint(prepared, trust=args.trust_model)
@@ -70,7 +74,7 @@ def freeze_checkpoint(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
             names = origin.signature
             frozen_def = freeze(origin.session, origin.graph_def, (*names.outputs, *names.inputs))
             path.write_bytes(frozen_def.SerializeToString())
-        names = names or to_frozen.freeze(path, origin.graph_def, origin.signature, origin.session)
+        names = names or freeze_graph(path, origin.graph_def, origin.signature, origin.session)
         return prepared.whole, prove(origin, path, names, args)
 
 
@@ -78,12 +82,12 @@ def freeze_saved_model(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
     """The same for a SavedModel, whose functions are inlined so that other runtimes read it."""
 
     def require_fits(graph_def: Any) -> None:
-        size = to_frozen.size_of_variables(graph_def)
+        size = measure_variables(graph_def)
         to_frozen.require_fits(graph_def, size, show_path(args.saved_model), "use the SavedModel as it is")
 
     origin, whole = open_saved_model(locate.find_saved_model(args.saved_model), args, require_fits)
     with origin.session:
-        names = to_frozen.freeze(path, origin.graph_def, origin.signature, origin.session)
+        names = freeze_graph(path, origin.graph_def, origin.signature, origin.session)
         return whole, prove(origin, path, names, args)
 
 
@@ -99,28 +103,28 @@ def prove(origin: Origin, path: Path, names: Signature, args: argparse.Namespace
         with predict.session:
             yield predict
 
-    random = verify.random_outputs(ready.graph_def, ready.signature)
-    return verify.prove(origin, run_again, args.feed, random, steady=True)
+    random = find_random_outputs(ready.graph_def, ready.signature)
+    return prove_same(origin, run_again, args.feed, random, steady=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    flags = ("saved-model", *OF_A_CHECKPOINT, *OF_A_SAVED_MODEL, *OF_A_CONVERSION)
+    flags = ("saved-model", *CHECKPOINT_FLAGS, *SAVED_MODEL_FLAGS, *CONVERSION_FLAGS)
     defaults = {"checkpoint": project.RESULTS / "graph.ckpt", "frozen_model": project.RESULTS / "frozen_model.pb"}
-    parser = cli.parser(__doc__, *flags, **defaults)
+    parser = make_parser(__doc__, *flags, **defaults)
     args = parser.parse_args(argv)
     if args.saved_model:
-        cli.refuse(parser, args, ("checkpoint", *OF_A_CHECKPOINT), "is about a checkpoint; --saved-model is none")
+        refuse_flags(parser, args, ("checkpoint", *CHECKPOINT_FLAGS), "is about a checkpoint; --saved-model is none")
     else:
-        cli.refuse(parser, args, OF_A_SAVED_MODEL, "goes with --saved-model")
+        refuse_flags(parser, args, SAVED_MODEL_FLAGS, "goes with --saved-model")
     overwrite = args.overwrite or args.frozen_model == parser.get_default("frozen_model")
 
-    with publish.staged(args.frozen_model, overwrite=overwrite) as path:
-        op_registry.load_library(args.op_library)
+    with stage_output(args.frozen_model, overwrite=overwrite) as path:
+        load_op_library(args.op_library)
         whole, proof = (freeze_saved_model if args.saved_model else freeze_checkpoint)(args, path)
-        to_frozen.show_difference("saved_model" if args.saved_model else "checkpoint", whole, path)
+        print_difference("saved_model" if args.saved_model else "checkpoint", whole, path)
     print(f"wrote {show_path(args.frozen_model)}")
     print(proof)
-    print(f"next: {format_command('freezemodel_load.py', *cli.unless_default(parser, args, 'frozen_model'))}")
+    print(f"next: {format_command('freezemodel_load.py', *repeat_flags(parser, args, 'frozen_model'))}")
     return 0
 
 

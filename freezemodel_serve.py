@@ -28,15 +28,17 @@ import freezemodel_load
 import model
 import savedmodel_pretrained
 from serialization import cli, project
+from serialization.cli import make_parser, refuse_flags, select_values
 from serialization.console import format_command, show_path
 from serialization.errors import UserError
 from serialization.files import locate
-from serialization.flags import OF_A_MODEL, OF_A_SAVED_MODEL
-from serialization.graph import op_registry
-from serialization.graph.signature import Signature, in_graph
-from serialization.serving.http import server
+from serialization.flags import MODEL_FLAGS, SAVED_MODEL_FLAGS
+from serialization.graph.op_registry import load_op_library
+from serialization.graph.signature import Signature, bind_signature
+from serialization.serving.http.server import announce_server, run_server
 from serialization.serving.limits import Settings
-from serialization.sources import from_checkpoint, from_saved_model
+from serialization.sources.from_checkpoint import prepare_checkpoint, read_checkpoint_graph
+from serialization.sources.from_saved_model import prepare_saved_model
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -56,20 +58,20 @@ def open_frozen(path: Path, inputs: str | None, outputs: str | None, *, trust: b
 
 def open_checkpoint(prefix: Path, inputs: str | None, outputs: str | None, *, trust: bool) -> tuple[Any, Signature]:
     """The same from a checkpoint: the variables stay variables."""
-    file = from_checkpoint.read_graph_of(prefix)
-    prepared = from_checkpoint.prepare(prefix, file, *model.names_of(file.graph_def, inputs, outputs), trust=trust)
+    file = read_checkpoint_graph(prefix)
+    prepared = prepare_checkpoint(prefix, file, *model.names_of(file.graph_def, inputs, outputs), trust=trust)
     session, saver = checkpoint_restore.start(prepared, trust=trust, optimize=True)
     checkpoint_restore.fill(session, saver, prepared)
-    return session, in_graph(session.graph, prepared.signature)
+    return session, bind_signature(session.graph, prepared.signature)
 
 
 def open_saved_model(
     folder: Path, inputs: str | None, outputs: str | None, tag_set: str | None, key: str | None, *, trust: bool
 ) -> tuple[Any, Signature]:
     """The same from a SavedModel, whose own signature names its inputs and outputs."""
-    exported = from_saved_model.prepare(folder, tag_set, key, inputs, outputs, trust=trust)
+    exported = prepare_saved_model(folder, tag_set, key, inputs, outputs, trust=trust)
     session, _ = savedmodel_pretrained.start(folder, tag_set, trust=trust)
-    return session, in_graph(session.graph, exported.signature)
+    return session, bind_signature(session.graph, exported.signature)
 
 
 def create_app(
@@ -91,7 +93,7 @@ def create_app(
     """
     from serialization.serving.app import make_app
 
-    op_registry.load_library(op_library)
+    load_op_library(op_library)
     if saved_model is not None:
         path = locate.find_saved_model(saved_model)
         load = partial(open_saved_model, path, inputs, outputs, tag_set, signature, trust=trust_model)
@@ -122,25 +124,25 @@ def find(flag: str, path: Path) -> Path:
 def main(argv: Sequence[str] | None = None) -> int:
     limits = {field.name: field.default for field in fields(Settings) if field.name != "metrics_folder"}
     defaults = {"host": "127.0.0.1", "port": 5000, "workers": 1, "grace": 30.0, **limits}
-    flags = ("frozen-model", "saved-model", "checkpoint", *OF_A_SAVED_MODEL, *OF_A_MODEL)
-    parser = cli.parser(__doc__, *flags, frozen_model=project.RESULTS / "frozen_model.pb", **defaults)
+    flags = ("frozen-model", "saved-model", "checkpoint", *SAVED_MODEL_FLAGS, *MODEL_FLAGS)
+    parser = make_parser(__doc__, *flags, frozen_model=project.RESULTS / "frozen_model.pb", **defaults)
     args = parser.parse_args(argv)
     named = [flag for flag in FINDERS if getattr(args, flag) != parser.get_default(flag)] or ["frozen_model"]
     if len(named) > 1:
         parser.error(f"one model at a time; found {', '.join('--' + flag.replace('_', '-') for flag in named)}")
     if not args.saved_model:
-        cli.refuse(parser, args, OF_A_SAVED_MODEL, "goes with --saved-model")
+        refuse_flags(parser, args, SAVED_MODEL_FLAGS, "goes with --saved-model")
     path = find(named[0], getattr(args, named[0]))  # before any worker looks for it
-    choice = {named[0]: path, **cli.values(args, *OF_A_SAVED_MODEL, *OF_A_MODEL)}
+    choice = {named[0]: path, **select_values(args, *SAVED_MODEL_FLAGS, *MODEL_FLAGS)}
     toy = project.RESULTS.resolve() in path.resolve().parents and not (args.inputs or args.outputs)
     rows = json.loads(model.EXAMPLES)
     bodies = [json.dumps({"x": x}, separators=(",", ":")) for x in (rows[:1], rows)] if toy else []
 
-    server.serve(
+    run_server(
         partial(create_app, **choice),
-        Settings(**cli.values(args, *limits)),
-        announce=partial(server.announce, show_path(path), bodies),
-        **cli.values(args, "host", "port", "workers", "grace"),
+        Settings(**select_values(args, *limits)),
+        announce=partial(announce_server, show_path(path), bodies),
+        **select_values(args, "host", "port", "workers", "grace"),
     )
     return 0
 

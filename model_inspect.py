@@ -19,13 +19,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serialization import cli, flags, project
-from serialization.console import make_printable, show_path
+from serialization import cli, project
+from serialization.cli import check_type, make_parser
+from serialization.console import format_count, make_printable, show_path
 from serialization.errors import UserError
-from serialization.files import publish
-from serialization.inspect import dot, event_file
-from serialization.inspect import report as reports
-from serialization.inspect import text as reporting
+from serialization.files.publish import stage_output
+from serialization.flags import parse_path
+from serialization.inspect import event_file
+from serialization.inspect.dot import draw_graph
+from serialization.inspect.report import inspect_model, list_findings, list_outputs
+from serialization.inspect.text import print_report
 
 EVENTS = "events.out.tfevents.0.model_inspect"  # TensorBoard looks for the word tfevents
 
@@ -37,10 +40,10 @@ def write_pictures(args: Any, report: dict[str, Any], graph_def: Any) -> list[Pa
     if wanted and graph_def is None:
         raise UserError(f"{show_path(args.path)} holds no graph to draw; found variables only; name the graph's file")
     for file in wanted:
-        with publish.staged(file, overwrite=args.overwrite) as new:
+        with stage_output(file, overwrite=args.overwrite) as new:
             if file == args.dot:
                 new.write_text(
-                    dot.draw(graph_def, [name for graph in report["graphs"] for name in reports.outputs(graph)]),
+                    draw_graph(graph_def, [name for graph in report["graphs"] for name in list_outputs(graph)]),
                     "utf-8",
                 )
             else:
@@ -49,24 +52,24 @@ def write_pictures(args: Any, report: dict[str, Any], graph_def: Any) -> list[Pa
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.parser(__doc__, "json", "strict", "tensorboard", "dot", "overwrite", "tag-set")
+    parser = make_parser(__doc__, "json", "strict", "tensorboard", "dot", "overwrite", "tag-set")
     default = project.RESULTS / "frozen_model.pb"
     parser.add_argument(
         "path",
         nargs="?",
-        type=cli.checked(flags.path),
+        type=check_type(parse_path),
         metavar="PATH",
         default=default,
         help="any file or folder of a model",
     )
     args = parser.parse_args(argv)
 
-    report, graph_def = reports.find(args.path, args.tag_set)
-    found = reports.findings(report)
+    report, graph_def = inspect_model(args.path, args.tag_set)
+    found = list_findings(report)
     if args.json:
         print(json.dumps(report, indent=1))
     else:
-        reporting.show(report, found)
+        print_report(report, found)
     written = write_pictures(args, report, graph_def)
     if not args.json:
         for file in written:
@@ -74,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.strict and found:
         first = make_printable(found[0], 400)
         raise UserError(
-            f"{show_path(args.path)} has {reporting.plural(len(found), 'finding')}; the first: {first}; see above"
+            f"{show_path(args.path)} has {format_count(len(found), 'finding')}; the first: {first}; see above"
         )
     return 0
 

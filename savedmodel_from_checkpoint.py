@@ -20,15 +20,22 @@ import model
 from checkpoint_restore import open_checkpoint
 from savedmodel_from_source import NOT_VERIFIED, prove
 from serialization import cli, project
+from serialization.cli import make_parser, select_values
 from serialization.console import print_export, print_notes
-from serialization.files import locate, publish
-from serialization.flags import OF_A_CHECKPOINT, OF_A_CONVERSION
-from serialization.graph import lookup_tables, op_registry, signature
-from serialization.graph.signature import SERVING_DEFAULT, Signature
-from serialization.sources import from_checkpoint
-from serialization.sources.from_checkpoint import Prepared
+from serialization.files import locate
+from serialization.files.publish import stage_output
+from serialization.flags import CHECKPOINT_FLAGS, CONVERSION_FLAGS
+from serialization.graph.lookup_tables import collect_vocabulary_files, make_table_initializer
+from serialization.graph.op_registry import load_op_library
+from serialization.graph.signature import SERVING_DEFAULT, Signature, build_signature_def
+from serialization.sources.from_checkpoint import (
+    PreparedCheckpoint,
+    prepare_checkpoint,
+    read_checkpoint_graph,
+    take_whole_checkpoint,
+)
 from serialization.sources.from_saved_model import SERVE
-from serialization.tensorflow import failures, tf1
+from serialization.tensorflow import explain_failures, tf1
 
 
 def save(session: Any, folder: Path, wanted: Signature) -> None:
@@ -41,37 +48,37 @@ def save(session: Any, folder: Path, wanted: Signature) -> None:
         builder.add_meta_graph_and_variables(
             session,
             tags=[SERVE],
-            signature_def_map={SERVING_DEFAULT: signature.to_def(session.graph, wanted)},
-            assets_collection=lookup_tables.vocabulary_files(session.graph),
-            main_op=lookup_tables.initializer(session.graph),
+            signature_def_map={SERVING_DEFAULT: build_signature_def(session.graph, wanted)},
+            assets_collection=collect_vocabulary_files(session.graph),
+            main_op=make_table_initializer(session.graph),
             clear_devices=True,
         )
     builder.save()
 
 
-def prepare(args: argparse.Namespace) -> Prepared:
+def prepare(args: argparse.Namespace) -> PreparedCheckpoint:
     """The checkpoint's graph, cut down to what its outputs need. The toy stays whole, as TensorFlow's own calls do."""
     prefix = locate.find_checkpoint(args.checkpoint)
-    file = from_checkpoint.read_graph_of(prefix, args.graph)
+    file = read_checkpoint_graph(prefix, args.graph)
     names = model.names_of(file.graph_def, args.inputs, args.outputs, keys=True)
-    flags = cli.values(args, "rename", "partial", "ema")
-    prepared = from_checkpoint.prepare(prefix, file, *names, trust=args.trust_model, **flags)
+    flags = select_values(args, "rename", "partial", "ema")
+    prepared = prepare_checkpoint(prefix, file, *names, trust=args.trust_model, **flags)
     if model.is_toy(file.graph_def) and file.meta_graph is not None:
-        return replace(from_checkpoint.whole(prefix, file), signature=prepared.signature)
+        return replace(take_whole_checkpoint(prefix, file), signature=prepared.signature)
     print_notes(prepared.notes)
     return prepared
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     default = project.RESULTS / "savedmodel_from_checkpoint"
-    flags = (*OF_A_CHECKPOINT, *OF_A_CONVERSION)
-    args = cli.parser(__doc__, *flags, checkpoint=project.RESULTS / "graph.ckpt", export_dir=default).parse_args(argv)
+    flags = (*CHECKPOINT_FLAGS, *CONVERSION_FLAGS)
+    args = make_parser(__doc__, *flags, checkpoint=project.RESULTS / "graph.ckpt", export_dir=default).parse_args(argv)
 
-    with publish.staged(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
-        op_registry.load_library(args.op_library)
+    with stage_output(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
+        load_op_library(args.op_library)
         origin = open_checkpoint(prepare(args), trust=args.trust_model)
         with origin.session:
-            with failures("the SavedModel cannot be written"):
+            with explain_failures("the SavedModel cannot be written"):
                 save(origin.session, folder, origin.signature)
             proof = NOT_VERIFIED if args.no_verify else prove(origin, folder, args.feed, trust=args.trust_model)
     print_export(args.export_dir, proof)

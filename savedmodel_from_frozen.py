@@ -16,46 +16,49 @@ import model
 from savedmodel_from_checkpoint import save
 from savedmodel_from_source import NOT_VERIFIED, export, prove
 from serialization import cli, project
+from serialization.cli import make_parser
 from serialization.console import print_export, print_notes
-from serialization.files import locate, publish
-from serialization.flags import OF_A_CONVERSION
-from serialization.graph import lookup_tables, op_registry, signature
+from serialization.files import locate
+from serialization.files.publish import stage_output
+from serialization.flags import CONVERSION_FLAGS
+from serialization.graph.lookup_tables import run_table_initializers
+from serialization.graph.op_registry import load_op_library
+from serialization.graph.signature import bind_signature
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
-from serialization.sources import from_frozen
-from serialization.sources.from_frozen import Frozen
+from serialization.sources.from_frozen import PreparedFrozenModel, prepare_frozen_model
 from serialization.sources.frozen_reader import read_graph_def
-from serialization.tensorflow import failures, tf1
+from serialization.tensorflow import explain_failures, tf1
 
 
-def load(ready: Frozen) -> Origin:
+def load(ready: PreparedFrozenModel) -> Origin:
     """A session on the frozen graph, under the names that it has in the file: a SavedModel's tensors need no prefix."""
-    with tf1.Graph().as_default() as graph, failures("the frozen model cannot be imported"):
+    with tf1.Graph().as_default() as graph, explain_failures("the frozen model cannot be imported"):
         tf1.import_graph_def(ready.graph_def, name="")
     session = open_session(graph, optimize=False)
-    lookup_tables.run_initializers(session, ready.initializers)
-    wanted = signature.in_graph(graph, ready.signature)
+    run_table_initializers(session, ready.initializers)
+    wanted = bind_signature(graph, ready.signature)
     return Origin(session, ready.graph_def, wanted, Predictor(session, wanted), True, ready.hints, ready.batches)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     default = project.RESULTS / "savedmodel_from_frozen"
     frozen_model = project.RESULTS / "frozen_model.pb"
-    args = cli.parser(__doc__, *OF_A_CONVERSION, frozen_model=frozen_model, export_dir=default).parse_args(argv)
+    args = make_parser(__doc__, *CONVERSION_FLAGS, frozen_model=frozen_model, export_dir=default).parse_args(argv)
 
-    with publish.staged(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
-        op_registry.load_library(args.op_library)
+    with stage_output(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
+        load_op_library(args.op_library)
         path = locate.find_frozen_model(args.frozen_model)
         graph_def = read_graph_def(path)
         names = model.names_of(graph_def, args.inputs, args.outputs, keys=True)
-        ready = from_frozen.prepare(graph_def, path, *names)
+        ready = prepare_frozen_model(graph_def, path, *names)
         print_notes(ready.notes)
         ready.require_safe(path, trust=args.trust_model)
         origin = load(ready)
         with origin.session:
             # simple_save takes no model without inputs, and fills no tables.
             write = export if origin.signature.inputs and not ready.initializers else save
-            with failures("the SavedModel cannot be written"):
+            with explain_failures("the SavedModel cannot be written"):
                 write(origin.session, folder, origin.signature)
             proof = NOT_VERIFIED if args.no_verify else prove(origin, folder, args.feed, trust=args.trust_model)
     print_export(args.export_dir, proof)

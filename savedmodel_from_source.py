@@ -19,15 +19,15 @@ from typing import Any
 import model
 from savedmodel_pretrained import load
 from serialization import cli, project
+from serialization.cli import make_parser
 from serialization.console import print_export
-from serialization.files import publish
-from serialization.graph import signature
-from serialization.graph.signature import Signature
-from serialization.run import verify
+from serialization.files.publish import stage_output
+from serialization.graph.signature import Signature, make_signature, read_signature_def
 from serialization.run.given_feeds import Feed
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor
-from serialization.tensorflow import failures, tf1
+from serialization.run.verify import find_random_outputs, prove_same
+from serialization.tensorflow import explain_failures, tf1
 
 NOT_VERIFIED = "not verified, as --no-verify asks"
 
@@ -58,26 +58,26 @@ def prove(origin: Origin, folder: Path, given: Sequence[Feed] | None = None, *, 
 
     @contextmanager
     def load_again(optimize: bool) -> Iterator[Predictor]:
-        with failures("the export cannot be loaded"):
+        with explain_failures("the export cannot be loaded"):
             session, recorded = load(folder, optimize=optimize, trust=trust)
         with session:
-            yield Predictor(session, signature.from_def(recorded))
+            yield Predictor(session, read_signature_def(recorded))
 
-    return verify.prove(origin, load_again, given, verify.random_outputs(origin.graph_def, origin.signature))
+    return prove_same(origin, load_again, given, find_random_outputs(origin.graph_def, origin.signature))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     default = project.RESULTS / "savedmodel_from_source"
-    parser = cli.parser(__doc__, "overwrite", export_dir=default, epochs=10, seed=0)
+    parser = make_parser(__doc__, "overwrite", export_dir=default, epochs=10, seed=0)
     args = parser.parse_args(argv)
 
     with (
-        publish.staged(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder,
+        stage_output(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder,
         train(args.seed, args.epochs) as session,
     ):
         print(f"trained {args.epochs} epochs; held-out accuracy {model.evaluate(session):.4f}")
-        wanted = signature.from_names(session.graph, model.SIGNATURE_INPUTS, model.SIGNATURE_OUTPUTS)
-        with failures("the SavedModel cannot be written"):
+        wanted = make_signature(session.graph, model.SIGNATURE_INPUTS, model.SIGNATURE_OUTPUTS)
+        with explain_failures("the SavedModel cannot be written"):
             export(session, folder, wanted)
         proof = prove(Origin(session, session.graph.as_graph_def(), wanted, Predictor(session, wanted)), folder)
     print_export(args.export_dir, proof)

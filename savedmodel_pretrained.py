@@ -22,17 +22,29 @@ from typing import Any
 
 from serialization import cli, project
 from serialization.checks import harm
+from serialization.cli import make_parser, refuse_flags, select_values
 from serialization.console import format_command, print_notes, show_path
 from serialization.errors import UserError
 from serialization.files import locate
-from serialization.flags import OF_A_RUN, OF_A_SAVED_MODEL
-from serialization.graph import op_registry, signature
+from serialization.flags import RUN_FLAGS, SAVED_MODEL_FLAGS
+from serialization.graph.op_registry import load_op_library
+from serialization.graph.signature import bind_signature, choose_signature_def, read_signature_def
 from serialization.project import real_path
-from serialization.run import classifier, images, show_predictions
+from serialization.run import classifier, images
+from serialization.run.classifier import classify_images, print_best
+from serialization.run.images import describe_image_input, make_image_batches
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, Run, open_session
+from serialization.run.show_predictions import print_predictions
 from serialization.sources import from_saved_model
-from serialization.tensorflow import failures, np, tf1
+from serialization.sources.from_saved_model import (
+    find_table_initializers,
+    link_repaired_folder,
+    make_saved_model_origin,
+    prepare_saved_model,
+    restore_left_out_variables,
+)
+from serialization.tensorflow import explain_failures, np, tf1
 
 
 def start(folder: Path, tag_set: str | None = None, *, optimize: bool = True, trust: bool = False) -> tuple[Any, Any]:
@@ -43,12 +55,12 @@ def start(folder: Path, tag_set: str | None = None, *, optimize: bool = True, tr
     meta_graph = from_saved_model.choose_meta_graph(from_saved_model.read_saved_model(folder), tag_set)
     harm.require_safe(harm.scan_meta_graph(meta_graph, saved_model=folder), folder, trust=trust)
     session = open_session(tf1.Graph(), optimize=optimize)
-    with session.graph.as_default(), failures(f"the SavedModel {show_path(folder)} cannot be loaded"):
-        with from_saved_model.loadable(folder, meta_graph) as path:
+    with session.graph.as_default(), explain_failures(f"the SavedModel {show_path(folder)} cannot be loaded"):
+        with link_repaired_folder(folder, meta_graph) as path:
             loaded = tf1.saved_model.load(session, list(meta_graph.meta_info_def.tags), str(path))
-        fills, paths = from_saved_model.table_initializers(meta_graph, folder)
+        fills, paths = find_table_initializers(meta_graph, folder)
         session.run(fills, paths)
-        from_saved_model.restore_left_out(session, meta_graph, folder)
+        restore_left_out_variables(session, meta_graph, folder)
     return session, loaded
 
 
@@ -57,7 +69,7 @@ def load(
 ) -> tuple[Any, Any]:
     """A session in which the SavedModel is loaded, and the SignatureDef to call it by."""
     session, loaded = start(folder, tag_set, optimize=optimize, trust=trust)
-    return session, signature.choose(loaded, key)
+    return session, choose_signature_def(loaded, key)
 
 
 def open_any(
@@ -67,8 +79,8 @@ def open_any(
 
     `check` is given the GraphDef of what the signature needs before anything is loaded.
     """
-    chosen = cli.values(args, "tag-set", "inputs", "outputs")
-    exported = from_saved_model.prepare(folder, key=args.signature, trust=args.trust_model, check=check, **chosen)
+    chosen = select_values(args, "tag-set", "inputs", "outputs")
+    exported = prepare_saved_model(folder, key=args.signature, trust=args.trust_model, check=check, **chosen)
 
     print_notes(exported.notes)
 
@@ -80,23 +92,23 @@ def open_any(
     @contextmanager
     def afresh() -> Iterator[Run]:
         with begin() as session:
-            yield Predictor(session, signature.in_graph(session.graph, exported.signature))
+            yield Predictor(session, bind_signature(session.graph, exported.signature))
 
-    return from_saved_model.to_origin(begin(), exported, afresh), exported.meta_graph.graph_def
+    return make_saved_model_origin(begin(), exported, afresh), exported.meta_graph.graph_def
 
 
 def classify(folder: Path, args: argparse.Namespace, files: Sequence[Path], labels: Path | None) -> str:
     """Show the best classes of each image; returns what was proved."""
-    from_saved_model.prepare(folder, args.tag_set, args.signature, trust=args.trust_model)
+    prepare_saved_model(folder, args.tag_set, args.signature, trust=args.trust_model)
     session, signature_def = load(folder, args.tag_set, args.signature, trust=args.trust_model)
-    wanted = signature.from_def(signature_def)
-    image_input = images.describe_input(wanted.inputs[0])
+    wanted = read_signature_def(signature_def)
+    image_input = describe_image_input(wanted.inputs[0])
     pixels = images.decode_images(files, image_input, np.array(args.mean), np.array(args.std))
     predict = Predictor(session, wanted)
     print(f"feeds {wanted.inputs[0]}, fetches {', '.join(map(str, wanted.outputs))}")
 
-    scores, best = classifier.classify(predict, list(images.make_batches(pixels, image_input)))
-    classifier.show_best(files, scores, classifier.read_labels(labels, scores.shape[1]), args.top)
+    scores, best = classify_images(predict, list(make_image_batches(pixels, image_input)))
+    print_best(files, scores, classifier.read_labels(labels, scores.shape[1]), args.top)
     if not np.array_equal(best, scores.argmax(axis=1)):
         raise UserError("the model's best class is not the one with the highest score; --labels may be shifted")
     return f"{len(files)} images; the best class is the one with the highest score in each"
@@ -104,19 +116,19 @@ def classify(folder: Path, args: argparse.Namespace, files: Sequence[Path], labe
 
 def main(argv: Sequence[str] | None = None) -> int:
     ours, samples = project.PRETRAINED / "1", project.PRETRAINED / "samples"
-    flags = ("image", "labels", *OF_A_SAVED_MODEL, *OF_A_RUN)
-    parser = cli.parser(__doc__, *flags, saved_model=ours, mean="0", std="1", top=3)
+    flags = ("image", "labels", *SAVED_MODEL_FLAGS, *RUN_FLAGS)
+    parser = make_parser(__doc__, *flags, saved_model=ours, mean="0", std="1", top=3)
     args = parser.parse_args(argv)
-    op_registry.load_library(args.op_library)
+    load_op_library(args.op_library)
     folder = locate.find_saved_model(args.saved_model)
     is_ours = real_path(folder) == real_path(ours)
     if args.image:
-        cli.refuse(parser, args, ("inputs", "outputs", "feed"), "does not go with --image, which feeds images")
+        refuse_flags(parser, args, ("inputs", "outputs", "feed"), "does not go with --image, which feeds images")
     if args.feed or args.inputs or args.outputs or not (is_ours or args.image):
-        cli.refuse(parser, args, ("labels", "mean", "std", "top"), "goes with --image")
+        refuse_flags(parser, args, ("labels", "mean", "std", "top"), "goes with --image")
         origin, _ = open_any(folder, args)
         with origin.session:
-            show_predictions.show(origin.predict, origin.signature, args.feed, origin.hints)
+            print_predictions(origin.predict, origin.signature, args.feed, origin.hints)
         print(f"next: {format_command('freezemodel_save.py', '--saved-model', args.saved_model)}")
         return 0
     files = args.image or sorted(samples.glob("*.png"))

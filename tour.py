@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serialization import cli, project
+from serialization.cli import make_parser
 from serialization.console import show_path
 from serialization.errors import UserError
 
@@ -79,7 +80,7 @@ def ask_server() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    cli.parser(__doc__).parse_args(argv)
+    make_parser(__doc__).parse_args(argv)
     started = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the server ends too
 

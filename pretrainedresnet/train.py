@@ -33,9 +33,10 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # the project's folder, from wherever this is run
 
 from serialization import cli  # noqa: E402
+from serialization.cli import make_parser  # noqa: E402
 from serialization.console import format_command, show_path, show_progress  # noqa: E402
 from serialization.errors import UserError  # noqa: E402
-from serialization.files import publish  # noqa: E402
+from serialization.files.publish import stage_output  # noqa: E402
 from serialization.tensorflow import np  # noqa: E402
 from serialization.tensorflow import tf1 as tf  # noqa: E402
 
@@ -220,7 +221,7 @@ def write_samples(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     default = HERE / "1"
-    parser = cli.parser(__doc__, "overwrite", "samples", data=DATA, export_dir=default, epochs=EPOCHS, seed=1)
+    parser = make_parser(__doc__, "overwrite", "samples", data=DATA, export_dir=default, epochs=EPOCHS, seed=1)
     args = parser.parse_args(argv)
     started = time.monotonic()
 
@@ -230,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"wrote {show_path(HERE / 'samples')}, {show_path(HERE / 'labels.txt')} and {show_path(TEST_DATA)}")
         return 0
     images, labels = load_split(args.data, "train")
-    with publish.staged(args.export_dir, overwrite=args.overwrite) as folder:
+    with stage_output(args.export_dir, overwrite=args.overwrite) as folder:
         export_network(train_network(images, labels, args.epochs, args.seed), folder)
         accuracy = measure_accuracy(folder, test_images, test_labels)
     print(f"proved: {accuracy:.4f} of {len(test_images):,} test images are right, measured on the exported files")

@@ -48,7 +48,7 @@ class _Help(argparse.HelpFormatter):
         return f"{text} (default: {default})".replace("%", "%%")
 
 
-def parser(docstring: str | None, *flags: str, **defaults: Any) -> argparse.ArgumentParser:
+def make_parser(docstring: str | None, *flags: str, **defaults: Any) -> argparse.ArgumentParser:
     """A parser whose `--help` is the script's docstring and whose flags are taken from FLAGS.
 
     `flags` are names without `--`; `defaults` are by attribute name and add their flag:
@@ -57,12 +57,12 @@ def parser(docstring: str | None, *flags: str, **defaults: Any) -> argparse.Argu
     result = _Parser(description=(docstring or "").strip(), formatter_class=_Help, allow_abbrev=False)
     wanted = {name.replace("_", "-") for name in (*defaults, *flags)}
     for name in sorted(wanted, key=list(FLAGS).index):  # in the same order everywhere
-        options = FLAGS[name] | ({"type": checked(FLAGS[name]["type"])} if "type" in FLAGS[name] else {})
+        options = FLAGS[name] | ({"type": check_type(FLAGS[name]["type"])} if "type" in FLAGS[name] else {})
         result.add_argument(f"--{name}", default=defaults.get(name.replace("-", "_")), **options)
     return result
 
 
-def checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+def check_type(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     """The type of a flag whose ValueError argparse shows as it is: of any other function it only tells the name."""
 
     def convert(text: str) -> Any:
@@ -74,22 +74,22 @@ def checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     return convert
 
 
-def refuse(parser: argparse.ArgumentParser, args: argparse.Namespace, flags: Sequence[str], why: str) -> None:
+def refuse_flags(parser: argparse.ArgumentParser, args: argparse.Namespace, flags: Sequence[str], why: str) -> None:
     """End with status 2 if one of these flags is there, which would change nothing: `--FLAG WHY`."""
-    unset = values(parser.parse_args([]), *flags)
-    for flag, value in zip(flags, values(args, *flags).values(), strict=True):
+    unset = select_values(parser.parse_args([]), *flags)
+    for flag, value in zip(flags, select_values(args, *flags).values(), strict=True):
         if value != unset[flag.replace("-", "_")]:
             parser.error(f"--{flag} {why}")
 
 
-def values(args: argparse.Namespace, *flags: str) -> dict[str, Any]:
+def select_values(args: argparse.Namespace, *flags: str) -> dict[str, Any]:
     """The values of these flags by attribute name, for a function that takes them by name."""
     return {name: getattr(args, name) for name in (flag.replace("-", "_") for flag in flags)}
 
 
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     """Run a script's `main` as the process: exit 0 done, 1 failed, 2 wrong flags, 130 interrupted."""
-    sys.exit(call(main))
+    sys.exit(call_main(main))
 
 
 def _open_what_is_closed() -> None:
@@ -103,7 +103,7 @@ def _open_what_is_closed() -> None:
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
-def call(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
+def call_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """`main(argv)`, where an Error becomes one line on stderr and status 1. A bug keeps its traceback."""
     # A closed stdout, `>&-`, is no reason to fail, nor is a character that it has no bytes for.
     _open_what_is_closed()
@@ -131,7 +131,7 @@ def call(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None
         from serialization import tensorflow
 
         traceback.print_exc()
-        sys.stderr.write(tensorflow.held_back())  # what TensorFlow said before may tell why
+        sys.stderr.write(tensorflow.get_held_back())  # what TensorFlow said before may tell why
         return 1
 
 
@@ -151,7 +151,7 @@ def _lacks(module: str) -> str:
     return f"{sys.executable} has no module {module.partition('.')[0]}; {advice}"
 
 
-def unless_default(parser: argparse.ArgumentParser, args: argparse.Namespace, *names: str) -> list[str | Path]:
+def repeat_flags(parser: argparse.ArgumentParser, args: argparse.Namespace, *names: str) -> list[str | Path]:
     """The flags that `command` needs to repeat: those whose value is not the default."""
     words: list[str | Path] = []
     for name in names:

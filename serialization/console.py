@@ -101,3 +101,7 @@ def print_export(folder: Path, proof: str) -> None:
     print_table(("file", "size"), rows)
     print(proof)
     print(f"next: {shlex.join(['saved_model_cli', 'show', '--dir', show_path(folder), '--all'])}")
+
+
+def format_count(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -11,7 +11,7 @@ from serialization.graph.signature import split_tensors
 from serialization.run.given_feeds import parse_feed
 
 
-def whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
+def parse_whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
     """The type of a flag that takes a whole number from `least` to `most`."""
 
     def parse(text: str) -> int:
@@ -22,21 +22,21 @@ def whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
     return parse
 
 
-def path(text: str) -> Path:
+def parse_path(text: str) -> Path:
     """The type of a flag that takes a path; a `~` that the shell has left is the home folder all the same."""
     if not text:
         raise ValueError("expected a path, got an empty word")
     return Path(text).expanduser()
 
 
-def prefix(text: str) -> Path:
+def parse_prefix(text: str) -> Path:
     """The type of a flag that takes a checkpoint prefix, or a folder that is there."""
-    if text.endswith("/") and not path(text).is_dir():
+    if text.endswith("/") and not parse_path(text).is_dir():
         raise ValueError(f"{text} is no folder, and a prefix has no slash at its end")
-    return path(text)
+    return parse_path(text)
 
 
-def number(least: float) -> Callable[[str], float]:
+def parse_number(least: float) -> Callable[[str], float]:
     """The type of a flag that takes a time, from `least` to a day's seconds."""
 
     def parse(text: str) -> float:
@@ -51,7 +51,7 @@ def number(least: float) -> Callable[[str], float]:
     return parse
 
 
-def numbers(*, but_zero: bool = False) -> Callable[[str], tuple[float, ...]]:
+def parse_numbers(*, but_zero: bool = False) -> Callable[[str], tuple[float, ...]]:
     """The type of a flag that takes numbers, comma separated."""
 
     def parse(text: str) -> tuple[float, ...]:
@@ -67,21 +67,21 @@ def numbers(*, but_zero: bool = False) -> Callable[[str], tuple[float, ...]]:
     return parse
 
 
-def word(text: str) -> str:
+def parse_word(text: str) -> str:
     """The type of a flag that takes a name."""
     if not text.strip():
         raise ValueError("expected a name, got an empty word")
     return text
 
 
-def tags(text: str) -> str:
+def parse_tags(text: str) -> str:
     """The type of `--tag-set`: names, comma separated; as saved_model_cli takes them."""
     if not all(tag.strip() for tag in text.split(",")):
         raise ValueError(f"expected tags, comma separated, got {text!r}")
     return ",".join(tag.strip() for tag in text.split(","))
 
 
-def renaming(text: str) -> tuple[str, str]:
+def parse_renaming(text: str) -> tuple[str, str]:
     """The type of `--rename`: the checkpoint's name and the graph's."""
     old, _, new = text.partition("=")
     if not (old and new):
@@ -89,7 +89,7 @@ def renaming(text: str) -> tuple[str, str]:
     return old, new
 
 
-def tensors(text: str) -> str:
+def parse_tensors(text: str) -> str:
     """The type of `--inputs` and `--outputs`: text that `split_tensors` can read."""
     split_tensors(text)
     return text
@@ -98,17 +98,17 @@ def tensors(text: str) -> str:
 # One vocabulary for all scripts: a flag that is spelt the same means the same.
 FLAGS: dict[str, dict[str, Any]] = {
     "checkpoint": {
-        "type": prefix,
+        "type": parse_prefix,
         "metavar": "PREFIX",
         "help": "a checkpoint: its prefix, any of its files, or its folder",
     },
     "graph": {
-        "type": path,
+        "type": parse_path,
         "metavar": "FILE",
         "help": "where the graph is, if not PREFIX.meta: a MetaGraphDef or GraphDef, binary or text",
     },
     "rename": {
-        "type": renaming,
+        "type": parse_renaming,
         "action": "append",
         "metavar": "OLD=NEW",
         "help": "the graph's variable or scope NEW is OLD in the checkpoint; repeatable",
@@ -118,24 +118,40 @@ FLAGS: dict[str, dict[str, Any]] = {
         "help": "go on where the checkpoint lacks variables that no output needs",
     },
     "ema": {"action": "store_true", "help": "take the moving averages of the variables in place of their raw values"},
-    "frozen-model": {"type": path, "metavar": "FILE", "help": "a frozen GraphDef; read binary or text, written binary"},
-    "saved-model": {"type": path, "metavar": "DIR", "help": "a SavedModel to read"},
-    "export-dir": {"type": path, "metavar": "DIR", "help": "a SavedModel to write"},
+    "frozen-model": {
+        "type": parse_path,
+        "metavar": "FILE",
+        "help": "a frozen GraphDef; read binary or text, written binary",
+    },
+    "saved-model": {"type": parse_path, "metavar": "DIR", "help": "a SavedModel to read"},
+    "export-dir": {"type": parse_path, "metavar": "DIR", "help": "a SavedModel to write"},
     "tag-set": {
-        "type": tags,
+        "type": parse_tags,
         "metavar": "TAGS",
         "help": "the MetaGraphDef to take from the SavedModel, by its tags, comma separated",
     },
-    "signature": {"type": word, "metavar": "KEY", "help": "the SignatureDef to take from the SavedModel"},
-    "inputs": {"type": tensors, "metavar": "TENSORS", "help": "tensors to feed: NAME or KEY=NAME, comma separated"},
-    "outputs": {"type": tensors, "metavar": "TENSORS", "help": "tensors to fetch: NAME or KEY=NAME, comma separated"},
+    "signature": {"type": parse_word, "metavar": "KEY", "help": "the SignatureDef to take from the SavedModel"},
+    "inputs": {
+        "type": parse_tensors,
+        "metavar": "TENSORS",
+        "help": "tensors to feed: NAME or KEY=NAME, comma separated",
+    },
+    "outputs": {
+        "type": parse_tensors,
+        "metavar": "TENSORS",
+        "help": "tensors to fetch: NAME or KEY=NAME, comma separated",
+    },
     "feed": {
         "type": parse_feed,
         "action": "append",
         "metavar": "KEY=VALUE",
         "help": "a value to run with: JSON, or @file.npy, @file.npz, @file.json; repeatable",
     },
-    "op-library": {"type": path, "metavar": "FILE.so", "help": "a library that registers ops which TensorFlow lacks"},
+    "op-library": {
+        "type": parse_path,
+        "metavar": "FILE.so",
+        "help": "a library that registers ops which TensorFlow lacks",
+    },
     "overwrite": {
         "action": "store_true",
         "help": "replace what is there (defaults under results/ are always replaced)",
@@ -144,62 +160,78 @@ FLAGS: dict[str, dict[str, Any]] = {
     "no-verify": {"action": "store_true", "help": "publish without comparing the result with its source"},
     "json": {"action": "store_true", "help": "print one JSON object instead (docs/model_inspect.md is its schema)"},
     "strict": {"action": "store_true", "help": "exit with status 1 if there are faults, unknown ops or unsafe ops"},
-    "tensorboard": {"type": path, "metavar": "DIR", "help": "write the graph into this folder as an event file"},
-    "dot": {"type": path, "metavar": "FILE", "help": "write a Graphviz picture of the graph, folded by scope"},
-    "epochs": {"type": whole_number(1), "metavar": "N", "help": "train until N epochs are done"},
-    "seed": {"type": whole_number(0), "metavar": "N", "help": "seed of the initial weights and of the training data"},
+    "tensorboard": {"type": parse_path, "metavar": "DIR", "help": "write the graph into this folder as an event file"},
+    "dot": {"type": parse_path, "metavar": "FILE", "help": "write a Graphviz picture of the graph, folded by scope"},
+    "epochs": {"type": parse_whole_number(1), "metavar": "N", "help": "train until N epochs are done"},
+    "seed": {
+        "type": parse_whole_number(0),
+        "metavar": "N",
+        "help": "seed of the initial weights and of the training data",
+    },
     "resume": {"action": "store_true", "help": "go on from the checkpoint instead of from new weights"},
     "shards": {
-        "type": whole_number(1),
+        "type": parse_whole_number(1),
         "metavar": "N",
         "help": "spread the variables over N devices, so over N data files",
     },
-    "tensor": {"type": word, "metavar": "NAME", "help": "print this variable of the checkpoint, whole"},
-    "image": {"type": path, "nargs": "+", "metavar": "FILE", "help": "PNG or JPEG files to classify"},
-    "labels": {"type": path, "metavar": "FILE", "help": "the names of the classes, one a line"},
+    "tensor": {"type": parse_word, "metavar": "NAME", "help": "print this variable of the checkpoint, whole"},
+    "image": {"type": parse_path, "nargs": "+", "metavar": "FILE", "help": "PNG or JPEG files to classify"},
+    "labels": {"type": parse_path, "metavar": "FILE", "help": "the names of the classes, one a line"},
     "mean": {
-        "type": numbers(),
+        "type": parse_numbers(),
         "metavar": "NUMBERS",
         "help": "subtracted from the pixels: one number, or one a channel",
     },
     "std": {
-        "type": numbers(but_zero=True),
+        "type": parse_numbers(but_zero=True),
         "metavar": "NUMBERS",
         "help": "divides the pixels after --mean: one number, or one a channel",
     },
-    "top": {"type": whole_number(1), "metavar": "N", "help": "how many labels to show for each image"},
+    "top": {"type": parse_whole_number(1), "metavar": "N", "help": "how many labels to show for each image"},
     "samples": {"action": "store_true", "help": "write the sample images and the labels, and train nothing"},
-    "data": {"type": path, "metavar": "DIR", "help": "the folder of the data set"},
-    "host": {"type": word, "metavar": "ADDRESS", "help": "the address to listen on"},
-    "port": {"type": whole_number(0, 65535), "metavar": "PORT", "help": "the port to listen on; 0 takes a free one"},
-    "workers": {"type": whole_number(1), "metavar": "N", "help": "answer from N processes, each with the model loaded"},
-    "max-body-mb": {"type": whole_number(1), "metavar": "N", "help": "the longest body taken, in megabytes"},
-    "max-rows": {"type": whole_number(1), "metavar": "N", "help": "the most rows taken in one request"},
+    "data": {"type": parse_path, "metavar": "DIR", "help": "the folder of the data set"},
+    "host": {"type": parse_word, "metavar": "ADDRESS", "help": "the address to listen on"},
+    "port": {
+        "type": parse_whole_number(0, 65535),
+        "metavar": "PORT",
+        "help": "the port to listen on; 0 takes a free one",
+    },
+    "workers": {
+        "type": parse_whole_number(1),
+        "metavar": "N",
+        "help": "answer from N processes, each with the model loaded",
+    },
+    "max-body-mb": {"type": parse_whole_number(1), "metavar": "N", "help": "the longest body taken, in megabytes"},
+    "max-rows": {"type": parse_whole_number(1), "metavar": "N", "help": "the most rows taken in one request"},
     "max-in-flight": {
-        "type": whole_number(1),
+        "type": parse_whole_number(1),
         "metavar": "N",
         "help": "requests answered at once by a worker; more get 503",
     },
-    "timeout": {"type": number(0.01), "metavar": "SECONDS", "help": "a run that takes longer is cancelled"},
+    "timeout": {"type": parse_number(0.01), "metavar": "SECONDS", "help": "a run that takes longer is cancelled"},
     "body-timeout": {
-        "type": number(0.01),
+        "type": parse_number(0.01),
         "metavar": "SECONDS",
         "help": "how long a client may take to send its request",
     },
-    "grace": {"type": number(0.01), "metavar": "SECONDS", "help": "at the end, how long requests in flight may take"},
+    "grace": {
+        "type": parse_number(0.01),
+        "metavar": "SECONDS",
+        "help": "at the end, how long requests in flight may take",
+    },
     "nonfinite": {"choices": ("error", "null", "string"), "help": "what NaN and Infinity become in an answer"},
     "max-batch-size": {
-        "type": whole_number(1),
+        "type": parse_whole_number(1),
         "metavar": "N",
         "help": "run rows of several requests at once, up to N; 1 never (by default where it is measured to gain)",
     },
-    "batch-timeout-ms": {"type": number(0), "metavar": "MS", "help": "how long a batch waits for more rows"},
+    "batch-timeout-ms": {"type": parse_number(0), "metavar": "MS", "help": "how long a batch waits for more rows"},
     "log-format": {"choices": ("none", "text", "json"), "help": "a line on stdout for each request"},
 }
 
 # Flags that go together, in each script that reads or does such a thing.
-OF_A_CHECKPOINT = ("graph", "rename", "partial", "ema")
-OF_A_SAVED_MODEL = ("tag-set", "signature")
-OF_A_MODEL = ("inputs", "outputs", "op-library", "trust-model")
-OF_A_RUN = (*OF_A_MODEL, "feed")
-OF_A_CONVERSION = (*OF_A_RUN, "overwrite", "no-verify")
+CHECKPOINT_FLAGS = ("graph", "rename", "partial", "ema")
+SAVED_MODEL_FLAGS = ("tag-set", "signature")
+MODEL_FLAGS = ("inputs", "outputs", "op-library", "trust-model")
+RUN_FLAGS = (*MODEL_FLAGS, "feed")
+CONVERSION_FLAGS = (*RUN_FLAGS, "overwrite", "no-verify")

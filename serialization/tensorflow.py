@@ -20,11 +20,11 @@ from serialization.errors import UserError
 
 __all__ = [
     "config_pb2",
-    "failures",
-    "held_back",
+    "explain_failures",
+    "format_reason",
+    "get_held_back",
     "np",
     "quiet",
-    "reason",
     "saved_model_pb2",
     "tf",
     "tf1",
@@ -33,27 +33,27 @@ __all__ = [
 _held: list[str] = []
 
 
-def held_back() -> str:
+def get_held_back() -> str:
     """What TensorFlow wrote to stderr and to its log, which nobody reads unless the run fails."""
     return "".join(_held)
 
 
 @contextmanager
-def failures(what: str) -> Iterator[None]:
+def explain_failures(what: str) -> Iterator[None]:
     """Make what TensorFlow raises for a model that it cannot take one line for the user: `what`, and why."""
     from google.protobuf.message import DecodeError
 
     try:
         yield
     except (ValueError, TypeError, KeyError, NotImplementedError, DecodeError) as error:
-        raise UserError(f"{what}: {reason(error)}") from None
+        raise UserError(f"{what}: {format_reason(error)}") from None
     except Exception as error:
         if not hasattr(error, "error_code"):  # not tf.errors.OpError, which cannot be named before TensorFlow is there
             raise
-        raise UserError(f"{what}: {reason(error)}") from None
+        raise UserError(f"{what}: {format_reason(error)}") from None
 
 
-def reason(error: BaseException | None) -> str:
+def format_reason(error: BaseException | None) -> str:
     """What TensorFlow says went wrong, without the nodes and the stacks that it adds."""
     text = str(getattr(error, "message", error)).partition("Original error:")[2] or str(
         getattr(error, "message", error)

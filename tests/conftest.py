@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 import checkpoint_restore
-from serialization import cli, project
-from serialization.sources import from_checkpoint
+from serialization import project
+from serialization.cli import call_main
+from serialization.sources.from_checkpoint import read_checkpoint_graph, take_whole_checkpoint
 
 PROJECT = project.ROOT
 SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py") if path.stem != "model")
@@ -41,7 +42,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
     def run_main(script: str, *words: object) -> Ran:
         capfd.readouterr()
         try:
-            status = cli.call(importlib.import_module(script).main, [str(word) for word in words])
+            status = call_main(importlib.import_module(script).main, [str(word) for word in words])
         except SystemExit as stop:  # argparse: --help and wrong flags
             status = int(stop.code or 0)
         written = capfd.readouterr()
@@ -71,7 +72,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "savedmodel_from_checkpoint",
             "savedmodel_from_frozen",
         ):
-            assert cli.call(importlib.import_module(script).main, []) == 0
+            assert call_main(importlib.import_module(script).main, []) == 0
     return folder
 
 
@@ -84,7 +85,7 @@ def toy(made: Path, results: Path) -> Path:
 
 def restored(prefix: Path) -> Any:
     """A session on a checkpoint's whole graph, in which the variables hold what the checkpoint holds."""
-    prepared = from_checkpoint.whole(prefix, from_checkpoint.read_graph_of(prefix))
+    prepared = take_whole_checkpoint(prefix, read_checkpoint_graph(prefix))
     session, saver = checkpoint_restore.start(prepared)
     checkpoint_restore.fill(session, saver, prepared)
     return session

@@ -40,15 +40,16 @@ import freezemodel_load
 import freezemodel_save
 import savedmodel_from_checkpoint
 import savedmodel_from_frozen
-from serialization import cli
+from serialization.cli import make_parser
 from serialization.console import print_table
 from serialization.errors import UserError
-from serialization.graph.graph_def import nodes_by_name, reachable
+from serialization.graph.graph_def import find_reachable, index_nodes
 from serialization.graph.signature import Signature, Tensor
-from serialization.run import given_feeds, verify
+from serialization.run.given_feeds import read_feeds
+from serialization.run.verify import find_random_outputs
 from serialization.sources import from_saved_model
 from serialization.sources.frozen_reader import read_graph_def
-from serialization.tensorflow import failures, np, tf
+from serialization.tensorflow import explain_failures, np, tf
 
 UNORDERED = "its order, which TopKV2 leaves open"
 
@@ -209,11 +210,11 @@ def compare(file: Path, expected: dict[str, Any], main: Main, *words: object, qu
 def unspecified(file: Path, names: Iterable[str]) -> dict[str, str]:
     """For outputs whose values are not specified, why: a random op, or a TopKV2 that need not sort."""
     graph_def = read_graph_def(file)
-    nodes = nodes_by_name(graph_def)
+    nodes = index_nodes(graph_def)
     outputs = tuple(Tensor(name, name, "float32", None) for name in names)
-    found = dict.fromkeys(verify.random_outputs(graph_def, Signature((), outputs)), "its values, which are random")
+    found = dict.fromkeys(find_random_outputs(graph_def, Signature((), outputs)), "its values, which are random")
     for name in names:
-        above = (nodes[node] for node in reachable(nodes, [name]))
+        above = (nodes[node] for node in find_reachable(nodes, [name]))
         if any(node.op == "TopKV2" and "sorted" in node.attr and not node.attr["sorted"].b for node in above):
             found.setdefault(name, UNORDERED)
     return found
@@ -221,12 +222,12 @@ def unspecified(file: Path, names: Iterable[str]) -> dict[str, str]:
 
 def answer(argv: Sequence[str] | None) -> int:
     """What freezemodel_load.py does with these words, but into a file, whole."""
-    parser = cli.parser(None, "inputs", "outputs", "feed", frozen_model=None)
+    parser = make_parser(None, "inputs", "outputs", "feed", frozen_model=None)
     file, *words = argv or ()
     args = parser.parse_args(words)
     predict, _ = freezemodel_load.open_frozen(args.frozen_model, args.inputs, args.outputs)
-    with failures("the model does not run on what was recorded"):
-        results = predict(given_feeds.parse(predict.signature, args.feed or []))
+    with explain_failures("the model does not run on what was recorded"):
+        results = predict(read_feeds(predict.signature, args.feed or []))
     np.savez(file.removeprefix("results="), allow_pickle=False, **results)
     return 0
 

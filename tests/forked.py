@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from serialization import cli
+from serialization.cli import call_main
 
 LIMIT = 180  # seconds for one step
 VERIFIED, UNVERIFIED, REFUSED, FAILED = "verified", "not verified", "refused", "FAILED"
@@ -63,7 +63,7 @@ def become(main: Main, words: list[str], stdout: int, stderr: int) -> NoReturn:
     os.dup2(stderr, 2)
     status = 70
     try:
-        status = cli.call(main, words)
+        status = call_main(main, words)
         sys.stdout.flush()
     finally:
         sys.stderr.flush()

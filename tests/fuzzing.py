@@ -26,9 +26,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from serialization.cli import call_main
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from serialization import cli
 
 SECONDS = 60  # no case takes longer, on a machine with other work
 # Memory beyond what the process has before a case: what the undamaged file took, 4 times the damaged one, and what the
@@ -170,7 +171,7 @@ def _call(kind: Kind) -> tuple[int, str]:
     faulthandler.dump_traceback_later(2 * SECONDS, exit=True)  # an alarm waits for TensorFlow's C++ to return
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            status = cli.call(importlib.import_module(kind.script).main, kind.words)
+            status = call_main(importlib.import_module(kind.script).main, kind.words)
     except SystemExit as stop:
         status = int(stop.code or 0)
     except Hang:

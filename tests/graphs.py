@@ -11,7 +11,7 @@ from typing import Any
 import google_crc32c
 
 from serialization.formats import protos
-from serialization.formats.sstable import MAGIC, mask
+from serialization.formats.sstable import MAGIC, mask_crc32c
 from serialization.tensorflow import tf, tf1
 
 
@@ -99,7 +99,7 @@ def save_zeros(prefix: Path, build: Callable[[], Any], shapes: Mapping[str, list
         entry = protos.BundleEntryProto(dtype=1, offset=end, size=4 * math.prod(shape))
         for size in shape:
             entry.shape.dim.add(size=size)
-        entry.crc32c = mask(_crc_of_zeros(entry.size))
+        entry.crc32c = mask_crc32c(_crc_of_zeros(entry.size))
         end += entry.size
         pairs.append((name.encode(), entry.SerializeToString()))
     with Path(f"{prefix}.data-00000-of-00001").open("wb") as file:
@@ -122,7 +122,7 @@ def _block(pairs: list[tuple[bytes, bytes]]) -> bytes:
     """A block of a table, none of whose keys shares its beginning with the one before."""
     entries = b"".join(_varint(0) + _varint(len(key)) + _varint(len(value)) + key + value for key, value in pairs)
     block = entries + struct.pack("<II", 0, 1) + b"\0"  # one restart, at 0; not compressed
-    return block + struct.pack("<I", mask(google_crc32c.value(block)))
+    return block + struct.pack("<I", mask_crc32c(google_crc32c.value(block)))
 
 
 def _varint(number: int) -> bytes:

@@ -19,8 +19,7 @@ from conftest import PROJECT, environment
 from flask import Flask
 from flask.testing import FlaskClient
 
-from serialization.graph import signature
-from serialization.graph.signature import Signature
+from serialization.graph.signature import Signature, make_signature
 from serialization.run.predictor import open_session
 from serialization.serving.app import make_app
 from serialization.serving.limits import Settings
@@ -225,7 +224,7 @@ def open_small(name: str) -> tuple[Any, Signature]:
     small = MODELS[name]
     with tf1.Graph().as_default() as graph:
         small.build()
-    return open_session(graph), signature.from_names(graph, small.inputs, small.outputs)
+    return open_session(graph), make_signature(graph, small.inputs, small.outputs)
 
 
 def small_app(name: str, **settings: Any) -> Flask:

@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from serialization import cli
+from serialization.cli import make_parser
 from serialization.errors import UserError
 from serialization.graph import signature
-from serialization.graph.signature import split_tensors
-from serialization.run import feed_hints, generated_feeds
-from serialization.run.given_feeds import Feed, parse
+from serialization.graph.signature import read_signature_def, split_tensors
+from serialization.run.feed_hints import find_hints
+from serialization.run.generated_feeds import generate_attempts
+from serialization.run.given_feeds import Feed, read_feeds
 from serialization.sources import from_saved_model
-from serialization.tensorflow import np, reason, tf, tf1
+from serialization.tensorflow import format_reason, np, tf, tf1
 
 
 def checkpoint(argv: Sequence[str] | None) -> int:
@@ -56,22 +57,22 @@ def saved_model(argv: Sequence[str] | None) -> int:
     loaded = tf.saved_model.load(str(args.saved_model))
     call = loaded.signatures[args.signature]
     meta_graph = from_saved_model.choose_meta_graph(from_saved_model.read_saved_model(args.saved_model), args.tag_set)
-    wanted = signature.from_def(meta_graph.signature_def[args.signature])
-    hinted = feed_hints.find(call.graph.as_graph_def(), wanted) or feed_hints.find(meta_graph.graph_def, wanted)
+    wanted = read_signature_def(meta_graph.signature_def[args.signature])
+    hinted = find_hints(call.graph.as_graph_def(), wanted) or find_hints(meta_graph.graph_def, wanted)
     failure: Exception | None = None
-    for batches in generated_feeds.attempts(wanted, hinted):
+    for batches in generate_attempts(wanted, hinted):
         try:
             call(**{key: tf.constant(value) for key, value in batches[0].items()})
             return 0
         except (tf.errors.OpError, ValueError, TypeError) as error:
             failure = failure or error
-    raise UserError(f"no feeds were found that it takes: {reason(failure)}")
+    raise UserError(f"no feeds were found that it takes: {format_reason(failure)}")
 
 
 def _parse(argv: Sequence[str] | None, **source: Any) -> Any:
     words = list(argv or ())
     results = words.pop(0).removeprefix("results=") if words and words[0].startswith("results=") else None
-    args = cli.parser(None, "inputs", "outputs", "feed", "tag-set", "signature", **source).parse_args(words)
+    args = make_parser(None, "inputs", "outputs", "feed", "tag-set", "signature", **source).parse_args(words)
     args.results = results
     return args
 
@@ -92,8 +93,8 @@ def _first_answer(session: Any, inputs: Sequence[str], outputs: list[str], given
     graph = session.graph
     tensors = [graph.get_tensor_by_name(name) for name in inputs]
     wanted = signature.Signature(tuple(_tensor(t.name.removesuffix(":0"), t.dtype, t.shape) for t in tensors), ())
-    hinted = feed_hints.find(graph.as_graph_def(), wanted)
-    attempts = iter([[parse(wanted, given)]]) if given else generated_feeds.attempts(wanted, hinted)
+    hinted = find_hints(graph.as_graph_def(), wanted)
+    attempts = iter([[read_feeds(wanted, given)]]) if given else generate_attempts(wanted, hinted)
     failure: Exception | None = None
     for batches in attempts:
         values = {f"{key}:0" if ":" not in key else key: value for key, value in batches[0].items()}
@@ -101,7 +102,7 @@ def _first_answer(session: Any, inputs: Sequence[str], outputs: list[str], given
             return values, list(session.run(outputs, values))
         except tf.errors.OpError as error:
             failure = failure or error
-    raise UserError(f"no feeds were found that it takes: {reason(failure)}")
+    raise UserError(f"no feeds were found that it takes: {format_reason(failure)}")
 
 
 def _tensor(key: str, dtype: Any, shape: Any) -> signature.Tensor:

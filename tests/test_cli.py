@@ -12,16 +12,17 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, Run, environment
 
-from serialization import cli, flags
+from serialization.cli import call_main, make_parser
 from serialization.console import format_command, format_size, print_table, show_path
 from serialization.errors import UserError
+from serialization.flags import parse_path
 
 
 def ends_with(error: BaseException) -> int:
     def main(argv: Sequence[str] | None = None) -> int:
         raise error
 
-    return cli.call(main)
+    return call_main(main)
 
 
 def test_a_user_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,7 +61,7 @@ def test_help_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
     docstring = "One sentence.\n\n    python script.py --kept-as-it-is" + " word" * 30 + "\n\n" + "prose " * 50
     for columns in (80, 120):
         monkeypatch.setenv("COLUMNS", str(columns))
-        lines = cli.parser(docstring, "feed", "checkpoint", "top", timeout=30.0).format_help().splitlines()
+        lines = make_parser(docstring, "feed", "checkpoint", "top", timeout=30.0).format_help().splitlines()
         widths = [len(line) for line in lines if "kept-as-it-is" not in line]
         assert columns - 12 < max(widths) <= columns
         assert "    python script.py --kept-as-it-is" + " word" * 30 in lines
@@ -128,7 +129,7 @@ def test_a_closed_stdout_is_no_reason_to_fail(made: Path) -> None:
 
 def test_a_home_folder_that_the_shell_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert flags.path("~/x.pb") == Path("/home/somebody/x.pb")
+    assert parse_path("~/x.pb") == Path("/home/somebody/x.pb")
 
 
 def test_a_bug_shows_what_tensorflow_said(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from conftest import restored
 import freezemodel_load
 import model
 import savedmodel_pretrained
-from serialization.graph import signature
+from serialization.graph.signature import make_signature, read_signature_def
 from serialization.run.predictor import Predictor, open_session
 from serialization.sources.frozen_reader import read_graph_def
 from serialization.tensorflow import np
@@ -20,12 +20,12 @@ def test_all_forms_predict_the_same(made: Path) -> None:
     names = (model.SIGNATURE_INPUTS, model.SIGNATURE_OUTPUTS)
 
     session = restored(made / "graph.ckpt")
-    forms = {"checkpoint": Predictor(session, signature.from_names(session.graph, *names))}
+    forms = {"checkpoint": Predictor(session, make_signature(session.graph, *names))}
     graph = freezemodel_load.import_graph(read_graph_def(made / "frozen_model.pb"))
-    forms["frozen"] = Predictor(open_session(graph), signature.from_names(graph, *names, scope="prefix"))
+    forms["frozen"] = Predictor(open_session(graph), make_signature(graph, *names, scope="prefix"))
     for name in ("source", "checkpoint", "frozen"):
         session, signature_def = savedmodel_pretrained.load(made / f"savedmodel_from_{name}")
-        forms[f"savedmodel_from_{name}"] = Predictor(session, signature.from_def(signature_def))
+        forms[f"savedmodel_from_{name}"] = Predictor(session, read_signature_def(signature_def))
 
     predictions = {name: predict({"inputs_1": inputs})["output1"] for name, predict in forms.items()}
     assert len(predictions) == 5
@@ -40,9 +40,9 @@ def test_the_sums_before_the_threshold_are_the_same_too(made: Path) -> None:
     inputs, _ = model.make_rows(1000)
     names = (model.SIGNATURE_INPUTS, "NN/truediv")
     session = restored(made / "graph.ckpt")
-    expected = Predictor(session, signature.from_names(session.graph, *names))({"inputs_1": inputs})["NN/truediv"]
+    expected = Predictor(session, make_signature(session.graph, *names))({"inputs_1": inputs})["NN/truediv"]
     assert len(np.unique(expected)) > 50
     for name in ("source", "checkpoint", "frozen"):
         session, _ = savedmodel_pretrained.load(made / f"savedmodel_from_{name}", optimize=False)
-        values = Predictor(session, signature.from_names(session.graph, *names))({"inputs_1": inputs})["NN/truediv"]
+        values = Predictor(session, make_signature(session.graph, *names))({"inputs_1": inputs})["NN/truediv"]
         assert values.tobytes() == expected.tobytes(), name

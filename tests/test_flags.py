@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import Run
 
-from serialization import flags
+from serialization.flags import parse_numbers, parse_path, parse_renaming, parse_tags, parse_tensors, parse_word
 from serialization.graph.signature import split_tensors
 from serialization.run.given_feeds import Feed, parse_feed
 
@@ -48,16 +48,16 @@ WRONG: list[tuple[Any, str, str]] = [
     (parse_feed, "x=1e999", "1e999 is beyond what any number holds"),
     (parse_feed, '{"x": 1, "x": 2}', "a key is there twice"),
     (parse_feed, "[" * 100_000, "expected JSON or @FILE"),
-    (flags.tensors, "=x", "expected NAME or KEY=NAME, comma separated, got '=x'"),
-    (flags.tensors, "x,", "got '' in 'x,'"),
-    (flags.tensors, "x:first", "got 'x:first'"),
-    (flags.tensors, "a=x,a=y", "two tensors have the key a in 'a=x,a=y'; give them different ones with KEY=NAME"),
-    (flags.tags, "serve,,gpu", "expected tags, comma separated, got 'serve,,gpu'"),
-    (flags.renaming, "old", "expected OLD=NEW, the checkpoint's name and then the graph's, got 'old'"),
-    (flags.word, " ", "expected a name, got an empty word"),
-    (flags.path, "", "expected a path, got an empty word"),
-    (flags.numbers(), "1,red", "expected a number, or several, comma separated, got '1,red'"),
-    (flags.numbers(but_zero=True), "1,0", "expected a number other than 0"),
+    (parse_tensors, "=x", "expected NAME or KEY=NAME, comma separated, got '=x'"),
+    (parse_tensors, "x,", "got '' in 'x,'"),
+    (parse_tensors, "x:first", "got 'x:first'"),
+    (parse_tensors, "a=x,a=y", "two tensors have the key a in 'a=x,a=y'; give them different ones with KEY=NAME"),
+    (parse_tags, "serve,,gpu", "expected tags, comma separated, got 'serve,,gpu'"),
+    (parse_renaming, "old", "expected OLD=NEW, the checkpoint's name and then the graph's, got 'old'"),
+    (parse_word, " ", "expected a name, got an empty word"),
+    (parse_path, "", "expected a path, got an empty word"),
+    (parse_numbers(), "1,red", "expected a number, or several, comma separated, got '1,red'"),
+    (parse_numbers(but_zero=True), "1,0", "expected a number other than 0"),
 ]
 
 

@@ -18,10 +18,11 @@ from serving_models import ROW, post, serving
 
 import freezemodel_serve
 import model
-from serialization import cli, project
+from serialization import project
+from serialization.cli import call_main
 from serialization.console import show_path
 from serialization.errors import UserError
-from serialization.serving.http import server
+from serialization.serving.http.server import announce_server
 from serialization.tensorflow import np, tf, tf1
 
 
@@ -108,7 +109,7 @@ def test_serves_until_ctrl_c_and_says_how_to_ask(frozen_model: Path) -> None:
 
 def test_the_toys_requests_are_announced(client: FlaskClient, capfd: pytest.CaptureFixture[str]) -> None:
     bodies = ['{"x":[[0,1,2,3,4,5,6,7,8,9]]}', '{"x":[[5,5,5,5,5,5,5,5,5,5]]}']
-    server.announce("the toy", bodies, "http://t", "")
+    announce_server("the toy", bodies, "http://t", "")
     first, *lines = capfd.readouterr().out.splitlines()
     assert first == "serving the toy on http://t; Ctrl-C ends it; try"
     head = "curl -X POST -H 'Content-Type: application/json' http://t/api/predict -d "
@@ -126,7 +127,7 @@ def test_the_toys_requests_are_announced(client: FlaskClient, capfd: pytest.Capt
 def test_any_model_is_announced_with_something_to_try(
     capfd: pytest.CaptureFixture[str], example: str, line: str
 ) -> None:
-    server.announce("mine", [], "http://t", example)
+    announce_server("mine", [], "http://t", example)
     shown = capfd.readouterr().out.splitlines()[1]
     assert shown.startswith(line)
     assert not example or shlex.split(shown)[-1] == example
@@ -135,7 +136,7 @@ def test_any_model_is_announced_with_something_to_try(
 def test_a_port_in_use_is_one_line(frozen_model: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert cli.call(freezemodel_serve.main, ["--frozen-model", str(frozen_model), "--port", str(port)]) == 1
+        assert call_main(freezemodel_serve.main, ["--frozen-model", str(frozen_model), "--port", str(port)]) == 1
     expected = f"error: cannot listen on 127.0.0.1:{port}; Address already in use; name another --host or --port\n"
     assert capfd.readouterr() == ("", expected)
 
@@ -147,12 +148,12 @@ def test_a_port_in_use_is_one_line(frozen_model: Path, capfd: pytest.CaptureFixt
 def test_a_host_that_is_none_is_one_line(
     frozen_model: Path, capfd: pytest.CaptureFixture[str], host: str, reason: str
 ) -> None:
-    assert cli.call(freezemodel_serve.main, ["--frozen-model", str(frozen_model), "--host", host]) == 1
+    assert call_main(freezemodel_serve.main, ["--frozen-model", str(frozen_model), "--host", host]) == 1
     assert re.fullmatch(f"error: {reason}; name another --host\n", capfd.readouterr().err)
 
 
 def test_a_missing_model_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.call(freezemodel_serve.main, ["--frozen-model", str(tmp_path / "none.pb")]) == 1
+    assert call_main(freezemodel_serve.main, ["--frozen-model", str(tmp_path / "none.pb")]) == 1
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err.startswith(f"error: no frozen model at {tmp_path}/none.pb; name the file of a GraphDef\n")
@@ -171,7 +172,7 @@ def test_a_missing_model_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixtur
 def test_the_wrong_flag_is_told_the_right_one(
     made: Path, capfd: pytest.CaptureFixture[str], flag: str, name: str, right: str
 ) -> None:
-    assert cli.call(freezemodel_serve.main, [f"--{flag}", str(made / name)]) == 1
+    assert call_main(freezemodel_serve.main, [f"--{flag}", str(made / name)]) == 1
     said = capfd.readouterr()
     assert said.err == (
         f"error: {made / name} is no {flag.replace('-', ' ')}; "

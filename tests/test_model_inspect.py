@@ -16,7 +16,8 @@ from conftest import PROJECT, Run, environment
 
 from serialization import project
 from serialization.formats import checkpoint_index, protos
-from serialization.inspect import dot
+from serialization.formats.checkpoint_index import read_checkpoint_index
+from serialization.inspect.dot import draw_graph
 from serialization.tensorflow import np, tf, tf1
 
 INPUT = {"key": "inputs_1", "name": "Placeholder/inputs_placeholder:0", "dtype": "float32", "shape": [None, 10]}
@@ -175,7 +176,7 @@ def test_what_keras_keeps_for_its_optimizer(run: Run, tmp_path: Path) -> None:
 def test_an_object_graph_that_is_damaged(run: Run, tmp_path: Path) -> None:
     prefix = tmp_path / "ckpt-1"
     tf.train.Checkpoint(v=tf.Variable([1.0, 2.0])).write(str(prefix))
-    held = checkpoint_index.read_checkpoint(prefix)
+    held = read_checkpoint_index(prefix)
     assert held is not None
     place = held.places[checkpoint_index.OBJECT_GRAPH.encode()]
     data = bytearray(place.file.read_bytes())
@@ -351,7 +352,7 @@ def test_a_large_picture_stays_readable_and_hostile_names_are_quoted() -> None:
     for number in range(3000):
         node = graph_def.node.add(name=f"layer_{number % 200}/part_{number % 7}/op_{number}", op="Relu", input=[before])
         before = node.name
-    drawn = dot.draw(graph_def, [before])
+    drawn = draw_graph(graph_def, [before])
     assert drawn.count(" [label=") - drawn.count(" -> ") <= 45
     assert '"x\\"];evil\\\\"' in drawn
 

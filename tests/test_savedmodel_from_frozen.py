@@ -6,7 +6,7 @@ from pathlib import Path
 
 from conftest import Run
 
-from serialization.graph import signature
+from serialization.graph.signature import choose_signature_def
 from serialization.sources import from_saved_model
 
 
@@ -23,7 +23,7 @@ def test_tensors_keep_the_names_of_the_frozen_model(run: Run, made: Path, tmp_pa
     done = run("savedmodel_from_frozen", *words, "--inputs", "x=Placeholder/inputs_placeholder", "--overwrite")
     assert done.status == 0
     meta_graph = from_saved_model.choose_meta_graph(from_saved_model.read_saved_model(tmp_path / "1"))
-    recorded = signature.choose(meta_graph)
+    recorded = choose_signature_def(meta_graph)
     assert {key: info.name for key, info in recorded.inputs.items()} == {"x": "Placeholder/inputs_placeholder:0"}
     assert {key: info.name for key, info in recorded.outputs.items()} == {"output1": "Accuracy/predictions:0"}
 

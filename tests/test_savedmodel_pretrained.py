@@ -9,7 +9,7 @@ import pytest
 from conftest import PROJECT, Run
 
 import savedmodel_pretrained
-from serialization.graph import signature
+from serialization.graph.signature import read_signature_def
 from serialization.run.predictor import Predictor
 from serialization.tensorflow import np, tf, tf1
 
@@ -21,7 +21,7 @@ def test_resnet_is_held_to_its_accuracy() -> None:
         images, labels = data["images"], data["labels"]
     session, signature_def = savedmodel_pretrained.load(PROJECT / "pretrainedresnet" / "1")
     with session:
-        predict = Predictor(session, signature.from_def(signature_def))
+        predict = Predictor(session, read_signature_def(signature_def))
         results = predict({"input": images})
     assert (results["classes"] == labels).mean() >= 0.94  # 0.947 where it was trained
     assert np.allclose(results["probabilities"].sum(axis=1), 1)

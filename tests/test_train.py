@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 from conftest import PROJECT
 
-from serialization import cli
+from serialization.cli import call_main
 from serialization.tensorflow import np
 
 
@@ -41,7 +41,7 @@ def write_data(folder: Path) -> None:
 
 
 def test_missing_data_names_the_package(train: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.call(train.main, ["--data", str(tmp_path), "--export-dir", str(tmp_path / "1")]) == 1
+    assert call_main(train.main, ["--data", str(tmp_path), "--export-dir", str(tmp_path / "1")]) == 1
     assert "apt-get install dataset-fashion-mnist" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -49,17 +49,17 @@ def test_missing_data_names_the_package(train: ModuleType, tmp_path: Path, capsy
 def test_trains_exports_and_measures(train: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_data(tmp_path / "data")
     words = ["--data", str(tmp_path / "data"), "--export-dir", str(tmp_path / "1"), "--epochs", "3", "--seed", "2"]
-    assert cli.call(train.main, words) == 0
+    assert call_main(train.main, words) == 0
     written = capfd.readouterr()
     assert written.err == ""
     assert "of 100 test images are right, measured on the exported files" in written.out
     assert (tmp_path / "1" / "saved_model.pb").is_file()
-    assert cli.call(train.main, words) == 1
+    assert call_main(train.main, words) == 1
     assert capfd.readouterr().err == f"error: {tmp_path}/1 exists already; --overwrite replaces it\n"
 
 
 def test_a_damaged_data_set(train: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_data(tmp_path / "data")
     (tmp_path / "data" / "t10k-labels-idx1-ubyte.gz").write_bytes(b"no gzip")
-    assert cli.call(train.main, ["--data", str(tmp_path / "data"), "--overwrite"]) == 1
+    assert call_main(train.main, ["--data", str(tmp_path / "data"), "--overwrite"]) == 1
     assert "is damaged" in capsys.readouterr().err

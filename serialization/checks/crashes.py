@@ -11,23 +11,23 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from serialization.checks.what_runs import Graph
+from serialization.checks.what_runs import CallGraph
 from serialization.console import format_size, make_printable
 from serialization.errors import UserError
-from serialization.formats import dtypes
+from serialization.formats.dtypes import get_dtype_size
 
 _COUNTS = ("N", "num", "num_split", "num_outs", "num_outputs", "Nsparse", "Ndense", "num_sparse", "num_dense")
 _MOST = 100_000  # inputs or outputs of one node
 _FREE = 1 << 30  # bytes that constants may take beyond four times what the file gives for them
 
 
-def require_sound(graph_def: Any, what: str) -> None:
+def require_sound_graph(graph_def: Any, what: str) -> None:
     """Raise UserError that says what is wrong with a graph at which TensorFlow would crash, hang or take all memory."""
-    for fault in faults(graph_def):
+    for fault in find_crashes(graph_def):
         raise UserError(f"{what} is damaged; {fault}; copy it here again")
 
 
-def faults(graph_def: Any) -> Iterator[str]:
+def find_crashes(graph_def: Any) -> Iterator[str]:
     """What is wrong with the graph, each in half a sentence."""
     if name := _recursive(graph_def):
         yield f"its function {make_printable(name)} calls itself"
@@ -41,12 +41,12 @@ def faults(graph_def: Any) -> Iterator[str]:
         if node.op == "Const":
             tensor = node.attr["value"].tensor
             given += tensor.ByteSize()
-            taken += math.prod(max(0, dim.size) for dim in tensor.tensor_shape.dim) * dtypes.size_of(tensor.dtype)
+            taken += math.prod(max(0, dim.size) for dim in tensor.tensor_shape.dim) * get_dtype_size(tensor.dtype)
     if taken > 4 * given + _FREE:
         yield f"its constants would take {format_size(taken)}, of which it holds {format_size(given)}"
 
 
-def loose_ends(graph_def: Any) -> Iterator[str]:
+def find_loose_ends(graph_def: Any) -> Iterator[str]:
     """What the graph's nodes need and it does not hold, in one line. It does no harm where no output needs that."""
     names = {node.name for node in graph_def.node}
     found = [(n.name, source) for n in graph_def.node for source in map(_source, n.input) if source not in names]
@@ -64,7 +64,7 @@ def _source(edge: str) -> str:
 
 def _recursive(graph_def: Any) -> str:
     """The name of a function that calls itself, directly or through others; empty if there is none."""
-    graph = Graph(graph_def)
+    graph = CallGraph(graph_def)
     calls = {
         name: {called for node in function.node_def for called in graph.called(node)} & graph.functions.keys()
         for name, function in graph.functions.items()

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from serialization.checks.harmful_ops import CONNECTS, EFFECTS, FILE_INPUTS, READS, RUNS, WRITES
-from serialization.checks.what_runs import GRAPH, Graph, Reach, Source
+from serialization.checks.what_runs import GRAPH, CallGraph, Reach, StringOrigin
 from serialization.console import make_printable, show_path
 from serialization.errors import UserError
 from serialization.formats import protos
-from serialization.graph import known_ops
+from serialization.graph.known_ops import load_known_ops
 
 _FORWARDS = {"Identity", "IdentityN"}
 _STORES = {"Assign", "AssignVariableOp", "QueueEnqueueManyV2", "QueueEnqueueV2", "RandomShuffle", "TensorSliceDataset"}
@@ -57,7 +57,7 @@ def scan_graph_def(
 
     Give the GraphDef that is to be imported, pruned if it is to be pruned. Files below `folder` may fill tables.
     """
-    graph = Graph(graph_def)
+    graph = CallGraph(graph_def)
     reach = Reach(graph, inputs).fetch(graph.nodes if outputs is None else outputs)
     return _report([reach], folder, folder)
 
@@ -75,7 +75,9 @@ def scan_meta_graph(
     `outputs` of None stands for those of all recorded signatures. `saved_model` is the SavedModel's folder, whose
     assets may be read, `folder` one whose files may fill tables.
     """
-    graph = Graph(meta_graph.graph_def, {asset.tensor_info.name: asset.filename for asset in asset_files(meta_graph)})
+    graph = CallGraph(
+        meta_graph.graph_def, {asset.tensor_info.name: asset.filename for asset in list_asset_files(meta_graph)}
+    )
     reaches = [Reach(graph, inputs).fetch(outputs or ())]
     recorded = meta_graph.signature_def
     wanted = set(recorded) - {_TRAIN_SIGNATURE} if outputs is None else {_INIT_SIGNATURE} & set(recorded)
@@ -118,7 +120,7 @@ def _report(reaches: list[Reach], folder: Path | None, assets: Path | None) -> l
                 found[Finding(EFFECTS[node.op], node.op, name, scope, detail)] = None
     reached = {name for reach in reaches for scope, name in reach.run if scope == GRAPH}
     for name, node in graph.nodes.items():
-        if name not in reached and node.op in EFFECTS and not known_ops.known().get(node.op, True):
+        if name not in reached and node.op in EFFECTS and not load_known_ops().get(node.op, True):
             importing = Reach(graph)
             if _evaluated_at_import(graph, node) and _harm(importing, GRAPH, node, folder, assets) is not None:
                 found[Finding(EFFECTS[node.op], node.op, name, "", "evaluated while the graph is imported")] = None
@@ -141,10 +143,10 @@ def _harm(reach: Reach, scope: str, node: Any, folder: Path | None, assets: Path
     if node.op == "XlaCallModule":  # compiled arithmetic, unless it calls what is registered in the process
         return "custom_call" if b"custom_call" in node.attr["module"].s else None
     inputs = FILE_INPUTS[node.op]
-    sources: set[Source] = set()
+    sources: set[StringOrigin] = set()
     for index in inputs:
         sources |= reach.sources(scope, node, index)
-    if node.op in _RESTORES and sources == {Source("saver")}:
+    if node.op in _RESTORES and sources == {StringOrigin("saver")}:
         return None
     table = node.op.startswith("InitializeTableFromTextFile")
     if sources and all(_may_be_read(source, node.op, folder if table else None, assets) for source in sources):
@@ -153,16 +155,18 @@ def _harm(reach: Reach, scope: str, node: Any, folder: Path | None, assets: Path
     return f"file {_some(paths, 2)}" if paths else ""
 
 
-def _may_be_read(source: Source, op: str, folder: Path | None, assets: Path | None) -> bool:
+def _may_be_read(source: StringOrigin, op: str, folder: Path | None, assets: Path | None) -> bool:
     name = source.value.decode(errors="surrogateescape")
     if source.kind == "asset":
-        return assets is not None and is_within(assets, name)
+        return assets is not None and is_below_folder(assets, name)
     if op.startswith("CacheDataset"):
-        return source == Source("constant", b"")  # kept in memory
-    return source.kind == "constant" and folder is not None and bool(name) and is_within(folder, Path.cwd() / name)
+        return source == StringOrigin("constant", b"")  # kept in memory
+    return (
+        source.kind == "constant" and folder is not None and bool(name) and is_below_folder(folder, Path.cwd() / name)
+    )
 
 
-def is_within(folder: Path, name: str | Path) -> bool:
+def is_below_folder(folder: Path, name: str | Path) -> bool:
     """Whether a file lies below a folder, links followed; a name that is no path at all lies nowhere."""
     try:
         return (folder / name).resolve().is_relative_to(folder.resolve())
@@ -170,13 +174,13 @@ def is_within(folder: Path, name: str | Path) -> bool:
         return False
 
 
-def _evaluated_at_import(graph: Graph, node: Any) -> bool:
+def _evaluated_at_import(graph: CallGraph, node: Any) -> bool:
     """Whether TensorFlow may run a node while it infers shapes, which it does for values that the shapes depend on.
 
     It can where nothing before the node is stateful or a placeholder, and has no reason to where its value is only
     stored: match_filenames_once puts that of a MatchingFiles into a variable.
     """
-    known = known_ops.known()
+    known = load_known_ops()
     before = graph.closure(node, graph.before)
     if any(known.get(other.op, True) or other.op.startswith("Placeholder") for other in before):
         return False
@@ -184,7 +188,7 @@ def _evaluated_at_import(graph: Graph, node: Any) -> bool:
     return any(other.op not in _STORES | _FORWARDS for other in after if other is not node)
 
 
-def asset_files(meta_graph: Any) -> list[Any]:
+def list_asset_files(meta_graph: Any) -> list[Any]:
     """The AssetFileDefs of a MetaGraphDef: in their own field, or before TensorFlow 1.8 in a collection."""
     from google.protobuf.message import DecodeError
 
@@ -234,7 +238,7 @@ def _variables(meta_graph: Any) -> Iterator[str]:
             yield from (variable.variable_name, variable.snapshot_name)
 
 
-def _object_graph(graph: Graph, meta_graph: Any) -> Reach:
+def _object_graph(graph: CallGraph, meta_graph: Any) -> Reach:
     """What tf.saved_model.load runs of a TensorFlow 2 SavedModel: initialisers, restore functions, its signatures."""
     reach = Reach(graph)
     nodes = meta_graph.object_graph_def.nodes
@@ -261,7 +265,7 @@ def _object_graph(graph: Graph, meta_graph: Any) -> Reach:
     return reach
 
 
-def _captured(graph: Graph, meta_graph: Any, name: str) -> dict[str, Source]:
+def _captured(graph: CallGraph, meta_graph: Any, name: str) -> dict[str, StringOrigin]:
     """The arguments of a concrete function that stand for captured assets."""
     concrete = meta_graph.object_graph_def.concrete_functions
     if name not in concrete or name not in graph.functions:
@@ -274,7 +278,7 @@ def _captured(graph: Graph, meta_graph: Any, name: str) -> dict[str, Source]:
         if node is not None and node.WhichOneof("kind") == "asset":
             number = node.asset.asset_file_def_index
             if 0 <= number < len(meta_graph.asset_file_def):
-                bound[argument.name] = Source("asset", meta_graph.asset_file_def[number].filename.encode())
+                bound[argument.name] = StringOrigin("asset", meta_graph.asset_file_def[number].filename.encode())
     return bound
 
 
@@ -282,11 +286,11 @@ def _assets(meta_graph: Any, saved_model: Path | None) -> list[Finding]:
     """The assets that lie outside of the SavedModel."""
     if saved_model is None:
         return []
-    names = dict.fromkeys(asset.filename for asset in asset_files(meta_graph))
+    names = dict.fromkeys(asset.filename for asset in list_asset_files(meta_graph))
     folder = saved_model / "assets"
     found = []
     for name in names:
-        if not name or not is_within(folder, name):
+        if not name or not is_below_folder(folder, name):
             found.append(Finding(READS, "", name or _NAMELESS, detail="(an asset path that leaves the folder)"))
         elif (folder / name).exists() and not (folder / name).is_file():  # to read a pipe may never end
             found.append(Finding(READS, "", name, detail="(an asset that is no plain file)"))

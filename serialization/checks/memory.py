@@ -16,10 +16,10 @@ from typing import Any
 
 from serialization.console import format_size, make_printable
 from serialization.errors import UserError
-from serialization.formats import dtypes
-from serialization.graph import op_registry
-from serialization.graph.const_nodes import integers
-from serialization.graph.graph_def import node_of
+from serialization.formats.dtypes import get_dtype_size
+from serialization.graph.const_nodes import read_integers
+from serialization.graph.graph_def import get_node_name
+from serialization.graph.op_registry import get_output_dtype
 from serialization.graph.signature import Signature
 
 _SHAPED = {"Fill": 0, "Empty": 0, "BroadcastTo": 1, "Tile": 1, "ScatterNd": 2, "SparseToDense": 1}  # by which input
@@ -30,7 +30,7 @@ _FREE = 1 << 30  # bytes
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
-def require_modest(graph_def: Any, what: str) -> None:
+def require_modest_tensors(graph_def: Any, what: str) -> None:
     """Raise UserError where one node makes more than a gigabyte out of nothing, which is said by a few constants.
 
     For what will be run: in a graph for training, the first values of a large variable are made so.
@@ -44,12 +44,12 @@ def require_modest(graph_def: Any, what: str) -> None:
                 )
 
 
-def require_room(graph: Any, wanted: Signature) -> None:
+def require_memory(graph: Any, wanted: Signature) -> None:
     """Raise UserError where a tensor that the signature needs is larger than the memory, by its inferred shape alone.
 
     Unknown sizes count as 1.
     """
-    memory = available()
+    memory = find_available_memory()
     seen = {graph.get_tensor_by_name(tensor.name).op for tensor in wanted.inputs}
     waiting = [graph.get_tensor_by_name(tensor.name).op for tensor in wanted.outputs]
     while waiting:
@@ -69,7 +69,7 @@ def require_room(graph: Any, wanted: Signature) -> None:
                     )
 
 
-def available() -> int:
+def find_available_memory() -> int:
     """How many bytes this process can have: what the machine has, or as much of it as is allowed."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), resource.getrlimit(resource.RLIMIT_AS)[0]]
     if _CGROUP.is_file() and (text := _CGROUP.read_text().strip()).isdecimal():
@@ -83,16 +83,16 @@ def _made(nodes: list[Any]) -> Iterator[tuple[str, int]]:
     for node in nodes:
         count = _count(node, by_name)
         if count:
-            yield node.name, count * dtypes.size_of(op_registry.output_dtype(node, 0))
+            yield node.name, count * get_dtype_size(get_output_dtype(node, 0))
 
 
 def _count(node: Any, nodes: Mapping[str, Any]) -> int:
     """How many numbers it has; 0 where constants do not say."""
-    data = [nodes.get(node_of(edge)) for edge in node.input if not edge.startswith("^")]
+    data = [nodes.get(get_node_name(edge)) for edge in node.input if not edge.startswith("^")]
     position = _SHAPED.get(node.op, _COUNTED.get(node.op))
     if position is not None and position < len(data):
-        return max(0, math.prod(integers(data[position]) or [0]))
+        return max(0, math.prod(read_integers(data[position]) or [0]))
     if node.op == "Range" and len(data) == 3:
-        start, limit, delta = (integers(source)[:1] for source in data)
+        start, limit, delta = (read_integers(source)[:1] for source in data)
         return max(0, math.ceil((limit[0] - start[0]) / delta[0])) if start and limit and delta and delta[0] else 0
     return 0

@@ -20,14 +20,14 @@ _FIRST_ARGUMENT = {"PartitionedCall": 0, "StatefulPartitionedCall": 0, "While": 
 
 
 @dataclass(frozen=True)
-class Source:
+class StringOrigin:
     """Where a string comes from: `kind` is "constant", "asset", "saver" (its filename) or "computed"."""
 
     kind: str
     value: bytes = b""
 
 
-class Graph:
+class CallGraph:
     """A GraphDef, indexed. `assets` maps the tensors that TensorFlow feeds with an asset's path to its filename."""
 
     def __init__(self, graph_def: Any, assets: dict[str, str] | None = None) -> None:
@@ -106,13 +106,13 @@ class Reach:
     `run` maps (scope, node name) to the NodeDef. `saver_filename` is the tensor that is fed with a checkpoint's prefix.
     """
 
-    def __init__(self, graph: Graph, fed: Iterable[str] = (), saver_filename: str = "") -> None:
+    def __init__(self, graph: CallGraph, fed: Iterable[str] = (), saver_filename: str = "") -> None:
         self.graph = graph
         self.run: dict[tuple[str, str], Any] = {}
         self._fed = {tensor_name(name) for name in fed}
         self._saver_filename = tensor_name(saver_filename) if saver_filename else ""
         self._callers: dict[str, list[tuple[str, Any]]] = {}
-        self._bound: dict[tuple[str, str], set[Source]] = {}
+        self._bound: dict[tuple[str, str], set[StringOrigin]] = {}
         self._entered: set[str] = set()
 
     def fetch(self, tensors: Iterable[str]) -> Reach:
@@ -120,17 +120,17 @@ class Reach:
         self._visit([(GRAPH, name) for name in (self._node(tensor) for tensor in tensors) if name])
         return self
 
-    def call(self, function: str, bound: dict[str, Source] | None = None) -> Reach:
+    def call(self, function: str, bound: dict[str, StringOrigin] | None = None) -> Reach:
         """Add what runs when a function is called; `bound` says where its string arguments come from."""
         for argument, source in (bound or {}).items():
             self._bound.setdefault((function, argument), set()).add(source)
         self._visit(self._enter(function))
         return self
 
-    def sources(self, scope: str, node: Any, index: int) -> set[Source]:
+    def sources(self, scope: str, node: Any, index: int) -> set[StringOrigin]:
         """Where input `index` of a node comes from: all possible places of it."""
         data = [name for name in node.input if not name.startswith("^")]
-        return self._trace(scope, data[index], set()) if index < len(data) else {Source("computed")}
+        return self._trace(scope, data[index], set()) if index < len(data) else {StringOrigin("computed")}
 
     def _node(self, tensor: str) -> str:
         """The node to run for a tensor, or nothing where the tensor is fed."""
@@ -160,54 +160,54 @@ class Reach:
                 self._callers.setdefault(function, []).append((scope, node))
                 todo += self._enter(function)
 
-    def _trace(self, scope: str, tensor: str, seen: set[tuple[str, str]]) -> set[Source]:
+    def _trace(self, scope: str, tensor: str, seen: set[tuple[str, str]]) -> set[StringOrigin]:
         # A loop rather than recursion along Identity ops: a chain of them may be longer than Python's stack.
         while (scope, tensor) not in seen:
             seen.add((scope, tensor))
             if scope == GRAPH:
                 full = tensor_name(tensor)
                 if full == self._saver_filename:
-                    return {Source("saver")}
+                    return {StringOrigin("saver")}
                 if full in self.graph.assets:
-                    return {Source("asset", self.graph.assets[full].encode())}
+                    return {StringOrigin("asset", self.graph.assets[full].encode())}
                 if full in self._fed:
-                    return {Source("computed")}
+                    return {StringOrigin("computed")}
             node = self.graph.body(scope).get(tensor.partition(":")[0])
             if node is None:
                 return self._argument(scope, tensor.partition(":")[0], seen)
             if node.op == "Const":
                 strings = node.attr["value"].tensor.string_val
-                return {Source("constant", value) for value in strings} or {Source("computed")}
+                return {StringOrigin("constant", value) for value in strings} or {StringOrigin("computed")}
             if node.op == "ReadVariableOp" and scope == GRAPH:
                 return self._stored(node, seen)
             if node.op not in _FORWARDS or not node.input:
-                return {Source("computed")}
+                return {StringOrigin("computed")}
             tensor = node.input[0]
         return set()
 
-    def _stored(self, node: Any, seen: set[tuple[str, str]]) -> set[Source]:
+    def _stored(self, node: Any, seen: set[tuple[str, str]]) -> set[StringOrigin]:
         """What a variable may hold: TensorFlow 2 keeps an asset's path in one that the graph assigns once."""
-        found: set[Source] = set()
+        found: set[StringOrigin] = set()
         for handle in self.graph.before(node):
             for user in self.graph.after(handle):
                 if user.op == "AssignVariableOp" and len(user.input) > 1 and user.input[0] != user.input[1]:
                     found |= self._trace(GRAPH, user.input[1], seen)
                 elif user.op not in ("ReadVariableOp", "VarIsInitializedOp"):
-                    found.add(Source("computed"))
-        return found or {Source("computed")}
+                    found.add(StringOrigin("computed"))
+        return found or {StringOrigin("computed")}
 
-    def _argument(self, function: str, name: str, seen: set[tuple[str, str]]) -> set[Source]:
+    def _argument(self, function: str, name: str, seen: set[tuple[str, str]]) -> set[StringOrigin]:
         """Where an argument of a function comes from: from each of its callers, and from what captured it."""
         found = set(self._bound.get((function, name), ()))
         names = [argument.name for argument in self.graph.functions[function].signature.input_arg] if function else []
         if name not in names:
-            return found or {Source("computed")}
+            return found or {StringOrigin("computed")}
         for scope, node in self._callers.get(function, ()):
             first = 0 if node.op == function else _FIRST_ARGUMENT.get(node.op)
             data = [source for source in node.input if not source.startswith("^")]
             index = -1 if first is None else first + names.index(name)
-            found |= self._trace(scope, data[index], seen) if 0 <= index < len(data) else {Source("computed")}
-        return found or {Source("computed")}
+            found |= self._trace(scope, data[index], seen) if 0 <= index < len(data) else {StringOrigin("computed")}
+        return found or {StringOrigin("computed")}
 
 
 def tensor_name(name: str) -> str:

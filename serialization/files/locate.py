@@ -15,9 +15,9 @@ from serialization import project
 from serialization.console import format_command, make_printable, show_path
 from serialization.errors import UserError
 from serialization.files import publish
-from serialization.formats import checkpoint_index
-from serialization.formats.checkpoint_index import Checkpoint
-from serialization.formats.file_kind import Kind, kind_of
+from serialization.files.publish import list_checkpoint_files
+from serialization.formats.checkpoint_index import Checkpoint, check_v1_blocks, list_v1_files, read_checkpoint_index
+from serialization.formats.file_kind import Kind, detect_kind
 from serialization.project import real_path
 
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
@@ -60,7 +60,7 @@ def find_checkpoint(path: Path, say: Say = print) -> Path:
     Raises UserError where there is no checkpoint, or where not all of it is there.
     """
     prefix = find_prefix(path, say)
-    require_checkpoint(prefix)
+    require_whole_checkpoint(prefix)
     return prefix
 
 
@@ -71,33 +71,33 @@ def find_prefix(path: Path, say: Say = print) -> Path:
     elif path.name == "checkpoint" and path.is_file():
         prefix = _latest_in_folder(path.parent, say)
     else:
-        prefix = prefix_of(path)
+        prefix = strip_to_prefix(path)
     publish.finish_checkpoint(prefix)
     return prefix
 
 
-def require_something(path: Path, prefix: Path) -> None:
+def require_model_at(path: Path, prefix: Path) -> None:
     """Raise UserError where there is neither a file nor a folder nor the least part of a checkpoint."""
-    if not (path.exists() or publish.checkpoint_files(prefix) or checkpoint_index.v1_files(prefix)):
+    if not (path.exists() or list_checkpoint_files(prefix) or list_v1_files(prefix)):
         otherwise = "name a file or the folder of a model, or the prefix of a checkpoint"
         raise UserError(f"nothing at {show_path(path)}; {_make_or(path, otherwise)}")
 
 
-def read_checkpoint(prefix: Path) -> Checkpoint:
+def read_checkpoint_at(prefix: Path) -> Checkpoint:
     """What is behind a prefix by its index, whether or not the data is there. Raises UserError without an index."""
     index = prefix.with_name(f"{prefix.name}.index")
-    for file in (index, *checkpoint_index.v1_files(prefix)):
-        if file.is_file() and (kind := kind_of(file)) is not Kind.TABLE:
+    for file in (index, *list_v1_files(prefix)):
+        if file.is_file() and (kind := detect_kind(file)) is not Kind.TABLE:
             raise UserError(_other_kind(file, kind, "a checkpoint"))
-    found = checkpoint_index.read_checkpoint(prefix)
+    found = read_checkpoint_index(prefix)
     if found is None:
         raise UserError(_no_checkpoint(prefix))
     return found
 
 
-def require_checkpoint(prefix: Path) -> Checkpoint:
+def require_whole_checkpoint(prefix: Path) -> Checkpoint:
     """What is behind a prefix, if all of it is there. Raises UserError that says what is not."""
-    found = read_checkpoint(prefix)
+    found = read_checkpoint_at(prefix)
     for file, end in zip(found.files, found.ends or [0] * len(found.files), strict=True):
         if not file.is_file():
             raise UserError(
@@ -106,24 +106,24 @@ def require_checkpoint(prefix: Path) -> Checkpoint:
             )
         size = file.stat().st_size
         if size < end:
-            if size and kind_of(file) is Kind.LFS:
+            if size and detect_kind(file) is Kind.LFS:
                 raise UserError(_other_kind(file, Kind.LFS, "a data file of a checkpoint"))
             raise UserError(
                 f"the checkpoint {show_path(prefix)} is cut short; its data file {file.name} has {size} bytes, "
                 f"and its index speaks of {end}; copy it here again"
             )
-    checkpoint_index.require_whole(found)
+    check_v1_blocks(found)
     return found
 
 
-def find_meta_graph(prefix: Path) -> Path:
+def find_meta_graph_file(prefix: Path) -> Path:
     """The file of a checkpoint's graph, PREFIX.meta. Raises UserError where there is none, or something else."""
     file = prefix.with_name(f"{prefix.name}.meta")
     if file.is_file():
-        if (kind := kind_of(file)) is not Kind.META_GRAPH:
+        if (kind := detect_kind(file)) is not Kind.META_GRAPH:
             raise UserError(_other_kind(file, kind, "the graph of a checkpoint"))
         return file
-    found = checkpoint_index.read_checkpoint(prefix)
+    found = read_checkpoint_index(prefix)
     if found is not None and found.object_graph:
         raise UserError(
             f"{show_path(prefix)} is an object checkpoint of TensorFlow 2, which holds variables and no graph; found "
@@ -137,16 +137,16 @@ def find_meta_graph(prefix: Path) -> Path:
 
 def find_frozen_model(path: Path) -> Path:
     """`path`, if it is the file of a GraphDef. Raises UserError that says what it is instead."""
-    if saved_model_file(path) is not None:
+    if find_saved_model_file(path) is not None:
         raise UserError(f"{show_path(path)} is a SavedModel, not a frozen model; {_advice(Kind.SAVED_MODEL, path)}")
     if path.is_dir():
         raise UserError(f"{show_path(path)} is a folder, not a frozen model; name the file itself")
     if not path.is_file():
-        if publish.checkpoint_files(path):
+        if list_checkpoint_files(path):
             raise UserError(f"{show_path(path)} is a checkpoint, not a frozen model; {_restore(path)}")
         make = _make_or(path, "name the file of a GraphDef", "freezemodel_")
         raise UserError(f"no frozen model at {show_path(path)}; {make}")
-    if (kind := kind_of(path)) is not Kind.GRAPH:
+    if (kind := detect_kind(path)) is not Kind.GRAPH:
         raise UserError(_other_kind(path, kind, "a frozen model"))
     return path
 
@@ -158,39 +158,39 @@ def find_saved_model(path: Path, say: Say = print, *, whole: bool = True) -> Pat
     where a data file of its variables is missing or cut short, which is not looked at unless `whole`.
     """
     folder = path.parent if path.name in SAVED_MODEL_FILES or path.name == "variables" else path
-    if saved_model_file(folder) is None and (found := versions(folder)):
+    if find_saved_model_file(folder) is None and (found := list_versions(folder)):
         folder = found[-1]
         count = f"{len(found)} version{'s' if len(found) > 1 else ''}"
         say(f"{show_path(path)} holds {count} of a SavedModel; using {show_path(folder)}")
-    file = saved_model_file(folder)
+    file = find_saved_model_file(folder)
     if file is None:
         if path.is_file():
-            raise UserError(_other_kind(path, kind_of(path), "a SavedModel"))
-        if publish.checkpoint_files(path) or (path.is_dir() and next(path.glob("*.index"), None) is not None):
+            raise UserError(_other_kind(path, detect_kind(path), "a SavedModel"))
+        if list_checkpoint_files(path) or (path.is_dir() and next(path.glob("*.index"), None) is not None):
             what = "the folder of a checkpoint" if path.is_dir() else "a checkpoint"
             raise UserError(f"{show_path(path)} is {what}, not a SavedModel; {_restore(path)}")
         make = _make_or(path, f"name the folder that holds {SAVED_MODEL_FILES[0]}", "savedmodel_", "pretrained")
         raise UserError(f"no SavedModel at {show_path(path)}; found no {SAVED_MODEL_FILES[0]}; {make}")
-    if (kind := kind_of(file)) is not Kind.SAVED_MODEL:
+    if (kind := detect_kind(file)) is not Kind.SAVED_MODEL:
         raise UserError(_other_kind(file, kind, "a SavedModel"))
     variables = folder / "variables" / "variables"
     if whole and variables.with_name("variables.index").exists():
-        require_checkpoint(variables)
+        require_whole_checkpoint(variables)
     return folder
 
 
-def saved_model_file(folder: Path) -> Path | None:
+def find_saved_model_file(folder: Path) -> Path | None:
     """The file that holds a folder's SavedModel, the one that TensorFlow would take."""
     return next((folder / name for name in SAVED_MODEL_FILES if (folder / name).is_file()), None)
 
 
-def versions(folder: Path) -> list[Path]:
+def list_versions(folder: Path) -> list[Path]:
     """The numbered SavedModels in a folder, the newest last."""
     found = folder.iterdir() if folder.is_dir() else ()
-    return sorted((f for f in found if f.name.isdecimal() and saved_model_file(f)), key=lambda f: int(f.name))
+    return sorted((f for f in found if f.name.isdecimal() and find_saved_model_file(f)), key=lambda f: int(f.name))
 
 
-def prefix_of(path: Path) -> Path:
+def strip_to_prefix(path: Path) -> Path:
     """The prefix that a file belongs to; `path` itself where it is none of a checkpoint's files."""
     match = _CHECKPOINT_FILE.fullmatch(path.name)
     if match is None and not path.with_name(f"{path.name}.index").is_file() and path.is_file():
@@ -212,7 +212,7 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
             if real_path(pointed.parent) != real_path(folder):
                 say(f"{show_path(state)} points to {make_printable(named)}; using what lies here, {show_path(here)}")
             return here
-    if not found and saved_model_file(folder) is not None:
+    if not found and find_saved_model_file(folder) is not None:
         raise UserError(f"{show_path(folder)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, folder)}")
     if not found:
         speaks = f"; its `checkpoint` file names {make_printable(named)}" if named else ""
@@ -236,13 +236,13 @@ def _prefixes_in(folder: Path) -> Iterator[Path]:
     """The checkpoints of a folder: what has an index, and in the first format what is a table of its own."""
     for file in folder.iterdir():
         if (file.suffix == ".index" or file.name == ".index") and file.is_file():
-            yield prefix_of(file)
-        elif file.suffix == ".meta" and checkpoint_index.v1_files(file.with_suffix("")):
+            yield strip_to_prefix(file)
+        elif file.suffix == ".meta" and list_v1_files(file.with_suffix("")):
             yield file.with_suffix("")
 
 
 def _modified(prefix: Path) -> tuple[float, str]:
-    files = [prefix.with_name(f"{prefix.name}.index"), *checkpoint_index.v1_files(prefix)]
+    files = [prefix.with_name(f"{prefix.name}.index"), *list_v1_files(prefix)]
     return max(file.stat().st_mtime for file in files if file.is_file()), prefix.name
 
 
@@ -253,13 +253,13 @@ def _no_checkpoint(prefix: Path) -> str:
             f"the checkpoint {show_path(prefix)} holds a graph and no variables; found {graph.name} and no "
             f"{prefix.name}.index; copy the index and the data files here too"
         )
-    data = [file for file in publish.checkpoint_files(prefix) if ".data-" in file.name]
+    data = [file for file in list_checkpoint_files(prefix) if ".data-" in file.name]
     if data:
         return (
             f"the checkpoint {show_path(prefix)} is incomplete; found {data[0].name} and no {prefix.name}.index; "
             "copy it here too"
         )
-    if saved_model_file(prefix.parent) is not None and prefix.name in SAVED_MODEL_FILES:
+    if find_saved_model_file(prefix.parent) is not None and prefix.name in SAVED_MODEL_FILES:
         return f"{show_path(prefix)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, prefix.parent)}"
     make = _make_or(prefix, _NAME_PREFIX, "checkpoint_")
     return f"no checkpoint at {show_path(prefix)}; found no {prefix.name}.index; {make}"
@@ -292,7 +292,7 @@ def _advice(kind: Kind, file: Path) -> str:
         folder = file.parent if file.name in SAVED_MODEL_FILES else file
         return f"use `{format_command('savedmodel_pretrained.py', '--saved-model', folder)}`"
     if kind in (Kind.META_GRAPH, Kind.TABLE, Kind.DATA, Kind.STATE):
-        return _restore(prefix_of(file) if kind is not Kind.STATE else file)
+        return _restore(strip_to_prefix(file) if kind is not Kind.STATE else file)
     return {
         Kind.GRAPH: f"use `{format_command('freezemodel_load.py', '--frozen-model', file)}`",
         Kind.LFS: "fetch the file with `git lfs pull`",

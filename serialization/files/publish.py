@@ -29,7 +29,7 @@ _REPLACED = "replaced"
 
 
 @contextmanager
-def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
+def stage_output(target: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a path to write a file or a folder to; on leaving without an exception it becomes `target`.
 
     A link is followed: what it points to is replaced. Raises UserError where `target` exists and `overwrite` is false,
@@ -46,7 +46,7 @@ def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def staged_checkpoint(prefix: Path, *, overwrite: bool) -> Iterator[Path]:
+def stage_checkpoint(prefix: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a checkpoint prefix to save to; on leaving without an exception its files become those of `prefix`.
 
     Several files cannot be renamed at once. So the complete staging folder is renamed to `.NAME.commit`, and that
@@ -54,7 +54,7 @@ def staged_checkpoint(prefix: Path, *, overwrite: bool) -> Iterator[Path]:
     here. The index, without which TensorFlow finds no checkpoint, goes first and comes last.
     """
     finish_checkpoint(prefix)
-    _refuse_existing(prefix, checkpoint_files(prefix), overwrite)
+    _refuse_existing(prefix, list_checkpoint_files(prefix), overwrite)
     with _staging_folder(prefix) as folder:
         new = folder / prefix.name
         yield new
@@ -62,7 +62,7 @@ def staged_checkpoint(prefix: Path, *, overwrite: bool) -> Iterator[Path]:
         _sync(folder)
         with _locked(prefix.parent):
             _finish(prefix)  # another run may have decided meanwhile
-            _refuse_existing(prefix, checkpoint_files(prefix), overwrite)
+            _refuse_existing(prefix, list_checkpoint_files(prefix), overwrite)
             folder.rename(_commit_folder(prefix))
             _finish(prefix)
 
@@ -86,7 +86,7 @@ def _finish(prefix: Path) -> None:
     index = f"{prefix.name}.index"
     if (commit / index).exists():
         (prefix.parent / index).unlink(missing_ok=True)
-    for stale in checkpoint_files(prefix):
+    for stale in list_checkpoint_files(prefix):
         if stale.name not in names:
             stale.unlink()
     for name in sorted(names, key=lambda name: name == index):
@@ -95,7 +95,7 @@ def _finish(prefix: Path) -> None:
     shutil.rmtree(commit)
 
 
-def checkpoint_files(prefix: Path) -> list[Path]:
+def list_checkpoint_files(prefix: Path) -> list[Path]:
     """The files of the checkpoint that lie beside each other as PREFIX.index, PREFIX.data-00000-of-00001 and so on."""
     if not prefix.parent.is_dir():
         return []

@@ -17,7 +17,9 @@ from pathlib import Path
 
 from serialization.console import format_error, show_path
 from serialization.errors import UserError
-from serialization.formats import dtypes, protos, sstable
+from serialization.formats import protos
+from serialization.formats.dtypes import get_dtype_name
+from serialization.formats.sstable import check_sstable, read_sstable, unmask_crc32c
 from serialization.formats.wire import DamagedError
 
 Extent = tuple[int, int]  # start and length on one axis; the length -1 is all of it
@@ -68,30 +70,30 @@ class Checkpoint:
     parts: Mapping[str, tuple[tuple[Extent, ...], ...]] = field(default_factory=dict)
 
 
-def read_checkpoint(prefix: Path) -> Checkpoint | None:
+def read_checkpoint_index(prefix: Path) -> Checkpoint | None:
     """The checkpoint behind a prefix; None where there is none. Raises UserError where its index is damaged."""
     index = prefix.with_name(f"{prefix.name}.index")
     if index.is_file():
         with _damage_as_error(index):
             return _read_v2(prefix, index)
-    shards = v1_files(prefix)
+    shards = list_v1_files(prefix)
     if shards:
         with _damage_as_error(shards[0]):
             return _read_v1(prefix, shards)
     return None
 
 
-def require_whole(checkpoint: Checkpoint) -> None:
+def check_v1_blocks(checkpoint: Checkpoint) -> None:
     """Raise UserError where a block of a V1 checkpoint is damaged: in these lie the values.
 
     The values of a V2 checkpoint have checksums of their own, which whoever reads them compares.
     """
     for file in checkpoint.files if checkpoint.version == "V1" else ():
         with _damage_as_error(file):
-            sstable.check(file)
+            check_sstable(file)
 
 
-def v1_files(prefix: Path) -> list[Path]:
+def list_v1_files(prefix: Path) -> list[Path]:
     """The files of a V1 checkpoint: the prefix itself, or its shards."""
     if prefix.is_file():
         return [prefix]
@@ -101,14 +103,14 @@ def v1_files(prefix: Path) -> list[Path]:
     return sorted(file for file in found if _V1_SHARD.fullmatch(file.name, len(prefix.name)))
 
 
-def saver_path(checkpoint: Checkpoint) -> str:
+def format_saver_path(checkpoint: Checkpoint) -> str:
     """What Saver.restore takes for a checkpoint: the prefix, or for V1 shards the pattern of their names."""
     if checkpoint.version == "V1" and checkpoint.files != (checkpoint.prefix,):
         return f"{checkpoint.prefix}-?????-of-{len(checkpoint.files):05}"
     return str(checkpoint.prefix)
 
 
-def slice_key(name: str, extents: Sequence[Extent]) -> bytes:
+def encode_slice_key(name: str, extents: Sequence[Extent]) -> bytes:
     """The key of a slice of a partitioned variable.
 
     Format: EncodeTensorNameSlice in tensorflow/core/util/saved_tensor_slice_util.cc, which orders as the slices do.
@@ -138,7 +140,7 @@ def _damage_as_error(file: Path) -> Iterator[None]:
 
 
 def _read_v2(prefix: Path, index: Path) -> Checkpoint:
-    pairs = sstable.read_table(index.read_bytes())
+    pairs = read_sstable(index.read_bytes())
     key, value = next(pairs, (b"?", b""))
     header = protos.BundleHeaderProto.FromString(value)
     if key or header.num_shards < 1:
@@ -155,10 +157,10 @@ def _read_v2(prefix: Path, index: Path) -> Checkpoint:
             raise DamagedError("an entry points to a data file that it does not have")
         if not entry.slices:
             ends[entry.shard_id] = max(ends[entry.shard_id], entry.offset + entry.size)
-            places[key] = Place(files[entry.shard_id], entry.offset, entry.size, sstable.unmask(entry.crc32c))
+            places[key] = Place(files[entry.shard_id], entry.offset, entry.size, unmask_crc32c(entry.crc32c))
         if not key.startswith(b"\0"):  # such a key is a slice of a partitioned variable, and its values are elsewhere
             shape = tuple(dim.size for dim in entry.shape.dim)
-            variables.append(Variable(key.decode(), dtypes.name_of(entry.dtype), shape, max(1, len(entry.slices))))
+            variables.append(Variable(key.decode(), get_dtype_name(entry.dtype), shape, max(1, len(entry.slices))))
             if entry.slices:
                 parts[key.decode()] = tuple(
                     tuple((e.start, e.length if e.HasField("length") else -1) for e in part.extent)
@@ -188,10 +190,10 @@ def _v1_tensors(file: Path) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
     if not file.stat().st_size:
         raise DamagedError("it is empty")
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        key, value = next(sstable.read_table(data), (b"?", b""))
+        key, value = next(read_sstable(data), (b"?", b""))
     slices = protos.SavedTensorSlices.FromString(value)
     if key or not slices.HasField("meta"):
         raise DamagedError("it begins without a description")
     for tensor in slices.meta.tensor:
         shape = tuple(dim.size for dim in tensor.shape.dim)
-        yield tensor.name, dtypes.name_of(tensor.type), shape, max(1, len(tensor.slice))
+        yield tensor.name, get_dtype_name(tensor.type), shape, max(1, len(tensor.slice))

@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from serialization.console import make_printable, show_path
 from serialization.errors import UserError
 from serialization.formats import dtypes
-from serialization.formats.checkpoint_index import Checkpoint, Extent, Place, slice_key
-from serialization.formats.sstable import crc32c
+from serialization.formats.checkpoint_index import Checkpoint, Extent, Place, encode_slice_key
+from serialization.formats.dtypes import get_dtype_size
+from serialization.formats.sstable import compute_crc32c
 
 _PIECE = 1 << 20  # bytes
 _ALL = -1  # the length of an extent that is all of its axis
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredValue:
     """A variable that lies in data files, one place after the other; `dtype` is TensorFlow's number."""
 
     name: str
@@ -45,7 +46,7 @@ class Stored:
                     piece = file.read(min(left, _PIECE))
                     if not piece:
                         raise UserError(f"{show_path(place.file)} has been cut short; copy it here again")
-                    checksum = crc32c(piece, checksum)
+                    checksum = compute_crc32c(piece, checksum)
                     left -= len(piece)
                     yield piece
             if checksum != place.checksum:
@@ -55,21 +56,21 @@ class Stored:
                 )
 
 
-def find(held: Checkpoint, name: str, spec: str, dtype: int, shape: tuple[int, ...]) -> Stored | None:
+def find_stored_value(held: Checkpoint, name: str, spec: str, dtype: int, shape: tuple[int, ...]) -> StoredValue | None:
     """A variable's value, or with a `spec` ("10 4 0,5:-") that slice of it; None where it does not lie there as such.
 
     `shape` is that of what is wanted.
     """
     if sys.byteorder != "little" or dtype in (dtypes.STRING, dtypes.RESOURCE, dtypes.VARIANT):
         return None
-    keys = [slice_key(name, read_spec(spec)[1])] if spec else _keys(held, name)
+    keys = [encode_slice_key(name, parse_slice_spec(spec)[1])] if spec else _keys(held, name)
     if not keys or not all(key in held.places for key in keys):
         return None
-    stored = Stored(name, dtype, shape, tuple(held.places[key] for key in keys))
-    return stored if stored.nbytes == math.prod(shape) * dtypes.size_of(dtype) else None
+    stored = StoredValue(name, dtype, shape, tuple(held.places[key] for key in keys))
+    return stored if stored.nbytes == math.prod(shape) * get_dtype_size(dtype) else None
 
 
-def read_spec(spec: str) -> tuple[tuple[int, ...], tuple[Extent, ...]]:
+def parse_slice_spec(spec: str) -> tuple[tuple[int, ...], tuple[Extent, ...]]:
     """The whole shape, and for each axis start and length, of a slice as RestoreV2 takes it: "10 4 0,5:-"."""
     *sizes, parts = spec.split()
     extents = tuple((0, _ALL) if part == "-" else _extent(part) for part in parts.split(":"))
@@ -93,4 +94,4 @@ def _keys(held: Checkpoint, name: str) -> list[bytes]:
         if start != end or not whole:
             return []
         end = shape[0] if length == _ALL else start + length
-    return [slice_key(name, part) for part in parts] if end == shape[0] else []
+    return [encode_slice_key(name, part) for part in parts] if end == shape[0] else []

@@ -39,23 +39,23 @@ _REF = 100  # DT_FLOAT_REF is 101
 FLOAT, STRING, BOOL, RESOURCE, VARIANT, INT32, INT64 = 1, 7, 10, 20, 21, 3, 9
 
 
-def name_of(number: int) -> str:
+def get_dtype_name(number: int) -> str:
     """`float32` for DT_FLOAT and for DT_FLOAT_REF; `unknown` for DT_INVALID and numbers newer than this table."""
-    return _NAMES.get(base(number), "unknown")
+    return _NAMES.get(get_base_dtype(number), "unknown")
 
 
-def base(number: int) -> int:
+def get_base_dtype(number: int) -> int:
     """The number of the dtype behind a reference to it."""
     return number - _REF if number > _REF else number
 
 
-def number_of(name: str) -> int:
+def get_dtype_number(name: str) -> int:
     """The number of the dtype that is called so."""
     return next(number for number, known in _NAMES.items() if known == name)
 
 
-def size_of(number: int) -> int:
+def get_dtype_size(number: int) -> int:
     """The bytes that one value of a dtype takes in memory; of a string what it takes when it is empty."""
-    name = name_of(number)
+    name = get_dtype_name(number)
     bits = re.search(r"\d+", name.removesuffix("_e5m2").removesuffix("_e4m3fn"))
     return 24 if name == "string" else max(1, int(bits[0]) // 8) if bits else 1

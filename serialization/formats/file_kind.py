@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 
 from serialization.formats import sstable, wire
+from serialization.formats.wire import iterate_fields
 
 _HEAD = 65536
 
@@ -47,7 +48,7 @@ _TEXT = {  # the fields that the text form of a message can begin with
 _BINARY = {Kind.GRAPH: (1,), Kind.META_GRAPH: (2, 1), Kind.SAVED_MODEL: (2, 2, 1)}  # where the first NodeDef lies
 
 
-def kind_of(file: Path) -> Kind:
+def detect_kind(file: Path) -> Kind:
     """The kind of a file. Raises OSError where it cannot be read."""
     size = file.stat().st_size
     if size == 0:
@@ -119,6 +120,6 @@ def _messages(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int,
     What is cut off ends where the file does.
     """
     with suppress(wire.DamagedError):
-        for field in wire.fields(data, start, end):
+        for field in iterate_fields(data, start, end):
             if field.wire == 2:
                 yield field.number, field.begin, min(field.end, end)

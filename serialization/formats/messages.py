@@ -8,7 +8,7 @@ from typing import Any
 from serialization.console import format_error, format_size, show_path
 from serialization.errors import UserError
 from serialization.formats import protos
-from serialization.formats.file_kind import Kind, is_text, kind_of
+from serialization.formats.file_kind import Kind, detect_kind, is_text
 
 _CLASSES = {Kind.GRAPH: "GraphDef", Kind.META_GRAPH: "MetaGraphDef", Kind.SAVED_MODEL: "SavedModel"}
 _LIMIT = 2**31 - 1  # protobuf's own, for any message
@@ -19,7 +19,7 @@ def read_message(file: Path, kind: Kind | None = None) -> Any:
 
     Raises UserError where the file holds none, or one that cannot be read to its end.
     """
-    kind = kind or kind_of(file)
+    kind = kind or detect_kind(file)
     if kind not in _CLASSES:
         raise UserError(f"{show_path(file)} is {kind.value}; it holds no graph; name another file")
     if file.stat().st_size > _LIMIT:

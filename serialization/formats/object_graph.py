@@ -11,12 +11,12 @@ from typing import Any
 
 from serialization.formats import protos
 from serialization.formats.checkpoint_index import OBJECT_GRAPH, Checkpoint
-from serialization.formats.sstable import crc32c, unmask
-from serialization.formats.wire import DamagedError, read_number
+from serialization.formats.sstable import compute_crc32c, unmask_crc32c
+from serialization.formats.wire import DamagedError, read_varint
 
 
 @dataclass(frozen=True)
-class Known:
+class ObjectVariable:
     """What is known of a variable: its `role` is "variable", "optimizer slot" or "optimizer".
 
     `slot` is the name of a slot ("m"), `owner` the full name of the variable, or else its key, that it is kept for.
@@ -28,7 +28,7 @@ class Known:
     owner: str = ""
 
 
-def read(held: Checkpoint) -> dict[str, Known]:
+def read_object_graph(held: Checkpoint) -> dict[str, ObjectVariable]:
     """What the checkpoint's object graph knows, by key; empty where there is none. Raises DamagedError."""
     from google.protobuf.message import DecodeError
 
@@ -43,14 +43,14 @@ def read(held: Checkpoint) -> dict[str, Known]:
     for number, node in enumerate(graph.nodes):
         for attribute in node.attributes:
             role = "optimizer" if number in optimizers else "variable"
-            found[attribute.checkpoint_key] = Known(attribute.full_name, role)
+            found[attribute.checkpoint_key] = ObjectVariable(attribute.full_name, role)
     for node in graph.nodes:
         for slot in node.slot_variables:
             owner = _attribute(graph, slot.original_variable_node_id)
             kept = _attribute(graph, slot.slot_variable_node_id)
             if owner is not None and kept is not None:
                 of = owner.full_name or owner.checkpoint_key
-                found[kept.checkpoint_key] = Known(kept.full_name, "optimizer slot", slot.slot_name, of)
+                found[kept.checkpoint_key] = ObjectVariable(kept.full_name, "optimizer slot", slot.slot_name, of)
     return found
 
 
@@ -63,11 +63,11 @@ def _read_string(held: Checkpoint) -> bytes:
     with place.file.open("rb") as file:
         file.seek(place.offset)
         data = file.read(place.size)
-    length, position = read_number(data, 0, len(data))
-    stored = unmask(int.from_bytes(data[position : position + 4], "little"))
+    length, position = read_varint(data, 0, len(data))
+    stored = unmask_crc32c(int.from_bytes(data[position : position + 4], "little"))
     # The checksum is of the length as four bytes, however many the number takes, or eight where four are too few.
     width = 4 if length < 1 << 32 else 8
-    if position + 4 + length != len(data) or crc32c(length.to_bytes(width, "little")) != stored:
+    if position + 4 + length != len(data) or compute_crc32c(length.to_bytes(width, "little")) != stored:
         raise DamagedError("its object graph has another length than it says")
     return data[position + 4 :]
 

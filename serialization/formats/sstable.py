@@ -10,13 +10,13 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-from serialization.formats.wire import DamagedError, read_number
+from serialization.formats.wire import DamagedError, read_varint
 
 MAGIC = bytes.fromhex("57fb808b247547db")  # the last eight bytes of every table
 _FOOTER = 48
 
 
-def read_table(data: bytes | mmap.mmap) -> Iterator[tuple[bytes, bytes]]:
+def read_sstable(data: bytes | mmap.mmap) -> Iterator[tuple[bytes, bytes]]:
     """The pairs of a table in the order of their keys, decoded as they are asked for. Raises DamagedError."""
     if len(data) < _FOOTER or data[-len(MAGIC) :] != MAGIC:
         raise DamagedError("no magic number at its end")
@@ -27,7 +27,7 @@ def read_table(data: bytes | mmap.mmap) -> Iterator[tuple[bytes, bytes]]:
         yield from _read_block(data, offset, size)
 
 
-def check(file: Path) -> None:
+def check_sstable(file: Path) -> None:
     """Compare the checksum of each block of the table in a file, however large. Raises DamagedError."""
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
         (*_, offset, size), _ = _numbers(data[-_FOOTER:], 0, 4)
@@ -43,7 +43,7 @@ def _check_block(data: bytes | mmap.mmap, offset: int, size: int) -> None:
     end = offset + size
     if end + 5 > len(data):
         raise DamagedError("a block lies beyond its end")
-    if crc32c(data[offset : end + 1]) != unmask(int.from_bytes(data[end + 1 : end + 5], "little")):
+    if compute_crc32c(data[offset : end + 1]) != unmask_crc32c(int.from_bytes(data[end + 1 : end + 5], "little")):
         raise DamagedError("the checksum of a block differs")
 
 
@@ -72,14 +72,14 @@ def _numbers(data: bytes | mmap.mmap, position: int, count: int) -> tuple[list[i
     """So many numbers, and where they end."""
     numbers = []
     for _ in range(count):
-        number, position = read_number(data, position, len(data))
+        number, position = read_varint(data, position, len(data))
         numbers.append(number)
     return numbers, position
 
 
 def _unsnappy(data: bytes) -> bytes:
     """Decompress a block. Format: https://github.com/google/snappy/blob/main/format_description.txt."""
-    size, position = read_number(data, 0, len(data))
+    size, position = read_varint(data, 0, len(data))
     out = bytearray()
     while position < len(data) and len(out) < size:
         tag = data[position]
@@ -111,19 +111,19 @@ def _unsnappy(data: bytes) -> bytes:
     return bytes(out)
 
 
-def crc32c(data: bytes, before: int = 0) -> int:
+def compute_crc32c(data: bytes, before: int = 0) -> int:
     """The Castagnoli checksum, of `data` after what has the checksum `before`."""
     import google_crc32c  # late: `--help` and the first errors need nothing that has to be installed
 
     return int(google_crc32c.extend(before, data))
 
 
-def mask(checksum: int) -> int:
+def mask_crc32c(checksum: int) -> int:
     """The form in which LevelDB's tables and TensorFlow's records store a checksum."""
     return (((checksum >> 15) | (checksum << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def unmask(stored: int) -> int:
+def unmask_crc32c(stored: int) -> int:
     """The checksum that was stored as `mask` of it."""
     rotated = (stored - 0xA282EAD8) & 0xFFFFFFFF
     return ((rotated >> 17) | (rotated << 15)) & 0xFFFFFFFF

@@ -24,7 +24,7 @@ class Field(NamedTuple):
     end: int
 
 
-def read_number(data: bytes | mmap.mmap, position: int, end: int) -> tuple[int, int]:
+def read_varint(data: bytes | mmap.mmap, position: int, end: int) -> tuple[int, int]:
     """The number at a position, and where it ends. Raises DamagedError if that is not before `end`."""
     number = 0
     for shift in range(0, 70, 7):
@@ -38,7 +38,7 @@ def read_number(data: bytes | mmap.mmap, position: int, end: int) -> tuple[int, 
     raise DamagedError("a number is cut off")
 
 
-def write_number(number: int) -> bytes:
+def write_varint(number: int) -> bytes:
     result = bytearray()
     while number > 0x7F:
         result.append(number & 0x7F | 0x80)
@@ -47,19 +47,19 @@ def write_number(number: int) -> bytes:
     return bytes(result)
 
 
-def fields(data: bytes | mmap.mmap, position: int, end: int) -> Iterator[Field]:
+def iterate_fields(data: bytes | mmap.mmap, position: int, end: int) -> Iterator[Field]:
     """The fields of the message between two positions; the last may claim to reach beyond `end`.
 
     Raises DamagedError at the first byte that belongs to none.
     """
     while position < end:
         start = position
-        tag, begin = read_number(data, start, end)
+        tag, begin = read_varint(data, start, end)
         wire = tag & 7
         if wire == 0:
-            _, position = read_number(data, begin, end)
+            _, position = read_varint(data, begin, end)
         elif wire == 2:
-            length, begin = read_number(data, begin, end)
+            length, begin = read_varint(data, begin, end)
             position = begin + length
         elif wire in (1, 5):
             position = begin + (8 if wire == 1 else 4)

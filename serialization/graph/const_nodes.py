@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _MOST = 256  # a tensor has at most 254 axes
 
 
-def constant(name: str, value: NDArray[Any], dtype: int) -> Any:
+def make_constant(name: str, value: NDArray[Any], dtype: int) -> Any:
     """A Const node that holds `value`; `dtype` is TensorFlow's number for it."""
     node = protos.NodeDef(name=name, op="Const")
     node.attr["dtype"].type = dtype
@@ -30,7 +30,7 @@ def constant(name: str, value: NDArray[Any], dtype: int) -> Any:
     return node
 
 
-def integers(node: Any) -> list[int]:
+def read_integers(node: Any) -> list[int]:
     """The whole numbers of a Const node that holds a few, such as a shape; none for any other node."""
     if node is None or node.op != "Const" or "value" not in node.attr:
         return []

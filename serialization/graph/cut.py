@@ -6,42 +6,49 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from serialization.formats import dtypes, protos
-from serialization.graph.graph_def import index_of, node_of, nodes_by_name, reachable
+from serialization.formats import protos
+from serialization.formats.dtypes import get_dtype_number
+from serialization.graph.graph_def import find_reachable, get_node_name, get_output_index, index_nodes
 from serialization.graph.signature import Signature
 from serialization.graph.tensors import PLACEHOLDERS
 
 
 def cut_at_inputs(graph_def: Any, wanted: Signature) -> tuple[Any, Signature, list[str]]:
     """Put a placeholder in the place of each input that is none, so that what computes it is not needed."""
-    nodes = nodes_by_name(graph_def)
-    inner = [t for t in wanted.inputs if nodes[node_of(t.name)].op not in {*PLACEHOLDERS, "PlaceholderWithDefault"}]
+    nodes = index_nodes(graph_def)
+    inner = [
+        t for t in wanted.inputs if nodes[get_node_name(t.name)].op not in {*PLACEHOLDERS, "PlaceholderWithDefault"}
+    ]
     if not inner:
         return graph_def, wanted, []
     inner = list({tensor.name: tensor for tensor in inner}.values())  # two keys may stand for one tensor
     copy = protos.GraphDef()
     copy.CopyFrom(graph_def)
-    names = {tensor.name: _free_name(f"{node_of(tensor.name)}_input", nodes, index_of(tensor.name)) for tensor in inner}
+    names = {
+        tensor.name: _free_name(f"{get_node_name(tensor.name)}_input", nodes, get_output_index(tensor.name))
+        for tensor in inner
+    }
     for node in copy.node:
         node.input[:] = [
-            names.get(f"{node_of(e)}:{index_of(e)}", e) if not e.startswith("^") else e for e in node.input
+            names.get(f"{get_node_name(e)}:{get_output_index(e)}", e) if not e.startswith("^") else e
+            for e in node.input
         ]
     for tensor in inner:
         node = copy.node.add(name=names[tensor.name], op="Placeholder")
-        node.attr["dtype"].type = dtypes.number_of(tensor.dtype)
+        node.attr["dtype"].type = get_dtype_number(tensor.dtype)
         shape = node.attr["shape"].shape
         shape.unknown_rank = tensor.shape is None
         for size in tensor.shape or ():
             shape.dim.add(size=-1 if size is None else size)
-    kept = reachable(nodes_by_name(copy), [tensor.name for tensor in wanted.outputs])
+    kept = find_reachable(index_nodes(copy), [tensor.name for tensor in wanted.outputs])
     for tensor in inner:  # the old name is free where the old node is not needed any more
-        node, new = node_of(tensor.name), names[tensor.name]
-        if node not in kept and sum(node_of(other.name) == node for other in inner) == 1:
+        node, new = get_node_name(tensor.name), names[tensor.name]
+        if node not in kept and sum(get_node_name(other.name) == node for other in inner) == 1:
             names[tensor.name] = node
             _rename_node(copy, new, node, kept)
     inputs = tuple(replace(t, name=f"{names[t.name]}:0") if t.name in names else t for t in wanted.inputs)
     note = f"cut at {', '.join(sorted(t.name for t in inner))}: what computes that is left out"
-    if any(node_of(name) != names[name] for name in names):
+    if any(get_node_name(name) != names[name] for name in names):
         note += f"; fed as {', '.join(sorted(names.values()))}"
     return copy, Signature(inputs, wanted.outputs), [note]
 

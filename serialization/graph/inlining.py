@@ -7,7 +7,7 @@ from typing import Any
 
 from serialization.console import format_error
 from serialization.errors import UserError
-from serialization.graph.graph_def import all_nodes
+from serialization.graph.graph_def import iterate_nodes
 from serialization.tensorflow import config_pb2, tf, tf1
 
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall", "RemoteCall"}
@@ -16,13 +16,13 @@ _COMPILED = "_XlaMustCompile"
 _KEPT_WHOLE = ("_noinline", _COMPILED)  # what keeps a function from being inlined
 
 
-def is_compiled(graph_def: Any) -> bool:
+def is_xla_compiled(graph_def: Any) -> bool:
     """Whether XLA compiles functions of the graph, which adds up in another order than their nodes one by one."""
-    holders = (*all_nodes(graph_def), *graph_def.library.function)
+    holders = (*iterate_nodes(graph_def), *graph_def.library.function)
     return any(holder.attr[_COMPILED].b for holder in holders if _COMPILED in holder.attr)
 
 
-def inline(graph_def: Any, fetches: Iterable[str]) -> Any:
+def inline_functions(graph_def: Any, fetches: Iterable[str]) -> Any:
     """The GraphDef with every function call replaced by the function's nodes, and tf.while_loop and tf.cond by theirs.
 
     `fetches` are the names of the tensors that stay. Functions that an op needs as functions (a dataset's map) stay.
@@ -35,7 +35,7 @@ def inline(graph_def: Any, fetches: Iterable[str]) -> Any:
         function.attr.pop("api_implements", None)  # a second implementation of the same, which keeps it from inlining
         for attribute in _KEPT_WHOLE:
             function.attr.pop(attribute, None)
-    for node in all_nodes(copy):
+    for node in iterate_nodes(copy):
         for attribute in _KEPT_WHOLE:
             node.attr.pop(attribute, None)
         if node.op in _CONTROL_FLOW:
@@ -52,7 +52,7 @@ def inline(graph_def: Any, fetches: Iterable[str]) -> Any:
 def _optimize(graph_def: Any, fetches: list[str]) -> Any:
     """Grappler with its function optimizer alone. TensorFlow has no public call for it.
 
-    tests/test_inlining.py fails when TensorFlow changes it.
+    tests/graph/test_inlining.py fails when TensorFlow changes it.
     """
     from tensorflow.python.grappler import tf_optimizer
 

@@ -3,7 +3,7 @@
 known_ops.txt lists them, one a line: the name, with `*` after it if the op is stateful, then its outputs. An output is
 the number of its dtype or the attribute that has it, with the default after `=`; `N*` before it says that attribute N
 counts how many there are, `*` alone that the attribute is a list of dtypes. The list is written from the runtime's
-registry by `python -m serialization.graph.known_ops`, and tests/test_known_ops.py fails where the two differ.
+registry by `python -m serialization.graph.known_ops`, and tests/graph/test_known_ops.py fails where the two differ.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ _FILE = Path(__file__).with_suffix(".txt")
 
 
 @cache
-def known() -> dict[str, bool]:
+def load_known_ops() -> dict[str, bool]:
     """Every registered op, and whether it is stateful."""
     return {name.rstrip("*"): name.endswith("*") for name in (line.split()[0] for line in _lines())}
 
 
 @cache
-def outputs() -> dict[str, list[str]]:
+def load_op_outputs() -> dict[str, list[str]]:
     """The outputs of every registered op, in the words of the list."""
     return {name.rstrip("*"): words for name, *words in (line.split() for line in _lines())}
 
 
-def describe(definition: Any) -> list[str]:
+def describe_op_outputs(definition: Any) -> list[str]:
     """The outputs of an OpDef, in the words of the list."""
     defaults = {attribute.name: attribute.default_value.type for attribute in definition.attr}
     words = []
@@ -43,14 +43,14 @@ def describe(definition: Any) -> list[str]:
     return words
 
 
-def registered() -> list[str]:
+def list_registered_ops() -> list[str]:
     """The lines of known_ops.txt, from the runtime's registry."""
     # The C API's own list: Python's op_def_registry only knows the ops that were looked up in it.
     from tensorflow.python.client import pywrap_tf_session
 
     buffer = pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList())
     ops = protos.OpList.FromString(buffer).op
-    return sorted(" ".join([f"{op.name}{'*' * op.is_stateful}", *describe(op)]) for op in ops)
+    return sorted(" ".join([f"{op.name}{'*' * op.is_stateful}", *describe_op_outputs(op)]) for op in ops)
 
 
 def _lines() -> list[str]:
@@ -58,4 +58,4 @@ def _lines() -> list[str]:
 
 
 if __name__ == "__main__":
-    _FILE.write_text("\n".join(registered()) + "\n")
+    _FILE.write_text("\n".join(list_registered_ops()) + "\n")

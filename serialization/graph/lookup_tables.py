@@ -13,8 +13,8 @@ from typing import Any
 from serialization.console import format_error
 from serialization.errors import UserError
 from serialization.formats import dtypes
-from serialization.graph.const_nodes import constant
-from serialization.graph.graph_def import node_of, nodes_by_name
+from serialization.graph.const_nodes import make_constant
+from serialization.graph.graph_def import get_node_name, index_nodes
 from serialization.tensorflow import np, tf, tf1
 
 _TABLES = {
@@ -31,35 +31,35 @@ _PASS_ON = {"Identity", "Switch", "Enter", "Merge", "Exit", "NextIteration", "Re
 _FILL = ("InitializeTable", "LookupTableImport", "LookupTableInsert", "LookupTableRemove")
 
 
-def table_nodes(graph_def: Any) -> list[Any]:
+def list_table_nodes(graph_def: Any) -> list[Any]:
     """The nodes of the graph's lookup tables."""
     return [node for node in graph_def.node if node.op in _TABLES]
 
 
-def inline(graph_def: Any, session: Any) -> list[str]:
+def inline_tables(graph_def: Any, session: Any) -> list[str]:
     """Make the GraphDef fill its tables with what they hold in the session. Returns a line for each table."""
     notes = []
-    for table in table_nodes(graph_def):
+    for table in list_table_nodes(graph_def):
         keys, values = _read(session, table, graph_def)
         notes.append(f"inlined the lookup table {table.name}: {len(keys):,} entries")
         _inline_one(graph_def, table, keys, values)
     return notes
 
 
-def constant_keys(graph_def: Any) -> dict[str, Any]:
+def read_constant_keys(graph_def: Any) -> dict[str, Any]:
     """The keys of tables that the GraphDef fills from constants, by the tables' nodes."""
-    nodes, found = nodes_by_name(graph_def), {}
+    nodes, found = index_nodes(graph_def), {}
     for node in graph_def.node:
-        keys = nodes.get(node_of(node.input[1])) if node.op.startswith(_FILL) and len(node.input) > 1 else None
+        keys = nodes.get(get_node_name(node.input[1])) if node.op.startswith(_FILL) and len(node.input) > 1 else None
         if keys is not None and keys.op == "Const":
-            found[node_of(node.input[0])] = tf.make_ndarray(keys.attr["value"].tensor).ravel()
+            found[get_node_name(node.input[0])] = tf.make_ndarray(keys.attr["value"].tensor).ravel()
     return found
 
 
-def keys_in(session: Any, graph_def: Any) -> dict[str, Any]:
+def read_table_keys(session: Any, graph_def: Any) -> dict[str, Any]:
     """The keys of the GraphDef's tables by the tables' nodes, of those that the session holds anything of."""
     found = {}
-    for table in table_nodes(graph_def):
+    for table in list_table_nodes(graph_def):
         try:
             found[table.name], _ = _read(session, table, graph_def)
         except UserError:  # a table that nobody has filled, of which freezing will speak
@@ -68,7 +68,7 @@ def keys_in(session: Any, graph_def: Any) -> dict[str, Any]:
 
 
 def _read(session: Any, table: Any, graph_def: Any) -> tuple[Any, Any]:
-    marks = [node for node in graph_def.node if node.name in {node_of(edge) for edge in table.input}]
+    marks = [node for node in graph_def.node if node.name in {get_node_name(edge) for edge in table.input}]
     try:
         handle = session.graph.get_tensor_by_name(f"{table.name}:0")
     except KeyError:  # it was in a function; a node of the same shared name is the same table
@@ -101,10 +101,10 @@ def _read(session: Any, table: Any, graph_def: Any) -> tuple[Any, Any]:
 
 def _fill_as_a_run_would(session: Any, table: Any, graph_def: Any) -> None:
     """Fill a table that the graph fills from constants in each run, as one that was frozen before does."""
-    if table.name in constant_keys(graph_def):
+    if table.name in read_constant_keys(graph_def):
         known = {operation.name: operation for operation in session.graph.get_operations()}
         for node in graph_def.node:
-            if node.op.startswith(_FILL) and node_of(node.input[0]) == table.name and node.name in known:
+            if node.op.startswith(_FILL) and get_node_name(node.input[0]) == table.name and node.name in known:
                 session.run(known[node.name])
 
 
@@ -116,12 +116,12 @@ def _inline_one(graph_def: Any, table: Any, keys: Any, values: Any) -> None:
     while grown:  # the handle may pass a tf.cond or a loop
         grown = False
         for node in graph_def.node:
-            takes = any(node_of(edge) in handles for edge in node.input if not edge.startswith("^"))
+            takes = any(get_node_name(edge) in handles for edge in node.input if not edge.startswith("^"))
             if takes and node.op in _PASS_ON and node.name not in handles:
                 handles.add(node.name)
                 grown = True
     for node in list(graph_def.node):
-        takes = any(node_of(edge) in handles for edge in node.input if not edge.startswith("^"))
+        takes = any(get_node_name(edge) in handles for edge in node.input if not edge.startswith("^"))
         if takes and node.op.startswith(_FILL):
             _make_nothing(node)
         elif takes:
@@ -143,8 +143,8 @@ def _inline_one(graph_def: Any, table: Any, keys: Any, values: Any) -> None:
         table.op, filling, types = "HashTableV2", "InitializeTableV2", ("Tkey", "Tval")
     else:  # a HashTable cannot be filled with nothing
         table.op, filling, types = "MutableHashTableV2", "LookupTableImportV2", ("Tin", "Tout")
-    graph_def.node.append(constant(given["keys"], keys, key_type))
-    graph_def.node.append(constant(given["values"], values, value_type))
+    graph_def.node.append(make_constant(given["keys"], keys, key_type))
+    graph_def.node.append(make_constant(given["values"], values, value_type))
     fill = graph_def.node.add(name=given["fill"], op=filling)
     fill.input.extend([table.name, given["keys"], given["values"]])
     fill.attr[types[0]].type, fill.attr[types[1]].type = key_type, value_type
@@ -164,11 +164,11 @@ def _free_names(graph_def: Any, table: str) -> dict[str, str]:
 
 def _make_nothing(node: Any) -> None:
     node.op = "NoOp"
-    node.input[:] = [f"^{node_of(node.input[0])}"]  # in a loop, it stays one of that loop
+    node.input[:] = [f"^{get_node_name(node.input[0])}"]  # in a loop, it stays one of that loop
     node.attr.clear()
 
 
-def run_initializers(session: Any, names: Sequence[str]) -> None:
+def run_table_initializers(session: Any, names: Sequence[str]) -> None:
     """Fill the tables of a session. Raises UserError where a file that they are read from is not there."""
     pending = list(names)
     while pending:  # a table's values may come out of another table
@@ -185,13 +185,13 @@ def run_initializers(session: Any, names: Sequence[str]) -> None:
         pending = [name for name, _ in failed]
 
 
-def vocabulary_files(graph: Any) -> list[Any]:
+def collect_vocabulary_files(graph: Any) -> list[Any]:
     """The constants that name the files which tables are read from, for the SavedModel builder to take along."""
     paths = [op.inputs[1] for op in graph.get_operations() if op.type.startswith("InitializeTableFromTextFile")]
     return list({path.op.name: path for path in paths if path.op.type == "Const"}.values())
 
 
-def initializer(graph: Any) -> Any:
+def make_table_initializer(graph: Any) -> Any:
     """An op that fills all tables of the graph; None where there is none."""
     fills = [op for op in graph.get_operations() if op.type.startswith("InitializeTable")]
     return tf.group(*fills, name="fill_tables") if fills else None

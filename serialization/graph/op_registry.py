@@ -11,8 +11,8 @@ from typing import Any
 
 from serialization.console import format_error, show_path
 from serialization.errors import UserError
-from serialization.graph import known_ops
-from serialization.graph.graph_def import all_nodes
+from serialization.graph.graph_def import iterate_nodes
+from serialization.graph.known_ops import describe_op_outputs, load_known_ops, load_op_outputs
 from serialization.tensorflow import tf
 
 # By the ops' names; first match wins.
@@ -51,7 +51,7 @@ _LIBRARIES = (
 )
 
 
-def load_library(path: Path | None) -> None:
+def load_op_library(path: Path | None) -> None:
     """Register the ops of a shared library (`--op-library`). Loading it runs its code."""
     if path is None:
         return
@@ -65,39 +65,39 @@ def load_library(path: Path | None) -> None:
         ) from None
 
 
-def require_known(graph_def: Any, what: str) -> None:
+def require_known_ops(graph_def: Any, what: str) -> None:
     """Raise UserError that lists every op of the graph which this TensorFlow does not know, with its library."""
     functions = {function.signature.name for function in graph_def.library.function}
     unknown: dict[str, list[str]] = defaultdict(list)
-    for node in all_nodes(graph_def):
-        if node.op not in functions and not is_known(node.op):
+    for node in iterate_nodes(graph_def):
+        if node.op not in functions and not is_known_op(node.op):
             unknown[node.op].append(node.name)
     if unknown:
-        listed = ", ".join(f"{op} ({library_of(op)}; {_count(names)})" for op, names in sorted(unknown.items()))
+        listed = ", ".join(f"{op} ({guess_op_library(op)}; {_count(names)})" for op, names in sorted(unknown.items()))
         raise UserError(
             f"{what} needs ops that TensorFlow {tf.__version__} does not know: {listed}; "
             "load their library with --op-library FILE.so"
         )
 
 
-def library_of(op: str) -> str:
+def guess_op_library(op: str) -> str:
     """The library that is known to register an op."""
     return next((library for pattern, library in _LIBRARIES if re.fullmatch(pattern, op)), "of an unknown library")
 
 
-def output_dtype(node: Any, index: int) -> int:
+def get_output_dtype(node: Any, index: int) -> int:
     """The dtype number of a node's output, from the op's definition and the node's attributes; 0 if they do not say."""
-    types = output_types(node)
+    types = get_output_dtypes(node)
     return types[index] if types is not None and index < len(types) else 0
 
 
-def output_count(node: Any) -> int:
+def count_nameable_outputs(node: Any) -> int:
     """How many outputs a node has; for an unknown op as many as anybody may name."""
-    types = output_types(node)
+    types = get_output_dtypes(node)
     return 1000 if types is None else len(types)
 
 
-def registered(op: str) -> Any:
+def get_op_def(op: str) -> Any:
     """TensorFlow's definition of an op, None if there is none. The public tf.raw_ops leaves some ops out."""
     tf.__version__  # noqa: B018 - imported quietly before what follows imports it
     from tensorflow.python.framework import op_def_registry
@@ -105,21 +105,21 @@ def registered(op: str) -> Any:
     return op_def_registry.get(op)
 
 
-def is_known(op: str) -> bool:
+def is_known_op(op: str) -> bool:
     """Whether this TensorFlow, with the libraries that were loaded into it, has the op."""
     return _outputs(op) is not None
 
 
 def _outputs(op: str) -> list[str] | None:
     """The outputs of an op as known_ops describes them, None for an unknown op."""
-    if op in known_ops.known():
-        return known_ops.outputs()[op]
+    if op in load_known_ops():
+        return load_op_outputs()[op]
     # What else there is was registered by a library, in a TensorFlow that runs.
-    definition = registered(op) if "tensorflow" in sys.modules else None
-    return None if definition is None else known_ops.describe(definition)
+    definition = get_op_def(op) if "tensorflow" in sys.modules else None
+    return None if definition is None else describe_op_outputs(definition)
 
 
-def output_types(node: Any) -> list[int] | None:
+def get_output_dtypes(node: Any) -> list[int] | None:
     """The dtype numbers of a node's outputs, None for an unknown op."""
     outputs = _outputs(node.op)
     if outputs is None:

@@ -13,9 +13,9 @@ from typing import Any
 from serialization.console import make_printable
 from serialization.errors import UserError
 from serialization.formats import dtypes
-from serialization.formats.dtypes import base
-from serialization.graph import op_registry
-from serialization.graph.graph_def import VARIABLES, all_nodes, node_of, nodes_by_name
+from serialization.formats.dtypes import get_base_dtype
+from serialization.graph.graph_def import VARIABLES, get_node_name, index_nodes, iterate_nodes
+from serialization.graph.op_registry import get_output_dtypes
 
 _RENAMED = {"Variable": "VariableV2"}  # the op of TensorFlow 0.x, which freezing does not know
 _REF_FREE = {
@@ -58,14 +58,14 @@ def make_version_readable(meta_graph: Any) -> list[str]:
     return []
 
 
-def make_loadable(graph_def: Any) -> list[str]:
+def make_graph_loadable(graph_def: Any) -> list[str]:
     """Take out what keeps this TensorFlow from importing a graph that another one wrote."""
-    names = nodes_by_name(graph_def)
+    names = index_nodes(graph_def)
     if len(names) < len(graph_def.node):
         twice = next(name for name, count in Counter(node.name for node in graph_def.node).items() if count > 1)
         raise UserError(f"the graph is damaged; it has two nodes called {twice}; copy the file here again")
     done: Counter[str] = Counter()
-    for node in all_nodes(graph_def):
+    for node in iterate_nodes(graph_def):
         if re.search("(?i)gpu|tpu|job:|task:|replica:", node.device):
             done["took {} device pins off"] += 1
         node.device = ""
@@ -84,22 +84,22 @@ def make_loadable(graph_def: Any) -> list[str]:
                 del node.attr["_class"]
             else:
                 node.attr["_class"].list.s[:] = colocated
-    return [*_lines(done), *take_shapes_off(graph_def)]
+    return [*_lines(done), *remove_recorded_shapes(graph_def)]
 
 
-def take_shapes_off(graph_def: Any) -> list[str]:
+def remove_recorded_shapes(graph_def: Any) -> list[str]:
     """Take off recorded shapes: a copy of what import infers, and where they are stale import refuses the graph."""
     stale = 0
-    for node in all_nodes(graph_def):
+    for node in iterate_nodes(graph_def):
         stale += _is_stale(node)
         node.attr.pop("_output_shapes", None)
     return [f"took {stale} recorded shapes off, which do not fit their ops"] if stale else []
 
 
-def free_of_refs(graph_def: Any) -> list[str]:
+def remove_refs(graph_def: Any) -> list[str]:
     """Rewrite ops that take or give references to variables: in a frozen graph there is nothing to refer to."""
     done: Counter[str] = Counter()
-    names = nodes_by_name(graph_def)
+    names = index_nodes(graph_def)
     added = []
     for node in graph_def.node:
         before = node.op
@@ -128,7 +128,7 @@ def free_of_refs(graph_def: Any) -> list[str]:
                 node.attr.pop(attribute, None)
         for attribute in ("T", "dtype"):  # an edge that carried a reference carries a value
             if attribute in node.attr and node.attr[attribute].type > 100:
-                node.attr[attribute].type = base(node.attr[attribute].type)
+                node.attr[attribute].type = get_base_dtype(node.attr[attribute].type)
     graph_def.node.extend(added)
     return _lines(done)
 
@@ -138,7 +138,7 @@ class _Builder:
 
     def __init__(self, node: Any, names: Collection[str]) -> None:
         self.node, self.names = node, names
-        self.dtype, self.indices = base(node.attr["T"].type), node.attr["Tindices"].type
+        self.dtype, self.indices = get_base_dtype(node.attr["T"].type), node.attr["Tindices"].type
         self.made: list[Any] = []
 
     def add(self, op: str, inputs: Sequence[str], **types: int) -> str:
@@ -152,7 +152,9 @@ class _Builder:
         return name
 
     def integers(self, *values: int, scalar: bool = False) -> str:
-        name = self.add("Const", [f"^{node_of(self.node.input[1])}"], dtype=dtypes.INT32)  # so it is of the same loop
+        name = self.add(
+            "Const", [f"^{get_node_name(self.node.input[1])}"], dtype=dtypes.INT32
+        )  # so it is of the same loop
         tensor = self.made[-1].attr["value"].tensor
         tensor.dtype = dtypes.INT32
         tensor.tensor_shape.SetInParent()
@@ -203,7 +205,7 @@ def _multiply_rows(node: Any, names: Collection[str]) -> list[Any]:
 
 def _make_constant_true(node: Any) -> None:
     node.op = "Const"
-    node.input[:] = [f"^{node_of(edge)}" for edge in node.input]
+    node.input[:] = [f"^{get_node_name(edge)}" for edge in node.input]
     node.attr.clear()
     node.attr["dtype"].type = 10
     node.attr["value"].tensor.dtype = 10
@@ -216,7 +218,7 @@ def _is_stale(node: Any) -> bool:
     if "_output_shapes" not in node.attr:
         return False
     shapes = node.attr["_output_shapes"].list.shape
-    types = op_registry.output_types(node)
+    types = get_output_dtypes(node)
     if types is not None and len(shapes) != len(types):
         return True
     own = None
@@ -237,9 +239,9 @@ def _fit(one: Any, other: Any) -> bool:
 
 def _check_edges(node: Any, names: dict[str, Any]) -> None:
     for edge in node.input:
-        if node_of(edge) not in names:
+        if get_node_name(edge) not in names:
             raise UserError(
-                f"the graph is damaged; node {node.name} needs {node_of(edge)}, which is not in it; "
+                f"the graph is damaged; node {node.name} needs {get_node_name(edge)}, which is not in it; "
                 "copy the file here again"
             )
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from serialization.graph import inlining
 from serialization.graph.cut import cut_at_inputs
-from serialization.graph.graph_def import index_of, node_of, prune
+from serialization.graph.graph_def import get_node_name, get_output_index, prune_graph
+from serialization.graph.inlining import inline_functions
 from serialization.graph.signature import Signature
-from serialization.tensorflow import failures, np, tf, tf1
+from serialization.tensorflow import explain_failures, np, tf, tf1
 
 _FIXED, _COUNT, _ROWS = "the same whatever is fed", "depends on the number of rows", "row by row"
 
@@ -50,16 +50,16 @@ _BRANCHES = {"Switch", "RefSwitch", "_SwitchN", "Merge", "RefMerge"}  # what com
 _BY_VALUE = {"BlockLSTM", "BlockLSTMV2", "Polygamma", "RaggedTensorToTensor", "Zeta"}
 
 
-class Dataflow:
+class RowIndependence:
     """The graph that computes a signature's outputs, functions inlined and shapes inferred."""
 
     def __init__(self, graph_def: Any, signature: Signature) -> None:
         """Raises UserError where the functions of the graph cannot be inlined."""
         cut, self._signature, _ = cut_at_inputs(graph_def, signature)
         names = [tensor.name for tensor in (*self._signature.inputs, *self._signature.outputs)]
-        flat = prune(inlining.inline(prune(cut, names), names), names)
+        flat = prune_graph(inline_functions(prune_graph(cut, names), names), names)
         self._has_functions = bool(flat.library.function)  # of datasets, say
-        with failures("the graph cannot be looked at"), tf1.Graph().as_default() as self._graph:
+        with explain_failures("the graph cannot be looked at"), tf1.Graph().as_default() as self._graph:
             tf1.import_graph_def(flat, name="")
 
     def has_independent_rows(self) -> bool:
@@ -88,8 +88,8 @@ class Dataflow:
         )
 
     def _has_rows(self, name: str) -> bool:
-        op = self._graph.get_operation_by_name(node_of(name))
-        return _is_rows(op.outputs[index_of(name)])
+        op = self._graph.get_operation_by_name(get_node_name(name))
+        return _is_rows(op.outputs[get_output_index(name)])
 
 
 def _is_rows(tensor: Any) -> bool:

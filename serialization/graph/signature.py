@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serialization.errors import UserError
-from serialization.formats import dtypes
+from serialization.formats.dtypes import get_dtype_name
 from serialization.tensorflow import tf1
 
 SERVING_DEFAULT = "serving_default"
@@ -43,7 +43,7 @@ def show_shape(shape: Sequence[int | None] | None) -> str:
     return "unknown" if shape is None else str(list(shape))
 
 
-def from_names(graph: Any, inputs: str, outputs: str, scope: str = "") -> Signature:
+def make_signature(graph: Any, inputs: str, outputs: str, scope: str = "") -> Signature:
     """The Signature that `--inputs` and `--outputs` name in a tf.Graph, below `scope` if the graph was imported there.
 
     Raises UserError with the nearest names where there is no such tensor.
@@ -54,7 +54,7 @@ def from_names(graph: Any, inputs: str, outputs: str, scope: str = "") -> Signat
     )
 
 
-def in_graph(graph: Any, signature: Signature, scope: str = "") -> Signature:
+def bind_signature(graph: Any, signature: Signature, scope: str = "") -> Signature:
     """The same tensors as a tf.Graph has them, below `scope`: with the dtypes and shapes that import inferred."""
 
     def look_up(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
@@ -63,7 +63,7 @@ def in_graph(graph: Any, signature: Signature, scope: str = "") -> Signature:
     return Signature(look_up(signature.inputs), look_up(signature.outputs))
 
 
-def choose(meta_graph: Any, key: str | None = None) -> Any:
+def choose_signature_def(meta_graph: Any, key: str | None = None) -> Any:
     """A MetaGraphDef's SignatureDef with this key; by default serving_default, or the only one there is."""
     known = {k: s for k, s in meta_graph.signature_def.items() if k != "__saved_model_init_op"}
     if not known:
@@ -79,12 +79,12 @@ def choose(meta_graph: Any, key: str | None = None) -> Any:
     return known[key]
 
 
-def from_def(signature_def: Any) -> Signature:
+def read_signature_def(signature_def: Any) -> Signature:
     """The Signature that a SignatureDef records."""
     return Signature(_recorded(signature_def.inputs), _recorded(signature_def.outputs))
 
 
-def to_def(graph: Any, signature: Signature) -> Any:
+def build_signature_def(graph: Any, signature: Signature) -> Any:
     """The SignatureDef for the predict method, as SavedModels hold it."""
 
     def infos(tensors: Iterable[Tensor]) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _recorded(infos: Mapping[str, Any]) -> tuple[Tensor, ...]:
 
     def parts(key: str, info: Any) -> Iterator[Tensor]:
         if info.HasField("coo_sparse"):  # three tensors under one key
-            sparse, dtype = info.coo_sparse, dtypes.name_of(info.dtype)
+            sparse, dtype = info.coo_sparse, get_dtype_name(info.dtype)
             yield Tensor(f"{key}/indices", sparse.indices_tensor_name, "int64", (None, None))
             yield Tensor(f"{key}/values", sparse.values_tensor_name, dtype, (None,))
             yield Tensor(f"{key}/dense_shape", sparse.dense_shape_tensor_name, "int64", (None,))
@@ -127,7 +127,7 @@ def _recorded(infos: Mapping[str, Any]) -> tuple[Tensor, ...]:
             for number, component in enumerate(info.composite_tensor.components):
                 yield from parts(f"{key}/{number}", component)
         else:
-            yield Tensor(key, info.name, dtypes.name_of(info.dtype), shape(info))
+            yield Tensor(key, info.name, get_dtype_name(info.dtype), shape(info))
 
     # A protobuf map has no order of its own; sorted, it is the same in every run.
     return tuple(tensor for key, info in sorted(infos.items()) for tensor in parts(key, info))

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from serialization.formats import dtypes
-from serialization.graph import op_registry
-from serialization.graph.graph_def import index_of, node_of
+from serialization.formats.dtypes import get_dtype_name
+from serialization.graph.graph_def import get_node_name, get_output_index
+from serialization.graph.op_registry import get_output_dtypes
 from serialization.graph.signature import Tensor
 
 PLACEHOLDERS = {"Placeholder", "PlaceholderV2"}
@@ -24,40 +24,40 @@ _ONE_OF_SEVERAL |= {"FusedBatchNormV2", "FusedBatchNormV3"}
 _DTYPES_OF_UNKNOWN = ("dtype", "out_type", "output_type", "T")  # by custom, in the ops of other libraries
 
 
-def describe(nodes: Mapping[str, Any], name: str) -> Tensor:
+def describe_tensor(nodes: Mapping[str, Any], name: str) -> Tensor:
     """The tensor of that name with dtype and shape as far as the node itself tells them."""
-    node, index = nodes[node_of(name)], index_of(name)
+    node, index = nodes[get_node_name(name)], get_output_index(name)
     return Tensor(
-        name.removesuffix(":0"), f"{node.name}:{index}", dtypes.name_of(_dtype(node, index)), _shape(node, index)
+        name.removesuffix(":0"), f"{node.name}:{index}", get_dtype_name(_dtype(node, index)), _shape(node, index)
     )
 
 
-def is_pipeline(op: str) -> bool:
+def is_pipeline_op(op: str) -> bool:
     """Whether the op takes values from a queue or an iterator."""
     return op in PIPELINES or (op.startswith(("QueueDequeue", "ReaderRead")))
 
 
-def is_switch(tensor: Tensor) -> bool:
+def is_training_switch(tensor: Tensor) -> bool:
     """Whether a name and a dtype say "training or not"."""
-    last = node_of(tensor.name).rpartition("/")[2]
+    last = get_node_name(tensor.name).rpartition("/")[2]
     return tensor.dtype == "bool" and (tensor.shape in ((), None) or _SWITCH_NAME.fullmatch(last) is not None)
 
 
 def is_keep_probability(tensor: Tensor) -> bool:
     """Whether a name says that it is the share of a dropout layer."""
-    return _KEEP_NAME.fullmatch(node_of(tensor.name).rpartition("/")[2]) is not None
+    return _KEEP_NAME.fullmatch(get_node_name(tensor.name).rpartition("/")[2]) is not None
 
 
-def output_count(node: Any) -> int:
+def count_outputs(node: Any) -> int:
     """How many outputs a node has that a caller may want; 1 for an unknown op that does not say."""
     if node.op in _ONE_OF_SEVERAL:
         return 1
-    types = op_registry.output_types(node)
+    types = get_output_dtypes(node)
     return len(types) if types is not None else max(1, len(node.attr["Tout"].list.type if "Tout" in node.attr else ()))
 
 
 def _dtype(node: Any, index: int) -> int:
-    types = op_registry.output_types(node)
+    types = get_output_dtypes(node)
     if types is not None:
         return types[index] if index < len(types) else 0
     return next((int(node.attr[name].type) for name in _DTYPES_OF_UNKNOWN if name in node.attr), 0)

@@ -11,9 +11,9 @@ from functools import cache
 from typing import Any
 
 from serialization.errors import UserError
-from serialization.formats import dtypes
-from serialization.graph.graph_def import node_of, nodes_by_name
-from serialization.graph.tensors import describe
+from serialization.formats.dtypes import get_dtype_number
+from serialization.graph.graph_def import get_node_name, index_nodes
+from serialization.graph.tensors import describe_tensor
 
 _COLLECTION = "serving_signatures"
 _DEFAULT = "serving_default"
@@ -35,7 +35,7 @@ Signatures named_signatures 2 Signature*
 """
 
 
-def add_signatures(meta_graph: Any) -> None:
+def add_v0_signatures(meta_graph: Any) -> None:
     """Copy what the collection records into the MetaGraphDef's signature_def, if that is empty.
 
     Raises UserError where the collection is damaged.
@@ -59,10 +59,10 @@ def add_signatures(meta_graph: Any) -> None:
         for key, one in ((_DEFAULT, recorded.default_signature), *sorted(named.items())):
             if typed := _typed(one):
                 found[typed[0] if key == _DEFAULT and key in found else key] = typed
-    nodes = nodes_by_name(meta_graph.graph_def)
+    nodes = index_nodes(meta_graph.graph_def)
     for key, (method, inputs, outputs) in found.items():
         names = [*inputs.values(), *outputs.values()]
-        if all(node_of(name) in nodes for name in names):
+        if all(get_node_name(name) in nodes for name in names):
             signature = meta_graph.signature_def[key]
             signature.method_name = f"tensorflow/serving/{method}"
             _fill(signature.inputs, inputs, nodes)
@@ -82,10 +82,10 @@ def _typed(recorded: Any) -> tuple[str, dict[str, str], dict[str, str]] | None:
 
 def _fill(infos: Any, tensors: dict[str, str], nodes: dict[str, Any]) -> None:
     for key, name in tensors.items():
-        tensor = describe(nodes, name if ":" in name else f"{name}:0")
+        tensor = describe_tensor(nodes, name if ":" in name else f"{name}:0")
         info = infos[key]
         info.name = tensor.name
-        info.dtype = dtypes.number_of(tensor.dtype) if tensor.dtype != "unknown" else 0
+        info.dtype = get_dtype_number(tensor.dtype) if tensor.dtype != "unknown" else 0
         info.tensor_shape.unknown_rank = tensor.shape is None
         for size in tensor.shape or ():
             info.tensor_shape.dim.add(size=-1 if size is None else size)

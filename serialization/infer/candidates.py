@@ -16,11 +16,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serialization.graph.graph_def import VARIABLES, index_of, is_update, node_of, reachable
+from serialization.graph.graph_def import VARIABLES, find_reachable, get_node_name, get_output_index, is_update
 from serialization.graph.signature import Tensor
-from serialization.graph.tensors import PLACEHOLDERS, is_keep_probability, is_pipeline, is_switch, output_count
-from serialization.infer import training_graphs
-from serialization.infer.data_edges import Flow, data_edges, is_named
+from serialization.graph.tensors import (
+    PLACEHOLDERS,
+    count_outputs,
+    is_keep_probability,
+    is_pipeline_op,
+    is_training_switch,
+)
+from serialization.infer.data_edges import Flow, has_own_name, iterate_data_edges
+from serialization.infer.training_graphs import find_judged_tensors, find_losses, find_scores_of_choice, find_stand_ins
 
 _NO_OUTPUT = {
     *("Const", "Queue", "HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2", "Stack", "StackV2"),
@@ -55,7 +61,7 @@ class Inferred:
     rivals: tuple[Candidate, ...] = ()
 
 
-def infer(graph_def: Any) -> Inferred:
+def infer_candidates(graph_def: Any) -> Inferred:
     """Candidates for the inputs and outputs of a GraphDef, best first.
 
     Without outputs in the result the graph computes nothing that a caller could want.
@@ -70,7 +76,9 @@ def infer(graph_def: Any) -> Inferred:
         found, answers = _trained(flow, found, labels, features)
     found = found or answers or list(_sinks(flow, 0, 0)) or list(_constants(flow)) or list(_updates(flow))
     chosen = _choose(flow, found, trained=bool(flow.training or labels))
-    reached = reachable(flow.nodes, [c.tensor.name for c in chosen], {node_of(source) for source in flow.sources})
+    reached = find_reachable(
+        flow.nodes, [c.tensor.name for c in chosen], {get_node_name(source) for source in flow.sources}
+    )
     needed = sum(
         bit
         for source, bit in flow.bits.items()
@@ -95,9 +103,11 @@ def _roles(flow: Flow) -> dict[str, tuple[str, str]]:
     for source in flow.sources:
         tensor = flow.describe(source)
         origin = (
-            "" if flow.nodes[node_of(source)].op in PLACEHOLDERS else f"comes out of {flow.nodes[node_of(source)].op}, "
+            ""
+            if flow.nodes[get_node_name(source)].op in PLACEHOLDERS
+            else f"comes out of {flow.nodes[get_node_name(source)].op}, "
         )
-        if is_switch(tensor) or is_keep_probability(tensor):
+        if is_training_switch(tensor) or is_keep_probability(tensor):
             roles[source] = ("switch", f"{origin}a switch between training and inference by its name and dtype")
         elif flow.drops_out(source):
             roles[source] = ("switch", f"{origin}how much the dropout layers keep or drop")
@@ -115,17 +125,20 @@ def _roles(flow: Flow) -> dict[str, tuple[str, str]]:
 def _sinks(flow: Flow, labels: int, features: int) -> Iterator[Candidate]:
     """Tensors that nobody consumes, that need a feature and no label."""
     for node in flow.rest():
-        if node.op in _NO_OUTPUT or node.op in VARIABLES or node.op in PLACEHOLDERS or is_pipeline(node.op):
+        if node.op in _NO_OUTPUT or node.op in VARIABLES or node.op in PLACEHOLDERS or is_pipeline_op(node.op):
             continue
         depends = flow.depends[node.name]
         if depends & labels or (features and not depends & features) or (node.name in flow.parameters):
             continue
         used = {
-            index_of(e) for u in flow.users(node.name) for e in data_edges(flow.nodes[u]) if node_of(e) == node.name
+            get_output_index(e)
+            for u in flow.users(node.name)
+            for e in iterate_data_edges(flow.nodes[u])
+            if get_node_name(e) == node.name
         }
-        if used and not output_count(node) > 1:
+        if used and not count_outputs(node) > 1:
             continue
-        for index in range(output_count(node)):
+        for index in range(count_outputs(node)):
             if index not in used and not (used and index > max(used) and node.op.startswith("Fused")):
                 yield Candidate(flow.describe(f"{node.name}:{index}"), "output", _UNCONSUMED)
 
@@ -147,14 +160,14 @@ def _updates(flow: Flow) -> Iterator[Candidate]:
 
 def _trained(flow: Flow, sinks: list[Candidate], labels: int, features: int) -> tuple[list[Candidate], list[Candidate]]:
     """Of a graph that trains: the sinks that are answers of the model, and the answers that training looks at."""
-    ends = training_graphs.losses(flow)
-    scalars = [c for c in sinks if flow.training and (_is_scalar(flow, c) or node_of(c.tensor.name) in ends)]
+    ends = find_losses(flow)
+    scalars = [c for c in sinks if flow.training and (_is_scalar(flow, c) or get_node_name(c.tensor.name) in ends)]
     sinks = [candidate for candidate in sinks if candidate not in scalars]
-    made = training_graphs.stand_ins(flow) if flow.training else {}
-    starts = ends | {node_of(candidate.tensor.name) for candidate in scalars}
-    judged = made or training_graphs.judged(flow, labels, features, starts)
+    made = find_stand_ins(flow) if flow.training else {}
+    starts = ends | {get_node_name(candidate.tensor.name) for candidate in scalars}
+    judged = made or find_judged_tensors(flow, labels, features, starts)
     answers = [Candidate(flow.describe(name), "output", why) for name, why in judged.items()]
-    nodes = {node_of(name) for name in judged}
+    nodes = {get_node_name(name) for name in judged}
     answers = [_by_its_name(flow, answer) for answer in answers]
     if made:  # the same network once more, as it is used
         parameters = {flow.parameters_of(name) for name in nodes}
@@ -162,7 +175,8 @@ def _trained(flow: Flow, sinks: list[Candidate], labels: int, features: int) -> 
         kept = [
             c
             for c in sinks
-            if flow.parameters_of(node_of(c.tensor.name)) in parameters and node_of(c.tensor.name) not in after
+            if flow.parameters_of(get_node_name(c.tensor.name)) in parameters
+            and get_node_name(c.tensor.name) not in after
         ]
         return kept, answers
     steps = set().union(*(flow.upstream(node) for node in nodes))
@@ -170,47 +184,49 @@ def _trained(flow: Flow, sinks: list[Candidate], labels: int, features: int) -> 
 
     def is_by_product(name: str) -> bool:
         """Whether nobody gave it a name, and it says less than an answer, or is computed on the way to one."""
-        if training_graphs.chooses_from(flow, name) in nodes:
+        if find_scores_of_choice(flow, name) in nodes:
             return True
         if nodes and flow.users(name):  # of another output of its op
             return True
-        if not nodes or is_named(flow.nodes[name]) or name in after:
+        if not nodes or has_own_name(flow.nodes[name]) or name in after:
             return False
         return all(step in steps for step in flow.upstream(name) if flow.is_parametric(flow.nodes[step]))
 
-    kept = [c for c in sinks if _is_no_left_over(flow, c) and not is_by_product(node_of(c.tensor.name))]
+    kept = [c for c in sinks if _is_no_left_over(flow, c) and not is_by_product(get_node_name(c.tensor.name))]
     kept = [_behind(flow, candidate) for candidate in kept]
     return list(dict.fromkeys(kept)), answers or scalars
 
 
 def _behind(flow: Flow, sink: Candidate) -> Candidate:
     """The tensor with a name that an unnamed sink is only another shape of."""
-    node = flow.nodes[node_of(sink.tensor.name)]
-    name = sink.tensor.name if is_named(node) else flow.behind_views(sink.tensor.name)
-    return replace(sink, tensor=flow.describe(name)) if is_named(flow.nodes[node_of(name)]) else sink
+    node = flow.nodes[get_node_name(sink.tensor.name)]
+    name = sink.tensor.name if has_own_name(node) else flow.behind_views(sink.tensor.name)
+    return replace(sink, tensor=flow.describe(name)) if has_own_name(flow.nodes[get_node_name(name)]) else sink
 
 
 def _by_its_name(flow: Flow, answer: Candidate) -> Candidate:
     """What the author called the output, where a bias without a name is added to it behind that."""
-    node = flow.nodes[node_of(answer.tensor.name)]
-    edges = data_edges(node) if node.op in ("Add", "AddV2", "BiasAdd") and not is_named(node) else []
-    deep = [edge for edge in edges if node_of(edge) in flow.deep]
-    if len(edges) != 2 or len(deep) != 1 or not _OUTPUT.fullmatch(node_of(deep[0]).rpartition("/")[2]):
+    node = flow.nodes[get_node_name(answer.tensor.name)]
+    edges = iterate_data_edges(node) if node.op in ("Add", "AddV2", "BiasAdd") and not has_own_name(node) else []
+    deep = [edge for edge in edges if get_node_name(edge) in flow.deep]
+    if len(edges) != 2 or len(deep) != 1 or not _OUTPUT.fullmatch(get_node_name(deep[0]).rpartition("/")[2]):
         return answer
     return Candidate(flow.describe(deep[0]), "output", f"its author's name for the output, before {node.name}")
 
 
 def _is_scalar(flow: Flow, candidate: Candidate) -> bool:
     shape = candidate.tensor.shape
-    return shape == () or (shape is None and flow.nodes[node_of(candidate.tensor.name)].op in ("Mean", "Sum", "L2Loss"))
+    return shape == () or (
+        shape is None and flow.nodes[get_node_name(candidate.tensor.name)].op in ("Mean", "Sum", "L2Loss")
+    )
 
 
 def _choose(flow: Flow, found: list[Candidate], *, trained: bool) -> list[Candidate]:
     """The best of what was found: what uses most of the parameters, is no left-over of a loop, and needs least."""
     if all(c.why != _UNCONSUMED for c in found):
         return _least(flow, found)
-    uses = {c.tensor.name: flow.parameters_of(node_of(c.tensor.name)) for c in found}
-    needs = {c.tensor.name: flow.depends[node_of(c.tensor.name)] for c in found}
+    uses = {c.tensor.name: flow.parameters_of(get_node_name(c.tensor.name)) for c in found}
+    needs = {c.tensor.name: flow.depends[get_node_name(c.tensor.name)] for c in found}
 
     def is_less(one: Candidate, other: Candidate) -> bool:
         """Whether one says less of the same inputs than the other. Without training, other inputs are other outputs."""
@@ -220,7 +236,7 @@ def _choose(flow: Flow, found: list[Candidate], *, trained: bool) -> list[Candid
     best = [c for c in found if not any(is_less(c, other) for other in found)]
     for quality in (_is_no_branch, _is_no_left_over, _has_shape, _is_not_auxiliary):
         best = [c for c in best if quality(flow, c)] or best
-    named = [c for c in best if _NAMED.search(node_of(c.tensor.name))]
+    named = [c for c in best if _NAMED.search(get_node_name(c.tensor.name))]
     if named:  # a name like "predictions" speaks for all that need the same, and against others of the same inputs
         speaking = {needs[c.tensor.name] for c in named}
         against = sum(flow.bits.values()) if trained else functools.reduce(operator.or_, speaking)
@@ -230,7 +246,7 @@ def _choose(flow: Flow, found: list[Candidate], *, trained: bool) -> list[Candid
 
 def _least(flow: Flow, found: list[Candidate]) -> list[Candidate]:
     """Those that need no more than others do: the network itself, not what judges it."""
-    needs = {c.tensor.name: flow.depends[node_of(c.tensor.name)] for c in found}
+    needs = {c.tensor.name: flow.depends[get_node_name(c.tensor.name)] for c in found}
     return [
         c for c in found if not any(n != needs[c.tensor.name] and not n & ~needs[c.tensor.name] for n in needs.values())
     ]
@@ -238,13 +254,13 @@ def _least(flow: Flow, found: list[Candidate]) -> list[Candidate]:
 
 def _is_no_branch(flow: Flow, candidate: Candidate) -> bool:
     """No switch_t or switch_f of a tf.cond, and no guard of an assertion."""
-    node = flow.nodes[node_of(candidate.tensor.name)]
-    feeds = flow.nodes.get(node_of(node.input[0])) if node.input else None
+    node = flow.nodes[get_node_name(candidate.tensor.name)]
+    feeds = flow.nodes.get(get_node_name(node.input[0])) if node.input else None
     return not (node.op == "Identity" and feeds is not None and feeds.op == "Switch") and "AssertGuard" not in node.name
 
 
 def _is_no_left_over(flow: Flow, candidate: Candidate) -> bool:
-    node = flow.nodes[node_of(candidate.tensor.name)]
+    node = flow.nodes[get_node_name(candidate.tensor.name)]
     return node.op not in ("Exit", "RefExit", "Merge", "RefMerge", "Print") and not re.search(
         r"(^|/)while(_\d+)?/", node.name
     )
@@ -256,11 +272,11 @@ def _is_not_auxiliary(_flow: Flow, candidate: Candidate) -> bool:
 
 
 def _has_shape(flow: Flow, candidate: Candidate) -> bool:
-    return candidate.tensor.shape != () or is_named(flow.nodes[node_of(candidate.tensor.name)])
+    return candidate.tensor.shape != () or has_own_name(flow.nodes[get_node_name(candidate.tensor.name)])
 
 
 def _rivals(flow: Flow, chosen: list[Candidate]) -> tuple[Candidate, ...]:
     """Outputs of different networks: each needs something that the other does not."""
-    needs = {candidate.tensor.name: flow.depends[node_of(candidate.tensor.name)] for candidate in chosen}
+    needs = {candidate.tensor.name: flow.depends[get_node_name(candidate.tensor.name)] for candidate in chosen}
     apart = any(a & ~b and b & ~a for a in needs.values() for b in needs.values())
     return tuple(chosen) if apart else ()

@@ -10,10 +10,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from serialization.formats import dtypes
-from serialization.graph.graph_def import VARIABLES, index_of, is_update, node_of, nodes_by_name, reachable
+from serialization.formats.dtypes import get_dtype_name
+from serialization.graph.graph_def import (
+    VARIABLES,
+    find_reachable,
+    get_node_name,
+    get_output_index,
+    index_nodes,
+    is_update,
+)
 from serialization.graph.signature import Tensor
-from serialization.graph.tensors import PLACEHOLDERS, describe, is_pipeline
+from serialization.graph.tensors import PLACEHOLDERS, describe_tensor, is_pipeline_op
 
 SHAPES = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"}  # whose results do not depend on the values
 _SELECTING = re.compile(r"NonMaxSuppression.*|Where|Unique.*|ListDiff|.*Greedy.*|.*BeamSearch.*")  # but here they do
@@ -56,11 +63,11 @@ class Flow:
     """The graph's data edges, without what trains, saves, summarizes and checks."""
 
     def __init__(self, graph_def: Any) -> None:
-        self.nodes = nodes_by_name(graph_def)
+        self.nodes = index_nodes(graph_def)
         self.consumers: dict[str, list[str]] = defaultdict(list)
         for node in graph_def.node:
-            for edge in data_edges(node):
-                self.consumers[node_of(edge)].append(node.name)
+            for edge in iterate_data_edges(node):
+                self.consumers[get_node_name(edge)].append(node.name)
         self.training = any(_TRAINING_SCOPE.fullmatch(name) and "gradients" in name for name in self.nodes)
         self.aside = self._set_aside()
         self.sources = self._find_sources()
@@ -74,7 +81,7 @@ class Flow:
             gradients[name]
             for name in gradients
             if gradients[name] in self.nodes
-            and any(_SEED.fullmatch(node_of(edge)) for edge in data_edges(self.nodes[name]))
+            and any(_SEED.fullmatch(get_node_name(edge)) for edge in iterate_data_edges(self.nodes[name]))
         }
 
     def rest(self) -> Iterator[Any]:
@@ -94,8 +101,8 @@ class Flow:
         plumbing = {n.name for n in self.nodes.values() if n.op in _PLUMBING or is_update(n.op)}
         waiting = list(plumbing)
         while waiting:  # what only plumbing consumes is plumbing
-            for edge in data_edges(self.nodes[waiting.pop()]):
-                name = node_of(edge)
+            for edge in iterate_data_edges(self.nodes[waiting.pop()]):
+                name = get_node_name(edge)
                 known = name not in self.nodes or name in plumbing or self.nodes[name].op in PLACEHOLDERS
                 if not known and all(user in plumbing for user in self.consumers[name]):
                     plumbing.add(name)
@@ -103,9 +110,9 @@ class Flow:
         summaries = {n.name for n in self.nodes.values() if n.op.endswith("Summary") or n.op.endswith("SummaryV2")}
         waiting = list(summaries)
         while waiting:  # what only makes an answer fit for a summary
-            for name in map(node_of, data_edges(self.nodes[waiting.pop()])):
+            for name in map(get_node_name, iterate_data_edges(self.nodes[waiting.pop()])):
                 node = self.nodes.get(name)
-                shown = node is not None and name not in summaries and node.op in _SHOWN and not is_named(node)
+                shown = node is not None and name not in summaries and node.op in _SHOWN and not has_own_name(node)
                 if shown and all(user in summaries for user in self.consumers[name]):
                     summaries.add(name)
                     waiting.append(name)
@@ -116,26 +123,26 @@ class Flow:
         placeholders = [node.name for node in self.rest() if node.op in PLACEHOLDERS]
         if any(self.users(name) for name in placeholders):
             return [f"{name}:0" for name in placeholders if self.users(name)]
-        edges = (edge for node in self.rest() for edge in data_edges(node))
+        edges = (edge for node in self.rest() for edge in iterate_data_edges(node))
         pipelines = dict.fromkeys(
-            e for e in edges if node_of(e) in self.nodes and is_pipeline(self.nodes[node_of(e)].op)
+            e for e in edges if get_node_name(e) in self.nodes and is_pipeline_op(self.nodes[get_node_name(e)].op)
         )
-        return [f"{node_of(edge)}:{index_of(edge)}" for edge in pipelines]
+        return [f"{get_node_name(edge)}:{get_output_index(edge)}" for edge in pipelines]
 
     def _spread(self, bits: Mapping[str, int]) -> dict[str, int]:
         """Which sources each node depends on, as bits; through loops too."""
         depends: dict[str, int] = defaultdict(int)
         for name in self.nodes:
-            for edge in data_edges(self.nodes[name]):
-                depends[name] |= bits.get(f"{node_of(edge)}:{index_of(edge)}", 0)
+            for edge in iterate_data_edges(self.nodes[name]):
+                depends[name] |= bits.get(f"{get_node_name(edge)}:{get_output_index(edge)}", 0)
         for source, bit in bits.items():
-            if self.nodes[node_of(source)].op in PLACEHOLDERS:
-                depends[node_of(source)] |= bit
+            if self.nodes[get_node_name(source)].op in PLACEHOLDERS:
+                depends[get_node_name(source)] |= bit
         selected = self.downstream(name for name, node in self.nodes.items() if _SELECTING.fullmatch(node.op))
         waiting = [name for name, value in depends.items() if value]
         while waiting:
             name = waiting.pop()
-            if is_pipeline(self.nodes[name].op) or (self.nodes[name].op in SHAPES and name not in selected):
+            if is_pipeline_op(self.nodes[name].op) or (self.nodes[name].op in SHAPES and name not in selected):
                 continue
             for user in self.consumers[name]:
                 if depends[user] | depends[name] != depends[user]:
@@ -175,7 +182,7 @@ class Flow:
         """The node and all that it is computed from."""
         found, waiting = {name}, [name]
         while waiting:
-            for source in map(node_of, data_edges(self.nodes[waiting.pop()])):
+            for source in map(get_node_name, iterate_data_edges(self.nodes[waiting.pop()])):
                 if source not in found and source in self.nodes:
                     found.add(source)
                     waiting.append(source)
@@ -184,12 +191,14 @@ class Flow:
     def is_trained(self, name: str) -> bool:
         """Whether training goes through the node."""
         while name not in self.trained and self.nodes[name].op in _TRANSPARENT:
-            name = node_of(self.nodes[name].input[0])
+            name = get_node_name(self.nodes[name].input[0])
         return name in self.trained
 
     def takes(self, name: str, source: str) -> bool:
         """Whether the node consumes that tensor."""
-        return any(f"{node_of(edge)}:{index_of(edge)}" == source for edge in data_edges(self.nodes[name]))
+        return any(
+            f"{get_node_name(edge)}:{get_output_index(edge)}" == source for edge in iterate_data_edges(self.nodes[name])
+        )
 
     def is_sampled(self, source: str) -> bool:
         """Whether a candidate sampler takes the source: the true classes of a sampled loss."""
@@ -204,13 +213,13 @@ class Flow:
     def _takers(self, source: str) -> set[str]:
         """What takes the source, also through what only gives it another form, and through 1 - x."""
         found: set[str] = set()
-        seen, waiting = {node_of(source)}, [node_of(source)]
+        seen, waiting = {get_node_name(source)}, [get_node_name(source)]
         while waiting:
             for user in self.users(waiting.pop()):
                 node = self.nodes[user]
                 passed = self.is_view(node) or node.op in ("Cast", "Enter", "Shape")
                 passed |= node.op == "Sub" and not any(
-                    self.depends[name] & ~self.bits[source] for name in map(node_of, data_edges(node))
+                    self.depends[name] & ~self.bits[source] for name in map(get_node_name, iterate_data_edges(node))
                 )
                 if not passed:
                     found.add(user)
@@ -222,7 +231,7 @@ class Flow:
     def is_parametric(self, node: Any) -> bool:
         """Whether features meet parameters in this node."""
         return bool(_PARAMETRIC.fullmatch(node.op)) and any(
-            node_of(edge) in self.parameters for edge in data_edges(node)
+            get_node_name(edge) in self.parameters for edge in iterate_data_edges(node)
         )
 
     def is_view(self, node: Any) -> bool:
@@ -231,10 +240,10 @@ class Flow:
 
     def behind_views(self, tensor: str) -> str:
         """The tensor that this one is another shape of."""
-        node = self.nodes[node_of(tensor)]
-        while self.is_view(node) and node_of(node.input[0]) in self.deep and not is_named(node):
-            tensor = f"{node_of(node.input[0])}:{index_of(node.input[0])}"
-            node = self.nodes[node_of(tensor)]
+        node = self.nodes[get_node_name(tensor)]
+        while self.is_view(node) and get_node_name(node.input[0]) in self.deep and not has_own_name(node):
+            tensor = f"{get_node_name(node.input[0])}:{get_output_index(node.input[0])}"
+            node = self.nodes[get_node_name(tensor)]
         return tensor
 
     def features(self) -> int:
@@ -250,31 +259,31 @@ class Flow:
         met = 0
         for node in self.rest():
             if node.name in self.deep:
-                for name in map(node_of, data_edges(node)):
+                for name in map(get_node_name, iterate_data_edges(node)):
                     met |= 0 if name in self.deep else self.depends[name]
         return met
 
     def parameters_of(self, name: str) -> frozenset[str]:
         """The variables that a node is computed from."""
-        seen = reachable(self.nodes, [name])
+        seen = find_reachable(self.nodes, [name])
         return frozenset(n for n in seen if n in self.parameters and self.nodes[n].op in VARIABLES | {"Const"})
 
     def describe(self, tensor: str) -> Tensor:
         """The tensor of that name, as far as its node tells."""
-        return describe(self.nodes, tensor)
+        return describe_tensor(self.nodes, tensor)
 
 
-def data_edges(node: Any) -> list[str]:
+def iterate_data_edges(node: Any) -> list[str]:
     """The inputs of a node that carry values."""
     return [edge for edge in node.input if not edge.startswith("^")]
 
 
 def _is_weight(node: Any) -> bool:
     tensor = node.attr["value"].tensor if node.op == "Const" else None
-    return tensor is not None and dtypes.name_of(tensor.dtype).startswith("float") and len(tensor.tensor_shape.dim) > 0
+    return tensor is not None and get_dtype_name(tensor.dtype).startswith("float") and len(tensor.tensor_shape.dim) > 0
 
 
-def is_named(node: Any) -> bool:
+def has_own_name(node: Any) -> bool:
     """Whether somebody gave the node a name: TensorFlow's own are the op's or its function's, with a number."""
     last = re.sub(r"(_\d+)?$", "", node.name.rpartition("/")[2]).replace("_", "").lower()
     return last not in (re.sub(r"V\d$", "", node.op).lower(), node.op.lower()) and last not in _FUNCTIONS

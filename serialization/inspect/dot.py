@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serialization.console import make_printable
-from serialization.graph.graph_def import called_functions, node_of, nodes_by_name, reachable
+from serialization.graph.graph_def import find_called_functions, find_reachable, get_node_name, index_nodes
 from serialization.graph.signature import show_shape
-from serialization.graph.tensors import PLACEHOLDERS, describe
+from serialization.graph.tensors import PLACEHOLDERS, describe_tensor
 
 _BOXES = 40  # more than these nobody reads
 _DETAILS = {"Const", "Identity", "NoOp", "ReadVariableOp", "Assign", "AssignVariableOp", "VarIsInitializedOp"}
@@ -40,13 +40,13 @@ class _Box:
         return Counter(node.op for node in self.nodes)
 
 
-def draw(graph_def: Any, outputs: Iterable[str], boxes: int = _BOXES) -> str:
+def draw_graph(graph_def: Any, outputs: Iterable[str], boxes: int = _BOXES) -> str:
     """What the outputs need, in Graphviz's language and about `boxes` boxes; without outputs the whole graph.
 
     Of a graph that only calls a function, as TensorFlow 2 exports them, the function is drawn.
     """
-    wanted = {node_of(output) for output in outputs}
-    needed = reachable(nodes_by_name(graph_def), wanted)
+    wanted = {get_node_name(output) for output in outputs}
+    needed = find_reachable(index_nodes(graph_def), wanted)
     name, nodes = _body(graph_def, [node for node in graph_def.node if node.name in needed or not needed])
     groups = _fold(nodes, boxes)
     drawn: dict[str, _Box] = {}
@@ -56,7 +56,7 @@ def draw(graph_def: Any, outputs: Iterable[str], boxes: int = _BOXES) -> str:
         box.gives |= node.name in wanted
     edges: Counter[tuple[str, str]] = Counter()
     for node in nodes:
-        for source in {node_of(edge) for edge in node.input if not edge.startswith("^")}:
+        for source in {get_node_name(edge) for edge in node.input if not edge.startswith("^")}:
             if source in groups and groups[source] != groups[node.name]:
                 edges[groups[source], groups[node.name]] += 1
     lines = [
@@ -90,7 +90,7 @@ def _called(nodes: Iterable[Any], functions: dict[str, Any]) -> set[str]:
     waiting = list(nodes)
     while waiting:
         node = waiting.pop()
-        for name in called_functions(node, functions):
+        for name in find_called_functions(node, functions):
             if name not in found:
                 found.add(name)
                 waiting.extend(functions[name].node_def)
@@ -112,7 +112,7 @@ def _by_scope(nodes: list[Any], depth: int) -> dict[str, str]:
     users: dict[str, list[str]] = defaultdict(list)
     for node in nodes:
         for edge in node.input:
-            users[node_of(edge)].append(node.name)
+            users[get_node_name(edge)].append(node.name)
     groups = {node.name: "/".join(node.name.split("/")[:depth]) for node in nodes}
     # A constant or a variable beside the scopes says nothing on its own: it goes with whoever takes it.
     for node in reversed(nodes):
@@ -132,7 +132,7 @@ def _merge(nodes: list[Any], groups: dict[str, str], boxes: int) -> dict[str, st
     after: dict[str, set[str]] = defaultdict(set)
     for node in nodes:
         for edge in node.input:
-            source = groups.get(node_of(edge))
+            source = groups.get(get_node_name(edge))
             if source is not None and source != groups[node.name]:
                 after[source].add(groups[node.name])
     into: dict[str, str] = {}
@@ -155,7 +155,7 @@ def _merge(nodes: list[Any], groups: dict[str, str], boxes: int) -> dict[str, st
 def _label(box: _Box) -> str:
     if len(box.nodes) == 1:
         (node,) = box.nodes
-        tensor = describe({node.name: node}, node.name)
+        tensor = describe_tensor({node.name: node}, node.name)
         if node.op in PLACEHOLDERS:
             return f"{box.name}\n{tensor.dtype} {show_shape(tensor.shape)}"
         return box.name if box.name.rpartition("/")[2] == node.op else f"{box.name}\n{node.op}"

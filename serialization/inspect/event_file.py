@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from serialization.formats import protos
-from serialization.formats.sstable import crc32c, mask
-from serialization.graph.graph_def import all_nodes
+from serialization.formats.sstable import compute_crc32c, mask_crc32c
+from serialization.graph.graph_def import iterate_nodes
 
 _SHOWN = 1024  # bytes of a constant that are worth showing
 
@@ -21,7 +21,7 @@ def write_event_file(file: Path, graph_def: Any) -> None:
     """Write the graph. The values of large constants are left out: TensorBoard shows none of them."""
     slim = protos.GraphDef()
     slim.CopyFrom(graph_def)
-    for node in all_nodes(slim):
+    for node in iterate_nodes(slim):
         if node.op == "Const" and node.attr["value"].ByteSize() > _SHOWN:
             tensor = node.attr["value"].tensor
             slimmed = protos.TensorProto(dtype=tensor.dtype, tensor_shape=tensor.tensor_shape)
@@ -33,4 +33,11 @@ def write_event_file(file: Path, graph_def: Any) -> None:
 
 def _record(data: bytes) -> bytes:
     length = struct.pack("<Q", len(data))
-    return b"".join((length, struct.pack("<I", mask(crc32c(length))), data, struct.pack("<I", mask(crc32c(data)))))
+    return b"".join(
+        (
+            length,
+            struct.pack("<I", mask_crc32c(compute_crc32c(length))),
+            data,
+            struct.pack("<I", mask_crc32c(compute_crc32c(data))),
+        )
+    )

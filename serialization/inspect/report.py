@@ -11,19 +11,35 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from serialization.checks import crashes, harm
+from serialization.checks import harm
+from serialization.checks.crashes import find_crashes, find_loose_ends
+from serialization.checks.harm import is_below_folder, list_asset_files
 from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.files import locate
-from serialization.formats import checkpoint_index, dtypes, object_graph
-from serialization.formats.file_kind import Kind, is_text, kind_of
+from serialization.files.locate import (
+    find_meta_graph_file,
+    find_saved_model_file,
+    list_versions,
+    read_checkpoint_at,
+    require_model_at,
+    require_whole_checkpoint,
+    strip_to_prefix,
+)
+from serialization.formats import checkpoint_index
+from serialization.formats.checkpoint_index import list_v1_files, read_checkpoint_index
+from serialization.formats.dtypes import get_dtype_name
+from serialization.formats.file_kind import Kind, detect_kind, is_text
 from serialization.formats.messages import read_message
+from serialization.formats.object_graph import ObjectVariable, read_object_graph
 from serialization.formats.wire import DamagedError
-from serialization.graph import known_ops, op_registry, tensors, v0_signatures
-from serialization.graph.graph_def import CUT_OFF, all_nodes, may_be_cut_off
+from serialization.graph.graph_def import CUT_OFF, iterate_nodes, may_be_cut_off
+from serialization.graph.known_ops import load_known_ops
+from serialization.graph.op_registry import guess_op_library
 from serialization.graph.signature import Tensor
-from serialization.graph.tensors import PLACEHOLDERS
-from serialization.infer import candidates
+from serialization.graph.tensors import PLACEHOLDERS, describe_tensor
+from serialization.graph.v0_signatures import add_v0_signatures
+from serialization.infer.candidates import infer_candidates
 from serialization.sources import from_saved_model
 
 AVERAGES = "/ExponentialMovingAverage"
@@ -33,14 +49,14 @@ _TABLES |= {"MutableHashTableOfTensorsV2", "MutableDenseHashTable", "MutableDens
 Report = dict[str, Any]
 
 
-def find(path: Path, tag_set: str | None = None) -> tuple[Report, Any]:
+def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, Any]:
     """The report on whatever lies at `path`, and its GraphDef, None where there is none.
 
     Of a SavedModel with several MetaGraphDefs all are reported; the GraphDef is that of `tag_set`. Raises UserError
     where there is nothing that TensorFlow wrote, or where it is damaged.
     """
     notes: list[str] = []
-    if path.is_file() and (kind := kind_of(path)) in (Kind.GRAPH, Kind.META_GRAPH):
+    if path.is_file() and (kind := detect_kind(path)) in (Kind.GRAPH, Kind.META_GRAPH):
         if kind is Kind.META_GRAPH and not _beside_a_checkpoint(path):
             return _of_meta_graph(path)
         if kind is Kind.GRAPH:
@@ -48,11 +64,11 @@ def find(path: Path, tag_set: str | None = None) -> tuple[Report, Any]:
     if _is_saved_model(path):
         return _of_saved_model(locate.find_saved_model(path, notes.append, whole=False), tag_set, notes)
     prefix = locate.find_prefix(path, notes.append)
-    locate.require_something(path, prefix)
+    require_model_at(path, prefix)
     return _of_checkpoint(prefix, notes)
 
 
-def findings(report: Report) -> list[str]:
+def list_findings(report: Report) -> list[str]:
     """What `--strict` fails for: faults, unknown ops and what the safety scan found, one line each."""
     found = list(report["faults"])
     for graph in report["graphs"]:
@@ -61,7 +77,7 @@ def findings(report: Report) -> list[str]:
     return found
 
 
-def outputs(graph: Report) -> list[str]:
+def list_outputs(graph: Report) -> list[str]:
     """The tensors that one of the report's graphs gives: of its signatures, else the likely ones."""
     if graph["candidates"]:
         return [tensor["name"] for tensor in graph["candidates"]["outputs"]]
@@ -71,15 +87,15 @@ def outputs(graph: Report) -> list[str]:
 def _is_saved_model(path: Path) -> bool:
     folder = path if path.is_dir() else path.parent
     if path.is_file():
-        return path.name in locate.SAVED_MODEL_FILES or kind_of(path) is Kind.SAVED_MODEL
-    return locate.saved_model_file(folder) is not None or bool(locate.versions(folder))
+        return path.name in locate.SAVED_MODEL_FILES or detect_kind(path) is Kind.SAVED_MODEL
+    return find_saved_model_file(folder) is not None or bool(list_versions(folder))
 
 
 def _beside_a_checkpoint(meta: Path) -> bool:
-    prefix = locate.prefix_of(meta)
+    prefix = strip_to_prefix(meta)
     if prefix == meta:
         return False
-    return prefix.with_name(f"{prefix.name}.index").is_file() or bool(checkpoint_index.v1_files(prefix))
+    return prefix.with_name(f"{prefix.name}.index").is_file() or bool(list_v1_files(prefix))
 
 
 def _report(kind: str, path: Path, form: str, files: Iterable[Path]) -> Report:
@@ -105,7 +121,7 @@ def _of_graph(path: Path) -> tuple[Report, Any]:
     report = _report("graph_def", path, _form(path), [path])
     found = harm.scan_graph_def(graph_def, folder=path.parent)
     report["notes"] += [CUT_OFF] if may_be_cut_off(graph_def) else []
-    report["faults"] += [*crashes.faults(graph_def), *crashes.loose_ends(graph_def)]
+    report["faults"] += [*find_crashes(graph_def), *find_loose_ends(graph_def)]
     report["graphs"] = [_graph(graph_def, None, found)]
     return report, graph_def
 
@@ -119,32 +135,32 @@ def _of_meta_graph(path: Path) -> tuple[Report, Any]:
 
 
 def _of_checkpoint(prefix: Path, notes: list[str]) -> tuple[Report, Any]:
-    found = locate.read_checkpoint(prefix)
+    found = read_checkpoint_at(prefix)
     meta = prefix.with_name(f"{prefix.name}.meta")
     index = prefix.with_name(f"{prefix.name}.index")
     report = _report("checkpoint", prefix, found.version, [index, *found.files, meta])
     report["notes"] += notes
-    report["faults"] += _faults(lambda: locate.require_checkpoint(prefix))
+    report["faults"] += _faults(lambda: require_whole_checkpoint(prefix))
     _add_variables(report, found)
     if found.object_graph:
         report["notes"].append("an object checkpoint of TensorFlow 2: its keys are paths through Python objects")
     if not meta.is_file():
         report["notes"].append(f"no graph: there is no {meta.name}")
         return report, None
-    meta_graph = read_message(locate.find_meta_graph(prefix), Kind.META_GRAPH)
+    meta_graph = read_message(find_meta_graph_file(prefix), Kind.META_GRAPH)
     _add_meta_graph(report, meta_graph, prefix.parent)
     return report, meta_graph.graph_def
 
 
 def _of_saved_model(folder: Path, tag_set: str | None, notes: list[str]) -> tuple[Report, Any]:
-    file = locate.saved_model_file(folder) or folder
+    file = find_saved_model_file(folder) or folder
     saved_model = read_message(file, Kind.SAVED_MODEL)
     report = _report("saved_model", folder, _form(file), sorted(f for f in folder.rglob("*") if f.is_file()))
     report["notes"] += notes
     prefix = folder / "variables" / "variables"
-    found = checkpoint_index.read_checkpoint(prefix)
+    found = read_checkpoint_index(prefix)
     if found is not None:
-        report["faults"] += _faults(lambda: locate.require_checkpoint(prefix))
+        report["faults"] += _faults(lambda: require_whole_checkpoint(prefix))
         _add_variables(report, found)
     for meta_graph in saved_model.meta_graphs:
         _add_meta_graph(report, meta_graph, None, folder)
@@ -168,13 +184,13 @@ def _form(file: Path) -> str:
 
 def _add_variables(report: Report, found: checkpoint_index.Checkpoint) -> None:
     try:
-        known = object_graph.read(found)
+        known = read_object_graph(found)
     except DamagedError as damage:
         known = {}
         if not report["faults"]:  # of a data file that is missing it was said already
             report["faults"].append(f"{show_path(found.prefix)} is damaged; {damage}; copy it here again")
     for v in found.variables:
-        one = known.get(v.name, object_graph.Known(""))
+        one = known.get(v.name, ObjectVariable(""))
         report["variables"].append(
             {
                 "name": v.name,
@@ -197,12 +213,12 @@ def _averages(names: Iterable[str]) -> list[str]:
 
 
 def _add_meta_graph(report: Report, meta_graph: Any, folder: Path | None, saved_model: Path | None = None) -> None:
-    v0_signatures.add_signatures(meta_graph)
+    add_v0_signatures(meta_graph)
     recorded = meta_graph.signature_def
     likely = None if recorded else _candidates(meta_graph.graph_def)
     outputs = [candidate["name"] for candidate in likely["outputs"]] if likely else None
     found = harm.scan_meta_graph(meta_graph, outputs, folder=folder, saved_model=saved_model)
-    report["faults"] += [*crashes.faults(meta_graph.graph_def), *crashes.loose_ends(meta_graph.graph_def)]
+    report["faults"] += [*find_crashes(meta_graph.graph_def), *find_loose_ends(meta_graph.graph_def)]
     report["graphs"].append(_graph(meta_graph.graph_def, meta_graph, found, saved_model))
     report["tensorflow_version"] = report["tensorflow_version"] or meta_graph.meta_info_def.tensorflow_version or None
 
@@ -221,13 +237,13 @@ def _graph(graph_def: Any, meta_graph: Any, found: list[harm.Finding], folder: P
         "nodes": len(graph_def.node),
         "signatures": signatures,
         "candidates": None if signatures else _candidates(graph_def),
-        "placeholders": [str(tensors.describe({n.name: n}, n.name)) for n in graph_def.node if n.op in PLACEHOLDERS],
+        "placeholders": [str(describe_tensor({n.name: n}, n.name)) for n in graph_def.node if n.op in PLACEHOLDERS],
         "constants": _constants(graph_def),
-        "ops": dict(Counter(node.op for node in all_nodes(graph_def)).most_common()),
+        "ops": dict(Counter(node.op for node in iterate_nodes(graph_def)).most_common()),
         "functions": [_function(function) for function in functions],
         "tables": _tables(graph_def),
         "assets": [] if meta_graph is None else list(_assets(meta_graph, folder)),
-        "devices": dict(Counter(node.device for node in all_nodes(graph_def) if node.device).most_common()),
+        "devices": dict(Counter(node.device for node in iterate_nodes(graph_def) if node.device).most_common()),
         "unknown_ops": _unknown(graph_def),
         "findings": [
             {
@@ -254,7 +270,7 @@ def _signature(signature_def: Any) -> Report:
 def _recorded(key: str, info: Any) -> Report:
     shape = None if info.tensor_shape.unknown_rank else [d.size if d.size >= 0 else None for d in info.tensor_shape.dim]
     name = info.name or f"a {(info.WhichOneof('encoding') or 'tensor').replace('_', ' ')}"
-    return _tensor(Tensor(key, name, dtypes.name_of(info.dtype), None if shape is None else tuple(shape)))
+    return _tensor(Tensor(key, name, get_dtype_name(info.dtype), None if shape is None else tuple(shape)))
 
 
 def _tensor(tensor: Tensor) -> Report:
@@ -263,9 +279,9 @@ def _tensor(tensor: Tensor) -> Report:
 
 
 def _candidates(graph_def: Any) -> Report | None:
-    if any(crashes.faults(graph_def)):  # a node of 2**40 outputs has as many candidates
+    if any(find_crashes(graph_def)):  # a node of 2**40 outputs has as many candidates
         return None
-    found = candidates.infer(graph_def)
+    found = infer_candidates(graph_def)
     listed = {
         role: [{**_tensor(c.tensor), "role": c.role, "why": c.why} for c in candidates]
         for role, candidates in (("inputs", found.inputs), ("outputs", found.outputs), ("others", found.others))
@@ -276,12 +292,12 @@ def _candidates(graph_def: Any) -> Report | None:
 def _constants(graph_def: Any) -> Report:
     """How many constants there are, and what their values count: the parameters of a frozen graph."""
     count = parameters = size = 0
-    for node in all_nodes(graph_def):
+    for node in iterate_nodes(graph_def):
         if node.op == "Const":
             tensor = node.attr["value"].tensor
             count += 1
             size += tensor.ByteSize()
-            if dtypes.name_of(tensor.dtype).startswith(("float", "bfloat")):
+            if get_dtype_name(tensor.dtype).startswith(("float", "bfloat")):
                 parameters += _elements(tensor.tensor_shape)
     return {"count": count, "parameters": parameters, "bytes": size}
 
@@ -307,17 +323,17 @@ def _tables(graph_def: Any) -> list[Report]:
         {
             "node": node.name,
             "op": node.op,
-            "key_dtype": dtypes.name_of(node.attr["key_dtype"].type) if "key_dtype" in node.attr else "unknown",
-            "value_dtype": dtypes.name_of(node.attr["value_dtype"].type) if "value_dtype" in node.attr else "unknown",
+            "key_dtype": get_dtype_name(node.attr["key_dtype"].type) if "key_dtype" in node.attr else "unknown",
+            "value_dtype": get_dtype_name(node.attr["value_dtype"].type) if "value_dtype" in node.attr else "unknown",
         }
-        for node in all_nodes(graph_def)
+        for node in iterate_nodes(graph_def)
         if node.op in _TABLES
     ]
 
 
 def _assets(meta_graph: Any, folder: Path | None) -> Iterator[Report]:
-    for asset in harm.asset_files(meta_graph):
-        inside = folder is not None and harm.is_within(folder / "assets", asset.filename)
+    for asset in list_asset_files(meta_graph):
+        inside = folder is not None and is_below_folder(folder / "assets", asset.filename)
         file = folder / "assets" / asset.filename if folder is not None and inside else None
         size = file.stat().st_size if file is not None and file.is_file() else None
         yield {"file": asset.filename, "tensor": asset.tensor_info.name, "bytes": size}
@@ -326,7 +342,7 @@ def _assets(meta_graph: Any, folder: Path | None) -> Iterator[Report]:
 def _unknown(graph_def: Any) -> list[Report]:
     functions = {function.signature.name for function in graph_def.library.function}
     found: dict[str, list[str]] = {}
-    for node in all_nodes(graph_def):
-        if node.op not in known_ops.known() and node.op not in functions:
+    for node in iterate_nodes(graph_def):
+        if node.op not in load_known_ops() and node.op not in functions:
             found.setdefault(node.op, []).append(node.name)
-    return [{"op": op, "nodes": names, "library": op_registry.library_of(op)} for op, names in sorted(found.items())]
+    return [{"op": op, "nodes": names, "library": guess_op_library(op)} for op, names in sorted(found.items())]

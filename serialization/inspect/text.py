@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from serialization.console import format_size, make_printable, print_table
+from serialization.console import format_count, format_size, make_printable, print_table
 from serialization.graph.signature import show_shape
 from serialization.inspect import report as reports
 
 MOST, OPS = 40, 12  # rows of a table, and of that of ops; --json has them all
 
 
-def show(report: dict[str, Any], found: list[str]) -> None:
+def print_report(report: dict[str, Any], found: list[str]) -> None:
     """The whole report; `found` is what `--strict` fails for."""
-    show_heading(report)
+    print_heading(report)
     for graph in report["graphs"]:
-        show_graph(graph)
-    show_variables(report)
-    show_findings(found)
+        print_graph(graph)
+    print_variable_rows(report)
+    print_findings(found)
 
 
-def show_heading(report: dict[str, Any]) -> None:
+def print_heading(report: dict[str, Any]) -> None:
     """Kind, version and size of what was found."""
     kind = {
         "graph_def": "a GraphDef (frozen model)",
@@ -31,17 +31,15 @@ def show_heading(report: dict[str, Any]) -> None:
     }[report["kind"]]
     writer = report["tensorflow_version"]
     count = len(report["files"])
-    print(f"{report['path']}: {kind}, {report['format']}, {format_size(report['bytes'])} in {plural(count, 'file')}")
+    print(
+        f"{report['path']}: {kind}, {report['format']}, {format_size(report['bytes'])} in {format_count(count, 'file')}"
+    )
     print(f"written by: {f'TensorFlow {make_printable(writer)}' if writer else 'a TensorFlow that left no version'}")
     for note in report["notes"]:
         print(note)
 
 
-def plural(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-def rows(headings: Sequence[str], values: Iterable[Sequence[object]], most: int = MOST) -> None:
+def print_rows(headings: Sequence[str], values: Iterable[Sequence[object]], most: int = MOST) -> None:
     """A table of at most `most` rows, in which nothing can disturb the terminal."""
     lines = [[make_printable(str(value)) for value in row] for row in values]
     if lines:
@@ -51,36 +49,44 @@ def rows(headings: Sequence[str], values: Iterable[Sequence[object]], most: int 
             print(f"and {len(lines) - most:,} more; --json lists all")
 
 
-def show_graph(graph: dict[str, Any]) -> None:
+def print_graph(graph: dict[str, Any]) -> None:
     """One graph: how it is called, what it is made of."""
     tags = f"tag-set {','.join(graph['tags'])}: " if graph["tags"] else ""
     functions = graph["functions"]
-    inside = f" and {sum(f['nodes'] for f in functions):,} in {plural(len(functions), 'function')}" if functions else ""
-    print(f"\n{make_printable(tags)}{plural(graph['nodes'], 'node')}{inside}; GraphDef version {graph['producer']}")
+    inside = (
+        f" and {sum(f['nodes'] for f in functions):,} in {format_count(len(functions), 'function')}"
+        if functions
+        else ""
+    )
+    print(
+        f"\n{make_printable(tags)}{format_count(graph['nodes'], 'node')}{inside}; GraphDef version {graph['producer']}"
+    )
     for key, signature in graph["signatures"].items():
         called = [("input", t) for t in signature["inputs"]] + [("output", t) for t in signature["outputs"]]
         lines = [(role, t["key"], t["name"], t["dtype"], show_shape(t["shape"])) for role, t in called]
-        rows((f"signature {make_printable(key)}", "key", "tensor", "dtype", "shape"), lines)
+        print_rows((f"signature {make_printable(key)}", "key", "tensor", "dtype", "shape"), lines)
     if graph["candidates"] is not None:
-        show_candidates(graph["candidates"])
-    rows(("op", "count"), graph["ops"].items(), OPS)
-    rows(("function", "nodes"), [(f["name"], f["nodes"]) for f in functions])
-    rows(
+        print_candidates(graph["candidates"])
+    print_rows(("op", "count"), graph["ops"].items(), OPS)
+    print_rows(("function", "nodes"), [(f["name"], f["nodes"]) for f in functions])
+    print_rows(
         ("table", "op", "dtypes"),
         [(t["node"], t["op"], f"{t['key_dtype']} -> {t['value_dtype']}") for t in graph["tables"]],
     )
-    rows(
+    print_rows(
         ("asset", "size"),
         [(a["file"], "missing" if a["bytes"] is None else format_size(a["bytes"])) for a in graph["assets"]],
     )
-    rows(("pinned to", "nodes"), graph["devices"].items())
-    rows(("unknown op", "library", "nodes"), [(o["op"], o["library"], len(o["nodes"])) for o in graph["unknown_ops"]])
+    print_rows(("pinned to", "nodes"), graph["devices"].items())
+    print_rows(
+        ("unknown op", "library", "nodes"), [(o["op"], o["library"], len(o["nodes"])) for o in graph["unknown_ops"]]
+    )
     constants = graph["constants"]
     if constants["parameters"]:
         print(f"\nconstants: {constants['count']:,}, which hold {constants['parameters']:,} numbers")
 
 
-def show_candidates(candidates: dict[str, Any]) -> None:
+def print_candidates(candidates: dict[str, Any]) -> None:
     """What the graph suggests as inputs and outputs, the likely ones first."""
     doubt = " (ambiguous)" if candidates["ambiguous"] else ""
     listed = [
@@ -89,24 +95,24 @@ def show_candidates(candidates: dict[str, Any]) -> None:
         *((f"rather not: {c['role']}", c) for c in candidates["others"]),
     ]
     lines = [(role, c["name"], c["dtype"], show_shape(c["shape"]), c["why"]) for role, c in listed]
-    rows(("no signature; likely", "tensor", "dtype", "shape", "because"), lines)
+    print_rows(("no signature; likely", "tensor", "dtype", "shape", "because"), lines)
 
 
-def show_variables(report: dict[str, Any]) -> None:
+def print_variable_rows(report: dict[str, Any]) -> None:
     """The variables as the checkpoint's index has them."""
     shown = [[v["name"], v["dtype"], show_shape(v["shape"]), f"{v['parameters']:,}"] for v in report["variables"]]
     titles = ["variable", "dtype", "shape", "parameters"]
     if any(v["role"] for v in report["variables"]):  # of an object checkpoint
         titles.append("is")
         shown = [[*row, _what_it_is(v)] for row, v in zip(shown, report["variables"], strict=True)]
-    rows(titles, shown)
+    print_rows(titles, shown)
     if shown:
-        print(f"\nparameters: {report['parameters']:,} in {plural(len(shown), 'variable')}")
+        print(f"\nparameters: {report['parameters']:,} in {format_count(len(shown), 'variable')}")
         kept = [v["parameters"] for v in report["variables"] if str(v["role"]).startswith("optimizer")]
         if kept:
-            print(f"of these the optimizer's: {sum(kept):,} in {plural(len(kept), 'variable')}")
+            print(f"of these the optimizer's: {sum(kept):,} in {format_count(len(kept), 'variable')}")
     if report["moving_averages"]:
-        print(f"moving averages: {plural(len(report['moving_averages']), 'variable')} named {reports.AVERAGES}")
+        print(f"moving averages: {format_count(len(report['moving_averages']), 'variable')} named {reports.AVERAGES}")
 
 
 def _what_it_is(variable: dict[str, Any]) -> str:
@@ -116,8 +122,8 @@ def _what_it_is(variable: dict[str, Any]) -> str:
     return f"{name} (optimizer)".strip() if variable["role"] == "optimizer" else name
 
 
-def show_findings(found: list[str]) -> None:
-    print(f"\nfindings: {plural(len(found), 'finding') if found else 'none'}")
+def print_findings(found: list[str]) -> None:
+    print(f"\nfindings: {format_count(len(found), 'finding') if found else 'none'}")
     for line in found[:MOST]:
         print(f"  {make_printable(line, 400)}")
     if len(found) > MOST:

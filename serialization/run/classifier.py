@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def choose_outputs(wanted: Signature) -> tuple[Tensor, Tensor | None]:
+def choose_score_output(wanted: Signature) -> tuple[Tensor, Tensor | None]:
     """The outputs that hold a score for each class and, where there is one, the number of the best class."""
     scores = [t for t in wanted.outputs if t.dtype.startswith(("float", "bfloat")) and len(t.shape or ()) == 2]
     best = [t for t in wanted.outputs if t.dtype.startswith("int") and len(t.shape or ()) == 1]
@@ -26,9 +26,11 @@ def choose_outputs(wanted: Signature) -> tuple[Tensor, Tensor | None]:
     return scores[0], best[0] if best else None
 
 
-def classify(predict: Predictor, batches: Sequence[tuple[NDArray[Any], int]]) -> tuple[NDArray[Any], NDArray[Any]]:
+def classify_images(
+    predict: Predictor, batches: Sequence[tuple[NDArray[Any], int]]
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """The scores of each image, [images, classes], and the number of its best class, [images]."""
-    scores, best = choose_outputs(predict.signature)
+    scores, best = choose_score_output(predict.signature)
     all_scores, all_best = [], []
     for batch, count in show_progress(batches, "classifying", len(batches)):
         results = predict({predict.signature.inputs[0].key: batch})
@@ -50,7 +52,7 @@ def read_labels(file: Path | None, classes: int) -> list[str]:
     return labels
 
 
-def show_best(files: Sequence[Path], scores: NDArray[Any], labels: Sequence[str], top: int) -> None:
+def print_best(files: Sequence[Path], scores: NDArray[Any], labels: Sequence[str], top: int) -> None:
     """A table of the `top` classes of each image, the best first."""
     rows = []
     for file, row in zip(files, scores, strict=True):

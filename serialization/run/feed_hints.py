@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from serialization.formats import dtypes, protos
-from serialization.graph.const_nodes import integers
-from serialization.graph.graph_def import all_nodes, index_of, node_of, nodes_by_name
+from serialization.graph.const_nodes import read_integers
+from serialization.graph.graph_def import get_node_name, get_output_index, index_nodes, iterate_nodes
 from serialization.graph.signature import Signature
 from serialization.run.generated_feeds import Hint
 
@@ -29,19 +29,19 @@ _PNG = bytes.fromhex(
 )
 
 
-def find(graph_def: Any, wanted: Signature, keys: Mapping[str, Any] | None = None) -> dict[str, Hint]:
+def find_hints(graph_def: Any, wanted: Signature, keys: Mapping[str, Any] | None = None) -> dict[str, Hint]:
     """A hint for each input, by key, where its consumers tell something.
 
     `keys` are those of lookup tables by their nodes: only what a table knows tells one table from another.
     """
     keys = keys or {}
-    nodes = nodes_by_name(graph_def)
+    nodes = index_nodes(graph_def)
     consumers: dict[str, list[tuple[Any, int]]] = defaultdict(list)
     for node in graph_def.node:
         for position, edge in enumerate(node.input):
             if not edge.startswith("^"):
-                consumers[f"{node_of(edge)}:{index_of(edge)}"].append((node, position))
-    ops = {node.op for node in all_nodes(graph_def)}
+                consumers[f"{get_node_name(edge)}:{get_output_index(edge)}"].append((node, position))
+    ops = {node.op for node in iterate_nodes(graph_def)}
     hints = {}
     for tensor in wanted.inputs:
         hint = Hint()
@@ -86,7 +86,7 @@ def _share(tensor: str, consumers: Mapping[str, list[tuple[Any, int]]]) -> float
     return None
 
 
-def batch_sizes(graph_def: Any) -> list[int]:
+def find_batch_sizes(graph_def: Any) -> list[int]:
     """Sizes that recorded shapes, and states that are all zeros, begin with most often: it may be built for one."""
     found: Counter[int] = Counter()
     for node in graph_def.node:
@@ -118,7 +118,7 @@ def _ask(node: Any, position: int, nodes: Mapping[str, Any]) -> Hint:
         if weights is not None and len(weights) == 2:
             return Hint((None, weights[1] if node.attr["transpose_b"].b else weights[0]))
     if node.op == "Reshape" and position == 0:
-        sizes = integers(nodes.get(node_of(node.input[1])))
+        sizes = read_integers(nodes.get(get_node_name(node.input[1])))
         if sizes and sizes[0] == -1 and len(sizes) > 1 and min(sizes[1:]) > 0:
             product = 1
             for size in sizes[1:]:
@@ -152,9 +152,9 @@ def _ask(node: Any, position: int, nodes: Mapping[str, Any]) -> Hint:
 
 def _table_of(node: Any, nodes: Mapping[str, Any]) -> str:
     """The node of the table that is looked up in, through what only passes its handle on."""
-    name = node_of(node.input[0])
+    name = get_node_name(node.input[0])
     while name in nodes and nodes[name].op in ("Identity", "Enter", "Switch") and nodes[name].input:
-        name = node_of(nodes[name].input[0])
+        name = get_node_name(nodes[name].input[0])
     return name
 
 
@@ -165,9 +165,9 @@ def _merge(a: Hint, b: Hint) -> Hint:
 
 def _shape_of(edge: str, nodes: Mapping[str, Any]) -> tuple[int, ...] | None:
     """The shape of a variable or a constant, through what only reads it."""
-    node = nodes.get(node_of(edge))
+    node = nodes.get(get_node_name(edge))
     while node is not None and node.op in ("Identity", "ReadVariableOp", "Enter", "RefEnter", "Cast") and node.input:
-        node = nodes.get(node_of(node.input[0]))
+        node = nodes.get(get_node_name(node.input[0]))
     if node is None:
         return None
     if node.op == "Const":
@@ -198,7 +198,7 @@ def _features(node: Any, nodes: Mapping[str, Any]) -> tuple[list[tuple[str, int]
     """The names and dtypes of the features, sparse ones first, and the shapes that dense ones have."""
 
     def strings(edge: str) -> list[str]:
-        constant = nodes.get(node_of(edge))
+        constant = nodes.get(get_node_name(edge))
         return [v.decode() for v in constant.attr["value"].tensor.string_val] if constant is not None else []
 
     data = [edge for edge in node.input if not edge.startswith("^")]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from serialization.graph.signature import Signature, Tensor, show_shape
-from serialization.graph.tensors import is_keep_probability, is_switch
+from serialization.graph.tensors import is_keep_probability, is_training_switch
 from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
@@ -32,17 +32,17 @@ class Hint:
     known: tuple[Any, ...] = ()
 
 
-def flags_for(signature: Signature) -> str:
+def format_feed_flags(signature: Signature) -> str:
     """What to give on the command line for these inputs, with the dtype and shape of each."""
     return " ".join(f"--feed {t.key}=VALUE ({t.dtype} {show_shape(t.shape)})" for t in signature.inputs)
 
 
-def generate(signature: Signature, seed: int = 0) -> list[dict[str, NDArray[Any]]]:
+def generate_feed(signature: Signature, seed: int = 0) -> list[dict[str, NDArray[Any]]]:
     """Feeds for the inputs, from dtype and shape: batches of 1, 2 and up to 1,000 rows where the batch is free."""
-    return next(attempts(signature, seed=seed))
+    return next(generate_attempts(signature, seed=seed))
 
 
-def attempts(
+def generate_attempts(
     signature: Signature, hints: Mapping[str, Hint] | None = None, batches: Iterable[int] = (), seed: int = 0
 ) -> Iterator[list[dict[str, NDArray[Any]]]]:
     """Ever other feeds for the inputs, likeliest first: a graph may be particular about what its signature leaves open.
@@ -51,7 +51,7 @@ def attempts(
     """
     hints = hints or {}
     free = any(tensor.shape is None or tensor.shape[:1] == (None,) for tensor in signature.inputs)
-    whole = any(np.issubdtype(numpy_dtype(t.dtype), np.integer) for t in signature.inputs if t.dtype != "string")
+    whole = any(np.issubdtype(get_numpy_dtype(t.dtype), np.integer) for t in signature.inputs if t.dtype != "string")
     inner = any(t.shape is None or None in t.shape[1:] for t in signature.inputs)
     seen = []
     for size in (4, 32, 1, 64, 224) if inner else (4,):
@@ -118,7 +118,7 @@ def _batches(signature: Signature, hints: Mapping[str, Hint], size: int) -> tupl
     return tuple(sorted({1, 2, max(2, min(most, _NUMBERS // max(row, 1)))}))
 
 
-def numpy_dtype(name: str) -> np.dtype[Any]:
+def get_numpy_dtype(name: str) -> np.dtype[Any]:
     """The numpy dtype for TensorFlow's name of it; for bfloat16 and the like the extension type of TensorFlow."""
     dtype: np.dtype[Any] = np.dtype(tf.as_dtype(name).as_numpy_dtype)
     return dtype
@@ -151,11 +151,11 @@ def _make_value(
     if tensor.dtype == "string":
         value = hint.example if hint is not None and hint.example is not None else b"text"
         return _with_known(np.full(shape, value, dtype=object), hint)
-    if is_switch(tensor):
+    if is_training_switch(tensor):
         return np.zeros(shape, np.bool_)  # as for inference
     if tensor.dtype == "bool":
         return generator.integers(0, 2, shape).astype(np.bool_)
-    dtype = numpy_dtype(tensor.dtype)
+    dtype = get_numpy_dtype(tensor.dtype)
     if hint is not None and hint.value is not None:
         return np.array(hint.value, dtype)
     if is_keep_probability(tensor):

@@ -15,9 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from serialization.console import format_error, show_path
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor, show_shape
-from serialization.run import nested_lists
-from serialization.run.generated_feeds import numpy_dtype
-from serialization.run.nested_lists import MisfitError, read_json
+from serialization.run.generated_feeds import get_numpy_dtype
+from serialization.run.nested_lists import (
+    MisfitError,
+    flatten_lists,
+    format_place,
+    measure_shape,
+    name_json_type,
+    read_json,
+)
 from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
@@ -64,7 +70,7 @@ def _file(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def parse(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray[Any]]:
+def read_feeds(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray[Any]]:
     """The arrays that `--feed` gives, one for each input, by key.
 
     An input may be named by its key or as a tensor; a single one need not be named. Raises UserError that says which
@@ -81,7 +87,7 @@ def parse(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray[Any]
             if tensor.key in found:
                 raise UserError(f"--feed {name}: given twice; give each input one value")
             try:
-                found[tensor.key] = to_array(tensor, value)
+                found[tensor.key] = convert_value(tensor, value)
             except MisfitError as misfit:
                 raise UserError(f"--feed {misfit}") from None
     missing = [str(tensor) for tensor in signature.inputs if tensor.key not in found]
@@ -90,7 +96,7 @@ def parse(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray[Any]
     return found
 
 
-def to_array(tensor: Tensor, value: Any) -> NDArray[Any]:
+def convert_value(tensor: Tensor, value: Any) -> NDArray[Any]:
     """A JSON value or an array as one of the tensor's dtype and shape; strings as objects. Raises MisfitError."""
     return _from_array(tensor, value) if isinstance(value, np.ndarray) else _from_json(tensor, value)
 
@@ -159,24 +165,24 @@ def _from_json(tensor: Tensor, value: Any) -> NDArray[Any]:
     types, expected = next(((types, expected) for fits, types, expected in kinds if fits), (None, ""))
     if types is None:
         raise MisfitError(f"{tensor.key}: JSON has no values of {tensor.dtype}; give @file.npy")
-    shape = nested_lists.shape_of(value, tensor.shape, tensor.key)
-    flat = list(nested_lists.flatten(value, len(shape)))
+    shape = measure_shape(value, tensor.shape, tensor.key)
+    flat = list(flatten_lists(value, len(shape)))
     # As Python's own numbers: numpy would round the value that it compares with one of its own.
     least, most = ((int if dtype.is_integer else float)(n) for n in _limits(dtype))
 
     def refuse(position: int, message: str) -> MisfitError:
-        return MisfitError(f"{nested_lists.show_place(tensor.key, position, shape)}: {message}")
+        return MisfitError(f"{format_place(tensor.key, position, shape)}: {message}")
 
     for position, item in enumerate(flat):
         if type(item) not in types:
-            raise refuse(position, f"expected {expected}, got {nested_lists.name_of(item)}")
+            raise refuse(position, f"expected {expected}, got {name_json_type(item)}")
         if tensor.dtype == "string":
             flat[position] = _to_bytes(item)
             if flat[position] is None:
                 raise refuse(position, 'expected a string, or {"b64": its bytes in base64}')
         elif not least <= item <= most and item == item and abs(item) != math.inf:
             raise refuse(position, f"{item} is beyond what {tensor.dtype} holds")
-    array = np.empty(len(flat), object if tensor.dtype == "string" else numpy_dtype(tensor.dtype))
+    array = np.empty(len(flat), object if tensor.dtype == "string" else get_numpy_dtype(tensor.dtype))
     array[:] = flat
     return array.reshape(shape)
 
@@ -204,7 +210,7 @@ def _from_array(tensor: Tensor, array: NDArray[Any]) -> NDArray[Any]:
         if array.dtype.kind not in "SU":
             raise MisfitError(f"{tensor.key}: expected strings, got {array.dtype}")
         return (np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array).astype(object)
-    dtype = numpy_dtype(tensor.dtype)
+    dtype = get_numpy_dtype(tensor.dtype)
     if array.dtype == dtype:
         return array
     if array.dtype.kind == "V" and dtype.kind == "V" and array.dtype.itemsize == dtype.itemsize:
@@ -217,7 +223,7 @@ def _from_array(tensor: Tensor, array: NDArray[Any]) -> NDArray[Any]:
     lost = result != array if both_whole else np.isfinite(array) & ~np.isfinite(result)
     if lost.any():
         position = int(lost.argmax())
-        place = nested_lists.show_place(tensor.key, position, array.shape)
+        place = format_place(tensor.key, position, array.shape)
         raise MisfitError(f"{place}: {array.flat[position]} is beyond what {tensor.dtype} holds")
     return result
 

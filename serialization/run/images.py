@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.graph.signature import Tensor
-from serialization.run.generated_feeds import numpy_dtype
+from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.tensorflow import np, quiet, tf, tf1
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class ImageInput:
     channels_first: bool
 
 
-def describe_input(tensor: Tensor) -> ImageInput:
+def describe_image_input(tensor: Tensor) -> ImageInput:
     """Read batch, height, width and channels from the input's shape. Raises UserError if it takes no images."""
     shape = tensor.shape
     if shape is None or len(shape) != 4 or tensor.dtype in ("string", "bool"):
@@ -53,7 +53,7 @@ def decode_images(
     whole; only where it is not can they be scaled, less `mean` and divided by `std` (one number, or one a channel).
     Raises UserError for a file that is no image, and for a scale that does not fit.
     """
-    dtype = numpy_dtype(wanted.tensor.dtype)
+    dtype = get_numpy_dtype(wanted.tensor.dtype)
     whole = np.issubdtype(dtype, np.integer)
     if not {mean.size, std.size} <= {1, wanted.channels}:
         raise UserError(f"--mean and --std take one number or {wanted.channels}, one a channel of {wanted.tensor}")
@@ -80,7 +80,7 @@ def decode_images(
     return images
 
 
-def make_batches(images: Sequence[NDArray[Any]], wanted: ImageInput) -> Iterator[tuple[NDArray[Any], int]]:
+def make_image_batches(images: Sequence[NDArray[Any]], wanted: ImageInput) -> Iterator[tuple[NDArray[Any], int]]:
     """Batches of the images, and how many rows of each are images: a fixed batch size is filled up with zeros."""
     own_sizes = wanted.height is None or wanted.width is None
     size = 1 if own_sizes else wanted.batch or 32

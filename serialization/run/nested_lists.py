@@ -24,7 +24,7 @@ class MisfitError(ValueError):
     """`PLACE: expected WHAT, got WHAT`."""
 
 
-def show_place(name: str, position: int, shape: Sequence[int]) -> str:
+def format_place(name: str, position: int, shape: Sequence[int]) -> str:
     """`x[3][2]` for the position in the flat values of this shape."""
     indices = []
     for size in reversed(shape):
@@ -33,12 +33,12 @@ def show_place(name: str, position: int, shape: Sequence[int]) -> str:
     return name + "".join(f"[{index}]" for index in reversed(indices))
 
 
-def name_of(value: Any) -> str:
+def name_json_type(value: Any) -> str:
     """What a JSON value is, as people call it."""
     return _NAMES.get(type(value), type(value).__name__)
 
 
-def shape_of(value: Any, wanted: Sequence[int | None] | None, name: str) -> tuple[int, ...]:
+def measure_shape(value: Any, wanted: Sequence[int | None] | None, name: str) -> tuple[int, ...]:
     """The shape of nested lists. Raises MisfitError where it is not the `wanted` one, or where they are ragged."""
     shape: list[int] = []
     level = [value]
@@ -48,13 +48,13 @@ def shape_of(value: Any, wanted: Sequence[int | None] | None, name: str) -> tupl
             raise MisfitError(f"{name}: expected the shape {show_shape(wanted)}, got {shape}")
         if not all(lists):
             odd = lists.index(False)
-            raise MisfitError(f"{show_place(name, odd, shape)}: expected a list, got {name_of(level[odd])}")
+            raise MisfitError(f"{format_place(name, odd, shape)}: expected a list, got {name_json_type(level[odd])}")
         given = wanted[len(shape)] if wanted is not None else None
         size = len(level[0]) if given is None else given
         odd = next((i for i, part in enumerate(level) if len(part) != size), -1)
         if odd >= 0:
-            like = f" as in {show_place(name, 0, shape)}" if given is None else ""
-            place = show_place(name, odd, shape)
+            like = f" as in {format_place(name, 0, shape)}" if given is None else ""
+            place = format_place(name, odd, shape)
             raise MisfitError(f"{place}: expected {size} values{like}, got {len(level[odd])}")
         shape.append(size)
         level = [item for part in level for item in part]
@@ -62,13 +62,13 @@ def shape_of(value: Any, wanted: Sequence[int | None] | None, name: str) -> tupl
     return (*shape, *(size or 0 for size in (wanted or ())[len(shape) :]))
 
 
-def flatten(value: Any, rank: int) -> Iterator[Any]:
+def flatten_lists(value: Any, rank: int) -> Iterator[Any]:
     """The innermost values of lists nested `rank` deep."""
     if rank == 0:
         yield value
     else:
         for part in value:
-            yield from flatten(part, rank - 1)
+            yield from flatten_lists(part, rank - 1)
 
 
 def read_json(text: str) -> Any:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from serialization.graph import lookup_tables
-from serialization.graph.graph_def import is_update, node_of, nodes_by_name
+from serialization.graph.graph_def import get_node_name, index_nodes, is_update
+from serialization.graph.lookup_tables import list_table_nodes
 from serialization.graph.signature import Signature
 from serialization.run.generated_feeds import Hint
 from serialization.run.predictor import Run, Values
@@ -19,7 +19,7 @@ from serialization.run.predictor import Run, Values
 class Origin:
     """A session that runs `graph_def`; `predict` runs `signature`. `plain`: TensorFlow's own calls convert it well.
 
-    `hints` and `batches` are what the graph says about feeds, see feeds.attempts. `repeat`, where running may change
+    `hints` and `batches` are what the graph says about feeds, see generate_attempts. `repeat`, where running may change
     variables, runs it twice and gives the second answer. `compiled` says that XLA compiles it, which rounds elsewhere.
     """
 
@@ -34,7 +34,7 @@ class Origin:
     compiled: bool = False
 
 
-def from_first_state(afresh: Callable[[], AbstractContextManager[Run]]) -> tuple[Run, Run]:
+def run_from_first_state(afresh: Callable[[], AbstractContextManager[Run]]) -> tuple[Run, Run]:
     """What runs a model once, and twice, where running changes its variables: each begins from the same state.
 
     `afresh` gives what runs the model in that state.
@@ -49,10 +49,10 @@ def from_first_state(afresh: Callable[[], AbstractContextManager[Run]]) -> tuple
 
 def takes_plain_calls(graph_def: Any) -> bool:
     """Whether convert_variables_to_constants is enough: variables are only read, and no function holds any."""
-    nodes = nodes_by_name(graph_def)
+    nodes = index_nodes(graph_def)
     for node in graph_def.node:
         if node.op.startswith("Ref") or is_update(node.op) or node.op in ("AutoReloadVariable", "TemporaryVariable"):
             return False
-        if node.op in ("ReadVariableOp", "ResourceGather") and nodes[node_of(node.input[0])].op != "VarHandleOp":
+        if node.op in ("ReadVariableOp", "ResourceGather") and nodes[get_node_name(node.input[0])].op != "VarHandleOp":
             return False
-    return not graph_def.library.function and not lookup_tables.table_nodes(graph_def)
+    return not graph_def.library.function and not list_table_nodes(graph_def)

@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from serialization.checks import memory
+from serialization.checks.memory import require_memory
 from serialization.errors import UserError
 from serialization.graph.signature import Signature
-from serialization.tensorflow import config_pb2, failures, np, tf, tf1
+from serialization.tensorflow import config_pb2, explain_failures, np, tf, tf1
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,8 +41,8 @@ class Predictor:
         self._outputs = tuple(tensor.key for tensor in signature.outputs)
         self._strings = any(tensor.dtype == "string" for tensor in signature.outputs)
         self._timeout = timeout
-        memory.require_room(session.graph, signature)
-        with failures("the model cannot be run here"):
+        require_memory(session.graph, signature)
+        with explain_failures("the model cannot be run here"):
             self._callable = _compile(session, signature, inline, timeout or DEFAULT_TIMEOUT)
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -62,11 +62,11 @@ class Predictor:
         return dict(zip(self._outputs, values, strict=True))
 
 
-def own_threads() -> None:
+def give_sessions_own_threads() -> None:
     """Give each session threads of its own for its ops, to be called before the first: all have its threads, otherwise.
 
     TensorFlow (LocalDevice in core/common_runtime/local_device.cc) reads the variable once, and documents no other way;
-    tests/test_predictor.py notices when it no longer does.
+    tests/run/test_predictor.py notices when it no longer does.
     """
     os.environ["TF_OVERRIDE_GLOBAL_THREADPOOL"] = "1"
 
@@ -100,7 +100,7 @@ def open_session(
 def _compile(session: Any, signature: Signature, inline: bool, timeout: float) -> Any:
     """The one private call of the project: the public `make_callable` takes no CallableOptions and ten times as long.
 
-    tests/test_predictor.py fails when TensorFlow changes it.
+    tests/run/test_predictor.py fails when TensorFlow changes it.
     """
     options = config_pb2.CallableOptions(
         feed=list(dict.fromkeys(tensor.name for tensor in signature.inputs)),

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
-from serialization.run import generated_feeds
-from serialization.run.generated_feeds import Hint
-from serialization.run.given_feeds import Feed, parse
+from serialization.run.generated_feeds import Hint, format_feed_flags, generate_attempts
+from serialization.run.given_feeds import Feed, read_feeds
 from serialization.run.predictor import Run, Values
-from serialization.tensorflow import np, quiet, reason, tf
+from serialization.tensorflow import format_reason, np, quiet, tf
 
 
-def show(
+def print_predictions(
     predict: Run,
     wanted: Signature,
     given: Sequence[Feed] | None = None,
@@ -24,7 +23,7 @@ def show(
 
     Raises UserError where the model runs on none of them.
     """
-    attempts = iter([[parse(wanted, given)]]) if given else generated_feeds.attempts(wanted, hints, batches)
+    attempts = iter([[read_feeds(wanted, given)]]) if given else generate_attempts(wanted, hints, batches)
     failure: BaseException | None = None
     for attempt in attempts:
         for values in attempt:
@@ -41,8 +40,10 @@ def show(
                 _print(wanted.inputs, values)
             _print(wanted.outputs, results)
             return
-    advice = "" if given or not wanted.inputs else f"; name values that it takes: {generated_feeds.flags_for(wanted)}"
-    raise UserError(f"the model does not run on {'these' if given else 'generated'} values: {reason(failure)}{advice}")
+    advice = "" if given or not wanted.inputs else f"; name values that it takes: {format_feed_flags(wanted)}"
+    raise UserError(
+        f"the model does not run on {'these' if given else 'generated'} values: {format_reason(failure)}{advice}"
+    )
 
 
 def _print(tensors: Iterable[Tensor], values: Values) -> None:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from serialization.errors import UserError
-from serialization.graph.graph_def import called_functions, nodes_by_name, reachable
+from serialization.graph.graph_def import find_called_functions, find_reachable, index_nodes
 from serialization.graph.signature import Signature
-from serialization.run import generated_feeds
-from serialization.run.given_feeds import Feed, parse
+from serialization.run.generated_feeds import format_feed_flags, generate_attempts
+from serialization.run.given_feeds import Feed, read_feeds
 from serialization.run.predictor import Run, Values
-from serialization.tensorflow import np, quiet, reason, tf
+from serialization.tensorflow import format_reason, np, quiet, tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class Proof:
     answers: tuple[Values, ...]
 
 
-def prove(
+def prove_same(
     origin: Origin,
     open_result: OpenResult,
     given: Sequence[Feed] | None,
@@ -55,9 +55,7 @@ def prove(
     Returns the lines to print. Raises UserError where the result differs, or where the source does not run on `given`.
     """
     wanted = origin.signature
-    attempts = (
-        iter([[parse(wanted, given)]]) if given else generated_feeds.attempts(wanted, origin.hints, origin.batches)
-    )
+    attempts = iter([[read_feeds(wanted, given)]]) if given else generate_attempts(wanted, origin.hints, origin.batches)
     repeat = origin.repeat if steady else None
     open_each = _afresh(open_result) if origin.repeat is not None and not steady else open_result
 
@@ -67,11 +65,11 @@ def prove(
 
     try:
         with quiet(), open_each(False) as result:  # quiet, for a graph may print
-            proof = compare(origin.predict, result, attempts, random, look, rounding=origin.compiled)
+            proof = compare_runs(origin.predict, result, attempts, random, look, rounding=origin.compiled)
     except NotVerifiedError as failure:
         if given:
             raise UserError(f"the source does not run on what --feed gives: {failure}; nothing was written") from None
-        advice = f"; what would prove it: {generated_feeds.flags_for(wanted)}" if wanted.inputs else ""
+        advice = f"; what would prove it: {format_feed_flags(wanted)}" if wanted.inputs else ""
         return f"not verified: the source does not run on generated feeds: {failure}{advice}"
     with quiet(), open_each(True) as optimized:
         return "\n".join([f"proved: {proof.line}", *compare_optimized(proof, optimized, random)])
@@ -94,26 +92,26 @@ def _afresh(open_result: OpenResult) -> OpenResult:
 def _require_steady(first: Run, second: Run, feed: Values, random: Mapping[str, str]) -> None:
     before, after = first(feed), second(feed)
     for key, value in before.items():
-        if key not in random and not same_bits(value, after[key]):
+        if key not in random and not has_same_bits(value, after[key]):
             raise UserError(
                 f"the model changes its variables as it runs, and {key} with them, so it cannot be frozen; "
                 "keep it as a SavedModel; nothing was written"
             )
 
 
-def random_outputs(graph_def: Any, wanted: Signature) -> dict[str, str]:
+def find_random_outputs(graph_def: Any, wanted: Signature) -> dict[str, str]:
     """For each output, by key, the first random op that it depends on, where there is one."""
-    nodes = nodes_by_name(graph_def)
+    nodes = index_nodes(graph_def)
     functions = {function.signature.name: function for function in graph_def.library.function}
     found = {}
     for tensor in wanted.outputs:
-        waiting = [nodes[name] for name in reachable(nodes, [tensor.name])]
+        waiting = [nodes[name] for name in find_reachable(nodes, [tensor.name])]
         seen: set[str] = set()
         while waiting and tensor.key not in found:
             node = waiting.pop()
             if _RANDOM.fullmatch(node.op):
                 found[tensor.key] = f"{node.op} {node.name}"
-            for name in called_functions(node, functions):
+            for name in find_called_functions(node, functions):
                 if name not in seen:
                     seen.add(name)
                     waiting.extend(functions[name].node_def)
@@ -127,7 +125,7 @@ _RANDOM = re.compile(
 )
 
 
-def compare(
+def compare_runs(
     source: Run,
     result: Run,
     attempts: Iterable[Sequence[Values]],
@@ -154,7 +152,7 @@ def compare(
         if expected:
             look(expected[0][0])
             return _compare_all(source, result, expected, random, rounding=rounding)
-    raise NotVerifiedError(reason(failure))
+    raise NotVerifiedError(format_reason(failure))
 
 
 def compare_optimized(proof: Proof, optimized: Run, random: Mapping[str, str] | None = None) -> list[str]:
@@ -175,7 +173,7 @@ def compare_optimized(proof: Proof, optimized: Run, random: Mapping[str, str] | 
     ]
 
 
-def same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
+def has_same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Whether two arrays of the same dtype and shape hold the same bits."""
     # Bytes, for a NaN does not equal itself and 0.0 equals -0.0; but strings are objects, whose bytes are addresses.
     return bool(np.array_equal(a, b)) if a.dtype == object else bool(a.tobytes() == b.tobytes())
@@ -199,11 +197,11 @@ def _compare_all(
             got = result(feed)
         except tf.errors.OpError as error:
             raise UserError(
-                f"the result does not run where its source does: {reason(error)}; nothing was written"
+                f"the result does not run where its source does: {format_reason(error)}; nothing was written"
             ) from None
         answers.append(got)
         for key, value in wanted.items():
-            if key in random and not same_bits(value, got[key]):
+            if key in random and not has_same_bits(value, got[key]):
                 differ.add(key)
             problem = _problem(key, value, got[key], shape_only=key in random)
             if problem:
@@ -239,7 +237,7 @@ def _problem(key: str, expected: NDArray[Any], actual: NDArray[Any], *, shape_on
             if shape_only and expected.dtype == actual.dtype and expected.ndim == actual.ndim
             else f"{key} is {got}, not {want}"
         )
-    if shape_only or same_bits(expected, actual):
+    if shape_only or has_same_bits(expected, actual):
         return ""
     how = f" by up to {_difference(expected, actual):.3g}" if np.issubdtype(expected.dtype, np.number) else ""
     return f"{key} is off{how}"

@@ -13,27 +13,28 @@ from werkzeug.routing import RequestRedirect
 
 from serialization.console import make_printable
 from serialization.graph.signature import Signature
-from serialization.run.predictor import own_threads
-from serialization.serving import openapi, page
+from serialization.run.predictor import give_sessions_own_threads
 from serialization.serving.http.predict_route import EXAMPLE, PREDICT, SERVING, PredictRoute
 from serialization.serving.limits import Settings
 from serialization.serving.metrics import Metrics
 from serialization.serving.model.engine import make_engine
-from serialization.serving.requests import RequestInfo, RequestLog, error_body, internal_error, path_of
-from serialization.serving.wire.json_format import body_of, require_json_form
+from serialization.serving.openapi import describe_api
+from serialization.serving.page import render_page
+from serialization.serving.requests import RequestInfo, RequestLog, get_path, make_error_body, make_internal_error
+from serialization.serving.wire.json_format import make_example_body, require_json_form
 
 
 def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Settings) -> Flask:
     """The application for the model that `load` gives as a session and its signature; ready once this returns."""
     started = time.monotonic()
     metrics = Metrics(settings.metrics_folder)
-    own_threads()
+    give_sessions_own_threads()
     session, signature = load()
     require_json_form(signature)
     engine = make_engine(session, signature, settings)
     log = RequestLog(metrics, settings.log_format)
     predict = PredictRoute(engine, settings, log)
-    example = body_of(signature, engine.example)
+    example = make_example_body(signature, engine.example)
 
     app = Flask("freezemodel_serve", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its answers are no JSON
@@ -43,7 +44,7 @@ def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Set
 
     @app.get("/")
     def show_page() -> Response:
-        return Response(page.render(name, engine, example), content_type="text/html; charset=utf-8")
+        return Response(render_page(name, engine, example), content_type="text/html; charset=utf-8")
 
     @app.get("/healthz")
     def health() -> dict[str, Any]:
@@ -62,7 +63,7 @@ def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Set
 
     @app.get("/openapi.json")
     def describe() -> dict[str, Any]:
-        return openapi.describe(name, signature, settings, example)
+        return describe_api(name, signature, settings, example)
 
     mounted = DispatcherMiddleware(app.wsgi_app, {PREDICT: predict})
     app.wsgi_app = mounted  # type: ignore[method-assign]
@@ -91,15 +92,15 @@ def _log_every_request(app: Flask, log: RequestLog, draining: Callable[[], bool]
     @app.errorhandler(HTTPException)
     def refuse(error: HTTPException) -> Response:
         message = str(error.description)
-        path = make_printable(path_of(request.environ))
+        path = make_printable(get_path(request.environ))
         if isinstance(error, NotFound):
             message = f"nothing is at {path}; predictions are at {PREDICT}, a page to try them is at /"
         if isinstance(error, MethodNotAllowed):
             error.valid_methods = sorted(error.valid_methods or ())
             message = f"{path} takes {' and '.join(error.valid_methods)}, not {make_printable(request.method)}"
         if isinstance(error, InternalServerError) and error.original_exception is not None:
-            message = internal_error(g.info.id)
+            message = make_internal_error(g.info.id)
         answer = error.get_response()
         headers = [(name, value) for name, value in answer.headers if not name.lower().startswith("content-")]
-        body = error_body(message, g.info.id)
+        body = make_error_body(message, g.info.id)
         return Response(body, error.code, headers, content_type="application/json")

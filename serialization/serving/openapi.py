@@ -28,7 +28,7 @@ _REFUSALS = {
 }
 
 
-def describe(name: str, signature: Signature, settings: Settings, example: str) -> dict[str, Any]:
+def describe_api(name: str, signature: Signature, settings: Settings, example: str) -> dict[str, Any]:
     """The document that /openapi.json answers."""
     error = {"$ref": "#/components/schemas/Error"}
     refusals = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor, show_shape
-from serialization.run import images
+from serialization.run.images import describe_image_input
 from serialization.serving.http.predict_route import PREDICT
 from serialization.serving.wire.places import INPUT, OUTPUT
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def render(name: str, engine: Engine, example: str) -> str:
+def render_page(name: str, engine: Engine, example: str) -> str:
     """The page's HTML. `example` is the body of a request that works."""
     signature = engine.signature
     told = {
@@ -53,7 +53,7 @@ def _image(signature: Signature) -> dict[str, Any] | None:
     if len(signature.inputs) != 1:
         return None
     try:
-        wanted = images.describe_input(signature.inputs[0])
+        wanted = describe_image_input(signature.inputs[0])
     except UserError:
         return None
     return {

@@ -72,7 +72,7 @@ class RequestLog:
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             "id": info.id,
             "method": environ["REQUEST_METHOD"],
-            "path": path_of(environ),
+            "path": get_path(environ),
             "status": status,
             "ms": round((now - info.started) * 1000, 3),
             "client": environ.get("REMOTE_ADDR", ""),
@@ -91,23 +91,23 @@ def _as_one_word(value: object) -> str:
     return word if word.isprintable() and " " not in word else repr(word).replace(" ", r"\x20")
 
 
-def path_of(environ: dict[str, Any]) -> str:
+def get_path(environ: dict[str, Any]) -> str:
     """The path that was asked for; WSGI has its bytes as Latin-1 (PEP 3333)."""
     path: str = environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"]
     return path.encode("latin-1").decode(errors="replace")
 
 
-def error_body(message: str, request_id: str) -> bytes:
+def make_error_body(message: str, request_id: str) -> bytes:
     return msgspec.json.encode({"error": message, "request_id": request_id})
 
 
-def show_exception(where: str) -> None:
+def print_exception(where: str) -> None:
     """Show the exception that is being handled to who runs the server, if they still listen."""
     with suppress(OSError):
         sys.stderr.write(f"{where}:\n{traceback.format_exc()}")
 
 
-def internal_error(request_id: str) -> str:
+def make_internal_error(request_id: str) -> str:
     """Show the exception that is being handled to who runs the server; what the client is told instead."""
-    show_exception(f"request {request_id}")
+    print_exception(f"request {request_id}")
     return "internal error; the server's log tells more under this request id"

@@ -7,24 +7,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serialization.checks import memory
+from serialization.checks.memory import require_modest_tensors
 from serialization.errors import UserError
-from serialization.formats import dtypes, protos
-from serialization.graph import op_registry, repair, signature
+from serialization.formats import protos
+from serialization.formats.dtypes import get_dtype_name
+from serialization.graph import signature
 from serialization.graph.cut import cut_at_inputs
 from serialization.graph.graph_def import (
     CUT_OFF,
     copy_functions,
-    index_of,
+    find_reachable,
+    get_node_name,
+    get_output_index,
+    index_nodes,
     may_be_cut_off,
-    node_of,
-    nodes_by_name,
-    reachable,
 )
-from serialization.graph.signature import Signature, Tensor, split_tensors
-from serialization.graph.tensors import PLACEHOLDERS, describe, is_pipeline
-from serialization.infer import candidates
-from serialization.infer.candidates import Candidate
+from serialization.graph.op_registry import count_nameable_outputs, get_output_dtype, require_known_ops
+from serialization.graph.repair import make_graph_loadable
+from serialization.graph.signature import Signature, Tensor, choose_signature_def, read_signature_def, split_tensors
+from serialization.graph.tensors import PLACEHOLDERS, describe_tensor, is_pipeline_op
+from serialization.infer.candidates import Candidate, infer_candidates
 from serialization.sources.frozen_reader import GraphFile
 
 _TABLE_INITIALIZERS = (
@@ -36,7 +38,7 @@ _TABLE_INITIALIZERS = (
 
 
 @dataclass(frozen=True)
-class Source:
+class PreparedGraph:
     """A GraphDef of what `signature` needs; `initializers` fill its tables, `notes` say what was done."""
 
     graph_def: Any
@@ -45,33 +47,33 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def prepare(
+def prepare_graph(
     file: GraphFile, inputs: str | None, outputs: str | None, what: str = "it", known: Signature | None = None
-) -> Source:
+) -> PreparedGraph:
     """Choose inputs and outputs, unless they are `known`, then make the graph ready to be imported.
 
     `inputs` and `outputs` are what `--inputs` and `--outputs` say; without them a recorded signature counts, else they
     are inferred. Raises UserError where the graph has no such tensor, where it is ambiguous which are meant, where ops
     are unknown, and where the graph is damaged.
     """
-    wanted, notes = (known, []) if known is not None else choose(file, inputs, outputs)
+    wanted, notes = (known, []) if known is not None else choose_signature(file, inputs, outputs)
     if may_be_cut_off(file.graph_def):
         notes.append(CUT_OFF)
     graph_def, wanted, cuts = cut_at_inputs(file.graph_def, wanted)
     notes += cuts
     pruned, initializers = _prune(graph_def, wanted)
-    repairs = repair.make_loadable(pruned)
-    op_registry.require_known(pruned, what)
-    memory.require_modest(pruned, what)
+    repairs = make_graph_loadable(pruned)
+    require_known_ops(pruned, what)
+    require_modest_tensors(pruned, what)
     notes += [f"repaired: {line}" for line in (*file.notes, *repairs)]
-    return Source(pruned, wanted, tuple(initializers), tuple(notes))
+    return PreparedGraph(pruned, wanted, tuple(initializers), tuple(notes))
 
 
-def choose(
+def choose_signature(
     file: GraphFile, inputs: str | None, outputs: str | None, recorded: Signature | None = None
 ) -> tuple[Signature, list[str]]:
     """The Signature that the user names, or the file records, or the graph suggests, and one line on each choice."""
-    nodes = nodes_by_name(file.graph_def)
+    nodes = index_nodes(file.graph_def)
     notes: list[str] = []
     if outputs is None and recorded is None:
         recorded = _recorded(file)
@@ -102,11 +104,11 @@ def _recorded(file: GraphFile) -> Signature | None:
             f"the graph records several signatures and none called {signature.SERVING_DEFAULT}; "
             f"found {', '.join(known)}; choose with --inputs and --outputs"
         )
-    return signature.from_def(signature.choose(file.meta_graph))
+    return read_signature_def(choose_signature_def(file.meta_graph))
 
 
 def _inferred_outputs(graph_def: Any, notes: list[str]) -> tuple[Tensor, ...]:
-    found = candidates.infer(graph_def)
+    found = infer_candidates(graph_def)
     if found.rivals:
         listed = "; ".join(str(_completed(graph_def, c).tensor) for c in found.rivals)
         others = "; ".join(str(_completed(graph_def, c).tensor) for c in found.others if c.role == "output")
@@ -125,20 +127,20 @@ def _inferred_outputs(graph_def: Any, notes: list[str]) -> tuple[Tensor, ...]:
 
 def _inputs_of(nodes: Mapping[str, Any], outputs: Iterable[Tensor]) -> tuple[Tensor, ...]:
     """The placeholders that the outputs need; where there are none, what they take from a queue or an iterator."""
-    needed = reachable(dict(nodes), [tensor.name for tensor in outputs])
+    needed = find_reachable(dict(nodes), [tensor.name for tensor in outputs])
     placeholders = [name for name in nodes if name in needed and nodes[name].op in PLACEHOLDERS]
     if placeholders:
         return tuple(_describe(nodes, f"{name}:0") for name in placeholders)
-    stop = {name for name in needed if is_pipeline(nodes[name].op)}
-    needed = reachable(dict(nodes), [tensor.name for tensor in outputs], stop)
+    stop = {name for name in needed if is_pipeline_op(nodes[name].op)}
+    needed = find_reachable(dict(nodes), [tensor.name for tensor in outputs], stop)
     edges = dict.fromkeys(
         edge
         for name in nodes
         if name in needed and name not in stop
         for edge in nodes[name].input
-        if node_of(edge) in stop
+        if get_node_name(edge) in stop
     )
-    tensors = dict.fromkeys(f"{node_of(e)}:{index_of(e)}" for e in edges if not e.startswith("^"))
+    tensors = dict.fromkeys(f"{get_node_name(e)}:{get_output_index(e)}" for e in edges if not e.startswith("^"))
     return tuple(_describe(nodes, name) for name in tensors)
 
 
@@ -152,10 +154,10 @@ def _named(nodes: Mapping[str, Any], text: str) -> tuple[Tensor, ...]:
 
 def _require(nodes: Mapping[str, Any], name: str) -> None:
     """Raise UserError with the nearest names where the graph has no such tensor."""
-    node = node_of(name)
+    node = get_node_name(name)
     if node in nodes:
-        count = op_registry.output_count(nodes[node])
-        if index_of(name) < count:
+        count = count_nameable_outputs(nodes[node])
+        if get_output_index(name) < count:
             return
         has = "one output, " + node + ":0" if count == 1 else f"{count} outputs"
         raise UserError(f"no tensor {name} in the graph; {node} has {has if count else 'no outputs'}")
@@ -172,8 +174,8 @@ def _require(nodes: Mapping[str, Any], name: str) -> None:
 
 def _complete(nodes: Mapping[str, Any], inputs: tuple[Tensor, ...], outputs: Iterable[Tensor]) -> tuple[Tensor, ...]:
     """The inputs, if they are enough. Raises UserError that names the placeholders which the outputs need as well."""
-    stop = {node_of(tensor.name) for tensor in inputs}
-    needed = reachable(dict(nodes), [tensor.name for tensor in outputs], stop)
+    stop = {get_node_name(tensor.name) for tensor in inputs}
+    needed = find_reachable(dict(nodes), [tensor.name for tensor in outputs], stop)
     more = [_describe(nodes, f"{n}:0") for n in needed if nodes[n].op in PLACEHOLDERS and n not in stop]
     if more:
         raise UserError(f"the outputs also need {_list(more)}; add it to --inputs")
@@ -182,18 +184,18 @@ def _complete(nodes: Mapping[str, Any], inputs: tuple[Tensor, ...], outputs: Ite
 
 def _prune(graph_def: Any, wanted: Signature) -> tuple[Any, list[str]]:
     """What the outputs need, with the inputs and with the nodes that fill the tables which the outputs read."""
-    nodes = nodes_by_name(graph_def)
+    nodes = index_nodes(graph_def)
     tensors = [tensor.name for tensor in (*wanted.outputs, *wanted.inputs)]
-    keep = reachable(nodes, tensors)
+    keep = find_reachable(nodes, tensors)
     initializers: list[str] = []
     candidates = [node for node in graph_def.node if node.op in _TABLE_INITIALIZERS]
     found = True
     while found:  # a table's values may come out of another table
         found = False
         for node in candidates:
-            if node_of(node.input[0]) in keep and node.name not in initializers:
+            if get_node_name(node.input[0]) in keep and node.name not in initializers:
                 initializers.append(node.name)
-                keep = reachable(nodes, [*tensors, *initializers])
+                keep = find_reachable(nodes, [*tensors, *initializers])
                 found = True
     pruned = protos.GraphDef(versions=graph_def.versions)
     pruned.node.extend(node for node in graph_def.node if node.name in keep)
@@ -202,16 +204,18 @@ def _prune(graph_def: Any, wanted: Signature) -> tuple[Any, list[str]]:
 
 
 def _describe(nodes: Mapping[str, Any], name: str) -> Tensor:
-    tensor = describe(nodes, name)
+    tensor = describe_tensor(nodes, name)
     if tensor.dtype == "unknown":
-        tensor = replace(tensor, dtype=dtypes.name_of(op_registry.output_dtype(nodes[node_of(name)], index_of(name))))
+        tensor = replace(
+            tensor, dtype=get_dtype_name(get_output_dtype(nodes[get_node_name(name)], get_output_index(name)))
+        )
     return tensor
 
 
 def _completed(graph_def: Any, candidate: Candidate) -> Candidate:
     if candidate.tensor.dtype != "unknown":
         return candidate
-    return replace(candidate, tensor=_describe(nodes_by_name(graph_def), candidate.tensor.name))
+    return replace(candidate, tensor=_describe(index_nodes(graph_def), candidate.tensor.name))
 
 
 def _list(tensors: Iterable[Tensor]) -> str:

@@ -11,29 +11,34 @@ from typing import Any
 from serialization.checks import harm
 from serialization.console import show_path
 from serialization.errors import UserError
-from serialization.files import locate
-from serialization.formats import checkpoint_index, dtypes, protos
-from serialization.formats.checkpoint_index import Checkpoint
-from serialization.graph import lookup_tables, repair, signature, v0_signatures
-from serialization.graph.graph_def import prune, training_nodes
-from serialization.graph.signature import Signature
-from serialization.run import feed_hints, origin
+from serialization.files.locate import find_meta_graph_file, require_whole_checkpoint
+from serialization.formats import protos
+from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
+from serialization.formats.dtypes import get_dtype_number
+from serialization.graph import repair
+from serialization.graph.graph_def import list_training_nodes, prune_graph
+from serialization.graph.lookup_tables import read_table_keys
+from serialization.graph.signature import Signature, bind_signature
+from serialization.graph.v0_signatures import add_v0_signatures
+from serialization.run.feed_hints import find_batch_sizes, find_hints
 from serialization.run.generated_feeds import Hint
-from serialization.run.origin import Origin, takes_plain_calls
+from serialization.run.origin import Origin, run_from_first_state, takes_plain_calls
 from serialization.run.predictor import Predictor, Run
-from serialization.sources import choose, restore_ops, variable_mapping, variable_values
+from serialization.sources import restore_ops, variable_mapping
+from serialization.sources.choose import prepare_graph
 from serialization.sources.frozen_reader import GraphFile, read_graph_file
-from serialization.sources.variable_mapping import Restore
+from serialization.sources.variable_mapping import Restore, check_mapping, map_variables, rename_keys, take_averages
+from serialization.sources.variable_values import get_value_size
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedCheckpoint:
     """`meta_graph` is one that import_meta_graph and Saver.restore(session, `path`) take; `notes` say what was done.
 
     `held` is what the checkpoint's index says. `file` is where the graph was found, `pruned` is its GraphDef without
     the Saver, `whole` the one it was made of.
 
-    `hints` and `batches` are what the graph says about feeds, see feeds.attempts.
+    `hints` and `batches` are what the graph says about feeds, see generate_attempts.
     """
 
     path: str
@@ -51,25 +56,25 @@ class Prepared:
 
     def size(self) -> int:
         """How many bytes the values of the variables have."""
-        return sum(variable_values.size_of(self.held, restore) for restore in self.restores)
+        return sum(get_value_size(self.held, restore) for restore in self.restores)
 
 
-def read_graph_of(prefix: Path, graph: Path | None = None) -> GraphFile:
+def read_checkpoint_graph(prefix: Path, graph: Path | None = None) -> GraphFile:
     """The graph of a checkpoint: what `--graph` names, else PREFIX.meta."""
-    file = read_graph_file(graph or locate.find_meta_graph(prefix))
+    file = read_graph_file(graph or find_meta_graph_file(prefix))
     if file.meta_graph is None:
         return file
-    v0_signatures.add_signatures(file.meta_graph)
+    add_v0_signatures(file.meta_graph)
     return replace(file, notes=tuple(repair.make_version_readable(file.meta_graph)))
 
 
-def whole(prefix: Path, file: GraphFile) -> Prepared:
+def take_whole_checkpoint(prefix: Path, file: GraphFile) -> PreparedCheckpoint:
     """A checkpoint as it is: with the graph that its training wrote, and the Saver that is recorded in it."""
-    restores = variable_mapping.plan(file.graph_def, file.meta_graph.saver_def)
-    held = locate.require_checkpoint(prefix)
+    restores = map_variables(file.graph_def, file.meta_graph.saver_def)
+    held = require_whole_checkpoint(prefix)
     graph_def = file.graph_def
-    return Prepared(
-        checkpoint_index.saver_path(held),
+    return PreparedCheckpoint(
+        format_saver_path(held),
         held,
         file.path,
         file.meta_graph,
@@ -84,7 +89,7 @@ def whole(prefix: Path, file: GraphFile) -> Prepared:
     )
 
 
-def prepare(
+def prepare_checkpoint(
     prefix: Path,
     file: GraphFile,
     inputs: str | None = None,
@@ -94,20 +99,20 @@ def prepare(
     partial: bool = False,
     ema: bool = False,
     trust: bool = False,
-) -> Prepared:
+) -> PreparedCheckpoint:
     """Everything between reading a checkpoint's graph and importing it. Raises UserError for each fault on the way.
 
     The parameters are the flags of the same names, and `--trust-model`.
     """
     _require_safe_saver(file, trust=trust)
-    ready = choose.prepare(file, inputs, outputs, what=show_path(prefix))
-    held = locate.require_checkpoint(prefix)
+    ready = prepare_graph(file, inputs, outputs, what=show_path(prefix))
+    held = require_whole_checkpoint(prefix)
     shapes = {variable.name: variable.shape for variable in held.variables}
-    kinds = {variable.name: dtypes.number_of(variable.dtype) for variable in held.variables}
+    kinds = {variable.name: get_dtype_number(variable.dtype) for variable in held.variables}
     saver_def = file.meta_graph.saver_def if file.meta_graph is not None else None
-    plan = variable_mapping.plan(file.graph_def, saver_def)
+    plan = map_variables(file.graph_def, saver_def)
     if rename:
-        plan = variable_mapping.rename(plan, rename, shapes)
+        plan = rename_keys(plan, rename, shapes)
     notes = list(ready.notes)
     found = sum(key.endswith(variable_mapping.AVERAGE) for key in shapes)
     if ema:
@@ -116,19 +121,19 @@ def prepare(
                 f"--ema: {show_path(prefix)} holds no moving averages; "
                 f"found no name that ends in {variable_mapping.AVERAGE}"
             )
-        raw, plan = plan, variable_mapping.averages(plan, shapes)
+        raw, plan = plan, take_averages(plan, shapes)
         taken = sum(plan[node].key != raw[node].key for node in plan)
         notes.append(f"took the moving averages of {taken} variables in place of their raw values")
     elif found:
         notes.append(f"the checkpoint also holds {found} moving averages, which --ema takes in place of the raw values")
     needed = [node.name for node in ready.graph_def.node if node.name in plan]
-    notes += variable_mapping.check(plan.values(), needed, shapes, kinds, show_path(prefix), partial=partial)
+    notes += check_mapping(plan.values(), needed, shapes, kinds, show_path(prefix), partial=partial)
     restores = tuple(plan[name] for name in needed)
     meta_graph = restore_ops.add_saver(ready.graph_def, restores)
     if ready.initializers:
         meta_graph.collection_def["table_initializer"].node_list.value.extend(ready.initializers)
-    return Prepared(
-        checkpoint_index.saver_path(held),
+    return PreparedCheckpoint(
+        format_saver_path(held),
         held,
         file.path,
         meta_graph,
@@ -138,8 +143,8 @@ def prepare(
         tuple(_sized(restore, shapes) for restore in restores),
         ready.initializers,
         tuple(notes),
-        feed_hints.find(ready.graph_def, ready.signature),
-        tuple(feed_hints.batch_sizes(file.graph_def)),
+        find_hints(ready.graph_def, ready.signature),
+        tuple(find_batch_sizes(file.graph_def)),
     )
 
 
@@ -150,7 +155,9 @@ def _require_safe_saver(file: GraphFile, *, trust: bool) -> None:
     """
     if file.meta_graph is not None:
         saver_def = file.meta_graph.saver_def
-        alone = protos.MetaGraphDef(graph_def=prune(file.graph_def, [saver_def.restore_op_name]), saver_def=saver_def)
+        alone = protos.MetaGraphDef(
+            graph_def=prune_graph(file.graph_def, [saver_def.restore_op_name]), saver_def=saver_def
+        )
         harm.require_safe(harm.scan_meta_graph(alone, [], folder=file.path.parent), file.path, trust=trust)
 
 
@@ -159,7 +166,7 @@ def _sized(restore: Restore, shapes: Mapping[str, tuple[int, ...]]) -> Restore:
     return replace(restore, shape=tuple(shapes[restore.key])) if restore.shape is None else restore
 
 
-def require_safe(prepared: Prepared, fetched: Sequence[str] = (), *, trust: bool = False) -> None:
+def require_safe_checkpoint(prepared: PreparedCheckpoint, fetched: Sequence[str] = (), *, trust: bool = False) -> None:
     """Raise UserError where importing, restoring or running it could do harm, unless `trust`.
 
     `fetched` are tensors that will be run beside those of its signature.
@@ -171,10 +178,10 @@ def require_safe(prepared: Prepared, fetched: Sequence[str] = (), *, trust: bool
     harm.require_safe(findings, prepared.file, trust=trust)
 
 
-def to_origin(session: Any, prepared: Prepared, fill: Callable[[], None]) -> Origin:
+def make_checkpoint_origin(session: Any, prepared: PreparedCheckpoint, fill: Callable[[], None]) -> Origin:
     """The checkpoint ready to be converted; `fill` gives the session all that the checkpoint holds."""
     fill()
-    wanted = signature.in_graph(session.graph, prepared.signature)
+    wanted = bind_signature(session.graph, prepared.signature)
     predict = Predictor(session, wanted)
 
     @contextmanager
@@ -182,8 +189,8 @@ def to_origin(session: Any, prepared: Prepared, fill: Callable[[], None]) -> Ori
         fill()
         yield predict
 
-    once, twice = origin.from_first_state(afresh) if training_nodes(prepared.pruned) else (predict, None)
+    once, twice = run_from_first_state(afresh) if list_training_nodes(prepared.pruned) else (predict, None)
     graph_def, plain = session.graph.as_graph_def(), takes_plain_calls(prepared.pruned)
-    held = lookup_tables.keys_in(session, prepared.pruned)
-    found = feed_hints.find(prepared.pruned, wanted, held) if held else prepared.hints
+    held = read_table_keys(session, prepared.pruned)
+    found = find_hints(prepared.pruned, wanted, held) if held else prepared.hints
     return Origin(session, graph_def, wanted, once, plain, found, prepared.batches, twice)

@@ -9,17 +9,18 @@ from typing import Any
 from serialization.checks import harm
 from serialization.console import show_path
 from serialization.errors import UserError
-from serialization.graph import lookup_tables, repair
 from serialization.graph.graph_def import VARIABLES
+from serialization.graph.lookup_tables import read_constant_keys
+from serialization.graph.repair import remove_refs
 from serialization.graph.signature import Signature
-from serialization.run import feed_hints
+from serialization.run.feed_hints import find_batch_sizes, find_hints
 from serialization.run.generated_feeds import Hint
-from serialization.sources import choose
+from serialization.sources.choose import prepare_graph
 from serialization.sources.frozen_reader import GraphFile
 
 
 @dataclass(frozen=True)
-class Frozen:
+class PreparedFrozenModel:
     """A GraphDef of what `signature` needs; `notes` say what was done, `hints` and `batches` what feeds it may want."""
 
     graph_def: Any
@@ -37,18 +38,18 @@ class Frozen:
         harm.require_safe(findings, path, trust=trust)
 
 
-def prepare(
+def prepare_frozen_model(
     graph_def: Any,
     path: Path,
     inputs: str | None = None,
     outputs: str | None = None,
     known: Signature | None = None,
-) -> Frozen:
+) -> PreparedFrozenModel:
     """Choose inputs and outputs, unless they are `known`, prune and repair.
 
     Raises UserError where it cannot be run, variables included.
     """
-    ready = choose.prepare(GraphFile(graph_def), inputs, outputs, what=show_path(path), known=known)
+    ready = prepare_graph(GraphFile(graph_def), inputs, outputs, what=show_path(path), known=known)
     held = [node.name for node in ready.graph_def.node if node.op in VARIABLES]
     if held:
         more = f" and {len(held) - 5} more" if len(held) > 5 else ""
@@ -56,12 +57,12 @@ def prepare(
             f"{show_path(path)} is not frozen; it holds the variables {', '.join(held[:5])}{more}, whose values are in "
             "a checkpoint; freeze it with freezemodel_save.py --checkpoint PREFIX --graph FILE"
         )
-    lines = repair.free_of_refs(ready.graph_def)
-    return Frozen(
+    lines = remove_refs(ready.graph_def)
+    return PreparedFrozenModel(
         ready.graph_def,
         ready.signature,
         ready.initializers,
         (*ready.notes, *(f"repaired: {line}" for line in lines)),
-        feed_hints.find(ready.graph_def, ready.signature, lookup_tables.constant_keys(ready.graph_def)),
-        tuple(feed_hints.batch_sizes(graph_def)),
+        find_hints(ready.graph_def, ready.signature, read_constant_keys(ready.graph_def)),
+        tuple(find_batch_sizes(graph_def)),
     )

@@ -9,21 +9,28 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from serialization.checks import crashes, harm, memory
+from serialization.checks import harm
+from serialization.checks.crashes import require_sound_graph
+from serialization.checks.harm import list_asset_files
+from serialization.checks.memory import require_modest_tensors
 from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.checkpoint_index import OBJECT_GRAPH
 from serialization.formats.file_kind import Kind
 from serialization.formats.messages import read_message
-from serialization.graph import inlining, lookup_tables, op_registry, repair, signature
+from serialization.graph import repair
 from serialization.graph.cut import cut_at_inputs
-from serialization.graph.graph_def import node_of, nodes_by_name, prune, reachable, training_nodes
-from serialization.graph.signature import Signature
-from serialization.run import feed_hints, origin
-from serialization.run.origin import Origin
+from serialization.graph.graph_def import find_reachable, get_node_name, index_nodes, list_training_nodes, prune_graph
+from serialization.graph.inlining import inline_functions, is_xla_compiled
+from serialization.graph.lookup_tables import read_table_keys
+from serialization.graph.op_registry import require_known_ops
+from serialization.graph.repair import remove_recorded_shapes
+from serialization.graph.signature import Signature, bind_signature, choose_signature_def, read_signature_def
+from serialization.run.feed_hints import find_hints
+from serialization.run.origin import Origin, run_from_first_state
 from serialization.run.predictor import Predictor, Run
-from serialization.sources import choose
+from serialization.sources.choose import choose_signature
 from serialization.sources.frozen_reader import GraphFile
 from serialization.sources.variable_mapping import Restore
 from serialization.tensorflow import tf, tf1
@@ -33,7 +40,7 @@ _TABLES = "table_initializer"
 
 
 @dataclass(frozen=True)
-class Exported:
+class PreparedSavedModel:
     """The MetaGraphDef that is to be loaded, and the tensors that are to be fed and fetched.
 
     `notes` say what has to be repaired before TensorFlow loads it.
@@ -44,7 +51,7 @@ class Exported:
     notes: tuple[str, ...] = ()
 
 
-def prepare(
+def prepare_saved_model(
     folder: Path,
     tag_set: str | None = None,
     key: str | None = None,
@@ -53,7 +60,7 @@ def prepare(
     *,
     trust: bool = False,
     check: Callable[[Any], None] = lambda graph_def: None,
-) -> Exported:
+) -> PreparedSavedModel:
     """Choose what to load and to run; the parameters are the flags, `key` is `--signature`.
 
     `check` is given the GraphDef of what the signature needs, and may raise UserError.
@@ -63,25 +70,25 @@ def prepare(
     meta_graph = choose_meta_graph(read_saved_model(folder), tag_set)
     file = GraphFile(meta_graph.graph_def)
     if (inputs and outputs) or not (key or meta_graph.signature_def or meta_graph.object_graph_def.nodes):
-        wanted, notes = choose.choose(file, inputs, outputs)
+        wanted, notes = choose_signature(file, inputs, outputs)
     else:
-        wanted, notes = signature.from_def(signature.choose(meta_graph, key)), []
+        wanted, notes = read_signature_def(choose_signature_def(meta_graph, key)), []
         if inputs or outputs:
-            wanted, _ = choose.choose(file, inputs, outputs, wanted)
+            wanted, _ = choose_signature(file, inputs, outputs, wanted)
     outs, ins = ([tensor.name for tensor in side] for side in (wanted.outputs, wanted.inputs))
     harm.require_safe(harm.scan_meta_graph(meta_graph, outs, ins, saved_model=folder), folder, trust=trust)
-    needed = prune(meta_graph.graph_def, [*outs, *ins])
-    op_registry.require_known(needed, show_path(folder))
-    memory.require_modest(needed, show_path(folder))
+    needed = prune_graph(meta_graph.graph_def, [*outs, *ins])
+    require_known_ops(needed, show_path(folder))
+    require_modest_tensors(needed, show_path(folder))
     check(needed)
     notes += [f"repaired: {line}" for line in _repaired(meta_graph)[1]]
-    if left := left_out(meta_graph, folder):
+    if left := find_left_out_variables(meta_graph, folder):
         notes.append(f"repaired: restored {len(left)} variables that the SavedModel's own restore op leaves out")
-    return Exported(meta_graph, wanted, tuple(notes))
+    return PreparedSavedModel(meta_graph, wanted, tuple(notes))
 
 
 @contextmanager
-def loadable(folder: Path, meta_graph: Any) -> Iterator[Path]:
+def link_repaired_folder(folder: Path, meta_graph: Any) -> Iterator[Path]:
     """The folder that TensorFlow's loader takes: this one, or where its graph must be repaired one that links to it."""
     repaired, lines = _repaired(meta_graph)
     if not lines:
@@ -100,16 +107,18 @@ def loadable(folder: Path, meta_graph: Any) -> Iterator[Path]:
 def _repaired(meta_graph: Any) -> tuple[Any, list[str]]:
     copy = protos.MetaGraphDef()
     copy.CopyFrom(meta_graph)
-    return copy, [*repair.make_version_readable(copy), *repair.take_shapes_off(copy.graph_def)]
+    return copy, [*repair.make_version_readable(copy), *remove_recorded_shapes(copy.graph_def)]
 
 
-def to_origin(session: Any, exported: Exported, afresh: Callable[[], AbstractContextManager[Run]]) -> Origin:
+def make_saved_model_origin(
+    session: Any, exported: PreparedSavedModel, afresh: Callable[[], AbstractContextManager[Run]]
+) -> Origin:
     """The loaded SavedModel ready to be converted; `afresh` gives one that runs and is loaded anew."""
-    wanted = signature.in_graph(session.graph, exported.signature)
+    wanted = bind_signature(session.graph, exported.signature)
     flat, names = _flatten(session.graph.as_graph_def(), wanted)
-    run, twice = origin.from_first_state(afresh) if training_nodes(flat) else (Predictor(session, wanted), None)
-    found = feed_hints.find(flat, names, lookup_tables.keys_in(session, flat))
-    compiled = inlining.is_compiled(exported.meta_graph.graph_def)
+    run, twice = run_from_first_state(afresh) if list_training_nodes(flat) else (Predictor(session, wanted), None)
+    found = find_hints(flat, names, read_table_keys(session, flat))
+    compiled = is_xla_compiled(exported.meta_graph.graph_def)
     return Origin(session, flat, names, run, False, found, repeat=twice, compiled=compiled)
 
 
@@ -117,7 +126,7 @@ def _flatten(graph_def: Any, wanted: Signature) -> tuple[Any, Signature]:
     """What the signature needs of a GraphDef, without functions; cut first, while the inputs are there to be cut at."""
     cut, names, _ = cut_at_inputs(graph_def, wanted)
     roots = [tensor.name for tensor in (*names.outputs, *names.inputs)]
-    return prune(inlining.inline(prune(cut, roots), roots), roots), names
+    return prune_graph(inline_functions(prune_graph(cut, roots), roots), roots), names
 
 
 def read_saved_model(folder: Path) -> Any:
@@ -126,7 +135,7 @@ def read_saved_model(folder: Path) -> Any:
     file = binary if binary.is_file() else text  # the order in which TensorFlow's loader looks for them
     saved_model = read_message(file, Kind.SAVED_MODEL)
     for meta_graph in saved_model.meta_graphs:
-        crashes.require_sound(meta_graph.graph_def, show_path(file))
+        require_sound_graph(meta_graph.graph_def, show_path(file))
     return saved_model
 
 
@@ -142,7 +151,7 @@ def choose_meta_graph(saved_model: Any, tag_set: str | None = None) -> Any:
     return by_tags[tags]
 
 
-def table_initializers(meta_graph: Any, folder: Path) -> tuple[list[str], dict[str, str]]:
+def find_table_initializers(meta_graph: Any, folder: Path) -> tuple[list[str], dict[str, str]]:
     """What to run, and to feed, to fill the tables of an export that has no main op which does so at loading.
 
     The feeds are the paths of vocabularies in this folder, in the place of those where the model was trained.
@@ -150,24 +159,26 @@ def table_initializers(meta_graph: Any, folder: Path) -> tuple[list[str], dict[s
     main = [key for key in ("saved_model_main_op", "legacy_init_op") if key in meta_graph.collection_def]
     if main or "__saved_model_init_op" in meta_graph.signature_def or _TABLES not in meta_graph.collection_def:
         return [], {}
-    paths = {file.tensor_info.name: str(folder / "assets" / file.filename) for file in harm.asset_files(meta_graph)}
+    paths = {file.tensor_info.name: str(folder / "assets" / file.filename) for file in list_asset_files(meta_graph)}
     return list(meta_graph.collection_def[_TABLES].node_list.value), paths
 
 
-def left_out(meta_graph: Any, folder: Path) -> list[Restore]:
+def find_left_out_variables(meta_graph: Any, folder: Path) -> list[Restore]:
     """Variables that the signatures need, that the checkpoint holds, and that the graph's restore op does not fill.
 
     `tf.saved_model.save` writes such a graph of a Keras 3 model: it restores copies of the variables. TensorFlow 2's
     own loader does not see it, for it restores objects; TensorFlow Serving and all others that run the graph do.
     """
-    nodes, saved = nodes_by_name(meta_graph.graph_def), meta_graph.object_graph_def
+    nodes, saved = index_nodes(meta_graph.graph_def), meta_graph.object_graph_def
     outputs = [info.name for one in meta_graph.signature_def.values() for info in one.outputs.values()]
-    filled = reachable(nodes, [meta_graph.saver_def.restore_op_name])
+    filled = find_reachable(nodes, [meta_graph.saver_def.restore_op_name])
     left: dict[str, int] = {}
-    for name in reachable(nodes, outputs):
+    for name in find_reachable(nodes, outputs):
         function = nodes[name].attr["f"].func.name if "f" in nodes[name].attr else ""
         objects = saved.concrete_functions[function].bound_inputs if function in saved.concrete_functions else ()
-        handles = [node_of(edge) for edge in nodes[name].input if not edge.startswith("^")][-len(objects) or None :]
+        handles = [get_node_name(edge) for edge in nodes[name].input if not edge.startswith("^")][
+            -len(objects) or None :
+        ]
         left |= {h: o for h, o in zip(handles, objects, strict=False) if h in nodes and h not in filled}
     keys = _keys_of_objects(folder) if left else {}
     return [
@@ -190,10 +201,10 @@ def _keys_of_objects(folder: Path) -> dict[int, str]:
     return {n: a.checkpoint_key for n, node in enumerate(nodes) for a in node.attributes if a.name == "VARIABLE_VALUE"}
 
 
-def restore_left_out(session: Any, meta_graph: Any, folder: Path) -> None:
+def restore_left_out_variables(session: Any, meta_graph: Any, folder: Path) -> None:
     """Fill those variables, in the session in which the SavedModel is loaded."""
     path = str(folder / "variables" / "variables")
-    for one in left_out(meta_graph, folder):
+    for one in find_left_out_variables(meta_graph, folder):
         (value,) = tf.raw_ops.RestoreV2(
             prefix=path, tensor_names=[one.key], shape_and_slices=[one.spec], dtypes=[tf.as_dtype(one.dtype)]
         )

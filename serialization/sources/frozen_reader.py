@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from serialization.checks import crashes
+from serialization.checks.crashes import require_sound_graph
 from serialization.console import show_path, show_progress
 from serialization.errors import UserError
 from serialization.formats import dtypes, protos, wire
-from serialization.formats.file_kind import Kind, kind_of
+from serialization.formats.dtypes import get_dtype_size
+from serialization.formats.file_kind import Kind, detect_kind
 from serialization.formats.messages import read_message
+from serialization.formats.wire import iterate_fields
 from serialization.tensorflow import np, tf
 
 LARGE_FILE = 100_000_000  # bytes; below this TensorFlow's own way takes a second, and folds the constants
@@ -34,7 +36,7 @@ Stamp = tuple[int, ...]  # what differs where another file has taken the place o
 
 
 @dataclass(frozen=True)
-class Constant:
+class LargeConstant:
     """Where the bytes of a constant lie in its file; `dtype` is TensorFlow's number."""
 
     file: Path
@@ -45,12 +47,12 @@ class Constant:
     shape: tuple[int, ...]
 
 
-def is_large(path: Path) -> bool:
+def is_large_graph(path: Path) -> bool:
     """Whether a file is a binary GraphDef that is worth the trouble."""
-    return path.stat().st_size > LARGE_FILE and kind_of(path) is Kind.GRAPH
+    return path.stat().st_size > LARGE_FILE and detect_kind(path) is Kind.GRAPH
 
 
-def read(path: Path) -> tuple[Any, dict[str, Constant]]:
+def read_large_graph_def(path: Path) -> tuple[Any, dict[str, LargeConstant]]:
     """The GraphDef in a file with its large constants left empty, and where these lie, by name.
 
     Raises UserError where it cannot be read to its end.
@@ -64,7 +66,7 @@ def read(path: Path) -> tuple[Any, dict[str, Constant]]:
             raise UserError(f"{show_path(path)} is damaged: it cannot be read to its end; copy it here again") from None
 
 
-def _read(data: mmap.mmap, file: tuple[Path, Stamp]) -> tuple[Any, dict[str, Constant]]:
+def _read(data: mmap.mmap, file: tuple[Path, Stamp]) -> tuple[Any, dict[str, LargeConstant]]:
     graph_def, constants = protos.GraphDef(), {}
     for field, start, begin, end in _fields(data, 0, len(data)):
         found = _large_constant(data, file, begin, end) if field == _NODE and end - begin > _LARGE_NODE else None
@@ -81,7 +83,7 @@ def _stamp(file: BinaryIO) -> Stamp:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def as_variables(graph_def: Any, constants: Mapping[str, Constant]) -> dict[str, Constant]:
+def replace_constants(graph_def: Any, constants: Mapping[str, LargeConstant]) -> dict[str, LargeConstant]:
     """Put a variable in the place of each of these constants; change the GraphDef, return those that are in it."""
     used = {}
     for node in list(graph_def.node):
@@ -99,7 +101,7 @@ def as_variables(graph_def: Any, constants: Mapping[str, Constant]) -> dict[str,
     return used
 
 
-def fill(session: Any, scope: str, constants: Mapping[str, Constant]) -> None:
+def fill_constants(session: Any, scope: str, constants: Mapping[str, LargeConstant]) -> None:
     """Read each constant from its file into its variable, one at a time, behind a progress bar."""
     if not constants:
         return
@@ -117,7 +119,7 @@ def fill(session: Any, scope: str, constants: Mapping[str, Constant]) -> None:
         session.run(assign, {value: _read_values(constant)})
 
 
-def _read_values(constant: Constant) -> Any:
+def _read_values(constant: LargeConstant) -> Any:
     """The values, where TensorFlow takes them as they lie: of an array that begins elsewhere it makes a copy."""
     whole = np.empty(constant.length + _ALIGNED, np.uint8)
     start = -whole.ctypes.data % _ALIGNED
@@ -129,7 +131,9 @@ def _read_values(constant: Constant) -> Any:
     return content.view(tf.as_dtype(constant.dtype).as_numpy_dtype).reshape(constant.shape)
 
 
-def _large_constant(data: mmap.mmap, file: tuple[Path, Stamp], begin: int, end: int) -> tuple[Any, Constant] | None:
+def _large_constant(
+    data: mmap.mmap, file: tuple[Path, Stamp], begin: int, end: int
+) -> tuple[Any, LargeConstant] | None:
     """The NodeDef at this place without its large content, and where that is; None if it is no plain large constant."""
     node = protos.NodeDef()
     content = None
@@ -147,8 +151,8 @@ def _large_constant(data: mmap.mmap, file: tuple[Path, Stamp], begin: int, end: 
     tensor = node.attr["value"].tensor
     shape = tuple(int(dim.size) for dim in tensor.tensor_shape.dim)
     dtype = tensor.dtype
-    whole = dtype != dtypes.STRING and math.prod(shape) * dtypes.size_of(dtype) == content[1] - content[0]
-    return (node, Constant(*file, content[0], content[1] - content[0], dtype, shape)) if whole else None
+    whole = dtype != dtypes.STRING and math.prod(shape) * get_dtype_size(dtype) == content[1] - content[0]
+    return (node, LargeConstant(*file, content[0], content[1] - content[0], dtype, shape)) if whole else None
 
 
 def _large_attribute(data: mmap.mmap, begin: int, end: int) -> tuple[Any, tuple[int, int]] | None:
@@ -172,7 +176,7 @@ def _large_attribute(data: mmap.mmap, begin: int, end: int) -> tuple[Any, tuple[
 
 def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Each field of a message: its number, where it starts, and where what is inside it begins and ends."""
-    for field in wire.fields(data, position, end):
+    for field in iterate_fields(data, position, end):
         if field.end > end:
             raise wire.DamagedError("a field is cut off")
         yield field.number, field.start, field.begin, field.end
@@ -196,7 +200,7 @@ def read_graph_file(path: Path) -> GraphFile:
 
     Raises UserError where the file holds neither.
     """
-    kind = kind_of(path)
+    kind = detect_kind(path)
     if kind is Kind.SAVED_MODEL:
         raise UserError(f"{show_path(path)} is a SavedModel, not a graph alone; name its folder with --saved-model")
     message = read_message(path, kind)
@@ -204,7 +208,7 @@ def read_graph_file(path: Path) -> GraphFile:
     graph_def = message if meta_graph is None else meta_graph.graph_def
     if not all(node.name and node.op for node in graph_def.node):
         raise UserError(f"{show_path(path)} is damaged; it has nodes without a name or an op; copy it here again")
-    crashes.require_sound(graph_def, show_path(path))
+    require_sound_graph(graph_def, show_path(path))
     return GraphFile(graph_def, meta_graph, path)
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from serialization.errors import UserError
-from serialization.formats import dtypes
-from serialization.graph.graph_def import VARIABLES, node_of, nodes_by_name, reachable
+from serialization.formats.dtypes import get_base_dtype, get_dtype_name
+from serialization.graph.graph_def import VARIABLES, find_reachable, get_node_name, index_nodes
 from serialization.graph.signature import show_shape
 
 AVERAGE = "/ExponentialMovingAverage"
@@ -38,15 +38,15 @@ class Restore:
     saved: bool = True
 
 
-def plan(graph_def: Any, saver_def: Any = None) -> dict[str, Restore]:
+def map_variables(graph_def: Any, saver_def: Any = None) -> dict[str, Restore]:
     """How each variable of a GraphDef is restored, by its node's name, as the restore ops of the graph say.
 
     Where there are several Savers, what the recorded one does counts. A variable that none restores is looked for
     under its own name.
     """
-    nodes = nodes_by_name(graph_def)
+    nodes = index_nodes(graph_def)
     recorded = saver_def.restore_op_name if saver_def is not None else ""
-    ours = reachable(nodes, [recorded]) if recorded in nodes else {}
+    ours = find_reachable(nodes, [recorded]) if recorded in nodes else {}
     found: dict[str, tuple[str, str, bool]] = {}
     for node in graph_def.node:
         if node.op in ("Assign", "AssignVariableOp") and len(node.input) > 1:
@@ -62,12 +62,12 @@ def plan(graph_def: Any, saver_def: Any = None) -> dict[str, Restore]:
             shape = node.attr["shape"].shape
             known = not shape.unknown_rank and all(dim.size >= 0 for dim in shape.dim)
             sizes = tuple(int(dim.size) for dim in shape.dim) if known else None
-            dtype = dtypes.base(node.attr["dtype"].type)
+            dtype = get_base_dtype(node.attr["dtype"].type)
             result[node.name] = Restore(node.name, key, spec, dtype, sizes or _unless_old(node, sizes), saved)
     return result
 
 
-def rename(
+def rename_keys(
     restores: Mapping[str, Restore], renames: Sequence[tuple[str, str]], known: Iterable[str]
 ) -> dict[str, Restore]:
     """Apply `--rename OLD=NEW`: what the graph calls NEW, a variable or a scope, the checkpoint holds as OLD."""
@@ -88,13 +88,13 @@ def rename(
     return result
 
 
-def averages(restores: Mapping[str, Restore], known: Iterable[str]) -> dict[str, Restore]:
+def take_averages(restores: Mapping[str, Restore], known: Iterable[str]) -> dict[str, Restore]:
     """The same variables with their moving averages, for those of which the checkpoint holds one."""
     held = set(known)
     return {n: replace(r, key=r.key + AVERAGE) if r.key + AVERAGE in held else r for n, r in restores.items()}
 
 
-def check(
+def check_mapping(
     restores: Iterable[Restore],
     needed: Iterable[str],
     shapes: Mapping[str, Sequence[int]],
@@ -115,7 +115,7 @@ def check(
                 missing.append(restore)
             continue
         if restore.node in wanted or restore.saved:
-            wrong += list(_differences(restore, tuple(shapes[restore.key]), dtypes.base(kinds[restore.key])))
+            wrong += list(_differences(restore, tuple(shapes[restore.key]), get_base_dtype(kinds[restore.key])))
     extra = sorted(set(shapes) - {restore.key for restore in restores})
     fatal = [r for r in missing if r.node in wanted]
     if wrong or fatal or (missing and not partial):
@@ -139,14 +139,14 @@ def _is_for_training(key: str, known: Iterable[str]) -> bool:
 
 def _restored_from(nodes: Mapping[str, Any], edge: str) -> tuple[str, str] | None:
     """Key and slice of the restore op that an assigned value comes from, through Identity and Reshape."""
-    node = nodes.get(node_of(edge))
+    node = nodes.get(get_node_name(edge))
     for _ in range(4):
         if node is None or node.op in _RESTORING:
             break
         if node.op not in ("Identity", "Reshape", "Cast") or not node.input:
             return None
         edge = node.input[0]
-        node = nodes.get(node_of(edge))
+        node = nodes.get(get_node_name(edge))
     if node is None or node.op not in _RESTORING:
         return None
     keys = _strings(nodes, node.input[1])
@@ -158,7 +158,7 @@ def _restored_from(nodes: Mapping[str, Any], edge: str) -> tuple[str, str] | Non
 
 
 def _strings(nodes: Mapping[str, Any], edge: str) -> list[str]:
-    node = nodes.get(node_of(edge))
+    node = nodes.get(get_node_name(edge))
     if node is None or node.op != "Const":
         return []
     tensor = node.attr["value"].tensor
@@ -168,9 +168,9 @@ def _strings(nodes: Mapping[str, Any], edge: str) -> list[str]:
 
 
 def _variable_of(nodes: Mapping[str, Any], edge: str) -> str:
-    node = nodes.get(node_of(edge))
+    node = nodes.get(get_node_name(edge))
     while node is not None and node.op in ("Identity", "RefIdentity") and node.input:
-        node = nodes.get(node_of(node.input[0]))
+        node = nodes.get(get_node_name(node.input[0]))
     return node.name if node is not None and node.op in VARIABLES else ""
 
 
@@ -188,7 +188,7 @@ def _differences(restore: Restore, shape: tuple[int, ...], dtype: int) -> Iterat
     if expected is not None and expected != shape:
         yield f"{restore.key} is {show_shape(shape)} in the checkpoint and {show_shape(expected)} in the graph"
     if dtype != restore.dtype:
-        held, wanted = dtypes.name_of(dtype), dtypes.name_of(restore.dtype)
+        held, wanted = get_dtype_name(dtype), get_dtype_name(restore.dtype)
         yield f"{restore.key} is {held} in the checkpoint and {wanted} in the graph"
 
 

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from serialization.console import print_table, show_path
 from serialization.errors import UserError
-from serialization.files import locate
-from serialization.formats import checkpoint_index, checkpoint_values, dtypes
-from serialization.formats.checkpoint_index import Checkpoint
-from serialization.formats.checkpoint_values import Stored
+from serialization.files.locate import require_whole_checkpoint
+from serialization.formats import dtypes
+from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
+from serialization.formats.checkpoint_values import StoredValue, find_stored_value, parse_slice_spec
+from serialization.formats.dtypes import get_dtype_size
 from serialization.graph.signature import show_shape
-from serialization.run import verify
+from serialization.run.verify import has_same_bits
 from serialization.sources.variable_mapping import Restore
-from serialization.tensorflow import failures, np, tf, tf1
+from serialization.tensorflow import explain_failures, np, tf, tf1
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,45 +31,45 @@ def read_value(reader: Any, restore: Restore) -> NDArray[Any]:
     value = reader.get_tensor(restore.key)
     if not restore.spec:
         return np.asarray(value)
-    sizes, extents = checkpoint_values.read_spec(restore.spec)
+    sizes, extents = parse_slice_spec(restore.spec)
     ends = [size if length < 0 else start + length for size, (start, length) in zip(sizes, extents, strict=True)]
     return np.ascontiguousarray(value[tuple(slice(start, end) for (start, _), end in zip(extents, ends, strict=True))])
 
 
-def values_of(held: Checkpoint, restores: Iterable[Restore]) -> Callable[[Any], NDArray[Any] | Stored]:
-    """The value of a variable's node, straight from the checkpoint, for streaming.write."""
+def read_stored_values(held: Checkpoint, restores: Iterable[Restore]) -> Callable[[Any], NDArray[Any] | StoredValue]:
+    """The value of a variable's node, straight from the checkpoint, for write_frozen_graph."""
     by_node = {restore.node: restore for restore in restores}
-    path = checkpoint_index.saver_path(held)
+    path = format_saver_path(held)
     reader = cache(lambda: tf1.train.NewCheckpointReader(path))  # which needs TensorFlow, so only where needed
 
-    def read(node: Any) -> NDArray[Any] | Stored:
+    def read(node: Any) -> NDArray[Any] | StoredValue:
         restore = by_node[node.name]
-        found = checkpoint_values.find(held, restore.key, restore.spec, restore.dtype, shape_of(restore))
+        found = find_stored_value(held, restore.key, restore.spec, restore.dtype, get_value_shape(restore))
         if found is not None:
             return found
-        with failures(f"the checkpoint {path} cannot be read"):
+        with explain_failures(f"the checkpoint {path} cannot be read"):
             return read_value(reader(), restore)
 
     return read
 
 
-def shape_of(restore: Restore) -> tuple[int, ...]:
+def get_value_shape(restore: Restore) -> tuple[int, ...]:
     """The shape of a variable's value, or of its slice of a partitioned one."""
     if not restore.spec:
         return restore.shape or ()
-    sizes, extents = checkpoint_values.read_spec(restore.spec)
+    sizes, extents = parse_slice_spec(restore.spec)
     return tuple(size if length < 0 else length for size, (_, length) in zip(sizes, extents, strict=True))
 
 
-def size_of(held: Checkpoint, restore: Restore) -> int:
+def get_value_size(held: Checkpoint, restore: Restore) -> int:
     """How many bytes a variable's value has."""
     place = held.places.get(restore.key.encode())
     if place is not None and restore.dtype == dtypes.STRING:
         return place.size
-    return math.prod(shape_of(restore)) * dtypes.size_of(restore.dtype)
+    return math.prod(get_value_shape(restore)) * get_dtype_size(restore.dtype)
 
 
-def require_same(session: Any, path: str, restores: Collection[Restore]) -> str:
+def require_same_variables(session: Any, path: str, restores: Collection[Restore]) -> str:
     """Compare each variable of a session with the checkpoint at `path`, bit for bit; return what was proved.
 
     Raises UserError that names the first one that differs.
@@ -76,14 +77,14 @@ def require_same(session: Any, path: str, restores: Collection[Restore]) -> str:
     reader = tf1.train.NewCheckpointReader(path)
     held = {variable.op.name: variable for variable in session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES)}
     for restore in restores:
-        if not verify.same_bits(session.run(held[restore.node]), read_value(reader, restore)):
+        if not has_same_bits(session.run(held[restore.node]), read_value(reader, restore)):
             raise UserError(f"{restore.node} does not hold what {path} holds under {restore.key}")
     return f"{len(restores)} variables hold the checkpoint's bits"
 
 
-def show_all(prefix: Path) -> None:
+def print_variables(prefix: Path) -> None:
     """A table of the variables as the checkpoint's index has them, with values where these are few."""
-    with failures(f"the checkpoint {show_path(prefix)} cannot be read"):
+    with explain_failures(f"the checkpoint {show_path(prefix)} cannot be read"):
         reader = _open(prefix)
         kinds = reader.get_variable_to_dtype_map()
         rows = []
@@ -94,10 +95,10 @@ def show_all(prefix: Path) -> None:
     print_table(("variable", "dtype", "shape", "values"), rows)
 
 
-def show_one(prefix: Path, name: str) -> None:
+def print_variable(prefix: Path, name: str) -> None:
     """One variable of the checkpoint, whole. Raises UserError with the names that would have been valid."""
     name = name.removesuffix(":0")  # which a variable has as a tensor of the graph, and not in a checkpoint
-    with failures(f"the checkpoint {show_path(prefix)} cannot be read"):
+    with explain_failures(f"the checkpoint {show_path(prefix)} cannot be read"):
         reader = _open(prefix)
         if not reader.has_tensor(name):
             known = ", ".join(sorted(reader.get_variable_to_shape_map()))
@@ -108,4 +109,4 @@ def show_one(prefix: Path, name: str) -> None:
 
 
 def _open(prefix: Path) -> Any:
-    return tf1.train.NewCheckpointReader(checkpoint_index.saver_path(locate.require_checkpoint(prefix)))
+    return tf1.train.NewCheckpointReader(format_saver_path(require_whole_checkpoint(prefix)))

@@ -13,22 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 from serialization.console import show_progress
 from serialization.formats import dtypes, protos
-from serialization.formats.checkpoint_values import Stored
-from serialization.formats.wire import write_number
-from serialization.graph.const_nodes import constant
+from serialization.formats.checkpoint_values import StoredValue
+from serialization.formats.dtypes import get_base_dtype
+from serialization.formats.wire import write_varint
+from serialization.graph.const_nodes import make_constant
 from serialization.graph.graph_def import VARIABLES
 from serialization.tensorflow import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Value = NDArray[Any] | Stored
+    Value = NDArray[Any] | StoredValue
     Piece = bytes | memoryview
 
 _LARGE = 1 << 16  # bytes; smaller constants are written by protobuf itself
 
 
-def write(path: Path, graph_def: Any, value_of: Callable[[Any], Value], size: int) -> None:
+def write_frozen_graph(path: Path, graph_def: Any, value_of: Callable[[Any], Value], size: int) -> None:
     """Write the GraphDef to a file with the value of each variable in the place of its node.
 
     `value_of` gives the value for the node of a variable, and is called once for each; `size` is about how many bytes
@@ -43,7 +44,7 @@ def _pieces(graph_def: Any, value_of: Callable[[Any], Value]) -> Iterator[Piece]
     yield _serialize(versions=graph_def.versions, library=graph_def.library)
     for node in graph_def.node:
         if node.op in VARIABLES:
-            yield from _constant(node.name, value_of(node), dtypes.base(node.attr["dtype"].type))
+            yield from _constant(node.name, value_of(node), get_base_dtype(node.attr["dtype"].type))
         else:
             yield _serialize(node=[node])
 
@@ -54,11 +55,11 @@ def _serialize(**fields: Any) -> bytes:
 
 def _constant(name: str, value: Value, dtype: int) -> Iterator[Piece]:
     """A GraphDef with one constant. Its bytes go to the file as they are: protobuf would copy them three times."""
-    if isinstance(value, Stored):
+    if isinstance(value, StoredValue):
         yield _head(name, value, dtype)
         yield from value.pieces()
     elif dtype == dtypes.STRING or value.nbytes < _LARGE:
-        yield _serialize(node=[constant(name, value, dtype)])
+        yield _serialize(node=[make_constant(name, value, dtype)])
     else:
         yield _head(name, value, dtype)
         yield np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
@@ -71,13 +72,13 @@ def _head(name: str, value: Value, dtype: int) -> bytes:
     for size in value.shape:
         tensor.tensor_shape.dim.add(size=size)
     # 4: TensorProto.tensor_content
-    head = tensor.SerializeToString(deterministic=True) + b"\x22" + write_number(value.nbytes)
+    head = tensor.SerializeToString(deterministic=True) + b"\x22" + write_varint(value.nbytes)
     length = len(head) + value.nbytes
     node = protos.NodeDef(name=name, op="Const")
     node.attr["dtype"].type = dtype
     before = node.SerializeToString(deterministic=True)
     # The fields around it, from inside out: 8 AttrValue.tensor, 2 the map's value, 5 NodeDef.attr, 1 GraphDef.node.
-    attribute = b"\x42" + write_number(length)
-    entry = b"\x0a\x05value\x12" + write_number(len(attribute) + length) + attribute
-    field = b"\x2a" + write_number(len(entry) + length) + entry
-    return bytes(b"\x0a" + write_number(len(before) + len(field) + length) + before + field + head)
+    attribute = b"\x42" + write_varint(length)
+    entry = b"\x0a\x05value\x12" + write_varint(len(attribute) + length) + attribute
+    field = b"\x2a" + write_varint(len(entry) + length) + entry
+    return bytes(b"\x0a" + write_varint(len(before) + len(field) + length) + before + field + head)

@@ -11,20 +11,23 @@ from typing import TYPE_CHECKING, Any
 from serialization.console import format_size, print_notes, print_table
 from serialization.errors import UserError
 from serialization.formats import dtypes
-from serialization.graph import inlining, lookup_tables, repair
-from serialization.graph.const_nodes import constant
+from serialization.formats.dtypes import get_dtype_size
+from serialization.graph.const_nodes import make_constant
 from serialization.graph.cut import cut_at_inputs
 from serialization.graph.graph_def import (
     VARIABLES,
+    get_node_name,
     is_update,
-    node_of,
-    prune,
-    training_nodes,
-    variable_nodes,
+    list_training_nodes,
+    list_variable_nodes,
+    prune_graph,
 )
+from serialization.graph.inlining import inline_functions
+from serialization.graph.lookup_tables import inline_tables, list_table_nodes
+from serialization.graph.repair import make_graph_loadable, remove_refs
 from serialization.graph.signature import Signature
-from serialization.sources import frozen_reader
-from serialization.targets import frozen_writer
+from serialization.sources.frozen_reader import read_large_graph_def
+from serialization.targets.frozen_writer import write_frozen_graph
 from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
@@ -36,18 +39,18 @@ LIMIT = 2**31 - 1  # bytes in one protobuf message
 _PASS_ON = {"Identity", "Switch", "Enter", "Merge", "Exit", "NextIteration"}
 
 
-def without_variables(graph_def: Any) -> list[str]:
+def replace_variables(graph_def: Any) -> list[str]:
     """Make every op that takes a resource variable's handle take its value; change the GraphDef and say what was done.
 
-    The nodes of the variables stay, for streaming.write to put constants in their place. Raises UserError for ops that
-    cannot.
+    The nodes of the variables stay, for write_frozen_graph to put constants in their place. Raises UserError for ops
+    that cannot.
     """
     variables = {node.name: node for node in graph_def.node if node.op == "VarHandleOp"}
     users: dict[str, list[Any]] = {}
     for node in graph_def.node:
         for edge in node.input:
             if not edge.startswith("^"):
-                users.setdefault(node_of(edge), []).append(node)
+                users.setdefault(get_node_name(edge), []).append(node)
     done: Counter[str] = Counter()
     added: list[Any] = []
     for name, variable in variables.items():
@@ -67,7 +70,7 @@ def without_variables(graph_def: Any) -> list[str]:
     return [line.format(count) for line, count in done.items()]
 
 
-def freeze(
+def freeze_graph(
     path: Path,
     graph_def: Any,
     wanted: Signature,
@@ -76,24 +79,24 @@ def freeze(
 ) -> Signature:
     """Freeze what the signature needs into a file, and say what was done; returns the signature by the names there.
 
-    The values of variables come from `value_of`, see streaming.write, else out of the session, which tables need in any
-    case.
+    The values of variables come from `value_of`, see write_frozen_graph, else out of the session, which tables need in
+    any case.
     """
-    flat, wanted, notes = flatten(graph_def, wanted, session)
+    flat, wanted, notes = flatten_graph(graph_def, wanted, session)
     print_notes(notes)
-    frozen_writer.write(path, flat, value_of or values_in(session, flat), size_of_variables(flat))
+    write_frozen_graph(path, flat, value_of or read_session_values(session, flat), measure_variables(flat))
     return wanted
 
 
-def show_difference(name: str, whole: Any, path: Path) -> None:
+def print_difference(name: str, whole: Any, path: Path) -> None:
     """A table of what freezing removed. Raises UserError if a variable or a training op is left in the frozen graph."""
-    frozen, _ = frozen_reader.read(path)  # without the values, which have gone to the file one at a time
+    frozen, _ = read_large_graph_def(path)  # without the values, which have gone to the file one at a time
     rows = [
-        (title, len(graph_def.node), size, len(variable_nodes(graph_def)), len(training_nodes(graph_def)))
+        (title, len(graph_def.node), size, len(list_variable_nodes(graph_def)), len(list_training_nodes(graph_def)))
         for title, graph_def, size in ((name, whole, whole.ByteSize()), ("frozen", frozen, path.stat().st_size))
     ]
     print_table(("GraphDef", "nodes", "bytes", "variable nodes", "training nodes"), rows)
-    left = variable_nodes(frozen) + training_nodes(frozen)
+    left = list_variable_nodes(frozen) + list_training_nodes(frozen)
     if left:
         raise UserError(f"not frozen: {', '.join(left[:5])} would be left; name --outputs that do not train")
 
@@ -118,13 +121,13 @@ def require_fits(graph_def: Any, size: int, what: str, way_out: str) -> None:
         )
 
 
-def size_of_variables(graph_def: Any) -> int:
+def measure_variables(graph_def: Any) -> int:
     """How many bytes the graph's variables have, as far as their nodes tell."""
     size = 0
     for node in graph_def.node:
         if node.op in VARIABLES:
             dims = node.attr["shape"].shape.dim
-            size += math.prod(max(0, dim.size) for dim in dims) * dtypes.size_of(node.attr["dtype"].type)
+            size += math.prod(max(0, dim.size) for dim in dims) * get_dtype_size(node.attr["dtype"].type)
     return size
 
 
@@ -137,12 +140,12 @@ def _take_value(node: Any, dtype: int, done: Counter[str]) -> list[Any]:
         _become(node, "Identity", [*data, *control], T=dtype)
         return []
     if node.op == "ResourceGather":
-        axis = constant(
+        axis = make_constant(
             f"{node.name}/axis",
             np.array(attributes["batch_dims"].i if "batch_dims" in attributes else 0, np.int32),
             dtypes.INT32,
         )
-        axis.input.append(f"^{node_of(data[1])}")  # in a loop, all that a node takes has to be of that loop
+        axis.input.append(f"^{get_node_name(data[1])}")  # in a loop, all that a node takes has to be of that loop
         _become(
             node, "GatherV2", [*data, axis.name, *control], Tparams=dtype, Tindices=attributes["Tindices"].type, Taxis=3
         )
@@ -158,7 +161,7 @@ def _take_value(node: Any, dtype: int, done: Counter[str]) -> list[Any]:
         return []
     if is_update(node.op) or node.op == "DestroyResourceOp":
         done[f"left out {{}} {node.op} ops: what is frozen does not change"] += 1
-        _become(node, "NoOp", [f"^{node_of(data[0])}", *control])
+        _become(node, "NoOp", [f"^{get_node_name(data[0])}", *control])
         return []
     raise UserError(
         f"{node.name} is a {node.op}, which takes a variable and cannot take a constant, so it cannot be frozen; "
@@ -174,8 +177,8 @@ def _become(node: Any, op: str, inputs: list[str], **types: int) -> None:
         node.attr[name].type = number
 
 
-def values_in(session: Any, graph_def: Any) -> Callable[[Any], NDArray[Any]]:
-    """A `value_of` for streaming.write that reads the GraphDef's variables from a session."""
+def read_session_values(session: Any, graph_def: Any) -> Callable[[Any], NDArray[Any]]:
+    """A `value_of` for write_frozen_graph that reads the GraphDef's variables from a session."""
     tensors = {}
     with session.graph.as_default():  # all before the first is run: each addition makes the session look at the graph
         for node in graph_def.node:
@@ -196,29 +199,29 @@ def values_in(session: Any, graph_def: Any) -> Callable[[Any], NDArray[Any]]:
     return read
 
 
-def flatten(graph_def: Any, wanted: Signature, session: Any) -> tuple[Any, Signature, list[str]]:
+def flatten_graph(graph_def: Any, wanted: Signature, session: Any) -> tuple[Any, Signature, list[str]]:
     """The GraphDef of what the signature needs, with functions and tables inlined and nothing that takes a variable.
 
-    The nodes of the variables are still there, for streaming.write. Also returns the signature by the names in that
+    The nodes of the variables are still there, for write_frozen_graph. Also returns the signature by the names in that
     GraphDef, which differ where it was cut at an input, and a line on each thing that was done.
     """
     result, wanted, notes = cut_at_inputs(graph_def, wanted)
     roots = [tensor.name for tensor in (*wanted.outputs, *wanted.inputs)]
-    result = prune(result, roots)
+    result = prune_graph(result, roots)
     if result.library.function:
         calls = len(result.library.function)
-        result = prune(inlining.inline(result, roots), roots)
+        result = prune_graph(inline_functions(result, roots), roots)
         if not result.library.function:
             notes.append(f"inlined {calls} functions")
-    notes += lookup_tables.inline(result, session)
-    notes += without_variables(result)
-    notes += [f"repaired: {line}" for line in repair.free_of_refs(result)]
-    result = prune(result, roots)
-    repair.make_loadable(result)
+    notes += inline_tables(result, session)
+    notes += replace_variables(result)
+    notes += [f"repaired: {line}" for line in remove_refs(result)]
+    result = prune_graph(result, roots)
+    make_graph_loadable(result)
     require_frozen_functions(result)
     return result, wanted, notes
 
 
 def needs_session(graph_def: Any) -> bool:
     """Whether freezing has to run the graph: its tables are read where they are filled."""
-    return bool(lookup_tables.table_nodes(graph_def))
+    return bool(list_table_nodes(graph_def))

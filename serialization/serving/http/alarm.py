@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from serialization.serving.requests import show_exception
+from serialization.serving.requests import print_exception
 
 _LIBC = ctypes.PyDLL(None, use_errno=True)  # os.timerfd_create comes with Python 3.13
 
@@ -62,4 +62,4 @@ class Alarm:
             try:
                 self._ring()
             except Exception:  # it is to ring again
-                show_exception(f"thread {threading.current_thread().name}")
+                print_exception(f"thread {threading.current_thread().name}")

@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from serialization.serving.http.alarm import Alarm
 from serialization.serving.http.predict_route import Request
-from serialization.serving.requests import show_exception
+from serialization.serving.requests import print_exception
 
 _LONG = 0.02, 4.0  # seconds, and times the last that ended: a batch that takes longer than both may be one without end
 
@@ -80,7 +80,7 @@ class Batches:
             try:
                 self._run(batch)
             except Exception:  # those that come next are to be run
-                show_exception("batch")
+                print_exception("batch")
             self._long = max(_LONG[0], _LONG[1] * (time.perf_counter() - began))
 
     def _take(self, me: int) -> list[Request]:

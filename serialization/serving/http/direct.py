@@ -44,7 +44,7 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
     elif engine.together:
 
         def run(requests: Sequence[Request]) -> None:
-            for part in split(requests, most_rows):
+            for part in split_requests(requests, most_rows):
                 route.answer(part)
 
         together = Gatherer(run, min(most_rows, settings.max_in_flight))
@@ -73,7 +73,7 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
     return relay or answer, drain
 
 
-def split(requests: Sequence[Request], most_rows: int) -> Iterator[Sequence[Request]]:
+def split_requests(requests: Sequence[Request], most_rows: int) -> Iterator[Sequence[Request]]:
     """Parts of at most so many rows, each request as a whole."""
     if sum([request.rows for request in requests]) <= most_rows:
         yield requests

@@ -26,10 +26,10 @@ from serialization.serving.requests import (
     RequestError,
     RequestInfo,
     RequestLog,
-    error_body,
-    internal_error,
-    path_of,
-    show_exception,
+    get_path,
+    make_error_body,
+    make_internal_error,
+    print_exception,
 )
 from serialization.serving.wire import npy_format
 from serialization.serving.wire.json_format import JsonFormat
@@ -88,7 +88,7 @@ class PredictRoute:
 
         if environ["PATH_INFO"]:
             request = Request(environ, self._log.new_id(environ), time.perf_counter(), reply)
-            path = make_printable(path_of(environ))
+            path = make_printable(get_path(environ))
             self._refuse(request, RequestError(404, f"nothing is at {path}; predictions are at {PREDICT}"))
         elif admitted := self.admit(environ, reply):
             self.answer([admitted])
@@ -177,8 +177,8 @@ class PredictRoute:
         if isinstance(error, RequestError):
             status, message, headers = error.status, str(error), error.headers
         else:
-            status, message, headers = 500, internal_error(request.id), []
-        self._send(status, [(request, [*headers, *_JSON_HEADERS], error_body(message, request.id))])
+            status, message, headers = 500, make_internal_error(request.id), []
+        self._send(status, [(request, [*headers, *_JSON_HEADERS], make_error_body(message, request.id))])
 
     def _explain(self, error: Exception) -> Exception:
         """A RequestError for what TensorFlow raises for the values of a request, or for too many of them."""
@@ -208,7 +208,7 @@ class PredictRoute:
             try:
                 request.reply(status, [*headers, ("X-Request-Id", request.id), *ending], body)
             except Exception:  # of others that are answered together each has still its own answer
-                show_exception(f"request {request.id}")
+                print_exception(f"request {request.id}")
 
 
 def _rows(values: Mapping[str, Any]) -> int:

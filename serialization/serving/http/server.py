@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 from serialization.console import format_error
 from serialization.errors import UserError
-from serialization.serving.http.predict_route import EXAMPLE
 from serialization.serving.http.sockets import Sockets
 from serialization.serving.limits import Settings
 
@@ -38,7 +37,7 @@ _AGAIN = 10  # seconds until a worker that could not be replaced is tried again;
 _NOTICE = 0.5  # seconds between "no more requests on this connection" and the end of the last one
 
 
-def announce(what: str, bodies: Sequence[str], url: str, example: str) -> None:
+def announce_server(what: str, bodies: Sequence[str], url: str, example: str) -> None:
     """Say that requests are answered from now on, and how to make one: with these bodies, the example, or a browser."""
     print(f"serving {what} on {url}; Ctrl-C ends it; try", flush=True)
     shown = bodies or ([example] if example else [])
@@ -49,7 +48,7 @@ def announce(what: str, bodies: Sequence[str], url: str, example: str) -> None:
         print(f"{url}/ in a browser", flush=True)
 
 
-def serve(
+def run_server(
     make_app: MakeApp,
     settings: Settings,
     *,
@@ -204,9 +203,9 @@ def _read_reports(
 
 def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending: Any) -> Any:
     """In the worker, before it listens: what answers with the application, loaded and warmed up."""
-    pass
     from serialization.serving.http.direct import make_direct
-    from serialization.serving.requests import show_exception
+    from serialization.serving.http.predict_route import EXAMPLE
+    from serialization.serving.requests import print_exception
 
     try:
         app = make_app(settings=settings)
@@ -215,7 +214,7 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending:
         if isinstance(error, (UserError, OSError)):
             reports.put((format_error(error), ""))
         else:
-            show_exception("a worker")
+            print_exception("a worker")
             reports.put(("a worker cannot start; its traceback above tells why", ""))
         time.sleep(_AGAIN)  # the supervisor replaces a worker that ends by itself
         os._exit(1)

@@ -14,13 +14,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from serialization.errors import UserError
-from serialization.graph.graph_def import VARIABLES, all_nodes, node_of
-from serialization.graph.row_independence import Dataflow
+from serialization.graph.graph_def import VARIABLES, get_node_name, iterate_nodes
+from serialization.graph.row_independence import RowIndependence
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.predictor import Predictor, open_session
 from serialization.serving.limits import Settings
-from serialization.serving.model.trials import answers_alike, find_example, is_quicker, seconds_of
+from serialization.serving.model.trials import find_example, has_same_answers, is_quicker, time_run
 from serialization.targets import to_frozen
+from serialization.targets.to_frozen import measure_variables
 from serialization.tensorflow import np, tf, tf1
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def make_engine(session: Any, signature: Signature, settings: Settings) -> Engin
         return lambda values: (predict(values), 0 if row is None else len(values[row]))
 
     make = partial(Engine, signature=signature, example=example, runs=runs)
-    seconds = seconds_of(pooled, example) if runs else settings.timeout
+    seconds = time_run(pooled, example) if runs else settings.timeout
     most_rows = max(settings.max_rows, settings.max_batch_size or BATCH)
     independent, bounded = _look_at(session.graph, signature)
     sure_to_end = seconds * most_rows < settings.timeout and bounded
@@ -146,7 +147,7 @@ def _with_one_thread(
     rows = min(batch_size, TRIED_ROWS)
     with suppress(UserError, tf.errors.OpError):  # there may be no room for it beside the other
         single = Predictor(own, signature, inline=True)
-        if is_quicker(single, pooled, example) and answers_alike(single, pooled, example, rows, (2, rows)):
+        if is_quicker(single, pooled, example) and has_same_answers(single, pooled, example, rows, (2, rows)):
             return single
     own.close()
     return None
@@ -155,10 +156,10 @@ def _with_one_thread(
 def _look_at(graph: Any, signature: Signature) -> tuple[bool, bool]:
     """Whether rows are independent, and whether as many rows always take about as long: False where it is not known."""
     graph_def = graph.as_graph_def()
-    needed = tf1.graph_util.extract_sub_graph(graph_def, [node_of(tensor.name) for tensor in signature.outputs])
-    endless = any(part in node.op for node in all_nodes(needed) for part in _ENDLESS)
+    needed = tf1.graph_util.extract_sub_graph(graph_def, [get_node_name(tensor.name) for tensor in signature.outputs])
+    endless = any(part in node.op for node in iterate_nodes(needed) for part in _ENDLESS)
     try:
-        flow = Dataflow(graph_def, signature)
+        flow = RowIndependence(graph_def, signature)
     except UserError:
         return False, False
     independent = _have_rows(signature) and flow.has_independent_rows()
@@ -179,7 +180,7 @@ def _sizes_are_fixed(tensors: Sequence[Tensor]) -> bool:
 def _gives_the_same_bits(predict: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
     try:
         # That the bits are the same for some numbers of rows says nothing of others: kernels are chosen by the number.
-        return answers_alike(predict, predict, example, TRIED_ROWS, range(2, TRIED_ROWS + 1), exactly=True)
+        return has_same_answers(predict, predict, example, TRIED_ROWS, range(2, TRIED_ROWS + 1), exactly=True)
     except (ValueError, tf.errors.OpError):  # it takes one row only, say
         return False
 
@@ -191,7 +192,7 @@ def _gains(pooled: Predictor, example: Mapping[str, NDArray[Any]], one: float) -
     many = {key: np.repeat(value, TRIED_ROWS, axis=0) for key, value in example.items()}
     try:
         pooled(many)
-        return seconds_of(pooled, many) < _GAIN * TRIED_ROWS * one
+        return time_run(pooled, many) < _GAIN * TRIED_ROWS * one
     except tf.errors.OpError:
         return False
 
@@ -213,7 +214,7 @@ def _try_batching(
         try:
             frozen = _freeze(session, signature)
             batched = make_batched(frozen, signature, batch_size, settings.batch_timeout_ms, settings.timeout)
-            if answers_alike(batched, pooled, example, TRIED_ROWS, (2, batch_size)):
+            if has_same_answers(batched, pooled, example, TRIED_ROWS, (2, batch_size)):
                 return _in_batches(batched, pooled, batch_size), frozen
             reason = "it gives other answers"
         except (ValueError, UserError, tf.errors.OpError) as error:  # it is too large for a GraphDef, say
@@ -272,12 +273,12 @@ def make_batched(frozen: Any, signature: Signature, batch_size: int, wait_ms: fl
 
 def _freeze(session: Any, signature: Signature) -> Any:
     """The model with constants for its variables. Raises UserError where that is not all of it, or too much."""
-    nodes = [node_of(tensor.name) for tensor in (*signature.outputs, *signature.inputs)]
+    nodes = [get_node_name(tensor.name) for tensor in (*signature.outputs, *signature.inputs)]
     graph_def = tf1.graph_util.extract_sub_graph(session.graph.as_graph_def(), nodes)
     needed = {node.name for node in graph_def.node}
     for op in session.graph.get_operations():
         held = op.name in needed and op.type not in VARIABLES
         if held and any(t.dtype == tf.resource or t.dtype != t.dtype.base_dtype for t in op.outputs):
             raise UserError(f"it has a state that is no variable, {op.name}, a {op.type}")
-    to_frozen.require_fits(graph_def, to_frozen.size_of_variables(graph_def), "the model", "do without batches")
+    to_frozen.require_fits(graph_def, measure_variables(graph_def), "the model", "do without batches")
     return tf1.graph_util.convert_variables_to_constants(session, graph_def, nodes)

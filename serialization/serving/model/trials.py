@@ -8,9 +8,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from serialization.graph.signature import Signature
-from serialization.run import feed_hints, generated_feeds
+from serialization.run.feed_hints import find_hints
+from serialization.run.generated_feeds import generate_attempts, generate_feed
 from serialization.run.predictor import Predictor
-from serialization.tensorflow import failures, np, tf
+from serialization.tensorflow import explain_failures, np, tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +35,7 @@ def find_example(predict: Predictor, graph: Any) -> tuple[dict[str, NDArray[Any]
     What a model that takes encoded pictures or the like wants of its strings, only its users may know.
     """
     for example in _examples(predict.signature, graph):
-        with failures("the model does not run"):
+        with explain_failures("the model does not run"):
             try:
                 predict(example)
             except VALUE_ERRORS:  # it wants more of its inputs than the signature says
@@ -45,14 +46,14 @@ def find_example(predict: Predictor, graph: Any) -> tuple[dict[str, NDArray[Any]
 
 def _examples(signature: Signature, graph: Any) -> Iterator[dict[str, NDArray[Any]]]:
     """Values of one row, likeliest first."""
-    first = generated_feeds.generate(signature)[0]
+    first = generate_feed(signature)[0]
     yield first
     yield {key: value if value.dtype == object else np.zeros_like(value) for key, value in first.items()}
-    for attempt in generated_feeds.attempts(signature, feed_hints.find(graph.as_graph_def(), signature)):
+    for attempt in generate_attempts(signature, find_hints(graph.as_graph_def(), signature)):
         yield attempt[0]
 
 
-def seconds_of(predict: Predictor, values: Mapping[str, Any]) -> float:
+def time_run(predict: Predictor, values: Mapping[str, Any]) -> float:
     """The median of some runs."""
     times: list[float] = []
     started = time.perf_counter()
@@ -65,11 +66,11 @@ def seconds_of(predict: Predictor, values: Mapping[str, Any]) -> float:
 
 def is_quicker(one: Predictor, other: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
     """Measured in turns, for what else runs on the machine must not decide."""
-    took = [(seconds_of(one, example), seconds_of(other, example)) for _ in range(3)]
+    took = [(time_run(one, example), time_run(other, example)) for _ in range(3)]
     return min(seconds for seconds, _ in took) < min(seconds for _, seconds in took)
 
 
-def answers_alike(
+def has_same_answers(
     together: Predictor,
     alone: Predictor,
     example: Mapping[str, NDArray[Any]],
@@ -106,7 +107,7 @@ def _other_rows(
     signature: Signature, example: Mapping[str, NDArray[Any]], seed: int
 ) -> Iterator[Mapping[str, NDArray[Any]]]:
     """Rows of the example's shapes, with values that differ in all that rows may share: lengths, limits, signs."""
-    made = generated_feeds.generate(signature, seed)[0]
+    made = generate_feed(signature, seed)[0]
     generator = np.random.default_rng(seed)
     row = {}
     for key, value in example.items():

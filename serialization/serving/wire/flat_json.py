@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import simdjson
 
 from serialization.graph.signature import Tensor
-from serialization.run import generated_feeds
+from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.serving.wire.places import INPUT
 from serialization.tensorflow import np, tf
 
@@ -35,7 +35,7 @@ def make_decoder(tensor: Tensor, max_rows: int) -> Callable[[bytes], NDArray[Any
     """
     if not tensor.shape or None in tensor.shape[1:] or 0 in tensor.shape:
         return None
-    dtype = generated_feeds.numpy_dtype(tensor.dtype)
+    dtype = get_numpy_dtype(tensor.dtype)
     if dtype.kind not in _BUFFERS:
         return None
     name, wide = _BUFFERS[dtype.kind]

@@ -18,10 +18,12 @@ import msgspec
 
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
-from serialization.run import generated_feeds, nested_lists
+from serialization.run import nested_lists
+from serialization.run.generated_feeds import get_numpy_dtype
+from serialization.run.nested_lists import flatten_lists, measure_shape
 from serialization.serving.requests import RequestError
-from serialization.serving.wire import flat_json, places
-from serialization.serving.wire.places import INPUT, OUTPUT
+from serialization.serving.wire import flat_json
+from serialization.serving.wire.places import INPUT, OUTPUT, explain_misfit
 from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ class JsonFormat:
         try:
             value = self._decode(body).field0
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RequestError(400, places.explain(error, body, self._inputs, self._max_rows)) from None
+            raise RequestError(400, explain_misfit(error, body, self._inputs, self._max_rows)) from None
         if body.count(b'"') != self._quotes:
             _require_each_key_once(body)
         if self._only_input is not None:
@@ -155,7 +157,7 @@ class JsonFormat:
         return tuple(ranks)
 
 
-def body_of(signature: Signature, values: Mapping[str, Any]) -> str:
+def make_example_body(signature: Signature, values: Mapping[str, Any]) -> str:
     """The body of a request with these arrays, to show and to copy."""
     lists = {tensor.key: _lister(tensor)(values[tensor.key]) for tensor in signature.inputs}
     return msgspec.json.encode({INPUT: next(iter(lists.values())) if len(lists) == 1 else lists}).decode()
@@ -228,7 +230,7 @@ def _is_regular(tensor: Tensor) -> bool:
 def _array_maker(tensor: Tensor) -> Callable[[Any], NDArray[Any]]:
     """What makes the array of this tensor from nested lists that have passed the decoder."""
     strings = tensor.dtype == "string"
-    dtype: Any = object if strings else generated_feeds.numpy_dtype(tensor.dtype)
+    dtype: Any = object if strings else get_numpy_dtype(tensor.dtype)
     if _is_regular(tensor):
         sizes = [size or 0 for size in (tensor.shape or ())[1:]]
         if 0 in sizes:  # the lists do not tell the sizes behind it
@@ -248,10 +250,10 @@ def _array_maker(tensor: Tensor) -> Callable[[Any], NDArray[Any]]:
 
     def make(value: Any) -> NDArray[Any]:
         try:
-            shape = nested_lists.shape_of(value, tensor.shape, INPUT)
+            shape = measure_shape(value, tensor.shape, INPUT)
         except nested_lists.MisfitError as misfit:
             raise RequestError(400, str(misfit)) from None
-        flat = list(nested_lists.flatten(value, len(shape)))
+        flat = list(flatten_lists(value, len(shape)))
         if strings:
             array = np.empty(len(flat), object)
             array[:] = [v.encode() if isinstance(v, str) else v.b64 for v in flat]
@@ -282,9 +284,7 @@ def _lister(tensor: Tensor) -> Callable[[Any], Any]:
             return [lists(part) for part in value] if isinstance(value, list) else write(value)
 
         return lists
-    if (
-        generated_feeds.numpy_dtype(tensor.dtype).kind == "V"
-    ):  # bfloat16 and the like, which numpy has no Python numbers for
+    if get_numpy_dtype(tensor.dtype).kind == "V":  # bfloat16 and the like, which numpy has no Python numbers for
         return lambda value: np.asarray(value).astype(np.float32).tolist()
     return lambda value: value.tolist()
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from serialization.graph.signature import Signature, show_shape
-from serialization.run import generated_feeds
+from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.serving.requests import RequestError
 from serialization.serving.wire.places import INPUT
 from serialization.tensorflow import np, tf
@@ -30,7 +30,7 @@ class NpyFormat:
         self._tensor = signature.inputs[0]
         self._max_rows = max_rows
         self._only_input = len(signature.inputs) == 1 and self._tensor.dtype != "string"
-        self._dtype = generated_feeds.numpy_dtype(self._tensor.dtype)
+        self._dtype = get_numpy_dtype(self._tensor.dtype)
         only_output = len(signature.outputs) == 1 and signature.outputs[0].dtype != "string"
         self._output = signature.outputs[0].key if only_output else None
 

@@ -29,7 +29,7 @@ _OUT_OF_BOUNDS = re.compile(r"Expected `\w+` [<>]= |Number out of range")
 _WRONG_FIELD = re.compile(r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL)
 
 
-def explain(error: Exception, body: bytes, inputs: Sequence[Tensor], max_rows: int) -> str:
+def explain_misfit(error: Exception, body: bytes, inputs: Sequence[Tensor], max_rows: int) -> str:
     """What msgspec found wrong with a body, in words for who wrote the body."""
     if not body.strip():
         return "the body is empty; expected a JSON object"

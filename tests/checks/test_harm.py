@@ -16,7 +16,7 @@ from conftest import PROJECT, Run, environment
 from serialization.checks import harm, harmful_ops
 from serialization.errors import UserError
 from serialization.formats import protos
-from serialization.graph import known_ops
+from serialization.graph.known_ops import load_known_ops
 from serialization.tensorflow import tf, tf1
 
 
@@ -62,7 +62,7 @@ Y: Node = ("y", "Identity", ["x"])
 
 def test_every_op_of_the_table_is_one_of_tensorflow() -> None:
     elsewhere = {"TRTEngineOp", "LMDBReader", "ExperimentalSqlDataset"}  # registered in other builds of TensorFlow
-    assert set(harmful_ops.EFFECTS) - set(known_ops.known()) <= elsewhere
+    assert set(harmful_ops.EFFECTS) - set(load_known_ops()) <= elsewhere
 
 
 @pytest.mark.parametrize(

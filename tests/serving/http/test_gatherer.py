@@ -16,7 +16,7 @@ from flask import Flask
 from serving_models import PREDICT, at_once, open_small, post, small_app, soon
 
 from serialization.run.predictor import Predictor
-from serialization.serving.http.direct import make_direct, split
+from serialization.serving.http.direct import make_direct, split_requests
 from serialization.serving.http.gatherer import Gatherer
 from serialization.serving.http.predict_route import SERVING
 from serialization.serving.limits import Settings
@@ -168,7 +168,7 @@ def test_no_more_rows_are_run_together_than_asked() -> None:
     _, route = small_app("two").config[SERVING]
     bodies = [{"x": {"a": [[1, 2, 3]] * rows, "b": [1] * rows}} for rows in (3, 1, 2, 9, 1, 1, 1, 1, 4)]
     requests = [route.admit(environ(body), Protocol().response_bytes) for body in bodies]
-    parts = list(split(requests, 4))
+    parts = list(split_requests(requests, 4))
     assert [[request.rows for request in part] for part in parts] == [[3, 1], [2], [9], [1, 1, 1, 1], [4]]
     assert [request for part in parts for request in part] == requests
 

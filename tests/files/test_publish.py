@@ -16,6 +16,7 @@ from conftest import PROJECT, Run, environment
 
 from serialization.errors import UserError
 from serialization.files import publish
+from serialization.files.publish import stage_output
 from serialization.tensorflow import tf, tf1
 
 KINDS = ["file", "folder"]
@@ -51,14 +52,14 @@ def _file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("kind", KINDS)
 def test_new_kept_and_replaced(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "sub" / "target"
-    with publish.staged(target, overwrite=False) as path:
+    with stage_output(target, overwrite=False) as path:
         write(path, "one", kind)
         assert not target.exists()
     assert read(target) == "one"
-    with pytest.raises(UserError) as caught, publish.staged(target, overwrite=False):
+    with pytest.raises(UserError) as caught, stage_output(target, overwrite=False):
         raise AssertionError("not reached")
     assert str(caught.value) == f"{target} exists already; --overwrite replaces it"
-    with publish.staged(target, overwrite=True) as path:
+    with stage_output(target, overwrite=True) as path:
         write(path, "two", kind)
         assert read(target) == "one", "the old one stays until the new one is complete"
     assert read(target) == "two"
@@ -72,7 +73,7 @@ def test_a_failed_run_changes_nothing(tmp_path: Path, kind: str) -> None:
     write(target, "old", kind)
 
     def fail() -> None:
-        with publish.staged(target, overwrite=True) as path:
+        with stage_output(target, overwrite=True) as path:
             write(path, "new", kind)
             raise ValueError("half way")
 
@@ -88,18 +89,18 @@ def test_two_runs_at_once(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "target"
 
     def be_late() -> None:
-        with publish.staged(target, overwrite=False) as late:
+        with stage_output(target, overwrite=False) as late:
             write(late, "late", kind)
-            with publish.staged(target, overwrite=False) as quick:
+            with stage_output(target, overwrite=False) as quick:
                 write(quick, "quick", kind)
 
     with pytest.raises(UserError) as caught:
         be_late()
     assert str(caught.value) == f"{target} exists already; --overwrite replaces it"
     assert read(target) == "quick"
-    with publish.staged(target, overwrite=True) as late:
+    with stage_output(target, overwrite=True) as late:
         write(late, "last", kind)
-        with publish.staged(target, overwrite=True) as quick:
+        with stage_output(target, overwrite=True) as quick:
             write(quick, "between", kind)
         assert read(target) == "between"
     assert read(target) == "last"
@@ -150,7 +151,7 @@ def test_a_killed_run_is_cleaned_up_by_the_next(tmp_path: Path, kind: str, when:
     assert len(hidden(tmp_path)) == 1
 
     def look() -> None:
-        with publish.staged(target, overwrite=True):
+        with stage_output(target, overwrite=True):
             assert read(target) == "old", "what a killed run had moved aside is back"
             raise RuntimeError("stop")
 
@@ -321,7 +322,7 @@ def test_places_where_nothing_can_be(tmp_path: Path, target: str, line: str) -> 
     for link, to in (("loop", "loop"), ("dangling", "nowhere"), ("link_to_pipe", "pipe")):
         (tmp_path / link).symlink_to(to)
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(UserError) as caught, publish.staged(tmp_path / target, overwrite=True):
+    with pytest.raises(UserError) as caught, stage_output(tmp_path / target, overwrite=True):
         raise AssertionError("not reached")
     assert str(caught.value) == line.format(tmp_path)
     assert sorted(tmp_path.iterdir()) == before
@@ -333,12 +334,12 @@ def test_links_and_the_current_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "far").mkdir()
     (tmp_path / "link.pb").symlink_to("far/m.pb")
     for text in ("one", "two"):
-        with publish.staged(tmp_path / "link.pb", overwrite=True) as path:
+        with stage_output(tmp_path / "link.pb", overwrite=True) as path:
             path.write_text(text)
         assert ((tmp_path / "far" / "m.pb").read_text(), (tmp_path / "link.pb").is_symlink()) == (text, True)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with publish.staged(Path(), overwrite=True) as path:
+    with stage_output(Path(), overwrite=True) as path:
         write(path, "three", "folder")
     assert read(tmp_path / "here") == "three"
     assert hidden(tmp_path) == hidden(tmp_path / "far") == []

@@ -12,7 +12,8 @@ from serving_models import PREDICT, post
 
 from serialization.errors import UserError
 from serialization.graph import signature
-from serialization.run import generated_feeds
+from serialization.graph.signature import make_signature
+from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.run.predictor import open_session
 from serialization.serving.app import make_app
 from serialization.serving.limits import Settings
@@ -29,7 +30,7 @@ def identity(dtype: str, shape: list[int | None] | None) -> Any:
     def load() -> tuple[Any, signature.Signature]:
         with tf1.Graph().as_default() as graph:
             tf.identity(tf1.placeholder(dtype, shape, name="given"), name="same")
-        return open_session(graph), signature.from_names(graph, "given", "same")
+        return open_session(graph), make_signature(graph, "given", "same")
 
     return make_app("identity", load, Settings()).test_client()
 
@@ -66,7 +67,7 @@ def test_what_goes_in_comes_out(dtype: str, shape: list[int | None] | None) -> N
     if dtype == "string":
         assert post(client, b"", "application/x-npy")[0] == 415
         return
-    array = np.array(body["x"], generated_feeds.numpy_dtype(dtype))
+    array = np.array(body["x"], get_numpy_dtype(dtype))
     file = io.BytesIO()
     np.save(file, array)
     headers = {"Accept": "application/x-npy"}

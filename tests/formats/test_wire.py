@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from serialization.formats import protos, wire
+from serialization.formats.wire import iterate_fields, read_varint, write_varint
 
 
 @pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 2**31, 2**63])
 def test_numbers_come_back(number: int) -> None:
-    written = wire.write_number(number)
-    assert wire.read_number(b"?" + written + b"?", 1, 1 + len(written)) == (number, 1 + len(written))
+    written = write_varint(number)
+    assert read_varint(b"?" + written + b"?", 1, 1 + len(written)) == (number, 1 + len(written))
     with pytest.raises(wire.DamagedError):
-        wire.read_number(written, 0, len(written) - 1)
+        read_varint(written, 0, len(written) - 1)
 
 
 def test_fields_are_where_protobuf_puts_them() -> None:
@@ -20,18 +21,18 @@ def test_fields_are_where_protobuf_puts_them() -> None:
     graph_def.node.add(name="a", op="NoOp")
     graph_def.versions.producer = 27
     data = graph_def.SerializeToString()
-    node, versions = wire.fields(data, 0, len(data))
+    node, versions = iterate_fields(data, 0, len(data))
     assert (node.number, node.start, versions.number, versions.end) == (1, 0, 4, len(data))
     assert data[node.begin : node.end] == graph_def.node[0].SerializeToString()
-    assert [(f.number, f.wire) for f in wire.fields(data, versions.begin, versions.end)] == [(1, 0)]
+    assert [(f.number, f.wire) for f in iterate_fields(data, versions.begin, versions.end)] == [(1, 0)]
 
 
 @pytest.mark.parametrize("data", [b"\xff" * 100, b"\x0a", b"\x0b", b"\x02\x00", b"\x08\x80"])
 def test_what_is_no_field(data: bytes) -> None:
     with pytest.raises(wire.DamagedError):
-        list(wire.fields(data, 0, len(data)))
+        list(iterate_fields(data, 0, len(data)))
 
 
 def test_a_field_may_claim_more_than_there_is() -> None:
-    (field,) = wire.fields(b"\x0a\x7fabc", 0, 5)
+    (field,) = iterate_fields(b"\x0a\x7fabc", 0, 5)
     assert (field.begin, field.end) == (2, 129)

@@ -12,8 +12,8 @@ from conftest import Run
 import freezemodel_load
 from serialization.errors import UserError
 from serialization.sources import frozen_reader
-from serialization.sources.frozen_reader import read_graph_def
-from serialization.targets import frozen_writer
+from serialization.sources.frozen_reader import fill_constants, read_graph_def, read_large_graph_def
+from serialization.targets.frozen_writer import write_frozen_graph
 from serialization.tensorflow import np, tf, tf1
 
 
@@ -32,7 +32,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_constants_stay_in_the_file(file: Path) -> None:
-    graph_def, constants = frozen_reader.read(file)
+    graph_def, constants = read_large_graph_def(file)
     assert {name: (c.dtype, c.shape) for name, c in constants.items()} == {
         "w": (1, (600, 600)),
         "half": (19, (800, 800)),
@@ -62,14 +62,14 @@ def test_a_file_that_another_run_replaces_meanwhile(
     path = tmp_path / "m.pb"
     path.write_bytes(file.read_bytes())
     monkeypatch.setattr(frozen_reader, "LARGE_FILE", 1000)
-    fill = frozen_reader.fill
+    fill = fill_constants
 
     def replace_and_fill(*arguments: Any) -> None:
         path.rename(tmp_path / "old.pb")
         path.write_bytes(file.read_bytes())
         fill(*arguments)
 
-    monkeypatch.setattr(frozen_reader, "fill", replace_and_fill)
+    monkeypatch.setattr(frozen_reader, "fill_constants", replace_and_fill)
     done = run("freezemodel_load", "--frozen-model", path)
     assert (done.status, done.stderr) == (1, f"error: {path} has been changed while it was read; run this again\n")
 
@@ -117,7 +117,7 @@ def test_written_one_node_at_a_time(tmp_path: Path) -> None:
     for node in graph_def.node:
         node.attr["dtype"].type = dtypes[node.name]
     graph_def.versions.producer = 1087
-    frozen_writer.write(tmp_path / "m.pb", graph_def, lambda node: values[node.name], 1_120_000)
+    write_frozen_graph(tmp_path / "m.pb", graph_def, lambda node: values[node.name], 1_120_000)
     read = tf1.GraphDef.FromString((tmp_path / "m.pb").read_bytes())
     assert read.versions.producer == 1087
     assert [node.name for node in read.node] == list(values)
@@ -141,5 +141,5 @@ def test_freezing_without_a_session_gives_the_same_file(run: Run, tmp_path: Path
 def test_varints_that_never_end(tmp_path: Path) -> None:
     (tmp_path / "m.pb").write_bytes(b"\x0a" + b"\xff" * 100)
     with pytest.raises(UserError) as caught:
-        frozen_reader.read(tmp_path / "m.pb")
+        read_large_graph_def(tmp_path / "m.pb")
     assert str(caught.value) == f"{tmp_path}/m.pb is damaged: it cannot be read to its end; copy it here again"

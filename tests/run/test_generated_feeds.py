@@ -8,7 +8,7 @@ import pytest
 from conftest import Run
 
 from serialization.graph.signature import Signature, Tensor
-from serialization.run import generated_feeds
+from serialization.run.generated_feeds import generate_feed
 from serialization.tensorflow import tf, tf1
 
 
@@ -27,7 +27,7 @@ def test_the_three_parts_of_a_sparse_placeholder(run: Run, tmp_path: Path, names
 
 def test_three_inputs_that_are_no_sparse_tensor() -> None:
     tensors = tuple(Tensor(name, f"{name}:0", "float32", (None,)) for name in ("x", "x_1", "x_2"))
-    (first, *_) = generated_feeds.generate(Signature(tensors, ()))
+    (first, *_) = generate_feed(Signature(tensors, ()))
     assert [value.shape for value in first.values()] == [(1,), (1,), (1,)]
 
 

@@ -19,8 +19,10 @@ from conftest import PROJECT, Run, environment, restored
 from serialization import project
 from serialization.console import show_path
 from serialization.files import locate
-from serialization.formats import checkpoint_index, file_kind, protos
-from serialization.formats.file_kind import Kind
+from serialization.files.locate import require_whole_checkpoint
+from serialization.formats import protos
+from serialization.formats.checkpoint_index import format_saver_path
+from serialization.formats.file_kind import Kind, detect_kind
 from serialization.tensorflow import np, tf, tf1
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
@@ -395,8 +397,8 @@ def test_a_checkpoint_whose_prefix_is_a_folder_and_a_slash(tmp_path: Path) -> No
         prefix = locate.find_checkpoint(folder / name)
         assert str(prefix) == f"{folder}/"
         assert str(locate.find_checkpoint(prefix)) == f"{folder}/"
-    found = locate.require_checkpoint(prefix)
-    assert checkpoint_index.saver_path(found) == f"{folder}/"
+    found = require_whole_checkpoint(prefix)
+    assert format_saver_path(found) == f"{folder}/"
     assert {(v.name, v.dtype, v.shape, v.slices) for v in found.variables} == {
         ("v", "float32", (2, 3), 1),
         ("p", "float32", (4, 2), 2),
@@ -412,10 +414,10 @@ def test_a_checkpoint_in_the_first_format(tmp_path: Path, sharded: bool) -> None
     names = ["", "old.ckpt.meta", "old.ckpt-00000-of-00001" if sharded else "old.ckpt"]
     for name in names:
         assert locate.find_checkpoint(tmp_path / name) == prefix
-    found = locate.require_checkpoint(prefix)
+    found = require_whole_checkpoint(prefix)
     assert found.version == "V1"
     assert {(v.name, v.shape, v.slices) for v in found.variables} == {("v", (2, 3), 1), ("p", (4, 2), 2)}
-    assert checkpoint_index.saver_path(found) == f"{prefix}-?????-of-00001" if sharded else str(prefix)
+    assert format_saver_path(found) == f"{prefix}-?????-of-00001" if sharded else str(prefix)
     with restored(prefix) as session:
         assert session.run("v/Read/ReadVariableOp:0").tolist() == [[0, 1, 2], [3, 4, 5]]
 
@@ -424,7 +426,7 @@ def test_a_checkpoint_in_the_first_format(tmp_path: Path, sharded: bool) -> None
 
 
 def test_index_as_tensorflow_reads_it(toy: Path) -> None:
-    found = locate.require_checkpoint(toy / "graph.ckpt")
+    found = require_whole_checkpoint(toy / "graph.ckpt")
     reader = tf1.train.load_checkpoint(str(toy / "graph.ckpt"))
     dtypes = {name: tf.as_dtype(dtype).name for name, dtype in reader.get_variable_to_dtype_map().items()}
     assert {v.name: list(v.shape) for v in found.variables} == reader.get_variable_to_shape_map()
@@ -438,7 +440,7 @@ def test_an_index_of_many_blocks(tmp_path: Path) -> None:
             tf1.get_variable(f"layer_{number:03}/a_rather_long_name/weights", initializer=float(number))
         session.run(tf1.global_variables_initializer())
         tf1.train.Saver().save(session, str(tmp_path / "m"))
-    found = locate.require_checkpoint(tmp_path / "m")
+    found = require_whole_checkpoint(tmp_path / "m")
     assert [v.name for v in found.variables] == [f"layer_{n:03}/a_rather_long_name/weights" for n in range(300)]
 
 
@@ -479,8 +481,8 @@ def test_kinds_are_told_from_bytes_and_not_from_names(toy: Path, tmp_path: Path)
         message = getattr(protos, classes[kind]).FromString((toy / name).read_bytes())
         (tmp_path / "binary").write_bytes(message.SerializeToString())
         (tmp_path / "text").write_text(f"# by hand\n{text_format.MessageToString(message)}")
-        assert file_kind.kind_of(tmp_path / "binary") is kind
-        assert file_kind.kind_of(tmp_path / "text") is kind
+        assert detect_kind(tmp_path / "binary") is kind
+        assert detect_kind(tmp_path / "text") is kind
 
 
 def test_text_protobufs_load(run: Run, toy: Path, tmp_path: Path) -> None:

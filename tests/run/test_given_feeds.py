@@ -9,7 +9,7 @@ import pytest
 
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
-from serialization.run.given_feeds import parse, parse_feed, to_array
+from serialization.run.given_feeds import convert_value, parse_feed, read_feeds
 from serialization.run.nested_lists import MisfitError
 from serialization.tensorflow import np, tf
 
@@ -19,13 +19,13 @@ def tensor(dtype: str = "float32", shape: tuple[int | None, ...] | None = (None,
 
 
 def values(*texts: str, inputs: tuple[Tensor, ...] = (tensor(),)) -> dict[str, Any]:
-    found = parse(Signature(inputs, ()), [parse_feed(text) for text in texts])
+    found = read_feeds(Signature(inputs, ()), [parse_feed(text) for text in texts])
     return {key: array.tolist() for key, array in found.items()}
 
 
 def error(*texts: str, inputs: tuple[Tensor, ...] = (tensor(),)) -> str:
     with pytest.raises(UserError) as caught:
-        parse(Signature(inputs, ()), [parse_feed(text) for text in texts])
+        read_feeds(Signature(inputs, ()), [parse_feed(text) for text in texts])
     return str(caught.value)
 
 
@@ -46,7 +46,7 @@ def error(*texts: str, inputs: tuple[Tensor, ...] = (tensor(),)) -> str:
     ],
 )
 def test_values_that_fit(dtype: str, shape: tuple[int | None, ...] | None, value: Any, expected: Any) -> None:
-    array = to_array(tensor(dtype, shape), value)
+    array = convert_value(tensor(dtype, shape), value)
     assert array.tolist() == expected
     assert array.dtype == (object if dtype == "string" else tf.as_dtype(dtype).as_numpy_dtype)
 
@@ -86,7 +86,7 @@ def test_infinity_is_meant_where_it_is_written() -> None:
 )
 def test_values_that_do_not_fit(dtype: str, shape: Any, value: Any, message: str) -> None:
     with pytest.raises(MisfitError) as caught:
-        to_array(tensor(dtype, shape), value)
+        convert_value(tensor(dtype, shape), value)
     assert str(caught.value) == message
 
 
@@ -106,19 +106,19 @@ def test_values_that_do_not_fit(dtype: str, shape: Any, value: Any, message: str
 )
 def test_arrays_that_do_not_fit(dtype: str, array: Any, message: str) -> None:
     with pytest.raises(MisfitError) as caught:
-        to_array(tensor(dtype), array)
+        convert_value(tensor(dtype), array)
     assert str(caught.value) == message
 
 
 def test_arrays_that_fit() -> None:
-    assert to_array(tensor("float32"), np.array([[1, 2]], np.uint8)).dtype == np.float32
-    assert to_array(tensor("int32"), np.array([[1, 2]], np.int64)).dtype == np.int32
-    assert to_array(tensor("float32"), np.array([[np.inf, np.nan]])).tolist()[0][0] == np.inf
-    assert to_array(tensor("string"), np.array([["ä", "b"]])).tolist() == [["ä".encode(), b"b"]]
-    assert to_array(tensor("string"), np.array([[b"a", b"b"]])).tolist() == [[b"a", b"b"]]
+    assert convert_value(tensor("float32"), np.array([[1, 2]], np.uint8)).dtype == np.float32
+    assert convert_value(tensor("int32"), np.array([[1, 2]], np.int64)).dtype == np.int32
+    assert convert_value(tensor("float32"), np.array([[np.inf, np.nan]])).tolist()[0][0] == np.inf
+    assert convert_value(tensor("string"), np.array([["ä", "b"]])).tolist() == [["ä".encode(), b"b"]]
+    assert convert_value(tensor("string"), np.array([[b"a", b"b"]])).tolist() == [[b"a", b"b"]]
     half = np.array([[1.5, 2]], tf.bfloat16.as_numpy_dtype)
-    assert to_array(tensor("bfloat16"), half.view("V2")).tolist() == [[1.5, 2.0]]
-    assert to_array(tensor("complex64"), np.array([[1j, 2]])).dtype == np.complex64
+    assert convert_value(tensor("bfloat16"), half.view("V2")).tolist() == [[1.5, 2.0]]
+    assert convert_value(tensor("complex64"), np.array([[1j, 2]])).dtype == np.complex64
 
 
 def test_files(tmp_path: Path) -> None:

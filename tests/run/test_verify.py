@@ -9,6 +9,7 @@ import pytest
 
 from serialization.errors import UserError
 from serialization.run import verify
+from serialization.run.verify import compare_runs
 from serialization.tensorflow import np, tf
 
 FEEDS = [[{"x": np.ones(2, "f")}]]
@@ -24,7 +25,7 @@ def answer(*values: Any) -> Callable[[Any], dict[str, Any]]:
     "value", [np.array([1.0, np.nan, np.inf], "f"), np.array([b"a", b""], object), np.array([True]), np.array([], "i8")]
 )
 def test_the_same_bits(value: Any) -> None:
-    proof = verify.compare(answer(value), answer(value), FEEDS)
+    proof = compare_runs(answer(value), answer(value), FEEDS)
     assert proof.line == "y: the same bits as the source, on 2 rows"
 
 
@@ -42,28 +43,28 @@ def test_the_same_bits(value: Any) -> None:
 )
 def test_a_difference(expected: Any, actual: Any, line: str) -> None:
     with pytest.raises(UserError) as caught:
-        verify.compare(answer(expected), answer(actual), FEEDS)
+        compare_runs(answer(expected), answer(actual), FEEDS)
     assert str(caught.value) == f"the result differs from its source: {line}; nothing was written"
 
 
 def test_a_source_that_differs_from_itself_by_rounding() -> None:
     source = answer(np.array([1000], "f"), np.array([1000.0001], "f"))
-    proof = verify.compare(source, answer(np.array([1000.0001], "f")), FEEDS)
+    proof = compare_runs(source, answer(np.array([1000.0001], "f")), FEEDS)
     assert proof.line == "y: within 0.00012 of the source, which differs from itself as much"
 
 
 def test_a_source_that_counts_is_no_rounding() -> None:
     with pytest.raises(UserError, match="y is off by up to 1; nothing was written"):
-        verify.compare(answer(np.array([1], "f"), np.array([2], "f")), answer(np.array([2], "f")), FEEDS)
+        compare_runs(answer(np.array([1], "f"), np.array([2], "f")), answer(np.array([2], "f")), FEEDS)
 
 
 def test_random_outputs_are_compared_in_shape() -> None:
     random = {"y": "RandomUniform u"}
-    line = verify.compare(answer(np.array([1], "f")), answer(np.array([2], "f")), FEEDS, random).line
+    line = compare_runs(answer(np.array([1], "f")), answer(np.array([2], "f")), FEEDS, random).line
     assert line == "y: only its shape and dtype, for RandomUniform u is random"
     with pytest.raises(UserError, match="not float32"):
-        verify.compare(answer(np.array([1], "f")), answer(np.array([2], "i")), FEEDS, random)
-    line = verify.compare(answer(np.array([1], "f")), answer(np.array([1], "f")), FEEDS, random).line
+        compare_runs(answer(np.array([1], "f")), answer(np.array([2], "i")), FEEDS, random)
+    line = compare_runs(answer(np.array([1], "f")), answer(np.array([1], "f")), FEEDS, random).line
     assert line == "y: the same bits as the source, on 2 rows"
 
 
@@ -73,17 +74,17 @@ def test_the_first_feeds_that_the_source_runs_on() -> None:
             raise tf.errors.InvalidArgumentError(None, None, "three rows, please")
         return {"y": feeds["x"]}
 
-    proof = verify.compare(picky, picky, [FEEDS[0], [{"x": np.ones(3, "f")}]])
+    proof = compare_runs(picky, picky, [FEEDS[0], [{"x": np.ones(3, "f")}]])
     assert proof.line == "y: the same bits as the source, on 3 rows"
     with pytest.raises(verify.NotVerifiedError, match=r"^three rows, please$"):
-        verify.compare(picky, picky, FEEDS)
+        compare_runs(picky, picky, FEEDS)
     with pytest.raises(UserError, match="the result does not run where its source does: three rows, please"):
-        verify.compare(answer(np.array([1], "f")), picky, FEEDS)
+        compare_runs(answer(np.array([1], "f")), picky, FEEDS)
 
 
 def test_what_the_optimizers_move() -> None:
     same = answer(np.array([1, 100], "f"))
-    proof = verify.compare(same, same, FEEDS)
+    proof = compare_runs(same, same, FEEDS)
     moved = verify.compare_optimized(proof, answer(np.array([1, 100.5], "f")))
     assert moved == ["TensorFlow's default graph optimizers move y by up to 0.5; without them it is the source's"]
     assert verify.compare_optimized(proof, answer(np.array([1, 100.0001], "f"))) == []

@@ -12,9 +12,10 @@ import graphs
 import pytest
 from conftest import PROJECT, Run, environment
 
-from serialization.files import locate
-from serialization.formats import checkpoint_index, checkpoint_values
-from serialization.sources.from_checkpoint import Prepared
+from serialization.files.locate import require_whole_checkpoint
+from serialization.formats.checkpoint_index import encode_slice_key
+from serialization.formats.checkpoint_values import StoredValue, find_stored_value
+from serialization.sources.from_checkpoint import PreparedCheckpoint, prepare_checkpoint, read_checkpoint_graph
 from serialization.sources.frozen_reader import read_graph_def
 from serialization.tensorflow import np, tf, tf1
 
@@ -57,7 +58,7 @@ def test_every_kind_as_tensorflow_reads_it(run: Run, tmp_path: Path, sharded: bo
     assert "proved: y: the same bits as the source" in proved.stdout
 
 
-def pieces(found: checkpoint_values.Stored | None) -> bytes:
+def pieces(found: StoredValue | None) -> bytes:
     assert found is not None
     return b"".join(found.pieces())
 
@@ -74,23 +75,21 @@ def test_slices_are_found_by_their_keys_and_joined_where_they_lie_in_order(tmp_p
             tf1.get_variable(name, shape, initializer=tf1.random_normal_initializer(), partitioner=partitioner)
 
     prefix = graphs.save(tmp_path, large)
-    held = locate.require_checkpoint(prefix)
+    held = require_whole_checkpoint(prefix)
     reader = tf1.train.NewCheckpointReader(str(prefix))
     named = {name.encode() for name in held.parts}
-    assert {checkpoint_index.slice_key(n, part) for n, parts in held.parts.items() for part in parts} == set(
-        held.places
-    )
+    assert {encode_slice_key(n, part) for n, parts in held.parts.items() for part in parts} == set(held.places)
     assert named == {b"rows", b"many", b"wide"}
     for name in ("rows", "many"):
         whole = reader.get_tensor(name)
-        assert pieces(checkpoint_values.find(held, name, "", 1, whole.shape)) == whole.tobytes()
-    assert checkpoint_values.find(held, "wide", "", 1, (2, 200)) is None, "its rows lie in two parts"
+        assert pieces(find_stored_value(held, name, "", 1, whole.shape)) == whole.tobytes()
+    assert find_stored_value(held, "wide", "", 1, (2, 200)) is None, "its rows lie in two parts"
     assert (
-        pieces(checkpoint_values.find(held, "rows", "40 3 14,13:0,3", 1, (13, 3)))
+        pieces(find_stored_value(held, "rows", "40 3 14,13:0,3", 1, (13, 3)))
         == reader.get_tensor("rows")[14:27].tobytes()
     )
-    assert checkpoint_values.find(held, "rows", "40 3 0,20:0,3", 1, (20, 3)) is None, "no such slice was saved"
-    assert checkpoint_values.find(held, "rows", "", 2, (40, 3)) is None, "not the bytes of that dtype"
+    assert find_stored_value(held, "rows", "40 3 0,20:0,3", 1, (20, 3)) is None, "no such slice was saved"
+    assert find_stored_value(held, "rows", "", 2, (40, 3)) is None, "not the bytes of that dtype"
 
 
 def test_a_partitioned_variable_that_the_graph_wants_whole_or_otherwise(run: Run, tmp_path: Path) -> None:
@@ -118,7 +117,7 @@ def test_a_partitioned_variable_that_the_graph_wants_whole_or_otherwise(run: Run
 def test_a_damaged_byte_is_one_line(run: Run, tmp_path: Path) -> None:
     prefix = graphs.save(tmp_path, graphs.classifier)
     data = prefix.with_name(f"{prefix.name}.data-00000-of-00001")
-    place = locate.require_checkpoint(prefix).places[b"dense/kernel"]
+    place = require_whole_checkpoint(prefix).places[b"dense/kernel"]
     content = bytearray(data.read_bytes())
     content[place.offset + 5] ^= 4
     data.write_bytes(content)
@@ -160,10 +159,8 @@ def test_the_peak_does_not_grow_with_the_largest_variable(tmp_path: Path) -> Non
 
 
 def test_prepared_knows_its_size_in_bytes(tmp_path: Path) -> None:
-    from serialization.sources import from_checkpoint
-
     prefix = graphs.save(tmp_path, every_kind)
-    file = from_checkpoint.read_graph_of(prefix)
-    prepared: Prepared = from_checkpoint.prepare(prefix, file, inputs="x", outputs="y")
-    held: Any = locate.require_checkpoint(prefix)
+    file = read_checkpoint_graph(prefix)
+    prepared: PreparedCheckpoint = prepare_checkpoint(prefix, file, inputs="x", outputs="y")
+    held: Any = require_whole_checkpoint(prefix)
     assert prepared.size() == sum(place.size for place in held.places.values())

@@ -16,8 +16,7 @@ from flask.testing import FlaskClient
 from serving_models import PREDICT, open_small, post, small_app
 
 from serialization.errors import UserError
-from serialization.graph import signature
-from serialization.graph.signature import Signature, Tensor
+from serialization.graph.signature import Signature, Tensor, make_signature
 from serialization.run.predictor import open_session
 from serialization.serving.app import make_app
 from serialization.serving.limits import Settings
@@ -312,7 +311,7 @@ def app_with(shape: tuple[int | None, ...], inputs: str, outputs: str, dtype: st
             x = tf1.placeholder(dtype, shape, name="x")
             same = tf.identity(tf.cast(x, tf.float32), name="same")
             tf.reduce_sum(same, axis=-1, name="sum")
-        return open_session(graph), signature.from_names(graph, inputs, outputs)
+        return open_session(graph), make_signature(graph, inputs, outputs)
 
     return make_app("small", load, Settings()).test_client()
 

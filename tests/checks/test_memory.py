@@ -11,8 +11,9 @@ import pytest
 from conftest import Run
 
 from serialization.checks import memory
+from serialization.checks.memory import find_available_memory
 from serialization.formats import protos
-from serialization.graph import const_nodes
+from serialization.graph.const_nodes import make_constant, read_integers
 from serialization.run import predictor
 from serialization.tensorflow import np, tf, tf1
 
@@ -129,7 +130,7 @@ def multiplied() -> Any:
 def test_what_grows_in_small_steps(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: Callable[[], Any], size: str, name: str
 ) -> None:
-    monkeypatch.setattr(memory, "available", lambda: 100_000_000_000)
+    monkeypatch.setattr(memory, "find_available_memory", lambda: 100_000_000_000)
     file = write(tmp_path / "m.pb", build)
     done = run("freezemodel_load", "--frozen-model", file, "--outputs", "y")
     assert done.status == 1
@@ -140,10 +141,10 @@ def test_what_grows_in_small_steps(
 
 
 def test_the_memory_that_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert 1 << 28 < memory.available() < 1 << 50
+    assert 1 << 28 < find_available_memory() < 1 << 50
     (tmp_path / "max").write_text("12345678\n")
     monkeypatch.setattr(memory, "_CGROUP", tmp_path / "max")
-    assert memory.available() == 12_345_678
+    assert find_available_memory() == 12_345_678
 
 
 @pytest.mark.parametrize("new", [True, False])
@@ -173,10 +174,10 @@ def test_the_numbers_of_a_constant() -> None:
     for values in ([3, -1], [1 << 40], []):
         for dtype, number in (("<i8", 9), ("<i4", 3)):
             if dtype == "<i8" or max(values, default=0) < 1 << 31:
-                assert const_nodes.integers(const_nodes.constant("c", np.array(values, dtype), number)) == values
-    node = const_nodes.constant("c", np.zeros(3, "<i4"), 3)
+                assert read_integers(make_constant("c", np.array(values, dtype), number)) == values
+    node = make_constant("c", np.zeros(3, "<i4"), 3)
     node.attr["value"].tensor.ClearField("tensor_content")
     node.attr["value"].tensor.int_val.append(7)
-    assert const_nodes.integers(node) == [7, 7, 7], "the last number stands for those that are missing"
-    assert const_nodes.integers(const_nodes.constant("c", np.zeros(3, "<f4"), 1)) == []
-    assert const_nodes.integers(None) == const_nodes.integers(protos.NodeDef(op="Const")) == []
+    assert read_integers(node) == [7, 7, 7], "the last number stands for those that are missing"
+    assert read_integers(make_constant("c", np.zeros(3, "<f4"), 1)) == []
+    assert read_integers(None) == read_integers(protos.NodeDef(op="Const")) == []

@@ -167,7 +167,7 @@ def test_batches_run_in_one_thread_if_a_row_is_answered_as_soon(quicker: bool, m
     session, signature = open_small("matrices")
     pooled = Predictor(session, signature)
     row = {"x": np.ones((1, 8), np.float32)}
-    monkeypatch.setattr(trials, "seconds_of", lambda predict, _: float((predict is pooled) == quicker))
+    monkeypatch.setattr(trials, "time_run", lambda predict, _: float((predict is pooled) == quicker))
     single = engine._with_one_thread(session, engine._freeze(session, signature), signature, pooled, row, 8)
     assert (single is not None) == quicker
     if single:

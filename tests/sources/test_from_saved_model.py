@@ -324,7 +324,7 @@ def test_a_model_without_signatures(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_keras_model_as_tensorflow_saves_it(run: Run, tmp_path: Path) -> None:
-    """Its graph restores copies of the variables: see savedmodel.left_out."""
+    """Its graph restores copies of the variables: see from_saved_model.find_left_out_variables."""
     layers = tf.keras.layers
     network = tf.keras.Sequential([layers.Input((4,)), layers.Dense(3, kernel_initializer="ones")])
     tf.saved_model.save(network, str(tmp_path / "1"))

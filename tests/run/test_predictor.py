@@ -11,7 +11,7 @@ from conftest import PROJECT, environment
 
 import freezemodel_load
 import model
-from serialization.graph import signature
+from serialization.graph.signature import make_signature
 from serialization.run.predictor import Predictor, open_session
 from serialization.sources.frozen_reader import read_graph_def
 from serialization.tensorflow import config_pb2, np, tf1
@@ -19,7 +19,7 @@ from serialization.tensorflow import config_pb2, np, tf1
 
 def make(made: Path) -> Predictor:
     graph = freezemodel_load.import_graph(read_graph_def(made / "frozen_model.pb"))
-    names = signature.from_names(graph, f"x={model.INPUTS}", f"y={model.PREDICTIONS}", scope="prefix")
+    names = make_signature(graph, f"x={model.INPUTS}", f"y={model.PREDICTIONS}", scope="prefix")
     return Predictor(open_session(graph), names)
 
 

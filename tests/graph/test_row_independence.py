@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 
-from serialization.graph import signature
-from serialization.graph.row_independence import Dataflow
+from serialization.graph.row_independence import RowIndependence
+from serialization.graph.signature import make_signature
 from serialization.tensorflow import np, tf, tf1
 
 
-def look(build: Callable[[Any], Any], dtype: str = "float32", shape: tuple[int | None, ...] = (None, 4)) -> Dataflow:
+def look(
+    build: Callable[[Any], Any], dtype: str = "float32", shape: tuple[int | None, ...] = (None, 4)
+) -> RowIndependence:
     """At the graph that computes y from x."""
     with tf1.Graph().as_default() as graph:
         tf.identity(build(tf1.placeholder(dtype, shape, name="x")), name="y")
-    return Dataflow(graph.as_graph_def(), signature.from_names(graph, "x", "y"))
+    return RowIndependence(graph.as_graph_def(), make_signature(graph, "x", "y"))
 
 
 def weights(*shape: int) -> Any:
@@ -128,7 +130,7 @@ def test_a_condition_that_all_rows_meet_together_is_none_of_each() -> None:
         x = tf1.placeholder(tf.float32, [None, 2], name="x")
         with tf1.control_dependencies([tf1.assert_greater(tf.reduce_sum(x), 1000.0)]):
             tf.identity(x, name="y")
-    assert not Dataflow(graph.as_graph_def(), signature.from_names(graph, "x", "y")).has_independent_rows()
+    assert not RowIndependence(graph.as_graph_def(), make_signature(graph, "x", "y")).has_independent_rows()
 
 
 def test_a_graph_is_looked_at_between_its_inputs_and_outputs() -> None:
@@ -137,8 +139,8 @@ def test_a_graph_is_looked_at_between_its_inputs_and_outputs() -> None:
         x = tf1.placeholder(tf.float32, [None, 2], name="x")
         inner = tf.reverse(x, [0], name="inner")
         tf.add(inner, 1.0, name="y")
-    assert Dataflow(graph.as_graph_def(), signature.from_names(graph, "inner", "y")).has_independent_rows()
-    assert not Dataflow(graph.as_graph_def(), signature.from_names(graph, "x", "y")).has_independent_rows()
+    assert RowIndependence(graph.as_graph_def(), make_signature(graph, "inner", "y")).has_independent_rows()
+    assert not RowIndependence(graph.as_graph_def(), make_signature(graph, "x", "y")).has_independent_rows()
 
 
 FIXED: dict[str, Any] = {"shape": (2, 4)}
