@@ -1,16 +1,19 @@
 # CI calls nothing but these. `make run` needs Python 3.10 to 3.13, make and curl; the rest is installed into .venv.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV := .venv
+BIN := $(VENV)/bin
+# What .venv is installed from: exact versions and their hashes. `make newest` takes the ranges instead.
+REQUIREMENTS := --require-hashes --requirement requirements.lock
 
-.PHONY: run test check bench bench-environments corpus clean
+.PHONY: run test check bench bench-environments corpus lock newest clean
 
-run: .venv/installed
+run: $(VENV)/installed
 	$(BIN)/python tour.py
 
-test: .venv/installed-dev
+test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
-check: .venv/installed-dev
+check: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -19,7 +22,7 @@ check: .venv/installed-dev
 # `make bench MEGABYTES=64 SERVING="--seconds 1 --rounds 1 --soak 20000"` is a short one.
 MEGABYTES ?= 1024
 # Needs wrk (Debian: apt-get install wrk). The servers of others are measured where bench-environments has put them.
-bench: .venv/installed-dev results/frozen_model.pb
+bench: $(VENV)/installed results/frozen_model.pb
 	$(BIN)/python benchmarks/freezing.py --megabytes $(MEGABYTES)
 	$(BIN)/python benchmarks/inspecting.py
 	$(BIN)/python benchmarks/bench_serving.py --write $(SERVING)
@@ -36,23 +39,30 @@ benchmarks/environments/%/installed:
 	$(@D)/bin/pip install --quiet $(PACKAGES) 'tensorflow>=2.21,<2.22'
 	@touch $@
 
-results/frozen_model.pb: .venv/installed
+results/frozen_model.pb: $(VENV)/installed
 	$(BIN)/python checkpoint_save.py
 	$(BIN)/python freezemodel_save.py
 
 # `make corpus CORPUS=../shared/corpus` converts, proves and runs all real models in a folder.
-corpus: .venv/installed-dev
+corpus: $(VENV)/installed
 	$(BIN)/python tests/corpus.py $(CORPUS)
 
-.venv/installed: requirements.txt
+$(VENV)/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info[:2] <= (3, 13) or sys.exit("error: TensorFlow 2.21 needs Python 3.10 to 3.13; this is %d.%d; run `make PYTHON=python3.13 ...`" % sys.version_info[:2])'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --requirement requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet $(REQUIREMENTS)
 	@touch $@
 
-.venv/installed-dev: .venv/installed requirements-dev.txt
-	$(BIN)/pip install --quiet --requirement requirements-dev.txt
-	@touch $@
+# Pin the newest versions that the ranges in requirements.txt and requirements-dev.txt allow, for each Python.
+lock: $(VENV)/installed
+	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 \
+		--no-build --generate-hashes --output-file requirements.lock requirements-dev.txt
+
+# Check and test with the newest versions that the ranges allow, in an environment of its own.
+newest:
+	rm -rf .venv-newest
+	$(MAKE) VENV=.venv-newest REQUIREMENTS='--requirement requirements-dev.txt' check test
 
 clean:
-	rm -rf .venv results mine benchmarks/environments
+	rm -rf .venv .venv-newest mine benchmarks/environments
+	find results -mindepth 1 ! -path results/README.md -delete
