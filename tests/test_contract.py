@@ -64,7 +64,7 @@ def test_help_is_quick_and_imports_no_tensorflow(script: str, tmp_path: Path) ->
 def test_flags_are_the_vocabulary_and_are_tested(script: str) -> None:
     used = flags_of(script)
     assert used <= set(FLAGS)
-    tests = "".join(path.read_text() for path in (PROJECT / "tests").glob("*.py"))
+    tests = "".join(path.read_text() for path in (PROJECT / "tests").rglob("*.py"))
     assert {flag for flag in used if not re.search(rf"\"--{flag}[=\"]", tests)} == set()
     commands = " ".join(re.findall(r"^    python .*$", docstring(script), re.MULTILINE))
     written = set(re.findall(r"--([a-z-]+)", commands))

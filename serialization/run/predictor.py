@@ -80,7 +80,7 @@ def open_session(
     `fuse=False` switches off the one that puts several ops into one kernel: such kernels take longer to set up.
     `in_order` runs op after op in an order fixed beforehand, which takes less than to see what can run next; a graph
     with the control flow of TensorFlow 1 cannot be run like that.
-    `threads` is how many compute one op, by default as many as there are processors, where `own_threads` was called.
+    `threads` is how many compute one op, after `give_sessions_own_threads`; by default as many as there are processors.
     """
     config = tf1.ConfigProto(allow_soft_placement=True)
     config.gpu_options.allow_growth = True

@@ -57,11 +57,11 @@ def test_a_session_may_compute_in_one_thread() -> None:
     code = """
 import threading, time
 from pathlib import Path
-from serialization.predictor import Predictor, open_session, own_threads
-from serialization.signature import Signature, Tensor
+from serialization.graph.signature import Signature, Tensor
+from serialization.run.predictor import Predictor, give_sessions_own_threads, open_session
 from serialization.tensorflow import np, tf, tf1
 
-own_threads()
+give_sessions_own_threads()
 with tf1.Graph().as_default() as graph:
     x = tf1.placeholder("float32", [None, 1000], name="x")
     tf.identity(tf.matmul(x, tf.ones([1000, 1000])), name="y")

@@ -309,11 +309,11 @@ def test_a_worker_that_cannot_start_is_not_started_again_and_again() -> None:
 from functools import partial
 from operator import truediv
 from serialization import cli
-from serialization.serving import server
-from serialization.serving.settings import Settings
+from serialization.serving.http.server import run_server
+from serialization.serving.limits import Settings
 
 if __name__ == "__main__":
-    serve = partial(server.serve, partial(truediv, 1), Settings(), host="127.0.0.1", port=0, workers=2, grace=1)
+    serve = partial(run_server, partial(truediv, 1), Settings(), host="127.0.0.1", port=0, workers=2, grace=1)
     cli.run(lambda _: serve(announce=print) or 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), cwd=PROJECT)
