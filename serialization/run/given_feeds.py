@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import difflib
-import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,15 +13,8 @@ from serialization.console import format_error, show_path
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor, show_shape
 from serialization.run.generated_feeds import get_numpy_dtype
-from serialization.run.nested_lists import (
-    MisfitError,
-    flatten_lists,
-    format_place,
-    measure_shape,
-    name_json_type,
-    read_json,
-)
-from serialization.tensorflow import np, tf
+from serialization.run.json_values import MisfitError, convert_json, format_place, read_json
+from serialization.tensorflow import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +45,7 @@ def parse_feed(text: str) -> Feed:
 def _read_value(text: str) -> Any:
     try:
         return read_json(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         hint = f"; a string needs quotes: '\"{text}\"'" if text[:1].isalpha() else ""
         raise ValueError(f"expected JSON or @FILE, got {_short(text)}: {error}{hint}") from None
 
@@ -98,7 +88,9 @@ def read_feeds(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray
 
 def convert_value(tensor: Tensor, value: Any) -> NDArray[Any]:
     """A JSON value or an array as one of the tensor's dtype and shape; strings as objects. Raises MisfitError."""
-    return _from_array(tensor, value) if isinstance(value, np.ndarray) else _from_json(tensor, value)
+    if isinstance(value, np.ndarray):
+        return _from_array(tensor, value)
+    return convert_json(tensor, value, tensor.key)
 
 
 def _by_name(feed: Feed, inputs: Sequence[Tensor]) -> Iterator[tuple[str, Any]]:
@@ -144,7 +136,7 @@ def _read(file: Path) -> Any:
         raise UserError(f"{show_path(file)} cannot be read; {format_error(error)}; save it again") from None
     try:
         return read_json(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         reason = f"JSON: {format_error(error)}" if file.suffix == ".json" else ".npy, .npz or JSON"
         raise UserError(f"{show_path(file)} is not {reason}; save the values as one of these") from None
 
@@ -152,52 +144,6 @@ def _read(file: Path) -> Any:
 def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     with archive.open(name) as file:
         return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
-
-
-def _from_json(tensor: Tensor, value: Any) -> NDArray[Any]:
-    dtype = tf.as_dtype(tensor.dtype)
-    kinds = (
-        (tensor.dtype == "string", (str, dict), "a string"),
-        (dtype.is_bool, (bool,), "true or false"),
-        (dtype.is_integer, (int,), "a whole number"),
-        (dtype.is_floating, (int, float), "a number"),
-    )
-    types, expected = next(((types, expected) for fits, types, expected in kinds if fits), (None, ""))
-    if types is None:
-        raise MisfitError(f"{tensor.key}: JSON has no values of {tensor.dtype}; give @file.npy")
-    shape = measure_shape(value, tensor.shape, tensor.key)
-    flat = list(flatten_lists(value, len(shape)))
-    # As Python's own numbers: numpy would round the value that it compares with one of its own.
-    least, most = ((int if dtype.is_integer else float)(n) for n in _limits(dtype))
-
-    def refuse(position: int, message: str) -> MisfitError:
-        return MisfitError(f"{format_place(tensor.key, position, shape)}: {message}")
-
-    for position, item in enumerate(flat):
-        if type(item) not in types:
-            raise refuse(position, f"expected {expected}, got {name_json_type(item)}")
-        if tensor.dtype == "string":
-            flat[position] = _to_bytes(item)
-            if flat[position] is None:
-                raise refuse(position, 'expected a string, or {"b64": its bytes in base64}')
-        elif not least <= item <= most and item == item and abs(item) != math.inf:
-            raise refuse(position, f"{item} is beyond what {tensor.dtype} holds")
-    array = np.empty(len(flat), object if tensor.dtype == "string" else get_numpy_dtype(tensor.dtype))
-    array[:] = flat
-    return array.reshape(shape)
-
-
-def _limits(dtype: Any) -> tuple[Any, Any]:
-    return (dtype.min, dtype.max) if dtype.is_integer or dtype.is_floating else (0, 1)
-
-
-def _to_bytes(value: str | dict[str, Any]) -> bytes | None:
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape")
-    try:
-        return base64.b64decode(value["b64"], validate=True) if value.keys() == {"b64"} else None
-    except (binascii.Error, TypeError, ValueError):
-        return None
 
 
 def _from_array(tensor: Tensor, array: NDArray[Any]) -> NDArray[Any]:

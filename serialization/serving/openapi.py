@@ -9,8 +9,8 @@ from typing import Any
 from serialization.graph.signature import Signature, Tensor
 from serialization.serving.http.predict_route import PREDICT
 from serialization.serving.limits import Settings
+from serialization.serving.requests import INPUT, OUTPUT
 from serialization.serving.wire.npy_format import CONTENT_TYPES
-from serialization.serving.wire.places import INPUT, OUTPUT
 from serialization.tensorflow import tf
 
 _REFUSALS = {

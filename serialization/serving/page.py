@@ -11,7 +11,7 @@ from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor, show_shape
 from serialization.run.images import describe_image_input
 from serialization.serving.http.predict_route import PREDICT
-from serialization.serving.wire.places import INPUT, OUTPUT
+from serialization.serving.requests import INPUT, OUTPUT
 
 if TYPE_CHECKING:
     from serialization.serving.model.engine import Engine

@@ -19,6 +19,7 @@ import msgspec
 
 from serialization.serving.metrics import Metrics
 
+INPUT, OUTPUT = "x", "y"  # the key of a request's body, and of its answer
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _GOOD_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
@@ -89,6 +90,12 @@ def _as_one_word(value: object) -> str:
     """A path may hold line ends and blanks, which would forge lines of the log and words in it."""
     word = str(value)
     return word if word.isprintable() and " " not in word else repr(word).replace(" ", r"\x20")
+
+
+def require_row_count(rows: int, max_rows: int, place: str) -> None:
+    """Raise RequestError where a request has no rows, or more than the server takes."""
+    if not 1 <= rows <= max_rows:
+        raise RequestError(400, f"{place}: expected 1 to {max_rows} rows, got {rows}")
 
 
 def get_path(environ: dict[str, Any]) -> str:

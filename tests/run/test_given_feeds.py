@@ -10,7 +10,7 @@ import pytest
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.given_feeds import convert_value, parse_feed, read_feeds
-from serialization.run.nested_lists import MisfitError
+from serialization.run.json_values import MisfitError
 from serialization.tensorflow import np, tf
 
 
@@ -29,65 +29,11 @@ def error(*texts: str, inputs: tuple[Tensor, ...] = (tensor(),)) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "shape", "value", "expected"),
-    [
-        ("float32", (None, 2), [[1, 2.5]], [[1.0, 2.5]]),
-        ("float32", (None, 2), [], []),
-        ("float64", (), 3, 3.0),
-        ("int32", None, [[1], [-2]], [[1], [-2]]),
-        ("int64", (2,), [2**63 - 1, -(2**63)], [2**63 - 1, -(2**63)]),
-        ("uint64", (), 2**64 - 1, 2**64 - 1),
-        ("bool", (None,), [True, False], [True, False]),
-        ("string", (None,), ["a", {"b64": "/w=="}, ""], [b"a", b"\xff", b""]),
-        ("string", (), "Grüße", "Grüße".encode()),
-        ("bfloat16", (None,), [1.5], [1.5]),
-        ("float32", (2, None), [[1], [2]], [[1.0], [2.0]]),
-    ],
-)
-def test_values_that_fit(dtype: str, shape: tuple[int | None, ...] | None, value: Any, expected: Any) -> None:
-    array = convert_value(tensor(dtype, shape), value)
-    assert array.tolist() == expected
-    assert array.dtype == (object if dtype == "string" else tf.as_dtype(dtype).as_numpy_dtype)
-
-
-def test_infinity_is_meant_where_it_is_written() -> None:
-    assert values("[[Infinity, 1]]") == {"x": [[float("inf"), 1.0]]}
-    assert str(values("[[NaN, 1]]")) == "{'x': [[nan, 1.0]]}"
-
-
-@pytest.mark.parametrize(
-    ("dtype", "shape", "value", "message"),
-    [
-        ("float32", (None, 3), [[0] * 3] * 3 + [[0, 0, "9"]], "x[3][2]: expected a number, got a string"),
-        ("float32", (None, 2), [[1, 2], [1, None]], "x[1][1]: expected a number, got null"),
-        ("float32", (None, 2), [[1, 2], [True, 2]], "x[1][0]: expected a number, got true or false"),
-        ("float32", (None, 2), [[1, 2], [1, 1e39]], "x[1][1]: 1e+39 is beyond what float32 holds"),
-        ("float32", (None, 2), [[1, -(10**400)]], f"x[0][1]: -1{'0' * 400} is beyond what float32 holds"),
-        ("float16", (None,), [65505], "x[0]: 65505 is beyond what float16 holds"),
-        ("float32", (None, 2), [[1, 2], [3]], "x[1]: expected 2 values, got 1"),
-        ("float32", (None, None), [[1, 2], [3]], "x[1]: expected 2 values as in x[0], got 1"),
-        ("float32", None, [[[1], [2]], [[1], [2, 3]]], "x[1][1]: expected 1 values as in x[0][0], got 2"),
-        ("float32", (None, 2), [[1, 2], 3], "x[1]: expected a list, got a number"),
-        ("float32", (None, 2), [1, 2], "x: expected the shape [None, 2], got [2]"),
-        ("float32", (None, 2), 7, "x: expected the shape [None, 2], got []"),
-        ("float32", (None, 2), [[[1], [2]]], "x[0][0]: expected a number, got a list"),
-        ("float32", (3, 2), [[1, 2]], "x: expected 3 values, got 1"),
-        ("float32", (), [5], "x: expected a number, got a list"),
-        ("float32", (None, 2), {"a": 1}, "x: expected the shape [None, 2], got []"),
-        ("int32", (None,), [1, 2.0], "x[1]: expected a whole number, got a number"),
-        ("int32", (None,), [2**31], "x[0]: 2147483648 is beyond what int32 holds"),
-        ("uint8", (None,), [0, -1], "x[1]: -1 is beyond what uint8 holds"),
-        ("bool", (None,), [True, 1], "x[1]: expected true or false, got a number"),
-        ("string", (None,), ["a", 1], "x[1]: expected a string, got a number"),
-        ("string", (None,), [{"b64": "?"}], 'x[0]: expected a string, or {"b64": its bytes in base64}'),
-        ("complex64", (None,), [1], "x: JSON has no values of complex64; give @file.npy"),
-    ],
-)
-def test_values_that_do_not_fit(dtype: str, shape: Any, value: Any, message: str) -> None:
-    with pytest.raises(MisfitError) as caught:
-        convert_value(tensor(dtype, shape), value)
-    assert str(caught.value) == message
+def test_json_goes_by_the_rules_of_json_values() -> None:
+    assert convert_value(tensor(), [[1, 2.5]]).tolist() == [[1.0, 2.5]]
+    assert error("[[1, 2], [1, null]]") == "--feed x[1][1]: expected a number, got null"
+    assert error("x=1e999") == "--feed x: expected the shape [None, 2], got a number"
+    assert error("[[NaN, 1]]") == "--feed x[0][0]: expected a number, got NaN"
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_the_example_works_at_once(page: Page, toy: Server) -> None:
 
 def test_an_error_is_shown_with_its_place(page: Page, toy: Server) -> None:
     page.goto(toy.url)
-    page.fill("#body", '{"x": [[1, "2"]]}')
+    page.fill("#body", '{"x": [[0, "1", 2, 3, 4, 5, 6, 7, 8, 9]]}')
     page.click("#send")
     expect(page.locator("#status")).to_contain_text("400 in ")
     assert "x[0][1]: expected a number, got a string" in page.locator("#answer").inner_text()

@@ -15,8 +15,9 @@ import simdjson
 
 from serialization.graph.signature import Tensor
 from serialization.run.generated_feeds import get_numpy_dtype
-from serialization.serving.wire.places import INPUT
-from serialization.tensorflow import np, tf
+from serialization.run.json_values import find_rule
+from serialization.serving.requests import INPUT
+from serialization.tensorflow import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,15 +36,13 @@ def make_decoder(tensor: Tensor, max_rows: int) -> Callable[[bytes], NDArray[Any
     """
     if not tensor.shape or None in tensor.shape[1:] or 0 in tensor.shape:
         return None
-    dtype = get_numpy_dtype(tensor.dtype)
-    if dtype.kind not in _BUFFERS:
+    dtype, rule = get_numpy_dtype(tensor.dtype), find_rule(tensor.dtype)
+    if rule is None or dtype.kind not in _BUFFERS:
         return None
     name, wide = _BUFFERS[dtype.kind]
     rows, *sizes = (size or 0 for size in tensor.shape)
     allowed = (rows,) if rows else range(1, max_rows + 1)
-    of_dtype = tf.as_dtype(tensor.dtype)
-    number = float if dtype.kind == "f" else int
-    least, most = number(of_dtype.min), number(of_dtype.max)
+    least, most = rule.least, rule.most
     before, row, after = b'{"%s":[' % INPUT.encode(), b"", b"]}"
     for size in reversed(sizes):
         row = b"[" + b",".join([row] * size) + b"]"

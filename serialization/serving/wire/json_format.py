@@ -1,39 +1,40 @@
 """Tensors as JSON: `{"x": [[0,1,2,3,4,5,6,7,8,9]]}` goes in, `{"y": [[false]]}` comes out.
 
 With several inputs x is an object of tensors by key, with several outputs y is one. Strings may be `{"b64": "aGk="}`,
-as in TensorFlow Serving. What a body must look like is a type, made once from the signature; msgspec decodes into it
-and refuses what does not fit, place and all.
+as in TensorFlow Serving. msgspec and simdjson decode the bodies that fit. Any other goes through the rules of
+run/json_values.py, as a value of `--feed` does; they say where the fault is.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from serialization.console import make_printable
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
-from serialization.run import nested_lists
 from serialization.run.generated_feeds import get_numpy_dtype
-from serialization.run.nested_lists import flatten_lists, measure_shape
-from serialization.serving.requests import RequestError
+from serialization.run.json_values import (
+    MAX_RANK,
+    MisfitError,
+    convert_json,
+    find_rule,
+    make_object,
+    name_json_type,
+    read_json,
+)
+from serialization.serving.requests import INPUT, OUTPUT, RequestError, require_row_count
 from serialization.serving.wire import flat_json
-from serialization.serving.wire.places import INPUT, OUTPUT, explain_misfit
-from serialization.tensorflow import np, tf
+from serialization.serving.wire.body_types import choose_array_maker, is_regular, make_body_decoder
+from serialization.tensorflow import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_MAX_RANK = 32
-
-
-class _Base64(msgspec.Struct, forbid_unknown_fields=True):
-    b64: bytes
 
 
 class JsonFormat:
@@ -45,14 +46,14 @@ class JsonFormat:
         self._max_rows = max_rows
         self._nonfinite = nonfinite
         self._fields = [f"field{i}" for i in range(len(signature.inputs))]
-        self._decoder_for_ranks = lru_cache(64)(self._make_decoder)
+        self._decoder_for_ranks = lru_cache(64)(partial(make_body_decoder, signature.inputs, max_rows))
         ranks = tuple(len(tensor.shape or ()) for tensor in signature.inputs)
         is_open = any(tensor.shape is None for tensor in signature.inputs)
-        self._decode: Callable[[bytes], Any] = self._decode_open if is_open else self._make_decoder(ranks).decode
-        self._makers = {tensor.key: _array_maker(tensor) for tensor in signature.inputs}
+        self._decode: Callable[[bytes], Any] = self._decode_open if is_open else self._decoder_for_ranks(ranks).decode
+        self._makers = {tensor.key: choose_array_maker(tensor) for tensor in signature.inputs}
         first = {tensor.name: tensor.key for tensor in reversed(signature.inputs)}
         self._repeated = [(t.key, first[t.name]) for t in signature.inputs if t.key != first[t.name]]
-        self._irregular = [tensor.key for tensor in signature.inputs if not _is_regular(tensor)]
+        self._irregular = [tensor.key for tensor in signature.inputs if not is_regular(tensor)]
         self._flat = flat_json.make_decoder(signature.inputs[0], max_rows) if len(signature.inputs) == 1 else None
         # JSON has no NaN and no Infinity; msgspec writes null for them, and nothing else is null.
         self._may_be_null = nonfinite != "null" and any(_kind(tensor) == "float" for tensor in signature.outputs)
@@ -70,16 +71,16 @@ class JsonFormat:
             return {self._inputs[0].key: array}
         try:
             value = self._decode(body).field0
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RequestError(400, explain_misfit(error, body, self._inputs, self._max_rows)) from None
-        if body.count(b'"') != self._quotes:
-            _require_each_key_once(body)
-        if self._only_input is not None:
-            values = {self._only_input: value}
-        else:
-            values = {t.key: getattr(value, field) for t, field in zip(self._inputs, self._fields, strict=True)}
-        for key in self._irregular:
-            values[key] = self._makers[key](values[key])
+            if body.count(b'"') != self._quotes:
+                json.loads(body, object_pairs_hook=make_object)  # msgspec would keep the last of a repeated key
+            if self._only_input is not None:
+                values = {self._only_input: value}
+            else:
+                values = {t.key: getattr(value, field) for t, field in zip(self._inputs, self._fields, strict=True)}
+            for key in self._irregular:
+                values[key] = self._makers[key](values[key])
+        except (msgspec.DecodeError, ValueError, OverflowError, RecursionError):
+            values = self._decode_by_rules(body)
         for key, first in self._repeated:
             if not np.array_equal(values[key], values[first]):
                 raise RequestError(400, f"{INPUT}.{key}: expected what {INPUT}.{first} has, for both feed one tensor")
@@ -131,14 +132,23 @@ class JsonFormat:
             values[tensor.key] = words.tolist()
         return self._encode({OUTPUT: values if self._only_output is None else values[self._only_output]})
 
-    def _make_decoder(self, ranks: tuple[int, ...]) -> Any:
-        """The decoder for bodies whose tensors have these ranks; a signature may leave a rank open."""
-        types = [
-            _tensor_type(tensor, tensor.shape if tensor.shape is not None else (None,) * rank, self._max_rows)
-            for tensor, rank in zip(self._inputs, ranks, strict=True)
-        ]
-        value = types[0] if len(types) == 1 else _object([tensor.key for tensor in self._inputs], types)
-        return msgspec.json.Decoder(_object([INPUT], [value]))
+    def _decode_by_rules(self, body: bytes) -> dict[str, Any]:
+        """The same, slower, and saying where the fault is."""
+        try:
+            if not body.strip():
+                raise MisfitError("the body is empty; expected a JSON object")
+            value = _take_fields(_read_body(body), [INPUT], "the body")[INPUT]
+            if self._only_input is not None:
+                return {self._only_input: self._convert(self._inputs[0], value, INPUT)}
+            values = _take_fields(value, [tensor.key for tensor in self._inputs], INPUT)
+            return {t.key: self._convert(t, values[t.key], f"{INPUT}.{t.key}") for t in self._inputs}
+        except MisfitError as misfit:
+            raise RequestError(400, str(misfit)) from None
+
+    def _convert(self, tensor: Tensor, value: Any, place: str) -> NDArray[Any]:
+        if isinstance(value, list) and (tensor.shape is None or tensor.shape[:1] == (None,)):
+            require_row_count(len(value), self._max_rows, place)
+        return convert_json(tensor, value, place)
 
     def _decode_open(self, body: bytes) -> Any:
         return self._decoder_for_ranks(self._ranks(body)).decode(body)
@@ -151,7 +161,7 @@ class JsonFormat:
         for tensor in self._inputs:
             part = value.get(tensor.key) if len(self._inputs) > 1 and isinstance(value, dict) else value
             rank = 0
-            while isinstance(part, list) and rank < _MAX_RANK:
+            while isinstance(part, list) and rank < MAX_RANK:
                 rank, part = rank + 1, part[0] if part else None
             ranks.append(rank)
         return tuple(ranks)
@@ -172,99 +182,36 @@ def require_json_form(signature: Signature) -> None:
         if not tensor.key.isprintable() or set('"\\') & set(tensor.key):
             raise UserError(f"{tensor} cannot be served as {tensor.key!r}; choose another key, --inputs KEY=NAME")
     for tensor in (*signature.inputs, *signature.outputs):
-        if _kind(tensor) == "other":
+        if find_rule(tensor.dtype) is None:
             raise UserError(f"{tensor} cannot be served; JSON has nothing for {tensor.dtype}; name other tensors")
 
 
 def _kind(tensor: Tensor) -> str:
-    dtype = tf.as_dtype(tensor.dtype)
-    if dtype.is_bool:
-        return "bool"
-    if dtype.is_integer:  # not the quantized ones
-        return "int"
-    if dtype.is_floating:
-        return "float"
-    return "string" if tensor.dtype == "string" else "other"
+    rule = find_rule(tensor.dtype)
+    return rule.kind if rule else ""
 
 
-def _object(keys: Sequence[str], types: Sequence[Any]) -> Any:
-    """A type for an object with exactly these keys; its fields are called field0, field1, for a key may be any text."""
-    fields = [(f"field{i}", type_) for i, type_ in enumerate(types)]
-    renamed = {f"field{i}": key for i, key in enumerate(keys)}
-    return msgspec.defstruct("Body", fields, rename=renamed.get, forbid_unknown_fields=True, gc=False)
+def _read_body(body: bytes) -> Any:
+    try:
+        return read_json(body.decode())
+    except MisfitError as misfit:
+        raise MisfitError(f"the body: {misfit}") from None
+    except ValueError as error:  # no UTF-8, or no JSON
+        raise MisfitError(f"the body is not JSON: {error}") from None
 
 
-def _tensor_type(tensor: Tensor, shape: Sequence[int | None], max_rows: int) -> Any:
-    """Nested lists of this shape, with values that the tensor's dtype can hold."""
-    result: Any = _value_type(tensor)
-    for axis, size in reversed(list(enumerate(shape))):
-        if size is not None:
-            result = Annotated[list[result], msgspec.Meta(min_length=size, max_length=size)]
-        elif axis == 0:
-            result = Annotated[list[result], msgspec.Meta(min_length=1, max_length=max_rows)]
-        else:
-            result = list[result]
-    return result
-
-
-def _value_type(tensor: Tensor) -> Any:
-    dtype = tf.as_dtype(tensor.dtype)
-    kind = _kind(tensor)
-    if kind == "string":
-        return str | _Base64
-    if kind == "bool":
-        return bool
-    if kind == "int":
-        # msgspec compares with an int64; what is beyond a uint64 is found when the array is made.
-        most = None if tensor.dtype == "uint64" else int(dtype.max)
-        return Annotated[int, msgspec.Meta(ge=int(dtype.min), le=most)]
-    limit = float(dtype.max)
-    return Annotated[float, msgspec.Meta(ge=-limit, le=limit)]
-
-
-def _is_regular(tensor: Tensor) -> bool:
-    """Whether the decoder has seen to it that all lists are of one length, and all numbers within the dtype."""
-    return tensor.shape is not None and None not in tensor.shape[1:] and tensor.dtype not in ("string", "uint64")
-
-
-def _array_maker(tensor: Tensor) -> Callable[[Any], NDArray[Any]]:
-    """What makes the array of this tensor from nested lists that have passed the decoder."""
-    strings = tensor.dtype == "string"
-    dtype: Any = object if strings else get_numpy_dtype(tensor.dtype)
-    if _is_regular(tensor):
-        sizes = [size or 0 for size in (tensor.shape or ())[1:]]
-        if 0 in sizes:  # the lists do not tell the sizes behind it
-            return lambda value: np.empty((len(value), *sizes), dtype)
-        if len(sizes) < 2:
-            return lambda value: np.array(value, dtype)
-        numbers = math.prod(sizes)
-
-        def make_deep(value: Any) -> NDArray[Any]:
-            """Numpy takes twice as long to walk through the lists of an image itself."""
-            count = len(value) * numbers
-            for _ in sizes:
-                value = chain.from_iterable(value)
-            return np.fromiter(value, dtype, count).reshape(-1, *sizes)
-
-        return make_deep
-
-    def make(value: Any) -> NDArray[Any]:
-        try:
-            shape = measure_shape(value, tensor.shape, INPUT)
-        except nested_lists.MisfitError as misfit:
-            raise RequestError(400, str(misfit)) from None
-        flat = list(flatten_lists(value, len(shape)))
-        if strings:
-            array = np.empty(len(flat), object)
-            array[:] = [v.encode() if isinstance(v, str) else v.b64 for v in flat]
-        else:
-            try:
-                array = np.array(flat, dtype)
-            except OverflowError:
-                raise RequestError(400, f"{INPUT}: a number is beyond what {tensor.dtype} holds") from None
-        return array.reshape(shape)
-
-    return make
+def _take_fields(value: Any, keys: Sequence[str], place: str) -> dict[str, Any]:
+    """The value, if it is an object with exactly these keys. Raises MisfitError."""
+    if not isinstance(value, dict):
+        raise MisfitError(f"{place}: expected an object, got {name_json_type(value)}")
+    for key in keys:
+        if key not in value:
+            raise MisfitError(f"{place}: missing key {make_printable(repr(key))}")
+    for key in value:
+        if key not in keys:
+            expected = make_printable(" and ".join(map(repr, keys)))
+            raise MisfitError(f"{place}: unknown key {make_printable(repr(key))}; expected {expected}")
+    return value
 
 
 def _lister(tensor: Tensor) -> Callable[[Any], Any]:
@@ -284,21 +231,11 @@ def _lister(tensor: Tensor) -> Callable[[Any], Any]:
             return [lists(part) for part in value] if isinstance(value, list) else write(value)
 
         return lists
-    if get_numpy_dtype(tensor.dtype).kind == "V":  # bfloat16 and the like, which numpy has no Python numbers for
-        return lambda value: np.asarray(value).astype(np.float32).tolist()
+    if get_numpy_dtype(tensor.dtype).kind == "V":  # bfloat16, int4 and the like, for which numpy has no Python numbers
+        wide = np.int8 if _kind(tensor) == "int" else np.float32
+        return lambda value: np.asarray(value).astype(wide).tolist()
     return lambda value: value.tolist()
 
 
 def _word(value: float) -> str:
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
-
-
-def _require_each_key_once(body: bytes) -> None:
-    def check(pairs: list[tuple[str, Any]]) -> None:
-        seen = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise RequestError(400, f"the key {key!r} is there twice; JSON would keep one and say nothing")
-            seen.add(key)
-
-    json.loads(body, object_pairs_hook=check)

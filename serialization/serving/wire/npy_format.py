@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from serialization.graph.signature import Signature, show_shape
 from serialization.run.generated_feeds import get_numpy_dtype
-from serialization.serving.requests import RequestError
-from serialization.serving.wire.places import INPUT
+from serialization.serving.requests import INPUT, RequestError, require_row_count
 from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
@@ -76,8 +75,8 @@ class NpyFormat:
             len(wanted) != len(shape) or any(w not in (None, g) for w, g in zip(wanted, shape, strict=True))
         ):
             raise RequestError(400, f"{INPUT}: expected the shape {show_shape(wanted)}, got {list(shape)}")
-        if shape and (wanted is None or wanted[0] is None) and not 1 <= shape[0] <= self._max_rows:
-            raise RequestError(400, f"{INPUT}: expected 1 to {self._max_rows} rows, got {shape[0]}")
+        if shape and (wanted is None or wanted[0] is None):
+            require_row_count(shape[0], self._max_rows, INPUT)
 
 
 def _read_header(body: bytes) -> tuple[tuple[int, ...], bool, Any, int]:

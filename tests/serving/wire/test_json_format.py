@@ -38,6 +38,7 @@ def clients() -> Callable[..., FlaskClient]:
 
 
 Clients = Callable[..., FlaskClient]
+NO_STRING = 'x[0][1]: expected a string, or {"b64": its bytes in base64}'
 
 
 def test_several_inputs_and_outputs(clients: Clients) -> None:
@@ -61,11 +62,11 @@ def test_several_inputs_and_outputs(clients: Clients) -> None:
         ),
         (
             '{"x": {"a": [[1, 2, 3]], "b": [1], "b": [2]}}',
-            "the key 'b' is there twice; JSON would keep one and say nothing",
+            "the body: the key 'b' is there twice",
         ),
         ('{"x": [[1, 2, 3]]}', "x: expected an object, got a list"),
-        ('{"x": {"a": [[1]], "b": [1]}, "x": 5}', "x.a[0]: expected 3 values"),
-        ('{"x": {"a": [[1]], "b": [1]}, "x": {"a": [5]}}', "x.a[0]: expected 3 values"),
+        ('{"x": {"a": [[1]], "b": [1]}, "x": 5}', "the body: the key 'x' is there twice"),
+        ('{"x": {"a": [[1]], "b": [1]}, "x": {"a": [5]}}', "the body: the key 'x' is there twice"),
     ],
 )
 def test_names_the_place_among_several_inputs(clients: Clients, body: str, error: str) -> None:
@@ -108,11 +109,11 @@ def test_strings(clients: Clients, body: str, expected: object) -> None:
 @pytest.mark.parametrize(
     ("body", "place"),
     [
-        ('{"x": [["a", 1]]}', "x[0][1]: expected a string or an object, got a whole number"),
-        ('{"x": [["a", {"b64": "?"}]]}', "x[0][1].b64: invalid base64 encoded string"),
-        ('{"x": [["a", {"b64": "aGk=", "more": 1}]]}', "x[0][1]: unknown key 'more'; expected 'b64'"),
-        ('{"x": [["a", {"b64": null}]]}', "x[0][1].b64: expected a string in base64, got null"),
-        ('{"x": [["a", "b"]], "x": [["a", "b"]]}', "the key 'x' is there twice; JSON would keep one and say nothing"),
+        ('{"x": [["a", 1]]}', "x[0][1]: expected a string, got a number"),
+        ('{"x": [["a", {"b64": "?"}]]}', NO_STRING),
+        ('{"x": [["a", {"b64": "aGk=", "more": 1}]]}', NO_STRING),
+        ('{"x": [["a", {"b64": null}]]}', NO_STRING),
+        ('{"x": [["a", "b"]], "x": [["a", "b"]]}', "the body: the key 'x' is there twice"),
     ],
 )
 def test_strings_that_do_not_fit(clients: Clients, body: str, place: str) -> None:
@@ -138,9 +139,9 @@ def test_any_rank(clients: Clients, value: Any) -> None:
     ("value", "error"),
     [
         ('[[1], "a"]', "x[1]: expected a list, got a string"),
-        ("[[1], [1, 2]]", "x[1]: expected 1 values as in x[0], got 2"),
+        ("[[1], [1, 2]]", "x[1]: expected 1 value as in x[0], got 2"),
         ("[" * 40 + "1" + "]" * 40, "x" + "[0]" * 32 + ": expected a number, got a list"),
-        ("[" * 100_000, "the body is nested too deep"),
+        ("[" * 100_000, "the body: nested too deep"),
         ('{"a": 1}', "x: expected a number, got an object"),
     ],
 )
@@ -196,7 +197,7 @@ def test_every_dtype_to_its_bounds(clients: Clients) -> None:
 def test_refuses_what_the_dtype_does_not_hold(clients: Clients, key: str, value: Any) -> None:
     status, answer = post(clients("numbers"), json.dumps({"x": {**NUMBERS, key: [value, value]}}))
     assert status == 400
-    assert answer["error"].startswith(f"x.{key}[0]: ") or (key, value) == ("uint64", 2**64)
+    assert answer["error"].startswith(f"x.{key}[0]: ")
 
 
 @pytest.mark.parametrize(

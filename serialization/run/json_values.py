@@ -1,0 +1,186 @@
+"""The rules by which JSON becomes the array of a tensor: one set for `--feed` and for the bodies of requests.
+
+A value that does not fit is named with its place: `x[3][2]: expected a number, got a string`. The server has faster
+decoders for bodies that fit; these rules decide about all others, and give the messages.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from serialization.console import format_count, make_printable
+from serialization.graph.signature import Tensor, show_shape
+from serialization.run.generated_feeds import get_numpy_dtype
+from serialization.tensorflow import np, tf
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_RANK = 32  # of a tensor whose rank is open; numpy 1 has no more dimensions
+_MAX_DIGITS = 400  # of a whole number; with as many it is beyond every dtype, whatever follows
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")  # RFC 4648, section 4
+_NAMES = {
+    float: "a number",
+    int: "a number",
+    str: "a string",
+    bool: "true or false",
+    type(None): "null",
+    list: "a list",
+    dict: "an object",
+}
+
+
+class MisfitError(ValueError):
+    """`PLACE: expected ONE THING, got ANOTHER`."""
+
+
+class DtypeRule(NamedTuple):
+    """The JSON values that a tensor of one dtype takes: their Python types, and of numbers the least and the most."""
+
+    kind: str  # "bool", "int", "float" or "string"
+    expected: str
+    types: tuple[type, ...]
+    least: float = 0
+    most: float = 1
+
+
+class _Nonfinite(str):
+    """NaN, Infinity or -Infinity, which Python's parser takes and JSON has not."""
+
+
+@lru_cache
+def find_rule(dtype: str) -> DtypeRule | None:
+    """The rule for TensorFlow's name of a dtype; None where JSON has no values of it, such as complex64 or qint8."""
+    found = tf.as_dtype(dtype)
+    if found.is_bool:
+        return DtypeRule("bool", "true or false", (bool,))
+    if found.is_integer:  # not the quantized ones
+        return DtypeRule("int", "a whole number", (int,), int(found.min), int(found.max))
+    if found.is_floating:
+        # As Python's own numbers: numpy would round the value that it compares with one of its own.
+        return DtypeRule("float", "a number", (int, float), float(found.min), float(found.max))
+    return DtypeRule("string", "a string", (str, dict)) if found == tf.string else None
+
+
+def read_json(text: str) -> Any:
+    """A JSON value. Raises json.JSONDecodeError, and MisfitError for a repeated key or lists nested too deep.
+
+    A whole number of over 400 digits becomes another that no dtype holds either. NaN and Infinity become strings of a
+    type of their own, which no dtype takes: the message about them can then name their place.
+    """
+    try:
+        return json.loads(text, parse_int=_parse_int, parse_constant=_Nonfinite, object_pairs_hook=make_object)
+    except RecursionError:
+        raise MisfitError("nested too deep") from None
+
+
+def make_object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs. Raises MisfitError for a repeated key, of which a dict would keep the last."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise MisfitError(f"the key {make_printable(repr(key))} is there twice")
+        found[key] = value
+    return found
+
+
+def convert_json(tensor: Tensor, value: Any, place: str) -> NDArray[Any]:
+    """The array of a JSON value, of the tensor's dtype and of a shape that it takes; strings are bytes as objects.
+
+    Raises MisfitError with the place, which begins with `place`.
+    """
+    rule = find_rule(tensor.dtype)
+    if rule is None:
+        raise MisfitError(f"{place}: JSON has no values of {tensor.dtype}; give @file.npy")
+    shape = measure_shape(value, tensor.shape, place)
+    flat = list(flatten_lists(value, len(shape)))
+    for position, item in enumerate(flat):
+        misfit = ""
+        if type(item) not in rule.types:
+            misfit = f"expected {rule.expected}, got {name_json_type(item)}"
+        elif rule.kind == "string":
+            try:
+                flat[position] = _to_bytes(item)
+            except ValueError as error:
+                misfit = str(error)
+        elif not rule.least <= item <= rule.most:
+            span = f", {rule.least} to {rule.most}" if rule.kind == "int" else ""
+            misfit = f"the number is beyond what {tensor.dtype} holds{span}"
+        if misfit:
+            raise MisfitError(f"{format_place(place, position, shape)}: {misfit}")
+    if rule.kind == "string":
+        array = np.empty(len(flat), object)
+        array[:] = flat
+    else:
+        # From floats, as from the server's decoder: bfloat16 and its like take no whole number above 2**63.
+        array = np.array(list(map(float, flat)) if rule.kind == "float" else flat, get_numpy_dtype(tensor.dtype))
+    return array.reshape(shape)
+
+
+def measure_shape(value: Any, wanted: Sequence[int | None] | None, place: str) -> tuple[int, ...]:
+    """The shape of nested lists. Raises MisfitError where it is not the `wanted` one, or where they are ragged."""
+    shape: list[int] = []
+    level = [value]
+    depth = MAX_RANK if wanted is None else len(wanted)
+    while level and len(shape) < depth and (wanted is not None or isinstance(level[0], list)):
+        lists = [isinstance(part, list) for part in level]
+        if not any(lists):
+            raise MisfitError(f"{place}: expected the shape {show_shape(wanted)}, got {shape or name_json_type(value)}")
+        if not all(lists):
+            odd = lists.index(False)
+            raise MisfitError(f"{format_place(place, odd, shape)}: expected a list, got {name_json_type(level[odd])}")
+        given = wanted[len(shape)] if wanted is not None else None
+        size = len(level[0]) if given is None else given
+        odd = next((i for i, part in enumerate(level) if len(part) != size), -1)
+        if odd >= 0:
+            like = f" as in {format_place(place, 0, shape)}" if given is None else ""
+            found = f"expected {format_count(size, 'value')}{like}, got {len(level[odd])}"
+            raise MisfitError(f"{format_place(place, odd, shape)}: {found}")
+        shape.append(size)
+        level = list(chain.from_iterable(level))
+    # Below an empty list nothing tells the sizes.
+    return (*shape, *(size or 0 for size in (wanted or ())[len(shape) :]))
+
+
+def flatten_lists(value: Any, rank: int) -> Iterable[Any]:
+    """The innermost values of lists nested `rank` deep."""
+    flat: Iterable[Any] = [value]
+    for _ in range(rank):
+        flat = chain.from_iterable(flat)
+    return flat
+
+
+def format_place(name: str, position: int, shape: Sequence[int]) -> str:
+    """`x[3][2]` for the position in the flat values of this shape."""
+    indices = []
+    for size in reversed(shape):
+        position, index = divmod(position, size)
+        indices.append(index)
+    return name + "".join(f"[{index}]" for index in reversed(indices))
+
+
+def name_json_type(value: Any) -> str:
+    """`a list` for a list: what a JSON value is called in messages."""
+    return str(value) if isinstance(value, _Nonfinite) else _NAMES[type(value)]
+
+
+def _parse_int(digits: str) -> int:
+    return int(digits[:_MAX_DIGITS])
+
+
+def _to_bytes(value: str | dict[str, Any]) -> bytes:
+    if isinstance(value, str):
+        try:
+            return value.encode()
+        except UnicodeEncodeError:  # half of a surrogate pair
+            raise ValueError('the string is no Unicode text; give other bytes as {"b64": their base64}') from None
+    encoded = value.get("b64")
+    if len(value) != 1 or not isinstance(encoded, str) or not _BASE64.fullmatch(encoded):
+        raise ValueError('expected a string, or {"b64": its bytes in base64}')
+    return base64.b64decode(encoded)
