@@ -6,6 +6,7 @@ Nothing here imports TensorFlow, numpy or rich before it is needed, so that `--h
 from __future__ import annotations
 
 import argparse
+import difflib
 import io
 import itertools
 import os
@@ -17,15 +18,40 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from serialization import __version__
 from serialization.console import format_error, show_path
 from serialization.errors import UserError
-from serialization.flags import FLAGS
+from serialization.flags import FLAG_GROUPS
 from serialization.project import ROOT
+from serialization.tensorflow import find_tensorflow_version
+
+_FLAG_OF_SUFFIX = {
+    **dict.fromkeys((".npy", ".npz"), "--feed"),
+    **dict.fromkeys((".png", ".jpg", ".jpeg"), "--image"),
+    ".so": "--op-library",
+}
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}; `python {show_path(Path(sys.argv[0]))} --help` lists the flags\n")
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """The flags' values. Ends with status 2 at a word that is neither a flag nor a flag's value."""
+        known, others = self.parse_known_args(args, namespace)
+        if others:
+            paths = [action.metavar for action in self._actions if not action.option_strings]
+            self.error(_explain_word(others[0], list(self._option_string_actions), takes_path=bool(paths)))
+        return known
+
+
+class _ShowVersion(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        installed = find_tensorflow_version()
+        print(f"serialization {__version__}, TensorFlow {installed or 'is not installed'}")
+        parser.exit()
 
 
 class _Help(argparse.HelpFormatter):
@@ -49,17 +75,67 @@ class _Help(argparse.HelpFormatter):
 
 
 def make_parser(docstring: str | None, *flags: str, **defaults: Any) -> argparse.ArgumentParser:
-    """A parser whose `--help` is the script's docstring and whose flags are taken from FLAGS.
+    """A parser whose `--help` is the script's docstring and whose flags are taken from FLAG_GROUPS.
 
     `flags` are names without `--`; `defaults` are by attribute name and add their flag:
     `parser(__doc__, "overwrite", frozen_model=RESULTS / "frozen_model.pb")`.
     """
     result = _Parser(description=(docstring or "").strip(), formatter_class=_Help, allow_abbrev=False)
+    result.add_argument("--version", action=_ShowVersion, nargs=0, help="show the project's version and TensorFlow's")
     wanted = {name.replace("_", "-") for name in (*defaults, *flags)}
-    for name in sorted(wanted, key=list(FLAGS).index):  # in the same order everywhere
-        options = FLAGS[name] | ({"type": check_type(FLAGS[name]["type"])} if "type" in FLAGS[name] else {})
-        result.add_argument(f"--{name}", default=defaults.get(name.replace("-", "_")), **options)
+    unknown = wanted - {name for group in FLAG_GROUPS.values() for name in group}
+    assert not unknown, f"add {', '.join(sorted(unknown))} to FLAG_GROUPS in serialization/flags.py"
+    for title, group in FLAG_GROUPS.items():
+        if names := [name for name in group if name in wanted]:
+            section = result.add_argument_group(title)
+        for name in names:
+            options = group[name] | ({"type": check_type(group[name]["type"])} if "type" in group[name] else {})
+            section.add_argument(f"--{name}", default=defaults.get(name.replace("-", "_")), **options)
     return result
+
+
+def _explain_word(word: str, flags: Sequence[str], *, takes_path: bool) -> str:
+    """What is wrong with a word that no flag takes, and the flag that was probably meant."""
+    if word.startswith("-"):
+        wrong = word.partition("=")[0]
+        name, names = wrong.strip("-"), [flag.removeprefix("--") for flag in flags]
+        near = [other for other in names if name and (other.startswith(name) or other.endswith(name))]
+        near = near or difflib.get_close_matches(name, names, 1)
+        nearest = f"; the nearest {'are' if near[1:] else 'is'} --{', --'.join(near)}" if near else ""
+        return f"unknown flag {wrong}{nearest}"
+    if takes_path:
+        return f"{word} is one path too many; give one"
+    kind, flag = _find_flag(Path(word))
+    if flag in flags:
+        return f"{word} stands without a flag; it is {kind}; use {flag} {'@' if flag == '--feed' else ''}{word}"
+    taken = ", which no flag of this script takes" if flag else ""
+    return f"{word} stands without a flag; it is {kind}{taken}"
+
+
+def _find_flag(path: Path) -> tuple[str, str]:
+    """What lies at the path, and the flag that takes it, which is empty where there is none."""
+    from serialization.files.locate import find_saved_model_file, list_versions
+    from serialization.files.publish import list_checkpoint_files
+    from serialization.formats.file_kind import Kind, detect_kind
+
+    if path.is_dir():
+        if find_saved_model_file(path) or list_versions(path):
+            return Kind.SAVED_MODEL.value, "--saved-model"
+        return ("the folder of a checkpoint", "--checkpoint") if any(path.glob("*.index")) else ("a folder", "")
+    if list_checkpoint_files(path):
+        return "a checkpoint", "--checkpoint"
+    if path.suffix in _FLAG_OF_SUFFIX:
+        return f"a {path.suffix} file", _FLAG_OF_SUFFIX[path.suffix]
+    if not path.is_file():
+        return "no file", ""
+    kind = detect_kind(path)
+    flag = {
+        Kind.GRAPH: "--frozen-model",
+        Kind.SAVED_MODEL: "--saved-model",
+        Kind.META_GRAPH: "--checkpoint" if path.suffix == ".meta" else "--graph",
+        **dict.fromkeys((Kind.TABLE, Kind.DATA, Kind.STATE), "--checkpoint"),
+    }.get(kind, "")
+    return kind.value, flag
 
 
 def check_type(parse: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -95,139 +95,166 @@ def parse_tensors(text: str) -> str:
     return text
 
 
-# One vocabulary for all scripts: a flag that is spelt the same means the same.
-FLAGS: dict[str, dict[str, Any]] = {
-    "checkpoint": {
-        "type": parse_prefix,
-        "metavar": "PREFIX",
-        "help": "a checkpoint: its prefix, any of its files, or its folder",
+# One vocabulary for all scripts: a flag that is spelt the same means the same. `--help` shows the flags of a script in
+# these groups and in this order.
+FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
+    "model": {
+        "checkpoint": {
+            "type": parse_prefix,
+            "metavar": "PREFIX",
+            "help": "a checkpoint: its prefix, any of its files, or its folder",
+        },
+        "graph": {
+            "type": parse_path,
+            "metavar": "FILE",
+            "help": "where the graph is, if not PREFIX.meta: a MetaGraphDef or GraphDef, binary or text",
+        },
+        "rename": {
+            "type": parse_renaming,
+            "action": "append",
+            "metavar": "OLD=NEW",
+            "help": "the graph's variable or scope NEW is OLD in the checkpoint; repeatable",
+        },
+        "partial": {
+            "action": "store_true",
+            "help": "go on where the checkpoint lacks variables that no output needs",
+        },
+        "ema": {
+            "action": "store_true",
+            "help": "take the moving averages of the variables in place of their raw values",
+        },
+        "frozen-model": {
+            "type": parse_path,
+            "metavar": "FILE",
+            "help": "a frozen GraphDef; read binary or text, written binary",
+        },
+        "saved-model": {"type": parse_path, "metavar": "DIR", "help": "a SavedModel to read"},
+        "tag-set": {
+            "type": parse_tags,
+            "metavar": "TAGS",
+            "help": "the MetaGraphDef to take from the SavedModel, by its tags, comma separated",
+        },
+        "signature": {"type": parse_word, "metavar": "KEY", "help": "the SignatureDef to take from the SavedModel"},
+        "op-library": {
+            "type": parse_path,
+            "metavar": "FILE.so",
+            "help": "a library that registers ops which TensorFlow lacks",
+        },
     },
-    "graph": {
-        "type": parse_path,
-        "metavar": "FILE",
-        "help": "where the graph is, if not PREFIX.meta: a MetaGraphDef or GraphDef, binary or text",
+    "inputs and outputs": {
+        "inputs": {
+            "type": parse_tensors,
+            "metavar": "TENSORS",
+            "help": "tensors to feed: NAME or KEY=NAME, comma separated",
+        },
+        "outputs": {
+            "type": parse_tensors,
+            "metavar": "TENSORS",
+            "help": "tensors to fetch: NAME or KEY=NAME, comma separated",
+        },
+        "feed": {
+            "type": parse_feed,
+            "action": "append",
+            "metavar": "KEY=VALUE",
+            "help": "a value to run with: JSON, or @file.npy, @file.npz, @file.json; repeatable",
+        },
+        "image": {"type": parse_path, "nargs": "+", "metavar": "FILE", "help": "PNG or JPEG files to classify"},
+        "labels": {"type": parse_path, "metavar": "FILE", "help": "the names of the classes, one a line"},
+        "mean": {
+            "type": parse_numbers(),
+            "metavar": "NUMBERS",
+            "help": "subtracted from the pixels: one number, or one a channel",
+        },
+        "std": {
+            "type": parse_numbers(but_zero=True),
+            "metavar": "NUMBERS",
+            "help": "divides the pixels after --mean: one number, or one a channel",
+        },
+        "top": {"type": parse_whole_number(1), "metavar": "N", "help": "how many labels to show for each image"},
     },
-    "rename": {
-        "type": parse_renaming,
-        "action": "append",
-        "metavar": "OLD=NEW",
-        "help": "the graph's variable or scope NEW is OLD in the checkpoint; repeatable",
+    "proof": {
+        "no-verify": {"action": "store_true", "help": "publish without comparing the result with its source"},
     },
-    "partial": {
-        "action": "store_true",
-        "help": "go on where the checkpoint lacks variables that no output needs",
+    "safety": {
+        "trust-model": {"action": "store_true", "help": "load the model although the safety scan refuses it"},
+        "strict": {"action": "store_true", "help": "exit with status 1 if there are faults, unknown ops or unsafe ops"},
     },
-    "ema": {"action": "store_true", "help": "take the moving averages of the variables in place of their raw values"},
-    "frozen-model": {
-        "type": parse_path,
-        "metavar": "FILE",
-        "help": "a frozen GraphDef; read binary or text, written binary",
+    "what is written": {
+        "export-dir": {"type": parse_path, "metavar": "DIR", "help": "a SavedModel to write"},
+        "overwrite": {
+            "action": "store_true",
+            "help": "replace what is there (defaults under results/ are always replaced)",
+        },
+        "tensorboard": {
+            "type": parse_path,
+            "metavar": "DIR",
+            "help": "write the graph into this folder as an event file",
+        },
+        "dot": {
+            "type": parse_path,
+            "metavar": "FILE",
+            "help": "write a Graphviz picture of the graph, folded by scope",
+        },
+        "json": {"action": "store_true", "help": "print one JSON object instead (docs/model_inspect.md is its schema)"},
+        "tensor": {"type": parse_word, "metavar": "NAME", "help": "print this variable of the checkpoint, whole"},
     },
-    "saved-model": {"type": parse_path, "metavar": "DIR", "help": "a SavedModel to read"},
-    "export-dir": {"type": parse_path, "metavar": "DIR", "help": "a SavedModel to write"},
-    "tag-set": {
-        "type": parse_tags,
-        "metavar": "TAGS",
-        "help": "the MetaGraphDef to take from the SavedModel, by its tags, comma separated",
+    "training": {
+        "epochs": {"type": parse_whole_number(1), "metavar": "N", "help": "train until N epochs are done"},
+        "seed": {
+            "type": parse_whole_number(0),
+            "metavar": "N",
+            "help": "seed of the initial weights and of the training data",
+        },
+        "resume": {"action": "store_true", "help": "go on from the checkpoint instead of from new weights"},
+        "shards": {
+            "type": parse_whole_number(1),
+            "metavar": "N",
+            "help": "spread the variables over N devices, so over N data files",
+        },
+        "samples": {"action": "store_true", "help": "write the sample images and the labels, and train nothing"},
+        "data": {"type": parse_path, "metavar": "DIR", "help": "the folder of the data set"},
     },
-    "signature": {"type": parse_word, "metavar": "KEY", "help": "the SignatureDef to take from the SavedModel"},
-    "inputs": {
-        "type": parse_tensors,
-        "metavar": "TENSORS",
-        "help": "tensors to feed: NAME or KEY=NAME, comma separated",
+    "server": {
+        "host": {"type": parse_word, "metavar": "ADDRESS", "help": "the address to listen on"},
+        "port": {
+            "type": parse_whole_number(0, 65535),
+            "metavar": "PORT",
+            "help": "the port to listen on; 0 takes a free one",
+        },
+        "workers": {
+            "type": parse_whole_number(1),
+            "metavar": "N",
+            "help": "answer from N processes, each with the model loaded",
+        },
+        "max-body-mb": {"type": parse_whole_number(1), "metavar": "N", "help": "the longest body taken, in megabytes"},
+        "max-rows": {"type": parse_whole_number(1), "metavar": "N", "help": "the most rows taken in one request"},
+        "max-in-flight": {
+            "type": parse_whole_number(1),
+            "metavar": "N",
+            "help": "requests answered at once by a worker; more get 503",
+        },
+        "timeout": {"type": parse_number(0.01), "metavar": "SECONDS", "help": "a run that takes longer is cancelled"},
+        "body-timeout": {
+            "type": parse_number(0.01),
+            "metavar": "SECONDS",
+            "help": "how long a client may take to send its request",
+        },
+        "grace": {
+            "type": parse_number(0.01),
+            "metavar": "SECONDS",
+            "help": "at the end, how long requests in flight may take",
+        },
+        "nonfinite": {"choices": ("error", "null", "string"), "help": "what NaN and Infinity become in an answer"},
+        "max-batch-size": {
+            "type": parse_whole_number(1),
+            "metavar": "N",
+            "help": "run rows of several requests at once, up to N; 1 never (by default where it is measured to gain)",
+        },
+        "batch-timeout-ms": {"type": parse_number(0), "metavar": "MS", "help": "how long a batch waits for more rows"},
+        "log-format": {"choices": ("none", "text", "json"), "help": "a line on stdout for each request"},
     },
-    "outputs": {
-        "type": parse_tensors,
-        "metavar": "TENSORS",
-        "help": "tensors to fetch: NAME or KEY=NAME, comma separated",
-    },
-    "feed": {
-        "type": parse_feed,
-        "action": "append",
-        "metavar": "KEY=VALUE",
-        "help": "a value to run with: JSON, or @file.npy, @file.npz, @file.json; repeatable",
-    },
-    "op-library": {
-        "type": parse_path,
-        "metavar": "FILE.so",
-        "help": "a library that registers ops which TensorFlow lacks",
-    },
-    "overwrite": {
-        "action": "store_true",
-        "help": "replace what is there (defaults under results/ are always replaced)",
-    },
-    "trust-model": {"action": "store_true", "help": "load the model although the safety scan refuses it"},
-    "no-verify": {"action": "store_true", "help": "publish without comparing the result with its source"},
-    "json": {"action": "store_true", "help": "print one JSON object instead (docs/model_inspect.md is its schema)"},
-    "strict": {"action": "store_true", "help": "exit with status 1 if there are faults, unknown ops or unsafe ops"},
-    "tensorboard": {"type": parse_path, "metavar": "DIR", "help": "write the graph into this folder as an event file"},
-    "dot": {"type": parse_path, "metavar": "FILE", "help": "write a Graphviz picture of the graph, folded by scope"},
-    "epochs": {"type": parse_whole_number(1), "metavar": "N", "help": "train until N epochs are done"},
-    "seed": {
-        "type": parse_whole_number(0),
-        "metavar": "N",
-        "help": "seed of the initial weights and of the training data",
-    },
-    "resume": {"action": "store_true", "help": "go on from the checkpoint instead of from new weights"},
-    "shards": {
-        "type": parse_whole_number(1),
-        "metavar": "N",
-        "help": "spread the variables over N devices, so over N data files",
-    },
-    "tensor": {"type": parse_word, "metavar": "NAME", "help": "print this variable of the checkpoint, whole"},
-    "image": {"type": parse_path, "nargs": "+", "metavar": "FILE", "help": "PNG or JPEG files to classify"},
-    "labels": {"type": parse_path, "metavar": "FILE", "help": "the names of the classes, one a line"},
-    "mean": {
-        "type": parse_numbers(),
-        "metavar": "NUMBERS",
-        "help": "subtracted from the pixels: one number, or one a channel",
-    },
-    "std": {
-        "type": parse_numbers(but_zero=True),
-        "metavar": "NUMBERS",
-        "help": "divides the pixels after --mean: one number, or one a channel",
-    },
-    "top": {"type": parse_whole_number(1), "metavar": "N", "help": "how many labels to show for each image"},
-    "samples": {"action": "store_true", "help": "write the sample images and the labels, and train nothing"},
-    "data": {"type": parse_path, "metavar": "DIR", "help": "the folder of the data set"},
-    "host": {"type": parse_word, "metavar": "ADDRESS", "help": "the address to listen on"},
-    "port": {
-        "type": parse_whole_number(0, 65535),
-        "metavar": "PORT",
-        "help": "the port to listen on; 0 takes a free one",
-    },
-    "workers": {
-        "type": parse_whole_number(1),
-        "metavar": "N",
-        "help": "answer from N processes, each with the model loaded",
-    },
-    "max-body-mb": {"type": parse_whole_number(1), "metavar": "N", "help": "the longest body taken, in megabytes"},
-    "max-rows": {"type": parse_whole_number(1), "metavar": "N", "help": "the most rows taken in one request"},
-    "max-in-flight": {
-        "type": parse_whole_number(1),
-        "metavar": "N",
-        "help": "requests answered at once by a worker; more get 503",
-    },
-    "timeout": {"type": parse_number(0.01), "metavar": "SECONDS", "help": "a run that takes longer is cancelled"},
-    "body-timeout": {
-        "type": parse_number(0.01),
-        "metavar": "SECONDS",
-        "help": "how long a client may take to send its request",
-    },
-    "grace": {
-        "type": parse_number(0.01),
-        "metavar": "SECONDS",
-        "help": "at the end, how long requests in flight may take",
-    },
-    "nonfinite": {"choices": ("error", "null", "string"), "help": "what NaN and Infinity become in an answer"},
-    "max-batch-size": {
-        "type": parse_whole_number(1),
-        "metavar": "N",
-        "help": "run rows of several requests at once, up to N; 1 never (by default where it is measured to gain)",
-    },
-    "batch-timeout-ms": {"type": parse_number(0), "metavar": "MS", "help": "how long a batch waits for more rows"},
-    "log-format": {"choices": ("none", "text", "json"), "help": "a line on stdout for each request"},
 }
+FLAGS = {flag: options for flags in FLAG_GROUPS.values() for flag, options in flags.items()}
 
 # Flags that go together, in each script that reads or does such a thing.
 CHECKPOINT_FLAGS = ("graph", "rename", "partial", "ema")

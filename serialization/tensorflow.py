@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from serialization.errors import UserError
@@ -21,6 +21,7 @@ from serialization.errors import UserError
 __all__ = [
     "config_pb2",
     "explain_failures",
+    "find_tensorflow_version",
     "format_reason",
     "get_held_back",
     "np",
@@ -31,6 +32,26 @@ __all__ = [
 ]
 
 _held: list[str] = []
+
+
+_DISTRIBUTIONS = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "tensorflow-cpu-aws",
+    "tensorflow-rocm",
+    "tf-nightly",
+    "tf-nightly-cpu",
+)
+
+
+def find_tensorflow_version() -> str | None:
+    """The version of the TensorFlow that is installed, without importing it; None where there is none."""
+    from importlib import metadata
+
+    for name in _DISTRIBUTIONS:
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return None
 
 
 def get_held_back() -> str:

@@ -41,6 +41,8 @@ WRONG: list[tuple[Any, str, str]] = [
     (parse_feed, "[[1,2", "expected JSON or @FILE, got '[[1,2': Expecting ',' delimiter"),
     (parse_feed, "x=hello", """Expecting value: line 1 column 1 (char 0); a string needs quotes: '"hello"'"""),
     (parse_feed, "hello", """a string needs quotes: '"hello"'"""),
+    (parse_feed, "rows.npy", "expected JSON or @FILE, got 'rows.npy'; a file is named as @rows.npy"),
+    (parse_feed, "x=my/rows.json", "expected JSON or @FILE, got 'my/rows.json'; a file is named as @my/rows.json"),
     (parse_feed, "=[1]", "expected KEY=VALUE, got '=[1]'"),
     (parse_feed, "", "expected JSON or @FILE, got ''"),
     (parse_feed, "x=", "expected JSON or @FILE, got ''"),

@@ -46,6 +46,8 @@ def _read_value(text: str) -> Any:
     try:
         return read_json(text)
     except ValueError as error:
+        if Path(text).suffix in (".npy", ".npz", ".json"):
+            raise ValueError(f"expected JSON or @FILE, got {_short(text)}; a file is named as @{text}") from None
         hint = f"; a string needs quotes: '\"{text}\"'" if text[:1].isalpha() else ""
         raise ValueError(f"expected JSON or @FILE, got {_short(text)}: {error}{hint}") from None
 
