@@ -18,11 +18,11 @@ from serialization.checks.what_runs import GRAPH, CallGraph, Reach, StringOrigin
 from serialization.console import make_printable, show_path
 from serialization.errors import UserError
 from serialization.formats import protos
+from serialization.graph import op_sets
 from serialization.graph.known_ops import load_known_ops
 
-_FORWARDS = {"Identity", "IdentityN"}
-_STORES = {"Assign", "AssignVariableOp", "QueueEnqueueManyV2", "QueueEnqueueV2", "RandomShuffle", "TensorSliceDataset"}
-_RESTORES = {"Restore", "RestoreSlice", "RestoreV2"}
+_FORWARDS = op_sets.IDENTITIES | {"IdentityN"}
+_STORES = op_sets.ASSIGNMENTS | op_sets.ENQUEUES | {"RandomShuffle", "TensorSliceDataset"}
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op", "table_initializer")
 _INIT_SIGNATURE, _TRAIN_SIGNATURE = "__saved_model_init_op", "__saved_model_train_op"
 _NAMELESS = "an asset without a name"
@@ -146,9 +146,9 @@ def _harm(reach: Reach, scope: str, node: Any, folder: Path | None, assets: Path
     sources: set[StringOrigin] = set()
     for index in inputs:
         sources |= reach.sources(scope, node, index)
-    if node.op in _RESTORES and sources == {StringOrigin("saver")}:
+    if node.op in op_sets.RESTORE_OPS and sources == {StringOrigin("saver")}:
         return None
-    table = node.op.startswith("InitializeTableFromTextFile")
+    table = node.op in op_sets.TEXT_FILE_INITIALIZERS
     if sources and all(_may_be_read(source, node.op, folder if table else None, assets) for source in sources):
         return None
     paths = sorted(make_printable(source.value.decode(errors="replace")) for source in sources if source.value)
@@ -182,7 +182,7 @@ def _evaluated_at_import(graph: CallGraph, node: Any) -> bool:
     """
     known = load_known_ops()
     before = graph.closure(node, graph.before)
-    if any(known.get(other.op, True) or other.op.startswith("Placeholder") for other in before):
+    if any(known.get(other.op, True) or other.op in op_sets.ALL_PLACEHOLDERS for other in before):
         return False
     after = graph.closure(node, lambda n: [] if n is not node and n.op not in _FORWARDS else graph.after(n))
     return any(other.op not in _STORES | _FORWARDS for other in after if other is not node)

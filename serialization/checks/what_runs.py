@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from serialization.graph.op_sets import BRANCHES, FUNCTION_CALLS, IDENTITIES, VARIABLE_READERS, WHILES
+
 GRAPH = ""  # the scope of the graph's own nodes; a function's nodes have its name for their scope
 
-# What passes a filename on unchanged. PlaceholderWithDefault is one only where it is not fed.
-_FORWARDS = {"Identity", "PlaceholderWithDefault", "StopGradient", "EnsureShape"}
+# They pass a filename on unchanged. PlaceholderWithDefault does only where it is not fed.
+_FORWARDS = IDENTITIES | {"PlaceholderWithDefault", "StopGradient", "EnsureShape"}
 # Which inputs of a calling op are the function's arguments: all from this one on.
-_FIRST_ARGUMENT = {"PartitionedCall": 0, "StatefulPartitionedCall": 0, "While": 0, "StatelessWhile": 0} | dict.fromkeys(
-    ("If", "StatelessIf", "Case", "StatelessCase", "RemoteCall"), 1
-)
+_FIRST_ARGUMENT = dict.fromkeys(FUNCTION_CALLS | WHILES, 0) | dict.fromkeys(BRANCHES, 1) | {"RemoteCall": 1}
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class Reach:
             for user in self.graph.after(handle):
                 if user.op == "AssignVariableOp" and len(user.input) > 1 and user.input[0] != user.input[1]:
                     found |= self._trace(GRAPH, user.input[1], seen)
-                elif user.op not in ("ReadVariableOp", "VarIsInitializedOp"):
+                elif user.op not in VARIABLE_READERS:
                     found.add(StringOrigin("computed"))
         return found or {StringOrigin("computed")}
 

@@ -9,16 +9,14 @@ from typing import Any
 from serialization.formats import protos
 from serialization.formats.dtypes import get_dtype_number
 from serialization.graph.graph_def import find_reachable, get_node_name, get_output_index, index_nodes
+from serialization.graph.op_sets import ALL_PLACEHOLDERS
 from serialization.graph.signature import Signature
-from serialization.graph.tensors import PLACEHOLDERS
 
 
 def cut_at_inputs(graph_def: Any, wanted: Signature) -> tuple[Any, Signature, list[str]]:
     """Put a placeholder in the place of each input that is none, so that what computes it is not needed."""
     nodes = index_nodes(graph_def)
-    inner = [
-        t for t in wanted.inputs if nodes[get_node_name(t.name)].op not in {*PLACEHOLDERS, "PlaceholderWithDefault"}
-    ]
+    inner = [t for t in wanted.inputs if nodes[get_node_name(t.name)].op not in ALL_PLACEHOLDERS]
     if not inner:
         return graph_def, wanted, []
     inner = list({tensor.name: tensor for tensor in inner}.values())  # two keys may stand for one tensor

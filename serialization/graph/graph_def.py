@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from serialization.formats import protos
+from serialization.graph.op_sets import VARIABLE_READERS, VARIABLES, is_update
 
-VARIABLES = {"Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable", "TemporaryVariable"}
-_READERS = {"VarIsInitializedOp", "ReadVariableOp", "IsVariableInitialized"}
+_VARIABLE_NODES = VARIABLES | VARIABLE_READERS
 
 
 def may_be_cut_off(graph_def: Any) -> bool:
@@ -100,21 +100,9 @@ def iterate_nodes(graph_def: Any) -> Iterator[Any]:
 
 def list_variable_nodes(graph_def: Any) -> list[str]:
     """The names of the nodes that hold or read a variable."""
-    return [node.name for node in iterate_nodes(graph_def) if node.op in VARIABLES or node.op in _READERS]
+    return [node.name for node in iterate_nodes(graph_def) if node.op in _VARIABLE_NODES]
 
 
 def list_training_nodes(graph_def: Any) -> list[str]:
     """The names of the nodes that change a variable or a table: assignments, the optimizers' Apply ops, insertions."""
     return [node.name for node in iterate_nodes(graph_def) if is_update(node.op)]
-
-
-def is_update(op: str) -> bool:
-    """Whether the op changes a variable, or a table."""
-    if op.startswith("ResourceGather"):
-        return False
-    return op in _UPDATES or op.startswith(("Assign", "Apply", "SparseApply", "Resource"))
-
-
-_UPDATES = {"CountUpTo"} | {f"Scatter{how}" for how in ("Update", "Add", "Sub", "Mul", "Div", "Min", "Max")}
-_UPDATES |= {f"LookupTable{how}{version}" for how in ("Insert", "Remove") for version in ("", "V2")}
-_UPDATES |= {f"ScatterNd{how}" for how in ("Update", "Add", "Sub", "Min", "Max")}

@@ -8,10 +8,9 @@ from typing import Any
 from serialization.console import format_error
 from serialization.errors import UserError
 from serialization.graph.graph_def import iterate_nodes
+from serialization.graph.op_sets import BRANCHES, FUNCTION_CALLS, WHILES
 from serialization.tensorflow import config_pb2, tf, tf1
 
-_CALLS = {"PartitionedCall", "StatefulPartitionedCall", "RemoteCall"}
-_CONTROL_FLOW = {"If", "StatelessIf", "While", "StatelessWhile", "Case", "StatelessCase"}
 _COMPILED = "_XlaMustCompile"
 _KEPT_WHOLE = ("_noinline", _COMPILED)  # what keeps a function from being inlined
 
@@ -38,10 +37,10 @@ def inline_functions(graph_def: Any, fetches: Iterable[str]) -> Any:
     for node in iterate_nodes(copy):
         for attribute in _KEPT_WHOLE:
             node.attr.pop(attribute, None)
-        if node.op in _CONTROL_FLOW:
+        if node.op in BRANCHES | WHILES:
             node.attr["_lower_using_switch_merge"].b = True
     result = _optimize(copy, list(fetches))
-    left = sorted({node.op for node in result.node if node.op in _CALLS | _CONTROL_FLOW})
+    left = sorted({node.op for node in result.node if node.op in FUNCTION_CALLS | BRANCHES | WHILES})
     if left:
         raise UserError(
             f"the functions of the graph cannot be inlined; {', '.join(left)} ops are left; keep the SavedModel"

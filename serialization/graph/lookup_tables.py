@@ -13,22 +13,17 @@ from typing import Any
 from serialization.console import format_error
 from serialization.errors import UserError
 from serialization.formats import dtypes
+from serialization.graph import op_sets
 from serialization.graph.const_nodes import make_constant
 from serialization.graph.graph_def import get_node_name, index_nodes
 from serialization.tensorflow import np, tf, tf1
 
-_TABLES = {
-    f"{kind}{version}"
-    for kind in ("HashTable", "MutableHashTable", "MutableHashTableOfTensors", "MutableDenseHashTable")
-    for version in ("", "V2")
-}
+_TABLES = op_sets.TABLES - op_sets.ANONYMOUS_TABLES  # these are new in each run, in which the graph itself fills them
 _V2 = {
     "LookupTableFind": "LookupTableFindV2",
     "LookupTableSize": "LookupTableSizeV2",
     "LookupTableExport": "LookupTableExportV2",
 }
-_PASS_ON = {"Identity", "Switch", "Enter", "Merge", "Exit", "NextIteration", "RefSwitch", "RefEnter", "RefIdentity"}
-_FILL = ("InitializeTable", "LookupTableImport", "LookupTableInsert", "LookupTableRemove")
 
 
 def list_table_nodes(graph_def: Any) -> list[Any]:
@@ -50,9 +45,10 @@ def read_constant_keys(graph_def: Any) -> dict[str, Any]:
     """The keys of tables that the GraphDef fills from constants, by the tables' nodes."""
     nodes, found = index_nodes(graph_def), {}
     for node in graph_def.node:
-        keys = nodes.get(get_node_name(node.input[1])) if node.op.startswith(_FILL) and len(node.input) > 1 else None
-        if keys is not None and keys.op == "Const":
-            found[get_node_name(node.input[0])] = tf.make_ndarray(keys.attr["value"].tensor).ravel()
+        if node.op in op_sets.TABLE_WRITERS and len(node.input) > 1:
+            keys = nodes.get(get_node_name(node.input[1]))
+            if keys is not None and keys.op == "Const":
+                found[get_node_name(node.input[0])] = tf.make_ndarray(keys.attr["value"].tensor).ravel()
     return found
 
 
@@ -90,7 +86,7 @@ def _read(session: Any, table: Any, graph_def: Any) -> tuple[Any, Any]:
         raise UserError(
             f"the lookup table {table.name} is empty; found no initializer that fills it; it cannot be frozen"
         ) from None
-    if table.op.startswith("MutableDense"):  # all its slots, those included whose key says that they hold nothing
+    if table.op in op_sets.DENSE_TABLES:  # all its slots, those included whose key says that they hold nothing
         nothing = [tf.make_ndarray(mark.attr["value"].tensor) for mark in marks if mark.op == "Const"]
         held = ~np.isin(keys.ravel(), nothing)
         shape = [dim.size for dim in table.attr["value_shape"].shape.dim] if "value_shape" in table.attr else []
@@ -104,7 +100,7 @@ def _fill_as_a_run_would(session: Any, table: Any, graph_def: Any) -> None:
     if table.name in read_constant_keys(graph_def):
         known = {operation.name: operation for operation in session.graph.get_operations()}
         for node in graph_def.node:
-            if node.op.startswith(_FILL) and get_node_name(node.input[0]) == table.name and node.name in known:
+            if node.op in op_sets.TABLE_WRITERS and get_node_name(node.input[0]) == table.name and node.name in known:
                 session.run(known[node.name])
 
 
@@ -117,15 +113,15 @@ def _inline_one(graph_def: Any, table: Any, keys: Any, values: Any) -> None:
         grown = False
         for node in graph_def.node:
             takes = any(get_node_name(edge) in handles for edge in node.input if not edge.startswith("^"))
-            if takes and node.op in _PASS_ON and node.name not in handles:
+            if takes and node.op in op_sets.PASS_THROUGH and node.name not in handles:
                 handles.add(node.name)
                 grown = True
     for node in list(graph_def.node):
         takes = any(get_node_name(edge) in handles for edge in node.input if not edge.startswith("^"))
-        if takes and node.op.startswith(_FILL):
+        if takes and node.op in op_sets.TABLE_WRITERS:
             _make_nothing(node)
         elif takes:
-            node.op = _V2.get(node.op, node.op.removeprefix("Ref") if node.op in _PASS_ON else node.op)
+            node.op = _V2.get(node.op, node.op.removeprefix("Ref") if node.op in op_sets.PASS_THROUGH else node.op)
             if node.name in handles:
                 node.attr["T"].type = dtypes.RESOURCE
             node.attr.pop("_class", None)
@@ -187,11 +183,11 @@ def run_table_initializers(session: Any, names: Sequence[str]) -> None:
 
 def collect_vocabulary_files(graph: Any) -> list[Any]:
     """The constants that name the files which tables are read from, for the SavedModel builder to take along."""
-    paths = [op.inputs[1] for op in graph.get_operations() if op.type.startswith("InitializeTableFromTextFile")]
+    paths = [op.inputs[1] for op in graph.get_operations() if op.type in op_sets.TEXT_FILE_INITIALIZERS]
     return list({path.op.name: path for path in paths if path.op.type == "Const"}.values())
 
 
 def make_table_initializer(graph: Any) -> Any:
     """An op that fills all tables of the graph; None where there is none."""
-    fills = [op for op in graph.get_operations() if op.type.startswith("InitializeTable")]
+    fills = [op for op in graph.get_operations() if op.type in op_sets.TABLE_INITIALIZERS]
     return tf.group(*fills, name="fill_tables") if fills else None

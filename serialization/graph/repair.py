@@ -14,18 +14,11 @@ from serialization.console import make_printable
 from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.formats.dtypes import get_base_dtype
-from serialization.graph.graph_def import VARIABLES, get_node_name, index_nodes, iterate_nodes
+from serialization.graph.graph_def import get_node_name, index_nodes, iterate_nodes
 from serialization.graph.op_registry import get_output_dtypes
+from serialization.graph.op_sets import INITIALIZED_CHECKS, REF_FORMS, VARIABLES
 
 _RENAMED = {"Variable": "VariableV2"}  # the op of TensorFlow 0.x, which freezing does not know
-_REF_FREE = {
-    "RefSwitch": "Switch",
-    "RefMerge": "Merge",
-    "RefEnter": "Enter",
-    "RefExit": "Exit",
-    "RefIdentity": "Identity",
-    "RefNextIteration": "NextIteration",
-}
 _UPDATED = {"AssignAdd": "AddV2", "AssignSub": "Sub"}
 _SCATTERED = {
     "ScatterNdUpdate": "TensorScatterUpdate",
@@ -103,8 +96,8 @@ def remove_refs(graph_def: Any) -> list[str]:
     added = []
     for node in graph_def.node:
         before = node.op
-        if node.op in _REF_FREE:
-            node.op = _REF_FREE[node.op]
+        if node.op in REF_FORMS:
+            node.op = node.op.removeprefix("Ref")
         elif node.op in _UPDATED:
             node.op = _UPDATED[node.op]
         elif node.op == "Assign":
@@ -120,7 +113,7 @@ def remove_refs(graph_def: Any) -> list[str]:
         elif node.op in _SCATTERED_FACTORS:
             added += _multiply_rows(node, names)
             node.op = _SCATTERED_FACTORS[node.op]
-        elif node.op in ("IsVariableInitialized", "VarIsInitializedOp"):
+        elif node.op in INITIALIZED_CHECKS:
             _make_constant_true(node)
         if node.op != before:
             done[f"rewrote {{}} {before} ops, which need a variable, as {node.op}"] += 1

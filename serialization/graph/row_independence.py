@@ -13,13 +13,14 @@ from typing import Any
 from serialization.graph.cut import cut_at_inputs
 from serialization.graph.graph_def import get_node_name, get_output_index, prune_graph
 from serialization.graph.inlining import inline_functions
+from serialization.graph.op_sets import BATCH_NORMS, IDENTITIES, MERGES, SHAPES, STATIC_TABLES, SWITCHES, VARIABLES
 from serialization.graph.signature import Signature
 from serialization.tensorflow import explain_failures, np, tf, tf1
 
 _FIXED, _COUNT, _ROWS = "the same whatever is fed", "depends on the number of rows", "row by row"
 
-_STATES = {"VarHandleOp", "ReadVariableOp", "Variable", "VariableV2", "HashTable", "HashTableV2"}  # nobody changes them
-_SIZES = {"Shape", "ShapeN", "Size", "Rank"}
+# Nobody changes them: an op that does takes a reference or is stateful itself, and is found by that.
+_STATES = VARIABLES | STATIC_TABLES | {"ReadVariableOp"}
 # Number i of the result comes from number i of each input, which are broadcast.
 _ELEMENTWISE = set(
     """
@@ -45,7 +46,7 @@ _ALONG_AXES = set(
     "All Any ArgMax ArgMin Cumprod Cumsum EuclideanNorm Max Mean Min Prod ReverseV2 Sum".split()  # noqa: SIM905
 )
 _LAST_AXIS = {"LogSoftmax", "Softmax", "TopK", "TopKV2"}  # which is not the first
-_BRANCHES = {"Switch", "RefSwitch", "_SwitchN", "Merge", "RefMerge"}  # what comes of them depends on a condition
+_CHOICES = SWITCHES | MERGES | {"_SwitchN"}  # their results depend on a condition
 # Ops that do as much as one of their values says.
 _BY_VALUE = {"BlockLSTM", "BlockLSTMV2", "Polygamma", "RaggedTensorToTensor", "Zeta"}
 
@@ -82,7 +83,7 @@ class RowIndependence:
         Texts are of no fixed size, nor is what stands behind a handle: lists, datasets, queues.
         """
         return not self._has_functions and all(
-            op.type not in _BRANCHES | _BY_VALUE and all(map(_is_of_fixed_size, op.outputs))
+            op.type not in _CHOICES | _BY_VALUE and all(map(_is_of_fixed_size, op.outputs))
             for op in self._graph.get_operations()
             if op.type not in _STATES
         )
@@ -106,7 +107,7 @@ def _kinds_of(op: Any, kinds: Mapping[str, str]) -> list[str] | None:
     changes = op.op_def.is_stateful and op.type not in _STATES and op.type not in _CHECKS
     if changes or any(arg.is_ref for arg in op.op_def.input_arg):  # it is chance, or a state that changes
         return None
-    if "" in given or op.type in _BRANCHES:
+    if "" in given or op.type in _CHOICES:
         return None
     if op.type == "IdentityN":
         return given
@@ -114,11 +115,11 @@ def _kinds_of(op: Any, kinds: Mapping[str, str]) -> list[str] | None:
         return [_ROWS]
     if _ROWS not in given:
         return [_COUNT if _COUNT in given else _FIXED] * len(op.outputs)
-    if op.type in _SIZES:
+    if op.type in SHAPES:
         return [_COUNT] * len(op.outputs)
     if not _keeps_rows(op, given):
         return None
-    if op.type.startswith("FusedBatchNorm"):  # its other outputs are means and the like
+    if op.type in BATCH_NORMS:  # its other outputs are means and the like
         return [_ROWS, *[""] * (len(op.outputs) - 1)]
     return [_ROWS] * len(op.outputs)
 
@@ -150,7 +151,7 @@ def _are_aligned(op: Any, given: list[str]) -> bool:
 
 
 def _are_windows_in_rows(op: Any) -> bool:
-    if op.type.startswith("FusedBatchNorm"):
+    if op.type in BATCH_NORMS:
         return not op.get_attr("is_training")
     names = {attribute.name for attribute in op.op_def.attr} & {"ksize", "strides", "dilations"}
     return (op.outputs[0].shape.rank or 0) > 1 and all(op.get_attr(name)[0] == 1 for name in names)
@@ -238,7 +239,7 @@ def _is_a_value_in_rows(op: Any, kinds: Mapping[str, str]) -> bool:
 
 def _is_looked_up(op: Any, given: list[str]) -> bool:
     table = op.inputs[0].op
-    while table.type == "Identity":
+    while table.type in IDENTITIES:
         table = table.inputs[0].op
     return given == [_FIXED, _ROWS, _FIXED] and table.type in _STATES
 

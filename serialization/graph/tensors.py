@@ -9,18 +9,15 @@ from typing import Any
 from serialization.formats.dtypes import get_dtype_name
 from serialization.graph.graph_def import get_node_name, get_output_index
 from serialization.graph.op_registry import get_output_dtypes
+from serialization.graph.op_sets import BATCH_NORMS, PLACEHOLDERS
 from serialization.graph.signature import Tensor
-
-PLACEHOLDERS = {"Placeholder", "PlaceholderV2"}
-PIPELINES = {"IteratorGetNext", "IteratorGetNextSync"}  # and the Queue...Dequeue ops
 
 _SWITCH_NAME = re.compile(
     r"(is_?|in_?)?(train|training|phase|phase_train|learning_phase|test|testing)(_\w+)?", re.IGNORECASE
 )
 _KEEP_NAME = re.compile(r"\w*(keep_?prob|dropout|drop_?prob|drop_?rate|keep_?rate)\w*", re.IGNORECASE)
 # All but the first are there for the gradient.
-_ONE_OF_SEVERAL = {"SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits", "FusedBatchNorm"}
-_ONE_OF_SEVERAL |= {"FusedBatchNormV2", "FusedBatchNormV3"}
+_ONE_OF_SEVERAL = BATCH_NORMS | {"SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits"}
 _DTYPES_OF_UNKNOWN = ("dtype", "out_type", "output_type", "T")  # by custom, in the ops of other libraries
 
 
@@ -30,11 +27,6 @@ def describe_tensor(nodes: Mapping[str, Any], name: str) -> Tensor:
     return Tensor(
         name.removesuffix(":0"), f"{node.name}:{index}", get_dtype_name(_dtype(node, index)), _shape(node, index)
     )
-
-
-def is_pipeline_op(op: str) -> bool:
-    """Whether the op takes values from a queue or an iterator."""
-    return op in PIPELINES or (op.startswith(("QueueDequeue", "ReaderRead")))
 
 
 def is_training_switch(tensor: Tensor) -> bool:

@@ -16,24 +16,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serialization.graph.graph_def import VARIABLES, find_reachable, get_node_name, get_output_index, is_update
+from serialization.graph import op_sets
+from serialization.graph.graph_def import find_reachable, get_node_name, get_output_index
 from serialization.graph.signature import Tensor
 from serialization.graph.tensors import (
-    PLACEHOLDERS,
     count_outputs,
     is_keep_probability,
-    is_pipeline_op,
     is_training_switch,
 )
 from serialization.infer.data_edges import Flow, has_own_name, iterate_data_edges
 from serialization.infer.training_graphs import find_judged_tensors, find_losses, find_scores_of_choice, find_stand_ins
 
-_NO_OUTPUT = {
-    *("Const", "Queue", "HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2", "Stack", "StackV2"),
-    *("RestoreV2", "Restore", "RestoreSlice", "IteratorV2", "Iterator", "TensorArrayV3", "QueueSizeV2", "QueueSize"),
-    *("LoopCond", "Switch", "RefSwitch", "Enter", "RefEnter", "NextIteration", "Print", "PlaceholderWithDefault"),
-    *("PyFunc", "PyFuncStateless", "EagerPyFunc"),  # which run in the process that wrote the graph only
-}
+_NO_OUTPUT = op_sets.HANDLES | op_sets.VARIABLES | op_sets.ALL_PLACEHOLDERS | op_sets.PIPELINES | op_sets.QUEUE_SIZES
+_NO_OUTPUT |= op_sets.RESTORE_OPS | op_sets.SWITCHES | op_sets.ENTERS | op_sets.NEXT_ITERATIONS
+_NO_OUTPUT |= op_sets.PYTHON_CALLS  # they run only in the process that wrote the graph
+_NO_OUTPUT |= {"Const", "LoopCond", "Print"}
 _NAMED = re.compile(
     r"(^|[/_])((output|predict|prob|softmax|logits|final_result).*|scores?(_\d+)?$)", re.IGNORECASE | re.DOTALL
 )
@@ -104,7 +101,7 @@ def _roles(flow: Flow) -> dict[str, tuple[str, str]]:
         tensor = flow.describe(source)
         origin = (
             ""
-            if flow.nodes[get_node_name(source)].op in PLACEHOLDERS
+            if flow.nodes[get_node_name(source)].op in op_sets.PLACEHOLDERS
             else f"comes out of {flow.nodes[get_node_name(source)].op}, "
         )
         if is_training_switch(tensor) or is_keep_probability(tensor):
@@ -125,7 +122,7 @@ def _roles(flow: Flow) -> dict[str, tuple[str, str]]:
 def _sinks(flow: Flow, labels: int, features: int) -> Iterator[Candidate]:
     """Tensors that nobody consumes, that need a feature and no label."""
     for node in flow.rest():
-        if node.op in _NO_OUTPUT or node.op in VARIABLES or node.op in PLACEHOLDERS or is_pipeline_op(node.op):
+        if node.op in _NO_OUTPUT:
             continue
         depends = flow.depends[node.name]
         if depends & labels or (features and not depends & features) or (node.name in flow.parameters):
@@ -139,7 +136,7 @@ def _sinks(flow: Flow, labels: int, features: int) -> Iterator[Candidate]:
         if used and not count_outputs(node) > 1:
             continue
         for index in range(count_outputs(node)):
-            if index not in used and not (used and index > max(used) and node.op.startswith("Fused")):
+            if index not in used and not (used and index > max(used) and node.op in op_sets.BATCH_NORMS):
                 yield Candidate(flow.describe(f"{node.name}:{index}"), "output", _UNCONSUMED)
 
 
@@ -152,9 +149,9 @@ def _constants(flow: Flow) -> Iterator[Candidate]:
 
 def _updates(flow: Flow) -> Iterator[Candidate]:
     """What a graph ends in that only updates something, which is a constant now."""
-    held = any(node.op in VARIABLES for node in flow.nodes.values())
+    held = any(node.op in op_sets.VARIABLES for node in flow.nodes.values())
     for node in flow.nodes.values():
-        if is_update(node.op) and not flow.consumers[node.name] and not held:
+        if op_sets.is_update(node.op) and not flow.consumers[node.name] and not held:
             yield Candidate(flow.describe(f"{node.name}:0"), "output", _UNCONSUMED)
 
 
@@ -256,14 +253,13 @@ def _is_no_branch(flow: Flow, candidate: Candidate) -> bool:
     """No switch_t or switch_f of a tf.cond, and no guard of an assertion."""
     node = flow.nodes[get_node_name(candidate.tensor.name)]
     feeds = flow.nodes.get(get_node_name(node.input[0])) if node.input else None
-    return not (node.op == "Identity" and feeds is not None and feeds.op == "Switch") and "AssertGuard" not in node.name
+    is_guard = node.op in op_sets.IDENTITIES and feeds is not None and feeds.op in op_sets.SWITCHES
+    return not is_guard and "AssertGuard" not in node.name
 
 
 def _is_no_left_over(flow: Flow, candidate: Candidate) -> bool:
     node = flow.nodes[get_node_name(candidate.tensor.name)]
-    return node.op not in ("Exit", "RefExit", "Merge", "RefMerge", "Print") and not re.search(
-        r"(^|/)while(_\d+)?/", node.name
-    )
+    return node.op not in op_sets.EXITS | op_sets.MERGES | {"Print"} and not re.search(r"(^|/)while(_\d+)?/", node.name)
 
 
 def _is_not_auxiliary(_flow: Flow, candidate: Candidate) -> bool:

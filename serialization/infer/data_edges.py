@@ -11,48 +11,29 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from serialization.formats.dtypes import get_dtype_name
-from serialization.graph.graph_def import (
-    VARIABLES,
-    find_reachable,
-    get_node_name,
-    get_output_index,
-    index_nodes,
-    is_update,
-)
+from serialization.graph import op_sets
+from serialization.graph.graph_def import find_reachable, get_node_name, get_output_index, index_nodes
 from serialization.graph.signature import Tensor
-from serialization.graph.tensors import PLACEHOLDERS, describe_tensor, is_pipeline_op
+from serialization.graph.tensors import describe_tensor
 
-SHAPES = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"}  # whose results do not depend on the values
+VALUE_FREE = op_sets.SHAPES | op_sets.LIKES  # their results do not depend on the values
 _SELECTING = re.compile(r"NonMaxSuppression.*|Where|Unique.*|ListDiff|.*Greedy.*|.*BeamSearch.*")  # but here they do
-_SHOWN = {"Cast", "ExpandDims", "Reshape", "Squeeze", "Identity", "Mul", "Slice", "StridedSlice", "GatherV2"}
-_PLUMBING = {  # what no caller asks for; and what only they consume is left out with them
-    *("Save", "SaveSlices", "SaveV2", "MergeV2Checkpoints", "ShardedFilename", "Restore", "RestoreSlice", "RestoreV2"),
-    *("Assert", "NoOp", "ControlTrigger", "Abort", "VarIsInitializedOp", "IsVariableInitialized"),
-    *("DestroyResourceOp", "InitializeTable", "InitializeTableV2", "InitializeTableFromTextFile"),
-    *("InitializeTableFromTextFileV2", "LookupTableImport", "LookupTableImportV2", "LookupTableInsert"),
-    *("LookupTableInsertV2", "LookupTableExport", "LookupTableExportV2", "LookupTableSize", "LookupTableSizeV2"),
-    *("QueueEnqueue", "QueueEnqueueV2", "QueueEnqueueMany", "QueueEnqueueManyV2", "QueueClose", "QueueCloseV2"),
-    *("MakeIterator", "WriteSummary", "CreateSummaryFileWriter", "FlushSummaryWriter", "CloseSummaryWriter"),
-    *("TensorArrayCloseV2", "TensorArrayCloseV3", "StackCloseV2", "WriteFile", "PrintV2"),
-}
-_PASS_ON = {
-    "Identity",
-    "Enter",
-    "RefEnter",
-    "Switch",
-    "RefSwitch",
-    "ReadVariableOp",
-    "RefIdentity",
-    "Cast",
-    "ReadVariable",
-}
+_SHOWN = op_sets.VIEWS | {"Cast", "Mul", "Slice", "StridedSlice", "GatherV2"}
+# No caller asks for them; and nodes that only they consume are left out with them.
+_PLUMBING = op_sets.SAVE_OPS | op_sets.RESTORE_OPS | op_sets.INITIALIZED_CHECKS | op_sets.SUMMARY_WRITERS
+_PLUMBING |= op_sets.TABLE_WRITERS | op_sets.TABLE_EXPORTS | op_sets.TABLE_SIZES | op_sets.ENQUEUES | op_sets.CLOSES
+_PLUMBING |= {"Assert", "NoOp", "ControlTrigger", "Abort", "DestroyResourceOp", "MakeIterator", "WriteFile", "PrintV2"}
+# They pass a parameter's value on. A value that comes round a loop may be another.
+_PASS_ON = op_sets.PASS_THROUGH - op_sets.MERGES - op_sets.EXITS - op_sets.NEXT_ITERATIONS | {"ReadVariableOp", "Cast"}
 # Where features meet parameters. A regularizer's Mul or Add meets them too, but takes no feature.
 _PARAMETRIC = re.compile(
     r"(.*MatMul.*|.*Conv.*|Gather.*|ResourceGather.*|BiasAdd.*|Add|AddV2|Sub|Mul|.*BatchNorm.*|.*LSTM.*|.*GRU.*|Einsum)"
 )
 _GRADIENT = re.compile(r"(?:.*/)?gradients(?:_\d+)?/(.+?)_grad/.*")
 _SEED = re.compile(r"(?:.*/)?gradients(?:_\d+)?/(Fill|Const|grad_ys|ones)[^/]*")  # what gradients start with
-_TRANSPARENT = {"Identity", "Cast", "AddN", "Exit", "Enter", "NextIteration", "Reshape", "ReadVariableOp"}
+# The gradient of a Switch or a Merge is named after itself.
+_TRANSPARENT = op_sets.PASS_THROUGH - op_sets.SWITCHES - op_sets.MERGES | {"Cast", "AddN", "Reshape", "ReadVariableOp"}
+_FORMS = op_sets.VIEWS | op_sets.ENTERS | {"Cast", "Shape"}
 _FUNCTIONS = {"truediv", "stack", "unstack", "embeddinglookup", "floordiv", "xwplusb", "l2normalize", "clipbyvalue"}
 _FUNCTIONS |= {"logsoftmax", "tofloat", "toint32", "toint64", "dropout", "gather", "concat", "add", "sub", "cond"}
 _DROPOUT = re.compile(r"(^|/)\w*dropout\w*/", re.IGNORECASE)
@@ -98,16 +79,16 @@ class Flow:
                 if user not in training:
                     training.add(user)
                     waiting.append(user)
-        plumbing = {n.name for n in self.nodes.values() if n.op in _PLUMBING or is_update(n.op)}
+        plumbing = {n.name for n in self.nodes.values() if n.op in _PLUMBING or op_sets.is_update(n.op)}
         waiting = list(plumbing)
         while waiting:  # what only plumbing consumes is plumbing
             for edge in iterate_data_edges(self.nodes[waiting.pop()]):
                 name = get_node_name(edge)
-                known = name not in self.nodes or name in plumbing or self.nodes[name].op in PLACEHOLDERS
+                known = name not in self.nodes or name in plumbing or self.nodes[name].op in op_sets.PLACEHOLDERS
                 if not known and all(user in plumbing for user in self.consumers[name]):
                     plumbing.add(name)
                     waiting.append(name)
-        summaries = {n.name for n in self.nodes.values() if n.op.endswith("Summary") or n.op.endswith("SummaryV2")}
+        summaries = {n.name for n in self.nodes.values() if n.op in op_sets.SUMMARIES}
         waiting = list(summaries)
         while waiting:  # what only makes an answer fit for a summary
             for name in map(get_node_name, iterate_data_edges(self.nodes[waiting.pop()])):
@@ -120,12 +101,12 @@ class Flow:
 
     def _find_sources(self) -> list[str]:
         """Tensors that bring values in: placeholders, else what the graph takes from a queue or an iterator."""
-        placeholders = [node.name for node in self.rest() if node.op in PLACEHOLDERS]
+        placeholders = [node.name for node in self.rest() if node.op in op_sets.PLACEHOLDERS]
         if any(self.users(name) for name in placeholders):
             return [f"{name}:0" for name in placeholders if self.users(name)]
         edges = (edge for node in self.rest() for edge in iterate_data_edges(node))
         pipelines = dict.fromkeys(
-            e for e in edges if get_node_name(e) in self.nodes and is_pipeline_op(self.nodes[get_node_name(e)].op)
+            e for e in edges if get_node_name(e) in self.nodes and self.nodes[get_node_name(e)].op in op_sets.PIPELINES
         )
         return [f"{get_node_name(edge)}:{get_output_index(edge)}" for edge in pipelines]
 
@@ -136,13 +117,13 @@ class Flow:
             for edge in iterate_data_edges(self.nodes[name]):
                 depends[name] |= bits.get(f"{get_node_name(edge)}:{get_output_index(edge)}", 0)
         for source, bit in bits.items():
-            if self.nodes[get_node_name(source)].op in PLACEHOLDERS:
+            if self.nodes[get_node_name(source)].op in op_sets.PLACEHOLDERS:
                 depends[get_node_name(source)] |= bit
         selected = self.downstream(name for name, node in self.nodes.items() if _SELECTING.fullmatch(node.op))
         waiting = [name for name, value in depends.items() if value]
         while waiting:
             name = waiting.pop()
-            if is_pipeline_op(self.nodes[name].op) or (self.nodes[name].op in SHAPES and name not in selected):
+            if self.nodes[name].op in op_sets.PIPELINES or (self.nodes[name].op in VALUE_FREE and name not in selected):
                 continue
             for user in self.consumers[name]:
                 if depends[user] | depends[name] != depends[user]:
@@ -152,7 +133,7 @@ class Flow:
 
     def _find_parameters(self) -> dict[str, str]:
         """Nodes that pass on a variable's value, or a constant that is more than a number; with its name."""
-        roots = [node.name for node in self.nodes.values() if node.op in VARIABLES]
+        roots = [node.name for node in self.nodes.values() if node.op in op_sets.VARIABLES]
         roots = roots or [node.name for node in self.nodes.values() if _is_weight(node)]
         found, waiting = {name: name for name in roots}, list(roots)
         while waiting:
@@ -202,7 +183,7 @@ class Flow:
 
     def is_sampled(self, source: str) -> bool:
         """Whether a candidate sampler takes the source: the true classes of a sampled loss."""
-        return any(self.nodes[user].op.endswith("CandidateSampler") for user in self._takers(source))
+        return any(self.nodes[user].op in op_sets.CANDIDATE_SAMPLERS for user in self._takers(source))
 
     def drops_out(self, source: str) -> bool:
         """Whether only dropout layers take the source, and a number: the share that they keep or drop."""
@@ -217,7 +198,7 @@ class Flow:
         while waiting:
             for user in self.users(waiting.pop()):
                 node = self.nodes[user]
-                passed = self.is_view(node) or node.op in ("Cast", "Enter", "Shape")
+                passed = node.op in _FORMS
                 passed |= node.op == "Sub" and not any(
                     self.depends[name] & ~self.bits[source] for name in map(get_node_name, iterate_data_edges(node))
                 )
@@ -234,14 +215,10 @@ class Flow:
             get_node_name(edge) in self.parameters for edge in iterate_data_edges(node)
         )
 
-    def is_view(self, node: Any) -> bool:
-        """Whether the node gives the same numbers in another shape."""
-        return node.op in ("Identity", "Reshape", "Squeeze", "ExpandDims", "Unpack")
-
     def behind_views(self, tensor: str) -> str:
         """The tensor that this one is another shape of."""
         node = self.nodes[get_node_name(tensor)]
-        while self.is_view(node) and get_node_name(node.input[0]) in self.deep and not has_own_name(node):
+        while node.op in op_sets.VIEWS and get_node_name(node.input[0]) in self.deep and not has_own_name(node):
             tensor = f"{get_node_name(node.input[0])}:{get_output_index(node.input[0])}"
             node = self.nodes[get_node_name(tensor)]
         return tensor
@@ -266,7 +243,7 @@ class Flow:
     def parameters_of(self, name: str) -> frozenset[str]:
         """The variables that a node is computed from."""
         seen = find_reachable(self.nodes, [name])
-        return frozenset(n for n in seen if n in self.parameters and self.nodes[n].op in VARIABLES | {"Const"})
+        return frozenset(n for n in seen if n in self.parameters and self.nodes[n].op in op_sets.VARIABLES | {"Const"})
 
     def describe(self, tensor: str) -> Tensor:
         """The tensor of that name, as far as its node tells."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from serialization.graph.graph_def import get_node_name, get_output_index
-from serialization.graph.tensors import PLACEHOLDERS
-from serialization.infer.data_edges import SHAPES, Flow, has_own_name, iterate_data_edges
+from serialization.graph.op_sets import EXITS, MERGES, PLACEHOLDERS, TENSOR_ARRAY_READS, VIEWS
+from serialization.infer.data_edges import VALUE_FREE, Flow, has_own_name, iterate_data_edges
 
 BEFORE_LABELS = "the last before the labels come in"
 BEFORE_LOSS = "the last before the loss"
@@ -21,8 +21,7 @@ _CHOOSING = {"ArgMax", "ArgMin"}
 # A cross entropy of one's own clips what it is given, adds a little to it or divides it by its sum, and takes the log.
 _LOGARITHMS = {"Log", "Log1p"}
 _TOUCHES = {"Neg", "Maximum", "Minimum", "Add", "AddV2", "Sub", "ClipByValue", "RealDiv", "Div"} | _LOGARITHMS
-_BORDERS = {"Exit", "RefExit", "Merge", "RefMerge", "TensorArrayGatherV3", "TensorArrayReadV3"}
-_BORDERS |= {"TensorArrayGatherV2", "TensorArrayReadV2", "TensorArrayPack", "TensorArrayGather", "TensorArrayRead"}
+_BORDERS = EXITS | MERGES | TENSOR_ARRAY_READS
 _PAIRS = 500  # of nodes above two with the same parameters; what differs, differs near them
 _SITES = 4  # of so many nodes with the same parameters, all are compared with each other
 
@@ -124,7 +123,7 @@ def _before_labels(flow: Flow, labels: int, features: int) -> set[str]:
         for edge in iterate_data_edges(node):
             name = get_node_name(edge)
             free = name in flow.nodes and not flow.depends[name] & labels and flow.depends[name] & features
-            if free and name not in flow.aside and flow.nodes[name].op not in PLACEHOLDERS | SHAPES:
+            if free and name not in flow.aside and flow.nodes[name].op not in PLACEHOLDERS | VALUE_FREE:
                 found.add(flow.behind_views(f"{name}:{get_output_index(edge)}"))
     return found
 
@@ -149,7 +148,7 @@ def _before_losses(flow: Flow, ends: Iterable[str], features: int) -> set[str]:
         ]
         if not deep or flow.is_parametric(node):
             last.add(tensor)
-        elif shallow and not flow.is_view(node):
+        elif shallow and node.op not in VIEWS:
             found.update(flow.behind_views(f"{get_node_name(edge)}:{get_output_index(edge)}") for edge in deep)
         else:
             waiting.extend(f"{get_node_name(edge)}:{get_output_index(edge)}" for edge in deep)

@@ -11,19 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serialization.console import make_printable
+from serialization.graph import op_sets
 from serialization.graph.graph_def import find_called_functions, find_reachable, get_node_name, index_nodes
 from serialization.graph.signature import show_shape
-from serialization.graph.tensors import PLACEHOLDERS, describe_tensor
+from serialization.graph.tensors import describe_tensor
 
 _BOXES = 40  # more than these nobody reads
-_DETAILS = {"Const", "Identity", "NoOp", "ReadVariableOp", "Assign", "AssignVariableOp", "VarIsInitializedOp"}
-_VARIABLES = {"Variable", "VariableV2", "VarHandleOp"}
+_DETAILS = op_sets.IDENTITIES | op_sets.VARIABLE_READERS | op_sets.ASSIGNMENTS | {"Const", "NoOp"}
 # What goes on between the ops that do the work: named only where there is nothing else.
-_PLUMBING = (
-    _DETAILS | _VARIABLES | {"Shape", "StridedSlice", "Slice", "Pack", "Unpack", "Cast", "ExpandDims", "Squeeze"}
-)
-_PLUMBING |= {"Reshape", "Fill", "Range", "Rsqrt", "Enter", "Exit", "Switch", "Merge", "NextIteration", "LoopCond"}
-_PLUMBING |= {"LogicalAnd", "Less", "Assert", "Equal", "GreaterEqual", "ZerosLike", "OnesLike", "Transpose"}
+_PLUMBING = _DETAILS | op_sets.VARIABLES | op_sets.VIEWS | op_sets.PASS_THROUGH | op_sets.SHAPES | op_sets.LIKES
+_PLUMBING |= {"StridedSlice", "Slice", "Pack", "Cast", "LoopCond", "Fill", "Range", "Rsqrt", "Transpose"}
+_PLUMBING |= {"LogicalAnd", "Less", "Equal", "GreaterEqual", "Assert"}
 _GREEN, _YELLOW, _ROSE = "#dff3e4", "#fdf1da", "#fbe4e6"
 
 
@@ -56,7 +54,7 @@ def draw_graph(graph_def: Any, outputs: Iterable[str], boxes: int = _BOXES) -> s
         box.gives |= node.name in wanted
     edges: Counter[tuple[str, str]] = Counter()
     for node in nodes:
-        for source in {get_node_name(edge) for edge in node.input if not edge.startswith("^")}:
+        for source in dict.fromkeys(get_node_name(edge) for edge in node.input if not edge.startswith("^")):
             if source in groups and groups[source] != groups[node.name]:
                 edges[groups[source], groups[node.name]] += 1
     lines = [
@@ -116,7 +114,7 @@ def _by_scope(nodes: list[Any], depth: int) -> dict[str, str]:
     groups = {node.name: "/".join(node.name.split("/")[:depth]) for node in nodes}
     # A constant or a variable beside the scopes says nothing on its own: it goes with whoever takes it.
     for node in reversed(nodes):
-        alone = "/" not in node.name and (node.op in _DETAILS or node.op in _VARIABLES)
+        alone = "/" not in node.name and (node.op in _DETAILS or node.op in op_sets.VARIABLES)
         if alone and users[node.name]:
             groups[node.name] = groups.get(users[node.name][0], groups[node.name])
     return groups
@@ -128,7 +126,7 @@ def _merge(nodes: list[Any], groups: dict[str, str], boxes: int) -> dict[str, st
     Inputs stay on their own.
     """
     members = Counter(groups.values())
-    keep = {groups[node.name] for node in nodes if node.op in PLACEHOLDERS}
+    keep = {groups[node.name] for node in nodes if node.op in op_sets.PLACEHOLDERS}
     after: dict[str, set[str]] = defaultdict(set)
     for node in nodes:
         for edge in node.input:
@@ -142,7 +140,7 @@ def _merge(nodes: list[Any], groups: dict[str, str], boxes: int) -> dict[str, st
             group = into[group]
         return group
 
-    plain = set(members) - {groups[node.name] for node in nodes if node.op not in _DETAILS | _VARIABLES}
+    plain = set(members) - {groups[node.name] for node in nodes if node.op not in _DETAILS | op_sets.VARIABLES}
     for group, _ in sorted(members.items(), key=lambda item: (item[0] not in plain, item[1])):
         if group not in plain and len(members) - len(into) <= boxes:
             break
@@ -156,13 +154,13 @@ def _label(box: _Box) -> str:
     if len(box.nodes) == 1:
         (node,) = box.nodes
         tensor = describe_tensor({node.name: node}, node.name)
-        if node.op in PLACEHOLDERS:
+        if node.op in op_sets.PLACEHOLDERS:
             return f"{box.name}\n{tensor.dtype} {show_shape(tensor.shape)}"
         return box.name if box.name.rpartition("/")[2] == node.op else f"{box.name}\n{node.op}"
     telling = [(op, n) for op, n in box.ops.most_common() if op not in _PLUMBING][:4]
-    telling = telling or [(op, n) for op, n in box.ops.most_common() if op not in _DETAILS | _VARIABLES][:3]
+    telling = telling or [(op, n) for op, n in box.ops.most_common() if op not in _DETAILS | op_sets.VARIABLES][:3]
     words = [f"{op} {n}" if n > 1 else op for op, n in telling]
-    variables = sum(n for op, n in box.ops.items() if op in _VARIABLES)
+    variables = sum(n for op, n in box.ops.items() if op in op_sets.VARIABLES)
     words += [f"{variables} variable{'s' * (variables > 1)}"] if variables else []
     if not words:
         words = [f"{op} {n}" if n > 1 else op for op, n in box.ops.most_common(2)]
@@ -174,9 +172,9 @@ def _label(box: _Box) -> str:
 def _look(box: _Box) -> str:
     if box.gives:
         return f', fillcolor="{_ROSE}", penwidth=2'
-    if any(op in PLACEHOLDERS for op in box.ops):
+    if any(op in op_sets.PLACEHOLDERS for op in box.ops):
         return f', shape=ellipse, fillcolor="{_GREEN}"'
-    return f', fillcolor="{_YELLOW}"' if any(op in _VARIABLES for op in box.ops) else ""
+    return f', fillcolor="{_YELLOW}"' if any(op in op_sets.VARIABLES for op in box.ops) else ""
 
 
 def _quote(text: str) -> str:

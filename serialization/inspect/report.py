@@ -36,15 +36,14 @@ from serialization.formats.wire import DamagedError
 from serialization.graph.graph_def import CUT_OFF, iterate_nodes, may_be_cut_off
 from serialization.graph.known_ops import load_known_ops
 from serialization.graph.op_registry import guess_op_library
+from serialization.graph.op_sets import PLACEHOLDERS, TABLES
 from serialization.graph.signature import Tensor
-from serialization.graph.tensors import PLACEHOLDERS, describe_tensor
+from serialization.graph.tensors import describe_tensor
 from serialization.graph.v0_signatures import add_v0_signatures
 from serialization.infer.candidates import infer_candidates
 from serialization.sources import from_saved_model
 
 AVERAGES = "/ExponentialMovingAverage"
-_TABLES = {"HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2", "MutableHashTableOfTensors"}
-_TABLES |= {"MutableHashTableOfTensorsV2", "MutableDenseHashTable", "MutableDenseHashTableV2", "AnonymousHashTable"}
 
 Report = dict[str, Any]
 
@@ -327,7 +326,7 @@ def _tables(graph_def: Any) -> list[Report]:
             "value_dtype": get_dtype_name(node.attr["value_dtype"].type) if "value_dtype" in node.attr else "unknown",
         }
         for node in iterate_nodes(graph_def)
-        if node.op in _TABLES
+        if node.op in TABLES
     ]
 
 

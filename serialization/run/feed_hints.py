@@ -12,11 +12,13 @@ from typing import Any
 from serialization.formats import dtypes, protos
 from serialization.graph.const_nodes import read_integers
 from serialization.graph.graph_def import get_node_name, get_output_index, index_nodes, iterate_nodes
+from serialization.graph.op_sets import ENTERS, IDENTITIES, MERGES, PASS_THROUGH, TABLE_LOOKUPS, VARIABLES, VIEWS
 from serialization.graph.signature import Signature
 from serialization.run.generated_feeds import Hint
 
-_VIEWS = {"Identity", "Cast", "ToFloat", "Squeeze", "ExpandDims", "StopGradient", "PlaceholderWithDefault"}
-_TEXT_VIEWS = {"Identity", "Reshape", "Squeeze", "ExpandDims", "Unpack", "StringStrip"}
+# Behind a Reshape or an Unpack a shape says nothing of the input's.
+_NUMBER_VIEWS = VIEWS - {"Reshape", "Unpack"} | {"Cast", "StopGradient", "PlaceholderWithDefault"}
+_TEXT_VIEWS = VIEWS | {"StringStrip"}
 _PARSERS = ("ParseExample", "ParseExampleV2", "ParseSingleExample", "ParseSequenceExample")
 _IMAGES = {"DecodeJpeg", "DecodePng", "DecodeImage", "DecodeAndCropJpeg"}
 _BASE64 = b"AAAA"
@@ -48,10 +50,10 @@ def find_hints(graph_def: Any, wanted: Signature, keys: Mapping[str, Any] | None
         waiting, seen = [tensor.name], {tensor.name}
         while waiting:
             for node, position in consumers[waiting.pop()]:
-                looked_up = keys.get(_table_of(node, nodes)) if node.op.startswith("LookupTableFind") else None
+                looked_up = keys.get(_table_of(node, nodes)) if node.op in TABLE_LOOKUPS else None
                 known = () if looked_up is None or position != 1 else tuple(looked_up[:_KNOWN].tolist())
                 hint = _merge(hint, Hint(known=known) if known else _ask(node, position, nodes))
-                follow = node.op in _TEXT_VIEWS if tensor.dtype == "string" else node.op in _VIEWS
+                follow = node.op in _TEXT_VIEWS if tensor.dtype == "string" else node.op in _NUMBER_VIEWS
                 if follow and f"{node.name}:0" not in seen:
                     seen.add(f"{node.name}:0")
                     waiting.append(f"{node.name}:0")
@@ -78,7 +80,7 @@ def _share(tensor: str, consumers: Mapping[str, list[tuple[Any, int]]]) -> float
             if node.op in ("RealDiv", "Div") and position == 1 and "dropout" in node.name.lower():
                 return value  # kept numbers are divided by the share of those that are kept
             follow = (
-                value if node.op in _VIEWS | {"Enter"} else 1 - value if node.op == "Sub" and position == 1 else None
+                value if node.op in _NUMBER_VIEWS | ENTERS else 1 - value if (node.op, position) == ("Sub", 1) else None
             )
             if follow is not None and f"{node.name}:0" not in seen:
                 seen.add(f"{node.name}:0")
@@ -93,11 +95,7 @@ def find_batch_sizes(graph_def: Any) -> list[int]:
         if node.op == "Const" and _is_splat(node.attr["value"].tensor):
             found[node.attr["value"].tensor.tensor_shape.dim[0].size] += 1
         for shape in node.attr["_output_shapes"].list.shape if "_output_shapes" in node.attr else ():
-            if (
-                len(shape.dim) > 1
-                and shape.dim[0].size > 1
-                and node.op not in ("Const", "VariableV2", "Variable", "Identity")
-            ):
+            if len(shape.dim) > 1 and shape.dim[0].size > 1 and node.op not in VARIABLES | IDENTITIES | {"Const"}:
                 found[shape.dim[0].size] += 1
     return [size for size, _ in found.most_common(3)]
 
@@ -153,7 +151,7 @@ def _ask(node: Any, position: int, nodes: Mapping[str, Any]) -> Hint:
 def _table_of(node: Any, nodes: Mapping[str, Any]) -> str:
     """The node of the table that is looked up in, through what only passes its handle on."""
     name = get_node_name(node.input[0])
-    while name in nodes and nodes[name].op in ("Identity", "Enter", "Switch") and nodes[name].input:
+    while name in nodes and nodes[name].op in PASS_THROUGH - MERGES and nodes[name].input:
         name = get_node_name(nodes[name].input[0])
     return name
 
@@ -166,7 +164,7 @@ def _merge(a: Hint, b: Hint) -> Hint:
 def _shape_of(edge: str, nodes: Mapping[str, Any]) -> tuple[int, ...] | None:
     """The shape of a variable or a constant, through what only reads it."""
     node = nodes.get(get_node_name(edge))
-    while node is not None and node.op in ("Identity", "ReadVariableOp", "Enter", "RefEnter", "Cast") and node.input:
+    while node is not None and node.op in IDENTITIES | ENTERS | {"ReadVariableOp", "Cast"} and node.input:
         node = nodes.get(get_node_name(node.input[0]))
     if node is None:
         return None

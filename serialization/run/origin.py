@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from serialization.graph.graph_def import get_node_name, index_nodes, is_update
+from serialization.graph.graph_def import get_node_name, index_nodes
 from serialization.graph.lookup_tables import list_table_nodes
+from serialization.graph.op_sets import REF_FORMS, is_update
 from serialization.graph.signature import Signature
 from serialization.run.generated_feeds import Hint
 from serialization.run.predictor import Run, Values
+
+# convert_variables_to_constants leaves them as they are.
+_NOT_PLAIN = REF_FORMS | {"RefSelect", "AutoReloadVariable", "TemporaryVariable"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def takes_plain_calls(graph_def: Any) -> bool:
     """Whether convert_variables_to_constants is enough: variables are only read, and no function holds any."""
     nodes = index_nodes(graph_def)
     for node in graph_def.node:
-        if node.op.startswith("Ref") or is_update(node.op) or node.op in ("AutoReloadVariable", "TemporaryVariable"):
+        if node.op in _NOT_PLAIN or is_update(node.op):
             return False
         if node.op in ("ReadVariableOp", "ResourceGather") and nodes[get_node_name(node.input[0])].op != "VarHandleOp":
             return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from serialization.errors import UserError
 from serialization.graph.graph_def import find_called_functions, find_reachable, index_nodes
+from serialization.graph.op_sets import RANDOM_OPS
 from serialization.graph.signature import Signature
 from serialization.run.generated_feeds import format_feed_flags, generate_attempts
 from serialization.run.given_feeds import Feed, read_feeds
@@ -109,20 +109,13 @@ def find_random_outputs(graph_def: Any, wanted: Signature) -> dict[str, str]:
         seen: set[str] = set()
         while waiting and tensor.key not in found:
             node = waiting.pop()
-            if _RANDOM.fullmatch(node.op):
+            if node.op in RANDOM_OPS:
                 found[tensor.key] = f"{node.op} {node.name}"
             for name in find_called_functions(node, functions):
                 if name not in seen:
                     seen.add(name)
                     waiting.extend(functions[name].node_def)
     return found
-
-
-_RANDOM = re.compile(
-    r"Random.*|Multinomial|TruncatedNormal|ParameterizedTruncatedNormal|StatefulRandom.*|StatefulUniform.*|"
-    r"StatefulStandardNormal.*|StatefulTruncatedNormal|.*CandidateSampler|SampleDistortedBoundingBox.*|"
-    r"RngSkip|NonDeterministicInts|StatefulRandomBinomial"
-)
 
 
 def compare_runs(

@@ -23,18 +23,12 @@ from serialization.graph.graph_def import (
     may_be_cut_off,
 )
 from serialization.graph.op_registry import count_nameable_outputs, get_output_dtype, require_known_ops
+from serialization.graph.op_sets import PIPELINES, PLACEHOLDERS, TABLE_INITIALIZERS
 from serialization.graph.repair import make_graph_loadable
 from serialization.graph.signature import Signature, Tensor, choose_signature_def, read_signature_def, split_tensors
-from serialization.graph.tensors import PLACEHOLDERS, describe_tensor, is_pipeline_op
+from serialization.graph.tensors import describe_tensor
 from serialization.infer.candidates import Candidate, infer_candidates
 from serialization.sources.frozen_reader import GraphFile
-
-_TABLE_INITIALIZERS = (
-    "InitializeTable",
-    "InitializeTableV2",
-    "InitializeTableFromTextFile",
-    "InitializeTableFromTextFileV2",
-)
 
 
 @dataclass(frozen=True)
@@ -131,7 +125,7 @@ def _inputs_of(nodes: Mapping[str, Any], outputs: Iterable[Tensor]) -> tuple[Ten
     placeholders = [name for name in nodes if name in needed and nodes[name].op in PLACEHOLDERS]
     if placeholders:
         return tuple(_describe(nodes, f"{name}:0") for name in placeholders)
-    stop = {name for name in needed if is_pipeline_op(nodes[name].op)}
+    stop = {name for name in needed if nodes[name].op in PIPELINES}
     needed = find_reachable(dict(nodes), [tensor.name for tensor in outputs], stop)
     edges = dict.fromkeys(
         edge
@@ -188,7 +182,7 @@ def _prune(graph_def: Any, wanted: Signature) -> tuple[Any, list[str]]:
     tensors = [tensor.name for tensor in (*wanted.outputs, *wanted.inputs)]
     keep = find_reachable(nodes, tensors)
     initializers: list[str] = []
-    candidates = [node for node in graph_def.node if node.op in _TABLE_INITIALIZERS]
+    candidates = [node for node in graph_def.node if node.op in TABLE_INITIALIZERS]
     found = True
     while found:  # a table's values may come out of another table
         found = False

@@ -9,8 +9,8 @@ from typing import Any
 from serialization.checks import harm
 from serialization.console import show_path
 from serialization.errors import UserError
-from serialization.graph.graph_def import VARIABLES
 from serialization.graph.lookup_tables import read_constant_keys
+from serialization.graph.op_sets import VARIABLES
 from serialization.graph.repair import remove_refs
 from serialization.graph.signature import Signature
 from serialization.run.feed_hints import find_batch_sizes, find_hints

@@ -14,11 +14,11 @@ from typing import Any
 
 from serialization.errors import UserError
 from serialization.formats.dtypes import get_base_dtype, get_dtype_name
-from serialization.graph.graph_def import VARIABLES, find_reachable, get_node_name, index_nodes
+from serialization.graph.graph_def import find_reachable, get_node_name, index_nodes
+from serialization.graph.op_sets import ASSIGNMENTS, IDENTITIES, RESTORE_OPS, VARIABLES
 from serialization.graph.signature import show_shape
 
 AVERAGE = "/ExponentialMovingAverage"
-_RESTORING = ("RestoreV2", "Restore", "RestoreSlice")
 _LISTED = 10
 
 
@@ -49,7 +49,7 @@ def map_variables(graph_def: Any, saver_def: Any = None) -> dict[str, Restore]:
     ours = find_reachable(nodes, [recorded]) if recorded in nodes else {}
     found: dict[str, tuple[str, str, bool]] = {}
     for node in graph_def.node:
-        if node.op in ("Assign", "AssignVariableOp") and len(node.input) > 1:
+        if node.op in ASSIGNMENTS and len(node.input) > 1:
             origin = _restored_from(nodes, node.input[1])
             variable = _variable_of(nodes, node.input[0])
             if origin and variable and (node.name in ours or variable not in found):
@@ -141,13 +141,13 @@ def _restored_from(nodes: Mapping[str, Any], edge: str) -> tuple[str, str] | Non
     """Key and slice of the restore op that an assigned value comes from, through Identity and Reshape."""
     node = nodes.get(get_node_name(edge))
     for _ in range(4):
-        if node is None or node.op in _RESTORING:
+        if node is None or node.op in RESTORE_OPS:
             break
-        if node.op not in ("Identity", "Reshape", "Cast") or not node.input:
+        if node.op not in IDENTITIES | {"Reshape", "Cast"} or not node.input:
             return None
         edge = node.input[0]
         node = nodes.get(get_node_name(edge))
-    if node is None or node.op not in _RESTORING:
+    if node is None or node.op not in RESTORE_OPS:
         return None
     keys = _strings(nodes, node.input[1])
     specs = _strings(nodes, node.input[2]) if len(node.input) > 2 else []
@@ -169,7 +169,7 @@ def _strings(nodes: Mapping[str, Any], edge: str) -> list[str]:
 
 def _variable_of(nodes: Mapping[str, Any], edge: str) -> str:
     node = nodes.get(get_node_name(edge))
-    while node is not None and node.op in ("Identity", "RefIdentity") and node.input:
+    while node is not None and node.op in IDENTITIES and node.input:
         node = nodes.get(get_node_name(node.input[0]))
     return node.name if node is not None and node.op in VARIABLES else ""
 

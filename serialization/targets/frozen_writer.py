@@ -17,7 +17,7 @@ from serialization.formats.checkpoint_values import StoredValue
 from serialization.formats.dtypes import get_base_dtype
 from serialization.formats.wire import write_varint
 from serialization.graph.const_nodes import make_constant
-from serialization.graph.graph_def import VARIABLES
+from serialization.graph.op_sets import VARIABLES
 from serialization.tensorflow import np
 
 if TYPE_CHECKING:

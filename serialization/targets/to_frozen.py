@@ -14,16 +14,10 @@ from serialization.formats import dtypes
 from serialization.formats.dtypes import get_dtype_size
 from serialization.graph.const_nodes import make_constant
 from serialization.graph.cut import cut_at_inputs
-from serialization.graph.graph_def import (
-    VARIABLES,
-    get_node_name,
-    is_update,
-    list_training_nodes,
-    list_variable_nodes,
-    prune_graph,
-)
+from serialization.graph.graph_def import get_node_name, list_training_nodes, list_variable_nodes, prune_graph
 from serialization.graph.inlining import inline_functions
 from serialization.graph.lookup_tables import inline_tables, list_table_nodes
+from serialization.graph.op_sets import PASS_THROUGH, VARIABLES, is_update
 from serialization.graph.repair import make_graph_loadable, remove_refs
 from serialization.graph.signature import Signature
 from serialization.sources.frozen_reader import read_large_graph_def
@@ -36,7 +30,6 @@ if TYPE_CHECKING:
     from serialization.targets.frozen_writer import Value
 
 LIMIT = 2**31 - 1  # bytes in one protobuf message
-_PASS_ON = {"Identity", "Switch", "Enter", "Merge", "Exit", "NextIteration"}
 
 
 def replace_variables(graph_def: Any) -> list[str]:
@@ -61,7 +54,7 @@ def replace_variables(graph_def: Any) -> list[str]:
                 if user.name in seen:
                     continue
                 seen.add(user.name)
-                if user.op in _PASS_ON:
+                if user.op in PASS_THROUGH:
                     user.attr["T"].type = dtype
                     waiting.append(user.name)
                 else:
@@ -157,7 +150,7 @@ def _take_value(node: Any, dtype: int, done: Counter[str]) -> list[Any]:
     if node.op == "VariableShape":
         _become(node, "Shape", [*data, *control], T=dtype, out_type=attributes["out_type"].type or 3)
         return []
-    if node.op == "VarIsInitializedOp":  # free_of_refs makes it a constant
+    if node.op == "VarIsInitializedOp":  # remove_refs makes it a constant
         return []
     if is_update(node.op) or node.op == "DestroyResourceOp":
         done[f"left out {{}} {node.op} ops: what is frozen does not change"] += 1

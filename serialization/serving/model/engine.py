@@ -14,7 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from serialization.errors import UserError
-from serialization.graph.graph_def import VARIABLES, get_node_name, iterate_nodes
+from serialization.graph.graph_def import get_node_name, iterate_nodes
+from serialization.graph.op_sets import VARIABLES, may_wait
 from serialization.graph.row_independence import RowIndependence
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.predictor import Predictor, open_session
@@ -33,8 +34,6 @@ BATCH = 32  # rows of a batch where --max-batch-size does not say
 TRIED_ROWS = 16  # at the start; a small model may be given no more of several requests
 _GAIN = 0.7  # a row in a batch must cost less than this part of a row alone
 _ROWS_KEY = "rows run at once"
-# Ops that may run for ever, or wait for what never comes: these need the time limit of TensorFlow's pool.
-_ENDLESS = ("While", "Enter", "RefEnter", "Queue", "Stage", "Barrier", "Iterator", "PyFunc", "Recv", "Reader", "Mutex")
 
 
 Predict = Callable[[Mapping[str, Any]], tuple[dict[str, Any], int]]
@@ -157,7 +156,7 @@ def _look_at(graph: Any, signature: Signature) -> tuple[bool, bool]:
     """Whether rows are independent, and whether as many rows always take about as long: False where it is not known."""
     graph_def = graph.as_graph_def()
     needed = tf1.graph_util.extract_sub_graph(graph_def, [get_node_name(tensor.name) for tensor in signature.outputs])
-    endless = any(part in node.op for node in iterate_nodes(needed) for part in _ENDLESS)
+    endless = any(may_wait(node.op) for node in iterate_nodes(needed))
     try:
         flow = RowIndependence(graph_def, signature)
     except UserError:
