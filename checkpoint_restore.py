@@ -21,7 +21,7 @@ from typing import Any
 import model
 from serialization import cli, project
 from serialization.cli import make_parser, refuse_flags, repeat_flags, select_values
-from serialization.console import format_command, print_notes, show_path
+from serialization.console import format_command, format_count, print_notes, show_path
 from serialization.files import locate
 from serialization.flags import CHECKPOINT_FLAGS, RUN_FLAGS
 from serialization.graph.lookup_tables import run_table_initializers
@@ -89,7 +89,7 @@ def show_uninitialized(step: str, session: Any) -> None:
     with session.graph.as_default():
         empty = len(session.run(tf1.report_uninitialized_variables()))
     count = len(session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES))
-    print(f"{step}: {empty} of {count} variables are uninitialized")
+    print(f"{step}: {empty} of {format_count(count, 'variable')} {'is' if count == 1 else 'are'} uninitialized")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,7 +23,7 @@ from typing import Any
 import model
 from serialization import cli, project
 from serialization.cli import make_parser, repeat_flags
-from serialization.console import format_command, format_size, print_table, show_path
+from serialization.console import format_command, format_count, format_size, print_table, show_path
 from serialization.errors import UserError
 from serialization.files import locate
 from serialization.files.locate import find_meta_graph_file
@@ -50,7 +50,7 @@ def prove(session: Any, prefix: Path) -> str:
     for variable in variables:
         if not np.array_equal(reader.get_tensor(variable.op.name), session.run(variable)):
             raise UserError(f"{variable.op.name} came back from the checkpoint with another value; nothing was saved")
-    return f"{len(variables)} variables read back, the same bits"
+    return f"{format_count(len(variables), 'variable')} read back, the same bits"
 
 
 def seed_of(prefix: Path) -> int:
@@ -94,11 +94,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             session.run(initialize)
         done = model.epochs_done(session)
         if done >= args.epochs:
-            raise UserError(f"{done} epochs are done already; --epochs {done + 5} goes on from there")
+            raise UserError(f"{format_count(done, 'epoch')} done already; --epochs {done + 5} goes on from there")
         model.train(session, args.epochs)
-        print(f"trained epochs {done + 1} to {args.epochs}; held-out accuracy {model.evaluate(session):.4f}")
+        accuracy = model.evaluate(session)
         save(session, saver, prefix)
         proof = prove(session, prefix)
+    print(f"trained epochs {done + 1} to {args.epochs}; held-out accuracy {accuracy:.4f}")
     print_table(
         ("file", "size"), [(show_path(f), format_size(f.stat().st_size)) for f in list_checkpoint_files(target)]
     )

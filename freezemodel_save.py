@@ -36,7 +36,7 @@ from serialization.run.verify import find_random_outputs, prove_same
 from serialization.sources.from_checkpoint import prepare_checkpoint, read_checkpoint_graph
 from serialization.sources.variable_values import read_stored_values
 from serialization.targets import to_frozen
-from serialization.targets.to_frozen import freeze_graph, measure_variables, print_difference
+from serialization.targets.to_frozen import freeze_graph, measure_difference, measure_variables, print_difference
 from serialization.tensorflow import tf1
 
 PLAIN = 64_000_000  # bytes of variables up to which the plain call's several copies of them do not matter
@@ -121,7 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with stage_output(args.frozen_model, overwrite=overwrite) as path:
         load_op_library(args.op_library)
         whole, proof = (freeze_saved_model if args.saved_model else freeze_checkpoint)(args, path)
-        print_difference("saved_model" if args.saved_model else "checkpoint", whole, path)
+        difference = measure_difference("saved_model" if args.saved_model else "checkpoint", whole, path)
+    print_difference(difference)
     print(f"wrote {show_path(args.frozen_model)}")
     print(proof)
     print(f"next: {format_command('freezemodel_load.py', *repeat_flags(parser, args, 'frozen_model'))}")

@@ -66,11 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     report, graph_def = inspect_model(args.path, args.tag_set)
     found = list_findings(report)
+    written = write_pictures(args, report, graph_def)  # first: whoever reads the report may leave before its end
     if args.json:
         print(json.dumps(report, indent=1))
     else:
         print_report(report, found)
-    written = write_pictures(args, report, graph_def)
     if not args.json:
         for file in written:
             print(f"wrote {show_path(file)}")

@@ -20,7 +20,7 @@ import model
 from savedmodel_pretrained import load
 from serialization import cli, project
 from serialization.cli import make_parser
-from serialization.console import print_export
+from serialization.console import format_count, print_export
 from serialization.files.publish import stage_output
 from serialization.graph.signature import Signature, make_signature, read_signature_def
 from serialization.run.given_feeds import Feed
@@ -75,11 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         stage_output(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder,
         train(args.seed, args.epochs) as session,
     ):
-        print(f"trained {args.epochs} epochs; held-out accuracy {model.evaluate(session):.4f}")
+        accuracy = model.evaluate(session)
         wanted = make_signature(session.graph, model.SIGNATURE_INPUTS, model.SIGNATURE_OUTPUTS)
         with explain_failures("the SavedModel cannot be written"):
             export(session, folder, wanted)
         proof = prove(Origin(session, session.graph.as_graph_def(), wanted, Predictor(session, wanted)), folder)
+    print(f"trained {format_count(args.epochs, 'epoch')}; held-out accuracy {accuracy:.4f}")
     print_export(args.export_dir, proof)
     return 0
 

@@ -14,7 +14,6 @@ dtype of their pixels all stand in the SavedModel's signature: `saved_model_cli 
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 from serialization import cli, project
 from serialization.checks import harm
 from serialization.cli import make_parser, refuse_flags, select_values
-from serialization.console import format_command, print_notes, show_path
+from serialization.console import format_command, format_count, format_show, print_notes, show_path
 from serialization.errors import UserError
 from serialization.files import locate
 from serialization.flags import RUN_FLAGS, SAVED_MODEL_FLAGS
@@ -111,7 +110,7 @@ def classify(folder: Path, args: argparse.Namespace, files: Sequence[Path], labe
     print_best(files, scores, classifier.read_labels(labels, scores.shape[1]), args.top)
     if not np.array_equal(best, scores.argmax(axis=1)):
         raise UserError("the model's best class is not the one with the highest score; --labels may be shifted")
-    return f"{len(files)} images; the best class is the one with the highest score in each"
+    return f"{format_count(len(files), 'image')}; the best class is the one with the highest score in each"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -134,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     files = args.image or sorted(samples.glob("*.png"))
     proof = classify(folder, args, files, args.labels or (project.PRETRAINED / "labels.txt" if is_ours else None))
     print(f"proved: {proof}")
-    print(f"next: saved_model_cli show --dir {shlex.quote(show_path(folder))} --all")
+    print(f"next: {format_show(folder)}")
     return 0
 
 

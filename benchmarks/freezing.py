@@ -26,7 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from serialization import project
-from serialization.console import print_table
+from serialization.console import format_count, print_table
 from serialization.errors import UserError
 from serialization.tensorflow import tf, tf1
 
@@ -136,7 +136,7 @@ def compare(folder: Path, megabytes: int, variables: int) -> None:
     table.append(
         ("later calls, fastest", f"{calls[0] * 1e3:.2f} ms", f"{calls[1] * 1e3:.2f} ms", f"{calls[1] / calls[0]:.2f}")
     )
-    heading = f"{megabytes} MiB in {variables} variable{'s' * (variables > 1)}"
+    heading = f"{megabytes} MiB in {format_count(variables, 'variable')}"
     print_table((heading, "TensorFlow", "this project", "ratio"), table)
 
 

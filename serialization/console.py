@@ -46,7 +46,7 @@ def format_command(script: str, *arguments: str | Path) -> str:
 def format_size(count: int) -> str:
     """A number of bytes as people read it: `815 bytes`, `27.1 kB`, `1.07 GB` (decimal units)."""
     if count < 1000:
-        return f"{count} bytes"
+        return format_count(count, "byte")
     power = min((len(str(count)) - 1) // 3, 4)
     return f"{count / 1000**power:.3g} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
 
@@ -100,8 +100,14 @@ def print_export(folder: Path, proof: str) -> None:
             rows.append((f"{show_path(path)}/", "empty"))
     print_table(("file", "size"), rows)
     print(proof)
-    print(f"next: {shlex.join(['saved_model_cli', 'show', '--dir', show_path(folder), '--all'])}")
+    print(f"next: {format_show(folder)}")
+
+
+def format_show(folder: Path) -> str:
+    """The line that has TensorFlow's own tool show a SavedModel, without the log that it writes to stderr."""
+    return f"{shlex.join(['saved_model_cli', 'show', '--dir', show_path(folder), '--all'])} 2>/dev/null"
 
 
 def format_count(count: int, what: str) -> str:
+    """A count and its noun in the number that fits: `1 image`, `10,000 images`."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -83,7 +83,7 @@ def test_resume_when_all_epochs_are_done(run: Run, toy: Path) -> None:
     before = {path.name: path.read_bytes() for path in toy.iterdir() if path.is_file()}
     done = run("checkpoint_save", "--resume")
     assert done.status == 1
-    assert done.stderr == "error: 10 epochs are done already; --epochs 15 goes on from there\n"
+    assert done.stderr == "error: 10 epochs done already; --epochs 15 goes on from there\n"
     assert {path.name: path.read_bytes() for path in toy.iterdir() if path.is_file()} == before
 
 

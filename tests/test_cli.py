@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -180,6 +181,37 @@ def test_a_reader_that_leaves_early_is_no_error(made: Path) -> None:
     assert done.stdout.endswith("15 of 15 variables are uninitialized\n")
     assert done.stderr == ""
     assert done.returncode == 141  # as any program that SIGPIPE ends
+
+
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        ("checkpoint_save.py --epochs 1 --checkpoint {new}/a.ckpt", "a.ckpt.index"),
+        ("freezemodel_save.py --checkpoint {made} --frozen-model {new}/a.pb", "a.pb"),
+        ("savedmodel_from_source.py --epochs 1 --export-dir {new}/a", "a/saved_model.pb"),
+        ("savedmodel_from_checkpoint.py --checkpoint {made} --export-dir {new}/a", "a/saved_model.pb"),
+        ("savedmodel_from_frozen.py --frozen-model {made}/frozen_model.pb --export-dir {new}/a", "a/saved_model.pb"),
+        ("model_inspect.py {made}/graph.ckpt.meta --dot {new}/a.dot", "a.dot"),
+        (
+            "model_inspect.py {made}/graph.ckpt.meta --json --tensorboard {new}/a",
+            "a/events.out.tfevents.0.model_inspect",
+        ),
+    ],
+)
+def test_what_a_flag_asks_for_is_written_before_the_report(
+    made: Path, tmp_path: Path, words: str, written: str
+) -> None:
+    """The reader has left before the first line, and nothing is buffered."""
+    script, *arguments = words.format(made=made, new=tmp_path).split()
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        command = [sys.executable, "-u", str(PROJECT / script), *arguments]
+        done = subprocess.run(command, env=environment(), stdout=writer, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+    assert (tmp_path / written).is_file()
 
 
 def test_a_closed_stdout_is_no_reason_to_fail(made: Path) -> None:

@@ -55,6 +55,7 @@ def test_images_of_other_sizes_and_formats(run: Run, tmp_path: Path) -> None:
         (tmp_path / "bag.png").write_bytes(session.run(tf.io.encode_png(large)))
     done = run("savedmodel_pretrained", "--image", tmp_path / "bag.jpg", tmp_path / "bag.png", "--top", 1)
     assert done.status == 0
+    assert "proved: 2 images; the best" in done.stdout
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith("bag.")]
     assert [row[:2] for row in rows] == [["bag.jpg", "Bag"], ["bag.png", "Bag"]]
 
@@ -147,7 +148,7 @@ def test_what_does_not_fit_is_one_line(run: Run, tmp_path: Path, white_and_black
         ("--labels", str(white_and_black[0])): "is no text; --labels takes the names of the classes, one a line",
         ("--mean", "1"): "takes pixels as they are; --mean and --std are for inputs of float",
         ("--mean", "1,2"): "--mean and --std take one number or 1, one a channel of input_tensor:0",
-        ("--labels", str(tmp_path / "labels.txt")): "names 1 classes but the model has 10",
+        ("--labels", str(tmp_path / "labels.txt")): "has 1 name, the model 10 classes",
         ("--tag-set", "train"): "has no tag-set train; it has serve; choose with --tag-set",
         ("--signature", "predict"): "has no signature predict; it has serving_default; choose with --signature",
         ("--saved-model", str(tmp_path)): "found no saved_model.pb",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PosixPath
 
 from serialization import project
-from serialization.console import format_command, make_printable, show_path
+from serialization.console import format_command, format_count, make_printable, show_path
 from serialization.errors import UserError
 from serialization.files import publish
 from serialization.files.publish import list_checkpoint_files
@@ -109,8 +109,8 @@ def require_whole_checkpoint(prefix: Path) -> Checkpoint:
             if size and detect_kind(file) is Kind.LFS:
                 raise UserError(_other_kind(file, Kind.LFS, "a data file of a checkpoint"))
             raise UserError(
-                f"the checkpoint {show_path(prefix)} is cut short; its data file {file.name} has {size} bytes, "
-                f"and its index speaks of {end}; copy it here again"
+                f"the checkpoint {show_path(prefix)} is cut short; its data file {file.name} has "
+                f"{format_count(size, 'byte')}, and its index speaks of {end}; copy it here again"
             )
     check_v1_blocks(found)
     return found
@@ -160,7 +160,7 @@ def find_saved_model(path: Path, say: Say = print, *, whole: bool = True) -> Pat
     folder = path.parent if path.name in SAVED_MODEL_FILES or path.name == "variables" else path
     if find_saved_model_file(folder) is None and (found := list_versions(folder)):
         folder = found[-1]
-        count = f"{len(found)} version{'s' if len(found) > 1 else ''}"
+        count = format_count(len(found), "version")
         say(f"{show_path(path)} holds {count} of a SavedModel; using {show_path(folder)}")
     file = find_saved_model_file(folder)
     if file is None:

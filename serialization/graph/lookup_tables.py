@@ -36,7 +36,7 @@ def inline_tables(graph_def: Any, session: Any) -> list[str]:
     notes = []
     for table in list_table_nodes(graph_def):
         keys, values = _read(session, table, graph_def)
-        notes.append(f"inlined the lookup table {table.name}: {len(keys):,} entries")
+        notes.append(f"inlined the lookup table {table.name}: {len(keys):,} {'entry' if len(keys) == 1 else 'entries'}")
         _inline_one(graph_def, table, keys, values)
     return notes
 

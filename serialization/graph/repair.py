@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from serialization.console import make_printable
+from serialization.console import format_count, make_printable
 from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.formats.dtypes import get_base_dtype
@@ -57,13 +57,13 @@ def make_graph_loadable(graph_def: Any) -> list[str]:
     if len(names) < len(graph_def.node):
         twice = next(name for name, count in Counter(node.name for node in graph_def.node).items() if count > 1)
         raise UserError(f"the graph is damaged; it has two nodes called {twice}; copy the file here again")
-    done: Counter[str] = Counter()
+    done: Counter[tuple[str, str]] = Counter()
     for node in iterate_nodes(graph_def):
         if re.search("(?i)gpu|tpu|job:|task:|replica:", node.device):
-            done["took {} device pins off"] += 1
+            done["took {} off", "device pin"] += 1
         node.device = ""
         if node.op in _RENAMED:
-            done[f"renamed {{}} {node.op} ops of TensorFlow 0.x to {_RENAMED[node.op]}"] += 1
+            done[f"renamed {{}} of TensorFlow 0.x to {_RENAMED[node.op]}", f"{node.op} op"] += 1
             node.op = _RENAMED[node.op]
         if node.op == "Placeholder" and graph_def.versions.producer < 24 and not node.attr["shape"].shape.dim:
             node.attr["shape"].shape.unknown_rank = True  # what a shape without dimensions meant then
@@ -77,7 +77,7 @@ def make_graph_loadable(graph_def: Any) -> list[str]:
                 del node.attr["_class"]
             else:
                 node.attr["_class"].list.s[:] = colocated
-    return [*_lines(done), *remove_recorded_shapes(graph_def)]
+    return [*format_repairs(done), *remove_recorded_shapes(graph_def)]
 
 
 def remove_recorded_shapes(graph_def: Any) -> list[str]:
@@ -86,12 +86,12 @@ def remove_recorded_shapes(graph_def: Any) -> list[str]:
     for node in iterate_nodes(graph_def):
         stale += _is_stale(node)
         node.attr.pop("_output_shapes", None)
-    return [f"took {stale} recorded shapes off, which do not fit their ops"] if stale else []
+    return [f"took {format_count(stale, 'wrong recorded shape')} off"] if stale else []
 
 
 def remove_refs(graph_def: Any) -> list[str]:
     """Rewrite ops that take or give references to variables: in a frozen graph there is nothing to refer to."""
-    done: Counter[str] = Counter()
+    done: Counter[tuple[str, str]] = Counter()
     names = index_nodes(graph_def)
     added = []
     for node in graph_def.node:
@@ -116,14 +116,14 @@ def remove_refs(graph_def: Any) -> list[str]:
         elif node.op in INITIALIZED_CHECKS:
             _make_constant_true(node)
         if node.op != before:
-            done[f"rewrote {{}} {before} ops, which need a variable, as {node.op}"] += 1
+            done[f"rewrote {{}}, made for variables, as {node.op}", f"{before} op"] += 1
             for attribute in ("use_locking", "validate_shape", "_class"):
                 node.attr.pop(attribute, None)
         for attribute in ("T", "dtype"):  # an edge that carried a reference carries a value
             if attribute in node.attr and node.attr[attribute].type > 100:
                 node.attr[attribute].type = get_base_dtype(node.attr[attribute].type)
     graph_def.node.extend(added)
-    return _lines(done)
+    return format_repairs(done)
 
 
 class _Builder:
@@ -243,5 +243,6 @@ def _is_in(location: bytes, names: dict[str, Any]) -> bool:
     return location.decode(errors="replace").removeprefix("loc:@") in names
 
 
-def _lines(done: Counter[str]) -> list[str]:
-    return [line.format(count) for line, count in done.items()]
+def format_repairs(done: Counter[tuple[str, str]]) -> list[str]:
+    """A line for each kind of repair: `done` counts by a sentence with {} and the noun that is counted."""
+    return [line.format(format_count(count, what)) for (line, what), count in done.items()]

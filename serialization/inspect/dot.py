@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from serialization.console import make_printable
+from serialization.console import format_count, make_printable
 from serialization.graph import op_sets
 from serialization.graph.graph_def import find_called_functions, find_reachable, get_node_name, index_nodes
 from serialization.graph.signature import show_shape
@@ -77,9 +77,12 @@ def _body(graph_def: Any, nodes: list[Any]) -> tuple[str, list[Any]]:
     largest = max(called, key=lambda name: len(functions[name].node_def), default=None)
     if largest is None or len(functions[largest].node_def) <= len(nodes):
         part = " that the outputs need" if len(nodes) < len(graph_def.node) else ""
-        return f"{len(nodes)} of {len(graph_def.node)} nodes{part}; a number at an arrow counts tensors", nodes
+        return (
+            f"{len(nodes)} of {format_count(len(graph_def.node), 'node')}{part}; a number at an arrow counts tensors",
+            nodes,
+        )
     body = functions[largest].node_def
-    return f"function {largest}: {len(body)} nodes", list(body)
+    return f"function {largest}: {format_count(len(body), 'node')}", list(body)
 
 
 def _called(nodes: Iterable[Any], functions: dict[str, Any]) -> set[str]:
@@ -161,7 +164,7 @@ def _label(box: _Box) -> str:
     telling = telling or [(op, n) for op, n in box.ops.most_common() if op not in _DETAILS | op_sets.VARIABLES][:3]
     words = [f"{op} {n}" if n > 1 else op for op, n in telling]
     variables = sum(n for op, n in box.ops.items() if op in op_sets.VARIABLES)
-    words += [f"{variables} variable{'s' * (variables > 1)}"] if variables else []
+    words += [format_count(variables, "variable")] if variables else []
     if not words:
         words = [f"{op} {n}" if n > 1 else op for op, n in box.ops.most_common(2)]
     if words == [box.name.rpartition("/")[2]]:

@@ -83,7 +83,7 @@ def print_graph(graph: dict[str, Any]) -> None:
     )
     constants = graph["constants"]
     if constants["parameters"]:
-        print(f"\nconstants: {constants['count']:,}, which hold {constants['parameters']:,} numbers")
+        print(f"\nconstants: {constants['count']:,}, holding {format_count(constants['parameters'], 'number')}")
 
 
 def print_candidates(candidates: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import print_table, show_path, show_progress
+from serialization.console import format_count, print_table, show_path, show_progress
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.predictor import Predictor
@@ -48,7 +48,9 @@ def read_labels(file: Path | None, classes: int) -> list[str]:
     except UnicodeDecodeError:
         raise UserError(f"{show_path(file)} is no text; --labels takes the names of the classes, one a line") from None
     if len(labels) != classes:
-        raise UserError(f"{show_path(file)} names {len(labels)} classes but the model has {classes}; one name a line")
+        raise UserError(
+            f"{show_path(file)} has {format_count(len(labels), 'name')}, the model {classes} classes; one name a line"
+        )
     return labels
 
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from serialization.console import format_count
 from serialization.errors import UserError
 from serialization.graph.graph_def import find_called_functions, find_reachable, index_nodes
 from serialization.graph.op_sets import RANDOM_OPS
@@ -209,7 +210,7 @@ def _compare_all(
                 tolerances[key] = max(tolerances.get(key, 0.0), _difference(value, got[key]))
         rows += _rows(feed)
     exact = [key for key in expected[0][1] if key not in differ | tolerances.keys() | rounded.keys()]
-    parts = [f"{', '.join(exact)}: the same bits as the source, on {rows:,} row{'s' * (rows != 1)}"] if exact else []
+    parts = [f"{', '.join(exact)}: the same bits as the source, on {format_count(rows, 'row')}"] if exact else []
     parts += [
         f"{key}: within {t:.2g} of the source, which differs from itself as much" for key, t in tolerances.items()
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serialization.checks import harm
-from serialization.console import show_path
+from serialization.console import format_count, show_path
 from serialization.errors import UserError
 from serialization.files.locate import find_meta_graph_file, require_whole_checkpoint
 from serialization.formats import protos
@@ -123,9 +123,11 @@ def prepare_checkpoint(
             )
         raw, plan = plan, take_averages(plan, shapes)
         taken = sum(plan[node].key != raw[node].key for node in plan)
-        notes.append(f"took the moving averages of {taken} variables in place of their raw values")
+        notes.append(f"took {format_count(taken, 'moving average')} in place of raw values")
     elif found:
-        notes.append(f"the checkpoint also holds {found} moving averages, which --ema takes in place of the raw values")
+        notes.append(
+            f"the checkpoint also holds {format_count(found, 'moving average')}; --ema takes these for raw values"
+        )
     needed = [node.name for node in ready.graph_def.node if node.name in plan]
     notes += check_mapping(plan.values(), needed, shapes, kinds, show_path(prefix), partial=partial)
     restores = tuple(plan[name] for name in needed)

@@ -13,7 +13,7 @@ from serialization.checks import harm
 from serialization.checks.crashes import require_sound_graph
 from serialization.checks.harm import list_asset_files
 from serialization.checks.memory import require_modest_tensors
-from serialization.console import show_path
+from serialization.console import format_count, show_path
 from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.checkpoint_index import OBJECT_GRAPH
@@ -83,7 +83,9 @@ def prepare_saved_model(
     check(needed)
     notes += [f"repaired: {line}" for line in _repaired(meta_graph)[1]]
     if left := find_left_out_variables(meta_graph, folder):
-        notes.append(f"repaired: restored {len(left)} variables that the SavedModel's own restore op leaves out")
+        notes.append(
+            f"repaired: restored {format_count(len(left), 'variable')} that the SavedModel's own restore op leaves out"
+        )
     return PreparedSavedModel(meta_graph, wanted, tuple(notes))
 
 

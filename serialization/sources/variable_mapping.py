@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from serialization.console import format_count
 from serialization.errors import UserError
 from serialization.formats.dtypes import get_base_dtype, get_dtype_name
 from serialization.graph.graph_def import find_reachable, get_node_name, index_nodes
@@ -123,11 +124,12 @@ def check_mapping(
     notes = []
     if missing:
         listed = _list(restore.key for restore in missing)
-        notes.append(f"{len(missing)} variables are not in the checkpoint, and no output needs them: {listed}")
+        notes.append(f"the checkpoint lacks {format_count(len(missing), 'variable')} that no output needs: {listed}")
     unused = [key for key in extra if not _is_for_training(key, shapes)]
     if unused:
-        count = f"{len(unused)} variables" if len(unused) > 1 else "a variable"
-        notes.append(f"the checkpoint also holds {count} that the graph does not have: {_list(unused)}")
+        notes.append(
+            f"the checkpoint also holds {format_count(len(unused), 'variable')} that the graph lacks: {_list(unused)}"
+        )
     return notes
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import print_table, show_path
+from serialization.console import format_count, print_table, show_path
 from serialization.errors import UserError
 from serialization.files.locate import require_whole_checkpoint
 from serialization.formats import dtypes
@@ -79,7 +79,9 @@ def require_same_variables(session: Any, path: str, restores: Collection[Restore
     for restore in restores:
         if not has_same_bits(session.run(held[restore.node]), read_value(reader, restore)):
             raise UserError(f"{restore.node} does not hold what {path} holds under {restore.key}")
-    return f"{len(restores)} variables hold the checkpoint's bits"
+    return (
+        f"{format_count(len(restores), 'variable')} {'holds' if len(restores) == 1 else 'hold'} the checkpoint's bits"
+    )
 
 
 def print_variables(prefix: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from serialization.graph.graph_def import get_node_name, list_training_nodes, li
 from serialization.graph.inlining import inline_functions
 from serialization.graph.lookup_tables import inline_tables, list_table_nodes
 from serialization.graph.op_sets import PASS_THROUGH, VARIABLES, is_update
-from serialization.graph.repair import make_graph_loadable, remove_refs
+from serialization.graph.repair import format_repairs, make_graph_loadable, remove_refs
 from serialization.graph.signature import Signature
 from serialization.sources.frozen_reader import read_large_graph_def
 from serialization.targets.frozen_writer import write_frozen_graph
@@ -44,7 +44,7 @@ def replace_variables(graph_def: Any) -> list[str]:
         for edge in node.input:
             if not edge.startswith("^"):
                 users.setdefault(get_node_name(edge), []).append(node)
-    done: Counter[str] = Counter()
+    done: Counter[tuple[str, str]] = Counter()
     added: list[Any] = []
     for name, variable in variables.items():
         dtype = variable.attr["dtype"].type
@@ -60,7 +60,7 @@ def replace_variables(graph_def: Any) -> list[str]:
                 else:
                     added += _take_value(user, dtype, done)
     graph_def.node.extend(added)
-    return [line.format(count) for line, count in done.items()]
+    return format_repairs(done)
 
 
 def freeze_graph(
@@ -81,17 +81,24 @@ def freeze_graph(
     return wanted
 
 
-def print_difference(name: str, whole: Any, path: Path) -> None:
-    """A table of what freezing removed. Raises UserError if a variable or a training op is left in the frozen graph."""
+def measure_difference(name: str, whole: Any, path: Path) -> list[tuple[str, int, int, int, int]]:
+    """What freezing removed, as rows for `print_difference`: of the GraphDef called `name`, and of the frozen file.
+
+    Raises UserError if a variable or a training op is left in the frozen graph.
+    """
     frozen, _ = read_large_graph_def(path)  # without the values, which have gone to the file one at a time
     rows = [
         (title, len(graph_def.node), size, len(list_variable_nodes(graph_def)), len(list_training_nodes(graph_def)))
         for title, graph_def, size in ((name, whole, whole.ByteSize()), ("frozen", frozen, path.stat().st_size))
     ]
-    print_table(("GraphDef", "nodes", "bytes", "variable nodes", "training nodes"), rows)
     left = list_variable_nodes(frozen) + list_training_nodes(frozen)
     if left:
         raise UserError(f"not frozen: {', '.join(left[:5])} would be left; name --outputs that do not train")
+    return rows
+
+
+def print_difference(rows: Sequence[tuple[str, int, int, int, int]]) -> None:
+    print_table(("GraphDef", "nodes", "bytes", "variable nodes", "training nodes"), rows)
 
 
 def require_frozen_functions(graph_def: Any) -> None:
@@ -124,7 +131,7 @@ def measure_variables(graph_def: Any) -> int:
     return size
 
 
-def _take_value(node: Any, dtype: int, done: Counter[str]) -> list[Any]:
+def _take_value(node: Any, dtype: int, done: Counter[tuple[str, str]]) -> list[Any]:
     """Rewrite one op that takes a variable's handle. Returns the nodes that this needs beside it."""
     attributes = {name: type(value).FromString(value.SerializeToString()) for name, value in node.attr.items()}
     data = [edge for edge in node.input if not edge.startswith("^")]
@@ -153,7 +160,7 @@ def _take_value(node: Any, dtype: int, done: Counter[str]) -> list[Any]:
     if node.op == "VarIsInitializedOp":  # remove_refs makes it a constant
         return []
     if is_update(node.op) or node.op == "DestroyResourceOp":
-        done[f"left out {{}} {node.op} ops: what is frozen does not change"] += 1
+        done["left out {}: what is frozen does not change", f"{node.op} op"] += 1
         _become(node, "NoOp", [f"^{get_node_name(data[0])}", *control])
         return []
     raise UserError(

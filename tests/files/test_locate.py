@@ -498,7 +498,7 @@ def test_text_protobufs_load(run: Run, toy: Path, tmp_path: Path) -> None:
 
 def test_messages_without_tensorflow_are_those_of_tensorflow() -> None:
     code = (
-        "from serialization import protos; import sys; protos.GraphDef, protos.SavedModel, protos.Event\n"
+        "from serialization.formats import protos; import sys; protos.GraphDef, protos.SavedModel, protos.Event\n"
         "assert 'tensorflow' not in sys.modules\n"
         "from serialization.tensorflow import tf1\n"
         "assert tf1.GraphDef is protos.GraphDef\n"
@@ -513,7 +513,7 @@ def test_refusals_do_not_start_tensorflow(tmp_path: Path) -> None:
     (tmp_path / "m.pb").write_bytes(LFS)
     code = (
         "import sys, freezemodel_load; from serialization import cli\n"
-        f"assert cli.call(freezemodel_load.main, ['--frozen-model', {os.fspath(tmp_path / 'm.pb')!r}]) == 1\n"
+        f"assert cli.call_main(freezemodel_load.main, ['--frozen-model', {os.fspath(tmp_path / 'm.pb')!r}]) == 1\n"
         "assert 'tensorflow' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment(), capture_output=True, text=True)

@@ -50,8 +50,8 @@ def test_float_ref_of_a_moving_average(run: Run, tmp_path: Path) -> None:
     prefix = graphs.save(tmp_path, graphs.batch_norm)
     done = freeze(run, prefix, tmp_path, "--outputs", "y")
     assert (done.status, done.stderr) == (0, "")
-    assert "repaired: rewrote 1 RefSwitch ops, which need a variable, as Switch" in done.stdout
-    assert "repaired: rewrote 1 AssignSub ops, which need a variable, as Sub" in done.stdout
+    assert "repaired: rewrote 1 RefSwitch op, made for variables, as Switch" in done.stdout
+    assert "repaired: rewrote 1 AssignSub op, made for variables, as Sub" in done.stdout
     assert "proved: y: the same bits as the source" in done.stdout
     words = ("--frozen-model", tmp_path / "m.pb", "--feed", "x=[[1,1,1,1],[3,3,3,3]]")
     for training, answer in (("false", "[[0. 0. 0. 0.]\n [2. 2. 2. 2.]]"), ("true", "[[-1. -1. -1. -1.]\n [ 1.")):
@@ -63,7 +63,7 @@ def test_frozen_by_others_with_float_ref_inside(run: Run, tmp_path: Path) -> Non
     (tmp_path / "their.pb").write_bytes(graphs.freeze(graphs.batch_norm, ["y"]).SerializeToString())
     done = run("freezemodel_load", "--frozen-model", tmp_path / "their.pb", "--outputs", "y")
     assert (done.status, done.stderr) == (0, "")
-    assert "repaired: rewrote 1 RefSwitch ops, which need a variable, as Switch" in done.stdout
+    assert "repaired: rewrote 1 RefSwitch op, made for variables, as Switch" in done.stdout
 
 
 def test_device_pins_stale_shapes_old_ops_and_versions(run: Run, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_device_pins_stale_shapes_old_ops_and_versions(run: Run, tmp_path: Path)
     assert (done.status, done.stderr) == (0, "")
     assert "repaired: renamed 2 Variable ops of TensorFlow 0.x to VariableV2" in done.stdout
     assert "repaired: took 7 device pins off\n" in done.stdout
-    assert "repaired: took 2 recorded shapes off, which do not fit their ops\n" in done.stdout
+    assert "repaired: took 2 wrong recorded shapes off\n" in done.stdout
     assert "repaired: left out the version 0.12.head, which import_meta_graph cannot read\n" in done.stdout
     assert "proved: logits: the same bits as the source" in done.stdout
 
@@ -218,7 +218,7 @@ def test_rename_and_partial(run: Run, tmp_path: Path) -> None:
     assert done.stderr.endswith("; no output needs what is missing, so --partial goes on without it\n")
     done = freeze(run, renamed, tmp_path, *words, "--rename", "old=dense", "--partial")
     assert (done.status, done.stderr) == (0, "")
-    assert "7 variables are not in the checkpoint, and no output needs them: " in done.stdout
+    assert "the checkpoint lacks 7 variables that no output needs: " in done.stdout
     assert "proved: logits: the same bits as the source" in done.stdout
 
 
@@ -234,7 +234,7 @@ def test_what_the_checkpoint_holds_beside_the_graph(run: Run, tmp_path: Path) ->
     (tmp_path / "graph.pb").write_bytes(graph.as_graph_def().SerializeToString())
     done = freeze(run, prefix, tmp_path, "--graph", tmp_path / "graph.pb")
     assert (done.status, done.stderr) == (0, "")
-    assert "the checkpoint also holds a variable that the graph does not have: dense/bias\n" in done.stdout
+    assert "the checkpoint also holds 1 variable that the graph lacks: dense/bias\n" in done.stdout
     assert "also holds" not in freeze(run, prefix, tmp_path, "--overwrite", "--outputs", "logits").stdout
 
 
@@ -288,10 +288,10 @@ def test_moving_averages_are_mentioned_and_taken(run: Run, tmp_path: Path) -> No
 
     prefix = graphs.save(tmp_path, build)
     done = freeze(run, prefix, tmp_path, "--outputs", "y")
-    assert "the checkpoint also holds 1 moving averages, which --ema takes in place of the raw values" in done.stdout
+    assert "the checkpoint also holds 1 moving average; --ema takes these for raw values" in done.stdout
     done = freeze(run, prefix, tmp_path, "--outputs", "y", "--ema", "--overwrite")
     assert (done.status, done.stderr) == (0, "")
-    assert "took the moving averages of 1 variables in place of their raw values" in done.stdout
+    assert "took 1 moving average in place of raw values" in done.stdout
     done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--feed", "x=[3]")
     assert "prefix/y:0 float32 [1]\n[15.]\n" in done.stdout
     plain = graphs.save(tmp_path, graphs.classifier, name="plain.ckpt")

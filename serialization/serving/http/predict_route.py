@@ -16,7 +16,7 @@ from typing import Any
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from serialization.console import make_printable
+from serialization.console import format_count, make_printable
 from serialization.serving.http.bodies import BodyReader
 from serialization.serving.limits import Settings
 from serialization.serving.model.engine import Engine, Predict
@@ -103,7 +103,9 @@ class PredictRoute:
             )
             with self._lock:
                 if len(self._in_flight) >= self._most:
-                    raise RequestError(503, f"{self._most} requests are in flight; try again soon", Retry_After="1")
+                    raise RequestError(
+                        503, f"{format_count(self._most, 'request')} in flight already; try again soon", Retry_After="1"
+                    )
                 self._in_flight.add(request)  # until its answer is sent
             request.values = decode(self.bodies.read(environ, request.started))
             if self._together:

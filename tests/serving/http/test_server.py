@@ -179,7 +179,7 @@ def test_more_in_flight_than_taken(slow_server: Server) -> None:
         time.sleep(0.01)
     status, headers, body = slow_server.request("POST", PREDICT, '{"x": [1]}', Content_Type="application/json")
     assert (status, headers["retry-after"]) == (503, "1")
-    assert json.loads(body)["error"] == "2 requests are in flight; try again soon"
+    assert json.loads(body)["error"] == "2 requests in flight already; try again soon"
     assert slow_server.request("GET", "/healthz")[0] == 200
     for thread in slow:
         thread.join()
