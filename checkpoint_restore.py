@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import model
@@ -26,7 +27,7 @@ from serialization.files import locate
 from serialization.flags import CHECKPOINT_FLAGS, RUN_FLAGS
 from serialization.graph.lookup_tables import run_table_initializers
 from serialization.graph.op_registry import load_op_library
-from serialization.graph.signature import bind_signature
+from serialization.graph.signature import Signature, bind_signature
 from serialization.infer.candidates import infer_candidates
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
@@ -82,6 +83,15 @@ def open_checkpoint(prepared: PreparedCheckpoint, *, trust: bool = False) -> Ori
     """The restored checkpoint, ready to be converted."""
     session, saver = start(prepared, trust=trust)
     return make_checkpoint_origin(session, prepared, partial(fill, session, saver, prepared))
+
+
+def restore_session(prefix: Path, inputs: str | None, outputs: str | None, *, trust: bool) -> tuple[Any, Signature]:
+    """A session on the restored checkpoint, which holds its variables, and the signature that it is run by."""
+    file = read_checkpoint_graph(prefix)
+    prepared = prepare_checkpoint(prefix, file, *model.names_of(file.graph_def, inputs, outputs), trust=trust)
+    session, saver = start(prepared, trust=trust, optimize=True)
+    fill(session, saver, prepared)
+    return session, bind_signature(session.graph, prepared.signature)
 
 
 def show_uninitialized(step: str, session: Any) -> None:

@@ -42,6 +42,7 @@ from serialization.tensorflow import explain_failures, tf1
 PREFIX = "prefix"
 
 
+@explain_failures("the frozen model cannot be imported")
 def import_graph(graph_def: Any) -> Any:
     """A tf.Graph that holds the GraphDef below `prefix/`."""
     with tf1.Graph().as_default() as graph:
@@ -68,13 +69,18 @@ def read_frozen(
     return ready, replace_constants(ready.graph_def, constants)
 
 
-def start(ready: PreparedFrozenModel, constants: Mapping[str, LargeConstant], *, optimize: bool = True) -> Predictor:
-    """The graph imported, in a session of its own, and ready to be run."""
-    with explain_failures("the frozen model cannot be imported"):
-        graph = import_graph(ready.graph_def)
-    session = open_session(graph, optimize=optimize)
+def fill_session(session: Any, ready: PreparedFrozenModel, constants: Mapping[str, LargeConstant]) -> None:
+    """Give the session the constants that were left in a large file, then fill the graph's lookup tables."""
     with explain_failures("the model cannot be run here"):
         fill_constants(session, PREFIX, constants)
+    run_table_initializers(session, [f"{PREFIX}/{name}" for name in ready.initializers])
+
+
+def start(ready: PreparedFrozenModel, constants: Mapping[str, LargeConstant], *, optimize: bool = True) -> Predictor:
+    """The graph imported, in a session of its own, and ready to be run."""
+    graph = import_graph(ready.graph_def)
+    session = open_session(graph, optimize=optimize)
+    fill_session(session, ready, constants)
     return Predictor(session, bind_signature(graph, ready.signature, PREFIX))
 
 
@@ -83,9 +89,7 @@ def open_frozen(
 ) -> tuple[Predictor, PreparedFrozenModel]:
     """A frozen model of any size, ready to be run, and what was found in its file."""
     ready, constants = read_frozen(path, inputs, outputs, trust=trust)
-    predict = start(ready, constants)
-    run_table_initializers(predict.session, [f"{PREFIX}/{name}" for name in ready.initializers])
-    return predict, ready
+    return start(ready, constants), ready
 
 
 def main(argv: Sequence[str] | None = None) -> int:

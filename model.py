@@ -7,8 +7,11 @@ placeholders, variables, optimizer slots, a global step. Its names stand here an
 from __future__ import annotations
 
 import itertools
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serialization import project
 from serialization.console import show_progress
 from serialization.tensorflow import np, tf, tf1
 
@@ -120,6 +123,14 @@ def make_rows(count: int, generator: np.random.Generator | None = None) -> tuple
     generator = generator or np.random.default_rng(1_000_000)
     inputs = generator.integers(0, 10, (count, FEATURES)).astype(np.float32)
     return inputs, (inputs.sum(axis=1, keepdims=True) > THRESHOLD).astype(np.float32)
+
+
+def make_example_bodies(path: Path) -> list[str]:
+    """The bodies of two requests, for the server of a model under results/; none for another model."""
+    if project.RESULTS.resolve() not in path.resolve().parents:
+        return []
+    rows = json.loads(EXAMPLES)
+    return [json.dumps({"x": x}, separators=(",", ":")) for x in (rows[:1], rows)]
 
 
 def is_toy(graph_def: Any) -> bool:

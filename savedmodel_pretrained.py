@@ -27,7 +27,7 @@ from serialization.errors import UserError
 from serialization.files import locate
 from serialization.flags import RUN_FLAGS, SAVED_MODEL_FLAGS
 from serialization.graph.op_registry import load_op_library
-from serialization.graph.signature import bind_signature, choose_signature_def, read_signature_def
+from serialization.graph.signature import Signature, bind_signature, choose_signature_def, read_signature_def
 from serialization.project import real_path
 from serialization.run import classifier, images
 from serialization.run.classifier import classify_images, print_best
@@ -69,6 +69,15 @@ def load(
     """A session in which the SavedModel is loaded, and the SignatureDef to call it by."""
     session, loaded = start(folder, tag_set, optimize=optimize, trust=trust)
     return session, choose_signature_def(loaded, key)
+
+
+def load_session(
+    folder: Path, inputs: str | None, outputs: str | None, *, tag_set: str | None, key: str | None, trust: bool
+) -> tuple[Any, Signature]:
+    """A session in which the SavedModel is loaded, and the signature that it is run by: its own, or as named."""
+    exported = prepare_saved_model(folder, tag_set, key, inputs, outputs, trust=trust)
+    session, _ = start(folder, tag_set, trust=trust)
+    return session, bind_signature(session.graph, exported.signature)
 
 
 def open_any(

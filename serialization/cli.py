@@ -158,6 +158,14 @@ def refuse_flags(parser: argparse.ArgumentParser, args: argparse.Namespace, flag
             parser.error(f"--{flag} {why}")
 
 
+def choose_flag(parser: argparse.ArgumentParser, args: argparse.Namespace, names: Sequence[str]) -> str:
+    """Which of these flags is given, by attribute name; without any the first. Ends with status 2 if several are."""
+    given = [name for name in names if getattr(args, name) != parser.get_default(name)] or [names[0]]
+    if len(given) > 1:
+        parser.error(f"one model at a time; found {', '.join('--' + name.replace('_', '-') for name in given)}")
+    return given[0]
+
+
 def select_values(args: argparse.Namespace, *flags: str) -> dict[str, Any]:
     """The values of these flags by attribute name, for a function that takes them by name."""
     return {name: getattr(args, name) for name in (flag.replace("-", "_") for flag in flags)}

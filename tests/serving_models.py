@@ -19,9 +19,9 @@ from conftest import PROJECT, environment
 from flask import Flask
 from flask.testing import FlaskClient
 
+from freezemodel_serve import make_app
 from serialization.graph.signature import Signature, make_signature
 from serialization.run.predictor import open_session
-from serialization.serving.app import make_app
 from serialization.serving.limits import Settings
 from serialization.tensorflow import tf, tf1
 

@@ -71,10 +71,15 @@ def give_sessions_own_threads() -> None:
     os.environ["TF_OVERRIDE_GLOBAL_THREADPOOL"] = "1"
 
 
-def open_session(
-    graph: Any, *, optimize: bool = True, fuse: bool = True, in_order: bool = False, threads: int | None = None
+def open_session(graph: Any, **how: Any) -> Any:
+    """A session on the graph, configured by `make_session_config`, which takes the other arguments."""
+    return tf1.Session(graph=graph, config=make_session_config(**how))
+
+
+def make_session_config(
+    *, optimize: bool = True, fuse: bool = True, in_order: bool = False, threads: int | None = None
 ) -> Any:
-    """A session on the graph: devices that are missing here do not matter, GPU memory is taken as needed.
+    """The ConfigProto of a session: devices that are missing here do not matter, GPU memory is taken as needed.
 
     `optimize=False` switches the graph optimizers off, so that two forms of a model compute bit for bit the same.
     `fuse=False` switches off the one that puts several ops into one kernel: such kernels take longer to set up.
@@ -94,7 +99,7 @@ def open_session(
     if not optimize:
         rewrites.disable_meta_optimizer = True
         config.graph_options.optimizer_options.opt_level = tf1.OptimizerOptions.L0
-    return tf1.Session(graph=graph, config=config)
+    return config
 
 
 def _compile(session: Any, signature: Signature, inline: bool, timeout: float) -> Any:

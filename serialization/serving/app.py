@@ -1,19 +1,16 @@
-"""The Flask application around one model: its predictions, its health, its metrics and a page to try it on."""
+"""What the Flask application has beside its view of predictions: health, metrics, a page, errors as JSON, a log."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
-from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.routing import RequestRedirect
 
 from serialization.console import make_printable
-from serialization.graph.signature import Signature
-from serialization.run.predictor import give_sessions_own_threads
+from serialization.run.predictor import Predictor
 from serialization.serving.http.predict_route import EXAMPLE, PREDICT, SERVING, PredictRoute
 from serialization.serving.limits import Settings
 from serialization.serving.metrics import Metrics
@@ -24,23 +21,25 @@ from serialization.serving.requests import RequestInfo, RequestLog, get_path, ma
 from serialization.serving.wire.json_format import make_example_body, require_json_form
 
 
-def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Settings) -> Flask:
-    """The application for the model that `load` gives as a session and its signature; ready once this returns."""
-    started = time.monotonic()
-    metrics = Metrics(settings.metrics_folder)
-    give_sessions_own_threads()
-    session, signature = load()
-    require_json_form(signature)
-    engine = make_engine(session, signature, settings)
-    log = RequestLog(metrics, settings.log_format)
-    predict = PredictRoute(engine, settings, log)
-    example = make_example_body(signature, engine.example)
+def make_predict_route(run: Predictor, settings: Settings) -> PredictRoute:
+    """The route that answers with this model, which is warmed up, and run in the way that is measured to be fastest.
 
-    app = Flask("freezemodel_serve", static_folder=None)
+    Raises UserError where the model cannot be asked in JSON, or not in the batches that the settings want.
+    """
+    require_json_form(run.signature)
+    return PredictRoute(
+        make_engine(run, settings), settings, RequestLog(Metrics(settings.metrics_folder), settings.log_format)
+    )
+
+
+def add_routes(app: Flask, name: str, route: PredictRoute, load_seconds: float) -> None:
+    """Add the page, health, metrics and the OpenAPI document of the model `name`, and make every error JSON."""
+    engine, settings = route.engine, route.settings
+    example = make_example_body(engine.signature, engine.example)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its answers are no JSON
-    app.config[SERVING] = engine, predict
+    app.config[SERVING] = engine, route
     app.config[EXAMPLE] = example
-    _log_every_request(app, log, lambda: predict.draining)
+    _log_every_request(app, route)
 
     @app.get("/")
     def show_page() -> Response:
@@ -52,38 +51,39 @@ def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Set
 
     @app.get("/readyz")
     def readiness() -> tuple[dict[str, Any], int]:
-        if predict.draining:
+        if route.draining:
             return {"error": "the server is ending", "request_id": g.info.id}, 503
         return {"status": "ready", "model": name, "runs": engine.how}, 200
 
     @app.get("/metrics")
     def show_metrics() -> Response:
-        text, content_type = metrics.page()
+        text, content_type = route.log.metrics.page()
         return Response(text, content_type=content_type)
 
     @app.get("/openapi.json")
     def describe() -> dict[str, Any]:
-        return describe_api(name, signature, settings, example)
+        return describe_api(name, engine.signature, settings, example)
 
-    mounted = DispatcherMiddleware(app.wsgi_app, {PREDICT: predict})
-    app.wsgi_app = mounted  # type: ignore[method-assign]
-    metrics.loaded(time.monotonic() - started)
-    return app
+    route.log.metrics.loaded(load_seconds)
 
 
-def _log_every_request(app: Flask, log: RequestLog, draining: Callable[[], bool]) -> None:
-    """Ids, errors as JSON, log and metrics for the routes of Flask; PredictRoute does the same for its own."""
+def _log_every_request(app: Flask, predict: PredictRoute) -> None:
+    """Ids, errors as JSON, log and metrics for all routes but PredictRoute, which does the same for itself."""
+    log = predict.log
 
     @app.before_request
     def begin() -> None:
         g.info = RequestInfo(request.environ, log.new_id(request.environ), time.perf_counter())
-        if isinstance(request.routing_exception, RequestRedirect):  # as for `OPTIONS *`, to a page of HTML
+        # Flask redirects `OPTIONS *` to a page of HTML, and takes //healthz for /healthz.
+        if isinstance(request.routing_exception, RequestRedirect) or request.environ["PATH_INFO"].startswith("//"):
             raise NotFound
 
     @app.after_request
     def record(response: Response) -> Response:
+        if "X-Request-Id" in response.headers:  # of PredictRoute
+            return response
         response.headers["X-Request-Id"] = g.info.id
-        if draining():
+        if predict.draining:
             response.headers["Connection"] = "close"
         route = request.url_rule.rule if request.url_rule else "other"
         log.record([g.info], route, response.status_code)

@@ -1,8 +1,8 @@
-"""What a server takes, waits for and says: the limits, each with the default that its flag has."""
+"""The limits of a server: how much it takes, how long it waits, how it runs rows. Each has the default of its flag."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
@@ -19,3 +19,7 @@ class Settings:
     max_batch_size: int | None = None  # None: decided by measuring; 1: no batching
     batch_timeout_ms: float = 0.0  # what comes while a batch runs is the next one
     metrics_folder: str | None = None  # where the workers of one server add up their metrics
+
+
+LIMITS = {field.name: field.default for field in fields(Settings) if field.name != "metrics_folder"}
+ADDRESS = {"host": "127.0.0.1", "port": 5000, "workers": 1, "grace": 30.0}  # `grace` in seconds

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from serialization.graph.signature import Signature, Tensor
+from serialization.run.json_values import find_rule
 from serialization.serving.http.predict_route import PREDICT
 from serialization.serving.limits import Settings
 from serialization.serving.requests import INPUT, OUTPUT
 from serialization.serving.wire.npy_format import CONTENT_TYPES
-from serialization.tensorflow import tf
 
 _REFUSALS = {
     "400": "The body does not fit; the error names the place",
@@ -114,14 +114,15 @@ def _schema(tensor: Tensor, max_rows: int | None, nonfinite: str) -> dict[str, A
 
 
 def _value(tensor: Tensor, nonfinite: str) -> dict[str, Any]:
-    dtype = tf.as_dtype(tensor.dtype)
-    if tensor.dtype == "string":
+    rule = find_rule(tensor.dtype)
+    if rule is None or rule.kind == "string":
         base64 = _object({"b64": {"type": "string", "contentEncoding": "base64"}})
         return {"oneOf": [{"type": "string"}, base64]}
-    if dtype.is_bool:
+    if rule.kind == "bool":
         return {"type": "boolean"}
-    if dtype.is_integer:
-        return {"type": "integer", "minimum": int(dtype.min), "maximum": int(dtype.max)}
-    number: dict[str, Any] = {"type": "number", "minimum": float(dtype.min), "maximum": float(dtype.max)}
+    limits = {"minimum": rule.least, "maximum": rule.most}
+    if rule.kind == "int":
+        return {"type": "integer", **limits}
+    number = {"type": "number", **limits}
     words = {"null": {"type": "null"}, "string": {"enum": ["NaN", "Infinity", "-Infinity"]}}
     return {"oneOf": [number, words[nonfinite]]} if nonfinite in words else number

@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -20,7 +19,6 @@ import msgspec
 from serialization.serving.metrics import Metrics
 
 INPUT, OUTPUT = "x", "y"  # the key of a request's body, and of its answer
-STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _GOOD_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 

@@ -12,12 +12,12 @@ import pytest
 from flask.testing import FlaskClient
 from serving_models import PREDICT
 
+from freezemodel_serve import make_app
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor, make_signature
 from serialization.run.given_feeds import parse_feed, read_feeds
 from serialization.run.json_values import convert_json, find_rule, format_place, measure_shape, read_json
 from serialization.run.predictor import open_session
-from serialization.serving.app import make_app
 from serialization.serving.limits import Settings
 from serialization.serving.wire import flat_json
 from serialization.tensorflow import np, tf, tf1

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from openapi_spec_validator import validate
 from serving_models import PREDICT, at_once, open_small, small_app
+from werkzeug.test import create_environ
 
+from freezemodel_serve import make_app
 from serialization.run.predictor import Predictor
-from serialization.serving.app import make_app
 from serialization.serving.limits import Settings
 from serialization.tensorflow import np
 
@@ -41,20 +42,11 @@ NEARLY_TWO = st.fixed_dictionaries(
 )
 
 
-def call(app: Any, body: bytes) -> tuple[int, Any]:
-    """The predict route, called as a WSGI server calls it, without what Flask's test client adds."""
-    import io
-
+def call(app: Flask, body: bytes) -> tuple[int, Any]:
+    """The application, called as a WSGI server calls it, without what Flask's test client adds."""
     said: list[str] = []
-    environ = {
-        "REQUEST_METHOD": "POST",
-        "SCRIPT_NAME": "",
-        "PATH_INFO": PREDICT,
-        "CONTENT_TYPE": "application/json",
-        "CONTENT_LENGTH": str(len(body)),
-        "wsgi.input": io.BytesIO(body),
-    }
-    answer = b"".join(app.wsgi_app(environ, lambda status, headers: said.append(status)))
+    environ = create_environ(PREDICT, method="POST", data=body, content_type="application/json")
+    answer = b"".join(app(environ, lambda status, headers: said.append(status)))  # type: ignore[arg-type]
     return int(said[0][:3]), msgspec.json.decode(answer)
 
 

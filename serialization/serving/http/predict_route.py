@@ -1,14 +1,14 @@
 """POST /api/predict, apart from Flask, which takes longer to match a route and make a request than a small model runs.
 
-As a WSGI callable of its own it is mounted into the Flask application by werkzeug's dispatcher. A server that takes
-answers later, from any thread, has them through `admit` and then `answer`.
+The Flask view waits in `respond`. The project's own server goes past the view: it calls `admit` and then `answer`, from
+any thread, for several requests at once.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
@@ -22,11 +22,9 @@ from serialization.serving.limits import Settings
 from serialization.serving.model.engine import Engine, Predict
 from serialization.serving.model.trials import VALUE_ERRORS
 from serialization.serving.requests import (
-    STATUS_LINES,
     RequestError,
     RequestInfo,
     RequestLog,
-    get_path,
     make_error_body,
     make_internal_error,
     print_exception,
@@ -62,11 +60,14 @@ class PredictRoute:
     """Decodes a body, runs the model, encodes the answer; from as many threads as there are."""
 
     def __init__(self, engine: Engine, settings: Settings, log: RequestLog) -> None:
+        self.path = PREDICT
+        self.engine = engine
+        self.settings = settings
+        self.log = log
         self._predict = engine.predict
         self._example = engine.example if engine.runs else None
         self._inline = engine.inline
         self._together = engine.together
-        self._log = log
         self._most = settings.max_in_flight
         self._timeout = settings.timeout
         self._json = JsonFormat(engine.signature, settings.max_rows, settings.nonfinite)
@@ -78,25 +79,17 @@ class PredictRoute:
         self._find_decoder = lru_cache(64)(self._choose_decoder)  # clients have few ways to write their headers
         self.draining = False  # set when the server is about to end: clients then open no further request here
 
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """WSGI: what is answered when this returns."""
-        bodies: list[bytes] = []
-
-        def reply(status: int, headers: Headers, body: bytes) -> None:
-            start_response(STATUS_LINES[status], [*headers, ("Content-Length", str(len(body)))])
-            bodies.append(body)
-
-        if environ["PATH_INFO"]:
-            request = Request(environ, self._log.new_id(environ), time.perf_counter(), reply)
-            path = make_printable(get_path(environ))
-            self._refuse(request, RequestError(404, f"nothing is at {path}; predictions are at {PREDICT}"))
-        elif admitted := self.admit(environ, reply):
-            self.answer([admitted])
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else bodies  # some servers would send it
+    def respond(self, environ: dict[str, Any]) -> tuple[bytes, int, Headers]:
+        """The answer to a request of WSGI, as a Flask view returns it: body, status, headers."""
+        answers: list[tuple[bytes, int, Headers]] = []
+        request = self.admit(environ, lambda status, headers, body: answers.append((body, status, headers)))
+        if request is not None:
+            self.answer([request])
+        return answers[0]
 
     def admit(self, environ: dict[str, Any], reply: Reply) -> Request | None:
         """Read and decode a request that is then to be answered; None if it is already, with an error."""
-        request = Request(environ, self._log.new_id(environ), time.perf_counter(), reply)
+        request = Request(environ, self.log.new_id(environ), time.perf_counter(), reply)
         try:
             decode = self._find_decoder(
                 environ["REQUEST_METHOD"], environ.get("HTTP_CONTENT_ENCODING"), environ.get("CONTENT_TYPE", "")
@@ -204,7 +197,7 @@ class PredictRoute:
         """One right after the other, so that the server and its clients wake once for them."""
         requests = [request for request, _, _ in answers]
         self._in_flight.difference_update(requests)
-        self._log.record(requests, PREDICT, status, rows)
+        self.log.record(requests, PREDICT, status, rows)
         ending = [("Connection", "close")] if self.draining else []
         for request, headers, body in answers:
             try:

@@ -51,12 +51,12 @@ def announce_server(what: str, bodies: Sequence[str], url: str, example: str) ->
 def run_server(
     make_app: MakeApp,
     settings: Settings,
+    announce: Callable[[str, str], None],
     *,
     host: str,
     port: int,
     workers: int,
     grace: float,
-    announce: Callable[[str, str], None],
 ) -> None:
     """Serve the application until SIGINT or SIGTERM; `announce` is given the URL, and a body to ask with.
 

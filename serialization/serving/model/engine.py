@@ -61,13 +61,13 @@ class Engine:
     parallel_batches: int = 1
 
 
-def make_engine(session: Any, signature: Signature, settings: Settings) -> Engine:
-    """Warm the model up and choose how to run it.
+def make_engine(pooled: Predictor, settings: Settings) -> Engine:
+    """Warm the model up and choose how to run it; `pooled` runs it in TensorFlow's pool, with a time limit.
 
     Nobody can add to the graph afterwards. Raises UserError where --max-batch-size asks for what the model cannot do.
     """
+    session, signature = pooled.session, pooled.signature
     session.graph.finalize()
-    pooled = Predictor(session, signature, timeout=settings.timeout)
     example, runs = find_example(pooled, session.graph)
     row = next((tensor.key for tensor in signature.inputs if tensor.shape and tensor.shape[0] is None), None)
 

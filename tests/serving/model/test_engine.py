@@ -89,7 +89,7 @@ def test_bytes_of_which_only_the_example_is_taken_run_in_batches() -> None:
 def test_an_input_that_nothing_needs_is_no_reason_to_run_rows_alone() -> None:
     session, wanted = open_small("two")
     unneeded = replace(wanted, outputs=wanted.outputs[1:])
-    made = engine.make_engine(session, unneeded, Settings(max_batch_size=4))
+    made = engine.make_engine(Predictor(session, unneeded), Settings(max_batch_size=4))
     assert made.how.startswith("in batches of up to 4 rows")
 
 
@@ -158,7 +158,7 @@ def test_a_model_on_several_devices_does_not_run_in_order(monkeypatch: pytest.Mo
         return open_session(graph, fuse=fuse, in_order=in_order)
 
     monkeypatch.setattr(engine, "open_session", open_and_note)
-    engine.make_engine(session, signature, Settings())
+    engine.make_engine(Predictor(session, signature), Settings())
     assert asked == [False]
 
 

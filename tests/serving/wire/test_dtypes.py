@@ -10,12 +10,12 @@ import pytest
 from openapi_spec_validator import validate
 from serving_models import PREDICT, post
 
+from freezemodel_serve import make_app
 from serialization.errors import UserError
 from serialization.graph import signature
 from serialization.graph.signature import make_signature
 from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.run.predictor import open_session
-from serialization.serving.app import make_app
 from serialization.serving.limits import Settings
 from serialization.tensorflow import np, tf, tf1
 

@@ -15,10 +15,10 @@ import pytest
 from flask.testing import FlaskClient
 from serving_models import PREDICT, open_small, post, small_app
 
+from freezemodel_serve import make_app
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor, make_signature
 from serialization.run.predictor import open_session
-from serialization.serving.app import make_app
 from serialization.serving.limits import Settings
 from serialization.serving.wire.json_format import require_json_form
 from serialization.tensorflow import np, tf, tf1

@@ -1,0 +1,34 @@
+"""The flag that a model's path goes with: a path that was given to another is told the right one."""
+
+from __future__ import annotations
+
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+
+from serialization.console import format_command, show_path
+from serialization.errors import UserError
+from serialization.files.locate import find_checkpoint, find_frozen_model, find_saved_model
+
+# By attribute name, as argparse has them.
+_FINDERS = {"frozen_model": find_frozen_model, "saved_model": find_saved_model, "checkpoint": find_checkpoint}
+MODEL_KINDS = tuple(_FINDERS)
+
+
+def find_model(kind: str, path: Path, script: str = "") -> Path:
+    """The model of this kind at the path: its file, its folder or its prefix.
+
+    Raises UserError where there is none; where a model of another kind is there, with the script's right command.
+    """
+    try:
+        return _FINDERS[kind](path)
+    except UserError:
+        if not script:
+            raise
+        for other in MODEL_KINDS:
+            with suppress(UserError), redirect_stdout(None):
+                _FINDERS[other](path)
+                break
+        else:
+            raise
+    right = format_command(script, f"--{other.replace('_', '-')}", path)
+    raise UserError(f"{show_path(path)} is no {kind.replace('_', ' ')}; use `{right}`")

@@ -1,0 +1,36 @@
+"""A model is found under its own flag, and named with the right command under another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from serialization.errors import UserError
+from serialization.files.model_flags import MODEL_KINDS, find_model
+
+PLACES = {"frozen_model": "frozen_model.pb", "saved_model": "savedmodel_from_source", "checkpoint": "graph.ckpt"}
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+@pytest.mark.parametrize("other", MODEL_KINDS)
+def test_the_flag_of_a_model(made: Path, kind: str, other: str) -> None:
+    path = made / PLACES[other]
+    if kind == other:
+        assert find_model(kind, path) == path
+        return
+    with pytest.raises(UserError) as caught:
+        find_model(kind, path, "freezemodel_serve.py")
+    flag = other.replace("_", "-")
+    assert str(caught.value).startswith(f"{path} is no {kind.replace('_', ' ')}; use `python ")
+    assert str(caught.value).endswith(f"freezemodel_serve.py --{flag} {path}`")
+    with pytest.raises(UserError) as caught:
+        find_model(kind, path)
+    assert "freezemodel_serve" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+def test_no_model_is_told_as_without_a_script(tmp_path: Path, kind: str) -> None:
+    for script in ("", "freezemodel_serve.py"):
+        with pytest.raises(UserError, match=r"^no (frozen model|SavedModel|checkpoint) at "):
+            find_model(kind, tmp_path / "none", script)
