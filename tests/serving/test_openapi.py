@@ -85,7 +85,7 @@ def _hypothesis_keeps_nothing_in_the_tree(tmp_path_factory: pytest.TempPathFacto
     set_hypothesis_home_dir(tmp_path_factory.mktemp("hypothesis"))
 
 
-# As the server runs them: TensorFlow's pool makes denormal numbers zero, and the thread that asks does not.
+# As the server runs them: TensorFlow's pool makes denormal numbers zero; an inline run keeps them.
 @pytest.fixture(scope="module")
 def one() -> tuple[Flask, Predictor]:
     return small_app("matrices"), Predictor(*open_small("matrices"), inline=True)

@@ -109,7 +109,7 @@ class PredictRoute:
         return request
 
     def answer(self, requests: Sequence[Request], predict: Predict | None = None) -> None:
-        """Run the model once for all rows of these requests, by `predict` or as for one that asks beside others.
+        """Run the model once for all rows of these requests, by `predict`, or as the engine chose for a request.
 
         Where there are several, each has the same number of rows in all its inputs.
         """

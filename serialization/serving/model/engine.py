@@ -1,7 +1,7 @@
-"""How a model is run for requests: in the thread that asks, in TensorFlow's pool with a time limit, or in batches.
+"""Chooses how a model is run for requests: inline, in TensorFlow's pool with a time limit, or in batches.
 
-Which of the three is measured once, at the start: only a model that is over before a thread could be woken runs in the
-thread that asks, and only one that runs many rows in not much more time than one is worth batching.
+The choice is measured once, at the start. A model runs inline, in the request's thread, if it is done before another
+thread could be woken. It runs in batches if many rows take not much longer than one.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ Predict = Callable[[Mapping[str, Any]], tuple[dict[str, Any], int]]
 class Engine:
     """A model ready to answer.
 
-    `runs` if it took the example. `inline` if it runs in the thread that asks, `together` if the rows of several
-    requests may be run as those of one. `predict_batch` is for one who has put such rows together; `parallel_batches`
-    of its runs are best at a time.
+    `runs` if it took the example. `inline` if it runs in the request's thread, `together` if the rows of several
+    requests may be run as those of one. `predict_batch` runs rows that were put together, best in `parallel_batches`
+    runs at a time.
     """
 
     predict: Predict
@@ -103,12 +103,12 @@ def make_engine(pooled: Predictor, settings: Settings) -> Engine:
     if seconds < QUICK and sure_to_end:
         inline = _quickest(session, signature, example)
         together = unasked and _gives_the_same_bits(inline, example)
-        return make(counted(inline), how="in the thread that asks", inline=True, together=together)
+        return make(counted(inline), how="inline, in the request's thread", inline=True, together=together)
     return make(counted(pooled), how="in TensorFlow's threads")
 
 
 def _quickest(session: Any, signature: Signature, example: Mapping[str, NDArray[Any]]) -> Predictor:
-    """The model in the thread that asks, in its own session or in one for small models: as it takes less time.
+    """The model run inline, in its own session or in one for small models: the faster of the two.
 
     Setting up a fused kernel takes longer than a small model computes: with them the toy takes twice as long. What
     holds a state is left in its session.
@@ -133,9 +133,9 @@ def _with_one_thread(
     example: Mapping[str, NDArray[Any]],
     batch_size: int,
 ) -> Predictor | None:
-    """The model in the thread that asks and no other, if a row is answered as soon as by all threads together.
+    """The model run by one thread alone, if that answers a row as soon as all threads together do.
 
-    Batches then leave processors to each other and to what takes requests, and no thread waits for others at each op.
+    Batches then leave processors to each other and to the thread that takes requests, and no op waits for threads.
     """
     if len(session.list_devices()) > 1:
         return None
@@ -153,7 +153,7 @@ def _with_one_thread(
 
 
 def _look_at(graph: Any, signature: Signature) -> tuple[bool, bool]:
-    """Whether rows are independent, and whether as many rows always take about as long: False where it is not known."""
+    """Whether rows are independent, and whether the same number of rows always takes as long; False if unknown."""
     graph_def = graph.as_graph_def()
     needed = tf1.graph_util.extract_sub_graph(graph_def, [get_node_name(tensor.name) for tensor in signature.outputs])
     endless = any(may_wait(node.op) for node in iterate_nodes(needed))

@@ -187,7 +187,7 @@ def test_a_model_too_large_for_a_graph_def_is_served_without_batches(monkeypatch
 
 
 def test_what_may_never_end_runs_in_batches_that_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run in the thread that asks cannot be."""
+    """An inline run cannot be stopped."""
     monkeypatch.setattr(engine, "_with_one_thread", lambda *_: pytest.fail("it is not to be tried"))
     monkeypatch.setattr(engine, "_look_at", lambda *_: (True, False))
     app = small_app("matrices", max_batch_size=8)
