@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = any((*names, *flags.values(), args.feed))
     toy = model.is_toy(file.graph_def)
     # The toy is restored whole, to show all of it; so is a graph that has nothing but variables.
-    whole = file.meta_graph is not None and not asked and (toy or not infer_candidates(file.graph_def).outputs)
+    whole = file.meta_graph is not None and not asked and (toy or not infer_candidates(file.index).outputs)
     if whole:
         prepared = take_whole_checkpoint(prefix, file)
     else:

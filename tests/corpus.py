@@ -43,7 +43,7 @@ import savedmodel_from_frozen
 from serialization.cli import make_parser
 from serialization.console import print_table
 from serialization.errors import UserError
-from serialization.graph.graph_def import find_reachable, index_nodes
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.given_feeds import read_feeds
 from serialization.run.verify import find_random_outputs
@@ -210,11 +210,11 @@ def compare(file: Path, expected: dict[str, Any], main: Main, *words: object, qu
 def unspecified(file: Path, names: Iterable[str]) -> dict[str, str]:
     """For outputs whose values are not specified, why: a random op, or a TopKV2 that need not sort."""
     graph_def = read_graph_def(file)
-    nodes = index_nodes(graph_def)
+    index = GraphIndex(graph_def)
     outputs = tuple(Tensor(name, name, "float32", None) for name in names)
     found = dict.fromkeys(find_random_outputs(graph_def, Signature((), outputs)), "its values, which are random")
     for name in names:
-        above = (nodes[node] for node in find_reachable(nodes, [name]))
+        above = (index.nodes[node] for node in index.reachable([name]))
         if any(node.op == "TopKV2" and "sorted" in node.attr and not node.attr["sorted"].b for node in above):
             found.setdefault(name, UNORDERED)
     return found

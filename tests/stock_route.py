@@ -14,6 +14,7 @@ from typing import Any
 from serialization.cli import make_parser
 from serialization.errors import UserError
 from serialization.graph import signature
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import read_signature_def, split_tensors
 from serialization.run.feed_hints import find_hints
 from serialization.run.generated_feeds import generate_attempts
@@ -58,7 +59,8 @@ def saved_model(argv: Sequence[str] | None) -> int:
     call = loaded.signatures[args.signature]
     meta_graph = from_saved_model.choose_meta_graph(from_saved_model.read_saved_model(args.saved_model), args.tag_set)
     wanted = read_signature_def(meta_graph.signature_def[args.signature])
-    hinted = find_hints(call.graph.as_graph_def(), wanted) or find_hints(meta_graph.graph_def, wanted)
+    graphs = (GraphIndex(call.graph.as_graph_def()), GraphIndex(meta_graph.graph_def))
+    hinted = find_hints(graphs[0], wanted) or find_hints(graphs[1], wanted)
     failure: Exception | None = None
     for batches in generate_attempts(wanted, hinted):
         try:
@@ -93,7 +95,7 @@ def _first_answer(session: Any, inputs: Sequence[str], outputs: list[str], given
     graph = session.graph
     tensors = [graph.get_tensor_by_name(name) for name in inputs]
     wanted = signature.Signature(tuple(_tensor(t.name.removesuffix(":0"), t.dtype, t.shape) for t in tensors), ())
-    hinted = find_hints(graph.as_graph_def(), wanted)
+    hinted = find_hints(GraphIndex(graph.as_graph_def()), wanted)
     attempts = iter([[read_feeds(wanted, given)]]) if given else generate_attempts(wanted, hinted)
     failure: Exception | None = None
     for batches in attempts:

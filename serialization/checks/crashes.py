@@ -6,34 +6,33 @@ allocates them one by one; a Const of shape [2**33] that is given one number is 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from serialization.checks.what_runs import CallGraph
 from serialization.console import format_size, make_printable
 from serialization.errors import UserError
 from serialization.formats.dtypes import get_dtype_size
+from serialization.graph.graph_def import get_node_name, iterate_nodes
+from serialization.graph.graph_index import GraphIndex
 
 _COUNTS = ("N", "num", "num_split", "num_outs", "num_outputs", "Nsparse", "Ndense", "num_sparse", "num_dense")
 _MOST = 100_000  # inputs or outputs of one node
 _FREE = 1 << 30  # bytes that constants may take beyond four times what the file gives for them
 
 
-def require_sound_graph(graph_def: Any, what: str) -> None:
+def require_sound_graph(index: GraphIndex, what: str) -> None:
     """Raise UserError that says what is wrong with a graph at which TensorFlow would crash, hang or take all memory."""
-    for fault in find_crashes(graph_def):
+    for fault in find_crashes(index):
         raise UserError(f"{what} is damaged; {fault}; copy it here again")
 
 
-def find_crashes(graph_def: Any) -> Iterator[str]:
+def find_crashes(index: GraphIndex) -> Iterator[str]:
     """What is wrong with the graph, each in half a sentence."""
-    if name := _recursive(graph_def):
+    if name := _recursive(index):
         yield f"its function {make_printable(name)} calls itself"
     given = taken = 0
-    bodies = [graph_def.node, *(function.node_def for function in graph_def.library.function)]
-    for node in itertools.chain.from_iterable(bodies):
+    for node in iterate_nodes(index.graph_def):
         for count in _COUNTS:
             number = node.attr[count].i if count in node.attr else 0
             if number > max(_MOST, len(node.input)):
@@ -46,10 +45,10 @@ def find_crashes(graph_def: Any) -> Iterator[str]:
         yield f"its constants would take {format_size(taken)}, of which it holds {format_size(given)}"
 
 
-def find_loose_ends(graph_def: Any) -> Iterator[str]:
+def find_loose_ends(index: GraphIndex) -> Iterator[str]:
     """What the graph's nodes need and it does not hold, in one line. It does no harm where no output needs that."""
-    names = {node.name for node in graph_def.node}
-    found = [(n.name, source) for n in graph_def.node for source in map(_source, n.input) if source not in names]
+    edges = ((node.name, get_node_name(edge)) for node in index.graph_def.node for edge in node.input)
+    found = [(name, source) for name, source in edges if source not in index.nodes]
     for node, source in found[:1]:
         more = f", and {len(found) - 1} more inputs are loose" if len(found) > 1 else ""
         yield (
@@ -58,16 +57,12 @@ def find_loose_ends(graph_def: Any) -> Iterator[str]:
         )
 
 
-def _source(edge: str) -> str:
-    return edge.removeprefix("^").partition(":")[0]
-
-
-def _recursive(graph_def: Any) -> str:
+def _recursive(index: GraphIndex) -> str:
     """The name of a function that calls itself, directly or through others; empty if there is none."""
-    graph = CallGraph(graph_def)
+    graph = CallGraph(index)
     calls = {
-        name: {called for node in function.node_def for called in graph.called(node)} & graph.functions.keys()
-        for name, function in graph.functions.items()
+        name: {called for node in function.node_def for called in graph.called(node)} & index.functions.keys()
+        for name, function in index.functions.items()
     }
     # What calls nothing that is left cannot be part of a circle; take it away until nothing changes.
     callers: dict[str, list[str]] = {name: [] for name in calls}

@@ -19,6 +19,7 @@ from serialization.console import make_printable, show_path
 from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.graph import op_sets
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.known_ops import load_known_ops
 
 _FORWARDS = op_sets.IDENTITIES | {"IdentityN"}
@@ -50,15 +51,14 @@ class Finding:
         return f"{self.op} at {where}{f' ({self.detail})' if self.detail else ''}"
 
 
-def scan_graph_def(
-    graph_def: Any, outputs: Iterable[str] | None = None, inputs: Iterable[str] = (), folder: Path | None = None
+def scan_graph(
+    index: GraphIndex, outputs: Iterable[str] | None = None, inputs: Iterable[str] = (), folder: Path | None = None
 ) -> list[Finding]:
-    """What in a GraphDef could do harm when `outputs` are fetched and `inputs` fed; None stands for every node.
+    """What in a graph could do harm when `outputs` are fetched and `inputs` fed; None stands for every node.
 
-    Give the GraphDef that is to be imported, pruned if it is to be pruned. Files below `folder` may fill tables.
+    Give the graph that is to be imported, pruned if it is to be pruned. Files below `folder` may fill tables.
     """
-    graph = CallGraph(graph_def)
-    reach = Reach(graph, inputs).fetch(graph.nodes if outputs is None else outputs)
+    reach = Reach(CallGraph(index), inputs).fetch(index.nodes if outputs is None else outputs)
     return _report([reach], folder, folder)
 
 
@@ -69,15 +69,15 @@ def scan_meta_graph(
     folder: Path | None = None,
     *,
     saved_model: Path | None = None,
+    index: GraphIndex | None = None,
 ) -> list[Finding]:
     """What in a MetaGraphDef could do harm when it is imported, restored, initialised, and `outputs` are fetched.
 
     `outputs` of None stands for those of all recorded signatures. `saved_model` is the SavedModel's folder, whose
-    assets may be read, `folder` one whose files may fill tables.
+    assets may be read, `folder` one whose files may fill tables. `index` is that of its graph, if there is one.
     """
-    graph = CallGraph(
-        meta_graph.graph_def, {asset.tensor_info.name: asset.filename for asset in list_asset_files(meta_graph)}
-    )
+    assets = {asset.tensor_info.name: asset.filename for asset in list_asset_files(meta_graph)}
+    graph = CallGraph(index or GraphIndex(meta_graph.graph_def), assets)
     reaches = [Reach(graph, inputs).fetch(outputs or ())]
     recorded = meta_graph.signature_def
     wanted = set(recorded) - {_TRAIN_SIGNATURE} if outputs is None else {_INIT_SIGNATURE} & set(recorded)
@@ -119,10 +119,10 @@ def _report(reaches: list[Reach], folder: Path | None, assets: Path | None) -> l
             if node.op in EFFECTS and (detail := _harm(reach, scope, node, folder, assets)) is not None:
                 found[Finding(EFFECTS[node.op], node.op, name, scope, detail)] = None
     reached = {name for reach in reaches for scope, name in reach.run if scope == GRAPH}
-    for name, node in graph.nodes.items():
+    for name, node in graph.index.nodes.items():
         if name not in reached and node.op in EFFECTS and not load_known_ops().get(node.op, True):
             importing = Reach(graph)
-            if _evaluated_at_import(graph, node) and _harm(importing, GRAPH, node, folder, assets) is not None:
+            if _evaluated_at_import(graph.index, node) and _harm(importing, GRAPH, node, folder, assets) is not None:
                 found[Finding(EFFECTS[node.op], node.op, name, "", "evaluated while the graph is imported")] = None
     return sorted(found, key=lambda finding: (finding.function, finding.node))
 
@@ -174,18 +174,26 @@ def is_below_folder(folder: Path, name: str | Path) -> bool:
         return False
 
 
-def _evaluated_at_import(graph: CallGraph, node: Any) -> bool:
+def _evaluated_at_import(index: GraphIndex, node: Any) -> bool:
     """Whether TensorFlow may run a node while it infers shapes, which it does for values that the shapes depend on.
 
     It can where nothing before the node is stateful or a placeholder, and has no reason to where its value is only
     stored: match_filenames_once puts that of a MatchingFiles into a variable.
     """
     known = load_known_ops()
-    before = graph.closure(node, graph.before)
-    if any(known.get(other.op, True) or other.op in op_sets.ALL_PLACEHOLDERS for other in before):
+    before = {index.nodes[name].op for name in index.upstream(node.name)}
+    if any(known.get(op, True) or op in op_sets.ALL_PLACEHOLDERS for op in before):
         return False
-    after = graph.closure(node, lambda n: [] if n is not node and n.op not in _FORWARDS else graph.after(n))
-    return any(other.op not in _STORES | _FORWARDS for other in after if other is not node)
+    seen, waiting = set[str](), [node.name]
+    while waiting:
+        for name in index.consumers(waiting.pop()):
+            op = index.nodes[name].op
+            if op not in _STORES | _FORWARDS:
+                return True
+            if op in _FORWARDS and name not in seen:
+                seen.add(name)
+                waiting.append(name)
+    return False
 
 
 def list_asset_files(meta_graph: Any) -> list[Any]:

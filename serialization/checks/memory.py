@@ -18,7 +18,8 @@ from serialization.console import format_size, make_printable
 from serialization.errors import UserError
 from serialization.formats.dtypes import get_dtype_size
 from serialization.graph.const_nodes import read_integers
-from serialization.graph.graph_def import get_node_name
+from serialization.graph.graph_def import get_node_name, list_data_edges
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_registry import get_output_dtype
 from serialization.graph.signature import Signature
 
@@ -35,8 +36,9 @@ def require_modest_tensors(graph_def: Any, what: str) -> None:
 
     For what will be run: in a graph for training, the first values of a large variable are made so.
     """
-    for nodes in (graph_def.node, *(function.node_def for function in graph_def.library.function)):
-        for name, size in _made(list(nodes)):
+    index = GraphIndex(graph_def)
+    for scope in ("", *index.functions):
+        for name, size in _made(index.body(scope)):
             if size > _FREE:
                 raise UserError(
                     f"{what} cannot be run; its node {make_printable(name)} makes {format_size(size)} out of nothing; "
@@ -77,18 +79,17 @@ def find_available_memory() -> int:
     return min(limit for limit in limits if limit > 0)  # -1 stands for none
 
 
-def _made(nodes: list[Any]) -> Iterator[tuple[str, int]]:
+def _made(nodes: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """The nodes that make a tensor as large as constants say, and how many bytes it has at least."""
-    by_name = {node.name: node for node in nodes}
-    for node in nodes:
-        count = _count(node, by_name)
+    for name, node in nodes.items():
+        count = _count(node, nodes)
         if count:
-            yield node.name, count * get_dtype_size(get_output_dtype(node, 0))
+            yield name, count * get_dtype_size(get_output_dtype(node, 0))
 
 
 def _count(node: Any, nodes: Mapping[str, Any]) -> int:
     """How many numbers it has; 0 where constants do not say."""
-    data = [nodes.get(get_node_name(edge)) for edge in node.input if not edge.startswith("^")]
+    data = [nodes.get(get_node_name(edge)) for edge in list_data_edges(node)]
     position = _SHAPED.get(node.op, _COUNTED.get(node.op))
     if position is not None and position < len(data):
         return max(0, math.prod(read_integers(data[position]) or [0]))

@@ -5,10 +5,12 @@ Works on protobufs alone. Where a filename comes from is followed too, through I
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from serialization.graph.graph_def import get_tensor_name, list_data_edges
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import BRANCHES, FUNCTION_CALLS, IDENTITIES, VARIABLE_READERS, WHILES
 
 GRAPH = ""  # the scope of the graph's own nodes; a function's nodes have its name for their scope
@@ -28,51 +30,17 @@ class StringOrigin:
 
 
 class CallGraph:
-    """A GraphDef, indexed. `assets` maps the tensors that TensorFlow feeds with an asset's path to its filename."""
+    """Which functions each node may run. `assets` maps tensors that are fed with an asset's path to its filename."""
 
-    def __init__(self, graph_def: Any, assets: dict[str, str] | None = None) -> None:
-        self.nodes = {node.name: node for node in graph_def.node}
-        self.functions = {function.signature.name: function for function in graph_def.library.function}
+    def __init__(self, index: GraphIndex, assets: dict[str, str] | None = None) -> None:
+        self.index, self.functions = index, index.functions
         self.assets = assets or {}
-        self._bodies: dict[str, dict[str, Any]] = {}
-        self._gradients: dict[str, str] = {g.function_name: g.gradient_func for g in graph_def.library.gradient}
-        self._after: dict[str, list[Any]] | None = None
+        library = index.graph_def.library
+        self._gradients: dict[str, str] = {g.function_name: g.gradient_func for g in library.gradient}
         self._alternatives: dict[bytes, list[str]] = {}
-        for function in graph_def.library.function:
+        for name, function in self.functions.items():
             if api := function.attr["api_implements"].s if "api_implements" in function.attr else b"":
-                self._alternatives.setdefault(api, []).append(function.signature.name)
-
-    def body(self, scope: str) -> dict[str, Any]:
-        """The nodes of a scope by name."""
-        if scope == GRAPH:
-            return self.nodes
-        if scope not in self._bodies:
-            self._bodies[scope] = {node.name: node for node in self.functions[scope].node_def}
-        return self._bodies[scope]
-
-    def before(self, node: Any) -> list[Any]:
-        """The nodes of the graph that a node's data inputs come from."""
-        sources = (self.nodes.get(name.partition(":")[0]) for name in node.input if not name.startswith("^"))
-        return [source for source in sources if source is not None]
-
-    def after(self, node: Any) -> list[Any]:
-        """The nodes of the graph that take an output of a node as data."""
-        if self._after is None:
-            self._after = {}
-            for consumer in self.nodes.values():
-                for source in self.before(consumer):
-                    self._after.setdefault(source.name, []).append(consumer)
-        return self._after.get(node.name, [])
-
-    def closure(self, node: Any, step: Callable[[Any], list[Any]]) -> list[Any]:
-        """A node and all that `step` leads to from it, again and again."""
-        found, todo = {node.name: node}, [node]
-        while todo:
-            for other in step(todo.pop()):
-                if other.name not in found:
-                    found[other.name] = other
-                    todo.append(other)
-        return list(found.values())
+                self._alternatives.setdefault(api, []).append(name)
 
     def called(self, node: Any) -> Iterator[str]:
         """The functions that a node may run, by attribute or because its op is one."""
@@ -109,8 +77,8 @@ class Reach:
     def __init__(self, graph: CallGraph, fed: Iterable[str] = (), saver_filename: str = "") -> None:
         self.graph = graph
         self.run: dict[tuple[str, str], Any] = {}
-        self._fed = {tensor_name(name) for name in fed}
-        self._saver_filename = tensor_name(saver_filename) if saver_filename else ""
+        self._fed = {get_tensor_name(name) for name in fed}
+        self._saver_filename = get_tensor_name(saver_filename) if saver_filename else ""
         self._callers: dict[str, list[tuple[str, Any]]] = {}
         self._bound: dict[tuple[str, str], set[StringOrigin]] = {}
         self._entered: set[str] = set()
@@ -129,13 +97,13 @@ class Reach:
 
     def sources(self, scope: str, node: Any, index: int) -> set[StringOrigin]:
         """Where input `index` of a node comes from: all possible places of it."""
-        data = [name for name in node.input if not name.startswith("^")]
+        data = list_data_edges(node)
         return self._trace(scope, data[index], set()) if index < len(data) else {StringOrigin("computed")}
 
     def _node(self, tensor: str) -> str:
         """The node to run for a tensor, or nothing where the tensor is fed."""
         name = tensor.removeprefix("^")
-        return "" if not tensor.startswith("^") and tensor_name(name) in self._fed else name.partition(":")[0]
+        return "" if not tensor.startswith("^") and get_tensor_name(name) in self._fed else name.partition(":")[0]
 
     def _enter(self, function: str) -> list[tuple[str, str]]:
         """All nodes of a function, whose stateful ones run whether or not its outputs need them."""
@@ -150,7 +118,7 @@ class Reach:
     def _visit(self, todo: list[tuple[str, str]]) -> None:
         while todo:
             scope, name = key = todo.pop()
-            node = self.graph.body(scope).get(name)
+            node = self.graph.index.body(scope).get(name)
             if node is None or key in self.run:
                 continue
             self.run[key] = node
@@ -165,14 +133,14 @@ class Reach:
         while (scope, tensor) not in seen:
             seen.add((scope, tensor))
             if scope == GRAPH:
-                full = tensor_name(tensor)
+                full = get_tensor_name(tensor)
                 if full == self._saver_filename:
                     return {StringOrigin("saver")}
                 if full in self.graph.assets:
                     return {StringOrigin("asset", self.graph.assets[full].encode())}
                 if full in self._fed:
                     return {StringOrigin("computed")}
-            node = self.graph.body(scope).get(tensor.partition(":")[0])
+            node = self.graph.index.body(scope).get(tensor.partition(":")[0])
             if node is None:
                 return self._argument(scope, tensor.partition(":")[0], seen)
             if node.op == "Const":
@@ -188,8 +156,8 @@ class Reach:
     def _stored(self, node: Any, seen: set[tuple[str, str]]) -> set[StringOrigin]:
         """What a variable may hold: TensorFlow 2 keeps an asset's path in one that the graph assigns once."""
         found: set[StringOrigin] = set()
-        for handle in self.graph.before(node):
-            for user in self.graph.after(handle):
+        for handle in self.graph.index.producers(node):
+            for user in map(self.graph.index.nodes.__getitem__, self.graph.index.consumers(handle)):
                 if user.op == "AssignVariableOp" and len(user.input) > 1 and user.input[0] != user.input[1]:
                     found |= self._trace(GRAPH, user.input[1], seen)
                 elif user.op not in VARIABLE_READERS:
@@ -204,12 +172,7 @@ class Reach:
             return found or {StringOrigin("computed")}
         for scope, node in self._callers.get(function, ()):
             first = 0 if node.op == function else _FIRST_ARGUMENT.get(node.op)
-            data = [source for source in node.input if not source.startswith("^")]
+            data = list_data_edges(node)
             index = -1 if first is None else first + names.index(name)
             found |= self._trace(scope, data[index], seen) if 0 <= index < len(data) else {StringOrigin("computed")}
         return found or {StringOrigin("computed")}
-
-
-def tensor_name(name: str) -> str:
-    """`x:0` for `x`."""
-    return name if ":" in name else f"{name}:0"

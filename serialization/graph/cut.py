@@ -8,29 +8,30 @@ from typing import Any
 
 from serialization.formats import protos
 from serialization.formats.dtypes import get_dtype_number
-from serialization.graph.graph_def import find_reachable, get_node_name, get_output_index, index_nodes
+from serialization.graph.graph_def import get_node_name, get_output_index, get_tensor_name
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import ALL_PLACEHOLDERS
 from serialization.graph.signature import Signature
 
 
-def cut_at_inputs(graph_def: Any, wanted: Signature) -> tuple[Any, Signature, list[str]]:
-    """Put a placeholder in the place of each input that is none, so that what computes it is not needed."""
-    nodes = index_nodes(graph_def)
+def cut_at_inputs(index: GraphIndex, wanted: Signature) -> tuple[GraphIndex, Signature, list[str]]:
+    """Put a placeholder in the place of each input that is none, so that what computes it is not needed.
+
+    Returns the graph, which is the given one where nothing is cut, the signature by its names, and a line on each cut.
+    """
+    nodes = index.nodes
     inner = [t for t in wanted.inputs if nodes[get_node_name(t.name)].op not in ALL_PLACEHOLDERS]
     if not inner:
-        return graph_def, wanted, []
+        return index, wanted, []
     inner = list({tensor.name: tensor for tensor in inner}.values())  # two keys may stand for one tensor
     copy = protos.GraphDef()
-    copy.CopyFrom(graph_def)
+    copy.CopyFrom(index.graph_def)
     names = {
         tensor.name: _free_name(f"{get_node_name(tensor.name)}_input", nodes, get_output_index(tensor.name))
         for tensor in inner
     }
     for node in copy.node:
-        node.input[:] = [
-            names.get(f"{get_node_name(e)}:{get_output_index(e)}", e) if not e.startswith("^") else e
-            for e in node.input
-        ]
+        node.input[:] = [e if e.startswith("^") else names.get(get_tensor_name(e), e) for e in node.input]
     for tensor in inner:
         node = copy.node.add(name=names[tensor.name], op="Placeholder")
         node.attr["dtype"].type = get_dtype_number(tensor.dtype)
@@ -38,7 +39,7 @@ def cut_at_inputs(graph_def: Any, wanted: Signature) -> tuple[Any, Signature, li
         shape.unknown_rank = tensor.shape is None
         for size in tensor.shape or ():
             shape.dim.add(size=-1 if size is None else size)
-    kept = find_reachable(index_nodes(copy), [tensor.name for tensor in wanted.outputs])
+    kept = GraphIndex(copy).reachable(tensor.name for tensor in wanted.outputs)
     for tensor in inner:  # the old name is free where the old node is not needed any more
         node, new = get_node_name(tensor.name), names[tensor.name]
         if node not in kept and sum(get_node_name(other.name) == node for other in inner) == 1:
@@ -48,7 +49,7 @@ def cut_at_inputs(graph_def: Any, wanted: Signature) -> tuple[Any, Signature, li
     note = f"cut at {', '.join(sorted(t.name for t in inner))}: what computes that is left out"
     if any(get_node_name(name) != names[name] for name in names):
         note += f"; fed as {', '.join(sorted(names.values()))}"
-    return copy, Signature(inputs, wanted.outputs), [note]
+    return GraphIndex(copy), Signature(inputs, wanted.outputs), [note]
 
 
 def _rename_node(graph_def: Any, old: str, new: str, kept: Collection[str]) -> None:

@@ -15,7 +15,8 @@ from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.graph import op_sets
 from serialization.graph.const_nodes import make_constant
-from serialization.graph.graph_def import get_node_name, index_nodes
+from serialization.graph.graph_def import get_node_name
+from serialization.graph.graph_index import GraphIndex
 from serialization.tensorflow import np, tf, tf1
 
 _TABLES = op_sets.TABLES - op_sets.ANONYMOUS_TABLES  # these are new in each run, in which the graph itself fills them
@@ -33,38 +34,37 @@ def list_table_nodes(graph_def: Any) -> list[Any]:
 
 def inline_tables(graph_def: Any, session: Any) -> list[str]:
     """Make the GraphDef fill its tables with what they hold in the session. Returns a line for each table."""
-    notes = []
-    for table in list_table_nodes(graph_def):
-        keys, values = _read(session, table, graph_def)
+    index, notes = GraphIndex(graph_def), []
+    for table, (keys, values) in [(table, _read(session, table, index)) for table in list_table_nodes(graph_def)]:
         notes.append(f"inlined the lookup table {table.name}: {len(keys):,} {'entry' if len(keys) == 1 else 'entries'}")
-        _inline_one(graph_def, table, keys, values)
+        _inline_one(GraphIndex(graph_def), table, keys, values)
     return notes
 
 
-def read_constant_keys(graph_def: Any) -> dict[str, Any]:
-    """The keys of tables that the GraphDef fills from constants, by the tables' nodes."""
-    nodes, found = index_nodes(graph_def), {}
-    for node in graph_def.node:
+def read_constant_keys(index: GraphIndex) -> dict[str, Any]:
+    """The keys of tables that the graph fills from constants, by the tables' nodes."""
+    found = {}
+    for node in index.graph_def.node:
         if node.op in op_sets.TABLE_WRITERS and len(node.input) > 1:
-            keys = nodes.get(get_node_name(node.input[1]))
+            keys = index.producer(node.input[1])
             if keys is not None and keys.op == "Const":
                 found[get_node_name(node.input[0])] = tf.make_ndarray(keys.attr["value"].tensor).ravel()
     return found
 
 
-def read_table_keys(session: Any, graph_def: Any) -> dict[str, Any]:
-    """The keys of the GraphDef's tables by the tables' nodes, of those that the session holds anything of."""
+def read_table_keys(session: Any, index: GraphIndex) -> dict[str, Any]:
+    """The keys of the graph's tables by the tables' nodes, of those that the session holds anything of."""
     found = {}
-    for table in list_table_nodes(graph_def):
+    for table in list_table_nodes(index.graph_def):
         try:
-            found[table.name], _ = _read(session, table, graph_def)
+            found[table.name], _ = _read(session, table, index)
         except UserError:  # a table that nobody has filled, of which freezing will speak
             continue
     return found
 
 
-def _read(session: Any, table: Any, graph_def: Any) -> tuple[Any, Any]:
-    marks = [node for node in graph_def.node if node.name in {get_node_name(edge) for edge in table.input}]
+def _read(session: Any, table: Any, index: GraphIndex) -> tuple[Any, Any]:
+    marks = [index.nodes[name] for name in dict.fromkeys(map(get_node_name, table.input))]
     try:
         handle = session.graph.get_tensor_by_name(f"{table.name}:0")
     except KeyError:  # it was in a function; a node of the same shared name is the same table
@@ -72,7 +72,7 @@ def _read(session: Any, table: Any, graph_def: Any) -> tuple[Any, Any]:
         graph = tf1.GraphDef(node=[alone, *(tf1.NodeDef(name=n.name, op=n.op, attr=n.attr) for n in marks)])
         with session.graph.as_default():
             (handle,) = tf1.import_graph_def(graph, return_elements=[f"{table.name}:0"], name="")
-    _fill_as_a_run_would(session, table, graph_def)
+    _fill_as_a_run_would(session, table, index)
     export = tf.raw_ops.LookupTableExportV2 if handle.dtype == tf.resource else tf.raw_ops.LookupTableExport
     with session.graph.as_default():
         exported = export(
@@ -95,37 +95,37 @@ def _read(session: Any, table: Any, graph_def: Any) -> tuple[Any, Any]:
     return keys[order], values[order]
 
 
-def _fill_as_a_run_would(session: Any, table: Any, graph_def: Any) -> None:
+def _fill_as_a_run_would(session: Any, table: Any, index: GraphIndex) -> None:
     """Fill a table that the graph fills from constants in each run, as one that was frozen before does."""
-    if table.name in read_constant_keys(graph_def):
+    if table.name in read_constant_keys(index):
         known = {operation.name: operation for operation in session.graph.get_operations()}
-        for node in graph_def.node:
-            if node.op in op_sets.TABLE_WRITERS and get_node_name(node.input[0]) == table.name and node.name in known:
-                session.run(known[node.name])
+        for name in index.consumers(table.name):
+            if index.nodes[name].op in op_sets.TABLE_WRITERS and name in known:
+                session.run(known[name])
 
 
-def _inline_one(graph_def: Any, table: Any, keys: Any, values: Any) -> None:
-    given = _free_names(graph_def, table.name)
+def _inline_one(index: GraphIndex, table: Any, keys: Any, values: Any) -> None:
+    graph_def = index.graph_def
+    given = _free_names(index, table.name)
     ready = given["ready"]
-    handles = {table.name}
-    grown = True
-    while grown:  # the handle may pass a tf.cond or a loop
-        grown = False
-        for node in graph_def.node:
-            takes = any(get_node_name(edge) in handles for edge in node.input if not edge.startswith("^"))
-            if takes and node.op in op_sets.PASS_THROUGH and node.name not in handles:
-                handles.add(node.name)
-                grown = True
-    for node in list(graph_def.node):
-        takes = any(get_node_name(edge) in handles for edge in node.input if not edge.startswith("^"))
-        if takes and node.op in op_sets.TABLE_WRITERS:
+    takers: dict[str, None] = {}
+    waiting = [table.name]
+    while waiting:
+        for name in index.consumers(waiting.pop()):
+            if name not in takers:
+                takers[name] = None
+                if index.nodes[name].op in op_sets.PASS_THROUGH:  # the handle may pass a tf.cond or a loop
+                    waiting.append(name)
+    for node in map(index.nodes.__getitem__, takers):
+        if node.op in op_sets.TABLE_WRITERS:
             _make_nothing(node)
-        elif takes:
-            node.op = _V2.get(node.op, node.op.removeprefix("Ref") if node.op in op_sets.PASS_THROUGH else node.op)
-            if node.name in handles:
-                node.attr["T"].type = dtypes.RESOURCE
-            node.attr.pop("_class", None)
-            node.input[:] = [ready if edge in (table.name, f"{table.name}:0") else edge for edge in node.input]
+            continue
+        if node.op in op_sets.PASS_THROUGH:
+            node.op = node.op.removeprefix("Ref")
+            node.attr["T"].type = dtypes.RESOURCE
+        node.op = _V2.get(node.op, node.op)
+        node.attr.pop("_class", None)
+        node.input[:] = [ready if edge in (table.name, f"{table.name}:0") else edge for edge in node.input]
     key_type, value_type = table.attr["key_dtype"].type, table.attr["value_dtype"].type
     del table.input[:]  # of a dense table, the keys that stand for an empty slot and for a deleted one
     table.attr.clear()
@@ -148,12 +148,12 @@ def _inline_one(graph_def: Any, table: Any, keys: Any, values: Any) -> None:
     guard.attr["T"].type = dtypes.RESOURCE
 
 
-def _free_names(graph_def: Any, table: str) -> dict[str, str]:
+def _free_names(index: GraphIndex, table: str) -> dict[str, str]:
     """Names for the nodes beside a table that the graph does not have yet: it may have been frozen before."""
-    taken, names = {node.name for node in graph_def.node}, {}
+    names = {}
     for what in ("keys", "values", "fill", "ready"):
         names[what] = f"{table}/{what}"
-        while names[what] in taken:
+        while names[what] in index.nodes:
             names[what] += "_"
     return names
 

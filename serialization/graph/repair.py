@@ -14,7 +14,8 @@ from serialization.console import format_count, make_printable
 from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.formats.dtypes import get_base_dtype
-from serialization.graph.graph_def import get_node_name, index_nodes, iterate_nodes
+from serialization.graph.graph_def import get_node_name, iterate_nodes
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_registry import get_output_dtypes
 from serialization.graph.op_sets import INITIALIZED_CHECKS, REF_FORMS, VARIABLES
 
@@ -53,7 +54,7 @@ def make_version_readable(meta_graph: Any) -> list[str]:
 
 def make_graph_loadable(graph_def: Any) -> list[str]:
     """Take out what keeps this TensorFlow from importing a graph that another one wrote."""
-    names = index_nodes(graph_def)
+    names = GraphIndex(graph_def).nodes
     if len(names) < len(graph_def.node):
         twice = next(name for name, count in Counter(node.name for node in graph_def.node).items() if count > 1)
         raise UserError(f"the graph is damaged; it has two nodes called {twice}; copy the file here again")
@@ -92,7 +93,7 @@ def remove_recorded_shapes(graph_def: Any) -> list[str]:
 def remove_refs(graph_def: Any) -> list[str]:
     """Rewrite ops that take or give references to variables: in a frozen graph there is nothing to refer to."""
     done: Counter[tuple[str, str]] = Counter()
-    names = index_nodes(graph_def)
+    names = GraphIndex(graph_def).nodes
     added = []
     for node in graph_def.node:
         before = node.op

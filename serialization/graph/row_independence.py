@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from serialization.graph.cut import cut_at_inputs
-from serialization.graph.graph_def import get_node_name, get_output_index, prune_graph
+from serialization.graph.graph_def import get_node_name, get_output_index
+from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions
 from serialization.graph.op_sets import BATCH_NORMS, IDENTITIES, MERGES, SHAPES, STATIC_TABLES, SWITCHES, VARIABLES
 from serialization.graph.signature import Signature
@@ -56,9 +57,9 @@ class RowIndependence:
 
     def __init__(self, graph_def: Any, signature: Signature) -> None:
         """Raises UserError where the functions of the graph cannot be inlined."""
-        cut, self._signature, _ = cut_at_inputs(graph_def, signature)
+        index, self._signature, _ = cut_at_inputs(GraphIndex(graph_def), signature)
         names = [tensor.name for tensor in (*self._signature.inputs, *self._signature.outputs)]
-        flat = prune_graph(inline_functions(prune_graph(cut, names), names), names)
+        flat = prune_graph(GraphIndex(inline_functions(prune_graph(index, names), names)), names)
         self._has_functions = bool(flat.library.function)  # of datasets, say
         with explain_failures("the graph cannot be looked at"), tf1.Graph().as_default() as self._graph:
             tf1.import_graph_def(flat, name="")

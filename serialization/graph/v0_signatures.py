@@ -12,7 +12,8 @@ from typing import Any
 
 from serialization.errors import UserError
 from serialization.formats.dtypes import get_dtype_number
-from serialization.graph.graph_def import get_node_name, index_nodes
+from serialization.graph.graph_def import get_node_name
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.tensors import describe_tensor
 
 _COLLECTION = "serving_signatures"
@@ -59,7 +60,7 @@ def add_v0_signatures(meta_graph: Any) -> None:
         for key, one in ((_DEFAULT, recorded.default_signature), *sorted(named.items())):
             if typed := _typed(one):
                 found[typed[0] if key == _DEFAULT and key in found else key] = typed
-    nodes = index_nodes(meta_graph.graph_def)
+    nodes = GraphIndex(meta_graph.graph_def).nodes
     for key, (method, inputs, outputs) in found.items():
         names = [*inputs.values(), *outputs.values()]
         if all(get_node_name(name) in nodes for name in names):

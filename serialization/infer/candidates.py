@@ -14,17 +14,13 @@ import operator
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from serialization.graph import op_sets
-from serialization.graph.graph_def import find_reachable, get_node_name, get_output_index
+from serialization.graph.graph_def import get_node_name, get_output_index, list_data_edges
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import Tensor
-from serialization.graph.tensors import (
-    count_outputs,
-    is_keep_probability,
-    is_training_switch,
-)
-from serialization.infer.data_edges import Flow, has_own_name, iterate_data_edges
+from serialization.graph.tensors import count_outputs, is_keep_probability, is_training_switch
+from serialization.infer.data_edges import Flow, has_own_name
 from serialization.infer.training_graphs import find_judged_tensors, find_losses, find_scores_of_choice, find_stand_ins
 
 _NO_OUTPUT = op_sets.HANDLES | op_sets.VARIABLES | op_sets.ALL_PLACEHOLDERS | op_sets.PIPELINES | op_sets.QUEUE_SIZES
@@ -58,12 +54,12 @@ class Inferred:
     rivals: tuple[Candidate, ...] = ()
 
 
-def infer_candidates(graph_def: Any) -> Inferred:
-    """Candidates for the inputs and outputs of a GraphDef, best first.
+def infer_candidates(index: GraphIndex) -> Inferred:
+    """Candidates for the inputs and outputs of a graph, best first.
 
     Without outputs in the result the graph computes nothing that a caller could want.
     """
-    flow = Flow(graph_def)
+    flow = Flow(index)
     roles = _roles(flow)
     labels = sum(flow.bits[source] for source, (role, _) in roles.items() if role == "label")
     features = sum(flow.bits[source] for source, (role, _) in roles.items() if role == "feature")
@@ -73,9 +69,7 @@ def infer_candidates(graph_def: Any) -> Inferred:
         found, answers = _trained(flow, found, labels, features)
     found = found or answers or list(_sinks(flow, 0, 0)) or list(_constants(flow)) or list(_updates(flow))
     chosen = _choose(flow, found, trained=bool(flow.training or labels))
-    reached = find_reachable(
-        flow.nodes, [c.tensor.name for c in chosen], {get_node_name(source) for source in flow.sources}
-    )
+    reached = index.reachable([c.tensor.name for c in chosen], {get_node_name(source) for source in flow.sources})
     needed = sum(
         bit
         for source, bit in flow.bits.items()
@@ -130,7 +124,7 @@ def _sinks(flow: Flow, labels: int, features: int) -> Iterator[Candidate]:
         used = {
             get_output_index(e)
             for u in flow.users(node.name)
-            for e in iterate_data_edges(flow.nodes[u])
+            for e in list_data_edges(flow.nodes[u])
             if get_node_name(e) == node.name
         }
         if used and not count_outputs(node) > 1:
@@ -151,7 +145,7 @@ def _updates(flow: Flow) -> Iterator[Candidate]:
     """What a graph ends in that only updates something, which is a constant now."""
     held = any(node.op in op_sets.VARIABLES for node in flow.nodes.values())
     for node in flow.nodes.values():
-        if op_sets.is_update(node.op) and not flow.consumers[node.name] and not held:
+        if op_sets.is_update(node.op) and not flow.index.consumers(node.name) and not held:
             yield Candidate(flow.describe(f"{node.name}:0"), "output", _UNCONSUMED)
 
 
@@ -168,7 +162,7 @@ def _trained(flow: Flow, sinks: list[Candidate], labels: int, features: int) -> 
     answers = [_by_its_name(flow, answer) for answer in answers]
     if made:  # the same network once more, as it is used
         parameters = {flow.parameters_of(name) for name in nodes}
-        after = flow.downstream(nodes)
+        after = flow.index.downstream(nodes)
         kept = [
             c
             for c in sinks
@@ -176,8 +170,8 @@ def _trained(flow: Flow, sinks: list[Candidate], labels: int, features: int) -> 
             and get_node_name(c.tensor.name) not in after
         ]
         return kept, answers
-    steps = set().union(*(flow.upstream(node) for node in nodes))
-    after = flow.downstream(nodes)
+    steps = set().union(*(flow.index.upstream(node) for node in nodes))
+    after = flow.index.downstream(nodes)
 
     def is_by_product(name: str) -> bool:
         """Whether nobody gave it a name, and it says less than an answer, or is computed on the way to one."""
@@ -187,7 +181,7 @@ def _trained(flow: Flow, sinks: list[Candidate], labels: int, features: int) -> 
             return True
         if not nodes or has_own_name(flow.nodes[name]) or name in after:
             return False
-        return all(step in steps for step in flow.upstream(name) if flow.is_parametric(flow.nodes[step]))
+        return all(step in steps for step in flow.index.upstream(name) if flow.is_parametric(flow.nodes[step]))
 
     kept = [c for c in sinks if _is_no_left_over(flow, c) and not is_by_product(get_node_name(c.tensor.name))]
     kept = [_behind(flow, candidate) for candidate in kept]
@@ -204,7 +198,7 @@ def _behind(flow: Flow, sink: Candidate) -> Candidate:
 def _by_its_name(flow: Flow, answer: Candidate) -> Candidate:
     """What the author called the output, where a bias without a name is added to it behind that."""
     node = flow.nodes[get_node_name(answer.tensor.name)]
-    edges = iterate_data_edges(node) if node.op in ("Add", "AddV2", "BiasAdd") and not has_own_name(node) else []
+    edges = list_data_edges(node) if node.op in ("Add", "AddV2", "BiasAdd") and not has_own_name(node) else []
     deep = [edge for edge in edges if get_node_name(edge) in flow.deep]
     if len(edges) != 2 or len(deep) != 1 or not _OUTPUT.fullmatch(get_node_name(deep[0]).rpartition("/")[2]):
         return answer

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from serialization.formats.dtypes import get_dtype_name
 from serialization.graph import op_sets
-from serialization.graph.graph_def import find_reachable, get_node_name, get_output_index, index_nodes
+from serialization.graph.graph_def import get_node_name, get_tensor_name, list_data_edges
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import Tensor
 from serialization.graph.tensors import describe_tensor
 
@@ -43,12 +44,8 @@ _TRAINING_SCOPE = re.compile(r"(.*/)?(gradients(_\d+)?|report_uninitialized_vari
 class Flow:
     """The graph's data edges, without what trains, saves, summarizes and checks."""
 
-    def __init__(self, graph_def: Any) -> None:
-        self.nodes = index_nodes(graph_def)
-        self.consumers: dict[str, list[str]] = defaultdict(list)
-        for node in graph_def.node:
-            for edge in iterate_data_edges(node):
-                self.consumers[get_node_name(edge)].append(node.name)
+    def __init__(self, index: GraphIndex) -> None:
+        self.index, self.nodes = index, index.nodes
         self.training = any(_TRAINING_SCOPE.fullmatch(name) and "gradients" in name for name in self.nodes)
         self.aside = self._set_aside()
         self.sources = self._find_sources()
@@ -61,40 +58,33 @@ class Flow:
         self.losses = {
             gradients[name]
             for name in gradients
-            if gradients[name] in self.nodes
-            and any(_SEED.fullmatch(get_node_name(edge)) for edge in iterate_data_edges(self.nodes[name]))
+            if gradients[name] in self.nodes and any(map(_SEED.fullmatch, self.index.producers(self.nodes[name])))
         }
 
     def rest(self) -> Iterator[Any]:
         return (node for node in self.nodes.values() if node.name not in self.aside)
 
     def users(self, name: str) -> list[str]:
-        return [user for user in self.consumers[name] if user not in self.aside]
+        return [user for user in self.index.consumers(name) if user not in self.aside]
 
     def _set_aside(self) -> set[str]:
         training = {name for name in self.nodes if _TRAINING_SCOPE.fullmatch(name)}
-        waiting = [name for name in training if "gradients" in name]
-        while waiting:  # what comes of gradients is training
-            for user in self.consumers[waiting.pop()]:
-                if user not in training:
-                    training.add(user)
-                    waiting.append(user)
+        training |= self.index.downstream(name for name in training if "gradients" in name)
         plumbing = {n.name for n in self.nodes.values() if n.op in _PLUMBING or op_sets.is_update(n.op)}
         waiting = list(plumbing)
         while waiting:  # what only plumbing consumes is plumbing
-            for edge in iterate_data_edges(self.nodes[waiting.pop()]):
-                name = get_node_name(edge)
+            for name in self.index.producers(self.nodes[waiting.pop()]):
                 known = name not in self.nodes or name in plumbing or self.nodes[name].op in op_sets.PLACEHOLDERS
-                if not known and all(user in plumbing for user in self.consumers[name]):
+                if not known and all(user in plumbing for user in self.index.consumers(name)):
                     plumbing.add(name)
                     waiting.append(name)
         summaries = {n.name for n in self.nodes.values() if n.op in op_sets.SUMMARIES}
         waiting = list(summaries)
         while waiting:  # what only makes an answer fit for a summary
-            for name in map(get_node_name, iterate_data_edges(self.nodes[waiting.pop()])):
+            for name in self.index.producers(self.nodes[waiting.pop()]):
                 node = self.nodes.get(name)
                 shown = node is not None and name not in summaries and node.op in _SHOWN and not has_own_name(node)
-                if shown and all(user in summaries for user in self.consumers[name]):
+                if shown and all(user in summaries for user in self.index.consumers(name)):
                     summaries.add(name)
                     waiting.append(name)
         return training | plumbing | summaries
@@ -104,28 +94,28 @@ class Flow:
         placeholders = [node.name for node in self.rest() if node.op in op_sets.PLACEHOLDERS]
         if any(self.users(name) for name in placeholders):
             return [f"{name}:0" for name in placeholders if self.users(name)]
-        edges = (edge for node in self.rest() for edge in iterate_data_edges(node))
+        edges = (edge for node in self.rest() for edge in list_data_edges(node))
         pipelines = dict.fromkeys(
             e for e in edges if get_node_name(e) in self.nodes and self.nodes[get_node_name(e)].op in op_sets.PIPELINES
         )
-        return [f"{get_node_name(edge)}:{get_output_index(edge)}" for edge in pipelines]
+        return [get_tensor_name(edge) for edge in pipelines]
 
     def _spread(self, bits: Mapping[str, int]) -> dict[str, int]:
         """Which sources each node depends on, as bits; through loops too."""
         depends: dict[str, int] = defaultdict(int)
         for name in self.nodes:
-            for edge in iterate_data_edges(self.nodes[name]):
-                depends[name] |= bits.get(f"{get_node_name(edge)}:{get_output_index(edge)}", 0)
+            for edge in list_data_edges(self.nodes[name]):
+                depends[name] |= bits.get(get_tensor_name(edge), 0)
         for source, bit in bits.items():
             if self.nodes[get_node_name(source)].op in op_sets.PLACEHOLDERS:
                 depends[get_node_name(source)] |= bit
-        selected = self.downstream(name for name, node in self.nodes.items() if _SELECTING.fullmatch(node.op))
+        selected = self.index.downstream(name for name, node in self.nodes.items() if _SELECTING.fullmatch(node.op))
         waiting = [name for name, value in depends.items() if value]
         while waiting:
             name = waiting.pop()
             if self.nodes[name].op in op_sets.PIPELINES or (self.nodes[name].op in VALUE_FREE and name not in selected):
                 continue
-            for user in self.consumers[name]:
+            for user in self.index.consumers(name):
                 if depends[user] | depends[name] != depends[user]:
                     depends[user] |= depends[name]
                     waiting.append(user)
@@ -138,7 +128,7 @@ class Flow:
         found, waiting = {name: name for name in roots}, list(roots)
         while waiting:
             name = waiting.pop()
-            for user in self.consumers[name]:
+            for user in self.index.consumers(name):
                 if user not in found and self.nodes[user].op in _PASS_ON and not self.depends[user]:
                     found[user] = found[name]
                     waiting.append(user)
@@ -146,28 +136,7 @@ class Flow:
 
     def _find_deep(self) -> set[str]:
         """What was computed with parameters from features."""
-        return self.downstream(n.name for n in self.rest() if self.is_parametric(n) and self.depends[n.name])
-
-    def downstream(self, names: Iterable[str]) -> set[str]:
-        """These nodes and all that is computed from them."""
-        found = set(names)
-        waiting = list(found)
-        while waiting:
-            for user in self.consumers[waiting.pop()]:
-                if user not in found:
-                    found.add(user)
-                    waiting.append(user)
-        return found
-
-    def upstream(self, name: str) -> set[str]:
-        """The node and all that it is computed from."""
-        found, waiting = {name}, [name]
-        while waiting:
-            for source in map(get_node_name, iterate_data_edges(self.nodes[waiting.pop()])):
-                if source not in found and source in self.nodes:
-                    found.add(source)
-                    waiting.append(source)
-        return found
+        return self.index.downstream(n.name for n in self.rest() if self.is_parametric(n) and self.depends[n.name])
 
     def is_trained(self, name: str) -> bool:
         """Whether training goes through the node."""
@@ -177,9 +146,7 @@ class Flow:
 
     def takes(self, name: str, source: str) -> bool:
         """Whether the node consumes that tensor."""
-        return any(
-            f"{get_node_name(edge)}:{get_output_index(edge)}" == source for edge in iterate_data_edges(self.nodes[name])
-        )
+        return any(get_tensor_name(edge) == source for edge in list_data_edges(self.nodes[name]))
 
     def is_sampled(self, source: str) -> bool:
         """Whether a candidate sampler takes the source: the true classes of a sampled loss."""
@@ -200,7 +167,7 @@ class Flow:
                 node = self.nodes[user]
                 passed = node.op in _FORMS
                 passed |= node.op == "Sub" and not any(
-                    self.depends[name] & ~self.bits[source] for name in map(get_node_name, iterate_data_edges(node))
+                    self.depends[name] & ~self.bits[source] for name in self.index.producers(node)
                 )
                 if not passed:
                     found.add(user)
@@ -212,14 +179,14 @@ class Flow:
     def is_parametric(self, node: Any) -> bool:
         """Whether features meet parameters in this node."""
         return bool(_PARAMETRIC.fullmatch(node.op)) and any(
-            get_node_name(edge) in self.parameters for edge in iterate_data_edges(node)
+            name in self.parameters for name in self.index.producers(node)
         )
 
     def behind_views(self, tensor: str) -> str:
         """The tensor that this one is another shape of."""
         node = self.nodes[get_node_name(tensor)]
         while node.op in op_sets.VIEWS and get_node_name(node.input[0]) in self.deep and not has_own_name(node):
-            tensor = f"{get_node_name(node.input[0])}:{get_output_index(node.input[0])}"
+            tensor = get_tensor_name(node.input[0])
             node = self.nodes[get_node_name(tensor)]
         return tensor
 
@@ -236,23 +203,18 @@ class Flow:
         met = 0
         for node in self.rest():
             if node.name in self.deep:
-                for name in map(get_node_name, iterate_data_edges(node)):
+                for name in self.index.producers(node):
                     met |= 0 if name in self.deep else self.depends[name]
         return met
 
     def parameters_of(self, name: str) -> frozenset[str]:
         """The variables that a node is computed from."""
-        seen = find_reachable(self.nodes, [name])
+        seen = self.index.reachable([name])
         return frozenset(n for n in seen if n in self.parameters and self.nodes[n].op in op_sets.VARIABLES | {"Const"})
 
     def describe(self, tensor: str) -> Tensor:
         """The tensor of that name, as far as its node tells."""
         return describe_tensor(self.nodes, tensor)
-
-
-def iterate_data_edges(node: Any) -> list[str]:
-    """The inputs of a node that carry values."""
-    return [edge for edge in node.input if not edge.startswith("^")]
 
 
 def _is_weight(node: Any) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from serialization.graph.graph_def import get_node_name, get_output_index
+from serialization.graph.graph_def import get_node_name, get_output_index, get_tensor_name, list_data_edges
 from serialization.graph.op_sets import EXITS, MERGES, PLACEHOLDERS, TENSOR_ARRAY_READS, VIEWS
-from serialization.infer.data_edges import VALUE_FREE, Flow, has_own_name, iterate_data_edges
+from serialization.infer.data_edges import VALUE_FREE, Flow, has_own_name
 
 BEFORE_LABELS = "the last before the labels come in"
 BEFORE_LOSS = "the last before the loss"
@@ -28,7 +28,7 @@ _SITES = 4  # of so many nodes with the same parameters, all are compared with e
 
 def find_losses(flow: Flow) -> set[str]:
     """The nodes at which the gradients begin, and all that is computed from them."""
-    return flow.downstream(flow.losses - flow.aside) - flow.aside
+    return flow.index.downstream(flow.losses - flow.aside) - flow.aside
 
 
 def find_judged_tensors(flow: Flow, labels: int, features: int, ends: Iterable[str]) -> dict[str, str]:
@@ -58,7 +58,7 @@ def find_stand_ins(flow: Flow) -> dict[str, str]:
     sites: dict[str, dict[str, None]] = {}
     for node in flow.rest():
         if flow.is_parametric(node):
-            for edge in iterate_data_edges(node):
+            for edge in list_data_edges(node):
                 if get_node_name(edge) in flow.parameters:
                     sites.setdefault(flow.parameters[get_node_name(edge)], {})[node.name] = None
     found: dict[str, None] = {}
@@ -77,7 +77,7 @@ def find_parameter_free_ancestors(flow: Flow, tensor: str) -> set[str]:
         node = flow.nodes[waiting.pop()]
         found.add(node.name)
         if node.op not in _BORDERS and not flow.is_parametric(node):
-            waiting += [n for n in map(get_node_name, iterate_data_edges(node)) if n in flow.deep and n not in found]
+            waiting += [n for n in flow.index.producers(node) if n in flow.deep and n not in found]
     return found
 
 
@@ -100,7 +100,7 @@ def _difference(flow: Flow, one: str, other: str, seen: set[tuple[str, str]] | N
     if a.op != b.op or len(seen) > _PAIRS:
         return []
     found = []
-    for left, right in zip(iterate_data_edges(a), iterate_data_edges(b), strict=False):
+    for left, right in zip(list_data_edges(a), list_data_edges(b), strict=False):
         first, second = get_node_name(left), get_node_name(right)
         if first == second or second not in flow.deep or first not in flow.nodes or not flow.depends[first]:
             continue
@@ -120,7 +120,7 @@ def _before_labels(flow: Flow, labels: int, features: int) -> set[str]:
     for node in flow.rest():
         if not flow.depends[node.name] & labels:
             continue
-        for edge in iterate_data_edges(node):
+        for edge in list_data_edges(node):
             name = get_node_name(edge)
             free = name in flow.nodes and not flow.depends[name] & labels and flow.depends[name] & features
             if free and name not in flow.aside and flow.nodes[name].op not in PLACEHOLDERS | VALUE_FREE:
@@ -140,27 +140,27 @@ def _before_losses(flow: Flow, ends: Iterable[str], features: int) -> set[str]:
         if node.name in seen:
             continue
         seen.add(node.name)
-        deep = [edge for edge in iterate_data_edges(node) if get_node_name(edge) in flow.deep]
+        deep = [edge for edge in list_data_edges(node) if get_node_name(edge) in flow.deep]
         shallow = [
             e
-            for e in iterate_data_edges(node)
+            for e in list_data_edges(node)
             if flow.depends.get(get_node_name(e), 0) & features and get_node_name(e) not in flow.deep
         ]
         if not deep or flow.is_parametric(node):
             last.add(tensor)
         elif shallow and node.op not in VIEWS:
-            found.update(flow.behind_views(f"{get_node_name(edge)}:{get_output_index(edge)}") for edge in deep)
+            found.update(flow.behind_views(get_tensor_name(edge)) for edge in deep)
         else:
-            waiting.extend(f"{get_node_name(edge)}:{get_output_index(edge)}" for edge in deep)
+            waiting.extend(get_tensor_name(edge) for edge in deep)
     compared = set().union(*(find_parameter_free_ancestors(flow, tensor) for tensor in found))
     # Where the loss looks at what leads to such a tensor in another way too, as at its smoothness.
     edges = {
         edge
         for name in seen - compared
-        for edge in iterate_data_edges(flow.nodes[name])
+        for edge in list_data_edges(flow.nodes[name])
         if get_node_name(edge) in compared
     }
-    found |= {flow.behind_views(f"{get_node_name(edge)}:{get_output_index(edge)}") for edge in edges}
+    found |= {flow.behind_views(get_tensor_name(edge)) for edge in edges}
     return found | {tensor for tensor in last if get_node_name(tensor) not in compared}
 
 
@@ -169,14 +169,14 @@ def _untouched(flow: Flow, tensor: str) -> str:
     result = now = tensor
     while True:
         node = flow.nodes[get_node_name(now)]
-        deep = list(dict.fromkeys(edge for edge in iterate_data_edges(node) if get_node_name(edge) in flow.deep))
+        deep = list(dict.fromkeys(edge for edge in list_data_edges(node) if get_node_name(edge) in flow.deep))
         if node.op not in _TOUCHES or flow.is_parametric(node) or not deep:
             break
         if len(deep) > 1 and not (
             node.op.endswith("Div") and get_node_name(deep[0]) in find_parameter_free_ancestors(flow, deep[1])
         ):
             break
-        now = f"{get_node_name(deep[0])}:{get_output_index(deep[0])}"
+        now = get_tensor_name(deep[0])
         if node.op in _LOGARITHMS or result != tensor:
             result = now
         if has_own_name(flow.nodes[get_node_name(now)]):
@@ -201,7 +201,7 @@ def _meet(flow: Flow, tensors: Iterable[str]) -> list[str]:
             groups.append(([tensor], common))
     answers = [_answer(flow, members, common) for members, common in groups]
     # What another answer is computed from is a step on the way to it.
-    steps = set().union(*(flow.upstream(get_node_name(answer)) - {get_node_name(answer)} for answer in answers))
+    steps = set().union(*(flow.index.upstream(get_node_name(answer)) - {get_node_name(answer)} for answer in answers))
     return [answer for answer in answers if get_node_name(answer) not in steps] or answers
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from serialization.console import format_count, make_printable
 from serialization.graph import op_sets
-from serialization.graph.graph_def import find_called_functions, find_reachable, get_node_name, index_nodes
+from serialization.graph.graph_def import get_node_name
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import show_shape
 from serialization.graph.tensors import describe_tensor
 
@@ -44,8 +45,9 @@ def draw_graph(graph_def: Any, outputs: Iterable[str], boxes: int = _BOXES) -> s
     Of a graph that only calls a function, as TensorFlow 2 exports them, the function is drawn.
     """
     wanted = {get_node_name(output) for output in outputs}
-    needed = find_reachable(index_nodes(graph_def), wanted)
-    name, nodes = _body(graph_def, [node for node in graph_def.node if node.name in needed or not needed])
+    index = GraphIndex(graph_def)
+    needed = index.reachable(wanted)
+    name, nodes = _body(index, [node for node in graph_def.node if node.name in needed or not needed])
     groups = _fold(nodes, boxes)
     drawn: dict[str, _Box] = {}
     for node in nodes:
@@ -54,7 +56,7 @@ def draw_graph(graph_def: Any, outputs: Iterable[str], boxes: int = _BOXES) -> s
         box.gives |= node.name in wanted
     edges: Counter[tuple[str, str]] = Counter()
     for node in nodes:
-        for source in dict.fromkeys(get_node_name(edge) for edge in node.input if not edge.startswith("^")):
+        for source in dict.fromkeys(index.producers(node)):
             if source in groups and groups[source] != groups[node.name]:
                 edges[groups[source], groups[node.name]] += 1
     lines = [
@@ -70,32 +72,18 @@ def draw_graph(graph_def: Any, outputs: Iterable[str], boxes: int = _BOXES) -> s
     return "\n".join([*lines, "}", ""])
 
 
-def _body(graph_def: Any, nodes: list[Any]) -> tuple[str, list[Any]]:
+def _body(index: GraphIndex, nodes: list[Any]) -> tuple[str, list[Any]]:
     """What to draw: the nodes, or the largest function they call where that holds more than themselves."""
-    functions = {function.signature.name: function for function in graph_def.library.function}
-    called = _called(nodes, functions)
-    largest = max(called, key=lambda name: len(functions[name].node_def), default=None)
-    if largest is None or len(functions[largest].node_def) <= len(nodes):
-        part = " that the outputs need" if len(nodes) < len(graph_def.node) else ""
+    called = index.called_functions(nodes)
+    largest = max(called, key=lambda name: len(index.functions[name].node_def), default=None)
+    if largest is None or len(index.functions[largest].node_def) <= len(nodes):
+        part = " that the outputs need" if len(nodes) < len(index.nodes) else ""
         return (
-            f"{len(nodes)} of {format_count(len(graph_def.node), 'node')}{part}; a number at an arrow counts tensors",
+            f"{len(nodes):,} of {format_count(len(index.nodes), 'node')}{part}; a number at an arrow counts tensors",
             nodes,
         )
-    body = functions[largest].node_def
+    body = index.functions[largest].node_def
     return f"function {largest}: {format_count(len(body), 'node')}", list(body)
-
-
-def _called(nodes: Iterable[Any], functions: dict[str, Any]) -> set[str]:
-    """The functions that the nodes call, directly or not."""
-    found: set[str] = set()
-    waiting = list(nodes)
-    while waiting:
-        node = waiting.pop()
-        for name in find_called_functions(node, functions):
-            if name not in found:
-                found.add(name)
-                waiting.extend(functions[name].node_def)
-    return found
 
 
 def _fold(nodes: list[Any], boxes: int) -> dict[str, str]:

@@ -34,6 +34,7 @@ from serialization.formats.messages import read_message
 from serialization.formats.object_graph import ObjectVariable, read_object_graph
 from serialization.formats.wire import DamagedError
 from serialization.graph.graph_def import CUT_OFF, iterate_nodes, may_be_cut_off
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.known_ops import load_known_ops
 from serialization.graph.op_registry import guess_op_library
 from serialization.graph.op_sets import PLACEHOLDERS, TABLES
@@ -118,10 +119,11 @@ def _report(kind: str, path: Path, form: str, files: Iterable[Path]) -> Report:
 def _of_graph(path: Path) -> tuple[Report, Any]:
     graph_def = read_message(path, Kind.GRAPH)
     report = _report("graph_def", path, _form(path), [path])
-    found = harm.scan_graph_def(graph_def, folder=path.parent)
+    index = GraphIndex(graph_def)
+    found = harm.scan_graph(index, folder=path.parent)
     report["notes"] += [CUT_OFF] if may_be_cut_off(graph_def) else []
-    report["faults"] += [*find_crashes(graph_def), *find_loose_ends(graph_def)]
-    report["graphs"] = [_graph(graph_def, None, found)]
+    report["faults"] += [*find_crashes(index), *find_loose_ends(index)]
+    report["graphs"] = [_graph(graph_def, None, found, _candidates(index))]
     return report, graph_def
 
 
@@ -214,15 +216,18 @@ def _averages(names: Iterable[str]) -> list[str]:
 def _add_meta_graph(report: Report, meta_graph: Any, folder: Path | None, saved_model: Path | None = None) -> None:
     add_v0_signatures(meta_graph)
     recorded = meta_graph.signature_def
-    likely = None if recorded else _candidates(meta_graph.graph_def)
+    index = GraphIndex(meta_graph.graph_def)
+    likely = None if recorded else _candidates(index)
     outputs = [candidate["name"] for candidate in likely["outputs"]] if likely else None
-    found = harm.scan_meta_graph(meta_graph, outputs, folder=folder, saved_model=saved_model)
-    report["faults"] += [*find_crashes(meta_graph.graph_def), *find_loose_ends(meta_graph.graph_def)]
-    report["graphs"].append(_graph(meta_graph.graph_def, meta_graph, found, saved_model))
+    found = harm.scan_meta_graph(meta_graph, outputs, folder=folder, saved_model=saved_model, index=index)
+    report["faults"] += [*find_crashes(index), *find_loose_ends(index)]
+    report["graphs"].append(_graph(meta_graph.graph_def, meta_graph, found, likely, saved_model))
     report["tensorflow_version"] = report["tensorflow_version"] or meta_graph.meta_info_def.tensorflow_version or None
 
 
-def _graph(graph_def: Any, meta_graph: Any, found: list[harm.Finding], folder: Path | None = None) -> Report:
+def _graph(
+    graph_def: Any, meta_graph: Any, found: list[harm.Finding], likely: Report | None, folder: Path | None = None
+) -> Report:
     signatures = (
         {}
         if meta_graph is None
@@ -235,7 +240,7 @@ def _graph(graph_def: Any, meta_graph: Any, found: list[harm.Finding], folder: P
         "min_consumer": graph_def.versions.min_consumer,
         "nodes": len(graph_def.node),
         "signatures": signatures,
-        "candidates": None if signatures else _candidates(graph_def),
+        "candidates": likely,
         "placeholders": [str(describe_tensor({n.name: n}, n.name)) for n in graph_def.node if n.op in PLACEHOLDERS],
         "constants": _constants(graph_def),
         "ops": dict(Counter(node.op for node in iterate_nodes(graph_def)).most_common()),
@@ -277,10 +282,10 @@ def _tensor(tensor: Tensor) -> Report:
     return {"key": tensor.key, "name": tensor.name, "dtype": tensor.dtype, "shape": shape}
 
 
-def _candidates(graph_def: Any) -> Report | None:
-    if any(find_crashes(graph_def)):  # a node of 2**40 outputs has as many candidates
+def _candidates(index: GraphIndex) -> Report | None:
+    if any(find_crashes(index)):  # a node of 2**40 outputs has as many candidates
         return None
-    found = infer_candidates(graph_def)
+    found = infer_candidates(index)
     listed = {
         role: [{**_tensor(c.tensor), "role": c.role, "why": c.why} for c in candidates]
         for role, candidates in (("inputs", found.inputs), ("outputs", found.outputs), ("others", found.others))

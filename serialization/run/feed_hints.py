@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from serialization.formats import dtypes, protos
 from serialization.graph.const_nodes import read_integers
-from serialization.graph.graph_def import get_node_name, get_output_index, index_nodes, iterate_nodes
+from serialization.graph.graph_def import get_node_name, get_tensor_name, iterate_nodes, list_data_edges
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import ENTERS, IDENTITIES, MERGES, PASS_THROUGH, TABLE_LOOKUPS, VARIABLES, VIEWS
 from serialization.graph.signature import Signature
 from serialization.run.generated_feeds import Hint
@@ -31,28 +32,22 @@ _PNG = bytes.fromhex(
 )
 
 
-def find_hints(graph_def: Any, wanted: Signature, keys: Mapping[str, Any] | None = None) -> dict[str, Hint]:
+def find_hints(index: GraphIndex, wanted: Signature, keys: Mapping[str, Any] | None = None) -> dict[str, Hint]:
     """A hint for each input, by key, where its consumers tell something.
 
     `keys` are those of lookup tables by their nodes: only what a table knows tells one table from another.
     """
     keys = keys or {}
-    nodes = index_nodes(graph_def)
-    consumers: dict[str, list[tuple[Any, int]]] = defaultdict(list)
-    for node in graph_def.node:
-        for position, edge in enumerate(node.input):
-            if not edge.startswith("^"):
-                consumers[f"{get_node_name(edge)}:{get_output_index(edge)}"].append((node, position))
-    ops = {node.op for node in iterate_nodes(graph_def)}
+    ops = {node.op for node in iterate_nodes(index.graph_def)}
     hints = {}
     for tensor in wanted.inputs:
         hint = Hint()
         waiting, seen = [tensor.name], {tensor.name}
         while waiting:
-            for node, position in consumers[waiting.pop()]:
-                looked_up = keys.get(_table_of(node, nodes)) if node.op in TABLE_LOOKUPS else None
+            for node, position in _takers(index, waiting.pop()):
+                looked_up = keys.get(_table_of(node, index)) if node.op in TABLE_LOOKUPS else None
                 known = () if looked_up is None or position != 1 else tuple(looked_up[:_KNOWN].tolist())
-                hint = _merge(hint, Hint(known=known) if known else _ask(node, position, nodes))
+                hint = _merge(hint, Hint(known=known) if known else _ask(node, position, index))
                 follow = node.op in _TEXT_VIEWS if tensor.dtype == "string" else node.op in _NUMBER_VIEWS
                 if follow and f"{node.name}:0" not in seen:
                     seen.add(f"{node.name}:0")
@@ -63,7 +58,7 @@ def find_hints(graph_def: Any, wanted: Signature, keys: Mapping[str, Any] | None
         if tensor.dtype == "string" and hint.example in (None, _BASE64) and _IMAGES & ops:
             hint = replace(hint, example=_PNG if hint.example is None else base64.urlsafe_b64encode(_PNG).rstrip(b"="))
         if tensor.dtype.startswith("float") and not tensor.shape:
-            hint = replace(hint, value=_share(tensor.name, consumers))
+            hint = replace(hint, value=_share(tensor.name, index))
         if any("Conv" in op for op in ops):
             hint = replace(hint, most=_ROWS_OF_IMAGES)
         if hint != Hint():
@@ -71,12 +66,20 @@ def find_hints(graph_def: Any, wanted: Signature, keys: Mapping[str, Any] | None
     return hints
 
 
-def _share(tensor: str, consumers: Mapping[str, list[tuple[Any, int]]]) -> float | None:
+def _takers(index: GraphIndex, tensor: str) -> Iterator[tuple[Any, int]]:
+    """The nodes that take a tensor, each with the number of the input that does."""
+    for name in index.consumers(get_node_name(tensor)):
+        for position, edge in enumerate(list_data_edges(index.nodes[name])):
+            if get_tensor_name(edge) == tensor:
+                yield index.nodes[name], position
+
+
+def _share(tensor: str, index: GraphIndex) -> float | None:
     """What makes a dropout layer keep all, where the tensor is the share that it keeps (1) or drops (0)."""
     seen, waiting = {tensor}, [(tensor, 1.0)]
     while waiting:
         name, value = waiting.pop()
-        for node, position in consumers[name]:
+        for node, position in _takers(index, name):
             if node.op in ("RealDiv", "Div") and position == 1 and "dropout" in node.name.lower():
                 return value  # kept numbers are divided by the share of those that are kept
             follow = (
@@ -109,30 +112,30 @@ def _is_splat(tensor: Any) -> bool:
     return bool(rank) and len(dims) >= rank and dims[0].size > 1 and alike
 
 
-def _ask(node: Any, position: int, nodes: Mapping[str, Any]) -> Hint:
+def _ask(node: Any, position: int, index: GraphIndex) -> Hint:
     """What one consumer says about what it takes at this position."""
     if node.op in ("MatMul", "SparseMatMul") and position == 0:
-        weights = _shape_of(node.input[1], nodes)
+        weights = _shape_of(node.input[1], index)
         if weights is not None and len(weights) == 2:
             return Hint((None, weights[1] if node.attr["transpose_b"].b else weights[0]))
     if node.op == "Reshape" and position == 0:
-        sizes = read_integers(nodes.get(get_node_name(node.input[1])))
+        sizes = read_integers(index.producer(node.input[1]))
         if sizes and sizes[0] == -1 and len(sizes) > 1 and min(sizes[1:]) > 0:
             product = 1
             for size in sizes[1:]:
                 product *= size
             return Hint((None, product))
     if node.op in ("Conv2D", "DepthwiseConv2dNative") and position == 0:
-        weights = _shape_of(node.input[1], nodes)
+        weights = _shape_of(node.input[1], index)
         if weights is not None and len(weights) == 4 and node.attr["data_format"].s != b"NCHW":
             return Hint((None, None, None, weights[2]))
     if node.op in ("Add", "AddV2", "BiasAdd", "Sub", "Mul"):
         return Hint()
     if node.op in ("Gather", "GatherV2", "ResourceGather") and position == 1:
-        table = _shape_of(node.input[0], nodes)
+        table = _shape_of(node.input[0], index)
         return Hint(top=table[0]) if table else Hint()
     if node.op in _PARSERS and position == 0:
-        return Hint(example=_example(node, nodes))
+        return Hint(example=_example(node, index))
     if node.op == "DecodeWav":
         return Hint(example=_wav())
     if node.op in _IMAGES:
@@ -148,12 +151,9 @@ def _ask(node: Any, position: int, nodes: Mapping[str, Any]) -> Hint:
     return Hint()
 
 
-def _table_of(node: Any, nodes: Mapping[str, Any]) -> str:
+def _table_of(node: Any, index: GraphIndex) -> str:
     """The node of the table that is looked up in, through what only passes its handle on."""
-    name = get_node_name(node.input[0])
-    while name in nodes and nodes[name].op in PASS_THROUGH - MERGES and nodes[name].input:
-        name = get_node_name(nodes[name].input[0])
-    return name
+    return get_node_name(index.trace_back(node.input[0], PASS_THROUGH - MERGES))
 
 
 def _merge(a: Hint, b: Hint) -> Hint:
@@ -161,11 +161,9 @@ def _merge(a: Hint, b: Hint) -> Hint:
     return Hint(a.shape or b.shape, min(tops, default=0), a.example or b.example, known=a.known or b.known)
 
 
-def _shape_of(edge: str, nodes: Mapping[str, Any]) -> tuple[int, ...] | None:
+def _shape_of(edge: str, index: GraphIndex) -> tuple[int, ...] | None:
     """The shape of a variable or a constant, through what only reads it."""
-    node = nodes.get(get_node_name(edge))
-    while node is not None and node.op in IDENTITIES | ENTERS | {"ReadVariableOp", "Cast"} and node.input:
-        node = nodes.get(get_node_name(node.input[0]))
+    node = index.producer(index.trace_back(edge, IDENTITIES | ENTERS | {"ReadVariableOp", "Cast"}))
     if node is None:
         return None
     if node.op == "Const":
@@ -174,9 +172,9 @@ def _shape_of(edge: str, nodes: Mapping[str, Any]) -> tuple[int, ...] | None:
     return tuple(int(dim.size) for dim in shape.dim) if shape is not None and not shape.unknown_rank else None
 
 
-def _example(node: Any, nodes: Mapping[str, Any]) -> bytes:
+def _example(node: Any, index: GraphIndex) -> bytes:
     """A serialized tf.train.Example with a value for each feature that the parser wants."""
-    names, shapes = _features(node, nodes)
+    names, shapes = _features(node, index)
     example = protos.Example()
     for (name, number), shape in zip(names, shapes, strict=True):
         count = 1
@@ -192,14 +190,14 @@ def _example(node: Any, nodes: Mapping[str, Any]) -> bytes:
     return bytes(example.SerializeToString(deterministic=True))
 
 
-def _features(node: Any, nodes: Mapping[str, Any]) -> tuple[list[tuple[str, int]], list[tuple[int, ...]]]:
+def _features(node: Any, index: GraphIndex) -> tuple[list[tuple[str, int]], list[tuple[int, ...]]]:
     """The names and dtypes of the features, sparse ones first, and the shapes that dense ones have."""
 
     def strings(edge: str) -> list[str]:
-        constant = nodes.get(get_node_name(edge))
+        constant = index.producer(edge)
         return [v.decode() for v in constant.attr["value"].tensor.string_val] if constant is not None else []
 
-    data = [edge for edge in node.input if not edge.startswith("^")]
+    data = list_data_edges(node)
     sparse_types = list(node.attr["sparse_types"].list.type)
     dense_types = list(node.attr["Tdense"].list.type)
     if node.op == "ParseExample":

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from serialization.graph.graph_def import get_node_name, index_nodes
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.lookup_tables import list_table_nodes
 from serialization.graph.op_sets import REF_FORMS, is_update
 from serialization.graph.signature import Signature
@@ -51,12 +51,11 @@ def run_from_first_state(afresh: Callable[[], AbstractContextManager[Run]]) -> t
     return partial(run, times=1), partial(run, times=2)
 
 
-def takes_plain_calls(graph_def: Any) -> bool:
+def takes_plain_calls(index: GraphIndex) -> bool:
     """Whether convert_variables_to_constants is enough: variables are only read, and no function holds any."""
-    nodes = index_nodes(graph_def)
-    for node in graph_def.node:
+    for node in index.graph_def.node:
         if node.op in _NOT_PLAIN or is_update(node.op):
             return False
-        if node.op in ("ReadVariableOp", "ResourceGather") and nodes[get_node_name(node.input[0])].op != "VarHandleOp":
+        if node.op in ("ReadVariableOp", "ResourceGather") and index.producer(node.input[0]).op != "VarHandleOp":
             return False
-    return not graph_def.library.function and not list_table_nodes(graph_def)
+    return not index.functions and not list_table_nodes(index.graph_def)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from serialization.console import format_count
 from serialization.errors import UserError
-from serialization.graph.graph_def import find_called_functions, find_reachable, index_nodes
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import RANDOM_OPS
 from serialization.graph.signature import Signature
 from serialization.run.generated_feeds import format_feed_flags, generate_attempts
@@ -102,20 +102,14 @@ def _require_steady(first: Run, second: Run, feed: Values, random: Mapping[str, 
 
 def find_random_outputs(graph_def: Any, wanted: Signature) -> dict[str, str]:
     """For each output, by key, the first random op that it depends on, where there is one."""
-    nodes = index_nodes(graph_def)
-    functions = {function.signature.name: function for function in graph_def.library.function}
+    index = GraphIndex(graph_def)
     found = {}
     for tensor in wanted.outputs:
-        waiting = [nodes[name] for name in find_reachable(nodes, [tensor.name])]
-        seen: set[str] = set()
-        while waiting and tensor.key not in found:
-            node = waiting.pop()
-            if node.op in RANDOM_OPS:
-                found[tensor.key] = f"{node.op} {node.name}"
-            for name in find_called_functions(node, functions):
-                if name not in seen:
-                    seen.add(name)
-                    waiting.extend(functions[name].node_def)
+        nodes = [index.nodes[name] for name in index.reachable([tensor.name])]
+        inner = (node for name in index.called_functions(nodes) for node in index.functions[name].node_def)
+        node = next((node for node in (*nodes, *inner) if node.op in RANDOM_OPS), None)
+        if node is not None:
+            found[tensor.key] = f"{node.op} {node.name}"
     return found
 
 

@@ -16,7 +16,8 @@ from serialization.formats import protos
 from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
 from serialization.formats.dtypes import get_dtype_number
 from serialization.graph import repair
-from serialization.graph.graph_def import list_training_nodes, prune_graph
+from serialization.graph.graph_def import list_training_nodes
+from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.lookup_tables import read_table_keys
 from serialization.graph.signature import Signature, bind_signature
 from serialization.graph.v0_signatures import add_v0_signatures
@@ -70,7 +71,7 @@ def read_checkpoint_graph(prefix: Path, graph: Path | None = None) -> GraphFile:
 
 def take_whole_checkpoint(prefix: Path, file: GraphFile) -> PreparedCheckpoint:
     """A checkpoint as it is: with the graph that its training wrote, and the Saver that is recorded in it."""
-    restores = map_variables(file.graph_def, file.meta_graph.saver_def)
+    restores = map_variables(file.index, file.meta_graph.saver_def)
     held = require_whole_checkpoint(prefix)
     graph_def = file.graph_def
     return PreparedCheckpoint(
@@ -110,7 +111,7 @@ def prepare_checkpoint(
     shapes = {variable.name: variable.shape for variable in held.variables}
     kinds = {variable.name: get_dtype_number(variable.dtype) for variable in held.variables}
     saver_def = file.meta_graph.saver_def if file.meta_graph is not None else None
-    plan = map_variables(file.graph_def, saver_def)
+    plan = map_variables(file.index, saver_def)
     if rename:
         plan = rename_keys(plan, rename, shapes)
     notes = list(ready.notes)
@@ -145,7 +146,7 @@ def prepare_checkpoint(
         tuple(_sized(restore, shapes) for restore in restores),
         ready.initializers,
         tuple(notes),
-        find_hints(ready.graph_def, ready.signature),
+        find_hints(GraphIndex(ready.graph_def), ready.signature),
         tuple(find_batch_sizes(file.graph_def)),
     )
 
@@ -157,9 +158,7 @@ def _require_safe_saver(file: GraphFile, *, trust: bool) -> None:
     """
     if file.meta_graph is not None:
         saver_def = file.meta_graph.saver_def
-        alone = protos.MetaGraphDef(
-            graph_def=prune_graph(file.graph_def, [saver_def.restore_op_name]), saver_def=saver_def
-        )
+        alone = protos.MetaGraphDef(graph_def=prune_graph(file.index, [saver_def.restore_op_name]), saver_def=saver_def)
         harm.require_safe(harm.scan_meta_graph(alone, [], folder=file.path.parent), file.path, trust=trust)
 
 
@@ -192,7 +191,7 @@ def make_checkpoint_origin(session: Any, prepared: PreparedCheckpoint, fill: Cal
         yield predict
 
     once, twice = run_from_first_state(afresh) if list_training_nodes(prepared.pruned) else (predict, None)
-    graph_def, plain = session.graph.as_graph_def(), takes_plain_calls(prepared.pruned)
-    held = read_table_keys(session, prepared.pruned)
-    found = find_hints(prepared.pruned, wanted, held) if held else prepared.hints
-    return Origin(session, graph_def, wanted, once, plain, found, prepared.batches, twice)
+    graph_def, index = session.graph.as_graph_def(), GraphIndex(prepared.pruned)
+    held = read_table_keys(session, index)
+    found = find_hints(index, wanted, held) if held else prepared.hints
+    return Origin(session, graph_def, wanted, once, takes_plain_calls(index), found, prepared.batches, twice)

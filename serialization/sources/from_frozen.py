@@ -9,6 +9,7 @@ from typing import Any
 from serialization.checks import harm
 from serialization.console import show_path
 from serialization.errors import UserError
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.lookup_tables import read_constant_keys
 from serialization.graph.op_sets import VARIABLES
 from serialization.graph.repair import remove_refs
@@ -34,7 +35,7 @@ class PreparedFrozenModel:
         """Raise UserError where running it could do harm, unless `trust`."""
         sides = (self.signature.outputs, self.signature.inputs)
         outputs, inputs = ([tensor.name for tensor in side] for side in sides)
-        findings = harm.scan_graph_def(self.graph_def, [*outputs, *self.initializers], inputs, path.parent)
+        findings = harm.scan_graph(GraphIndex(self.graph_def), [*outputs, *self.initializers], inputs, path.parent)
         harm.require_safe(findings, path, trust=trust)
 
 
@@ -58,11 +59,12 @@ def prepare_frozen_model(
             "a checkpoint; freeze it with freezemodel_save.py --checkpoint PREFIX --graph FILE"
         )
     lines = remove_refs(ready.graph_def)
+    index = GraphIndex(ready.graph_def)
     return PreparedFrozenModel(
         ready.graph_def,
         ready.signature,
         ready.initializers,
         (*ready.notes, *(f"repaired: {line}" for line in lines)),
-        find_hints(ready.graph_def, ready.signature, read_constant_keys(ready.graph_def)),
+        find_hints(index, ready.signature, read_constant_keys(index)),
         tuple(find_batch_sizes(graph_def)),
     )

@@ -21,7 +21,8 @@ from serialization.formats.file_kind import Kind
 from serialization.formats.messages import read_message
 from serialization.graph import repair
 from serialization.graph.cut import cut_at_inputs
-from serialization.graph.graph_def import find_reachable, get_node_name, index_nodes, list_training_nodes, prune_graph
+from serialization.graph.graph_def import list_training_nodes
+from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions, is_xla_compiled
 from serialization.graph.lookup_tables import read_table_keys
 from serialization.graph.op_registry import require_known_ops
@@ -76,13 +77,14 @@ def prepare_saved_model(
         if inputs or outputs:
             wanted, _ = choose_signature(file, inputs, outputs, wanted)
     outs, ins = ([tensor.name for tensor in side] for side in (wanted.outputs, wanted.inputs))
-    harm.require_safe(harm.scan_meta_graph(meta_graph, outs, ins, saved_model=folder), folder, trust=trust)
-    needed = prune_graph(meta_graph.graph_def, [*outs, *ins])
+    findings = harm.scan_meta_graph(meta_graph, outs, ins, saved_model=folder, index=file.index)
+    harm.require_safe(findings, folder, trust=trust)
+    needed = prune_graph(file.index, [*outs, *ins])
     require_known_ops(needed, show_path(folder))
     require_modest_tensors(needed, show_path(folder))
     check(needed)
     notes += [f"repaired: {line}" for line in _repaired(meta_graph)[1]]
-    if left := find_left_out_variables(meta_graph, folder):
+    if left := find_left_out_variables(meta_graph, folder, file.index):
         notes.append(
             f"repaired: restored {format_count(len(left), 'variable')} that the SavedModel's own restore op leaves out"
         )
@@ -119,16 +121,17 @@ def make_saved_model_origin(
     wanted = bind_signature(session.graph, exported.signature)
     flat, names = _flatten(session.graph.as_graph_def(), wanted)
     run, twice = run_from_first_state(afresh) if list_training_nodes(flat) else (Predictor(session, wanted), None)
-    found = find_hints(flat, names, read_table_keys(session, flat))
+    index = GraphIndex(flat)
+    found = find_hints(index, names, read_table_keys(session, index))
     compiled = is_xla_compiled(exported.meta_graph.graph_def)
     return Origin(session, flat, names, run, False, found, repeat=twice, compiled=compiled)
 
 
 def _flatten(graph_def: Any, wanted: Signature) -> tuple[Any, Signature]:
     """What the signature needs of a GraphDef, without functions; cut first, while the inputs are there to be cut at."""
-    cut, names, _ = cut_at_inputs(graph_def, wanted)
+    index, names, _ = cut_at_inputs(GraphIndex(graph_def), wanted)
     roots = [tensor.name for tensor in (*names.outputs, *names.inputs)]
-    return prune_graph(inline_functions(prune_graph(cut, roots), roots), roots), names
+    return prune_graph(GraphIndex(inline_functions(prune_graph(index, roots), roots)), roots), names
 
 
 def read_saved_model(folder: Path) -> Any:
@@ -137,7 +140,7 @@ def read_saved_model(folder: Path) -> Any:
     file = binary if binary.is_file() else text  # the order in which TensorFlow's loader looks for them
     saved_model = read_message(file, Kind.SAVED_MODEL)
     for meta_graph in saved_model.meta_graphs:
-        require_sound_graph(meta_graph.graph_def, show_path(file))
+        require_sound_graph(GraphIndex(meta_graph.graph_def), show_path(file))
     return saved_model
 
 
@@ -165,22 +168,21 @@ def find_table_initializers(meta_graph: Any, folder: Path) -> tuple[list[str], d
     return list(meta_graph.collection_def[_TABLES].node_list.value), paths
 
 
-def find_left_out_variables(meta_graph: Any, folder: Path) -> list[Restore]:
+def find_left_out_variables(meta_graph: Any, folder: Path, index: GraphIndex) -> list[Restore]:
     """Variables that the signatures need, that the checkpoint holds, and that the graph's restore op does not fill.
 
     `tf.saved_model.save` writes such a graph of a Keras 3 model: it restores copies of the variables. TensorFlow 2's
     own loader does not see it, for it restores objects; TensorFlow Serving and all others that run the graph do.
+    `index` is that of its graph.
     """
-    nodes, saved = index_nodes(meta_graph.graph_def), meta_graph.object_graph_def
+    nodes, saved = index.nodes, meta_graph.object_graph_def
     outputs = [info.name for one in meta_graph.signature_def.values() for info in one.outputs.values()]
-    filled = find_reachable(nodes, [meta_graph.saver_def.restore_op_name])
+    filled = index.reachable([meta_graph.saver_def.restore_op_name])
     left: dict[str, int] = {}
-    for name in find_reachable(nodes, outputs):
+    for name in index.reachable(outputs):
         function = nodes[name].attr["f"].func.name if "f" in nodes[name].attr else ""
         objects = saved.concrete_functions[function].bound_inputs if function in saved.concrete_functions else ()
-        handles = [get_node_name(edge) for edge in nodes[name].input if not edge.startswith("^")][
-            -len(objects) or None :
-        ]
+        handles = index.producers(nodes[name])[-len(objects) or None :]
         left |= {h: o for h, o in zip(handles, objects, strict=False) if h in nodes and h not in filled}
     keys = _keys_of_objects(folder) if left else {}
     return [
@@ -206,7 +208,7 @@ def _keys_of_objects(folder: Path) -> dict[int, str]:
 def restore_left_out_variables(session: Any, meta_graph: Any, folder: Path) -> None:
     """Fill those variables, in the session in which the SavedModel is loaded."""
     path = str(folder / "variables" / "variables")
-    for one in find_left_out_variables(meta_graph, folder):
+    for one in find_left_out_variables(meta_graph, folder, GraphIndex(meta_graph.graph_def)):
         (value,) = tf.raw_ops.RestoreV2(
             prefix=path, tensor_names=[one.key], shape_and_slices=[one.spec], dtypes=[tf.as_dtype(one.dtype)]
         )

@@ -13,6 +13,7 @@ import mmap
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +25,7 @@ from serialization.formats.dtypes import get_dtype_size
 from serialization.formats.file_kind import Kind, detect_kind
 from serialization.formats.messages import read_message
 from serialization.formats.wire import iterate_fields
+from serialization.graph.graph_index import GraphIndex
 from serialization.tensorflow import np, tf
 
 LARGE_FILE = 100_000_000  # bytes; below this TensorFlow's own way takes a second, and folds the constants
@@ -194,6 +196,11 @@ class GraphFile:
     path: Path = Path()
     notes: tuple[str, ...] = ()
 
+    @cached_property
+    def index(self) -> GraphIndex:
+        """The GraphDef's index. What is read from a file is not changed."""
+        return GraphIndex(self.graph_def)
+
 
 def read_graph_file(path: Path) -> GraphFile:
     """The graph in a file that holds a GraphDef or a MetaGraphDef, binary or text.
@@ -208,8 +215,9 @@ def read_graph_file(path: Path) -> GraphFile:
     graph_def = message if meta_graph is None else meta_graph.graph_def
     if not all(node.name and node.op for node in graph_def.node):
         raise UserError(f"{show_path(path)} is damaged; it has nodes without a name or an op; copy it here again")
-    require_sound_graph(graph_def, show_path(path))
-    return GraphFile(graph_def, meta_graph, path)
+    file = GraphFile(graph_def, meta_graph, path)
+    require_sound_graph(file.index, show_path(path))
+    return file
 
 
 def read_graph_def(path: Path) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from serialization.formats import dtypes, protos
-from serialization.graph.graph_def import index_nodes
+from serialization.graph.graph_index import GraphIndex
 from serialization.sources.variable_mapping import Restore
 
 
@@ -28,7 +28,7 @@ def add_saver(graph_def: Any, restores: Sequence[Restore]) -> Any:
     _add_strings(graph, specs, [restore.spec.encode() for restore in restores])
     graph.node.add(name=f"{scope}/read", op="RestoreV2", input=[path, keys, specs])
     graph.node[-1].attr["dtypes"].list.type.extend(restore.dtype for restore in restores)
-    nodes = index_nodes(graph)
+    nodes = GraphIndex(graph).nodes
     everything = graph.node.add(name=f"{scope}/all", op="NoOp")
     for position, restore in enumerate(restores):
         _add_assignment(

@@ -15,7 +15,8 @@ from typing import Any
 from serialization.console import format_count
 from serialization.errors import UserError
 from serialization.formats.dtypes import get_base_dtype, get_dtype_name
-from serialization.graph.graph_def import find_reachable, get_node_name, index_nodes
+from serialization.graph.graph_def import get_output_index
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import ASSIGNMENTS, IDENTITIES, RESTORE_OPS, VARIABLES
 from serialization.graph.signature import show_shape
 
@@ -39,24 +40,25 @@ class Restore:
     saved: bool = True
 
 
-def map_variables(graph_def: Any, saver_def: Any = None) -> dict[str, Restore]:
-    """How each variable of a GraphDef is restored, by its node's name, as the restore ops of the graph say.
+def map_variables(index: GraphIndex, saver_def: Any = None) -> dict[str, Restore]:
+    """How each variable of a graph is restored, by its node's name, as the restore ops of the graph say.
 
     Where there are several Savers, what the recorded one does counts. A variable that none restores is looked for
     under its own name.
     """
-    nodes = index_nodes(graph_def)
     recorded = saver_def.restore_op_name if saver_def is not None else ""
-    ours = find_reachable(nodes, [recorded]) if recorded in nodes else {}
+    ours = index.reachable([recorded] if recorded else [])
     found: dict[str, tuple[str, str, bool]] = {}
-    for node in graph_def.node:
+    for node in index.graph_def.node:
         if node.op in ASSIGNMENTS and len(node.input) > 1:
-            origin = _restored_from(nodes, node.input[1])
-            variable = _variable_of(nodes, node.input[0])
-            if origin and variable and (node.name in ours or variable not in found):
-                found[variable] = (*origin, node.name in ours or not ours)
+            origin = _restored_from(index, node.input[1])
+            variable = index.producer(index.trace_back(node.input[0], IDENTITIES))
+            if origin is None or variable is None or variable.op not in VARIABLES:
+                continue
+            if node.name in ours or variable.name not in found:
+                found[variable.name] = (*origin, node.name in ours or not ours)
     result = {}
-    for node in graph_def.node:
+    for node in index.graph_def.node:
         if node.op in VARIABLES:
             shared = node.attr["shared_name"].s.decode() if node.op == "VarHandleOp" else ""
             key, spec, saved = found.get(node.name, (shared or node.name, "", not found))
@@ -139,41 +141,28 @@ def _is_for_training(key: str, known: Iterable[str]) -> bool:
     return scope in known or re.fullmatch(r"global_step|beta[12]_power(_\d+)?|save_counter", last) is not None
 
 
-def _restored_from(nodes: Mapping[str, Any], edge: str) -> tuple[str, str] | None:
+def _restored_from(index: GraphIndex, edge: str) -> tuple[str, str] | None:
     """Key and slice of the restore op that an assigned value comes from, through Identity and Reshape."""
-    node = nodes.get(get_node_name(edge))
-    for _ in range(4):
-        if node is None or node.op in RESTORE_OPS:
-            break
-        if node.op not in IDENTITIES | {"Reshape", "Cast"} or not node.input:
-            return None
-        edge = node.input[0]
-        node = nodes.get(get_node_name(edge))
+    edge = index.trace_back(edge, IDENTITIES | {"Reshape", "Cast"})
+    node = index.producer(edge)
     if node is None or node.op not in RESTORE_OPS:
         return None
-    keys = _strings(nodes, node.input[1])
-    specs = _strings(nodes, node.input[2]) if len(node.input) > 2 else []
-    index = int(edge.partition(":")[2] or 0)
-    if index >= len(keys):
+    keys = _strings(index, node.input[1])
+    specs = _strings(index, node.input[2]) if len(node.input) > 2 else []
+    number = get_output_index(edge)
+    if number >= len(keys):
         return None
-    return keys[index], specs[index] if index < len(specs) else ""
+    return keys[number], specs[number] if number < len(specs) else ""
 
 
-def _strings(nodes: Mapping[str, Any], edge: str) -> list[str]:
-    node = nodes.get(get_node_name(edge))
+def _strings(index: GraphIndex, edge: str) -> list[str]:
+    node = index.producer(edge)
     if node is None or node.op != "Const":
         return []
     tensor = node.attr["value"].tensor
     values = [value.decode() for value in tensor.string_val]
     count = math.prod(dim.size for dim in tensor.tensor_shape.dim)
     return values * count if len(values) == 1 else values
-
-
-def _variable_of(nodes: Mapping[str, Any], edge: str) -> str:
-    node = nodes.get(get_node_name(edge))
-    while node is not None and node.op in IDENTITIES and node.input:
-        node = nodes.get(get_node_name(node.input[0]))
-    return node.name if node is not None and node.op in VARIABLES else ""
 
 
 def _unless_old(node: Any, sizes: tuple[int, ...] | None) -> tuple[int, ...] | None:

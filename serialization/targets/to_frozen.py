@@ -14,7 +14,8 @@ from serialization.formats import dtypes
 from serialization.formats.dtypes import get_dtype_size
 from serialization.graph.const_nodes import make_constant
 from serialization.graph.cut import cut_at_inputs
-from serialization.graph.graph_def import get_node_name, list_training_nodes, list_variable_nodes, prune_graph
+from serialization.graph.graph_def import get_node_name, list_data_edges, list_training_nodes, list_variable_nodes
+from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions
 from serialization.graph.lookup_tables import inline_tables, list_table_nodes
 from serialization.graph.op_sets import PASS_THROUGH, VARIABLES, is_update
@@ -39,18 +40,14 @@ def replace_variables(graph_def: Any) -> list[str]:
     that cannot.
     """
     variables = {node.name: node for node in graph_def.node if node.op == "VarHandleOp"}
-    users: dict[str, list[Any]] = {}
-    for node in graph_def.node:
-        for edge in node.input:
-            if not edge.startswith("^"):
-                users.setdefault(get_node_name(edge), []).append(node)
+    index = GraphIndex(graph_def)
     done: Counter[tuple[str, str]] = Counter()
     added: list[Any] = []
     for name, variable in variables.items():
         dtype = variable.attr["dtype"].type
         waiting, seen = [name], {name}
         while waiting:
-            for user in users.get(waiting.pop(), ()):
+            for user in map(index.nodes.__getitem__, index.consumers(waiting.pop())):
                 if user.name in seen:
                     continue
                 seen.add(user.name)
@@ -134,7 +131,7 @@ def measure_variables(graph_def: Any) -> int:
 def _take_value(node: Any, dtype: int, done: Counter[tuple[str, str]]) -> list[Any]:
     """Rewrite one op that takes a variable's handle. Returns the nodes that this needs beside it."""
     attributes = {name: type(value).FromString(value.SerializeToString()) for name, value in node.attr.items()}
-    data = [edge for edge in node.input if not edge.startswith("^")]
+    data = list_data_edges(node)
     control = [edge for edge in node.input if edge.startswith("^")]
     if node.op == "ReadVariableOp":
         _become(node, "Identity", [*data, *control], T=dtype)
@@ -205,18 +202,18 @@ def flatten_graph(graph_def: Any, wanted: Signature, session: Any) -> tuple[Any,
     The nodes of the variables are still there, for write_frozen_graph. Also returns the signature by the names in that
     GraphDef, which differ where it was cut at an input, and a line on each thing that was done.
     """
-    result, wanted, notes = cut_at_inputs(graph_def, wanted)
+    index, wanted, notes = cut_at_inputs(GraphIndex(graph_def), wanted)
     roots = [tensor.name for tensor in (*wanted.outputs, *wanted.inputs)]
-    result = prune_graph(result, roots)
+    result = prune_graph(index, roots)
     if result.library.function:
         calls = len(result.library.function)
-        result = prune_graph(inline_functions(result, roots), roots)
+        result = prune_graph(GraphIndex(inline_functions(result, roots)), roots)
         if not result.library.function:
             notes.append(f"inlined {calls} functions")
     notes += inline_tables(result, session)
     notes += replace_variables(result)
     notes += [f"repaired: {line}" for line in remove_refs(result)]
-    result = prune_graph(result, roots)
+    result = prune_graph(GraphIndex(result), roots)
     make_graph_loadable(result)
     require_frozen_functions(result)
     return result, wanted, notes

@@ -16,6 +16,7 @@ from conftest import PROJECT, Run, environment
 from serialization.checks import harm, harmful_ops
 from serialization.errors import UserError
 from serialization.formats import protos
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.known_ops import load_known_ops
 from serialization.tensorflow import tf, tf1
 
@@ -51,6 +52,10 @@ def call(graph_def: Any, name: str, function: str) -> Any:
     return graph_def
 
 
+def scan(graph_def: Any, *arguments: Any, **named: Any) -> list[harm.Finding]:
+    return harm.scan_graph(GraphIndex(graph_def), *arguments, **named)
+
+
 def ops(findings: Iterable[harm.Finding]) -> list[str]:
     return [finding.op for finding in findings]
 
@@ -75,9 +80,9 @@ def test_each_op_is_found_where_an_output_needs_it(op: str) -> None:
         node.attr["output_stream"].s = b"file:///tmp/x"
     node.attr["debug_urls"].list.s.append(b"file:///tmp/x")
     node.attr["descriptor_source"].s = b"/etc/passwd"
-    found = harm.scan_graph_def(graph_def, ["y"])
+    found = scan(graph_def, ["y"])
     assert [(f.effect, f.op, f.node) for f in found] == [(harmful_ops.EFFECTS[op], op, "bad")]
-    assert harm.scan_graph_def(graph_def, ["x"]) == []
+    assert scan(graph_def, ["x"]) == []
 
 
 def test_reached_by_data_by_control_and_through_functions() -> None:
@@ -91,9 +96,9 @@ def test_reached_by_data_by_control_and_through_functions() -> None:
         "SymbolicGradient",
     ):
         graph_def = call(graph(X, ("call", op, ["x"]), ("y", "Identity", ["call"]), F=evil), "call", "F")
-        assert [(f.op, f.function) for f in harm.scan_graph_def(graph_def, ["y:0"])] == [("WriteFile", "F")], op
+        assert [(f.op, f.function) for f in scan(graph_def, ["y:0"])] == [("WriteFile", "F")], op
     by_name = graph(X, ("y", "F", ["x"]), F=evil)
-    assert ops(harm.scan_graph_def(by_name, ["y"])) == ["WriteFile"]
+    assert ops(scan(by_name, ["y"])) == ["WriteFile"]
 
 
 def test_reached_through_lists_of_functions_and_functions_of_functions() -> None:
@@ -104,7 +109,7 @@ def test_reached_through_lists_of_functions_and_functions_of_functions() -> None
     inner = graph_def.library.function[1].node_def[0]
     inner.attr["outer"].func.name = "F"
     inner.attr["outer"].func.attr["nested"].func.name = "H"
-    assert [(f.op, f.function) for f in harm.scan_graph_def(graph_def, ["y"])] == [("ReadFile", "H")]
+    assert [(f.op, f.function) for f in scan(graph_def, ["y"])] == [("ReadFile", "H")]
 
 
 def test_reached_as_a_gradient_and_as_another_implementation() -> None:
@@ -112,33 +117,33 @@ def test_reached_as_a_gradient_and_as_another_implementation() -> None:
     graph_def.library.gradient.add(function_name="F", gradient_func="G")
     for function in (graph_def.library.function[0], graph_def.library.function[2]):
         function.attr["api_implements"].s = b"lstm"
-    assert ops(harm.scan_graph_def(graph_def, ["y"])) == ["WriteFile", "ReadFile"]
+    assert ops(scan(graph_def, ["y"])) == ["WriteFile", "ReadFile"]
 
 
 def test_not_reached_behind_what_is_fed() -> None:
     graph_def = graph(
         ("dataset", "TFRecordDatasetV2", []), ("next", "IteratorGetNext", ["dataset"]), ("y", "Neg", ["next"])
     )
-    assert ops(harm.scan_graph_def(graph_def, ["y"])) == ["TFRecordDatasetV2"]
-    assert harm.scan_graph_def(graph_def, ["y"], ["next"]) == []
-    assert ops(harm.scan_graph_def(graph_def, ["y"], ["next:1"])) == ["TFRecordDatasetV2"]
+    assert ops(scan(graph_def, ["y"])) == ["TFRecordDatasetV2"]
+    assert scan(graph_def, ["y"], ["next"]) == []
+    assert ops(scan(graph_def, ["y"], ["next:1"])) == ["TFRecordDatasetV2"]
     graph_def.node[2].input.append("^next")  # an op that is waited for runs, whatever is fed for its output
-    assert ops(harm.scan_graph_def(graph_def, ["y"], ["next"])) == ["TFRecordDatasetV2"]
+    assert ops(scan(graph_def, ["y"], ["next"])) == ["TFRecordDatasetV2"]
 
 
 def test_without_outputs_every_node_counts() -> None:
-    assert ops(harm.scan_graph_def(graph(X, Y, ("w", "WriteFile", ["x", "x"])))) == ["WriteFile"]
+    assert ops(scan(graph(X, Y, ("w", "WriteFile", ["x", "x"])))) == ["WriteFile"]
 
 
 def test_what_import_evaluates_counts_wherever_it_stands() -> None:
     """TensorFlow runs stateless ops of constants while it infers shapes; the next test shows that it does."""
     nodes = [("name", "Const", []), ("read", "ReadFile", ["name"]), ("to", "StringToNumber", ["read"]), X, Y]
-    found = harm.scan_graph_def(graph(*nodes), ["y"])
+    found = scan(graph(*nodes), ["y"])
     assert [str(f) for f in found] == ["ReadFile at read (evaluated while the graph is imported)"]
     stored = graph(("name", "Const", []), ("files", "MatchingFiles", ["name"]), ("v", "Assign", ["v", "files"]), X, Y)
-    assert harm.scan_graph_def(stored, ["y"]) == []
+    assert scan(stored, ["y"]) == []
     fed = graph(X, Y, ("read", "ReadFile", ["x"]), ("to", "StringToNumber", ["read"]))
-    assert harm.scan_graph_def(fed, ["y"]) == []
+    assert scan(fed, ["y"]) == []
 
 
 def test_import_alone_runs_ops(tmp_path: Path) -> None:
@@ -174,13 +179,13 @@ def test_import_runs_no_function(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stream", ["stdout", "stderr", "log(info)", ""])
 def test_printing_is_no_writing(stream: str) -> None:
     graph_def = graph(X, ("print", "PrintV2", ["x"]), ("y", "Identity", ["x", "^print"]))
-    assert harm.scan_graph_def(set_string(graph_def, "print", stream) if stream else graph_def, ["y"]) == []
+    assert scan(set_string(graph_def, "print", stream) if stream else graph_def, ["y"]) == []
 
 
 def test_a_cache_in_memory_is_no_writing() -> None:
     nodes = [X, ("name", "Const", []), ("y", "CacheDatasetV2", ["x", "name"])]
-    assert harm.scan_graph_def(set_string(graph(*nodes), "name", ""), ["y"]) == []
-    assert [str(f) for f in harm.scan_graph_def(set_string(graph(*nodes), "name", "/tmp/c"), ["y"])] == [
+    assert scan(set_string(graph(*nodes), "name", ""), ["y"]) == []
+    assert [str(f) for f in scan(set_string(graph(*nodes), "name", "/tmp/c"), ["y"])] == [
         "CacheDatasetV2 at y (file /tmp/c)"
     ]
 
@@ -188,9 +193,9 @@ def test_a_cache_in_memory_is_no_writing() -> None:
 def test_compiled_arithmetic_passes_and_its_calls_do_not() -> None:
     graph_def = graph(X, ("y", "XlaCallModule", ["x"]))
     graph_def.node[1].attr["module"].s = b"ML\xefR stablehlo add_v1"
-    assert harm.scan_graph_def(graph_def, ["y"]) == []
+    assert scan(graph_def, ["y"]) == []
     graph_def.node[1].attr["module"].s += b" custom_call_v1"
-    assert ops(harm.scan_graph_def(graph_def, ["y"])) == ["XlaCallModule"]
+    assert ops(scan(graph_def, ["y"])) == ["XlaCallModule"]
 
 
 def test_a_saver_may_restore_and_nothing_else_may() -> None:
@@ -335,7 +340,7 @@ def test_a_table_may_be_filled_from_beside_the_model(tmp_path: Path, monkeypatch
     nodes = [X, ("file", "Const", []), ("y", "InitializeTableFromTextFileV2", ["x", "file"])]
 
     def found(path: str) -> list[harm.Finding]:
-        return harm.scan_graph_def(set_string(graph(*nodes), "file", path), ["y"], folder=tmp_path / "model")
+        return scan(set_string(graph(*nodes), "file", path), ["y"], folder=tmp_path / "model")
 
     (tmp_path / "model").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -350,22 +355,22 @@ def test_the_line_names_effects_ops_and_nodes_and_nothing_that_a_terminal_would_
     bad = [(f"w{i}", "WriteFile", ["x", "x"]) for i in range(7)]
     graph_def = graph(X, *bad, ("r\x1b[31m\n", "ReadFile", ["x"]), ("p" * 500, "PyFunc", ["x"]))
     with pytest.raises(UserError) as raised:
-        harm.require_safe(harm.scan_graph_def(graph_def), tmp_path / "m.pb")
+        harm.require_safe(scan(graph_def), tmp_path / "m.pb")
     assert str(raised.value) == (
         f"{tmp_path}/m.pb is not safe to load; it would write files: WriteFile at w0, WriteFile at w1, "
         "WriteFile at w2, WriteFile at w3, WriteFile at w4 and 2 more and read files: ReadFile at r?[31m? and "
         f"run code: PyFunc at {'p' * 120}…; nothing was loaded; --trust-model loads it all the same"
     )
-    harm.require_safe(harm.scan_graph_def(graph_def), tmp_path, trust=True)
+    harm.require_safe(scan(graph_def), tmp_path, trust=True)
 
 
 def test_a_cycle_and_a_long_chain_end(tmp_path: Path) -> None:
     loop = graph(("a", "Identity", ["b"]), ("b", "Identity", ["a"]), ("y", "ReadFile", ["a"]))
-    assert ops(harm.scan_graph_def(loop, ["y"])) == ["ReadFile"]
+    assert ops(scan(loop, ["y"])) == ["ReadFile"]
     chain = [("n0", "Const", []), *((f"n{i}", "Identity", [f"n{i - 1}"]) for i in range(1, 20_000))]
-    assert ops(harm.scan_graph_def(graph(*chain, ("y", "ReadFile", ["n19999"])), ["y"])) == ["ReadFile"]
+    assert ops(scan(graph(*chain, ("y", "ReadFile", ["n19999"])), ["y"])) == ["ReadFile"]
     calling = graph(("y", "F", []), F=[("f", "F", ["arg"]), ("r", "ReadFile", ["arg"])])
-    assert ops(harm.scan_graph_def(calling, ["y"])) == ["ReadFile"]
+    assert ops(scan(calling, ["y"])) == ["ReadFile"]
 
 
 # What scripts do with models that would write a file when they are loaded or run.

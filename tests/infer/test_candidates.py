@@ -12,6 +12,7 @@ import pytest
 import typical_graphs
 
 from serialization.graph import graph_def, tensors
+from serialization.graph.graph_index import GraphIndex
 from serialization.infer import candidates, data_edges, training_graphs
 from serialization.infer.candidates import infer_candidates
 from serialization.tensorflow import tf, tf1
@@ -20,7 +21,7 @@ from serialization.tensorflow import tf, tf1
 def infer(build: Callable[[], Any]) -> candidates.Inferred:
     with tf1.Graph().as_default() as built:
         build()
-    return infer_candidates(built.as_graph_def(add_shapes=True))
+    return infer_candidates(GraphIndex(built.as_graph_def(add_shapes=True)))
 
 
 def found(build: Callable[[], Any]) -> tuple[list[str], list[str]]:
@@ -141,7 +142,7 @@ def test_a_frozen_graph_that_ends_in_an_update() -> None:
     graph_def = tf1.graph_util.extract_sub_graph(graph.as_graph_def(), [updated.op.name])
     for node in graph_def.node:
         node.op = "Const" if node.op == "VariableV2" else node.op
-    assert [candidate.tensor.key for candidate in infer_candidates(graph_def).outputs] == [updated.op.name]
+    assert [candidate.tensor.key for candidate in infer_candidates(GraphIndex(graph_def)).outputs] == [updated.op.name]
 
 
 def test_two_networks_are_ambiguous() -> None:

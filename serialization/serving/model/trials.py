@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import Signature
 from serialization.run.feed_hints import find_hints
 from serialization.run.generated_feeds import generate_attempts, generate_feed
@@ -49,7 +50,7 @@ def _examples(signature: Signature, graph: Any) -> Iterator[dict[str, NDArray[An
     first = generate_feed(signature)[0]
     yield first
     yield {key: value if value.dtype == object else np.zeros_like(value) for key, value in first.items()}
-    for attempt in generate_attempts(signature, find_hints(graph.as_graph_def(), signature)):
+    for attempt in generate_attempts(signature, find_hints(GraphIndex(graph.as_graph_def()), signature)):
         yield attempt[0]
 
 
