@@ -111,7 +111,7 @@ PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from serialization import publish
+from serialization.files import publish
 target, kind, when = Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 if when == "sync":
@@ -125,7 +125,7 @@ if when in ("move", "between"):
         rename(self, where)
         die()
     Path.rename = once if when == "between" else die
-with publish.staged(target, overwrite=True) as path:
+with publish.stage_output(target, overwrite=True) as path:
     if kind == "folder":
         (path / "variables").mkdir(parents=True)
         path = path / "variables" / "file"
@@ -165,14 +165,14 @@ FREEZE_AND_DIE = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import freezemodel_save
-from serialization import stored
-read = stored.Stored.pieces
+from serialization.formats.checkpoint_values import StoredValue
+read = StoredValue.pieces
 def read_some(self):
     for number, piece in enumerate(read(self)):
         if number == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         yield piece
-stored.Stored.pieces = read_some
+StoredValue.pieces = read_some
 freezemodel_save.main(sys.argv[2:])
 """
 
@@ -213,7 +213,7 @@ if not disk.is_mount():
 for script, *words in runs:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = cli.call(importlib.import_module(script).main, words)
+        status = cli.call_main(importlib.import_module(script).main, words)
     print(json.dumps([script, status, err.getvalue(), sorted(map(str, disk.rglob("*")))]))
 """
 
@@ -262,16 +262,16 @@ RACE = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from serialization import publish
+from serialization.files import publish
 target, kind, letter = Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 for number in range(40):
     if kind == "checkpoint":
-        with publish.staged_checkpoint(target, overwrite=True) as prefix:
+        with publish.stage_checkpoint(target, overwrite=True) as prefix:
             shards = [f"data-{n:05}-of-{1 + number % 3:05}" for n in range(1 + number % 3)]
             for name in ("index", "meta", *shards):
                 prefix.with_name(f"{prefix.name}.{name}").write_text(letter * 100_000)
         continue
-    with publish.staged(target, overwrite=True) as path:
+    with publish.stage_output(target, overwrite=True) as path:
         if kind == "folder":
             path.mkdir()
         for name in ("saved_model.pb", "fingerprint.pb") if kind == "folder" else ("",):
