@@ -1,52 +1,24 @@
-"""What of a model's inputs reaches what of its outputs, shown op by op: trying some values says nothing of others.
+"""Proves from the graph that row i of each output depends only on row i of each input.
 
-Rows that are answered alike alone and together may not be when one of them is longer, or larger, than any that was
-tried: texts are padded to the longest, a limit holds for all of a batch. So rows are taken for independent only where
-each op on their way is known to make row i of its result from row i of what it takes.
+To try some rows proves nothing of others: texts are padded to the longest, a limit holds for all of a batch. So rows
+are taken for independent only where each op on their way is known to make row i of its result from row i of what it
+takes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from serialization.graph.cut import cut_at_inputs
 from serialization.graph.graph_def import get_node_name, get_output_index
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions
-from serialization.graph.op_sets import BATCH_NORMS, IDENTITIES, MERGES, SHAPES, STATIC_TABLES, SWITCHES, VARIABLES
+from serialization.graph.op_sets import BATCH_NORMS, MERGES, SHAPES, SWITCHES
+from serialization.graph.row_rules import COUNT, FIXED, ROWS, RULES, STATES, fills_rows, has_free_rows
 from serialization.graph.signature import Signature
-from serialization.tensorflow import explain_failures, np, tf, tf1
+from serialization.tensorflow import explain_failures, tf, tf1
 
-_FIXED, _COUNT, _ROWS = "the same whatever is fed", "depends on the number of rows", "row by row"
-
-# Nobody changes them: an op that does takes a reference or is stateful itself, and is found by that.
-_STATES = VARIABLES | STATIC_TABLES | {"ReadVariableOp"}
-# Number i of the result comes from number i of each input, which are broadcast.
-_ELEMENTWISE = set(
-    """
-    Abs Acos Acosh Add AddN AddV2 AsString Asin Asinh Atan Atan2 Atanh Bucketize Cast Ceil CheckNumerics ClipByValue Cos
-    Cosh Div DivNoNan Elu EnsureShape Equal Erf Erfc Exp Expm1 FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars Floor
-    FloorDiv FloorMod Greater GreaterEqual Identity IsFinite IsInf IsNan LeakyRelu Less LessEqual Lgamma Log
-    Log1p LogicalAnd LogicalNot LogicalOr Maximum Minimum Mod Mul MulNoNan Neg NotEqual OnesLike Pow PreventGradient
-    RealDiv Reciprocal RegexReplace Relu Relu6 Rint Round Rsqrt SelectV2 Selu Sigmoid Sign Sin Sinh Snapshot Softplus
-    Softsign Sqrt Square SquaredDifference StaticRegexReplace StopGradient StringJoin StringLength StringLower
-    StringStrip StringToHashBucketFast StringToHashBucketStrong StringToNumber StringUpper Sub Substr Tan Tanh
-    TruncateDiv TruncateMod Xdivy Xlogy ZerosLike
-    """.split()  # noqa: SIM905
-)
-# Of the first input each row by itself, the others are weights and sizes; their windows have a first axis of 1.
-_WINDOWS = set(
-    """
-    AvgPool AvgPool3D BiasAdd BiasAddV1 Conv2D Conv3D DepthToSpace DepthwiseConv2dNative FusedBatchNorm FusedBatchNormV2
-    FusedBatchNormV3 LRN MaxPool MaxPool3D MaxPoolV2 ResizeArea ResizeBicubic ResizeBilinear ResizeNearestNeighbor
-    SpaceToDepth
-    """.split()  # noqa: SIM905
-)
-_ALONG_AXES = set(
-    "All Any ArgMax ArgMin Cumprod Cumsum EuclideanNorm Max Mean Min Prod ReverseV2 Sum".split()  # noqa: SIM905
-)
-_LAST_AXIS = {"LogSoftmax", "Softmax", "TopK", "TopKV2"}  # which is not the first
 _CHOICES = SWITCHES | MERGES | {"_SwitchN"}  # their results depend on a condition
 # Ops that do as much as one of their values says.
 _BY_VALUE = {"BlockLSTM", "BlockLSTMV2", "Polygamma", "RaggedTensorToTensor", "Zeta"}
@@ -66,17 +38,17 @@ class RowIndependence:
 
     def has_independent_rows(self) -> bool:
         """Whether row i of each output comes from row i of the inputs, and from nothing else that is fed."""
-        kinds = {tensor.name: _ROWS for tensor in self._signature.inputs if self._has_rows(tensor.name)}
+        kinds = {tensor.name: ROWS for tensor in self._signature.inputs if self._has_rows(tensor.name)}
         if len(kinds) < len({tensor.name for tensor in self._signature.inputs}):
             return False
         for op in self._graph.get_operations():
             fed = bool(op.outputs) and op.outputs[0].name in kinds
-            made = [_ROWS] * len(op.outputs) if fed else _kinds_of(op, kinds)
+            made = [ROWS] * len(op.outputs) if fed else _kinds_of(op, kinds)
             if made is None:
                 return False
             for tensor, kind in zip(op.outputs, made, strict=True):
-                kinds[tensor.name] = kind if kind != _ROWS or _is_rows(tensor) else ""
-        return all(kinds[tensor.name] == _ROWS for tensor in self._signature.outputs)
+                kinds[tensor.name] = kind if kind != ROWS or has_free_rows(tensor) else ""
+        return all(kinds[tensor.name] == ROWS for tensor in self._signature.outputs)
 
     def has_fixed_sizes(self) -> bool:
         """Whether it takes about as long whatever is fed: all is of a fixed size, and nothing hangs on a condition.
@@ -86,16 +58,12 @@ class RowIndependence:
         return not self._has_functions and all(
             op.type not in _CHOICES | _BY_VALUE and all(map(_is_of_fixed_size, op.outputs))
             for op in self._graph.get_operations()
-            if op.type not in _STATES
+            if op.type not in STATES
         )
 
     def _has_rows(self, name: str) -> bool:
         op = self._graph.get_operation_by_name(get_node_name(name))
-        return _is_rows(op.outputs[get_output_index(name)])
-
-
-def _is_rows(tensor: Any) -> bool:
-    return bool(tensor.shape.rank) and tensor.shape[0] is None
+        return has_free_rows(op.outputs[get_output_index(name)])
 
 
 def _is_of_fixed_size(tensor: Any) -> bool:
@@ -105,211 +73,22 @@ def _is_of_fixed_size(tensor: Any) -> bool:
 def _kinds_of(op: Any, kinds: Mapping[str, str]) -> list[str] | None:
     """The kind of each of an op's outputs, empty where it is not known; None if nothing is known of the op."""
     given = [kinds.get(tensor.name, "") for tensor in op.inputs]
-    changes = op.op_def.is_stateful and op.type not in _STATES and op.type not in _CHECKS
+    changes = op.op_def.is_stateful and op.type not in STATES and op.type not in RULES
     if changes or any(arg.is_ref for arg in op.op_def.input_arg):  # it is chance, or a state that changes
         return None
     if "" in given or op.type in _CHOICES:
         return None
     if op.type == "IdentityN":
         return given
-    if op.type == "Fill" and _is_a_value_in_rows(op, kinds):
-        return [_ROWS]
-    if _ROWS not in given:
-        return [_COUNT if _COUNT in given else _FIXED] * len(op.outputs)
+    if op.type == "Fill" and fills_rows(op, kinds):
+        return [ROWS]
+    if ROWS not in given:
+        return [COUNT if COUNT in given else FIXED] * len(op.outputs)
     if op.type in SHAPES:
-        return [_COUNT] * len(op.outputs)
-    if not _keeps_rows(op, given):
+        return [COUNT] * len(op.outputs)
+    rule = RULES.get(op.type)
+    if rule is None or not rule(op, given):
         return None
     if op.type in BATCH_NORMS:  # its other outputs are means and the like
-        return [_ROWS, *[""] * (len(op.outputs) - 1)]
-    return [_ROWS] * len(op.outputs)
-
-
-def _keeps_rows(op: Any, given: list[str]) -> bool:
-    if op.type in _ELEMENTWISE:
-        return _are_aligned(op, given)
-    if op.type in _WINDOWS:
-        return _is_first_alone(given) and _are_windows_in_rows(op)
-    check = _CHECKS.get(op.type)
-    return check is not None and check(op, given)
-
-
-def _is_first_alone(given: list[str]) -> bool:
-    return given[0] == _ROWS and set(given[1:]) <= {_FIXED}
-
-
-def _are_aligned(op: Any, given: list[str]) -> bool:
-    """Whether inputs are broadcast so that rows meet rows."""
-    rank = op.outputs[0].shape.rank
-    for tensor, kind in zip(op.inputs, given, strict=True):
-        if not rank or tensor.shape.rank is None or kind == _COUNT:
-            return False
-        if kind == _ROWS and tensor.shape.rank != rank:
-            return False
-        if kind == _FIXED and tensor.shape.rank == rank and tensor.shape[0] != 1:
-            return False
-    return True
-
-
-def _are_windows_in_rows(op: Any) -> bool:
-    if op.type in BATCH_NORMS:
-        return not op.get_attr("is_training")
-    names = {attribute.name for attribute in op.op_def.attr} & {"ksize", "strides", "dilations"}
-    return (op.outputs[0].shape.rank or 0) > 1 and all(op.get_attr(name)[0] == 1 for name in names)
-
-
-def _value(tensor: Any) -> Any:
-    """What a constant holds, as a flat list; None if that is not known without running the graph."""
-    value = tf.get_static_value(tensor)
-    return None if value is None else np.reshape(value, -1).tolist()
-
-
-def _axes(axes: list[int] | None, rank: int | None) -> list[int]:
-    """Axes counted from the first; the first itself where they are not known."""
-    return [0] if axes is None or rank is None else [axis % max(rank, 1) for axis in axes]
-
-
-def _is_matmul_of_rows(op: Any, given: list[str]) -> bool:
-    turned = op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
-    if op.outputs[0].shape.rank == 2:
-        return given == [_ROWS, _FIXED] and not turned
-    return _are_aligned(op, given)
-
-
-def _is_einsum_of_rows(op: Any, given: list[str]) -> bool:
-    """Whether the first letter of all that has rows is the first of the result, and is nowhere else."""
-    takes, _, makes = op.get_attr("equation").decode().replace(" ", "").partition("->")
-    row = makes[:1]
-    for letters, kind in zip(takes.split(","), given, strict=True):
-        if (letters[:1] == row) != (kind == _ROWS) or row in letters[1:] or kind == _COUNT:
-            return False
-    return row.isalpha() and row not in makes[1:]
-
-
-def _is_reshaped_in_rows(op: Any, given: list[str]) -> bool:
-    """Whether each row keeps its numbers: as many in each as before."""
-    before, after = op.inputs[0].shape[1:], op.outputs[0].shape[1:]
-    known = before.is_fully_defined() and after.is_fully_defined()
-    return given[0] == _ROWS and known and before.num_elements() == after.num_elements() != 0
-
-
-def _is_sliced_in_rows(op: Any, given: list[str]) -> bool:
-    strides = _value(op.inputs[3])
-    if not _is_first_alone(given) or strides is None:
-        return False
-    if op.get_attr("ellipsis_mask") & 1:
-        return len(strides) - 1 < (op.inputs[0].shape.rank or 0)
-    whole = op.get_attr("begin_mask") & op.get_attr("end_mask") & 1
-    return bool(whole) and strides[0] == 1 and not (op.get_attr("shrink_axis_mask") | op.get_attr("new_axis_mask")) & 1
-
-
-def _is_gathered_in_rows(op: Any, given: list[str]) -> bool:
-    axis = _value(op.inputs[2]) if op.type == "GatherV2" else [0]
-    batch_dims = op.get_attr("batch_dims") if op.type in ("GatherV2", "ResourceGather") else 0
-    if given[:2] == [_FIXED, _ROWS]:  # from a table
-        return axis == [0] and batch_dims == 0
-    if op.type != "GatherV2" or batch_dims < 0:
-        return False
-    (first,) = _axes(axis, op.inputs[0].shape.rank)
-    return first > 0 and (given[:2] == [_ROWS, _FIXED] if batch_dims == 0 else given[:2] == [_ROWS, _ROWS])
-
-
-def _is_selected_in_rows(op: Any, given: list[str]) -> bool:
-    rank = op.outputs[0].shape.rank
-    return set(given) == {_ROWS} and op.inputs[0].shape.rank in (1, rank) and op.inputs[1].shape.rank == rank
-
-
-def _is_a_value_in_rows(op: Any, kinds: Mapping[str, str]) -> bool:
-    """Whether a Fill makes as many rows as there are, all alike: its shape begins with how many there are."""
-    dims, value = op.inputs
-    first = dims.op
-    if first.type not in ("Pack", "ConcatV2") or kinds[value.name] != _FIXED or not _is_rows(op.outputs[0]):
-        return False
-    rest = first.inputs[1:]
-    while first.type in ("Pack", "ConcatV2", "ExpandDims", "Identity"):
-        first = first.inputs[0].op
-    return (
-        first.type == "StridedSlice"
-        and first.inputs[0].op.type == "Shape"
-        and kinds[first.inputs[0].op.inputs[0].name] == _ROWS
-        and [_value(tensor) for tensor in first.inputs[1:]] == [[0], [1], [1]]
-        and all(kinds[tensor.name] == _FIXED for tensor in rest)
-        and op.outputs[0].shape[1:].is_fully_defined()
-    )
-
-
-def _is_looked_up(op: Any, given: list[str]) -> bool:
-    table = op.inputs[0].op
-    while table.type in IDENTITIES:
-        table = table.inputs[0].op
-    return given == [_FIXED, _ROWS, _FIXED] and table.type in _STATES
-
-
-def _along_other_axes(at: int) -> Callable[[Any, list[str]], bool]:
-    """A check of ops that do something along the axes in input `at`."""
-    return lambda op, given: _is_first_alone(given) and 0 not in _axes(_value(op.inputs[at]), op.inputs[0].shape.rank)
-
-
-def _joins_along(at: int) -> Callable[[Any, list[str]], bool]:
-    """A check of ops that put things together, or apart, along the axis in input `at`."""
-
-    def check(op: Any, given: list[str]) -> bool:
-        place = at % len(given)
-        parts = [i for i in range(len(given)) if i != place]
-        axis = _axes(_value(op.inputs[place]), op.inputs[parts[0]].shape.rank)
-        return {given[i] for i in parts} == {_ROWS} and 0 not in axis
-
-    return check
-
-
-def _is_packed_along_another_axis(op: Any, given: list[str]) -> bool:
-    rank = op.outputs[0].shape.rank if op.type == "Pack" else op.inputs[0].shape.rank
-    return set(given) == {_ROWS} and 0 not in _axes([op.get_attr("axis")], rank)
-
-
-def _first_value_is(at: int, wanted: list[int]) -> Callable[[Any, list[str]], bool]:
-    """A check of ops that leave the first axis alone if the values of input `at` begin so."""
-
-    def check(op: Any, given: list[str]) -> bool:
-        value = _value(op.inputs[at])
-        return _is_first_alone(given) and value is not None and value[: len(wanted)] == wanted
-
-    return check
-
-
-_CHECKS: Mapping[str, Callable[[Any, list[str]], bool]] = {
-    "BatchMatMul": _is_matmul_of_rows,
-    "BatchMatMulV2": _is_matmul_of_rows,
-    "BatchMatMulV3": _is_matmul_of_rows,
-    "Concat": _joins_along(0),
-    "ConcatV2": _joins_along(-1),
-    "Conv2DBackpropInput": lambda op, given: (
-        given[1:] == [_FIXED, _ROWS] and _are_windows_in_rows(op) and op.outputs[0].shape[1:].is_fully_defined()
-    ),
-    "Einsum": _is_einsum_of_rows,
-    "ExpandDims": lambda op, given: (
-        _is_first_alone(given) and 0 not in _axes(_value(op.inputs[1]), op.outputs[0].shape.rank)
-    ),
-    "Gather": _is_gathered_in_rows,
-    "GatherV2": _is_gathered_in_rows,
-    "LookupTableFind": _is_looked_up,
-    "LookupTableFindV2": _is_looked_up,
-    "MatMul": _is_matmul_of_rows,
-    "MirrorPad": _first_value_is(1, [0, 0]),
-    "OneHot": lambda op, given: _is_first_alone(given) and op.get_attr("axis") != 0,
-    "Pack": _is_packed_along_another_axis,
-    "Pad": _first_value_is(1, [0, 0]),
-    "PadV2": _first_value_is(1, [0, 0]),
-    "Reshape": _is_reshaped_in_rows,
-    "ResourceGather": _is_gathered_in_rows,
-    "Select": _is_selected_in_rows,
-    "Split": _joins_along(0),
-    "SplitV": _along_other_axes(2),
-    "Squeeze": lambda op, _: 0 not in _axes(list(op.get_attr("squeeze_dims")) or None, op.inputs[0].shape.rank),
-    "StridedSlice": _is_sliced_in_rows,
-    "Tile": _first_value_is(1, [1]),
-    "Transpose": _first_value_is(1, [0]),
-    "Unpack": _is_packed_along_another_axis,
-    **dict.fromkeys(_ALONG_AXES, _along_other_axes(1)),
-    **dict.fromkeys(_LAST_AXIS, lambda op, given: _is_first_alone(given) and (op.inputs[0].shape.rank or 0) > 1),
-}
+        return [ROWS, *[""] * (len(op.outputs) - 1)]
+    return [ROWS] * len(op.outputs)
