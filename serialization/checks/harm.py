@@ -8,26 +8,23 @@ docs/safety.md says what is refused, and why a scan is no sandbox.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from serialization.checks.harmful_ops import CONNECTS, EFFECTS, FILE_INPUTS, READS, RUNS, WRITES
+from serialization.checks.what_loading_runs import find_loading_reaches, list_asset_files
 from serialization.checks.what_runs import GRAPH, CallGraph, Reach, StringOrigin
 from serialization.console import make_printable, show_path
 from serialization.errors import UserError
-from serialization.formats import protos
 from serialization.graph import op_sets
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.known_ops import load_known_ops
 
 _FORWARDS = op_sets.IDENTITIES | {"IdentityN"}
 _STORES = op_sets.ASSIGNMENTS | op_sets.ENQUEUES | {"RandomShuffle", "TensorSliceDataset"}
-_INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op", "table_initializer")
-_INIT_SIGNATURE, _TRAIN_SIGNATURE = "__saved_model_init_op", "__saved_model_train_op"
 _NAMELESS = "an asset without a name"
-_RUN_BY_LOADING = {"_create_resource", "_initialize", "_destroy_resource"}
 
 
 @dataclass(frozen=True)
@@ -76,21 +73,8 @@ def scan_meta_graph(
     `outputs` of None stands for those of all recorded signatures. `saved_model` is the SavedModel's folder, whose
     assets may be read, `folder` one whose files may fill tables. `index` is that of its graph, if there is one.
     """
-    assets = {asset.tensor_info.name: asset.filename for asset in list_asset_files(meta_graph)}
-    graph = CallGraph(index or GraphIndex(meta_graph.graph_def), assets)
-    reaches = [Reach(graph, inputs).fetch(outputs or ())]
-    recorded = meta_graph.signature_def
-    wanted = set(recorded) - {_TRAIN_SIGNATURE} if outputs is None else {_INIT_SIGNATURE} & set(recorded)
-    for key in sorted(wanted):
-        fed = [name for info in recorded[key].inputs.values() for name in _tensors(info)]
-        reaches.append(Reach(graph, fed).fetch(n for info in recorded[key].outputs.values() for n in _tensors(info)))
-    reaches.append(Reach(graph).fetch([*_init_ops(meta_graph), *_variables(meta_graph)]))
-    reaches.append(_object_graph(graph, meta_graph))
-    saver = meta_graph.saver_def
-    restore = Reach(graph, [saver.filename_tensor_name], saver.filename_tensor_name).fetch([saver.restore_op_name])
-    return _assets(meta_graph, saved_model) + _report(
-        [*reaches, restore], folder, saved_model and saved_model / "assets"
-    )
+    reaches = find_loading_reaches(meta_graph, index or GraphIndex(meta_graph.graph_def), outputs, inputs)
+    return _assets(meta_graph, saved_model) + _report(reaches, folder, saved_model and saved_model / "assets")
 
 
 def require_safe(findings: Iterable[Finding], path: Path, *, trust: bool = False) -> None:
@@ -194,100 +178,6 @@ def _evaluated_at_import(index: GraphIndex, node: Any) -> bool:
                 seen.add(name)
                 waiting.append(name)
     return False
-
-
-def list_asset_files(meta_graph: Any) -> list[Any]:
-    """The AssetFileDefs of a MetaGraphDef: in their own field, or before TensorFlow 1.8 in a collection."""
-    from google.protobuf.message import DecodeError
-
-    if meta_graph.asset_file_def or "saved_model_assets" not in meta_graph.collection_def:
-        return list(meta_graph.asset_file_def)
-    found = []
-    for packed in meta_graph.collection_def["saved_model_assets"].any_list.value:
-        asset = protos.AssetFileDef()
-        try:
-            if packed.Unpack(asset):
-                found.append(asset)
-        except DecodeError:
-            raise UserError("the SavedModel is damaged; the record of an asset cannot be read; copy it again") from None
-    return found
-
-
-def _tensors(info: Any) -> Iterator[str]:
-    """The tensors of a TensorInfo, which may stand for several."""
-    kind = info.WhichOneof("encoding")
-    if kind == "coo_sparse":
-        yield from (info.coo_sparse.values_tensor_name, info.coo_sparse.indices_tensor_name)
-        yield info.coo_sparse.dense_shape_tensor_name
-    elif kind == "composite_tensor":
-        for component in info.composite_tensor.components:
-            yield from _tensors(component)
-    elif info.name:
-        yield info.name
-
-
-def _init_ops(meta_graph: Any) -> Iterator[str]:
-    """What a loader runs before the first prediction, as collections record it."""
-    for name in _INIT_COLLECTIONS:
-        if name in meta_graph.collection_def:
-            yield from meta_graph.collection_def[name].node_list.value
-
-
-def _variables(meta_graph: Any) -> Iterator[str]:
-    """What a script reads to see whether a variable is initialized and what it holds."""
-    from google.protobuf.message import DecodeError
-
-    for name in ("variables", "local_variables"):
-        for encoded in meta_graph.collection_def[name].bytes_list.value if name in meta_graph.collection_def else ():
-            try:
-                variable = protos.VariableDef.FromString(encoded)
-            except DecodeError:  # TensorFlow cannot import it either, and says so
-                continue
-            yield from (variable.variable_name, variable.snapshot_name)
-
-
-def _object_graph(graph: CallGraph, meta_graph: Any) -> Reach:
-    """What tf.saved_model.load runs of a TensorFlow 2 SavedModel: initialisers, restore functions, its signatures."""
-    reach = Reach(graph)
-    nodes = meta_graph.object_graph_def.nodes
-
-    def functions(index: int) -> Iterator[str]:
-        if 0 <= index < len(nodes):
-            yield from nodes[index].function.concrete_functions
-            if name := nodes[index].bare_concrete_function.concrete_function_name:
-                yield name
-
-    def call(index: int) -> None:
-        for name in functions(index):
-            reach.call(name, _captured(graph, meta_graph, name))
-
-    for number, node in enumerate(nodes):
-        for child in node.children:
-            if child.local_name in _RUN_BY_LOADING:
-                call(child.node_id)
-            if number == 0 and child.local_name == "signatures" and 0 <= child.node_id < len(nodes):
-                for signature in nodes[child.node_id].children:
-                    call(signature.node_id)
-        for saveable in node.saveable_objects.values():
-            call(saveable.restore_function)
-    return reach
-
-
-def _captured(graph: CallGraph, meta_graph: Any, name: str) -> dict[str, StringOrigin]:
-    """The arguments of a concrete function that stand for captured assets."""
-    concrete = meta_graph.object_graph_def.concrete_functions
-    if name not in concrete or name not in graph.functions:
-        return {}
-    captured = concrete[name].bound_inputs
-    arguments = graph.functions[name].signature.input_arg
-    bound = {}
-    for argument, index in zip(arguments[max(0, len(arguments) - len(captured)) :], captured, strict=False):
-        node = meta_graph.object_graph_def.nodes[index] if 0 <= index < len(meta_graph.object_graph_def.nodes) else None
-        if node is not None and node.WhichOneof("kind") == "asset":
-            number = node.asset.asset_file_def_index
-            if 0 <= number < len(meta_graph.asset_file_def):
-                bound[argument.name] = StringOrigin("asset", meta_graph.asset_file_def[number].filename.encode())
-    return bound
 
 
 def _assets(meta_graph: Any, saved_model: Path | None) -> list[Finding]:

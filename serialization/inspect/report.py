@@ -13,7 +13,8 @@ from typing import Any
 
 from serialization.checks import harm
 from serialization.checks.crashes import find_crashes, find_loose_ends
-from serialization.checks.harm import is_below_folder, list_asset_files
+from serialization.checks.harm import is_below_folder
+from serialization.checks.what_loading_runs import list_asset_files
 from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.files import locate

@@ -11,8 +11,8 @@ from typing import Any
 
 from serialization.checks import harm
 from serialization.checks.crashes import require_sound_graph
-from serialization.checks.harm import list_asset_files
 from serialization.checks.memory import require_modest_tensors
+from serialization.checks.what_loading_runs import list_asset_files
 from serialization.console import format_count, show_path
 from serialization.errors import UserError
 from serialization.formats import protos
