@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import model
-from savedmodel_pretrained import load
+from savedmodel_pretrained import load_session
 from serialization import cli, project
 from serialization.cli import make_parser
 from serialization.console import format_count, print_export
 from serialization.files.publish import stage_output
-from serialization.graph.signature import Signature, make_signature, read_signature_def
+from serialization.graph.signature import Signature, make_signature
 from serialization.run.given_feeds import Feed
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor
@@ -59,9 +59,9 @@ def prove(origin: Origin, folder: Path, given: Sequence[Feed] | None = None, *, 
     @contextmanager
     def load_again(optimize: bool) -> Iterator[Predictor]:
         with explain_failures("the export cannot be loaded"):
-            session, recorded = load(folder, optimize=optimize, trust=trust)
+            session, recorded = load_session(folder, optimize=optimize, trust=trust)
         with session:
-            yield Predictor(session, read_signature_def(recorded))
+            yield Predictor(session, recorded)
 
     return prove_same(origin, load_again, given, find_random_outputs(origin.graph_def, origin.signature))
 

@@ -20,106 +20,77 @@ from pathlib import Path
 from typing import Any
 
 from serialization import cli, project
-from serialization.checks import harm
 from serialization.cli import make_parser, refuse_flags, select_values
-from serialization.console import format_command, format_count, format_show, print_notes, show_path
-from serialization.errors import UserError
+from serialization.console import format_command, format_show, print_notes, show_path
 from serialization.files import locate
 from serialization.flags import RUN_FLAGS, SAVED_MODEL_FLAGS
 from serialization.graph.op_registry import load_op_library
-from serialization.graph.signature import Signature, bind_signature, choose_signature_def, read_signature_def
+from serialization.graph.signature import Signature, bind_signature
 from serialization.project import real_path
-from serialization.run import classifier, images
-from serialization.run.classifier import classify_images, print_best
-from serialization.run.images import describe_image_input, make_image_batches
+from serialization.run.classifier import show_classes
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, Run, open_session
 from serialization.run.show_predictions import print_predictions
-from serialization.sources import from_saved_model
 from serialization.sources.from_saved_model import (
-    find_table_initializers,
+    PreparedSavedModel,
+    complete_loading,
     link_repaired_folder,
     make_saved_model_origin,
     prepare_saved_model,
-    restore_left_out_variables,
 )
-from serialization.tensorflow import explain_failures, np, tf1
+from serialization.tensorflow import explain_failures, tf1
 
 
-def start(folder: Path, tag_set: str | None = None, *, optimize: bool = True, trust: bool = False) -> tuple[Any, Any]:
-    """A session in which the SavedModel is loaded, variables and all, and the MetaGraphDef that was.
-
-    Raises UserError where loading or calling it could do harm, unless `trust`.
-    """
-    meta_graph = from_saved_model.choose_meta_graph(from_saved_model.read_saved_model(folder), tag_set)
-    harm.require_safe(harm.scan_meta_graph(meta_graph, saved_model=folder), folder, trust=trust)
+def load(prepared: PreparedSavedModel, *, optimize: bool = True) -> Any:
+    """A session in which the SavedModel is loaded: its graph, its variables, its tables."""
+    where = show_path(prepared.folder)
     session = open_session(tf1.Graph(), optimize=optimize)
-    with session.graph.as_default(), explain_failures(f"the SavedModel {show_path(folder)} cannot be loaded"):
-        with link_repaired_folder(folder, meta_graph) as path:
-            loaded = tf1.saved_model.load(session, list(meta_graph.meta_info_def.tags), str(path))
-        fills, paths = find_table_initializers(meta_graph, folder)
-        session.run(fills, paths)
-        restore_left_out_variables(session, meta_graph, folder)
-    return session, loaded
-
-
-def load(
-    folder: Path, tag_set: str | None = None, key: str | None = None, *, optimize: bool = True, trust: bool = False
-) -> tuple[Any, Any]:
-    """A session in which the SavedModel is loaded, and the SignatureDef to call it by."""
-    session, loaded = start(folder, tag_set, optimize=optimize, trust=trust)
-    return session, choose_signature_def(loaded, key)
+    with session.graph.as_default(), explain_failures(f"the SavedModel {where} cannot be loaded"):
+        with link_repaired_folder(prepared) as folder:
+            tf1.saved_model.load(session, prepared.tags, str(folder))
+        # The plain call refuses a graph with stale shapes or an unreadable version, leaves the tables of exports
+        # without a main op empty, and some variables of Keras 3.
+        complete_loading(session, prepared)
+    return session
 
 
 def load_session(
-    folder: Path, inputs: str | None, outputs: str | None, *, tag_set: str | None, key: str | None, trust: bool
+    folder: Path,
+    inputs: str | None = None,
+    outputs: str | None = None,
+    *,
+    tag_set: str | None = None,
+    key: str | None = None,
+    optimize: bool = True,
+    trust: bool = False,
 ) -> tuple[Any, Signature]:
-    """A session in which the SavedModel is loaded, and the signature that it is run by: its own, or as named."""
-    exported = prepare_saved_model(folder, tag_set, key, inputs, outputs, trust=trust)
-    session, _ = start(folder, tag_set, trust=trust)
-    return session, bind_signature(session.graph, exported.signature)
+    """A session in which the SavedModel is loaded, and the signature that it is run by: its own, or as named.
+
+    Raises UserError where loading or calling it could do harm, unless `trust`.
+    """
+    prepared = prepare_saved_model(folder, tag_set, key, inputs, outputs, trust=trust)
+    session = load(prepared, optimize=optimize)
+    return session, bind_signature(session.graph, prepared.signature)
 
 
 def open_any(
     folder: Path, args: argparse.Namespace, check: Callable[[Any], None] = lambda graph_def: None
 ) -> tuple[Origin, Any]:
-    """The SavedModel, loaded and ready to be run and converted as the flags say, and the GraphDef that it holds.
+    """The SavedModel, loaded and ready to be run and converted as the flags say, and its whole GraphDef.
 
-    `check` is given the GraphDef of what the signature needs before anything is loaded.
+    `check` is given the GraphDef that the signature needs, before anything is loaded.
     """
     chosen = select_values(args, "tag-set", "inputs", "outputs")
-    exported = prepare_saved_model(folder, key=args.signature, trust=args.trust_model, check=check, **chosen)
-
-    print_notes(exported.notes)
-
-    print_notes(exported.notes)
-
-    def begin() -> Any:
-        return start(folder, args.tag_set, optimize=False, trust=args.trust_model)[0]
+    prepared = prepare_saved_model(folder, key=args.signature, trust=args.trust_model, check=check, **chosen)
+    print_notes(prepared.notes)
 
     @contextmanager
-    def afresh() -> Iterator[Run]:
-        with begin() as session:
-            yield Predictor(session, bind_signature(session.graph, exported.signature))
+    def load_again() -> Iterator[Run]:
+        with load(prepared, optimize=False) as session:
+            yield Predictor(session, bind_signature(session.graph, prepared.signature))
 
-    return make_saved_model_origin(begin(), exported, afresh), exported.meta_graph.graph_def
-
-
-def classify(folder: Path, args: argparse.Namespace, files: Sequence[Path], labels: Path | None) -> str:
-    """Show the best classes of each image; returns what was proved."""
-    prepare_saved_model(folder, args.tag_set, args.signature, trust=args.trust_model)
-    session, signature_def = load(folder, args.tag_set, args.signature, trust=args.trust_model)
-    wanted = read_signature_def(signature_def)
-    image_input = describe_image_input(wanted.inputs[0])
-    pixels = images.decode_images(files, image_input, np.array(args.mean), np.array(args.std))
-    predict = Predictor(session, wanted)
-    print(f"feeds {wanted.inputs[0]}, fetches {', '.join(map(str, wanted.outputs))}")
-
-    scores, best = classify_images(predict, list(make_image_batches(pixels, image_input)))
-    print_best(files, scores, classifier.read_labels(labels, scores.shape[1]), args.top)
-    if not np.array_equal(best, scores.argmax(axis=1)):
-        raise UserError("the model's best class is not the one with the highest score; --labels may be shifted")
-    return f"{format_count(len(files), 'image')}; the best class is the one with the highest score in each"
+    session = load(prepared, optimize=False)
+    return make_saved_model_origin(session, prepared, load_again), prepared.meta_graph.graph_def
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -139,8 +110,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_predictions(origin.predict, origin.signature, args.feed, origin.hints)
         print(f"next: {format_command('freezemodel_save.py', '--saved-model', args.saved_model)}")
         return 0
-    files = args.image or sorted(samples.glob("*.png"))
-    proof = classify(folder, args, files, args.labels or (project.PRETRAINED / "labels.txt" if is_ours else None))
+    prepared = prepare_saved_model(folder, args.tag_set, args.signature, trust=args.trust_model)
+    with load(prepared) as session:
+        predict = Predictor(session, bind_signature(session.graph, prepared.signature))
+        files = args.image or sorted(samples.glob("*.png"))
+        labels = args.labels or (project.PRETRAINED / "labels.txt" if is_ours else None)
+        proof = show_classes(predict, files, labels, **select_values(args, "mean", "std", "top"))
     print(f"proved: {proof}")
     print(f"next: {format_show(folder)}")
     return 0

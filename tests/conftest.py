@@ -23,6 +23,10 @@ PROJECT = project.ROOT
 SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py") if path.stem != "model")
 
 
+# How the lines begin that say what was chosen, left out and repaired; each stands in a script's output once.
+NOTES = ("repaired: ", "inferred output ", "outputs as recorded ", "inputs, as ", "cut at ", "inlined ", "left out ")
+
+
 @dataclass(frozen=True)
 class Ran:
     """How a script ended: its exit status and what it wrote."""
@@ -46,6 +50,8 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
         except SystemExit as stop:  # argparse: --help and wrong flags
             status = int(stop.code or 0)
         written = capfd.readouterr()
+        notes = [line for line in written.out.splitlines() if line.startswith(NOTES)]
+        assert len(set(notes)) == len(notes), f"{script} prints a note twice: {notes}"
         return Ran(status, written.out, written.err)
 
     return run_main

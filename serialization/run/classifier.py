@@ -9,11 +9,37 @@ from typing import TYPE_CHECKING, Any
 from serialization.console import format_count, print_table, show_path, show_progress
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
+from serialization.run.images import decode_images, describe_image_input, make_image_batches
 from serialization.run.predictor import Predictor
 from serialization.tensorflow import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+def show_classes(
+    predict: Predictor,
+    files: Sequence[Path],
+    labels: Path | None,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    top: int,
+) -> str:
+    """Classify image files and print the `top` classes of each; returns the proof as one sentence.
+
+    `mean` and `std` are one number, or one a channel. Raises UserError where the model's own best class is not the
+    class with the highest score.
+    """
+    wanted = predict.signature
+    image_input = describe_image_input(wanted.inputs[0])
+    pixels = decode_images(files, image_input, np.array(mean), np.array(std))
+    print(f"feeds {wanted.inputs[0]}, fetches {', '.join(map(str, wanted.outputs))}")
+    scores, best = classify_images(predict, list(make_image_batches(pixels, image_input)))
+    print_best(files, scores, read_labels(labels, scores.shape[1]), top)
+    if not np.array_equal(best, scores.argmax(axis=1)):
+        raise UserError("the model's best class is not the one with the highest score; --labels may be shifted")
+    return f"{format_count(len(files), 'image')}; the best class is the one with the highest score in each"
 
 
 def choose_score_output(wanted: Signature) -> tuple[Tensor, Tensor | None]:

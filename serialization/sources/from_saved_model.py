@@ -42,14 +42,23 @@ _TABLES = "table_initializer"
 
 @dataclass(frozen=True)
 class PreparedSavedModel:
-    """The MetaGraphDef that is to be loaded, and the tensors that are to be fed and fetched.
+    """The MetaGraphDef of a SavedModel, read and scanned once, and the tensors to feed and to fetch.
 
-    `notes` say what has to be repaired before TensorFlow loads it.
+    `repaired` is the MetaGraphDef that TensorFlow's loader is given in place of the file's; None where the file needs
+    no repair. `left_out` are the variables that its own restore op does not fill. `notes` list the repairs.
     """
 
+    folder: Path
     meta_graph: Any
     signature: Signature
+    repaired: Any
+    left_out: tuple[Restore, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def tags(self) -> list[str]:
+        """The tag-set of the MetaGraphDef."""
+        return list(self.meta_graph.meta_info_def.tags)
 
 
 def prepare_saved_model(
@@ -62,11 +71,12 @@ def prepare_saved_model(
     trust: bool = False,
     check: Callable[[Any], None] = lambda graph_def: None,
 ) -> PreparedSavedModel:
-    """Choose what to load and to run; the parameters are the flags, `key` is `--signature`.
+    """Read a SavedModel and choose its MetaGraphDef and signature; the parameters are the flags, `key` `--signature`.
 
-    `check` is given the GraphDef of what the signature needs, and may raise UserError.
+    `check` is given the GraphDef that the signature needs, and may raise UserError.
 
-    Raises UserError where it could do harm, unless `trust`, and for ops that this TensorFlow does not know.
+    Raises UserError where loading it or calling one of its signatures could do harm, unless `trust`; for ops that this
+    TensorFlow does not know; and where the folder has no such tag-set or signature.
     """
     meta_graph = choose_meta_graph(read_saved_model(folder), tag_set)
     file = GraphFile(meta_graph.graph_def)
@@ -77,38 +87,40 @@ def prepare_saved_model(
         if inputs or outputs:
             wanted, _ = choose_signature(file, inputs, outputs, wanted)
     outs, ins = ([tensor.name for tensor in side] for side in (wanted.outputs, wanted.inputs))
-    findings = harm.scan_meta_graph(meta_graph, outs, ins, saved_model=folder, index=file.index)
-    harm.require_safe(findings, folder, trust=trust)
+    findings = harm.scan_meta_graph(meta_graph, saved_model=folder, index=file.index)
+    if inputs or outputs:  # tensors that no signature names
+        findings += harm.scan_meta_graph(meta_graph, outs, ins, saved_model=folder, index=file.index)
+    harm.require_safe(dict.fromkeys(findings), folder, trust=trust)
     needed = prune_graph(file.index, [*outs, *ins])
     require_known_ops(needed, show_path(folder))
     require_modest_tensors(needed, show_path(folder))
     check(needed)
-    notes += [f"repaired: {line}" for line in _repaired(meta_graph)[1]]
+    repaired, lines = _repair(meta_graph)
+    notes += [f"repaired: {line}" for line in lines]
     if left := find_left_out_variables(meta_graph, folder, file.index):
         notes.append(
             f"repaired: restored {format_count(len(left), 'variable')} that the SavedModel's own restore op leaves out"
         )
-    return PreparedSavedModel(meta_graph, wanted, tuple(notes))
+    return PreparedSavedModel(folder, meta_graph, wanted, repaired if lines else None, tuple(left), tuple(notes))
 
 
 @contextmanager
-def link_repaired_folder(folder: Path, meta_graph: Any) -> Iterator[Path]:
-    """The folder that TensorFlow's loader takes: this one, or where its graph must be repaired one that links to it."""
-    repaired, lines = _repaired(meta_graph)
-    if not lines:
-        yield folder
+def link_repaired_folder(prepared: PreparedSavedModel) -> Iterator[Path]:
+    """The folder that TensorFlow's loader takes: its own, or one with the repaired graph and links to the rest."""
+    if prepared.repaired is None:
+        yield prepared.folder
         return
     with TemporaryDirectory(prefix="repaired-") as name:
         place = Path(name)
-        for part in folder.iterdir():
+        for part in prepared.folder.iterdir():
             if part.is_dir():
                 (place / part.name).symlink_to(part.resolve())
-        saved_model = protos.SavedModel(saved_model_schema_version=1, meta_graphs=[repaired])
+        saved_model = protos.SavedModel(saved_model_schema_version=1, meta_graphs=[prepared.repaired])
         (place / "saved_model.pb").write_bytes(saved_model.SerializeToString())
         yield place
 
 
-def _repaired(meta_graph: Any) -> tuple[Any, list[str]]:
+def _repair(meta_graph: Any) -> tuple[Any, list[str]]:
     copy = protos.MetaGraphDef()
     copy.CopyFrom(meta_graph)
     return copy, [*repair.make_version_readable(copy), *remove_recorded_shapes(copy.graph_def)]
@@ -156,10 +168,25 @@ def choose_meta_graph(saved_model: Any, tag_set: str | None = None) -> Any:
     return by_tags[tags]
 
 
-def find_table_initializers(meta_graph: Any, folder: Path) -> tuple[list[str], dict[str, str]]:
-    """What to run, and to feed, to fill the tables of an export that has no main op which does so at loading.
+def complete_loading(session: Any, prepared: PreparedSavedModel) -> None:
+    """Fill the lookup tables and the variables that TensorFlow's loader leaves empty, in a session that it loaded."""
+    initializers, vocabularies = _find_table_initializers(prepared.meta_graph, prepared.folder)
+    session.run(initializers, vocabularies)
+    for one in prepared.left_out:
+        (value,) = tf.raw_ops.RestoreV2(
+            prefix=str(prepared.folder / "variables" / "variables"),
+            tensor_names=[one.key],
+            shape_and_slices=[one.spec],
+            dtypes=[tf.as_dtype(one.dtype)],
+        )
+        handle = session.graph.get_tensor_by_name(f"{one.node}:0")
+        session.run(tf.raw_ops.AssignVariableOp(resource=handle, value=value))
 
-    The feeds are the paths of vocabularies in this folder, in the place of those where the model was trained.
+
+def _find_table_initializers(meta_graph: Any, folder: Path) -> tuple[list[str], dict[str, str]]:
+    """The ops that fill the tables of an export without a main op, and the paths of vocabularies to feed.
+
+    The paths lie in this folder; the graph's constants name the folder where the model was trained.
     """
     main = [key for key in ("saved_model_main_op", "legacy_init_op") if key in meta_graph.collection_def]
     if main or "__saved_model_init_op" in meta_graph.signature_def or _TABLES not in meta_graph.collection_def:
@@ -203,14 +230,3 @@ def _keys_of_objects(folder: Path) -> dict[int, str]:
     graph = reader.get_tensor(OBJECT_GRAPH) if reader.has_tensor(OBJECT_GRAPH) else b""
     nodes = protos.TrackableObjectGraph.FromString(graph).nodes
     return {n: a.checkpoint_key for n, node in enumerate(nodes) for a in node.attributes if a.name == "VARIABLE_VALUE"}
-
-
-def restore_left_out_variables(session: Any, meta_graph: Any, folder: Path) -> None:
-    """Fill those variables, in the session in which the SavedModel is loaded."""
-    path = str(folder / "variables" / "variables")
-    for one in find_left_out_variables(meta_graph, folder, GraphIndex(meta_graph.graph_def)):
-        (value,) = tf.raw_ops.RestoreV2(
-            prefix=path, tensor_names=[one.key], shape_and_slices=[one.spec], dtypes=[tf.as_dtype(one.dtype)]
-        )
-        handle = session.graph.get_tensor_by_name(f"{one.node}:0")
-        session.run(tf.raw_ops.AssignVariableOp(resource=handle, value=value))

@@ -225,7 +225,7 @@ def test_a_version_and_shapes_that_the_loader_refuses(run: Run, tmp_path: Path, 
     done = run("savedmodel_pretrained", "--saved-model", tmp_path / "sm", "--feed", 'words=["two", "none"]')
     assert (done.status, done.stderr) == (0, "")
     assert "repaired: left out the version 0.12.head, which import_meta_graph cannot read\n" in done.stdout
-    assert "repaired: took 1 wrong recorded shape off\n" in done.stdout
+    assert done.stdout.count("repaired: took 1 wrong recorded shape off\n") == 1
     assert "\n[ 2 -1]\n" in done.stdout
     assert "proved: numbers: the same bits" in freeze(run, tmp_path / "sm", tmp_path).stdout
 
@@ -324,7 +324,7 @@ def test_a_model_without_signatures(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_keras_model_as_tensorflow_saves_it(run: Run, tmp_path: Path) -> None:
-    """Its graph restores copies of the variables: see from_saved_model.find_left_out_variables."""
+    """Its graph restores copies of the variables: see find_left_out_variables in sources/from_saved_model.py."""
     layers = tf.keras.layers
     network = tf.keras.Sequential([layers.Input((4,)), layers.Dense(3, kernel_initializer="ones")])
     tf.saved_model.save(network, str(tmp_path / "1"))
