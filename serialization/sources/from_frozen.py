@@ -50,7 +50,7 @@ def prepare_frozen_model(
 
     Raises UserError where it cannot be run, variables included.
     """
-    ready = prepare_graph(GraphFile(graph_def), inputs, outputs, what=show_path(path), known=known)
+    ready = prepare_graph(GraphFile(GraphIndex(graph_def)), inputs, outputs, what=show_path(path), known=known)
     held = [node.name for node in ready.graph_def.node if node.op in VARIABLES]
     if held:
         more = f" and {len(held) - 5} more" if len(held) > 5 else ""

@@ -79,7 +79,7 @@ def prepare_saved_model(
     TensorFlow does not know; and where the folder has no such tag-set or signature.
     """
     meta_graph = choose_meta_graph(read_saved_model(folder), tag_set)
-    file = GraphFile(meta_graph.graph_def)
+    file = GraphFile(GraphIndex(meta_graph.graph_def))
     if (inputs and outputs) or not (key or meta_graph.signature_def or meta_graph.object_graph_def.nodes):
         wanted, notes = choose_signature(file, inputs, outputs)
     else:

@@ -13,7 +13,6 @@ import mmap
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -186,20 +185,19 @@ def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int
 
 @dataclass(frozen=True)
 class GraphFile:
-    """What was read from a file: a GraphDef, and the MetaGraphDef around it if the file holds one.
+    """What was read from a file: a GraphDef with its index, and the MetaGraphDef around it if the file holds one.
 
-    `notes` say what was repaired in it, one line each.
+    The graph is not changed after that. `notes` say what was repaired in the rest, one line each.
     """
 
-    graph_def: Any
+    index: GraphIndex
     meta_graph: Any = None
     path: Path = Path()
     notes: tuple[str, ...] = ()
 
-    @cached_property
-    def index(self) -> GraphIndex:
-        """The GraphDef's index. What is read from a file is not changed."""
-        return GraphIndex(self.graph_def)
+    @property
+    def graph_def(self) -> Any:
+        return self.index.graph_def
 
 
 def read_graph_file(path: Path) -> GraphFile:
@@ -215,7 +213,7 @@ def read_graph_file(path: Path) -> GraphFile:
     graph_def = message if meta_graph is None else meta_graph.graph_def
     if not all(node.name and node.op for node in graph_def.node):
         raise UserError(f"{show_path(path)} is damaged; it has nodes without a name or an op; copy it here again")
-    file = GraphFile(graph_def, meta_graph, path)
+    file = GraphFile(GraphIndex(graph_def), meta_graph, path)
     require_sound_graph(file.index, show_path(path))
     return file
 
