@@ -26,10 +26,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from serialization.cli import call_main
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from serialization.cli import call_main
 
 SECONDS = 60  # no case takes longer, on a machine with other work
 # Memory beyond what the process has before a case: what the undamaged file took, 4 times the damaged one, and what the

@@ -69,7 +69,7 @@ def test_a_file_that_another_run_replaces_meanwhile(
         path.write_bytes(file.read_bytes())
         fill(*arguments)
 
-    monkeypatch.setattr(frozen_reader, "fill_constants", replace_and_fill)
+    monkeypatch.setattr(freezemodel_load, "fill_constants", replace_and_fill)
     done = run("freezemodel_load", "--frozen-model", path)
     assert (done.status, done.stderr) == (1, f"error: {path} has been changed while it was read; run this again\n")
 
