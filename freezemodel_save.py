@@ -113,7 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__, *flags, **defaults)
     args = parser.parse_args(argv)
     if args.saved_model:
-        refuse_flags(parser, args, ("checkpoint", *CHECKPOINT_FLAGS), "is about a checkpoint; --saved-model is none")
+        either = "does not go with --saved-model; give either --checkpoint or --saved-model"
+        refuse_flags(parser, args, ("checkpoint", *CHECKPOINT_FLAGS), either)
     else:
         refuse_flags(parser, args, SAVED_MODEL_FLAGS, "goes with --saved-model")
     overwrite = args.overwrite or args.frozen_model == parser.get_default("frozen_model")

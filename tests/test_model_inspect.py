@@ -89,10 +89,10 @@ def test_text_says_the_same(run: Run, toy: Path) -> None:
     done = run("model_inspect", toy / "savedmodel_from_checkpoint")
     assert (done.status, done.stderr) == (0, "")
     assert "savedmodel_from_checkpoint: a SavedModel, binary, " in done.stdout
-    assert f"written by: TensorFlow {tf.__version__}\n" in done.stdout
+    assert f"TensorFlow version: {tf.__version__}\n" in done.stdout
     assert re.search(r"^input +inputs_1 +Placeholder/inputs_placeholder:0 +float32 +\[None, 10\]$", done.stdout, re.M)
     assert re.search(r"^NN/W1 +float32 +\[10, 1\] +10$", done.stdout, re.M)
-    assert done.stdout.endswith("findings: none\n")
+    assert done.stdout.endswith("safety scan: nothing found\n")
 
 
 def tensorflow_2(folder: Path) -> Path:
@@ -228,7 +228,7 @@ def test_strict_fails_for_faults_unknown_ops_and_unsafe_ops(run: Run, toy: Path)
     assert strict.stderr == f"error: {prefix} has 3 findings; the first: {fault}; see above\n"
     assert strict.stdout == loose.stdout
     assert strict.stdout.endswith(
-        f"findings: 3 findings\n  {fault}\n  unknown op ProdEnvMatA (DeePMD-kit (libdeepmd_op.so))\n"
+        f"3 findings:\n  {fault}\n  unknown op ProdEnvMatA (DeePMD-kit (libdeepmd_op.so))\n"
         "  would write files: WriteFile at evil?[2J\n"
     )
     assert "\x1b" not in strict.stdout

@@ -57,9 +57,9 @@ class StoredValue:
 
 
 def find_stored_value(held: Checkpoint, name: str, spec: str, dtype: int, shape: tuple[int, ...]) -> StoredValue | None:
-    """A variable's value, or with a `spec` ("10 4 0,5:-") that slice of it; None where it does not lie there as such.
+    """A variable's value, or with a `spec` ("10 4 0,5:-") that slice of it, of the given `shape`.
 
-    `shape` is that of what is wanted.
+    None where the value cannot be copied as bytes, or is not stored as exactly that slice.
     """
     if sys.byteorder != "little" or dtype in (dtypes.STRING, dtypes.RESOURCE, dtypes.VARIANT):
         return None

@@ -56,6 +56,8 @@ def iterate_fields(data: bytes | mmap.mmap, position: int, end: int) -> Iterator
         start = position
         tag, begin = read_varint(data, start, end)
         wire = tag & 7
+        if tag >> 3 == 0:
+            raise DamagedError("a field has the number 0")
         if wire == 0:
             _, position = read_varint(data, begin, end)
         elif wire == 2:
@@ -63,6 +65,6 @@ def iterate_fields(data: bytes | mmap.mmap, position: int, end: int) -> Iterator
             position = begin + length
         elif wire in (1, 5):
             position = begin + (8 if wire == 1 else 4)
-        if wire not in (0, 1, 2, 5) or not tag >> 3:
-            raise DamagedError("a field is of a type that there is not")
+        else:
+            raise DamagedError(f"unknown wire type {wire}")
         yield Field(tag >> 3, wire, start, begin, position)

@@ -105,11 +105,11 @@ def _roles(flow: Flow) -> dict[str, tuple[str, str]]:
         elif flow.is_sampled(source):
             roles[source] = ("label", f"{origin}what others are drawn beside, for the loss")
         elif flow.bits[source] & met:
-            roles[source] = ("feature", f"{origin}meets the parameters")
+            roles[source] = ("feature", f"{origin}is combined with the weights")
         elif not flow.bits[source] & compared:
             roles[source] = ("feature", f"{origin}is fed by the caller")
         else:
-            roles[source] = ("label", f"{origin}meets no parameter, only what was computed with them")
+            roles[source] = ("label", f"{origin}is combined only with results of the weights")
     return roles
 
 

@@ -34,7 +34,7 @@ def print_heading(report: dict[str, Any]) -> None:
     print(
         f"{report['path']}: {kind}, {report['format']}, {format_size(report['bytes'])} in {format_count(count, 'file')}"
     )
-    print(f"written by: {f'TensorFlow {make_printable(writer)}' if writer else 'a TensorFlow that left no version'}")
+    print(f"TensorFlow version: {make_printable(writer) if writer else 'not recorded'}")
     for note in report["notes"]:
         print(note)
 
@@ -92,7 +92,7 @@ def print_candidates(candidates: dict[str, Any]) -> None:
     listed = [
         *((c["role"], c) for c in candidates["inputs"]),
         *((f"output{doubt}", c) for c in candidates["outputs"]),
-        *((f"rather not: {c['role']}", c) for c in candidates["others"]),
+        *((f"less likely: {c['role']}", c) for c in candidates["others"]),
     ]
     lines = [(role, c["name"], c["dtype"], show_shape(c["shape"]), c["why"]) for role, c in listed]
     print_rows(("no signature; likely", "tensor", "dtype", "shape", "because"), lines)
@@ -123,7 +123,7 @@ def _what_it_is(variable: dict[str, Any]) -> str:
 
 
 def print_findings(found: list[str]) -> None:
-    print(f"\nfindings: {format_count(len(found), 'finding') if found else 'none'}")
+    print(f"\n{format_count(len(found), 'finding')}:" if found else "\nsafety scan: nothing found")
     for line in found[:MOST]:
         print(f"  {make_printable(line, 400)}")
     if len(found) > MOST:

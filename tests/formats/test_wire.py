@@ -1,4 +1,4 @@
-"""Numbers and fields as protobuf writes them, and what is no protobuf."""
+"""Numbers and fields of protobufs are read back; other bytes are refused."""
 
 from __future__ import annotations
 
@@ -27,12 +27,21 @@ def test_fields_are_where_protobuf_puts_them() -> None:
     assert [(f.number, f.wire) for f in iterate_fields(data, versions.begin, versions.end)] == [(1, 0)]
 
 
-@pytest.mark.parametrize("data", [b"\xff" * 100, b"\x0a", b"\x0b", b"\x02\x00", b"\x08\x80"])
-def test_what_is_no_field(data: bytes) -> None:
-    with pytest.raises(wire.DamagedError):
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\xff" * 100, "a number is cut off"),
+        (b"\x0a", "a number is cut off"),
+        (b"\x0b", "unknown wire type 3"),
+        (b"\x02\x00", "a field has the number 0"),
+        (b"\x08\x80", "a number is cut off"),
+    ],
+)
+def test_bytes_that_are_no_field_are_refused(data: bytes, message: str) -> None:
+    with pytest.raises(wire.DamagedError, match=f"^{message}$"):
         list(iterate_fields(data, 0, len(data)))
 
 
-def test_a_field_may_claim_more_than_there_is() -> None:
+def test_a_field_may_claim_to_reach_beyond_the_end() -> None:
     (field,) = iterate_fields(b"\x0a\x7fabc", 0, 5)
     assert (field.begin, field.end) == (2, 129)

@@ -85,7 +85,7 @@ def test_an_iterator_is_an_input_where_there_is_no_placeholder() -> None:
 
     result = infer(build)
     assert [(c.tensor.name, c.role, c.why) for c in result.inputs] == [
-        ("IteratorGetNext:0", "feature", "comes out of IteratorGetNext, meets the parameters")
+        ("IteratorGetNext:0", "feature", "comes out of IteratorGetNext, is combined with the weights")
     ]
 
 
