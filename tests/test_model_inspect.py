@@ -184,7 +184,7 @@ def test_an_object_graph_that_is_damaged(run: Run, tmp_path: Path) -> None:
     place.file.write_bytes(data)
     report = inspect(run, prefix)
     assert report["faults"] == [
-        f"{prefix} is damaged; its object graph has another length than it says; copy it here again"
+        f"{prefix} is damaged; its object graph has another length than recorded; copy it here again"
     ]
     assert [v["role"] for v in report["variables"]] == [None]
     place.file.unlink()
@@ -381,7 +381,7 @@ def test_one_of_several_meta_graphs_is_drawn(run: Run, tmp_path: Path) -> None:
         ("no", "nothing at {}/no; name a file or the folder of a model, or the prefix of a checkpoint"),
         (
             "noise",
-            "{}/noise is of no kind that TensorFlow writes, not a checkpoint; it may be damaged; copy it here again, "
+            "{}/noise is a file of an unknown kind, not a checkpoint; it may be damaged; copy it here again, "
             "or name another file",
         ),
         ("empty", "{}/empty is empty, not a checkpoint; copy it here again"),

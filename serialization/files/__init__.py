@@ -1,1 +1,1 @@
-"""Where a model lies, and how what is written appears whole or not at all."""
+"""Finds the model at a path, and publishes results whole or not at all."""

@@ -1,7 +1,7 @@
-"""What lies at a path that a user gives, and whether it is all there. Nothing here starts TensorFlow.
+"""Finds the model at a path that a user gives, and checks that all its files are there, without TensorFlow.
 
-Each fault has its own sentence. What was done about one that can be mended, such as a `checkpoint` file that points to
-the folder where the model was trained, is said through `say`.
+Each fault has its own error. Some are repaired, such as a `checkpoint` file that points to the folder where the model
+was trained; `say` is then called with a line about it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def find_checkpoint(path: Path, say: Say = print) -> Path:
     """The prefix of the checkpoint at `path`: a prefix, any of the checkpoint's files, or its folder.
 
     A prefix is no file: `results/graph.ckpt` stands for `results/graph.ckpt.index`, `.data-00000-of-00001` and `.meta`.
-    Raises UserError where there is no checkpoint, or where not all of it is there.
+    Raises UserError if there is no checkpoint, or if one of its files is missing or cut short.
     """
     prefix = find_prefix(path, say)
     require_whole_checkpoint(prefix)
@@ -65,7 +65,7 @@ def find_checkpoint(path: Path, say: Say = print) -> Path:
 
 
 def find_prefix(path: Path, say: Say = print) -> Path:
-    """What `find_checkpoint` returns, whether or not all of it is there."""
+    """The prefix as `find_checkpoint` returns it, but without a check of the checkpoint's files."""
     if path.is_dir():
         prefix = _latest_in_folder(path, say)
     elif path.name == "checkpoint" and path.is_file():
@@ -77,14 +77,14 @@ def find_prefix(path: Path, say: Say = print) -> Path:
 
 
 def require_model_at(path: Path, prefix: Path) -> None:
-    """Raise UserError where there is neither a file nor a folder nor the least part of a checkpoint."""
+    """Raise UserError if there is neither a file, nor a folder, nor any file of a checkpoint."""
     if not (path.exists() or list_checkpoint_files(prefix) or list_v1_files(prefix)):
         otherwise = "name a file or the folder of a model, or the prefix of a checkpoint"
         raise UserError(f"nothing at {show_path(path)}; {_make_or(path, otherwise)}")
 
 
 def read_checkpoint_at(prefix: Path) -> Checkpoint:
-    """What is behind a prefix by its index, whether or not the data is there. Raises UserError without an index."""
+    """The checkpoint with this prefix; its data files are not looked at. Raises UserError if it has no index."""
     index = prefix.with_name(f"{prefix.name}.index")
     for file in (index, *list_v1_files(prefix)):
         if file.is_file() and (kind := detect_kind(file)) is not Kind.TABLE:
@@ -96,7 +96,7 @@ def read_checkpoint_at(prefix: Path) -> Checkpoint:
 
 
 def require_whole_checkpoint(prefix: Path) -> Checkpoint:
-    """What is behind a prefix, if all of it is there. Raises UserError that says what is not."""
+    """The checkpoint with this prefix. Raises UserError that names the file which is missing, cut short or damaged."""
     found = read_checkpoint_at(prefix)
     for file, end in zip(found.files, found.ends or [0] * len(found.files), strict=True):
         if not file.is_file():
@@ -110,14 +110,14 @@ def require_whole_checkpoint(prefix: Path) -> Checkpoint:
                 raise UserError(_other_kind(file, Kind.LFS, "a data file of a checkpoint"))
             raise UserError(
                 f"the checkpoint {show_path(prefix)} is cut short; its data file {file.name} has "
-                f"{format_count(size, 'byte')}, and its index speaks of {end}; copy it here again"
+                f"{format_count(size, 'byte')}, its index needs {end}; copy it here again"
             )
     check_v1_blocks(found)
     return found
 
 
 def find_meta_graph_file(prefix: Path) -> Path:
-    """The file of a checkpoint's graph, PREFIX.meta. Raises UserError where there is none, or something else."""
+    """The file of a checkpoint's graph, PREFIX.meta. Raises UserError if there is none, or a file of another kind."""
     file = prefix.with_name(f"{prefix.name}.meta")
     if file.is_file():
         if (kind := detect_kind(file)) is not Kind.META_GRAPH:
@@ -136,7 +136,7 @@ def find_meta_graph_file(prefix: Path) -> Path:
 
 
 def find_frozen_model(path: Path) -> Path:
-    """`path`, if it is the file of a GraphDef. Raises UserError that says what it is instead."""
+    """`path`, if it is the file of a GraphDef. Raises UserError that names the kind which it is instead."""
     if find_saved_model_file(path) is not None:
         raise UserError(f"{show_path(path)} is a SavedModel, not a frozen model; {_advice(Kind.SAVED_MODEL, path)}")
     if path.is_dir():
@@ -154,8 +154,8 @@ def find_frozen_model(path: Path) -> Path:
 def find_saved_model(path: Path, say: Say = print, *, whole: bool = True) -> Path:
     """The folder of the SavedModel at `path`: the folder, its saved_model.pb or .pbtxt, or a folder of versions.
 
-    Of numbered versions (models/NAME/1, /2) the newest is taken. Raises UserError where there is no SavedModel, or
-    where a data file of its variables is missing or cut short, which is not looked at unless `whole`.
+    Of numbered versions (models/NAME/1, /2) the newest is taken. Raises UserError if there is no SavedModel or, with
+    `whole`, if a file of its variables is missing, cut short or damaged.
     """
     folder = path.parent if path.name in SAVED_MODEL_FILES or path.name == "variables" else path
     if find_saved_model_file(folder) is None and (found := list_versions(folder)):
@@ -180,7 +180,7 @@ def find_saved_model(path: Path, say: Say = print, *, whole: bool = True) -> Pat
 
 
 def find_saved_model_file(folder: Path) -> Path | None:
-    """The file that holds a folder's SavedModel, the one that TensorFlow would take."""
+    """The file of a folder's SavedModel, which TensorFlow would read; None if there is none."""
     return next((folder / name for name in SAVED_MODEL_FILES if (folder / name).is_file()), None)
 
 
@@ -191,7 +191,7 @@ def list_versions(folder: Path) -> list[Path]:
 
 
 def strip_to_prefix(path: Path) -> Path:
-    """The prefix that a file belongs to; `path` itself where it is none of a checkpoint's files."""
+    """The prefix of the checkpoint that a file belongs to; `path` itself if it belongs to none."""
     match = _CHECKPOINT_FILE.fullmatch(path.name)
     if match is None and not path.with_name(f"{path.name}.index").is_file() and path.is_file():
         match = _V1_FILE.fullmatch(path.name)
@@ -201,7 +201,7 @@ def strip_to_prefix(path: Path) -> Path:
 
 
 def _latest_in_folder(folder: Path, say: Say) -> Path:
-    """The checkpoint that the folder's `checkpoint` file names, looked for in this folder wherever that points."""
+    """The checkpoint that the folder's `checkpoint` file names, always in this folder."""
     state = folder / "checkpoint"
     named = _named_in(state) if state.is_file() else None
     found = sorted(set(_prefixes_in(folder)), key=_modified)
@@ -210,14 +210,14 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
         if any(str(prefix) == str(here) for prefix in found):
             pointed = folder / named
             if real_path(pointed.parent) != real_path(folder):
-                say(f"{show_path(state)} points to {make_printable(named)}; using what lies here, {show_path(here)}")
+                say(f"{show_path(state)} points to {make_printable(named)}; using the one here, {show_path(here)}")
             return here
     if not found and find_saved_model_file(folder) is not None:
         raise UserError(f"{show_path(folder)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, folder)}")
     if not found:
-        speaks = f"; its `checkpoint` file names {make_printable(named)}" if named else ""
+        state_names = f"; its `checkpoint` file names {make_printable(named)}" if named else ""
         make = _make_or(folder / "graph.ckpt", _NAME_PREFIX, "checkpoint_")
-        raise UserError(f"no checkpoint in {show_path(folder)}; found no *.index{speaks}; {make}")
+        raise UserError(f"no checkpoint in {show_path(folder)}; found no *.index{state_names}; {make}")
     if named is not None:
         away = f"{show_path(state)} names {make_printable(named)}, which is not here"
         say(f"{away}; using the newest, {show_path(found[-1])}")
@@ -229,11 +229,11 @@ def _named_in(state: Path) -> str | None:
     match = re.search(r'^model_checkpoint_path: "(.*)"', state.read_text(errors="replace"), re.MULTILINE)
     if match is None or "\0" in match[1]:  # no path holds a NUL
         return None
-    return re.sub(r"-\?{5}-of-\d{5}$", "", match[1])  # so the first format names its shards
+    return re.sub(r"-\?{5}-of-\d{5}$", "", match[1])  # the first format names its shards with this pattern
 
 
 def _prefixes_in(folder: Path) -> Iterator[Path]:
-    """The checkpoints of a folder: what has an index, and in the first format what is a table of its own."""
+    """The prefixes of a folder's checkpoints: each has an index, or in the first format a .meta beside its tables."""
     for file in folder.iterdir():
         if (file.suffix == ".index" or file.name == ".index") and file.is_file():
             yield strip_to_prefix(file)
@@ -266,9 +266,9 @@ def _no_checkpoint(prefix: Path) -> str:
 
 
 def _make_or(path: Path, otherwise: str, *scripts: str) -> str:
-    """How to come by what is missing: the script that makes it, if it is one of the toy's, or the ResNet.
+    """The advice for a missing model: the script that writes this path, else `otherwise`.
 
-    `scripts` are the beginnings of the names of those that make what was looked for; none stands for any.
+    Only scripts whose names begin with one of `scripts` are advised; without any, all are.
     """
     made = {
         project.RESULTS / "graph.ckpt": "checkpoint_save.py",
@@ -281,7 +281,7 @@ def _make_or(path: Path, otherwise: str, *scripts: str) -> str:
 
 
 def _other_kind(file: Path, kind: Kind, wanted: str) -> str:
-    """The sentence for a file that is not what a flag takes."""
+    """The error for a file of another kind than the wanted one."""
     if kind is Kind.EMPTY:
         return f"{show_path(file)} is empty, not {wanted}; copy it here again"
     return f"{show_path(file)} is {kind.value}, not {wanted}; {_advice(kind, file)}"

@@ -1,4 +1,4 @@
-"""The flag that a model's path goes with: a path that was given to another is told the right one."""
+"""Finds the model that a flag names; the error for a model of another kind shows the right flag."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODEL_KINDS = tuple(_FINDERS)
 def find_model(kind: str, path: Path, script: str = "") -> Path:
     """The model of this kind at the path: its file, its folder or its prefix.
 
-    Raises UserError where there is none; where a model of another kind is there, with the script's right command.
+    Raises UserError if there is none. If a model of another kind is there, the error shows the command of `script`.
     """
     try:
         return _FINDERS[kind](path)

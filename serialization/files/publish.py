@@ -1,9 +1,9 @@
-"""A file, a folder or a checkpoint appears whole or not at all.
+"""Publishes a file, a folder or a checkpoint whole or not at all.
 
-Everything is written into a staging folder beside its target and renamed when complete, so a reader never meets half
-a model, a run that fails or is killed changes nothing, and what was there stays until the new one is ready. A staging
-folder is locked (flock) by its run: the kernel drops the lock however the run ends, so that the next run can tell what
-was left behind.
+Everything is written into a staging folder beside its target and renamed when it is complete. So a reader never sees
+half a model, a run that fails or is killed changes nothing, and the old result stays until the new one is ready. A run
+locks its staging folder (flock). The kernel releases the lock however the run ends, so the next run recognises a folder
+that was left behind.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from serialization.console import show_path
 from serialization.errors import UserError
 
 _NOREPLACE, _EXCHANGE = 1, 2  # flags of renameat2(2)
-_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # what a kernel or a file system without it answers
+_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # the answers of a kernel or file system without it
 _REPLACED = "replaced"
 
 
@@ -32,8 +32,8 @@ _REPLACED = "replaced"
 def stage_output(target: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a path to write a file or a folder to; on leaving without an exception it becomes `target`.
 
-    A link is followed: what it points to is replaced. Raises UserError where `target` exists and `overwrite` is false,
-    or where replacing it would take away more than an earlier result, before anything is written.
+    A link is followed, and its target replaced. Raises UserError, before anything is written, if `target` exists and
+    `overwrite` is false, or if it is something else than an earlier result.
     """
     target = _follow(Path(os.path.abspath(target)))  # `.` has no name of its own
     _refuse_existing(target, [target], overwrite)
@@ -49,9 +49,10 @@ def stage_output(target: Path, *, overwrite: bool) -> Iterator[Path]:
 def stage_checkpoint(prefix: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a checkpoint prefix to save to; on leaving without an exception its files become those of `prefix`.
 
-    Several files cannot be renamed at once. So the complete staging folder is renamed to `.NAME.commit`, and that
-    decides: from then on `finish_checkpoint` moves the files, in this run or, if it is killed, in the next that looks
-    here. The index, without which TensorFlow finds no checkpoint, goes first and comes last.
+    Several files cannot be renamed in one step. So the complete staging folder is renamed to `.NAME.commit`. Once that
+    is done, `finish_checkpoint` moves the files: in this run, or if it is killed, in the next run that reads the
+    checkpoint. TensorFlow finds no checkpoint without its index, so the old index is removed first and the new one
+    moved last.
     """
     finish_checkpoint(prefix)
     _refuse_existing(prefix, list_checkpoint_files(prefix), overwrite)
@@ -61,25 +62,25 @@ def stage_checkpoint(prefix: Path, *, overwrite: bool) -> Iterator[Path]:
         (folder / _MANIFEST).write_text("\n".join(file.name for file in folder.iterdir()), "utf-8", "surrogateescape")
         _sync(folder)
         with _locked(prefix.parent):
-            _finish(prefix)  # another run may have decided meanwhile
+            _finish(prefix)  # another run may have renamed its folder meanwhile
             _refuse_existing(prefix, list_checkpoint_files(prefix), overwrite)
             folder.rename(_commit_folder(prefix))
             _finish(prefix)
 
 
 def finish_checkpoint(prefix: Path) -> None:
-    """Finish what a killed `staged_checkpoint` had decided; where there is no such run this does nothing."""
+    """Move the files of a `stage_checkpoint` that was killed after its rename; without one this does nothing."""
     if _commit_folder(prefix).is_dir():
         with _locked(prefix.parent):
             _finish(prefix)
 
 
 def _finish(prefix: Path) -> None:
-    """The same under the lock of the folder."""
+    """`finish_checkpoint` under the lock of the folder."""
     commit = _commit_folder(prefix)
     if not commit.is_dir():  # another process has finished it meanwhile
         return
-    if not (commit / _MANIFEST).is_file():  # the kill came while the emptied folder was being removed
+    if not (commit / _MANIFEST).is_file():  # the run was killed while it removed the empty folder
         shutil.rmtree(commit)
         return
     names = (commit / _MANIFEST).read_text("utf-8", "surrogateescape").splitlines()
@@ -90,13 +91,13 @@ def _finish(prefix: Path) -> None:
         if stale.name not in names:
             stale.unlink()
     for name in sorted(names, key=lambda name: name == index):
-        if (commit / name).exists():  # else it was moved before the kill
+        if (commit / name).exists():  # else it was moved before the run was killed
             (commit / name).replace(prefix.parent / name)
     shutil.rmtree(commit)
 
 
 def list_checkpoint_files(prefix: Path) -> list[Path]:
-    """The files of the checkpoint that lie beside each other as PREFIX.index, PREFIX.data-00000-of-00001 and so on."""
+    """The files of a checkpoint: PREFIX.index, PREFIX.data-00000-of-00001 and so on; none if there are none."""
     if not prefix.parent.is_dir():
         return []
     name = re.compile(re.escape(prefix.name) + _CHECKPOINT_FILE)
@@ -116,7 +117,7 @@ def _commit_folder(prefix: Path) -> Path:
 
 
 def _follow(target: Path) -> Path:
-    """What a link points to, there or not."""
+    """The path that a link points to, whether or not it exists."""
     if not target.is_symlink():
         return target
     try:
@@ -131,7 +132,7 @@ def _refuse_existing(target: Path, files: list[Path], overwrite: bool) -> None:
 
 
 def _refuse_other_things(target: Path) -> None:
-    """Raise UserError where a folder holds what no SavedModel does, or a file belongs to a checkpoint."""
+    """Raise UserError if a folder holds other files than a SavedModel, or a file is part of a model."""
     if target.is_dir():
         others = sorted(path.name for path in target.iterdir() if path.name not in _OF_A_SAVED_MODEL)
         if others:
@@ -144,7 +145,7 @@ def _refuse_other_things(target: Path) -> None:
 
 @contextmanager
 def _staging_folder(target: Path) -> Iterator[Path]:
-    """A locked folder on the target's own file system, removed on leaving; those of killed runs are removed first."""
+    """A locked folder beside the target, removed on leaving. Staging folders of killed runs are removed first."""
     new_parents = [parent for parent in target.parents if not parent.exists()]
     _make_folder(target.parent)
     prefix = f".{target.name}.partial-"
@@ -155,15 +156,15 @@ def _staging_folder(target: Path) -> Iterator[Path]:
                 shutil.rmtree(leftover, ignore_errors=True)
     with ExitStack() as stack:
         ours = False
-        while not ours:  # else another run has taken it for one that was left behind, before it was locked
+        while not ours:  # else another run took it for a left-over before it was locked
             folder = _make_staging_folder(target, prefix)
             ours = stack.enter_context(_try_lock(folder))
-        folder.chmod(0o777 & ~_umask())  # mkdtemp's 0700 would stay on an exported folder
+        folder.chmod(0o777 & ~_umask())  # else an exported folder would keep mkdtemp's 0700
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            for parent in new_parents:  # the deepest first, as far as nothing was published into them
+            for parent in new_parents:  # the deepest first; those with a result stay
                 with suppress(OSError):
                     parent.rmdir()
 
@@ -171,7 +172,7 @@ def _staging_folder(target: Path) -> Iterator[Path]:
 def _make_staging_folder(target: Path, prefix: str) -> Path:
     try:
         return Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
-    except OSError as error:  # which names the folder that is not there, and not where it could not be made
+    except OSError as error:  # it names the new folder and not its parent
         why = f"{show_path(target.parent)}: {error.strerror}"
         raise UserError(f"cannot write {show_path(target)}; {why}; name another place") from None
 
@@ -186,7 +187,7 @@ def _make_folder(folder: Path) -> None:
 
 @contextmanager
 def _try_lock(folder: Path) -> Iterator[bool]:
-    """Whether this process got the folder's lock: False where another holds it or the folder has gone."""
+    """Whether this process got the folder's lock; False if another holds it or the folder is gone."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except FileNotFoundError:
@@ -220,7 +221,7 @@ def _umask() -> int:
 
 
 def _sync(path: Path) -> None:
-    """Have the disk hold all of it before the rename says that it is complete."""
+    """Write everything to the disk before the rename makes it visible."""
     for file in [path, *path.rglob("*")]:
         _sync_one(file)
 
@@ -233,7 +234,7 @@ def _move_into_place(new: Path, target: Path, overwrite: bool) -> None:
         if new.is_dir() != target.is_dir():
             kind = "folder" if target.is_dir() else "file"
             raise UserError(f"{show_path(target)} is a {kind}, which is not replaced; name another place") from None
-        # One step: the target is never missing. What was there goes away with the staging folder.
+        # One step, so the target is never missing. The old result is removed with the staging folder.
         _rename(new, target, _EXCHANGE)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
@@ -244,10 +245,10 @@ def _move_into_place(new: Path, target: Path, overwrite: bool) -> None:
 
 
 def _move_without_renameat2(new: Path, target: Path, overwrite: bool) -> None:
-    """For file systems that cannot refuse or exchange, under a lock that runs of this project respect.
+    """Move on file systems without renameat2's flags, under a lock that other runs of this project respect.
 
-    A file is replaced in one step. A folder takes two: between them the old one lies in the staging folder, from where
-    the next run puts it back if this one is killed just there.
+    A file is replaced in one step. A folder takes two, and between them the old one is in the staging folder. If this
+    run is killed between them, the next run puts it back.
     """
     _refuse_existing(target, [target], overwrite)
     if target.is_dir() and not target.is_symlink():
@@ -264,7 +265,7 @@ def _put_back(leftover: Path, target: Path) -> None:
 
 
 def _rename(source: Path, target: Path, flags: int) -> None:
-    """renameat2(2), which Python has no call for: refuses an existing target, or exchanges the two."""
+    """Call renameat2(2), which Python does not have: refuse an existing target, or exchange the two."""
     libc = ctypes.CDLL(None, use_errno=True)
     at_fdcwd = -100
     if not hasattr(libc, "renameat2"):
@@ -279,7 +280,7 @@ def _sync_one(path: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in _UNSUPPORTED:  # some file systems cannot for a folder
+        if error.errno not in _UNSUPPORTED:  # some file systems cannot sync a folder
             raise
     finally:
         os.close(handle)

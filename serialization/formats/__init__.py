@@ -1,1 +1,1 @@
-"""What the files say, read from their bytes, without TensorFlow."""
+"""Readers of the file formats, which work without TensorFlow."""

@@ -1,8 +1,8 @@
-"""What a checkpoint holds, read from its index alone: variables, and which bytes of which data file are theirs.
+"""Reads a checkpoint's index: its variables, and where in which data file the bytes of each are.
 
-Two formats. V2: PREFIX.index is a table whose values are BundleEntryProtos, PREFIX.data-00000-of-00001 the bytes
-(tensorflow/core/util/tensor_bundle). V1, of TensorFlow before 0.12: PREFIX itself, or PREFIX-00000-of-00002 and so on,
-are tables of SavedTensorSlices with the values inside (tensorflow/core/util/tensor_slice_writer.h).
+There are two formats. V2: PREFIX.index is a table of BundleEntryProtos, and PREFIX.data-00000-of-00001 holds the values
+(tensorflow/core/util/tensor_bundle). V1, of TensorFlow before 0.12: PREFIX itself, or its shards PREFIX-00000-of-00002
+and so on, are tables of SavedTensorSlices that hold the values too (tensorflow/core/util/tensor_slice_writer.h).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _V1_SHARD = re.compile(r"-\d{5}-of-(\d{5})")
 
 @dataclass(frozen=True)
 class Variable:
-    """A tensor in a checkpoint: `dtype` by TensorFlow's name, `slices` how many parts it lies there in."""
+    """A tensor in a checkpoint: `dtype` is TensorFlow's name for it, `slices` the number of parts it is stored in."""
 
     name: str
     dtype: str
@@ -45,7 +45,7 @@ class Variable:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the bytes of a tensor, or of a slice of it, lie, and their checksum."""
+    """Where the bytes of a tensor or of a slice of it are, in bytes, and their CRC-32C."""
 
     file: Path
     offset: int
@@ -55,9 +55,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What lies behind a prefix. `version` is "V1" or "V2"; `ends` says up to where each data file must reach.
+    """A checkpoint's index. `version` is "V1" or "V2"; `ends` is the least size of each data file in bytes.
 
-    Of V2, `places` are by the variables' names, and for those that lie in slices, which `parts` lists, by `slice_key`.
+    For V2, `places` has a key for each tensor: the variable's name, or `encode_slice_key` for each slice. `parts` lists
+    the slices of each partitioned variable by its name.
     """
 
     prefix: Path
@@ -71,7 +72,7 @@ class Checkpoint:
 
 
 def read_checkpoint_index(prefix: Path) -> Checkpoint | None:
-    """The checkpoint behind a prefix; None where there is none. Raises UserError where its index is damaged."""
+    """The index of the checkpoint with this prefix; None if there is none. Raises UserError if the index is damaged."""
     index = prefix.with_name(f"{prefix.name}.index")
     if index.is_file():
         with _damage_as_error(index):
@@ -84,9 +85,9 @@ def read_checkpoint_index(prefix: Path) -> Checkpoint | None:
 
 
 def check_v1_blocks(checkpoint: Checkpoint) -> None:
-    """Raise UserError where a block of a V1 checkpoint is damaged: in these lie the values.
+    """Raise UserError if a block of a V1 checkpoint is damaged. The blocks hold the values.
 
-    The values of a V2 checkpoint have checksums of their own, which whoever reads them compares.
+    Each value of a V2 checkpoint has its own checksum, which the reader of the value compares.
     """
     for file in checkpoint.files if checkpoint.version == "V1" else ():
         with _damage_as_error(file):
@@ -104,7 +105,7 @@ def list_v1_files(prefix: Path) -> list[Path]:
 
 
 def format_saver_path(checkpoint: Checkpoint) -> str:
-    """What Saver.restore takes for a checkpoint: the prefix, or for V1 shards the pattern of their names."""
+    """The path that Saver.restore takes: the prefix, or the pattern of the names of V1 shards."""
     if checkpoint.version == "V1" and checkpoint.files != (checkpoint.prefix,):
         return f"{checkpoint.prefix}-?????-of-{len(checkpoint.files):05}"
     return str(checkpoint.prefix)
@@ -113,7 +114,7 @@ def format_saver_path(checkpoint: Checkpoint) -> str:
 def encode_slice_key(name: str, extents: Sequence[Extent]) -> bytes:
     """The key of a slice of a partitioned variable.
 
-    Format: EncodeTensorNameSlice in tensorflow/core/util/saved_tensor_slice_util.cc, which orders as the slices do.
+    Format: EncodeTensorNameSlice in tensorflow/core/util/saved_tensor_slice_util.cc. Keys sort in the slices' order.
     """
     escaped = name.encode().replace(b"\0", b"\0\xff")
     numbers = b"".join(_ordered(number) for extent in extents for number in extent)
@@ -121,7 +122,7 @@ def encode_slice_key(name: str, extents: Sequence[Extent]) -> bytes:
 
 
 def _ordered(number: int) -> bytes:
-    """A signed number as tensorflow/core/lib/strings/ordered_code.cc writes it: as many leading ones as bytes."""
+    """A signed number as tensorflow/core/lib/strings/ordered_code.cc writes it: one leading 1 bit for each byte."""
     length = (number if number >= 0 else ~number).bit_length() // 7 + 1
     bits = number & ((1 << 8 * length) - 1)
     return (bits ^ ((1 << 8 * length) - (1 << 7 * length))).to_bytes(length, "big")
@@ -154,11 +155,11 @@ def _read_v2(prefix: Path, index: Path) -> Checkpoint:
     for key, value in pairs:
         entry = protos.BundleEntryProto.FromString(value)
         if not 0 <= entry.shard_id < len(ends) or entry.offset < 0 or entry.size < 0:
-            raise DamagedError("an entry points to a data file that it does not have")
+            raise DamagedError("an entry points to a data file beyond the number of shards")
         if not entry.slices:
             ends[entry.shard_id] = max(ends[entry.shard_id], entry.offset + entry.size)
             places[key] = Place(files[entry.shard_id], entry.offset, entry.size, unmask_crc32c(entry.crc32c))
-        if not key.startswith(b"\0"):  # such a key is a slice of a partitioned variable, and its values are elsewhere
+        if not key.startswith(b"\0"):  # else it is the key of one slice of a partitioned variable
             shape = tuple(dim.size for dim in entry.shape.dim)
             variables.append(Variable(key.decode(), get_dtype_name(entry.dtype), shape, max(1, len(entry.slices))))
             if entry.slices:
@@ -186,7 +187,7 @@ def _read_v1(prefix: Path, shards: list[Path]) -> Checkpoint:
 
 
 def _v1_tensors(file: Path) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
-    # The description is the value of the empty key, so of the first; the values after it are not decoded.
+    # The first key is empty, and its value describes the tensors. The values after it are not decoded.
     if not file.stat().st_size:
         raise DamagedError("it is empty")
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:

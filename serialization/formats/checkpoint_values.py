@@ -1,8 +1,8 @@
-"""The values of a checkpoint's variables as bytes, straight from its data files, a slice at a time.
+"""Copies the values of a checkpoint's variables as bytes from its data files, one stored slice after the other.
 
-A tensor of numbers lies in a data file as it lies in memory, and as a TensorProto's tensor_content holds it. So it can
-go from one file to another without being in memory whole; its checksum, which the index holds, is compared on the way.
-What lies there otherwise (strings, a slice that the checkpoint does not have as such) is for TensorFlow's own reader.
+A data file holds a tensor of numbers in the same bytes as memory and as a TensorProto's tensor_content. So the bytes
+can be copied from one file to another, a piece at a time, while their checksum is compared with the index's. TensorFlow
+reads the rest: strings, and slices that are not stored as exactly that slice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ALL = -1  # the length of an extent that is all of its axis
 
 @dataclass(frozen=True)
 class StoredValue:
-    """A variable that lies in data files, one place after the other; `dtype` is TensorFlow's number."""
+    """A variable's value in data files: the bytes of all its `places`, in order. `dtype` is TensorFlow's number."""
 
     name: str
     dtype: int
@@ -37,7 +37,7 @@ class StoredValue:
         return sum(place.size for place in self.places)
 
     def pieces(self) -> Iterator[bytes]:
-        """The bytes of the tensor in row-major order. Raises UserError where they are not those that were saved."""
+        """The bytes of the tensor in row-major order. Raises UserError if they are not the saved ones."""
         for place in self.places:
             left, checksum = place.size, 0
             with place.file.open("rb", buffering=0) as file:
@@ -71,7 +71,7 @@ def find_stored_value(held: Checkpoint, name: str, spec: str, dtype: int, shape:
 
 
 def parse_slice_spec(spec: str) -> tuple[tuple[int, ...], tuple[Extent, ...]]:
-    """The whole shape, and for each axis start and length, of a slice as RestoreV2 takes it: "10 4 0,5:-"."""
+    """The variable's shape, and start and length on each axis, of a slice as RestoreV2 takes it: "10 4 0,5:-"."""
     *sizes, parts = spec.split()
     extents = tuple((0, _ALL) if part == "-" else _extent(part) for part in parts.split(":"))
     return tuple(int(size) for size in sizes), extents
@@ -83,7 +83,7 @@ def _extent(part: str) -> Extent:
 
 
 def _keys(held: Checkpoint, name: str) -> list[bytes]:
-    """The keys of what makes up a whole variable: itself, or its slices if it is cut along its first axis alone."""
+    """The keys whose bytes in order are the whole variable; none if it is cut along another axis than the first."""
     parts = sorted(held.parts.get(name, ()))
     if not parts:
         return [name.encode()]

@@ -1,4 +1,4 @@
-"""TensorFlow's names for dtypes, from the numbers that protobufs hold; without TensorFlow."""
+"""dtypes by their numbers in protobufs: TensorFlow's names and sizes, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def get_base_dtype(number: int) -> int:
 
 
 def get_dtype_number(name: str) -> int:
-    """The number of the dtype that is called so."""
+    """The number of the dtype with this name. Raises StopIteration for an unknown name."""
     return next(number for number, known in _NAMES.items() if known == name)
 
 
 def get_dtype_size(number: int) -> int:
-    """The bytes that one value of a dtype takes in memory; of a string what it takes when it is empty."""
+    """The bytes that one value of a dtype takes in memory; for a string, those of an empty one."""
     name = get_dtype_name(number)
     bits = re.search(r"\d+", name.removesuffix("_e5m2").removesuffix("_e4m3fn"))
     return 24 if name == "string" else max(1, int(bits[0]) // 8) if bits else 1

@@ -1,7 +1,7 @@
-"""What kind of file is this? Told from its bytes, never from its name, and without TensorFlow.
+"""Tells the kind of a file from its bytes, without TensorFlow.
 
-A binary protobuf does not say what it is: any GraphDef is read as a SavedModel without MetaGraphDefs. So the place of
-the first NodeDef decides: field 1 of a GraphDef, 2.1 of a MetaGraphDef, 2.2.1 of a SavedModel.
+A binary protobuf does not record its type: any GraphDef parses as a SavedModel without MetaGraphDefs. So the kind is
+told from the place of the first NodeDef: field 1 of a GraphDef, 2.1 of a MetaGraphDef, 2.2.1 of a SavedModel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _HEAD = 65536
 
 
 class Kind(Enum):
-    """What a file can be; the value is how an error calls it."""
+    """The kinds of files; the value is the name of the kind in errors."""
 
     GRAPH = "a frozen model (a GraphDef)"
     META_GRAPH = "the graph of a checkpoint (a MetaGraphDef)"
@@ -36,7 +36,7 @@ class Kind(Enum):
     ARCHIVE = "an archive"
     HTML = "a web page"
     JSON = "JSON"
-    UNKNOWN = "of no kind that TensorFlow writes"
+    UNKNOWN = "a file of an unknown kind"
 
 
 _TEXT = {  # the fields that the text form of a message can begin with
@@ -45,11 +45,11 @@ _TEXT = {  # the fields that the text form of a message can begin with
     Kind.SAVED_MODEL: ("saved_model_schema_version", "meta_graphs"),
     Kind.STATE: ("model_checkpoint_path", "all_model_checkpoint_paths"),
 }
-_BINARY = {Kind.GRAPH: (1,), Kind.META_GRAPH: (2, 1), Kind.SAVED_MODEL: (2, 2, 1)}  # where the first NodeDef lies
+_BINARY = {Kind.GRAPH: (1,), Kind.META_GRAPH: (2, 1), Kind.SAVED_MODEL: (2, 2, 1)}  # fields down to the first NodeDef
 
 
 def detect_kind(file: Path) -> Kind:
-    """The kind of a file. Raises OSError where it cannot be read."""
+    """The kind of a file. Raises OSError if it cannot be read."""
     size = file.stat().st_size
     if size == 0:
         return Kind.EMPTY
@@ -61,12 +61,12 @@ def detect_kind(file: Path) -> Kind:
         if kind is None:
             kind = next((kind for kind, path in _BINARY.items() if _holds_node(data, 0, size, path)), None)
     if kind is None and re.fullmatch(r".*\.data-\d{5}-of-\d{5}", file.name):
-        kind = Kind.DATA  # bare numbers, which nothing but the name tells from others
+        kind = Kind.DATA  # it holds bare numbers, so only the name tells
     return kind or Kind.UNKNOWN
 
 
 def is_text(head: bytes) -> bool:
-    """Whether bytes look like text: no control characters but those of layout."""
+    """Whether bytes look like text: no control characters other than white space."""
     return re.search(rb"[\x00-\x08\x0e-\x1f]", head) is None
 
 
@@ -115,9 +115,9 @@ def _holds_node(data: mmap.mmap, start: int, end: int, path: tuple[int, ...]) ->
 
 
 def _messages(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The number and the place of each length-delimited field of a message, up to the first byte that is none.
+    """The number, start and end of each length-delimited field of a message, up to the first byte that is no field.
 
-    What is cut off ends where the file does.
+    A field that is cut off ends with the file.
     """
     with suppress(wire.DamagedError):
         for field in iterate_fields(data, start, end):

@@ -1,4 +1,4 @@
-"""Reads the protobufs that TensorFlow writes into files, binary or text, without TensorFlow."""
+"""Reads files of protobufs, binary or text, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _LIMIT = 2**31 - 1  # protobuf's own, for any message
 
 
 def read_message(file: Path, kind: Kind | None = None) -> Any:
-    """The GraphDef, MetaGraphDef or SavedModel in a file; `kind` where it is known already.
+    """The GraphDef, MetaGraphDef or SavedModel in a file; give its `kind` if it is known already.
 
-    Raises UserError where the file holds none, or one that cannot be read to its end.
+    Raises UserError if the file holds none of these, or one that cannot be read to its end.
     """
     kind = kind or detect_kind(file)
     if kind not in _CLASSES:
@@ -31,14 +31,14 @@ def read_message(file: Path, kind: Kind | None = None) -> Any:
 
 
 def parse_message(data: bytes, name: str, file: Path) -> Any:
-    """The message of class `name` in `data`; `file` is named in the UserError where there is none."""
+    """The message of class `name` in `data`. Raises UserError, which names `file`, if there is none."""
     from google.protobuf import text_format
     from google.protobuf.message import DecodeError
 
     message = getattr(protos, name)()
     try:
         if is_text(data[:4096]):
-            # What a newer TensorFlow has added is left out, as it is from the binary form.
+            # Fields that a newer TensorFlow has added are left out, as in the binary form.
             text_format.Parse(data.decode(), message, allow_unknown_field=True)
         else:
             message.ParseFromString(data)

@@ -1,7 +1,7 @@
-"""What an object checkpoint of TensorFlow 2 says about its variables beside their keys.
+"""Reads the object graph of a TensorFlow 2 checkpoint: the names and roles of its variables.
 
-Its keys are paths through Python objects. The checkpoint also holds the graph of these objects, a TrackableObjectGraph,
-which knows each variable's name, and which variables an optimizer keeps for others (their slots).
+The checkpoint's keys are paths through Python objects. Its TrackableObjectGraph has each variable's own name, and the
+slots: variables that an optimizer keeps for another variable.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from serialization.formats.wire import DamagedError, read_varint
 
 @dataclass(frozen=True)
 class ObjectVariable:
-    """What is known of a variable: its `role` is "variable", "optimizer slot" or "optimizer".
+    """A variable in the object graph: its `role` is "variable", "optimizer slot" or "optimizer".
 
-    `slot` is the name of a slot ("m"), `owner` the full name of the variable, or else its key, that it is kept for.
+    For a slot, `slot` is its name ("m") and `owner` the full name, or else the key, of the variable that it belongs to.
     """
 
     full_name: str
@@ -29,7 +29,7 @@ class ObjectVariable:
 
 
 def read_object_graph(held: Checkpoint) -> dict[str, ObjectVariable]:
-    """What the checkpoint's object graph knows, by key; empty where there is none. Raises DamagedError."""
+    """The variables in the checkpoint's object graph, by key; empty if there is none. Raises DamagedError."""
     from google.protobuf.message import DecodeError
 
     if not held.object_graph or OBJECT_GRAPH.encode() not in held.places:
@@ -55,7 +55,7 @@ def read_object_graph(held: Checkpoint) -> dict[str, ObjectVariable]:
 
 
 def _read_string(held: Checkpoint) -> bytes:
-    """The one string of the tensor: its length, a checksum of that, and its bytes.
+    """The tensor's only string. Stored are its length, the length's checksum, and its bytes.
 
     Format: WriteStringTensor in tensorflow/core/util/tensor_bundle/tensor_bundle.cc.
     """
@@ -65,15 +65,15 @@ def _read_string(held: Checkpoint) -> bytes:
         data = file.read(place.size)
     length, position = read_varint(data, 0, len(data))
     stored = unmask_crc32c(int.from_bytes(data[position : position + 4], "little"))
-    # The checksum is of the length as four bytes, however many the number takes, or eight where four are too few.
+    # The checksum is that of the length as four bytes, or as eight if four are too few.
     width = 4 if length < 1 << 32 else 8
     if position + 4 + length != len(data) or compute_crc32c(length.to_bytes(width, "little")) != stored:
-        raise DamagedError("its object graph has another length than it says")
+        raise DamagedError("its object graph has another length than recorded")
     return data[position + 4 :]
 
 
 def _below_optimizers(graph: Any) -> set[int]:
-    """The objects that only an optimizer leads to."""
+    """The numbers of the objects that only optimizers refer to."""
     rest, optimizers = _reach(graph, skip="optimizer"), _reach(graph)
     return optimizers - rest
 

@@ -1,8 +1,8 @@
 """TensorFlow's protobuf classes, without TensorFlow.
 
-`import tensorflow.core.framework.graph_pb2` runs tensorflow/__init__.py first: seconds, half a gigabyte, and a runtime
-that nobody needs who only wants to read a file. Here the package stands in sys.modules unexecuted while its generated
-classes are imported, which takes 0.06 s. They are the very classes that TensorFlow uses when it is imported later.
+`import tensorflow.core.framework.graph_pb2` runs tensorflow/__init__.py first: seconds, and half a gigabyte. Here the
+package is in sys.modules, but not executed, while its generated classes are imported, which takes 0.06 s. TensorFlow
+uses the same classes when it is imported later.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     message = getattr(_import(f"tensorflow.core.{_MODULES[name]}"), name)
-    globals()[name] = message  # the next look-up finds it without coming here
+    globals()[name] = message  # the next look-up does not call this function
     return message
 
 

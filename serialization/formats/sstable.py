@@ -1,7 +1,7 @@
-"""Reads the tables that checkpoints are made of: an SSTable as LevelDB writes it, sorted pairs of keys and values.
+"""Reads SSTables, which checkpoints consist of: sorted pairs of keys and values, as LevelDB writes them.
 
 Format: https://github.com/google/leveldb/blob/main/doc/table_format.md. TensorFlow's own reader needs its runtime, and
-says of a damaged file neither which one nor why; here that is known before TensorFlow is started.
+its error for a damaged file names neither the file nor the reason.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FOOTER = 48
 
 
 def read_sstable(data: bytes | mmap.mmap) -> Iterator[tuple[bytes, bytes]]:
-    """The pairs of a table in the order of their keys, decoded as they are asked for. Raises DamagedError."""
+    """The pairs of a table in the order of their keys, decoded one at a time. Raises DamagedError."""
     if len(data) < _FOOTER or data[-len(MAGIC) :] != MAGIC:
         raise DamagedError("no magic number at its end")
     footer = len(data) - _FOOTER
@@ -69,7 +69,7 @@ def _read_block(data: bytes | mmap.mmap, offset: int, size: int) -> Iterator[tup
 
 
 def _numbers(data: bytes | mmap.mmap, position: int, count: int) -> tuple[list[int], int]:
-    """So many numbers, and where they end."""
+    """The next `count` numbers, and the position after them."""
     numbers = []
     for _ in range(count):
         number, position = read_varint(data, position, len(data))
@@ -101,19 +101,19 @@ def _unsnappy(data: bytes) -> bytes:
             offset |= (tag >> 5) << 8
             length = ((tag >> 2) & 7) + 4
         if not 0 < offset <= len(out):
-            raise DamagedError("a compressed block refers to before its start")
+            raise DamagedError("a compressed block refers to bytes before its start")
         while length > 0:  # a copy may overlap what it writes
             piece = out[-offset:][:length]
             out += piece
             length -= len(piece)
     if len(out) != size:
-        raise DamagedError("a compressed block has another length than it says")
+        raise DamagedError("a compressed block has another length than recorded")
     return bytes(out)
 
 
 def compute_crc32c(data: bytes, before: int = 0) -> int:
-    """The Castagnoli checksum, of `data` after what has the checksum `before`."""
-    import google_crc32c  # late: `--help` and the first errors need nothing that has to be installed
+    """The CRC-32C (Castagnoli) of `data`, continued from the checksum `before` of the bytes before it."""
+    import google_crc32c  # here, so that `--help` works without it
 
     return int(google_crc32c.extend(before, data))
 
@@ -124,6 +124,6 @@ def mask_crc32c(checksum: int) -> int:
 
 
 def unmask_crc32c(stored: int) -> int:
-    """The checksum that was stored as `mask` of it."""
+    """The checksum behind its stored form, which `mask_crc32c` makes."""
     rotated = (stored - 0xA282EAD8) & 0xFFFFFFFF
     return ((rotated >> 17) | (rotated << 15)) & 0xFFFFFFFF

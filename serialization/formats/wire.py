@@ -1,6 +1,6 @@
-"""The bytes of protobufs and tables: whole numbers of any length, and where the fields of a message lie.
+"""The wire format of protobufs: varints, and the places of a message's fields.
 
-Format: https://protobuf.dev/programming-guides/encoding/. TensorFlow's tables write their numbers in the same way.
+Format: https://protobuf.dev/programming-guides/encoding/. SSTables have the same varints.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 
 class DamagedError(ValueError):
-    """The bytes are not what they should be: changed, cut off, or of another kind."""
+    """The bytes are damaged: changed, cut off, or of another format."""
 
 
 class Field(NamedTuple):
-    """A field of a message: it lies at `start`, and what is inside it from `begin` to `end`; `wire` is its type."""
+    """A field of a message: its tag is at `start`, its value from `begin` to `end`; `wire` is its wire type."""
 
     number: int
     wire: int
@@ -25,7 +25,7 @@ class Field(NamedTuple):
 
 
 def read_varint(data: bytes | mmap.mmap, position: int, end: int) -> tuple[int, int]:
-    """The number at a position, and where it ends. Raises DamagedError if that is not before `end`."""
+    """The varint at a position, and the position after it. Raises DamagedError if it reaches beyond `end`."""
     number = 0
     for shift in range(0, 70, 7):
         if position >= end:
@@ -39,6 +39,7 @@ def read_varint(data: bytes | mmap.mmap, position: int, end: int) -> tuple[int, 
 
 
 def write_varint(number: int) -> bytes:
+    """The varint of a number that is not negative."""
     result = bytearray()
     while number > 0x7F:
         result.append(number & 0x7F | 0x80)
@@ -48,9 +49,9 @@ def write_varint(number: int) -> bytes:
 
 
 def iterate_fields(data: bytes | mmap.mmap, position: int, end: int) -> Iterator[Field]:
-    """The fields of the message between two positions; the last may claim to reach beyond `end`.
+    """The fields of the message between two positions. The last one's `end` may lie beyond `end`, if it is cut off.
 
-    Raises DamagedError at the first byte that belongs to none.
+    Raises DamagedError at the first byte that is no field.
     """
     while position < end:
         start = position

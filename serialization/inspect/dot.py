@@ -1,4 +1,4 @@
-"""A picture of a graph that a person can read, in Graphviz's language: nodes folded by their name scopes.
+"""Draws a graph in Graphviz's language, with its nodes folded into boxes by their name scopes.
 
 `dot -Tsvg graph.dot > graph.svg` draws it. Language: https://graphviz.org/doc/info/lang.html.
 """
@@ -17,9 +17,9 @@ from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import show_shape
 from serialization.graph.tensors import describe_tensor
 
-_BOXES = 40  # more than these nobody reads
+_BOXES = 40  # a picture of more is hard to read
 _DETAILS = op_sets.IDENTITIES | op_sets.VARIABLE_READERS | op_sets.ASSIGNMENTS | {"Const", "NoOp"}
-# What goes on between the ops that do the work: named only where there is nothing else.
+# Ops between the ones that do the work: a label names them only if the box has no others.
 _PLUMBING = _DETAILS | op_sets.VARIABLES | op_sets.VIEWS | op_sets.PASS_THROUGH | op_sets.SHAPES | op_sets.LIKES
 _PLUMBING |= {"StridedSlice", "Slice", "Pack", "Cast", "LoopCond", "Fill", "Range", "Rsqrt", "Transpose"}
 _PLUMBING |= {"LogicalAnd", "Less", "Equal", "GreaterEqual", "Assert"}
@@ -28,11 +28,11 @@ _GREEN, _YELLOW, _ROSE = "#dff3e4", "#fdf1da", "#fbe4e6"
 
 @dataclass
 class _Box:
-    """Nodes that are drawn as one."""
+    """Nodes that are drawn as one box."""
 
     name: str
     nodes: list[Any] = field(default_factory=list)
-    gives: bool = False  # an output
+    is_output: bool = False
 
     @property
     def ops(self) -> Counter[str]:
@@ -40,9 +40,9 @@ class _Box:
 
 
 def draw_graph(graph_def: Any, outputs: Iterable[str], boxes: int = _BOXES) -> str:
-    """What the outputs need, in Graphviz's language and about `boxes` boxes; without outputs the whole graph.
+    """The nodes that the outputs need, in Graphviz's language and about `boxes` boxes; without outputs all nodes.
 
-    Of a graph that only calls a function, as TensorFlow 2 exports them, the function is drawn.
+    If the graph only calls a function, as exports of TensorFlow 2 do, the function is drawn.
     """
     wanted = {get_node_name(output) for output in outputs}
     index = GraphIndex(graph_def)
@@ -53,7 +53,7 @@ def draw_graph(graph_def: Any, outputs: Iterable[str], boxes: int = _BOXES) -> s
     for node in nodes:
         box = drawn.setdefault(groups[node.name], _Box(groups[node.name]))
         box.nodes.append(node)
-        box.gives |= node.name in wanted
+        box.is_output |= node.name in wanted
     edges: Counter[tuple[str, str]] = Counter()
     for node in nodes:
         for source in dict.fromkeys(index.producers(node)):
@@ -73,7 +73,7 @@ def draw_graph(graph_def: Any, outputs: Iterable[str], boxes: int = _BOXES) -> s
 
 
 def _body(index: GraphIndex, nodes: list[Any]) -> tuple[str, list[Any]]:
-    """What to draw: the nodes, or the largest function they call where that holds more than themselves."""
+    """The title and the nodes to draw: the given ones, or those of the largest function they call, if it has more."""
     called = index.called_functions(nodes)
     largest = max(called, key=lambda name: len(index.functions[name].node_def), default=None)
     if largest is None or len(index.functions[largest].node_def) <= len(nodes):
@@ -87,7 +87,7 @@ def _body(index: GraphIndex, nodes: list[Any]) -> tuple[str, list[Any]]:
 
 
 def _fold(nodes: list[Any], boxes: int) -> dict[str, str]:
-    """For each node the box it is drawn in: as deep a scope as leaves few enough boxes, then neighbours together."""
+    """Each node's box: the deepest scopes that leave few enough boxes, then neighbours merged."""
     groups = _by_scope(nodes, 1)
     for depth in range(2, 8):
         deeper = _by_scope(nodes, depth)
@@ -103,7 +103,7 @@ def _by_scope(nodes: list[Any], depth: int) -> dict[str, str]:
         for edge in node.input:
             users[get_node_name(edge)].append(node.name)
     groups = {node.name: "/".join(node.name.split("/")[:depth]) for node in nodes}
-    # A constant or a variable beside the scopes says nothing on its own: it goes with whoever takes it.
+    # A constant or a variable outside of all scopes goes into the box of its first consumer.
     for node in reversed(nodes):
         alone = "/" not in node.name and (node.op in _DETAILS or node.op in op_sets.VARIABLES)
         if alone and users[node.name]:
@@ -112,9 +112,9 @@ def _by_scope(nodes: list[Any], depth: int) -> dict[str, str]:
 
 
 def _merge(nodes: list[Any], groups: dict[str, str], boxes: int) -> dict[str, str]:
-    """Put boxes into their only users: those of constants and variables, then the smallest until there are few enough.
+    """Merge boxes into their only consumers: boxes of constants and variables, then the smallest until few are left.
 
-    Inputs stay on their own.
+    Inputs keep their own boxes.
     """
     members = Counter(groups.values())
     keep = {groups[node.name] for node in nodes if node.op in op_sets.PLACEHOLDERS}
@@ -161,7 +161,7 @@ def _label(box: _Box) -> str:
 
 
 def _look(box: _Box) -> str:
-    if box.gives:
+    if box.is_output:
         return f', fillcolor="{_ROSE}", penwidth=2'
     if any(op in op_sets.PLACEHOLDERS for op in box.ops):
         return f', shape=ellipse, fillcolor="{_GREEN}"'

@@ -1,4 +1,4 @@
-"""Writes a graph as an event file, which TensorBoard shows.
+"""Writes a graph as an event file for TensorBoard.
 
 An event file is a TFRecord file of Event messages: for each record its length, the masked CRC-32C of the length, the
 record, and the masked CRC-32C of the record (https://www.tensorflow.org/tutorials/load_data/tfrecord).
@@ -14,11 +14,11 @@ from serialization.formats import protos
 from serialization.formats.sstable import compute_crc32c, mask_crc32c
 from serialization.graph.graph_def import iterate_nodes
 
-_SHOWN = 1024  # bytes of a constant that are worth showing
+_SHOWN = 1024  # bytes; the values of larger constants are left out
 
 
 def write_event_file(file: Path, graph_def: Any) -> None:
-    """Write the graph. The values of large constants are left out: TensorBoard shows none of them."""
+    """Write the graph. The values of large constants are left out, because TensorBoard does not show them."""
     slim = protos.GraphDef()
     slim.CopyFrom(graph_def)
     for node in iterate_nodes(slim):

@@ -1,7 +1,6 @@
-"""What is in a model file, as plain data: what model_inspect.py prints, and with --json writes.
+"""The report on a model as plain data, which model_inspect.py prints as text or, with --json, as JSON.
 
-Everything is read from the files themselves; TensorFlow's runtime has no part in it. docs/model_inspect.md is the
-schema of what `inspect` returns.
+It is read from the model's files without TensorFlow's runtime. docs/model_inspect.md is the schema of the report.
 """
 
 from __future__ import annotations
@@ -51,10 +50,10 @@ Report = dict[str, Any]
 
 
 def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, Any]:
-    """The report on whatever lies at `path`, and its GraphDef, None where there is none.
+    """The report on the model at `path`, and its GraphDef; None if it has no graph.
 
-    Of a SavedModel with several MetaGraphDefs all are reported; the GraphDef is that of `tag_set`. Raises UserError
-    where there is nothing that TensorFlow wrote, or where it is damaged.
+    For a SavedModel the report has all MetaGraphDefs; the GraphDef is that of `tag_set`. Raises UserError if there is
+    no model, or a damaged one.
     """
     notes: list[str] = []
     if path.is_file() and (kind := detect_kind(path)) in (Kind.GRAPH, Kind.META_GRAPH):
@@ -70,7 +69,7 @@ def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, Any]:
 
 
 def list_findings(report: Report) -> list[str]:
-    """What `--strict` fails for: faults, unknown ops and what the safety scan found, one line each."""
+    """Faults, unknown ops and the findings of the safety scan, a line each: `--strict` fails if there are any."""
     found = list(report["faults"])
     for graph in report["graphs"]:
         found += [f"unknown op {op['op']} ({op['library']})" for op in graph["unknown_ops"]]
@@ -79,7 +78,7 @@ def list_findings(report: Report) -> list[str]:
 
 
 def list_outputs(graph: Report) -> list[str]:
-    """The tensors that one of the report's graphs gives: of its signatures, else the likely ones."""
+    """The names of the outputs of one of the report's graphs: those of its signatures, else the likely ones."""
     if graph["candidates"]:
         return [tensor["name"] for tensor in graph["candidates"]["outputs"]]
     return [tensor["name"] for signature in graph["signatures"].values() for tensor in signature["outputs"]]
@@ -189,7 +188,7 @@ def _add_variables(report: Report, found: checkpoint_index.Checkpoint) -> None:
         known = read_object_graph(found)
     except DamagedError as damage:
         known = {}
-        if not report["faults"]:  # of a data file that is missing it was said already
+        if not report["faults"]:  # else the fault is a missing data file, which is listed already
             report["faults"].append(f"{show_path(found.prefix)} is damaged; {damage}; copy it here again")
     for v in found.variables:
         one = known.get(v.name, ObjectVariable(""))
@@ -295,7 +294,7 @@ def _candidates(index: GraphIndex) -> Report | None:
 
 
 def _constants(graph_def: Any) -> Report:
-    """How many constants there are, and what their values count: the parameters of a frozen graph."""
+    """The number of constants, their bytes, and their floating-point numbers: the parameters of a frozen graph."""
     count = parameters = size = 0
     for node in iterate_nodes(graph_def):
         if node.op == "Const":

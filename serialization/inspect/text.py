@@ -1,4 +1,4 @@
-"""Prints what serialization/inspect/report.py has found, for people to read."""
+"""Prints the report of serialization/inspect/report.py as text."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from serialization.console import format_count, format_size, make_printable, pri
 from serialization.graph.signature import show_shape
 from serialization.inspect import report as reports
 
-MOST, OPS = 40, 12  # rows of a table, and of that of ops; --json has them all
+MOST, OPS = 40, 12  # the most rows of a table, and of the table of ops; --json has all
 
 
 def print_report(report: dict[str, Any], found: list[str]) -> None:
-    """The whole report; `found` is what `--strict` fails for."""
+    """Print the whole report; `found` are the lines of `list_findings`."""
     print_heading(report)
     for graph in report["graphs"]:
         print_graph(graph)
@@ -22,7 +22,7 @@ def print_report(report: dict[str, Any], found: list[str]) -> None:
 
 
 def print_heading(report: dict[str, Any]) -> None:
-    """Kind, version and size of what was found."""
+    """Print kind, format, size and TensorFlow version."""
     kind = {
         "graph_def": "a GraphDef (frozen model)",
         "meta_graph": "a MetaGraphDef (the graph of a checkpoint)",
@@ -40,7 +40,7 @@ def print_heading(report: dict[str, Any]) -> None:
 
 
 def print_rows(headings: Sequence[str], values: Iterable[Sequence[object]], most: int = MOST) -> None:
-    """A table of at most `most` rows, in which nothing can disturb the terminal."""
+    """Print a table of at most `most` rows, without control characters."""
     lines = [[make_printable(str(value)) for value in row] for row in values]
     if lines:
         print()
@@ -50,7 +50,7 @@ def print_rows(headings: Sequence[str], values: Iterable[Sequence[object]], most
 
 
 def print_graph(graph: dict[str, Any]) -> None:
-    """One graph: how it is called, what it is made of."""
+    """Print one graph: its signatures or candidates, and its ops, functions, tables and assets."""
     tags = f"tag-set {','.join(graph['tags'])}: " if graph["tags"] else ""
     functions = graph["functions"]
     inside = (
@@ -87,7 +87,7 @@ def print_graph(graph: dict[str, Any]) -> None:
 
 
 def print_candidates(candidates: dict[str, Any]) -> None:
-    """What the graph suggests as inputs and outputs, the likely ones first."""
+    """Print the likely inputs and outputs, best first, then the less likely ones."""
     doubt = " (ambiguous)" if candidates["ambiguous"] else ""
     listed = [
         *((c["role"], c) for c in candidates["inputs"]),
@@ -99,12 +99,12 @@ def print_candidates(candidates: dict[str, Any]) -> None:
 
 
 def print_variable_rows(report: dict[str, Any]) -> None:
-    """The variables as the checkpoint's index has them."""
+    """Print the variables of the checkpoint's index."""
     shown = [[v["name"], v["dtype"], show_shape(v["shape"]), f"{v['parameters']:,}"] for v in report["variables"]]
     titles = ["variable", "dtype", "shape", "parameters"]
     if any(v["role"] for v in report["variables"]):  # of an object checkpoint
         titles.append("is")
-        shown = [[*row, _what_it_is(v)] for row, v in zip(shown, report["variables"], strict=True)]
+        shown = [[*row, _describe_role(v)] for row, v in zip(shown, report["variables"], strict=True)]
     print_rows(titles, shown)
     if shown:
         print(f"\nparameters: {report['parameters']:,} in {format_count(len(shown), 'variable')}")
@@ -115,7 +115,7 @@ def print_variable_rows(report: dict[str, Any]) -> None:
         print(f"moving averages: {format_count(len(report['moving_averages']), 'variable')} named {reports.AVERAGES}")
 
 
-def _what_it_is(variable: dict[str, Any]) -> str:
+def _describe_role(variable: dict[str, Any]) -> str:
     if variable["slot"]:
         return f"slot {variable['slot']} of {variable['slot_of']}"
     name = variable["full_name"] or ""
@@ -123,6 +123,7 @@ def _what_it_is(variable: dict[str, Any]) -> str:
 
 
 def print_findings(found: list[str]) -> None:
+    """Print the findings, a line each."""
     print(f"\n{format_count(len(found), 'finding')}:" if found else "\nsafety scan: nothing found")
     for line in found[:MOST]:
         print(f"  {make_printable(line, 400)}")

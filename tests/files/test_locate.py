@@ -85,8 +85,8 @@ ADVICE = {
     "zip": "an archive, not {}; unpack it first",
     "html": "a web page, not {}; the download went wrong; fetch the file itself",
     "json": "JSON, not {}; name the binary file beside it",
-    "noise": "of no kind that TensorFlow writes, not {}; it may be damaged; copy it here again, or name another file",
-    "words": "of no kind that TensorFlow writes, not {}; it may be damaged; copy it here again, or name another file",
+    "noise": "a file of an unknown kind, not {}; it may be damaged; copy it here again, or name another file",
+    "words": "a file of an unknown kind, not {}; it may be damaged; copy it here again, or name another file",
 }
 
 
@@ -258,7 +258,7 @@ def test_an_index_that_is_damaged(error: Callable[..., str], toy: Path) -> None:
     )
     index.write_bytes(whole[:-5])
     assert error("checkpoint_restore") == (
-        "results/graph.ckpt.index is of no kind that TensorFlow writes, not a checkpoint; it may be damaged; "
+        "results/graph.ckpt.index is a file of an unknown kind, not a checkpoint; it may be damaged; "
         "copy it here again, or name another file"
     )
 
@@ -296,7 +296,7 @@ def test_missing_and_truncated_data_files(error: Callable[..., str], toy: Path, 
     data.write_bytes(whole[:-1])
     assert error("checkpoint_restore") == (
         f"the checkpoint results/graph.ckpt is cut short; its data file {data.name} has {len(whole) - 1} bytes, "
-        f"and its index speaks of {len(whole)}; copy it here again"
+        f"its index needs {len(whole)}; copy it here again"
     )
     data.unlink()
     incomplete = f"the checkpoint {{}} is incomplete; its data file {data.name} is missing; copy it here too"
@@ -351,7 +351,7 @@ def test_a_moved_folder_loads_what_lies_in_it(run: Run, toy: Path, tmp_path: Pat
     moved = tmp_path / "moved"
     shutil.copytree(toy, moved)
     (moved / "checkpoint").write_text(f'model_checkpoint_path: "{toy}/graph.ckpt"\n')
-    said = f"{moved}/checkpoint points to {toy}/graph.ckpt; using what lies here, {moved}/graph.ckpt\n"
+    said = f"{moved}/checkpoint points to {toy}/graph.ckpt; using the one here, {moved}/graph.ckpt\n"
     # The old folder is still there, with other weights: TensorFlow's latest_checkpoint would take those.
     for file in toy.glob("graph.ckpt.*"):
         file.write_bytes(b"other weights")
