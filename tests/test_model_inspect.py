@@ -1,4 +1,4 @@
-"""model_inspect.py: what it says of each kind of artefact, its JSON, its pictures; and TensorFlow stays out of it."""
+"""model_inspect.py: its report on each kind of model, its JSON, its pictures; it never imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def inspect(run: Run, *words: object) -> dict[str, Any]:
     return report
 
 
-def test_a_frozen_model(run: Run, toy: Path) -> None:
+def test_the_report_on_a_frozen_model(run: Run, toy: Path) -> None:
     report = inspect(run)
     assert (report["kind"], report["format"], report["tensorflow_version"]) == ("graph_def", "binary", None)
     assert report["bytes"] == (toy / "frozen_model.pb").stat().st_size
@@ -46,7 +46,7 @@ def test_a_frozen_model(run: Run, toy: Path) -> None:
     assert graph["findings"] == graph["unknown_ops"] == report["faults"] == []
 
 
-def test_a_checkpoint(run: Run, toy: Path) -> None:
+def test_the_report_on_a_checkpoint(run: Run, toy: Path) -> None:
     for name in ("graph.ckpt", "graph.ckpt.index", "graph.ckpt.meta", "checkpoint", ""):
         report = inspect(run, toy / name)
         assert (report["kind"], report["format"]) == ("checkpoint", "V2")
@@ -62,7 +62,7 @@ def test_a_checkpoint(run: Run, toy: Path) -> None:
         assert ("Placeholder/labels_placeholder:0", "label") in [(c["name"], c["role"]) for c in candidates["others"]]
 
 
-def test_a_meta_graph_alone(run: Run, toy: Path, tmp_path: Path) -> None:
+def test_the_report_on_a_meta_graph_alone(run: Run, toy: Path, tmp_path: Path) -> None:
     shutil.copy(toy / "graph.ckpt.meta", tmp_path / "graph")
     report = inspect(run, tmp_path / "graph")
     assert report["kind"] == "meta_graph"
@@ -70,7 +70,7 @@ def test_a_meta_graph_alone(run: Run, toy: Path, tmp_path: Path) -> None:
     assert report["graphs"][0]["ops"]["ResourceApplyAdam"] == 4
 
 
-def test_a_saved_model(run: Run, toy: Path) -> None:
+def test_the_report_on_a_saved_model(run: Run, toy: Path) -> None:
     for name in ("savedmodel_from_source", "savedmodel_from_source/saved_model.pb"):
         report = inspect(run, toy / name)
         assert (report["kind"], report["tensorflow_version"]) == ("saved_model", tf.__version__)
@@ -85,7 +85,7 @@ def test_a_saved_model(run: Run, toy: Path) -> None:
         assert graph["findings"] == []
 
 
-def test_text_says_the_same(run: Run, toy: Path) -> None:
+def test_the_text_has_version_signature_variables_and_scan(run: Run, toy: Path) -> None:
     done = run("model_inspect", toy / "savedmodel_from_checkpoint")
     assert (done.status, done.stderr) == (0, "")
     assert "savedmodel_from_checkpoint: a SavedModel, binary, " in done.stdout
@@ -96,7 +96,7 @@ def test_text_says_the_same(run: Run, toy: Path) -> None:
 
 
 def tensorflow_2(folder: Path) -> Path:
-    """A SavedModel with functions, a table, an asset, a signature of its own and a pinned op."""
+    """A SavedModel with functions, a table, an asset, a signature `look_up` and a pinned op."""
     (folder / "vocab.txt").write_text("a\nb\n")
 
     class Module(tf.Module):
@@ -117,7 +117,7 @@ def tensorflow_2(folder: Path) -> Path:
     return folder / "sm"
 
 
-def test_functions_tables_assets_and_devices(run: Run, tmp_path: Path) -> None:
+def test_functions_tables_assets_and_devices_are_listed(run: Run, tmp_path: Path) -> None:
     report = inspect(run, tensorflow_2(tmp_path))
     graph = report["graphs"][0]
     assert [t["name"] for t in graph["signatures"]["look_up"]["inputs"]] == ["look_up_words:0"]
@@ -143,7 +143,7 @@ def test_an_object_checkpoint_has_no_graph(run: Run, tmp_path: Path) -> None:
     ]
 
 
-def test_an_object_checkpoint_knows_names_and_slots(run: Run, tmp_path: Path) -> None:
+def test_variables_of_an_object_checkpoint_have_names_and_slots(run: Run, tmp_path: Path) -> None:
     variable = tf.Variable([1.0, 2.0], name="weights")
     optimizer = tf1.train.AdamOptimizer()
     with tf.GradientTape() as tape:
@@ -163,7 +163,7 @@ def test_an_object_checkpoint_knows_names_and_slots(run: Run, tmp_path: Path) ->
     assert "of these the optimizer's: 6 in 4 variables\n" in text
 
 
-def test_what_keras_keeps_for_its_optimizer(run: Run, tmp_path: Path) -> None:
+def test_variables_of_a_keras_optimizer_have_the_role_optimizer(run: Run, tmp_path: Path) -> None:
     model = tf.keras.Sequential([tf.keras.layers.Input((4,)), tf.keras.layers.Dense(3, name="first")], name="model")
     model.compile("adam", "mse")
     model.train_on_batch(np.zeros([2, 4]), np.zeros([2, 3]))
@@ -173,7 +173,7 @@ def test_what_keras_keeps_for_its_optimizer(run: Run, tmp_path: Path) -> None:
     assert roles["adam/model_first_kernel_momentum"] == "optimizer"
 
 
-def test_an_object_graph_that_is_damaged(run: Run, tmp_path: Path) -> None:
+def test_a_damaged_object_graph_is_a_fault(run: Run, tmp_path: Path) -> None:
     prefix = tmp_path / "ckpt-1"
     tf.train.Checkpoint(v=tf.Variable([1.0, 2.0])).write(str(prefix))
     held = read_checkpoint_index(prefix)
@@ -192,7 +192,7 @@ def test_an_object_graph_that_is_damaged(run: Run, tmp_path: Path) -> None:
     assert f"its data file {place.file.name} is missing" in fault
 
 
-def test_moving_averages_and_the_first_format(run: Run, tmp_path: Path) -> None:
+def test_moving_averages_are_listed_for_the_first_format(run: Run, tmp_path: Path) -> None:
     with tf1.Graph().as_default(), tf1.Session() as session:
         variable = tf1.get_variable("w", [3], initializer=tf1.zeros_initializer())
         tf1.train.ExponentialMovingAverage(0.9).apply([variable])
@@ -204,7 +204,7 @@ def test_moving_averages_and_the_first_format(run: Run, tmp_path: Path) -> None:
 
 
 def damaged(toy: Path) -> Path:
-    """The toy checkpoint without its data file, with an op that nobody knows and one that writes below the output."""
+    """The toy checkpoint without its data file, with an unknown op, and with a WriteFile before the output."""
     meta = toy / "graph.ckpt.meta"
     meta_graph = protos.MetaGraphDef.FromString(meta.read_bytes())
     meta_graph.graph_def.node.add(name="who", op="ProdEnvMatA")
@@ -238,7 +238,7 @@ def test_strict_fails_for_faults_unknown_ops_and_unsafe_ops(run: Run, toy: Path)
     assert [(f["effect"], f["op"]) for f in report["graphs"][0]["findings"]] == [("write files", "WriteFile")]
 
 
-def test_schema_is_the_documented_one(run: Run, toy: Path, tmp_path: Path) -> None:
+def test_the_json_has_the_documented_keys(run: Run, toy: Path, tmp_path: Path) -> None:
     documented = (PROJECT / "docs" / "model_inspect.md").read_text()
     top, _, graphs = documented.partition("Each of `graphs[]`")
     reports = [inspect(run, path) for path in (toy / "graph.ckpt", toy / "frozen_model.pb", tensorflow_2(tmp_path))]
@@ -284,7 +284,7 @@ def test_large_constants_stay_out_of_the_event_file(run: Run, tmp_path: Path) ->
     assert next((tmp_path / "logs").iterdir()).stat().st_size < 2000
 
 
-def test_picture_is_folded_by_scope(run: Run, toy: Path, tmp_path: Path) -> None:
+def test_the_picture_is_folded_by_scope(run: Run, toy: Path, tmp_path: Path) -> None:
     done = run("model_inspect", toy / "graph.ckpt", "--dot", tmp_path / "graph.dot")
     assert done.stdout.endswith(f"wrote {tmp_path}/graph.dot\n")
     lines = (tmp_path / "graph.dot").read_text().splitlines()
@@ -295,7 +295,7 @@ def test_picture_is_folded_by_scope(run: Run, toy: Path, tmp_path: Path) -> None
     edges = [line for line in lines[4:-1] if re.fullmatch(rf"  {name} -> {name}( \[label={name}\])?;", line)]
     assert len(boxes) + len(edges) == len(lines) - 5
     assert any('label="Placeholder/inputs_placeholder\\nfloat32 [None, 10]", shape=ellipse, ' in box for box in boxes)
-    assert not any("Adam" in box for box in boxes), "training is not what the outputs need"
+    assert not any("Adam" in box for box in boxes), "the outputs do not need the training ops"
 
 
 def inception() -> Any:
@@ -316,7 +316,7 @@ def inception() -> Any:
 
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="optional: Graphviz")
-def test_graphviz_draws_what_a_person_can_read(run: Run, toy: Path, tmp_path: Path) -> None:
+def test_graphviz_draws_pictures_that_fit_on_two_screens(run: Run, toy: Path, tmp_path: Path) -> None:
     (tmp_path / "inception.pb").write_bytes(inception().SerializeToString())
     pictures = {}
     for name, path in (
@@ -345,7 +345,7 @@ def test_graphviz_draws_what_a_person_can_read(run: Run, toy: Path, tmp_path: Pa
     assert {str(lines[1]) for lines in blocks} == {"Conv2D 4, Relu 4, ConcatV2, 4 variables"}
 
 
-def test_a_large_picture_stays_readable_and_hostile_names_are_quoted() -> None:
+def test_a_large_picture_has_few_boxes_and_hostile_names_are_quoted() -> None:
     graph_def = protos.GraphDef()
     graph_def.node.add(name='x"];evil\\', op="Placeholder")
     before = 'x"];evil\\'
@@ -357,7 +357,7 @@ def test_a_large_picture_stays_readable_and_hostile_names_are_quoted() -> None:
     assert '"x\\"];evil\\\\"' in drawn
 
 
-def test_one_of_several_meta_graphs_is_drawn(run: Run, tmp_path: Path) -> None:
+def test_the_meta_graph_of_the_tag_set_is_drawn(run: Run, tmp_path: Path) -> None:
     builder = tf1.saved_model.Builder(str(tmp_path / "sm"))
     with tf1.Graph().as_default(), tf1.Session() as session:
         x = tf1.placeholder(tf.float32, [None], name="for_serving")
@@ -387,14 +387,14 @@ def test_one_of_several_meta_graphs_is_drawn(run: Run, tmp_path: Path) -> None:
         ("empty", "{}/empty is empty, not a checkpoint; copy it here again"),
     ],
 )
-def test_nothing_to_inspect(run: Run, tmp_path: Path, name: str, line: str) -> None:
+def test_a_path_without_a_model_is_refused(run: Run, tmp_path: Path, name: str, line: str) -> None:
     (tmp_path / "noise").write_bytes(bytes(range(256)))
     (tmp_path / "empty").touch()
     done = run("model_inspect", tmp_path / name)
     assert (done.status, done.stdout, done.stderr) == (1, "", f"error: {line.format(tmp_path)}\n")
 
 
-def test_no_graph_to_draw(run: Run, tmp_path: Path) -> None:
+def test_a_checkpoint_without_a_graph_cannot_be_drawn(run: Run, tmp_path: Path) -> None:
     tf.train.Checkpoint(v=tf.Variable(1.0)).write(str(tmp_path / "ckpt-1"))
     done = run("model_inspect", tmp_path / "ckpt-1", "--dot", tmp_path / "x.dot")
     assert done.stderr == (

@@ -1,4 +1,4 @@
-"""Each fault of what lies at a path has its own line; nothing is left behind, and TensorFlow is not even asked."""
+"""Each fault of a model's files has its own error; nothing is left behind, and TensorFlow is not started."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def error(run: Run, tmp_path: Path) -> Callable[..., str]:
 
 
 def write_other_kinds(toy: Path) -> dict[str, Path]:
-    """One file of each kind, under names that say nothing."""
+    """One file of each kind, under names that do not tell the kind."""
     with zipfile.ZipFile(toy / "keras", "w") as archive:
         archive.writestr("metadata.json", "{}")
     with zipfile.ZipFile(toy / "zip", "w") as archive:
@@ -91,7 +91,7 @@ ADVICE = {
 
 
 @pytest.mark.parametrize("name", sorted(ADVICE))
-def test_a_file_of_another_kind(error: Callable[..., str], toy: Path, name: str) -> None:
+def test_the_error_for_a_file_of_another_kind_names_the_kind(error: Callable[..., str], toy: Path, name: str) -> None:
     write_other_kinds(toy)
     expected = f"results/{name} is {ADVICE[name]}"
     assert error("freezemodel_load", "--frozen-model", toy / name) == expected.format("a frozen model")
@@ -105,7 +105,7 @@ def test_a_file_of_another_kind(error: Callable[..., str], toy: Path, name: str)
     )
 
 
-def test_one_kind_in_the_place_of_another(error: Callable[..., str], toy: Path) -> None:
+def test_the_error_for_a_model_of_another_kind_shows_the_right_command(error: Callable[..., str], toy: Path) -> None:
     export = "results/savedmodel_from_source"
     shutil.copy(toy / "graph.ckpt.index", toy / "index.pb")
     shutil.copy(toy / "graph.ckpt.meta", toy / "meta.pb")
@@ -181,7 +181,7 @@ def test_one_kind_in_the_place_of_another(error: Callable[..., str], toy: Path) 
         assert error("savedmodel_pretrained", "--saved-model", toy / name) == line
 
 
-def test_a_graph_def_in_the_place_of_a_saved_model_s(error: Callable[..., str], toy: Path) -> None:
+def test_a_graph_def_called_saved_model_pb_is_refused(error: Callable[..., str], toy: Path) -> None:
     (toy / "sm").mkdir()
     shutil.copy(toy / "frozen_model.pb", toy / "sm" / "saved_model.pb")
     assert error("savedmodel_pretrained", "--saved-model", toy / "sm") == (
@@ -190,8 +190,7 @@ def test_a_graph_def_in_the_place_of_a_saved_model_s(error: Callable[..., str], 
     )
 
 
-def test_nothing_there(error: Callable[..., str], tmp_path: Path) -> None:
-    """What the user named is not what the scripts for the toy would make."""
+def test_the_error_for_a_missing_model_says_what_to_name(error: Callable[..., str], tmp_path: Path) -> None:
     for script in ("freezemodel_load", "freezemodel_serve", "savedmodel_from_frozen"):
         assert error(script, "--frozen-model", tmp_path / "no") == (
             "no frozen model at no; name the file of a GraphDef"
@@ -208,8 +207,9 @@ def test_nothing_there(error: Callable[..., str], tmp_path: Path) -> None:
     )
 
 
-def test_nothing_there_yet(error: Callable[..., str], results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the defaults the script is known that makes them."""
+def test_the_error_for_a_missing_default_names_the_script_that_writes_it(
+    error: Callable[..., str], results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(project, "PRETRAINED", results / "resnet")
     made_by = {
         "checkpoint_restore": "checkpoint_save.py",
@@ -231,7 +231,7 @@ def test_nothing_there_yet(error: Callable[..., str], results: Path, monkeypatch
 # Damaged files.
 
 
-def test_a_graph_that_is_cut_off(error: Callable[..., str], toy: Path) -> None:
+def test_a_truncated_graph_is_reported(error: Callable[..., str], toy: Path) -> None:
     model, meta = toy / "frozen_model.pb", toy / "graph.ckpt.meta"
     saved = toy / "savedmodel_from_source" / "saved_model.pb"
     for file, words, name in (
@@ -246,7 +246,7 @@ def test_a_graph_that_is_cut_off(error: Callable[..., str], toy: Path) -> None:
         assert line.endswith("); copy it here again")
 
 
-def test_an_index_that_is_damaged(error: Callable[..., str], toy: Path) -> None:
+def test_a_damaged_index_is_reported(error: Callable[..., str], toy: Path) -> None:
     index = toy / "graph.ckpt.index"
     whole = index.read_bytes()
     flipped = bytearray(whole)
@@ -263,7 +263,7 @@ def test_an_index_that_is_damaged(error: Callable[..., str], toy: Path) -> None:
     )
 
 
-def test_git_lfs_pointers_in_a_checkpoint_and_a_saved_model(error: Callable[..., str], toy: Path) -> None:
+def test_git_lfs_pointers_in_a_checkpoint_and_a_saved_model_are_reported(error: Callable[..., str], toy: Path) -> None:
     lfs = "is a pointer of Git LFS, not the file itself, not {}; fetch the file with `git lfs pull`"
     for suffix, wanted in (
         (".data-00000-of-00001", "a data file of a checkpoint"),
@@ -287,10 +287,10 @@ def test_git_lfs_pointers_in_a_checkpoint_and_a_saved_model(error: Callable[...,
     )
 
 
-# Checkpoints of which something is missing.
+# Incomplete checkpoints.
 
 
-def test_missing_and_truncated_data_files(error: Callable[..., str], toy: Path, tmp_path: Path) -> None:
+def test_missing_and_truncated_data_files_are_reported(error: Callable[..., str], toy: Path, tmp_path: Path) -> None:
     data = toy / "graph.ckpt.data-00000-of-00001"
     whole = data.read_bytes()
     data.write_bytes(whole[:-1])
@@ -309,7 +309,7 @@ def test_missing_and_truncated_data_files(error: Callable[..., str], toy: Path, 
     )
 
 
-def test_one_of_three_shards_is_missing(error: Callable[..., str], run: Run, results: Path, tmp_path: Path) -> None:
+def test_a_missing_shard_is_reported(error: Callable[..., str], run: Run, results: Path, tmp_path: Path) -> None:
     assert run("checkpoint_save", "--shards", 3, "--epochs", 1).status == 0
     (results / "graph.ckpt.data-00001-of-00003").unlink()
     assert error("checkpoint_restore") == (
@@ -318,7 +318,7 @@ def test_one_of_three_shards_is_missing(error: Callable[..., str], run: Run, res
     )
 
 
-def test_only_the_graph_or_only_the_variables(error: Callable[..., str], toy: Path) -> None:
+def test_a_checkpoint_without_graph_or_without_variables_is_refused(error: Callable[..., str], toy: Path) -> None:
     (toy / "graph.ckpt.meta").rename(toy / "kept")
     assert error("checkpoint_restore") == (
         "the checkpoint results/graph.ckpt holds variables and no graph; found no graph.ckpt.meta; "
@@ -336,7 +336,7 @@ def test_only_the_graph_or_only_the_variables(error: Callable[..., str], toy: Pa
     )
 
 
-def test_an_object_checkpoint_without_a_graph(error: Callable[..., str], tmp_path: Path) -> None:
+def test_an_object_checkpoint_has_no_graph_to_restore(error: Callable[..., str], tmp_path: Path) -> None:
     tf.train.Checkpoint(v=tf.Variable([1.0, 2.0])).write(str(tmp_path / "ckpt-1"))
     assert error("checkpoint_restore", "--checkpoint", tmp_path / "ckpt-1") == (
         "ckpt-1 is an object checkpoint of TensorFlow 2, which holds variables and no graph; found no ckpt-1.meta; "
@@ -344,23 +344,23 @@ def test_an_object_checkpoint_without_a_graph(error: Callable[..., str], tmp_pat
     )
 
 
-# What can be mended is, and said.
+# Faults that are repaired, with a line about it.
 
 
-def test_a_moved_folder_loads_what_lies_in_it(run: Run, toy: Path, tmp_path: Path) -> None:
+def test_a_moved_folder_loads_its_own_files(run: Run, toy: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(toy, moved)
     (moved / "checkpoint").write_text(f'model_checkpoint_path: "{toy}/graph.ckpt"\n')
-    said = f"{moved}/checkpoint points to {toy}/graph.ckpt; using the one here, {moved}/graph.ckpt\n"
+    note = f"{moved}/checkpoint points to {toy}/graph.ckpt; using the one here, {moved}/graph.ckpt\n"
     # The old folder is still there, with other weights: TensorFlow's latest_checkpoint would take those.
     for file in toy.glob("graph.ckpt.*"):
         file.write_bytes(b"other weights")
     done = run("checkpoint_restore", "--checkpoint", moved)
     assert (done.status, done.stderr) == (0, "")
-    assert done.stdout.startswith(said)
+    assert done.stdout.startswith(note)
 
 
-def test_a_state_file_that_names_what_is_not_here(run: Run, toy: Path) -> None:
+def test_the_newest_checkpoint_is_taken_if_the_named_one_is_missing(run: Run, toy: Path) -> None:
     (toy / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-300"\n')
     done = run("checkpoint_restore", "--checkpoint", toy)
     assert done.stdout.startswith(
@@ -369,7 +369,7 @@ def test_a_state_file_that_names_what_is_not_here(run: Run, toy: Path) -> None:
     assert (done.status, done.stderr) == (0, "")
 
 
-def test_a_folder_of_versions(run: Run, tmp_path: Path) -> None:
+def test_the_newest_version_of_a_saved_model_is_taken(run: Run, tmp_path: Path) -> None:
     for version in ("2", "10", "old"):
         shutil.copytree(project.PRETRAINED / "1", tmp_path / "resnet" / version)
     done = run("savedmodel_pretrained", "--saved-model", tmp_path / "resnet")
@@ -386,7 +386,7 @@ def save_with(saver_options: dict[str, object], prefix: Path) -> None:
         tf1.train.Saver(**saver_options).save(session, str(prefix))
 
 
-def test_a_checkpoint_whose_prefix_is_a_folder_and_a_slash(tmp_path: Path) -> None:
+def test_a_prefix_that_is_a_folder_and_a_slash_is_found(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     save_with({}, tmp_path / "model.ckpt")
@@ -408,7 +408,7 @@ def test_a_checkpoint_whose_prefix_is_a_folder_and_a_slash(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("sharded", [False, True])
-def test_a_checkpoint_in_the_first_format(tmp_path: Path, sharded: bool) -> None:
+def test_a_checkpoint_in_the_first_format_is_found_and_restored(tmp_path: Path, sharded: bool) -> None:
     prefix = tmp_path / "old.ckpt"
     save_with({"write_version": 1, "sharded": sharded}, prefix)
     names = ["", "old.ckpt.meta", "old.ckpt-00000-of-00001" if sharded else "old.ckpt"]
@@ -425,7 +425,7 @@ def test_a_checkpoint_in_the_first_format(tmp_path: Path, sharded: bool) -> None
 # The readers against TensorFlow's own.
 
 
-def test_index_as_tensorflow_reads_it(toy: Path) -> None:
+def test_the_index_is_read_as_tensorflow_reads_it(toy: Path) -> None:
     found = require_whole_checkpoint(toy / "graph.ckpt")
     reader = tf1.train.load_checkpoint(str(toy / "graph.ckpt"))
     dtypes = {name: tf.as_dtype(dtype).name for name, dtype in reader.get_variable_to_dtype_map().items()}
@@ -434,7 +434,7 @@ def test_index_as_tensorflow_reads_it(toy: Path) -> None:
     assert [file.stat().st_size for file in found.files] == list(found.ends)
 
 
-def test_an_index_of_many_blocks(tmp_path: Path) -> None:
+def test_an_index_of_many_blocks_is_read(tmp_path: Path) -> None:
     with tf1.Graph().as_default(), tf1.Session() as session:
         for number in range(300):
             tf1.get_variable(f"layer_{number:03}/a_rather_long_name/weights", initializer=float(number))
@@ -445,7 +445,7 @@ def test_an_index_of_many_blocks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at", [0.8, 0.95])
-def test_a_later_block_of_a_first_format_checkpoint_is_damaged(run: Run, tmp_path: Path, at: float) -> None:
+def test_a_damaged_later_block_of_the_first_format_is_reported(run: Run, tmp_path: Path, at: float) -> None:
     def build() -> None:
         x = tf1.placeholder(tf.float32, [None, 100], name="x")
         for number in range(10):
@@ -468,7 +468,7 @@ def test_a_later_block_of_a_first_format_checkpoint_is_damaged(run: Run, tmp_pat
     assert re.search(line, run("model_inspect", prefix).stdout)
 
 
-def test_kinds_are_told_from_bytes_and_not_from_names(toy: Path, tmp_path: Path) -> None:
+def test_the_kind_is_told_from_the_bytes(toy: Path, tmp_path: Path) -> None:
     from google.protobuf import text_format
 
     expected = {
@@ -496,7 +496,7 @@ def test_text_protobufs_load(run: Run, toy: Path, tmp_path: Path) -> None:
     assert "[[ True]]" in done.stdout
 
 
-def test_messages_without_tensorflow_are_those_of_tensorflow() -> None:
+def test_the_message_classes_are_tensorflow_s_own() -> None:
     code = (
         "from serialization.formats import protos; import sys; protos.GraphDef, protos.SavedModel, protos.Event\n"
         "assert 'tensorflow' not in sys.modules\n"
@@ -520,7 +520,7 @@ def test_refusals_do_not_start_tensorflow(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_links_in_a_circle_and_pipes_are_no_models(run: Run, tmp_path: Path) -> None:
+def test_circular_links_and_pipes_are_refused(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     (tmp_path / "pipes").mkdir()

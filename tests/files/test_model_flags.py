@@ -1,4 +1,4 @@
-"""A model is found under its own flag, and named with the right command under another."""
+"""A model is found under its own flag; under another flag the error shows the right command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PLACES = {"frozen_model": "frozen_model.pb", "saved_model": "savedmodel_from_sou
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)
 @pytest.mark.parametrize("other", MODEL_KINDS)
-def test_the_flag_of_a_model(made: Path, kind: str, other: str) -> None:
+def test_a_model_under_another_flag_is_refused_with_the_right_command(made: Path, kind: str, other: str) -> None:
     path = made / PLACES[other]
     if kind == other:
         assert find_model(kind, path) == path
@@ -30,7 +30,7 @@ def test_the_flag_of_a_model(made: Path, kind: str, other: str) -> None:
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)
-def test_no_model_is_told_as_without_a_script(tmp_path: Path, kind: str) -> None:
+def test_a_missing_model_is_reported_the_same_with_and_without_a_script(tmp_path: Path, kind: str) -> None:
     for script in ("", "freezemodel_serve.py"):
         with pytest.raises(UserError, match=r"^no (frozen model|SavedModel|checkpoint) at "):
             find_model(kind, tmp_path / "none", script)

@@ -1,4 +1,4 @@
-"""Published whole: whatever ends a run, a reader finds the old, the new, or nothing; never half of one."""
+"""However a run ends, a reader finds the old result, the new one, or none; never half of one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("_file_system")
 @pytest.mark.parametrize("kind", KINDS)
-def test_new_kept_and_replaced(tmp_path: Path, kind: str) -> None:
+def test_an_existing_result_is_replaced_only_with_overwrite(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "sub" / "target"
     with stage_output(target, overwrite=False) as path:
         write(path, "one", kind)
@@ -85,7 +85,7 @@ def test_a_failed_run_changes_nothing(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.usefixtures("_file_system")
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_runs_at_once(tmp_path: Path, kind: str) -> None:
+def test_of_two_runs_at_once_the_later_needs_overwrite(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "target"
 
     def be_late() -> None:
@@ -152,7 +152,7 @@ def test_a_killed_run_is_cleaned_up_by_the_next(tmp_path: Path, kind: str, when:
 
     def look() -> None:
         with stage_output(target, overwrite=True):
-            assert read(target) == "old", "what a killed run had moved aside is back"
+            assert read(target) == "old", "the old result that the killed run had moved is back"
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
@@ -178,7 +178,7 @@ freezemodel_save.main(sys.argv[2:])
 
 
 @pytest.mark.parametrize("old", ["", "old"])
-def test_freezing_killed_while_a_variable_is_written(run: Run, tmp_path: Path, old: str) -> None:
+def test_freezing_that_was_killed_leaves_the_old_file_and_runs_again(run: Run, tmp_path: Path, old: str) -> None:
     shapes = {"w": [1000, 1000]}
 
     def build() -> None:
@@ -219,7 +219,7 @@ for script, *words in runs:
 
 
 def small_disk(folder: Path) -> list[str]:
-    """The words that begin a command which sees a disk of 16 kB at the folder; none where that is not allowed here."""
+    """Words to put before a command, which then has a disk of 16 kB at the folder; none if mounting is not allowed."""
     mount = 'mount -t tmpfs -o size=16k tmpfs "$0" && exec "$@"'
     words = ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, str(folder)]
     try:
@@ -229,8 +229,8 @@ def small_disk(folder: Path) -> list[str]:
     return words if allowed else []
 
 
-def test_a_full_disk_is_one_line(tmp_path: Path, made: Path) -> None:
-    """Of every script that writes. Where nothing may be mounted, a limit on the size of files stands for the disk."""
+def test_a_full_disk_is_reported_in_one_line_by_every_script(tmp_path: Path, made: Path) -> None:
+    """If mounting is not allowed, a limit on the size of files stands for the disk."""
     disk = tmp_path / "disk"
     disk.mkdir()
     graphs.save(tmp_path, lambda: graphs.classifier(wide=100))
@@ -280,7 +280,7 @@ for number in range(40):
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "checkpoint"])
-def test_many_runs_at_once_in_processes_of_their_own(tmp_path: Path, kind: str) -> None:
+def test_concurrent_processes_publish_whole_results(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "new" / "target"
     words = [sys.executable, "-c", RACE, str(PROJECT), str(target), kind]
     runs = [
@@ -289,7 +289,7 @@ def test_many_runs_at_once_in_processes_of_their_own(tmp_path: Path, kind: str) 
     ]
     seen = 0
     while any(run.poll() is None for run in runs):
-        if kind == "file" and target.exists():  # once there it is always there, and whole
+        if kind == "file" and target.exists():  # from now on it is always there, and whole
             text = target.read_text()
             assert len(text) == 100_000
             assert len(set(text)) == 1
@@ -299,7 +299,7 @@ def test_many_runs_at_once_in_processes_of_their_own(tmp_path: Path, kind: str) 
     files = {"file": [target], "folder": target.glob("*"), "checkpoint": target.parent.glob("*")}[kind]
     texts = {file.read_text() for file in files}
     assert texts <= {letter * 100_000 for letter in "abc"}
-    assert len(texts) == 1, "all of it is of one run"
+    assert len(texts) == 1, "all files are of one run"
     assert hidden(target.parent) == []
 
 
@@ -315,7 +315,7 @@ def test_many_runs_at_once_in_processes_of_their_own(tmp_path: Path, kind: str) 
         ("folder/..", "{} holds more than a SavedModel, such as dangling; name a new folder"),
     ],
 )
-def test_places_where_nothing_can_be(tmp_path: Path, target: str, line: str) -> None:
+def test_paths_that_cannot_be_written_or_replaced_are_refused(tmp_path: Path, target: str, line: str) -> None:
     (tmp_path / "file").write_text("kept")
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
@@ -329,8 +329,8 @@ def test_places_where_nothing_can_be(tmp_path: Path, target: str, line: str) -> 
     assert (tmp_path / "file").read_text() == "kept"
 
 
-def test_links_and_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A link is followed, also to another file system and to what is not there yet; `.` is the folder where one is."""
+def test_a_link_is_followed_and_the_current_folder_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The link leads to a file that does not exist yet."""
     (tmp_path / "far").mkdir()
     (tmp_path / "link.pb").symlink_to("far/m.pb")
     for text in ("one", "two"):
@@ -348,8 +348,8 @@ def test_links_and_the_current_folder(tmp_path: Path, monkeypatch: pytest.Monkey
 READ_ONLY = 'mount -t tmpfs -o ro tmpfs "$0" && exec "$@"'
 
 
-def test_a_disk_that_cannot_be_written(tmp_path: Path, made: Path) -> None:
-    """Permissions do not stop root, a read-only mount does; where none is allowed, /proc stands for it."""
+def test_a_read_only_disk_is_reported_in_one_line(tmp_path: Path, made: Path) -> None:
+    """Permissions do not stop root; a read-only mount does. If mounting is not allowed, /proc stands for the disk."""
     disk = tmp_path / "disk"
     disk.mkdir()
     words = ["unshare", "--mount", "--map-root-user", "sh", "-c", READ_ONLY, str(disk)] if small_disk(disk) else []

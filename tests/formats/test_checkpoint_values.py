@@ -1,4 +1,4 @@
-"""A checkpoint's values go from its data files into the frozen file as bytes, checked on the way."""
+"""Values of a checkpoint are copied as bytes from its data files, and their checksums are compared."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS = ["float32", "float64", "float16", "bfloat16", "int8", "uint8", "int16", 
 
 
 def every_kind() -> None:
-    """A variable of each dtype, one of strings, a scalar, an empty one, and two that lie in slices."""
+    """A variable of each dtype, one of strings, a scalar, an empty one, and two partitioned ones."""
     total = tf1.placeholder(tf.float32, [], name="x")
     for kind in KINDS:
         values = np.arange(12).reshape(3, 4) % (2 if kind == "bool" else 12)
@@ -41,7 +41,7 @@ def every_kind() -> None:
 
 
 @pytest.mark.parametrize("sharded", [False, True])
-def test_every_kind_as_tensorflow_reads_it(run: Run, tmp_path: Path, sharded: bool) -> None:
+def test_values_of_every_dtype_equal_those_that_tensorflow_reads(run: Run, tmp_path: Path, sharded: bool) -> None:
     prefix = graphs.save(tmp_path, every_kind, sharded=sharded)
     reader = tf1.train.NewCheckpointReader(str(prefix))
     done = run("freezemodel_save", "--no-verify", "--checkpoint", prefix, "--frozen-model", tmp_path / "lean.pb")
@@ -63,9 +63,9 @@ def pieces(found: StoredValue | None) -> bytes:
     return b"".join(found.pieces())
 
 
-def test_slices_are_found_by_their_keys_and_joined_where_they_lie_in_order(tmp_path: Path) -> None:
+def test_slices_are_found_by_their_keys_and_joined_if_stored_in_order(tmp_path: Path) -> None:
     def large() -> None:
-        """Sizes whose keys take one byte, two, and three."""
+        """Variables with sizes that take one byte in a key, two, and three."""
         for name, shape, axis, count in (
             ("rows", [40, 3], 0, 3),
             ("many", [20_000, 2], 0, 2),
@@ -83,7 +83,7 @@ def test_slices_are_found_by_their_keys_and_joined_where_they_lie_in_order(tmp_p
     for name in ("rows", "many"):
         whole = reader.get_tensor(name)
         assert pieces(find_stored_value(held, name, "", 1, whole.shape)) == whole.tobytes()
-    assert find_stored_value(held, "wide", "", 1, (2, 200)) is None, "its rows lie in two parts"
+    assert find_stored_value(held, "wide", "", 1, (2, 200)) is None, "it is not cut along its first axis"
     assert (
         pieces(find_stored_value(held, "rows", "40 3 14,13:0,3", 1, (13, 3)))
         == reader.get_tensor("rows")[14:27].tobytes()
@@ -92,7 +92,7 @@ def test_slices_are_found_by_their_keys_and_joined_where_they_lie_in_order(tmp_p
     assert find_stored_value(held, "rows", "", 2, (40, 3)) is None, "not the bytes of that dtype"
 
 
-def test_a_partitioned_variable_that_the_graph_wants_whole_or_otherwise(run: Run, tmp_path: Path) -> None:
+def test_a_partitioned_variable_is_read_whole_or_in_other_slices(run: Run, tmp_path: Path) -> None:
     def build(count: int) -> None:
         x = tf1.placeholder(tf.float32, [None, 40], name="x")
         partitioner = tf1.fixed_size_partitioner(count) if count else None
@@ -114,7 +114,7 @@ def test_a_partitioned_variable_that_the_graph_wants_whole_or_otherwise(run: Run
         assert (np.concatenate([tf.make_ndarray(constants[name]) for name in names]) == expected).all()
 
 
-def test_a_damaged_byte_is_one_line(run: Run, tmp_path: Path) -> None:
+def test_a_damaged_byte_is_reported_in_one_line(run: Run, tmp_path: Path) -> None:
     prefix = graphs.save(tmp_path, graphs.classifier)
     data = prefix.with_name(f"{prefix.name}.data-00000-of-00001")
     place = require_whole_checkpoint(prefix).places[b"dense/kernel"]
@@ -141,8 +141,8 @@ print("loaded", "tensorflow" in sys.modules, "peak", peak)
 """
 
 
-def test_the_peak_does_not_grow_with_the_largest_variable(tmp_path: Path) -> None:
-    """Neither TensorFlow nor the variable, of 200 MB, is in memory."""
+def test_freezing_holds_neither_tensorflow_nor_a_whole_variable_in_memory(tmp_path: Path) -> None:
+    """The variable has 200 MB."""
 
     def build() -> None:
         x = tf1.placeholder(tf.float32, [None, 5000], name="x")
@@ -158,7 +158,7 @@ def test_the_peak_does_not_grow_with_the_largest_variable(tmp_path: Path) -> Non
     assert (tmp_path / "m.pb").stat().st_size > 200_000_000
 
 
-def test_prepared_knows_its_size_in_bytes(tmp_path: Path) -> None:
+def test_a_prepared_checkpoint_has_the_size_of_its_values(tmp_path: Path) -> None:
     prefix = graphs.save(tmp_path, every_kind)
     file = read_checkpoint_graph(prefix)
     prepared: PreparedCheckpoint = prepare_checkpoint(prefix, file, inputs="x", outputs="y")
