@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import model
@@ -25,6 +24,7 @@ from serialization.cli import make_parser, refuse_flags, repeat_flags, select_va
 from serialization.console import format_command, format_count, print_notes, show_path
 from serialization.files import locate
 from serialization.flags import CHECKPOINT_FLAGS, RUN_FLAGS
+from serialization.formats.checkpoint_index import Checkpoint
 from serialization.graph.lookup_tables import run_table_initializers
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
@@ -85,10 +85,10 @@ def open_checkpoint(prepared: PreparedCheckpoint, *, trust: bool = False) -> Ori
     return make_checkpoint_origin(session, prepared, partial(fill, session, saver, prepared))
 
 
-def restore_session(prefix: Path, inputs: str | None, outputs: str | None, *, trust: bool) -> tuple[Any, Signature]:
+def restore_session(held: Checkpoint, inputs: str | None, outputs: str | None, *, trust: bool) -> tuple[Any, Signature]:
     """A session on the restored checkpoint, which holds its variables, and the signature that it is run by."""
-    file = read_checkpoint_graph(prefix)
-    prepared = prepare_checkpoint(prefix, file, *model.names_of(file.graph_def, inputs, outputs), trust=trust)
+    file = read_checkpoint_graph(held)
+    prepared = prepare_checkpoint(held, file, *model.names_of(file.graph_def, inputs, outputs), trust=trust)
     session, saver = start(prepared, trust=trust, optimize=True)
     fill(session, saver, prepared)
     return session, bind_signature(session.graph, prepared.signature)
@@ -107,30 +107,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.tensor:
         refuse_flags(parser, args, (*CHECKPOINT_FLAGS, *RUN_FLAGS), "does not go with --tensor, which runs nothing")
-    prefix = locate.find_checkpoint(args.checkpoint)
+    held = locate.find_checkpoint(args.checkpoint)
     if args.tensor:
-        print_variable(prefix, args.tensor)
+        print_variable(held, args.tensor)
         return 0
 
     load_op_library(args.op_library)
-    file = read_checkpoint_graph(prefix, args.graph)
+    file = read_checkpoint_graph(held, args.graph)
     names, flags = (args.inputs, args.outputs), select_values(args, "rename", "partial", "ema")
     asked = any((*names, *flags.values(), args.feed))
     toy = model.is_toy(file.graph_def)
     # The toy is restored whole, to show all of it; so is a graph that has nothing but variables.
     whole = file.meta_graph is not None and not asked and (toy or not infer_candidates(file.index).outputs)
     if whole:
-        prepared = take_whole_checkpoint(prefix, file)
+        prepared = take_whole_checkpoint(held, file)
     else:
         names = model.names_of(file.graph_def, *names)
-        prepared = prepare_checkpoint(prefix, file, *names, trust=args.trust_model, **flags)
+        prepared = prepare_checkpoint(held, file, *names, trust=args.trust_model, **flags)
     print_notes(prepared.notes)
     session, saver = start(prepared, fetched=[model.ACCURACY] if whole and toy else [], trust=args.trust_model)
     with session:
-        show_uninitialized(f"imported {show_path(prefix)}.meta", session)
+        show_uninitialized(f"imported {show_path(held.prefix)}.meta", session)
         fill(session, saver, prepared)
-        show_uninitialized(f"restored {show_path(prefix)}", session)
-        print_variables(prefix)
+        show_uninitialized(f"restored {show_path(held.prefix)}", session)
+        print_variables(held)
         proof = require_same_variables(session, prepared.path, prepared.restores)
         if whole and toy:
             proof += f"; accuracy on 10,000 fresh rows: {model.evaluate(session):.4f}"

@@ -26,8 +26,10 @@ from serialization.cli import make_parser, repeat_flags
 from serialization.console import format_command, format_count, format_size, print_table, show_path
 from serialization.errors import UserError
 from serialization.files import locate
-from serialization.files.locate import find_meta_graph_file
+from serialization.files.locate import open_meta_graph_file
 from serialization.files.publish import list_checkpoint_files, stage_checkpoint
+from serialization.formats.checkpoint_index import Checkpoint
+from serialization.formats.file_kind import ModelFile
 from serialization.formats.messages import read_message
 from serialization.tensorflow import explain_failures, np, tf1
 
@@ -38,7 +40,7 @@ def save(session: Any, saver: Any, prefix: Path) -> None:
 
     with explain_failures("the checkpoint cannot be written"):
         saver.save(session, str(prefix))
-    meta_graph = read_message(find_meta_graph_file(prefix))
+    meta_graph = read_message(ModelFile(prefix.with_name(f"{prefix.name}.meta")))
     text = json_format.MessageToJson(meta_graph, indent=1, sort_keys=True)
     prefix.with_name(f"{prefix.name}.meta.json").write_text(f"{text}\n", "utf-8")
 
@@ -53,11 +55,13 @@ def prove(session: Any, prefix: Path) -> str:
     return f"{format_count(len(variables), 'variable')} read back, the same bits"
 
 
-def seed_of(prefix: Path) -> int:
+def seed_of(held: Checkpoint) -> int:
     """The seed that a checkpoint was trained with, from the collections of its MetaGraphDef."""
-    recorded = read_message(find_meta_graph_file(prefix)).collection_def[model.SEED].int64_list.value
+    recorded = read_message(open_meta_graph_file(held)).collection_def[model.SEED].int64_list.value
     if not recorded:
-        raise UserError(f"{show_path(prefix)} is not the toy model's; --resume goes on from what this script saved")
+        raise UserError(
+            f"{show_path(held.prefix)} is not the toy model's; --resume goes on from what this script saved"
+        )
     return int(recorded[0])
 
 
@@ -72,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     seed = seed_of(resumed) if resumed else args.seed or 0
     if args.seed not in (None, seed):
         parser.error(f"--seed {args.seed}: {args.checkpoint} was trained with seed {seed} and resumes with it")
-    target = resumed or args.checkpoint
+    target = resumed.prefix if resumed else args.checkpoint
     if target.is_dir():
         parser.error(
             f"--checkpoint {args.checkpoint} is a folder; a prefix in it would be {args.checkpoint}/graph.ckpt"
@@ -88,8 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         initialize = tf1.global_variables_initializer()
         saver = tf1.train.Saver(sharded=args.shards > 1, save_relative_paths=True)
         if resumed:
-            with explain_failures(f"the checkpoint {show_path(resumed)} cannot be restored"):
-                saver.restore(session, str(resumed))
+            with explain_failures(f"the checkpoint {show_path(target)} cannot be restored"):
+                saver.restore(session, str(target))
         else:
             session.run(initialize)
         done = model.epochs_done(session)

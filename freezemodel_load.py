@@ -13,7 +13,6 @@ Placeholder/inputs_placeholder:0 is fed as prefix/Placeholder/inputs_placeholder
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import model
@@ -22,6 +21,7 @@ from serialization.cli import make_parser, repeat_flags
 from serialization.console import format_command, print_notes
 from serialization.files import locate
 from serialization.flags import RUN_FLAGS
+from serialization.formats.file_kind import ModelFile
 from serialization.graph.lookup_tables import run_table_initializers
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
@@ -32,9 +32,7 @@ from serialization.sources.from_frozen import PreparedFrozenModel, prepare_froze
 from serialization.sources.frozen_reader import (
     LargeConstant,
     fill_constants,
-    is_large_graph,
-    read_graph_def,
-    read_large_graph_def,
+    read_graph_file,
     replace_constants,
 )
 from serialization.tensorflow import explain_failures, tf1
@@ -51,7 +49,7 @@ def import_graph(graph_def: Any) -> Any:
 
 
 def read_frozen(
-    path: Path,
+    opened: ModelFile,
     inputs: str | None = None,
     outputs: str | None = None,
     known: Signature | None = None,
@@ -63,10 +61,10 @@ def read_frozen(
     Of a large file the constants are left where they are: there is a variable in the place of each, and where its
     value lies in the file.
     """
-    graph_def, constants = read_large_graph_def(path) if is_large_graph(path) else (read_graph_def(path), {})
-    ready = prepare_frozen_model(graph_def, path, *model.names_of(graph_def, inputs, outputs), known=known)
-    ready.require_safe(path, trust=trust)
-    return ready, replace_constants(ready.graph_def, constants)
+    file = read_graph_file(opened, lean=True)
+    ready = prepare_frozen_model(file, *model.names_of(file.graph_def, inputs, outputs), known=known)
+    ready.require_safe(file.path, trust=trust)
+    return ready, replace_constants(ready.graph_def, file.constants)
 
 
 def fill_session(session: Any, ready: PreparedFrozenModel, constants: Mapping[str, LargeConstant]) -> None:
@@ -85,10 +83,10 @@ def start(ready: PreparedFrozenModel, constants: Mapping[str, LargeConstant], *,
 
 
 def open_frozen(
-    path: Path, inputs: str | None, outputs: str | None, *, trust: bool = False
+    opened: ModelFile, inputs: str | None, outputs: str | None, *, trust: bool = False
 ) -> tuple[Predictor, PreparedFrozenModel]:
     """A frozen model of any size, ready to be run, and what was found in its file."""
-    ready, constants = read_frozen(path, inputs, outputs, trust=trust)
+    ready, constants = read_frozen(opened, inputs, outputs, trust=trust)
     return start(ready, constants), ready
 
 
@@ -98,8 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     load_op_library(args.op_library)
-    path = locate.find_frozen_model(args.frozen_model)
-    predict, ready = open_frozen(path, args.inputs, args.outputs, trust=args.trust_model)
+    opened = locate.find_frozen_model(args.frozen_model)
+    predict, ready = open_frozen(opened, args.inputs, args.outputs, trust=args.trust_model)
     print_notes(ready.notes)
     toy = model.is_toy(ready.graph_def) and not (args.inputs or args.outputs)
     given = args.feed or ([parse_feed(model.EXAMPLES)] if toy else None)

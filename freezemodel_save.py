@@ -28,6 +28,7 @@ from serialization.console import format_command, print_notes, show_path
 from serialization.files import locate
 from serialization.files.publish import stage_output
 from serialization.flags import CHECKPOINT_FLAGS, CONVERSION_FLAGS, SAVED_MODEL_FLAGS
+from serialization.formats.file_kind import ModelFile
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.origin import Origin
@@ -54,11 +55,11 @@ def freeze_checkpoint(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
     The plain call copies every variable several times and leaves functions, tables and references as they are. Where
     that matters, to_frozen.freeze_graph does the same, one variable at a time.
     """
-    prefix = locate.find_checkpoint(args.checkpoint)
-    file = read_checkpoint_graph(prefix, args.graph)
+    held = locate.find_checkpoint(args.checkpoint)
+    file = read_checkpoint_graph(held, args.graph)
     asked = model.names_of(file.graph_def, args.inputs, args.outputs)
     flags = select_values(args, "rename", "partial", "ema")
-    prepared = prepare_checkpoint(prefix, file, *asked, trust=args.trust_model, **flags)
+    prepared = prepare_checkpoint(held, file, *asked, trust=args.trust_model, **flags)
     print_notes(prepared.notes)
     way_out = format_command("savedmodel_from_checkpoint.py", "--checkpoint", args.checkpoint)
     to_frozen.require_fits(prepared.pruned, prepared.size(), show_path(args.checkpoint), f"`{way_out}`")
@@ -95,7 +96,7 @@ def prove(origin: Origin, path: Path, names: Signature, args: argparse.Namespace
     """Read the file back, run it and its source on the same feeds, and compare. Returns the lines to print."""
     if args.no_verify:
         return NOT_VERIFIED
-    ready, constants = read_frozen(path, known=names, trust=args.trust_model)
+    ready, constants = read_frozen(ModelFile(path), known=names, trust=args.trust_model)
 
     @contextmanager
     def run_again(optimize: bool) -> Iterator[Predictor]:

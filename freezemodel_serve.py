@@ -30,6 +30,7 @@ from serialization.cli import choose_flag, make_parser, refuse_flags, select_val
 from serialization.console import show_path
 from serialization.files.model_flags import MODEL_KINDS, find_model
 from serialization.flags import MODEL_FLAGS, SAVED_MODEL_FLAGS
+from serialization.formats.file_kind import ModelFile
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
 from serialization.run.predictor import Predictor, give_sessions_own_threads, make_session_config
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
     from flask import Flask
 
 
-def open_frozen(path: Path, inputs: str | None, outputs: str | None, *, trust: bool) -> tuple[Any, Signature]:
+def open_frozen(opened: ModelFile, inputs: str | None, outputs: str | None, *, trust: bool) -> tuple[Any, Signature]:
     """One session on the imported graph, for all requests there will be: many threads may run it at once."""
-    ready, constants = read_frozen(path, inputs, outputs, trust=trust)
+    ready, constants = read_frozen(opened, inputs, outputs, trust=trust)
     graph = import_graph(ready.graph_def)
     session = tf1.Session(graph=graph, config=make_session_config())
     fill_session(session, ready, constants)
@@ -101,13 +102,14 @@ def create_app(
     load_op_library(op_library)
     load: Callable[..., tuple[Any, Signature]]
     if saved_model is not None:
-        path = find_model("saved_model", saved_model)
+        found = find_model("saved_model", saved_model)
         load = partial(load_session, tag_set=tag_set, key=signature)
     elif checkpoint is not None:
-        path, load = find_model("checkpoint", checkpoint), restore_session
+        found, load = find_model("checkpoint", checkpoint), restore_session
     else:
-        path, load = find_model("frozen_model", frozen_model or project.RESULTS / "frozen_model.pb"), open_frozen
-    return make_app(show_path(path), partial(load, path, inputs, outputs, trust=trust_model), settings or Settings())
+        found, load = find_model("frozen_model", frozen_model or project.RESULTS / "frozen_model.pb"), open_frozen
+    load = partial(load, found, inputs, outputs, trust=trust_model)
+    return make_app(show_path(found.path), load, settings or Settings())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     kind = choose_flag(parser, args, MODEL_KINDS)
     if kind != "saved_model":
         refuse_flags(parser, args, SAVED_MODEL_FLAGS, "goes with --saved-model")
-    path = find_model(kind, getattr(args, kind), "freezemodel_serve.py")  # before any worker looks for it
+    path = find_model(kind, getattr(args, kind), "freezemodel_serve.py").path  # before any worker looks for it
     choice = {kind: path, **select_values(args, *SAVED_MODEL_FLAGS, *MODEL_FLAGS)}
     bodies = [] if args.inputs or args.outputs else model.make_example_bodies(path)
     announce = partial(announce_server, show_path(path), bodies)

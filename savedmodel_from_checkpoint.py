@@ -58,13 +58,13 @@ def save(session: Any, folder: Path, wanted: Signature) -> None:
 
 def prepare(args: argparse.Namespace) -> PreparedCheckpoint:
     """The checkpoint's graph, cut down to what its outputs need. The toy stays whole, as TensorFlow's own calls do."""
-    prefix = locate.find_checkpoint(args.checkpoint)
-    file = read_checkpoint_graph(prefix, args.graph)
+    held = locate.find_checkpoint(args.checkpoint)
+    file = read_checkpoint_graph(held, args.graph)
     names = model.names_of(file.graph_def, args.inputs, args.outputs, keys=True)
     flags = select_values(args, "rename", "partial", "ema")
-    prepared = prepare_checkpoint(prefix, file, *names, trust=args.trust_model, **flags)
+    prepared = prepare_checkpoint(held, file, *names, trust=args.trust_model, **flags)
     if model.is_toy(file.graph_def) and file.meta_graph is not None:
-        return replace(take_whole_checkpoint(prefix, file), signature=prepared.signature)
+        return replace(take_whole_checkpoint(held, file), signature=prepared.signature)
     print_notes(prepared.notes)
     return prepared
 

@@ -27,7 +27,7 @@ from serialization.graph.signature import bind_signature
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
 from serialization.sources.from_frozen import PreparedFrozenModel, prepare_frozen_model
-from serialization.sources.frozen_reader import read_graph_def
+from serialization.sources.frozen_reader import read_graph_file
 from serialization.tensorflow import explain_failures, tf1
 
 
@@ -48,12 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with stage_output(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
         load_op_library(args.op_library)
-        path = locate.find_frozen_model(args.frozen_model)
-        graph_def = read_graph_def(path)
-        names = model.names_of(graph_def, args.inputs, args.outputs, keys=True)
-        ready = prepare_frozen_model(graph_def, path, *names)
+        file = read_graph_file(locate.find_frozen_model(args.frozen_model))
+        names = model.names_of(file.graph_def, args.inputs, args.outputs, keys=True)
+        ready = prepare_frozen_model(file, *names)
         print_notes(ready.notes)
-        ready.require_safe(path, trust=args.trust_model)
+        ready.require_safe(file.path, trust=args.trust_model)
         origin = load(ready)
         with origin.session:
             # simple_save takes no model without inputs, and fills no tables.

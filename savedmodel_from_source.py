@@ -21,6 +21,7 @@ from savedmodel_pretrained import load_session
 from serialization import cli, project
 from serialization.cli import make_parser
 from serialization.console import format_count, print_export
+from serialization.files.locate import find_saved_model
 from serialization.files.publish import stage_output
 from serialization.graph.signature import Signature, make_signature
 from serialization.run.given_feeds import Feed
@@ -59,7 +60,7 @@ def prove(origin: Origin, folder: Path, given: Sequence[Feed] | None = None, *, 
     @contextmanager
     def load_again(optimize: bool) -> Iterator[Predictor]:
         with explain_failures("the export cannot be loaded"):
-            session, recorded = load_session(folder, optimize=optimize, trust=trust)
+            session, recorded = load_session(find_saved_model(folder), optimize=optimize, trust=trust)
         with session:
             yield Predictor(session, recorded)
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from serialization import cli, project
 from serialization.cli import make_parser, refuse_flags, select_values
 from serialization.console import format_command, format_show, print_notes, show_path
 from serialization.files import locate
+from serialization.files.locate import SavedModelFolder
 from serialization.flags import RUN_FLAGS, SAVED_MODEL_FLAGS
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
@@ -55,7 +55,7 @@ def load(prepared: PreparedSavedModel, *, optimize: bool = True) -> Any:
 
 
 def load_session(
-    folder: Path,
+    found: SavedModelFolder,
     inputs: str | None = None,
     outputs: str | None = None,
     *,
@@ -68,20 +68,20 @@ def load_session(
 
     Raises UserError where loading or calling it could do harm, unless `trust`.
     """
-    prepared = prepare_saved_model(folder, tag_set, key, inputs, outputs, trust=trust)
+    prepared = prepare_saved_model(found, tag_set, key, inputs, outputs, trust=trust)
     session = load(prepared, optimize=optimize)
     return session, bind_signature(session.graph, prepared.signature)
 
 
 def open_any(
-    folder: Path, args: argparse.Namespace, check: Callable[[Any], None] = lambda graph_def: None
+    found: SavedModelFolder, args: argparse.Namespace, check: Callable[[Any], None] = lambda graph_def: None
 ) -> tuple[Origin, Any]:
     """The SavedModel, loaded and ready to be run and converted as the flags say, and its whole GraphDef.
 
     `check` is given the GraphDef that the signature needs, before anything is loaded.
     """
     chosen = select_values(args, "tag-set", "inputs", "outputs")
-    prepared = prepare_saved_model(folder, key=args.signature, trust=args.trust_model, check=check, **chosen)
+    prepared = prepare_saved_model(found, key=args.signature, trust=args.trust_model, check=check, **chosen)
     print_notes(prepared.notes)
 
     @contextmanager
@@ -99,25 +99,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__, *flags, saved_model=ours, mean="0", std="1", top=3)
     args = parser.parse_args(argv)
     load_op_library(args.op_library)
-    folder = locate.find_saved_model(args.saved_model)
-    is_ours = real_path(folder) == real_path(ours)
+    found = locate.find_saved_model(args.saved_model)
+    is_ours = real_path(found.path) == real_path(ours)
     if args.image:
         refuse_flags(parser, args, ("inputs", "outputs", "feed"), "does not go with --image, which feeds images")
     if args.feed or args.inputs or args.outputs or not (is_ours or args.image):
         refuse_flags(parser, args, ("labels", "mean", "std", "top"), "goes with --image")
-        origin, _ = open_any(folder, args)
+        origin, _ = open_any(found, args)
         with origin.session:
             print_predictions(origin.predict, origin.signature, args.feed, origin.hints)
         print(f"next: {format_command('freezemodel_save.py', '--saved-model', args.saved_model)}")
         return 0
-    prepared = prepare_saved_model(folder, args.tag_set, args.signature, trust=args.trust_model)
+    prepared = prepare_saved_model(found, args.tag_set, args.signature, trust=args.trust_model)
     with load(prepared) as session:
         predict = Predictor(session, bind_signature(session.graph, prepared.signature))
         files = args.image or sorted(samples.glob("*.png"))
         labels = args.labels or (project.PRETRAINED / "labels.txt" if is_ours else None)
         proof = show_classes(predict, files, labels, **select_values(args, "mean", "std", "top"))
     print(f"proved: {proof}")
-    print(f"next: {format_show(folder)}")
+    print(f"next: {format_show(found.path)}")
     return 0
 
 

@@ -148,9 +148,10 @@ def batching(report: Report, seconds: int, rounds: int) -> None:
 def bare_loop(folder: Path, image: NDArray[Any]) -> Callable[[int], dict[int, float]]:
     """What measures images/s by batch size, for some seconds each, of the compiled callable with nothing around it."""
     import savedmodel_pretrained
+    from serialization.files.locate import find_saved_model
     from serialization.run.predictor import Predictor
 
-    session, wanted = savedmodel_pretrained.load_session(folder)
+    session, wanted = savedmodel_pretrained.load_session(find_saved_model(folder))
     predict = Predictor(session, wanted)
     feeds = {size: {wanted.inputs[0].key: np.repeat(image, size, axis=0)} for size in SIZES}
     for feed in feeds.values():

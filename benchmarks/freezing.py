@@ -93,8 +93,9 @@ import os, sys, time
 sys.path.insert(0, {project!r})
 import numpy as np
 import freezemodel_load
+from serialization.files.locate import find_frozen_model
 from pathlib import Path
-predict = freezemodel_load.open_frozen(Path(sys.argv[1]), "x", "y")[0]
+predict = freezemodel_load.open_frozen(find_frozen_model(Path(sys.argv[1])), "x", "y")[0]
 row = np.ones([1, predict.signature.inputs[0].shape[1]], "f")
 predict({{"x": row}})
 """

@@ -17,6 +17,7 @@ import pytest
 import checkpoint_restore
 from serialization import project
 from serialization.cli import call_main
+from serialization.files.locate import find_checkpoint
 from serialization.sources.from_checkpoint import read_checkpoint_graph, take_whole_checkpoint
 
 PROJECT = project.ROOT
@@ -91,7 +92,8 @@ def toy(made: Path, results: Path) -> Path:
 
 def restored(prefix: Path) -> Any:
     """A session on a checkpoint's whole graph, in which the variables hold what the checkpoint holds."""
-    prepared = take_whole_checkpoint(prefix, read_checkpoint_graph(prefix))
+    held = find_checkpoint(prefix)
+    prepared = take_whole_checkpoint(held, read_checkpoint_graph(held))
     session, saver = checkpoint_restore.start(prepared)
     checkpoint_restore.fill(session, saver, prepared)
     return session

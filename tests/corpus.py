@@ -43,6 +43,7 @@ import savedmodel_from_frozen
 from serialization.cli import make_parser
 from serialization.console import print_table
 from serialization.errors import UserError
+from serialization.files.locate import find_saved_model
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.given_feeds import read_feeds
@@ -250,7 +251,7 @@ def convert_saved_model(path: Path, out: Path) -> Iterator[Step]:
 def signatures(folder: Path) -> Iterator[tuple[list[object], str]]:
     """What to choose from in a SavedModel: `--tag-set` where it has several, and each key."""
     try:
-        meta_graphs = from_saved_model.read_saved_model(folder).meta_graphs
+        meta_graphs = from_saved_model.read_saved_model(find_saved_model(folder, whole=False).file).meta_graphs
     except UserError:
         meta_graphs = ()
     for meta_graph in meta_graphs:

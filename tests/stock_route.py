@@ -13,6 +13,7 @@ from typing import Any
 
 from serialization.cli import make_parser
 from serialization.errors import UserError
+from serialization.files.locate import find_saved_model
 from serialization.graph import signature
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import read_signature_def, split_tensors
@@ -57,7 +58,9 @@ def saved_model(argv: Sequence[str] | None) -> int:
     args = _parse(argv, saved_model=None)
     loaded = tf.saved_model.load(str(args.saved_model))
     call = loaded.signatures[args.signature]
-    meta_graph = from_saved_model.choose_meta_graph(from_saved_model.read_saved_model(args.saved_model), args.tag_set)
+    meta_graph = from_saved_model.choose_meta_graph(
+        from_saved_model.read_saved_model(find_saved_model(args.saved_model, whole=False).file), args.tag_set
+    )
     wanted = read_signature_def(meta_graph.signature_def[args.signature])
     graphs = (GraphIndex(call.graph.as_graph_def()), GraphIndex(meta_graph.graph_def))
     hinted = find_hints(graphs[0], wanted) or find_hints(graphs[1], wanted)

@@ -187,7 +187,7 @@ def test_resume_of_another_model(run: Run, tmp_path: Path) -> None:
         tf1.train.Saver().save(session, str(tmp_path / "m"))
     done = run("checkpoint_save", "--resume", "--checkpoint", tmp_path / "m")
     assert done.status == 1
-    assert done.stderr == f"error: {tmp_path}/m is not the toy model's; --resume goes on from what this script saved\n"
+    assert done.stderr == f"error: {tmp_path}/m is not the toy model's; --resume goes on from its checkpoints only\n"
 
 
 def test_existing_checkpoint_is_kept_without_overwrite(run: Run, tmp_path: Path) -> None:

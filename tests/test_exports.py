@@ -9,6 +9,7 @@ from conftest import restored
 import freezemodel_load
 import model
 import savedmodel_pretrained
+from serialization.files.locate import find_saved_model
 from serialization.graph.signature import make_signature
 from serialization.run.predictor import Predictor, open_session
 from serialization.sources.frozen_reader import read_graph_def
@@ -24,7 +25,7 @@ def test_all_forms_predict_the_same(made: Path) -> None:
     graph = freezemodel_load.import_graph(read_graph_def(made / "frozen_model.pb"))
     forms["frozen"] = Predictor(open_session(graph), make_signature(graph, *names, scope="prefix"))
     for name in ("source", "checkpoint", "frozen"):
-        session, signature = savedmodel_pretrained.load_session(made / f"savedmodel_from_{name}")
+        session, signature = savedmodel_pretrained.load_session(find_saved_model(made / f"savedmodel_from_{name}"))
         forms[f"savedmodel_from_{name}"] = Predictor(session, signature)
 
     predictions = {name: predict({"inputs_1": inputs})["output1"] for name, predict in forms.items()}
@@ -43,6 +44,8 @@ def test_the_sums_before_the_threshold_are_the_same_too(made: Path) -> None:
     expected = Predictor(session, make_signature(session.graph, *names))({"inputs_1": inputs})["NN/truediv"]
     assert len(np.unique(expected)) > 50
     for name in ("source", "checkpoint", "frozen"):
-        session, _ = savedmodel_pretrained.load_session(made / f"savedmodel_from_{name}", optimize=False)
+        session, _ = savedmodel_pretrained.load_session(
+            find_saved_model(made / f"savedmodel_from_{name}"), optimize=False
+        )
         values = Predictor(session, make_signature(session.graph, *names))({"inputs_1": inputs})["NN/truediv"]
         assert values.tobytes() == expected.tobytes(), name

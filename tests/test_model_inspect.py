@@ -15,8 +15,8 @@ import pytest
 from conftest import PROJECT, Run, environment
 
 from serialization import project
+from serialization.files.locate import find_checkpoint
 from serialization.formats import checkpoint_index, protos
-from serialization.formats.checkpoint_index import read_checkpoint_index
 from serialization.inspect.dot import draw_graph
 from serialization.tensorflow import np, tf, tf1
 
@@ -176,8 +176,7 @@ def test_variables_of_a_keras_optimizer_have_the_role_optimizer(run: Run, tmp_pa
 def test_a_damaged_object_graph_is_a_fault(run: Run, tmp_path: Path) -> None:
     prefix = tmp_path / "ckpt-1"
     tf.train.Checkpoint(v=tf.Variable([1.0, 2.0])).write(str(prefix))
-    held = read_checkpoint_index(prefix)
-    assert held is not None
+    held = find_checkpoint(prefix)
     place = held.places[checkpoint_index.OBJECT_GRAPH.encode()]
     data = bytearray(place.file.read_bytes())
     data[place.offset] ^= 1  # the length of the string

@@ -9,6 +9,7 @@ import pytest
 from conftest import PROJECT, Run
 
 import savedmodel_pretrained
+from serialization.files.locate import find_saved_model
 from serialization.run.predictor import Predictor
 from serialization.tensorflow import np, tf, tf1
 
@@ -18,7 +19,7 @@ SAMPLES = PROJECT / "pretrainedresnet" / "samples"
 def test_resnet_is_held_to_its_accuracy() -> None:
     with np.load(PROJECT / "tests" / "data" / "fashion_mnist_1000.npz") as data:
         images, labels = data["images"], data["labels"]
-    session, signature = savedmodel_pretrained.load_session(PROJECT / "pretrainedresnet" / "1")
+    session, signature = savedmodel_pretrained.load_session(find_saved_model(PROJECT / "pretrainedresnet" / "1"))
     with session:
         predict = Predictor(session, signature)
         results = predict({"input": images})
@@ -29,7 +30,7 @@ def test_resnet_is_held_to_its_accuracy() -> None:
 def test_resnet_is_small_and_called_as_documented() -> None:
     folder = PROJECT / "pretrainedresnet" / "1"
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 1_000_000
-    session, _ = savedmodel_pretrained.load_session(folder)
+    session, _ = savedmodel_pretrained.load_session(find_saved_model(folder))
     with session:
         image = np.zeros((2, 28, 28, 1), np.uint8)
         best, probabilities = session.run(["ArgMax:0", "softmax_tensor:0"], {"input_tensor:0": image})

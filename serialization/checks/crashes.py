@@ -7,7 +7,7 @@ allocates them one by one; a Const of shape [2**33] that is given one number is 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from serialization.checks.what_runs import CallGraph
 from serialization.console import format_size, make_printable
@@ -21,17 +21,21 @@ _MOST = 100_000  # inputs or outputs of one node
 _FREE = 1 << 30  # bytes that constants may take beyond four times what the file gives for them
 
 
-def require_sound_graph(index: GraphIndex, what: str) -> None:
-    """Raise UserError that says what is wrong with a graph at which TensorFlow would crash, hang or take all memory."""
-    for fault in find_crashes(index):
+def require_sound_graph(index: GraphIndex, what: str, left: Mapping[str, int] | None = None) -> None:
+    """Raise UserError that says what is wrong with a graph at which TensorFlow would crash, hang or take all memory.
+
+    `left` gives, by the names of constants, how many bytes of each were left in the file.
+    """
+    for fault in find_crashes(index, left):
         raise UserError(f"{what} is damaged; {fault}; copy it here again")
 
 
-def find_crashes(index: GraphIndex) -> Iterator[str]:
-    """What is wrong with the graph, each in half a sentence."""
+def find_crashes(index: GraphIndex, left: Mapping[str, int] | None = None) -> Iterator[str]:
+    """What is wrong with the graph, each in half a sentence; `left` as in require_sound_graph."""
     if name := _recursive(index):
         yield f"its function {make_printable(name)} calls itself"
-    given = taken = 0
+    given = sum((left or {}).values())
+    taken = 0
     for node in iterate_nodes(index.graph_def):
         for count in _COUNTS:
             number = node.attr[count].i if count in node.attr else 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PosixPath
 
 from serialization import project
@@ -16,8 +17,14 @@ from serialization.console import format_command, format_count, make_printable, 
 from serialization.errors import UserError
 from serialization.files import publish
 from serialization.files.publish import list_checkpoint_files
-from serialization.formats.checkpoint_index import Checkpoint, check_v1_blocks, list_v1_files, read_checkpoint_index
-from serialization.formats.file_kind import Kind, detect_kind
+from serialization.formats.checkpoint_index import (
+    Checkpoint,
+    check_v1_blocks,
+    find_index_files,
+    list_v1_files,
+    read_checkpoint_index,
+)
+from serialization.formats.file_kind import Kind, ModelFile, detect_kind
 from serialization.project import real_path
 
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
@@ -53,19 +60,28 @@ class FolderPrefix(PosixPath):
         return f"{super().__str__()}/"
 
 
-def find_checkpoint(path: Path, say: Say = print) -> Path:
-    """The prefix of the checkpoint at `path`: a prefix, any of the checkpoint's files, or its folder.
+@dataclass(frozen=True)
+class SavedModelFolder:
+    """The folder of a SavedModel, its opened saved_model.pb or .pbtxt, and the index of its variables if it has any."""
+
+    path: Path
+    file: ModelFile
+    variables: Checkpoint | None
+
+
+def find_checkpoint(path: Path, say: Say = print) -> Checkpoint:
+    """The checkpoint at `path`, which is a prefix, any of the checkpoint's files, or its folder; its index is read.
 
     A prefix is no file: `results/graph.ckpt` stands for `results/graph.ckpt.index`, `.data-00000-of-00001` and `.meta`.
     Raises UserError if there is no checkpoint, or if one of its files is missing or cut short.
     """
-    prefix = find_prefix(path, say)
-    require_whole_checkpoint(prefix)
-    return prefix
+    held = read_checkpoint_at(find_prefix(path, say))
+    require_whole_checkpoint(held)
+    return held
 
 
 def find_prefix(path: Path, say: Say = print) -> Path:
-    """The prefix as `find_checkpoint` returns it, but without a check of the checkpoint's files."""
+    """The prefix as `find_checkpoint` finds it, but without a check of the checkpoint's files."""
     if path.is_dir():
         prefix = _latest_in_folder(path, say)
     elif path.name == "checkpoint" and path.is_file():
@@ -83,22 +99,28 @@ def require_model_at(path: Path, prefix: Path) -> None:
         raise UserError(f"nothing at {show_path(path)}; {_make_or(path, otherwise)}")
 
 
-def read_checkpoint_at(prefix: Path) -> Checkpoint:
-    """The checkpoint with this prefix; its data files are not looked at. Raises UserError if it has no index."""
-    index = prefix.with_name(f"{prefix.name}.index")
-    for file in (index, *list_v1_files(prefix)):
-        if file.is_file() and (kind := detect_kind(file)) is not Kind.TABLE:
-            raise UserError(_other_kind(file, kind, "a checkpoint"))
-    found = read_checkpoint_index(prefix)
-    if found is None:
+def read_checkpoint_at(prefix: Path, opened: ModelFile | None = None) -> Checkpoint:
+    """The checkpoint with this prefix, from its index; its data files are not looked at.
+
+    `opened` is a file that was opened before; it may be one of the checkpoint's. Raises UserError if it has no index.
+    """
+    files = [_open_file(file, opened) for file in find_index_files(prefix)]
+    for file in files:
+        if file.kind is not Kind.TABLE:
+            raise UserError(_other_kind(file.path, file.kind, "a checkpoint"))
+    if not files:
         raise UserError(_no_checkpoint(prefix))
-    return found
+    return read_checkpoint_index(prefix, files)
 
 
-def require_whole_checkpoint(prefix: Path) -> Checkpoint:
-    """The checkpoint with this prefix. Raises UserError that names the file which is missing, cut short or damaged."""
-    found = read_checkpoint_at(prefix)
-    for file, end in zip(found.files, found.ends or [0] * len(found.files), strict=True):
+def _open_file(path: Path, opened: ModelFile | None) -> ModelFile:
+    return opened if opened is not None and opened.path == path else ModelFile(path)
+
+
+def require_whole_checkpoint(held: Checkpoint) -> None:
+    """Raise UserError that names the file of a checkpoint which is missing, cut short or damaged."""
+    prefix = held.prefix
+    for file, end in zip(held.files, held.ends or [0] * len(held.files), strict=True):
         if not file.is_file():
             raise UserError(
                 f"the checkpoint {show_path(prefix)} is incomplete; its data file {file.name} is missing; "
@@ -112,31 +134,31 @@ def require_whole_checkpoint(prefix: Path) -> Checkpoint:
                 f"the checkpoint {show_path(prefix)} is cut short; its data file {file.name} has "
                 f"{format_count(size, 'byte')}, its index needs {end}; copy it here again"
             )
-    check_v1_blocks(found)
-    return found
+    check_v1_blocks(held)
 
 
-def find_meta_graph_file(prefix: Path) -> Path:
+def open_meta_graph_file(held: Checkpoint, opened: ModelFile | None = None) -> ModelFile:
     """The file of a checkpoint's graph, PREFIX.meta. Raises UserError if there is none, or a file of another kind."""
-    file = prefix.with_name(f"{prefix.name}.meta")
-    if file.is_file():
-        if (kind := detect_kind(file)) is not Kind.META_GRAPH:
-            raise UserError(_other_kind(file, kind, "the graph of a checkpoint"))
+    prefix = held.prefix
+    path = prefix.with_name(f"{prefix.name}.meta")
+    if path.is_file():
+        file = _open_file(path, opened)
+        if file.kind is not Kind.META_GRAPH:
+            raise UserError(_other_kind(path, file.kind, "the graph of a checkpoint"))
         return file
-    found = read_checkpoint_index(prefix)
-    if found is not None and found.object_graph:
+    if held.object_graph:
         raise UserError(
             f"{show_path(prefix)} is an object checkpoint of TensorFlow 2, which holds variables and no graph; found "
-            f"no {file.name}; save a SavedModel from the program that builds the model, or name the graph with --graph"
+            f"no {path.name}; save a SavedModel from the program that builds the model, or name the graph with --graph"
         )
     raise UserError(
-        f"the checkpoint {show_path(prefix)} holds variables and no graph; found no {file.name}; "
+        f"the checkpoint {show_path(prefix)} holds variables and no graph; found no {path.name}; "
         "copy it here, or name the graph with --graph"
     )
 
 
-def find_frozen_model(path: Path) -> Path:
-    """`path`, if it is the file of a GraphDef. Raises UserError that names the kind which it is instead."""
+def find_frozen_model(path: Path) -> ModelFile:
+    """The opened file of a GraphDef. Raises UserError that names the kind of file that `path` is instead."""
     if find_saved_model_file(path) is not None:
         raise UserError(f"{show_path(path)} is a SavedModel, not a frozen model; {_advice(Kind.SAVED_MODEL, path)}")
     if path.is_dir():
@@ -146,24 +168,28 @@ def find_frozen_model(path: Path) -> Path:
             raise UserError(f"{show_path(path)} is a checkpoint, not a frozen model; {_restore(path)}")
         make = _make_or(path, "name the file of a GraphDef", "freezemodel_")
         raise UserError(f"no frozen model at {show_path(path)}; {make}")
-    if (kind := detect_kind(path)) is not Kind.GRAPH:
-        raise UserError(_other_kind(path, kind, "a frozen model"))
-    return path
+    file = ModelFile(path)
+    if file.kind is not Kind.GRAPH:
+        raise UserError(_other_kind(path, file.kind, "a frozen model"))
+    return file
 
 
-def find_saved_model(path: Path, say: Say = print, *, whole: bool = True) -> Path:
-    """The folder of the SavedModel at `path`: the folder, its saved_model.pb or .pbtxt, or a folder of versions.
+def find_saved_model(
+    path: Path, say: Say = print, *, whole: bool = True, opened: ModelFile | None = None
+) -> SavedModelFolder:
+    """The SavedModel at `path`, which is its folder, its saved_model.pb or .pbtxt, or a folder of versions.
 
-    Of numbered versions (models/NAME/1, /2) the newest is taken. Raises UserError if there is no SavedModel or, with
-    `whole`, if a file of its variables is missing, cut short or damaged.
+    `opened` is a file that was opened before; it may be one of the SavedModel's. Of numbered versions (models/NAME/1,
+    /2) the newest is taken. Raises UserError if there is no SavedModel or, with `whole`, if a file of its variables is
+    missing, cut short or damaged.
     """
     folder = path.parent if path.name in SAVED_MODEL_FILES or path.name == "variables" else path
     if find_saved_model_file(folder) is None and (found := list_versions(folder)):
         folder = found[-1]
         count = format_count(len(found), "version")
         say(f"{show_path(path)} holds {count} of a SavedModel; using {show_path(folder)}")
-    file = find_saved_model_file(folder)
-    if file is None:
+    found_file = find_saved_model_file(folder)
+    if found_file is None:
         if path.is_file():
             raise UserError(_other_kind(path, detect_kind(path), "a SavedModel"))
         if list_checkpoint_files(path) or (path.is_dir() and next(path.glob("*.index"), None) is not None):
@@ -171,12 +197,14 @@ def find_saved_model(path: Path, say: Say = print, *, whole: bool = True) -> Pat
             raise UserError(f"{show_path(path)} is {what}, not a SavedModel; {_restore(path)}")
         make = _make_or(path, f"name the folder that holds {SAVED_MODEL_FILES[0]}", "savedmodel_", "pretrained")
         raise UserError(f"no SavedModel at {show_path(path)}; found no {SAVED_MODEL_FILES[0]}; {make}")
-    if (kind := detect_kind(file)) is not Kind.SAVED_MODEL:
-        raise UserError(_other_kind(file, kind, "a SavedModel"))
-    variables = folder / "variables" / "variables"
-    if whole and variables.with_name("variables.index").exists():
+    file = _open_file(found_file, opened)
+    if file.kind is not Kind.SAVED_MODEL:
+        raise UserError(_other_kind(file.path, file.kind, "a SavedModel"))
+    prefix = folder / "variables" / "variables"
+    variables = read_checkpoint_at(prefix) if prefix.with_name("variables.index").exists() else None
+    if whole and variables is not None:
         require_whole_checkpoint(variables)
-    return folder
+    return SavedModelFolder(folder, file, variables)
 
 
 def find_saved_model_file(folder: Path) -> Path | None:

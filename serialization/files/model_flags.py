@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from typing import Any
 
 from serialization.console import format_command, show_path
 from serialization.errors import UserError
 from serialization.files.locate import find_checkpoint, find_frozen_model, find_saved_model
 
 # By attribute name, as argparse has them.
-_FINDERS = {"frozen_model": find_frozen_model, "saved_model": find_saved_model, "checkpoint": find_checkpoint}
+_FINDERS: dict[str, Callable[[Path], Any]] = {
+    "frozen_model": find_frozen_model,
+    "saved_model": find_saved_model,
+    "checkpoint": find_checkpoint,
+}
 MODEL_KINDS = tuple(_FINDERS)
 
 
-def find_model(kind: str, path: Path, script: str = "") -> Path:
-    """The model of this kind at the path: its file, its folder or its prefix.
+def find_model(kind: str, path: Path, script: str = "") -> Any:
+    """The model of this kind at the path, opened: a ModelFile, a SavedModelFolder or a Checkpoint, each with a `path`.
 
     Raises UserError if there is none. If a model of another kind is there, the error shows the command of `script`.
     """

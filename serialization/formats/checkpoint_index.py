@@ -8,7 +8,6 @@ and so on, are tables of SavedTensorSlices that hold the values too (tensorflow/
 from __future__ import annotations
 
 import math
-import mmap
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from serialization.console import format_error, show_path
 from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.dtypes import get_dtype_name
+from serialization.formats.file_kind import ModelFile
 from serialization.formats.sstable import check_sstable, read_sstable, unmask_crc32c
 from serialization.formats.wire import DamagedError
 
@@ -69,19 +69,26 @@ class Checkpoint:
     ends: tuple[int, ...] = ()
     places: Mapping[bytes, Place] = field(default_factory=dict, repr=False)
     parts: Mapping[str, tuple[tuple[Extent, ...], ...]] = field(default_factory=dict)
+    tables: tuple[ModelFile, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def path(self) -> Path:
+        """Its prefix, as the path of every other model."""
+        return self.prefix
 
 
-def read_checkpoint_index(prefix: Path) -> Checkpoint | None:
-    """The index of the checkpoint with this prefix; None if there is none. Raises UserError if the index is damaged."""
+def find_index_files(prefix: Path) -> list[Path]:
+    """The index files of a checkpoint: PREFIX.index, else the files of a V1 checkpoint, if there are any."""
     index = prefix.with_name(f"{prefix.name}.index")
-    if index.is_file():
-        with _damage_as_error(index):
-            return _read_v2(prefix, index)
-    shards = list_v1_files(prefix)
-    if shards:
-        with _damage_as_error(shards[0]):
-            return _read_v1(prefix, shards)
-    return None
+    return [index] if index.is_file() else list_v1_files(prefix)
+
+
+def read_checkpoint_index(prefix: Path, files: Sequence[ModelFile]) -> Checkpoint:
+    """The checkpoint with this prefix, from its opened index files. Raises UserError if one of them is damaged."""
+    with _damage_as_error(files[0].path):
+        if files[0].path.name == f"{prefix.name}.index":
+            return _read_v2(prefix, files[0])
+        return _read_v1(prefix, files)
 
 
 def check_v1_blocks(checkpoint: Checkpoint) -> None:
@@ -89,9 +96,9 @@ def check_v1_blocks(checkpoint: Checkpoint) -> None:
 
     Each value of a V2 checkpoint has its own checksum, which the reader of the value compares.
     """
-    for file in checkpoint.files if checkpoint.version == "V1" else ():
-        with _damage_as_error(file):
-            check_sstable(file)
+    for file in checkpoint.tables if checkpoint.version == "V1" else ():
+        with _damage_as_error(file.path):
+            check_sstable(file.data)
 
 
 def list_v1_files(prefix: Path) -> list[Path]:
@@ -140,8 +147,8 @@ def _damage_as_error(file: Path) -> Iterator[None]:
         ) from None
 
 
-def _read_v2(prefix: Path, index: Path) -> Checkpoint:
-    pairs = read_sstable(index.read_bytes())
+def _read_v2(prefix: Path, index: ModelFile) -> Checkpoint:
+    pairs = read_sstable(index.data[:])
     key, value = next(pairs, (b"?", b""))
     header = protos.BundleHeaderProto.FromString(value)
     if key or header.num_shards < 1:
@@ -169,29 +176,29 @@ def _read_v2(prefix: Path, index: Path) -> Checkpoint:
                 )
     object_graph = any(variable.name == OBJECT_GRAPH for variable in variables)
     named = tuple(variable for variable in variables if variable.name != OBJECT_GRAPH)
-    return Checkpoint(prefix, "V2", files, named, object_graph, tuple(ends), places, parts)
+    return Checkpoint(prefix, "V2", files, named, object_graph, tuple(ends), places, parts, (index,))
 
 
-def _read_v1(prefix: Path, shards: list[Path]) -> Checkpoint:
+def _read_v1(prefix: Path, shards: Sequence[ModelFile]) -> Checkpoint:
     found: dict[str, Variable] = {}
     for shard in shards:
         for name, dtype, shape, slices in _v1_tensors(shard):
             before = found[name].slices if name in found else 0
             found[name] = Variable(name, dtype, shape, before + slices)
-    match = _V1_SHARD.fullmatch(shards[0].name, len(prefix.name)) if shards != [prefix] else None
-    files = tuple(shards)
+    files = tuple(shard.path for shard in shards)
+    match = _V1_SHARD.fullmatch(files[0].name, len(prefix.name)) if files != (prefix,) else None
     if match is not None:
         count = int(match[1])
         files = tuple(prefix.with_name(f"{prefix.name}-{shard:05}-of-{count:05}") for shard in range(count))
-    return Checkpoint(prefix, "V1", files, tuple(found[name] for name in sorted(found)), False)
+    named = tuple(found[name] for name in sorted(found))
+    return Checkpoint(prefix, "V1", files, named, False, tables=tuple(shards))
 
 
-def _v1_tensors(file: Path) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
+def _v1_tensors(file: ModelFile) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
     # The first key is empty, and its value describes the tensors. The values after it are not decoded.
-    if not file.stat().st_size:
+    if not file.data:
         raise DamagedError("it is empty")
-    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        key, value = next(read_sstable(data), (b"?", b""))
+    key, value = next(read_sstable(file.data), (b"?", b""))
     slices = protos.SavedTensorSlices.FromString(value)
     if key or not slices.HasField("meta"):
         raise DamagedError("it begins without a description")

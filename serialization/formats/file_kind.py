@@ -7,7 +7,9 @@ told from the place of the first NodeDef: field 1 of a GraphDef, 2.1 of a MetaGr
 from __future__ import annotations
 
 import mmap
+import os
 import re
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from enum import Enum
@@ -48,19 +50,57 @@ _TEXT = {  # the fields that the text form of a message can begin with
 _BINARY = {Kind.GRAPH: (1,), Kind.META_GRAPH: (2, 1), Kind.SAVED_MODEL: (2, 2, 1)}  # fields down to the first NodeDef
 
 
+class ModelFile:
+    """A file, opened once: its kind, told from its bytes, and all of them, mapped into memory.
+
+    `stamp` differs where another file has taken its place, or where it was written to. Raises OSError if it cannot be
+    read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.data: bytes | mmap.mmap = b""
+        with path.open("rb") as opened:
+            status = os.fstat(opened.fileno())
+            self.stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            if status.st_size:
+                self.data = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+            self._descriptor = os.dup(opened.fileno())
+        weakref.finalize(self, os.close, self._descriptor)
+        self.kind = _kind_of(self.data, path.name)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is in the text form of a protobuf."""
+        return is_text(self.data[:4096])
+
+    def read_into(self, buffer: memoryview, offset: int) -> bool:
+        """Fill the buffer with the bytes from `offset` on; whether the file still is what was opened.
+
+        The bytes do not pass through the mapping, whose pages would count as memory of this process.
+        """
+        done = 0
+        while done < len(buffer) and (count := os.preadv(self._descriptor, [buffer[done:]], offset + done)):
+            done += count
+        status = os.fstat(self._descriptor)
+        return done == len(buffer) and (status.st_size, status.st_mtime_ns) == self.stamp[2:]
+
+
 def detect_kind(file: Path) -> Kind:
-    """The kind of a file. Raises OSError if it cannot be read."""
-    size = file.stat().st_size
-    if size == 0:
+    """The kind of a file that is not read otherwise. Raises OSError if it cannot be read."""
+    return ModelFile(file).kind
+
+
+def _kind_of(data: bytes | mmap.mmap, name: str) -> Kind:
+    if not data:
         return Kind.EMPTY
-    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        head = data[:_HEAD]
-        kind = _by_signature(head, data[-8:])
-        if kind is None and is_text(head):
-            kind = _by_text(head.decode(errors="replace"))
-        if kind is None:
-            kind = next((kind for kind, path in _BINARY.items() if _holds_node(data, 0, size, path)), None)
-    if kind is None and re.fullmatch(r".*\.data-\d{5}-of-\d{5}", file.name):
+    head = data[:_HEAD]
+    kind = _by_signature(head, data[-8:])
+    if kind is None and is_text(head):
+        kind = _by_text(head.decode(errors="replace"))
+    if kind is None:
+        kind = next((kind for kind, path in _BINARY.items() if _holds_node(data, 0, len(data), path)), None)
+    if kind is None and re.fullmatch(r".*\.data-\d{5}-of-\d{5}", name):
         kind = Kind.DATA  # it holds bare numbers, so only the name tells
     return kind or Kind.UNKNOWN
 
@@ -98,7 +138,7 @@ def _by_text(head: str) -> Kind | None:
     return next((kind for kind, fields in _TEXT.items() if word in fields), None)
 
 
-def _holds_node(data: mmap.mmap, start: int, end: int, path: tuple[int, ...]) -> bool:
+def _holds_node(data: bytes | mmap.mmap, start: int, end: int, path: tuple[int, ...]) -> bool:
     """Whether the first message at this path of field numbers looks like a NodeDef."""
     if not path:
         strings: dict[int, bytes] = {}
@@ -114,7 +154,7 @@ def _holds_node(data: mmap.mmap, start: int, end: int, path: tuple[int, ...]) ->
     return False
 
 
-def _messages(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _messages(data: bytes | mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """The number, start and end of each length-delimited field of a message, up to the first byte that is no field.
 
     A field that is cut off ends with the file.

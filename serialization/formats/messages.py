@@ -8,26 +8,25 @@ from typing import Any
 from serialization.console import format_error, format_size, show_path
 from serialization.errors import UserError
 from serialization.formats import protos
-from serialization.formats.file_kind import Kind, detect_kind, is_text
+from serialization.formats.file_kind import Kind, ModelFile, is_text
 
 _CLASSES = {Kind.GRAPH: "GraphDef", Kind.META_GRAPH: "MetaGraphDef", Kind.SAVED_MODEL: "SavedModel"}
 _LIMIT = 2**31 - 1  # protobuf's own, for any message
 
 
-def read_message(file: Path, kind: Kind | None = None) -> Any:
-    """The GraphDef, MetaGraphDef or SavedModel in a file; give its `kind` if it is known already.
+def read_message(file: ModelFile) -> Any:
+    """The GraphDef, MetaGraphDef or SavedModel in a file.
 
     Raises UserError if the file holds none of these, or one that cannot be read to its end.
     """
-    kind = kind or detect_kind(file)
-    if kind not in _CLASSES:
-        raise UserError(f"{show_path(file)} is {kind.value}; it holds no graph; name another file")
-    if file.stat().st_size > _LIMIT:
+    if file.kind not in _CLASSES:
+        raise UserError(f"{show_path(file.path)} is {file.kind.value}; it holds no graph; name another file")
+    if len(file.data) > _LIMIT:
         raise UserError(
-            f"{show_path(file)} has {format_size(file.stat().st_size)}, and protobuf reads at most 2 GiB; "
+            f"{show_path(file.path)} has {format_size(len(file.data))}, and protobuf reads at most 2 GiB; "
             "use a SavedModel, which keeps its variables beside the graph"
         )
-    return parse_message(file.read_bytes(), _CLASSES[kind], file)
+    return parse_message(file.data[:], _CLASSES[file.kind], file.path)
 
 
 def parse_message(data: bytes, name: str, file: Path) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from pathlib import Path
 
 from serialization.formats.wire import DamagedError, read_varint
 
@@ -27,16 +26,15 @@ def read_sstable(data: bytes | mmap.mmap) -> Iterator[tuple[bytes, bytes]]:
         yield from _read_block(data, offset, size)
 
 
-def check_sstable(file: Path) -> None:
-    """Compare the checksum of each block of the table in a file, however large. Raises DamagedError."""
-    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        (*_, offset, size), _ = _numbers(data[-_FOOTER:], 0, 4)
-        handles = [_numbers(handle, 0, 2)[0] for _, handle in _read_block(data, offset, size)]
-        for number, (offset, size) in enumerate(handles, 1):
-            try:
-                _check_block(data, offset, size)
-            except DamagedError as error:
-                raise DamagedError(f"{error}, number {number} of {len(handles)}") from None
+def check_sstable(data: bytes | mmap.mmap) -> None:
+    """Compare the checksum of each block of a table, however large. Raises DamagedError."""
+    (*_, offset, size), _ = _numbers(data[-_FOOTER:], 0, 4)
+    handles = [_numbers(handle, 0, 2)[0] for _, handle in _read_block(data, offset, size)]
+    for number, (offset, size) in enumerate(handles, 1):
+        try:
+            _check_block(data, offset, size)
+        except DamagedError as error:
+            raise DamagedError(f"{error}, number {number} of {len(handles)}") from None
 
 
 def _check_block(data: bytes | mmap.mmap, offset: int, size: int) -> None:

@@ -18,18 +18,19 @@ from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.files import locate
 from serialization.files.locate import (
-    find_meta_graph_file,
+    SavedModelFolder,
+    find_saved_model,
     find_saved_model_file,
     list_versions,
+    open_meta_graph_file,
     read_checkpoint_at,
     require_model_at,
     require_whole_checkpoint,
     strip_to_prefix,
 )
-from serialization.formats import checkpoint_index
-from serialization.formats.checkpoint_index import list_v1_files, read_checkpoint_index
+from serialization.formats.checkpoint_index import Checkpoint, list_v1_files
 from serialization.formats.dtypes import get_dtype_name
-from serialization.formats.file_kind import Kind, detect_kind, is_text
+from serialization.formats.file_kind import Kind, ModelFile
 from serialization.formats.messages import read_message
 from serialization.formats.object_graph import ObjectVariable, read_object_graph
 from serialization.formats.wire import DamagedError
@@ -56,16 +57,16 @@ def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, Any]:
     no model, or a damaged one.
     """
     notes: list[str] = []
-    if path.is_file() and (kind := detect_kind(path)) in (Kind.GRAPH, Kind.META_GRAPH):
-        if kind is Kind.META_GRAPH and not _beside_a_checkpoint(path):
-            return _of_meta_graph(path)
-        if kind is Kind.GRAPH:
-            return _of_graph(path)
-    if _is_saved_model(path):
-        return _of_saved_model(locate.find_saved_model(path, notes.append, whole=False), tag_set, notes)
+    opened = ModelFile(path) if path.is_file() else None
+    if opened is not None and opened.kind is Kind.GRAPH:
+        return _of_graph(opened)
+    if opened is not None and opened.kind is Kind.META_GRAPH and not _beside_a_checkpoint(path):
+        return _of_meta_graph(opened)
+    if _is_saved_model(path, opened):
+        return _of_saved_model(find_saved_model(path, notes.append, whole=False, opened=opened), tag_set, notes)
     prefix = locate.find_prefix(path, notes.append)
     require_model_at(path, prefix)
-    return _of_checkpoint(prefix, notes)
+    return _of_checkpoint(read_checkpoint_at(prefix, opened), opened, notes)
 
 
 def list_findings(report: Report) -> list[str]:
@@ -84,10 +85,10 @@ def list_outputs(graph: Report) -> list[str]:
     return [tensor["name"] for signature in graph["signatures"].values() for tensor in signature["outputs"]]
 
 
-def _is_saved_model(path: Path) -> bool:
+def _is_saved_model(path: Path, opened: ModelFile | None) -> bool:
+    if opened is not None:
+        return path.name in locate.SAVED_MODEL_FILES or opened.kind is Kind.SAVED_MODEL
     folder = path if path.is_dir() else path.parent
-    if path.is_file():
-        return path.name in locate.SAVED_MODEL_FILES or detect_kind(path) is Kind.SAVED_MODEL
     return find_saved_model_file(folder) is not None or bool(list_versions(folder))
 
 
@@ -116,9 +117,10 @@ def _report(kind: str, path: Path, form: str, files: Iterable[Path]) -> Report:
     }
 
 
-def _of_graph(path: Path) -> tuple[Report, Any]:
-    graph_def = read_message(path, Kind.GRAPH)
-    report = _report("graph_def", path, _form(path), [path])
+def _of_graph(file: ModelFile) -> tuple[Report, Any]:
+    path = file.path
+    graph_def = read_message(file)
+    report = _report("graph_def", path, _form(file), [path])
     index = GraphIndex(graph_def)
     found = harm.scan_graph(index, folder=path.parent)
     report["notes"] += [CUT_OFF] if may_be_cut_off(graph_def) else []
@@ -127,42 +129,42 @@ def _of_graph(path: Path) -> tuple[Report, Any]:
     return report, graph_def
 
 
-def _of_meta_graph(path: Path) -> tuple[Report, Any]:
-    meta_graph = read_message(path, Kind.META_GRAPH)
-    report = _report("meta_graph", path, _form(path), [path])
+def _of_meta_graph(file: ModelFile) -> tuple[Report, Any]:
+    path = file.path
+    meta_graph = read_message(file)
+    report = _report("meta_graph", path, _form(file), [path])
     _add_meta_graph(report, meta_graph, path.parent)
     report["moving_averages"] = _averages(node.name for node in meta_graph.graph_def.node)
     return report, meta_graph.graph_def
 
 
-def _of_checkpoint(prefix: Path, notes: list[str]) -> tuple[Report, Any]:
-    found = read_checkpoint_at(prefix)
+def _of_checkpoint(found: Checkpoint, opened: ModelFile | None, notes: list[str]) -> tuple[Report, Any]:
+    prefix = found.prefix
     meta = prefix.with_name(f"{prefix.name}.meta")
     index = prefix.with_name(f"{prefix.name}.index")
     report = _report("checkpoint", prefix, found.version, [index, *found.files, meta])
     report["notes"] += notes
-    report["faults"] += _faults(lambda: require_whole_checkpoint(prefix))
+    report["faults"] += _faults(lambda: require_whole_checkpoint(found))
     _add_variables(report, found)
     if found.object_graph:
         report["notes"].append("an object checkpoint of TensorFlow 2: its keys are paths through Python objects")
     if not meta.is_file():
         report["notes"].append(f"no graph: there is no {meta.name}")
         return report, None
-    meta_graph = read_message(find_meta_graph_file(prefix), Kind.META_GRAPH)
+    meta_graph = read_message(open_meta_graph_file(found, opened))
     _add_meta_graph(report, meta_graph, prefix.parent)
     return report, meta_graph.graph_def
 
 
-def _of_saved_model(folder: Path, tag_set: str | None, notes: list[str]) -> tuple[Report, Any]:
-    file = find_saved_model_file(folder) or folder
-    saved_model = read_message(file, Kind.SAVED_MODEL)
-    report = _report("saved_model", folder, _form(file), sorted(f for f in folder.rglob("*") if f.is_file()))
+def _of_saved_model(found: SavedModelFolder, tag_set: str | None, notes: list[str]) -> tuple[Report, Any]:
+    folder = found.path
+    saved_model = read_message(found.file)
+    report = _report("saved_model", folder, _form(found.file), sorted(f for f in folder.rglob("*") if f.is_file()))
     report["notes"] += notes
-    prefix = folder / "variables" / "variables"
-    found = read_checkpoint_index(prefix)
-    if found is not None:
-        report["faults"] += _faults(lambda: require_whole_checkpoint(prefix))
-        _add_variables(report, found)
+    variables = found.variables
+    if variables is not None:
+        report["faults"] += _faults(lambda: require_whole_checkpoint(variables))
+        _add_variables(report, variables)
     for meta_graph in saved_model.meta_graphs:
         _add_meta_graph(report, meta_graph, None, folder)
     return report, from_saved_model.choose_meta_graph(
@@ -178,12 +180,11 @@ def _faults(check: Any) -> list[str]:
     return []
 
 
-def _form(file: Path) -> str:
-    with file.open("rb") as opened:
-        return "text" if is_text(opened.read(4096)) else "binary"
+def _form(file: ModelFile) -> str:
+    return "text" if file.is_text else "binary"
 
 
-def _add_variables(report: Report, found: checkpoint_index.Checkpoint) -> None:
+def _add_variables(report: Report, found: Checkpoint) -> None:
     try:
         known = read_object_graph(found)
     except DamagedError as damage:

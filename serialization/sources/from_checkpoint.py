@@ -11,10 +11,11 @@ from typing import Any
 from serialization.checks import harm
 from serialization.console import format_count, show_path
 from serialization.errors import UserError
-from serialization.files.locate import find_meta_graph_file, require_whole_checkpoint
+from serialization.files.locate import open_meta_graph_file
 from serialization.formats import protos
 from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
 from serialization.formats.dtypes import get_dtype_number
+from serialization.formats.file_kind import ModelFile
 from serialization.graph import repair
 from serialization.graph.graph_def import list_training_nodes
 from serialization.graph.graph_index import GraphIndex, prune_graph
@@ -60,19 +61,18 @@ class PreparedCheckpoint:
         return sum(get_value_size(self.held, restore) for restore in self.restores)
 
 
-def read_checkpoint_graph(prefix: Path, graph: Path | None = None) -> GraphFile:
+def read_checkpoint_graph(held: Checkpoint, graph: Path | None = None) -> GraphFile:
     """The graph of a checkpoint: what `--graph` names, else PREFIX.meta."""
-    file = read_graph_file(graph or find_meta_graph_file(prefix))
+    file = read_graph_file(ModelFile(graph) if graph else open_meta_graph_file(held))
     if file.meta_graph is None:
         return file
     add_v0_signatures(file.meta_graph)
     return replace(file, notes=tuple(repair.make_version_readable(file.meta_graph)))
 
 
-def take_whole_checkpoint(prefix: Path, file: GraphFile) -> PreparedCheckpoint:
+def take_whole_checkpoint(held: Checkpoint, file: GraphFile) -> PreparedCheckpoint:
     """A checkpoint as it is: with the graph that its training wrote, and the Saver that is recorded in it."""
     restores = map_variables(file.index, file.meta_graph.saver_def)
-    held = require_whole_checkpoint(prefix)
     graph_def = file.graph_def
     return PreparedCheckpoint(
         format_saver_path(held),
@@ -91,7 +91,7 @@ def take_whole_checkpoint(prefix: Path, file: GraphFile) -> PreparedCheckpoint:
 
 
 def prepare_checkpoint(
-    prefix: Path,
+    held: Checkpoint,
     file: GraphFile,
     inputs: str | None = None,
     outputs: str | None = None,
@@ -106,8 +106,7 @@ def prepare_checkpoint(
     The parameters are the flags of the same names, and `--trust-model`.
     """
     _require_safe_saver(file, trust=trust)
-    ready = prepare_graph(file, inputs, outputs, what=show_path(prefix))
-    held = require_whole_checkpoint(prefix)
+    ready = prepare_graph(file, inputs, outputs, what=show_path(held.prefix))
     shapes = {variable.name: variable.shape for variable in held.variables}
     kinds = {variable.name: get_dtype_number(variable.dtype) for variable in held.variables}
     saver_def = file.meta_graph.saver_def if file.meta_graph is not None else None
@@ -119,7 +118,7 @@ def prepare_checkpoint(
     if ema:
         if not found:
             raise UserError(
-                f"--ema: {show_path(prefix)} holds no moving averages; "
+                f"--ema: {show_path(held.prefix)} holds no moving averages; "
                 f"found no name that ends in {variable_mapping.AVERAGE}"
             )
         raw, plan = plan, take_averages(plan, shapes)
@@ -130,7 +129,7 @@ def prepare_checkpoint(
             f"the checkpoint also holds {format_count(found, 'moving average')}; --ema takes these for raw values"
         )
     needed = [node.name for node in ready.graph_def.node if node.name in plan]
-    notes += check_mapping(plan.values(), needed, shapes, kinds, show_path(prefix), partial=partial)
+    notes += check_mapping(plan.values(), needed, shapes, kinds, show_path(held.prefix), partial=partial)
     restores = tuple(plan[name] for name in needed)
     meta_graph = restore_ops.add_saver(ready.graph_def, restores)
     if ready.initializers:

@@ -40,8 +40,7 @@ class PreparedFrozenModel:
 
 
 def prepare_frozen_model(
-    graph_def: Any,
-    path: Path,
+    file: GraphFile,
     inputs: str | None = None,
     outputs: str | None = None,
     known: Signature | None = None,
@@ -50,7 +49,8 @@ def prepare_frozen_model(
 
     Raises UserError where it cannot be run, variables included.
     """
-    ready = prepare_graph(GraphFile(GraphIndex(graph_def)), inputs, outputs, what=show_path(path), known=known)
+    path = file.path
+    ready = prepare_graph(file, inputs, outputs, what=show_path(path), known=known)
     held = [node.name for node in ready.graph_def.node if node.op in VARIABLES]
     if held:
         more = f" and {len(held) - 5} more" if len(held) > 5 else ""
@@ -66,5 +66,5 @@ def prepare_frozen_model(
         ready.initializers,
         (*ready.notes, *(f"repaired: {line}" for line in lines)),
         find_hints(index, ready.signature, read_constant_keys(index)),
-        tuple(find_batch_sizes(graph_def)),
+        tuple(find_batch_sizes(file.graph_def)),
     )

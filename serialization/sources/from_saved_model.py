@@ -15,9 +15,10 @@ from serialization.checks.memory import require_modest_tensors
 from serialization.checks.what_loading_runs import list_asset_files
 from serialization.console import format_count, show_path
 from serialization.errors import UserError
+from serialization.files.locate import SavedModelFolder
 from serialization.formats import protos
 from serialization.formats.checkpoint_index import OBJECT_GRAPH
-from serialization.formats.file_kind import Kind
+from serialization.formats.file_kind import ModelFile
 from serialization.formats.messages import read_message
 from serialization.graph import repair
 from serialization.graph.cut import cut_at_inputs
@@ -62,7 +63,7 @@ class PreparedSavedModel:
 
 
 def prepare_saved_model(
-    folder: Path,
+    found: SavedModelFolder,
     tag_set: str | None = None,
     key: str | None = None,
     inputs: str | None = None,
@@ -71,14 +72,17 @@ def prepare_saved_model(
     trust: bool = False,
     check: Callable[[Any], None] = lambda graph_def: None,
 ) -> PreparedSavedModel:
-    """Read a SavedModel and choose its MetaGraphDef and signature; the parameters are the flags, `key` `--signature`.
+    """Read the SavedModel that was found and choose its MetaGraphDef and signature.
+
+    The parameters are the flags of the same names; `key` is `--signature`.
 
     `check` is given the GraphDef that the signature needs, and may raise UserError.
 
     Raises UserError where loading it or calling one of its signatures could do harm, unless `trust`; for ops that this
     TensorFlow does not know; and where the folder has no such tag-set or signature.
     """
-    meta_graph = choose_meta_graph(read_saved_model(folder), tag_set)
+    folder = found.path
+    meta_graph = choose_meta_graph(read_saved_model(found.file), tag_set)
     file = GraphFile(GraphIndex(meta_graph.graph_def))
     if (inputs and outputs) or not (key or meta_graph.signature_def or meta_graph.object_graph_def.nodes):
         wanted, notes = choose_signature(file, inputs, outputs)
@@ -146,13 +150,11 @@ def _flatten(graph_def: Any, wanted: Signature) -> tuple[Any, Signature]:
     return prune_graph(GraphIndex(inline_functions(prune_graph(index, roots), roots)), roots), names
 
 
-def read_saved_model(folder: Path) -> Any:
-    """The SavedModel message of the folder's saved_model.pb or saved_model.pbtxt. Raises UserError if it holds none."""
-    binary, text = folder / "saved_model.pb", folder / "saved_model.pbtxt"
-    file = binary if binary.is_file() else text  # the order in which TensorFlow's loader looks for them
-    saved_model = read_message(file, Kind.SAVED_MODEL)
+def read_saved_model(file: ModelFile) -> Any:
+    """The SavedModel message in a saved_model.pb or .pbtxt. Raises UserError where it is damaged or unsound."""
+    saved_model = read_message(file)
     for meta_graph in saved_model.meta_graphs:
-        require_sound_graph(GraphIndex(meta_graph.graph_def), show_path(file))
+        require_sound_graph(GraphIndex(meta_graph.graph_def), show_path(file.path))
     return saved_model
 
 

@@ -1,4 +1,4 @@
-"""Load a frozen graph of hundreds of megabytes without several copies of it in memory.
+"""Reads graphs from files; of a frozen graph of hundreds of megabytes without several copies of it in memory.
 
 Parsing the file whole, importing the message and letting TensorFlow's optimizers fold it each copy every constant.
 Here the large constants stay in the file while the rest is parsed; in the graph each becomes a resource variable of the
@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import math
 import mmap
-import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from serialization.checks.crashes import require_sound_graph
 from serialization.console import show_path, show_progress
 from serialization.errors import UserError
 from serialization.formats import dtypes, protos, wire
 from serialization.formats.dtypes import get_dtype_size
-from serialization.formats.file_kind import Kind, detect_kind
+from serialization.formats.file_kind import Kind, ModelFile
 from serialization.formats.messages import read_message
 from serialization.formats.wire import iterate_fields
 from serialization.graph.graph_index import GraphIndex
@@ -33,55 +32,80 @@ _ALIGNED = 64  # bytes, EIGEN_MAX_ALIGN_BYTES
 _NODE, _NAME, _ATTRIBUTE, _KEY, _VALUE, _TENSOR, _CONTENT = 1, 1, 5, 1, 2, 8, 4  # the numbers of the fields
 
 
-Stamp = tuple[int, ...]  # what differs where another file has taken the place of one
-
-
 @dataclass(frozen=True)
 class LargeConstant:
     """Where the bytes of a constant lie in its file; `dtype` is TensorFlow's number."""
 
-    file: Path
-    stamp: Stamp
+    file: ModelFile
     offset: int
     length: int
     dtype: int
     shape: tuple[int, ...]
 
 
-def is_large_graph(path: Path) -> bool:
-    """Whether a file is a binary GraphDef that is worth the trouble."""
-    return path.stat().st_size > LARGE_FILE and detect_kind(path) is Kind.GRAPH
+@dataclass(frozen=True)
+class GraphFile:
+    """A graph that was read from a file: a GraphDef with its index, and the MetaGraphDef around it if there is one.
+
+    The graph is not changed after that. `constants` were left in the file; they are here by their nodes' names. `notes`
+    say what was repaired in the rest, one line each.
+    """
+
+    index: GraphIndex
+    meta_graph: Any = None
+    path: Path = Path()
+    notes: tuple[str, ...] = ()
+    constants: Mapping[str, LargeConstant] = field(default_factory=dict)
+
+    @property
+    def graph_def(self) -> Any:
+        return self.index.graph_def
 
 
-def read_large_graph_def(path: Path) -> tuple[Any, dict[str, LargeConstant]]:
+def read_graph_file(file: ModelFile, *, lean: bool = False) -> GraphFile:
+    """The graph in a file that holds a GraphDef or a MetaGraphDef, binary or text.
+
+    `lean` leaves the large constants of a large binary GraphDef in the file, as `constants`. Raises UserError where the
+    file holds no graph, where it is damaged, and where TensorFlow's runtime would not survive the graph.
+    """
+    where = show_path(file.path)
+    if file.kind is Kind.SAVED_MODEL:
+        raise UserError(f"{where} is a SavedModel, not a graph alone; name its folder with --saved-model")
+    constants: dict[str, LargeConstant] = {}
+    if lean and file.kind is Kind.GRAPH and len(file.data) > LARGE_FILE and not file.is_text:
+        message, constants = read_large_graph_def(file)
+    else:
+        message = read_message(file)
+    meta_graph = message if file.kind is Kind.META_GRAPH else None
+    graph_def = message if meta_graph is None else meta_graph.graph_def
+    if not all(node.name and node.op for node in graph_def.node):
+        raise UserError(f"{where} is damaged; it has nodes without a name or an op; copy it here again")
+    result = GraphFile(GraphIndex(graph_def), meta_graph, file.path, constants=constants)
+    require_sound_graph(result.index, where, {name: left.length for name, left in constants.items()})
+    return result
+
+
+def read_large_graph_def(file: ModelFile) -> tuple[Any, dict[str, LargeConstant]]:
     """The GraphDef in a file with its large constants left empty, and where these lie, by name.
 
     Raises UserError where it cannot be read to its end.
     """
     from google.protobuf.message import DecodeError
 
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            return _read(data, (path, _stamp(file)))
-        except (wire.DamagedError, DecodeError):
-            raise UserError(f"{show_path(path)} is damaged: it cannot be read to its end; copy it here again") from None
-
-
-def _read(data: mmap.mmap, file: tuple[Path, Stamp]) -> tuple[Any, dict[str, LargeConstant]]:
     graph_def, constants = protos.GraphDef(), {}
-    for field, start, begin, end in _fields(data, 0, len(data)):
-        found = _large_constant(data, file, begin, end) if field == _NODE and end - begin > _LARGE_NODE else None
-        if found is None:
-            graph_def.MergeFromString(data[start:end])
-        else:
-            node, constants[node.name] = found
-            graph_def.node.append(node)
+    data = file.data
+    try:
+        for number, start, begin, end in _fields(data, 0, len(data)):
+            found = _large_constant(file, begin, end) if number == _NODE and end - begin > _LARGE_NODE else None
+            if found is None:
+                graph_def.MergeFromString(data[start:end])
+            else:
+                node, constants[node.name] = found
+                graph_def.node.append(node)
+    except (wire.DamagedError, DecodeError):
+        where = show_path(file.path)
+        raise UserError(f"{where} is damaged: it cannot be read to its end; copy it here again") from None
     return graph_def, constants
-
-
-def _stamp(file: BinaryIO) -> Stamp:
-    status = os.fstat(file.fileno())
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def replace_constants(graph_def: Any, constants: Mapping[str, LargeConstant]) -> dict[str, LargeConstant]:
@@ -125,21 +149,17 @@ def _read_values(constant: LargeConstant) -> Any:
     whole = np.empty(constant.length + _ALIGNED, np.uint8)
     start = -whole.ctypes.data % _ALIGNED
     content = whole[start : start + constant.length]
-    with constant.file.open("rb") as file:
-        file.seek(constant.offset)
-        if _stamp(file) != constant.stamp or file.readinto(content.data) != constant.length:
-            raise UserError(f"{show_path(constant.file)} has been changed while it was read; run this again")
+    if not constant.file.read_into(content.data, constant.offset):
+        raise UserError(f"{show_path(constant.file.path)} has been changed while it was read; run this again")
     return content.view(tf.as_dtype(constant.dtype).as_numpy_dtype).reshape(constant.shape)
 
 
-def _large_constant(
-    data: mmap.mmap, file: tuple[Path, Stamp], begin: int, end: int
-) -> tuple[Any, LargeConstant] | None:
+def _large_constant(file: ModelFile, begin: int, end: int) -> tuple[Any, LargeConstant] | None:
     """The NodeDef at this place without its large content, and where that is; None if it is no plain large constant."""
-    node = protos.NodeDef()
+    node, data = protos.NodeDef(), file.data
     content = None
-    for field, start, inner, stop in _fields(data, begin, end):
-        if field == _ATTRIBUTE and stop - inner > _LARGE_NODE:
+    for number, start, inner, stop in _fields(data, begin, end):
+        if number == _ATTRIBUTE and stop - inner > _LARGE_NODE:
             found = _large_attribute(data, inner, stop)
             if found is None:
                 return None
@@ -153,20 +173,20 @@ def _large_constant(
     shape = tuple(int(dim.size) for dim in tensor.tensor_shape.dim)
     dtype = tensor.dtype
     whole = dtype != dtypes.STRING and math.prod(shape) * get_dtype_size(dtype) == content[1] - content[0]
-    return (node, LargeConstant(*file, content[0], content[1] - content[0], dtype, shape)) if whole else None
+    return (node, LargeConstant(file, content[0], content[1] - content[0], dtype, shape)) if whole else None
 
 
-def _large_attribute(data: mmap.mmap, begin: int, end: int) -> tuple[Any, tuple[int, int]] | None:
+def _large_attribute(data: bytes | mmap.mmap, begin: int, end: int) -> tuple[Any, tuple[int, int]] | None:
     """The tensor of an attribute called `value`, without its content, and where the content is."""
-    fields = {field: (inner, stop) for field, _, inner, stop in _fields(data, begin, end)}
+    fields = {number: (inner, stop) for number, _, inner, stop in _fields(data, begin, end)}
     if data[slice(*fields.get(_KEY, (0, 0)))] != b"value" or _VALUE not in fields:
         return None
-    inside = {field: (inner, stop) for field, _, inner, stop in _fields(data, *fields[_VALUE])}
+    inside = {number: (inner, stop) for number, _, inner, stop in _fields(data, *fields[_VALUE])}
     if _TENSOR not in inside:
         return None
     tensor, content = protos.TensorProto(), None
-    for field, start, inner, stop in _fields(data, *inside[_TENSOR]):
-        if field == _CONTENT:
+    for number, start, inner, stop in _fields(data, *inside[_TENSOR]):
+        if number == _CONTENT:
             content = (inner, stop)
         elif stop - inner > _LARGE_NODE:
             return None  # the values are in another field than TensorFlow uses for many
@@ -175,49 +195,14 @@ def _large_attribute(data: mmap.mmap, begin: int, end: int) -> tuple[Any, tuple[
     return None if content is None else (tensor, content)
 
 
-def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def _fields(data: bytes | mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Each field of a message: its number, where it starts, and where what is inside it begins and ends."""
-    for field in iterate_fields(data, position, end):
-        if field.end > end:
+    for found in iterate_fields(data, position, end):
+        if found.end > end:
             raise wire.DamagedError("a field is cut off")
-        yield field.number, field.start, field.begin, field.end
-
-
-@dataclass(frozen=True)
-class GraphFile:
-    """What was read from a file: a GraphDef with its index, and the MetaGraphDef around it if the file holds one.
-
-    The graph is not changed after that. `notes` say what was repaired in the rest, one line each.
-    """
-
-    index: GraphIndex
-    meta_graph: Any = None
-    path: Path = Path()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def graph_def(self) -> Any:
-        return self.index.graph_def
-
-
-def read_graph_file(path: Path) -> GraphFile:
-    """The graph in a file that holds a GraphDef or a MetaGraphDef, binary or text.
-
-    Raises UserError where the file holds neither.
-    """
-    kind = detect_kind(path)
-    if kind is Kind.SAVED_MODEL:
-        raise UserError(f"{show_path(path)} is a SavedModel, not a graph alone; name its folder with --saved-model")
-    message = read_message(path, kind)
-    meta_graph = message if kind is Kind.META_GRAPH else None
-    graph_def = message if meta_graph is None else meta_graph.graph_def
-    if not all(node.name and node.op for node in graph_def.node):
-        raise UserError(f"{show_path(path)} is damaged; it has nodes without a name or an op; copy it here again")
-    file = GraphFile(GraphIndex(graph_def), meta_graph, path)
-    require_sound_graph(file.index, show_path(path))
-    return file
+        yield found.number, found.start, found.begin, found.end
 
 
 def read_graph_def(path: Path) -> Any:
     """The GraphDef in a file, binary or text, of its own or in a MetaGraphDef. Raises UserError if there is none."""
-    return read_graph_file(path).graph_def
+    return read_graph_file(ModelFile(path)).graph_def

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serialization.console import format_count, print_table, show_path
 from serialization.errors import UserError
-from serialization.files.locate import require_whole_checkpoint
 from serialization.formats import dtypes
 from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
 from serialization.formats.checkpoint_values import StoredValue, find_stored_value, parse_slice_spec
@@ -84,10 +82,10 @@ def require_same_variables(session: Any, path: str, restores: Collection[Restore
     )
 
 
-def print_variables(prefix: Path) -> None:
+def print_variables(held: Checkpoint) -> None:
     """A table of the variables as the checkpoint's index has them, with values where these are few."""
-    with explain_failures(f"the checkpoint {show_path(prefix)} cannot be read"):
-        reader = _open(prefix)
+    with explain_failures(f"the checkpoint {show_path(held.prefix)} cannot be read"):
+        reader = _open(held)
         kinds = reader.get_variable_to_dtype_map()
         rows = []
         for name, shape in sorted(reader.get_variable_to_shape_map().items()):
@@ -97,18 +95,18 @@ def print_variables(prefix: Path) -> None:
     print_table(("variable", "dtype", "shape", "values"), rows)
 
 
-def print_variable(prefix: Path, name: str) -> None:
+def print_variable(held: Checkpoint, name: str) -> None:
     """One variable of the checkpoint, whole. Raises UserError with the names that would have been valid."""
     name = name.removesuffix(":0")  # which a variable has as a tensor of the graph, and not in a checkpoint
-    with explain_failures(f"the checkpoint {show_path(prefix)} cannot be read"):
-        reader = _open(prefix)
+    with explain_failures(f"the checkpoint {show_path(held.prefix)} cannot be read"):
+        reader = _open(held)
         if not reader.has_tensor(name):
             known = ", ".join(sorted(reader.get_variable_to_shape_map()))
-            raise UserError(f"no variable {name} in {show_path(prefix)}; it has {known}")
+            raise UserError(f"no variable {name} in {show_path(held.prefix)}; it has {known}")
         value = reader.get_tensor(name)
     print(f"{name} {value.dtype} {show_shape(value.shape)}")
     print(np.array2string(value, threshold=value.size + 1))
 
 
-def _open(prefix: Path) -> Any:
-    return tf1.train.NewCheckpointReader(format_saver_path(require_whole_checkpoint(prefix)))
+def _open(held: Checkpoint) -> Any:
+    return tf1.train.NewCheckpointReader(format_saver_path(held))

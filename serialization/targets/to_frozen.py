@@ -12,6 +12,7 @@ from serialization.console import format_size, print_notes, print_table
 from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.formats.dtypes import get_dtype_size
+from serialization.formats.file_kind import ModelFile
 from serialization.graph.const_nodes import make_constant
 from serialization.graph.cut import cut_at_inputs
 from serialization.graph.graph_def import get_node_name, list_data_edges, list_training_nodes, list_variable_nodes
@@ -83,7 +84,7 @@ def measure_difference(name: str, whole: Any, path: Path) -> list[tuple[str, int
 
     Raises UserError if a variable or a training op is left in the frozen graph.
     """
-    frozen, _ = read_large_graph_def(path)  # without the values, which have gone to the file one at a time
+    frozen, _ = read_large_graph_def(ModelFile(path))  # without the values, which have gone to the file one at a time
     rows = [
         (title, len(graph_def.node), size, len(list_variable_nodes(graph_def)), len(list_training_nodes(graph_def)))
         for title, graph_def, size in ((name, whole, whole.ByteSize()), ("frozen", frozen, path.stat().st_size))

@@ -19,7 +19,6 @@ from conftest import PROJECT, Run, environment, restored
 from serialization import project
 from serialization.console import show_path
 from serialization.files import locate
-from serialization.files.locate import require_whole_checkpoint
 from serialization.formats import protos
 from serialization.formats.checkpoint_index import format_saver_path
 from serialization.formats.file_kind import Kind, detect_kind
@@ -394,16 +393,15 @@ def test_a_prefix_that_is_a_folder_and_a_slash_is_found(tmp_path: Path) -> None:
         (tmp_path / f"model.ckpt.{suffix}").rename(folder / f".{suffix}")
     (folder / "checkpoint").write_text('model_checkpoint_path: "/home/somebody/model/"\n')
     for name in ("", ".index", ".meta", "checkpoint"):
-        prefix = locate.find_checkpoint(folder / name)
-        assert str(prefix) == f"{folder}/"
-        assert str(locate.find_checkpoint(prefix)) == f"{folder}/"
-    found = require_whole_checkpoint(prefix)
+        found = locate.find_checkpoint(folder / name)
+        assert str(found.prefix) == f"{folder}/"
+        assert str(locate.find_checkpoint(found.prefix).prefix) == f"{folder}/"
     assert format_saver_path(found) == f"{folder}/"
     assert {(v.name, v.dtype, v.shape, v.slices) for v in found.variables} == {
         ("v", "float32", (2, 3), 1),
         ("p", "float32", (4, 2), 2),
     }
-    with restored(prefix) as session:
+    with restored(found.prefix) as session:
         assert session.run("v/Read/ReadVariableOp:0").tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
@@ -413,8 +411,8 @@ def test_a_checkpoint_in_the_first_format_is_found_and_restored(tmp_path: Path, 
     save_with({"write_version": 1, "sharded": sharded}, prefix)
     names = ["", "old.ckpt.meta", "old.ckpt-00000-of-00001" if sharded else "old.ckpt"]
     for name in names:
-        assert locate.find_checkpoint(tmp_path / name) == prefix
-    found = require_whole_checkpoint(prefix)
+        found = locate.find_checkpoint(tmp_path / name)
+        assert found.prefix == prefix
     assert found.version == "V1"
     assert {(v.name, v.shape, v.slices) for v in found.variables} == {("v", (2, 3), 1), ("p", (4, 2), 2)}
     assert format_saver_path(found) == f"{prefix}-?????-of-00001" if sharded else str(prefix)
@@ -426,7 +424,7 @@ def test_a_checkpoint_in_the_first_format_is_found_and_restored(tmp_path: Path, 
 
 
 def test_the_index_is_read_as_tensorflow_reads_it(toy: Path) -> None:
-    found = require_whole_checkpoint(toy / "graph.ckpt")
+    found = locate.find_checkpoint(toy / "graph.ckpt")
     reader = tf1.train.load_checkpoint(str(toy / "graph.ckpt"))
     dtypes = {name: tf.as_dtype(dtype).name for name, dtype in reader.get_variable_to_dtype_map().items()}
     assert {v.name: list(v.shape) for v in found.variables} == reader.get_variable_to_shape_map()
@@ -440,7 +438,7 @@ def test_an_index_of_many_blocks_is_read(tmp_path: Path) -> None:
             tf1.get_variable(f"layer_{number:03}/a_rather_long_name/weights", initializer=float(number))
         session.run(tf1.global_variables_initializer())
         tf1.train.Saver().save(session, str(tmp_path / "m"))
-    found = require_whole_checkpoint(tmp_path / "m")
+    found = locate.find_checkpoint(tmp_path / "m")
     assert [v.name for v in found.variables] == [f"layer_{n:03}/a_rather_long_name/weights" for n in range(300)]
 
 

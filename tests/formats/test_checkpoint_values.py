@@ -6,13 +6,12 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import graphs
 import pytest
 from conftest import PROJECT, Run, environment
 
-from serialization.files.locate import require_whole_checkpoint
+from serialization.files.locate import find_checkpoint
 from serialization.formats.checkpoint_index import encode_slice_key
 from serialization.formats.checkpoint_values import StoredValue, find_stored_value
 from serialization.sources.from_checkpoint import PreparedCheckpoint, prepare_checkpoint, read_checkpoint_graph
@@ -75,7 +74,7 @@ def test_slices_are_found_by_their_keys_and_joined_if_stored_in_order(tmp_path: 
             tf1.get_variable(name, shape, initializer=tf1.random_normal_initializer(), partitioner=partitioner)
 
     prefix = graphs.save(tmp_path, large)
-    held = require_whole_checkpoint(prefix)
+    held = find_checkpoint(prefix)
     reader = tf1.train.NewCheckpointReader(str(prefix))
     named = {name.encode() for name in held.parts}
     assert {encode_slice_key(n, part) for n, parts in held.parts.items() for part in parts} == set(held.places)
@@ -117,7 +116,7 @@ def test_a_partitioned_variable_is_read_whole_or_in_other_slices(run: Run, tmp_p
 def test_a_damaged_byte_is_reported_in_one_line(run: Run, tmp_path: Path) -> None:
     prefix = graphs.save(tmp_path, graphs.classifier)
     data = prefix.with_name(f"{prefix.name}.data-00000-of-00001")
-    place = require_whole_checkpoint(prefix).places[b"dense/kernel"]
+    place = find_checkpoint(prefix).places[b"dense/kernel"]
     content = bytearray(data.read_bytes())
     content[place.offset + 5] ^= 4
     data.write_bytes(content)
@@ -160,7 +159,6 @@ def test_freezing_holds_neither_tensorflow_nor_a_whole_variable_in_memory(tmp_pa
 
 def test_a_prepared_checkpoint_has_the_size_of_its_values(tmp_path: Path) -> None:
     prefix = graphs.save(tmp_path, every_kind)
-    file = read_checkpoint_graph(prefix)
-    prepared: PreparedCheckpoint = prepare_checkpoint(prefix, file, inputs="x", outputs="y")
-    held: Any = require_whole_checkpoint(prefix)
+    held = find_checkpoint(prefix)
+    prepared: PreparedCheckpoint = prepare_checkpoint(held, read_checkpoint_graph(held), inputs="x", outputs="y")
     assert prepared.size() == sum(place.size for place in held.places.values())

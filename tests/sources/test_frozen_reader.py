@@ -11,6 +11,7 @@ from conftest import Run
 
 import freezemodel_load
 from serialization.errors import UserError
+from serialization.formats.file_kind import ModelFile
 from serialization.sources import frozen_reader
 from serialization.sources.frozen_reader import fill_constants, read_graph_def, read_large_graph_def
 from serialization.targets.frozen_writer import write_frozen_graph
@@ -32,7 +33,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_constants_stay_in_the_file(file: Path) -> None:
-    graph_def, constants = read_large_graph_def(file)
+    graph_def, constants = read_large_graph_def(ModelFile(file))
     assert {name: (c.dtype, c.shape) for name, c in constants.items()} == {
         "w": (1, (600, 600)),
         "half": (19, (800, 800)),
@@ -45,9 +46,9 @@ def test_the_constants_stay_in_the_file(file: Path) -> None:
 
 
 def test_it_computes_the_same(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, _ = freezemodel_load.open_frozen(file, None, None)
+    plain, _ = freezemodel_load.open_frozen(ModelFile(file), None, None)
     monkeypatch.setattr(frozen_reader, "LARGE_FILE", 1000)
-    lean, _ = freezemodel_load.open_frozen(file, None, None)
+    lean, _ = freezemodel_load.open_frozen(ModelFile(file), None, None)
     assert [op.name for op in lean.session.graph.get_operations() if op.type == "VarHandleOp"]
     row = {"x": np.random.default_rng(0).normal(size=(3, 600)).astype("f")}
     np.testing.assert_allclose(plain(row)["y"], lean(row)["y"], rtol=1e-5)
@@ -55,23 +56,55 @@ def test_it_computes_the_same(run: Run, file: Path, monkeypatch: pytest.MonkeyPa
     assert (done.status, done.stderr) == (0, "")
 
 
-def test_a_file_that_another_run_replaces_meanwhile(
-    run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", ["replaced", "written to"])
+def test_a_file_that_changes_while_it_is_loaded(
+    run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """Or else what is read at the places that were found in the old one would be taken for weights."""
+    """A replaced file is read to its end; in one that was written to, other bytes would be taken for weights."""
     path = tmp_path / "m.pb"
     path.write_bytes(file.read_bytes())
     monkeypatch.setattr(frozen_reader, "LARGE_FILE", 1000)
-    fill = fill_constants
+    row = f"x=[[{','.join(['1'] * 600)}]]"
+    before = run("freezemodel_load", "--frozen-model", path, "--feed", row)
 
-    def replace_and_fill(*arguments: Any) -> None:
-        path.rename(tmp_path / "old.pb")
-        path.write_bytes(file.read_bytes())
-        fill(*arguments)
+    def change_and_fill(*arguments: Any) -> None:
+        if how == "replaced":
+            path.rename(tmp_path / "old.pb")
+        path.write_bytes(b"\0" * file.stat().st_size)
+        fill_constants(*arguments)
 
-    monkeypatch.setattr(freezemodel_load, "fill_constants", replace_and_fill)
-    done = run("freezemodel_load", "--frozen-model", path)
-    assert (done.status, done.stderr) == (1, f"error: {path} has been changed while it was read; run this again\n")
+    monkeypatch.setattr(freezemodel_load, "fill_constants", change_and_fill)
+    done = run("freezemodel_load", "--frozen-model", path, "--feed", row)
+    if how == "replaced":
+        assert (done.status, done.stdout, done.stderr) == (0, before.stdout, "")
+    else:
+        assert (done.status, done.stderr) == (1, f"error: {path} has been changed while it was read; run this again\n")
+
+
+@pytest.mark.parametrize("lean", [False, True])
+def test_every_size_of_file_is_checked_alike(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lean: bool
+) -> None:
+    """A large file goes another way through the reader; nameless nodes and unsound graphs are refused all the same."""
+    if lean:
+        monkeypatch.setattr(frozen_reader, "LARGE_FILE", 1000)
+    for fault, line in (
+        ("nameless", "has nodes without a name or an op"),
+        ("recursive", "its function F calls itself"),
+    ):
+        graph_def = graphs.freeze(wide, ["y"])
+        if fault == "nameless":
+            graph_def.node.add(op="NoOp")
+        else:
+            function = graph_def.library.function.add()
+            function.signature.name = "F"
+            function.node_def.add(name="call", op="PartitionedCall").attr["f"].func.name = "F"
+        file = tmp_path / f"{fault}.pb"
+        file.write_bytes(graph_def.SerializeToString())
+        done = run("freezemodel_load", "--frozen-model", file)
+        assert done.status == 1
+        assert done.stderr.startswith(f"error: {file} is damaged; ")
+        assert line in done.stderr
 
 
 def test_a_constant_in_a_loop_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +122,7 @@ def test_a_constant_in_a_loop_stays_one(tmp_path: Path, monkeypatch: pytest.Monk
     path = tmp_path / "m.pb"
     path.write_bytes(graphs.freeze(loop, ["y"]).SerializeToString())
     monkeypatch.setattr(frozen_reader, "LARGE_FILE", 1000)
-    predict, _ = freezemodel_load.open_frozen(path, None, None)
+    predict, _ = freezemodel_load.open_frozen(ModelFile(path), None, None)
     assert predict({"x": np.ones(600, "f")})["y"].tolist() == [360000.0] * 600
 
 
@@ -141,5 +174,5 @@ def test_freezing_without_a_session_gives_the_same_file(run: Run, tmp_path: Path
 def test_varints_that_never_end(tmp_path: Path) -> None:
     (tmp_path / "m.pb").write_bytes(b"\x0a" + b"\xff" * 100)
     with pytest.raises(UserError) as caught:
-        read_large_graph_def(tmp_path / "m.pb")
+        read_large_graph_def(ModelFile(tmp_path / "m.pb"))
     assert str(caught.value) == f"{tmp_path}/m.pb is damaged: it cannot be read to its end; copy it here again"
