@@ -59,9 +59,7 @@ def seed_of(held: Checkpoint) -> int:
     """The seed that a checkpoint was trained with, from the collections of its MetaGraphDef."""
     recorded = read_message(open_meta_graph_file(held)).collection_def[model.SEED].int64_list.value
     if not recorded:
-        raise UserError(
-            f"{show_path(held.prefix)} is not the toy model's; --resume goes on from what this script saved"
-        )
+        raise UserError(f"{show_path(held.prefix)} is not the toy model's; --resume goes on from its checkpoints only")
     return int(recorded[0])
 
 

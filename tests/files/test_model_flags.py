@@ -17,7 +17,7 @@ PLACES = {"frozen_model": "frozen_model.pb", "saved_model": "savedmodel_from_sou
 def test_a_model_under_another_flag_is_refused_with_the_right_command(made: Path, kind: str, other: str) -> None:
     path = made / PLACES[other]
     if kind == other:
-        assert find_model(kind, path) == path
+        assert find_model(kind, path).path == path
         return
     with pytest.raises(UserError) as caught:
         find_model(kind, path, "freezemodel_serve.py")
