@@ -1,1 +1,1 @@
-"""What a GraphDef says about itself: its nodes, ops, tensors, signature, and how it is rewritten."""
+"""Reads and rewrites GraphDefs: nodes, ops, tensors and signatures."""

@@ -1,4 +1,4 @@
-"""The NodeDef of a constant: made, and read."""
+"""Makes and reads the NodeDef of a constant."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def make_constant(name: str, value: NDArray[Any], dtype: int) -> Any:
 
 
 def read_integers(node: Any) -> list[int]:
-    """The whole numbers of a Const node that holds a few, such as a shape; none for any other node."""
+    """The numbers of a Const node that holds at most 256 int32 or int64, such as a shape; [] for any other node."""
     if node is None or node.op != "Const" or "value" not in node.attr:
         return []
     tensor: Any = node.attr["value"].tensor
@@ -46,4 +46,4 @@ def read_integers(node: Any) -> list[int]:
         starts = range(0, len(content), width)
         return [int.from_bytes(content[start : start + width], sys.byteorder, signed=True) for start in starts]
     values: list[int] = list(listed)
-    return values + values[-1:] * (count - len(values))  # the last one stands for all that are missing
+    return values + values[-1:] * (count - len(values))  # the last one is repeated for those that are missing

@@ -1,4 +1,4 @@
-"""Cutting a graph at its inputs: what computes a tensor that is fed is not needed."""
+"""Cuts a graph at its inputs, so that the ops which compute a fed tensor are left out."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from serialization.graph.signature import Signature
 
 
 def cut_at_inputs(index: GraphIndex, wanted: Signature) -> tuple[GraphIndex, Signature, list[str]]:
-    """Put a placeholder in the place of each input that is none, so that what computes it is not needed.
+    """Replace each input that is no placeholder with one, so that the ops which compute it are not needed.
 
-    Returns the graph, which is the given one where nothing is cut, the signature by its names, and a line on each cut.
+    Returns the graph (the given one if nothing is cut), the signature with the new names, and a line on the cut.
     """
     nodes = index.nodes
     inner = [t for t in wanted.inputs if nodes[get_node_name(t.name)].op not in ALL_PLACEHOLDERS]
@@ -40,20 +40,20 @@ def cut_at_inputs(index: GraphIndex, wanted: Signature) -> tuple[GraphIndex, Sig
         for size in tensor.shape or ():
             shape.dim.add(size=-1 if size is None else size)
     kept = GraphIndex(copy).reachable(tensor.name for tensor in wanted.outputs)
-    for tensor in inner:  # the old name is free where the old node is not needed any more
+    for tensor in inner:  # the old name is free if nothing needs the old node
         node, new = get_node_name(tensor.name), names[tensor.name]
         if node not in kept and sum(get_node_name(other.name) == node for other in inner) == 1:
             names[tensor.name] = node
             _rename_node(copy, new, node, kept)
     inputs = tuple(replace(t, name=f"{names[t.name]}:0") if t.name in names else t for t in wanted.inputs)
-    note = f"cut at {', '.join(sorted(t.name for t in inner))}: what computes that is left out"
+    note = f"cut at {', '.join(sorted(t.name for t in inner))}; the ops before it are left out"
     if any(get_node_name(name) != names[name] for name in names):
         note += f"; fed as {', '.join(sorted(names.values()))}"
     return GraphIndex(copy), Signature(inputs, wanted.outputs), [note]
 
 
 def _rename_node(graph_def: Any, old: str, new: str, kept: Collection[str]) -> None:
-    """Call a node by the name of one that goes."""
+    """Remove the node called `new`, and give its name to the node called `old`."""
     for position in reversed(range(len(graph_def.node))):
         if graph_def.node[position].name == new:
             del graph_def.node[position]

@@ -1,7 +1,4 @@
-"""What a GraphDef is made of: edges and tensors by their names, the nodes of functions, variables and training ops.
-
-Works on the protobuf alone: nothing here starts TensorFlow's runtime.
-"""
+"""Names of nodes, edges and tensors in a GraphDef, and lists of its nodes; without TensorFlow's runtime."""
 
 from __future__ import annotations
 
@@ -14,25 +11,25 @@ _VARIABLE_NODES = VARIABLES | VARIABLE_READERS
 
 
 def may_be_cut_off(graph_def: Any) -> bool:
-    """Whether a GraphDef from a file ends with a node: TensorFlow writes a library or its version behind the last."""
+    """Whether a GraphDef has neither library nor version, which TensorFlow writes after the last node."""
     return bool(graph_def.node) and not (graph_def.HasField("library") or graph_def.HasField("versions"))
 
 
-CUT_OFF = "the file ends with a node, with no version or library behind it; it may have been cut off there"
+CUT_OFF = "the file ends with a node, without a version or library after it; it may have been cut off there"
 
 
 def get_node_name(tensor: str) -> str:
-    """The name of the node in an edge or a tensor's name: `x` of `x`, `x:1` and `^x`."""
+    """The name of the node in an edge or a tensor's name: `x` for `x`, `x:1` and `^x`."""
     return tensor.removeprefix("^").partition(":")[0]
 
 
 def get_output_index(tensor: str) -> int:
-    """Which output of its node a tensor is: 1 for `x:1`, 0 for `x`."""
+    """The index of the output that a tensor is: 1 for `x:1`, 0 for `x`."""
     return int(tensor.partition(":")[2] or 0)
 
 
 def get_tensor_name(edge: str) -> str:
-    """The full name of the tensor on a data edge: `x:0` of `x`."""
+    """The full name of the tensor on a data edge: `x:0` for `x`."""
     return edge if ":" in edge else f"{edge}:0"
 
 

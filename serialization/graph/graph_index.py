@@ -1,4 +1,4 @@
-"""One index of a GraphDef, for all that ask what feeds what."""
+"""An index of a GraphDef, built once and handed on: nodes by name, consumers, functions."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class GraphIndex:
         return self._bodies[function]
 
     def producer(self, edge: str) -> Any:
-        """The node that an edge comes from; None where the graph does not have it."""
+        """The node that an edge comes from; None if the graph does not have it."""
         return self.nodes.get(get_node_name(edge))
 
     def producers(self, node: Any) -> list[str]:
-        """The names of the nodes that a node takes data from, one for each of its data edges, in the graph or not."""
+        """The names of the nodes that a node takes data from, one for each data edge; the graph may lack some."""
         return [get_node_name(edge) for edge in list_data_edges(node)]
 
     def consumers(self, name: str) -> Sequence[str]:
@@ -53,7 +53,7 @@ class GraphIndex:
         return found
 
     def downstream(self, names: Iterable[str]) -> set[str]:
-        """These nodes and all that are computed from them, by data edges."""
+        """These nodes and all nodes that are computed from them, along data edges."""
         found = set(names)
         waiting = list(found)
         while waiting:
@@ -63,7 +63,7 @@ class GraphIndex:
         return found
 
     def upstream(self, name: str) -> set[str]:
-        """A node and all that it is computed from, by data edges."""
+        """A node and all nodes that it is computed from, along data edges."""
         found, waiting = {name}, [name]
         while waiting:
             new = [n for n in self.producers(self.nodes[waiting.pop()]) if n not in found and n in self.nodes]
@@ -72,9 +72,9 @@ class GraphIndex:
         return found
 
     def reachable(self, roots: Iterable[str], stop: Collection[str] = ()) -> dict[str, None]:
-        """The names of the nodes that the roots need, by data and control edges, in the order they are met.
+        """The names of the nodes that the roots need, along data and control edges.
 
-        Nodes named in `stop` are kept; what they need is not.
+        The walk does not go on behind the nodes in `stop`.
         """
         seen: dict[str, None] = {}
         waiting = [get_node_name(root) for root in roots]
@@ -88,7 +88,7 @@ class GraphIndex:
         return seen
 
     def trace_back(self, edge: str, through: Collection[str]) -> str:
-        """The edge whose value an edge carries: it goes back over nodes of these ops, each by its first input."""
+        """The edge whose value an edge carries, found by going back through nodes of these ops, along first inputs."""
         seen: set[str] = set()
         while (node := self.producer(edge)) is not None and node.op in through and node.input and node.name not in seen:
             seen.add(node.name)
@@ -107,7 +107,7 @@ class GraphIndex:
 
 
 def prune_graph(index: GraphIndex, roots: Iterable[str]) -> Any:
-    """A new GraphDef of what the roots need, in the order of the original; functions that nothing calls are left out.
+    """A new GraphDef of the nodes that the roots need, in the original order, and of the functions that these call.
 
     `roots` are names of nodes or tensors.
     """

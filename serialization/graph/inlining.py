@@ -1,4 +1,4 @@
-"""Functions inlined, so that a graph is nodes alone, as other runtimes read it."""
+"""Inlines the functions of a graph, which other runtimes cannot call."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from serialization.graph.op_sets import BRANCHES, FUNCTION_CALLS, WHILES
 from serialization.tensorflow import config_pb2, tf, tf1
 
 _COMPILED = "_XlaMustCompile"
-_KEPT_WHOLE = ("_noinline", _COMPILED)  # what keeps a function from being inlined
+_KEPT_WHOLE = ("_noinline", _COMPILED)  # attributes that keep a function from being inlined
 
 
 def is_xla_compiled(graph_def: Any) -> bool:
-    """Whether XLA compiles functions of the graph, which adds up in another order than their nodes one by one."""
+    """Whether XLA compiles functions of the graph, so that results may be rounded differently."""
     holders = (*iterate_nodes(graph_def), *graph_def.library.function)
     return any(holder.attr[_COMPILED].b for holder in holders if _COMPILED in holder.attr)
 
 
 def inline_functions(graph_def: Any, fetches: Iterable[str]) -> Any:
-    """The GraphDef with every function call replaced by the function's nodes, and tf.while_loop and tf.cond by theirs.
+    """The GraphDef with every function call, functional loop and condition replaced by the function's nodes.
 
-    `fetches` are the names of the tensors that stay. Functions that an op needs as functions (a dataset's map) stay.
+    `fetches` are the names of the tensors that have to stay. A function that an op takes as an argument (a dataset's
+    map) stays a function. Raises UserError if a call cannot be inlined.
     """
     if not graph_def.library.function:
         return graph_def
     copy = tf1.GraphDef()
     copy.CopyFrom(graph_def)
     for function in copy.library.function:
-        function.attr.pop("api_implements", None)  # a second implementation of the same, which keeps it from inlining
+        function.attr.pop("api_implements", None)  # an alternative implementation, which keeps it from being inlined
         for attribute in _KEPT_WHOLE:
             function.attr.pop(attribute, None)
     for node in iterate_nodes(copy):
@@ -49,7 +50,7 @@ def inline_functions(graph_def: Any, fetches: Iterable[str]) -> Any:
 
 
 def _optimize(graph_def: Any, fetches: list[str]) -> Any:
-    """Grappler with its function optimizer alone. TensorFlow has no public call for it.
+    """Run Grappler with only its function optimizer. TensorFlow has no public call for it.
 
     tests/graph/test_inlining.py fails when TensorFlow changes it.
     """

@@ -1,9 +1,10 @@
-"""The ops that TensorFlow registers, known without starting it.
+"""The ops that TensorFlow registers, read from known_ops.txt without starting TensorFlow.
 
-known_ops.txt lists them, one a line: the name, with `*` after it if the op is stateful, then its outputs. An output is
-the number of its dtype or the attribute that has it, with the default after `=`; `N*` before it says that attribute N
-counts how many there are, `*` alone that the attribute is a list of dtypes. The list is written from the runtime's
-registry by `python -m serialization.graph.known_ops`, and tests/graph/test_known_ops.py fails where the two differ.
+Each line is an op: its name, with `*` after it if the op is stateful, then its outputs. An output is the number of its
+dtype, or the attribute that holds the dtype, with the default after `=`. `N*` before an output means that attribute N
+is the number of such outputs; `*` alone means that the attribute is a list of dtypes.
+`python -m serialization.graph.known_ops` writes the list from the runtime's registry, and
+tests/graph/test_known_ops.py fails if the two differ.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ _FILE = Path(__file__).with_suffix(".txt")
 
 @cache
 def load_known_ops() -> dict[str, bool]:
-    """Every registered op, and whether it is stateful."""
+    """The registered ops by name, each with whether it is stateful."""
     return {name.rstrip("*"): name.endswith("*") for name in (line.split()[0] for line in _lines())}
 
 
 @cache
 def load_op_outputs() -> dict[str, list[str]]:
-    """The outputs of every registered op, in the words of the list."""
+    """The outputs of the registered ops by name, as known_ops.txt writes them."""
     return {name.rstrip("*"): words for name, *words in (line.split() for line in _lines())}
 
 
 def describe_op_outputs(definition: Any) -> list[str]:
-    """The outputs of an OpDef, in the words of the list."""
+    """The outputs of an OpDef, as known_ops.txt writes them."""
     defaults = {attribute.name: attribute.default_value.type for attribute in definition.attr}
     words = []
     for output in definition.output_arg:
@@ -45,7 +46,7 @@ def describe_op_outputs(definition: Any) -> list[str]:
 
 def list_registered_ops() -> list[str]:
     """The lines of known_ops.txt, from the runtime's registry."""
-    # The C API's own list: Python's op_def_registry only knows the ops that were looked up in it.
+    # From the C API: Python's op_def_registry only has the ops that were looked up in it.
     from tensorflow.python.client import pywrap_tf_session
 
     buffer = pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList())

@@ -1,8 +1,8 @@
-"""Lookup tables in a frozen graph: filled by the graph itself, from constants, whoever runs it.
+"""Makes a frozen graph fill its lookup tables from constants, without an initializer or a vocabulary file.
 
-A table is filled by an initializer that somebody has to run after loading, often from a vocabulary file that is not
-there any more. Here each table's keys and values become constants, and its handle waits for them: filling a table
-that is filled already with the same is nothing (InitializableLookupTable::Initialize), so each call may ask for it.
+A table is usually filled by an initializer that the caller runs after loading, often from a vocabulary file. Here each
+table's keys and values become constants, and its handle depends on an op that fills the table from them. Every run does
+so again, which does nothing for a table that is filled (InitializableLookupTable::Initialize).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from serialization.graph.graph_def import get_node_name
 from serialization.graph.graph_index import GraphIndex
 from serialization.tensorflow import np, tf, tf1
 
-_TABLES = op_sets.TABLES - op_sets.ANONYMOUS_TABLES  # these are new in each run, in which the graph itself fills them
+_TABLES = op_sets.TABLES - op_sets.ANONYMOUS_TABLES  # the graph makes and fills these anew in each run
 _V2 = {
     "LookupTableFind": "LookupTableFindV2",
     "LookupTableSize": "LookupTableSizeV2",
@@ -33,7 +33,7 @@ def list_table_nodes(graph_def: Any) -> list[Any]:
 
 
 def inline_tables(graph_def: Any, session: Any) -> list[str]:
-    """Make the GraphDef fill its tables with what they hold in the session. Returns a line for each table."""
+    """Make the GraphDef fill its tables with their contents in the session. Returns a line for each table."""
     index, notes = GraphIndex(graph_def), []
     for table, (keys, values) in [(table, _read(session, table, index)) for table in list_table_nodes(graph_def)]:
         notes.append(f"inlined the lookup table {table.name}: {len(keys):,} {'entry' if len(keys) == 1 else 'entries'}")
@@ -42,7 +42,7 @@ def inline_tables(graph_def: Any, session: Any) -> list[str]:
 
 
 def read_constant_keys(index: GraphIndex) -> dict[str, Any]:
-    """The keys of tables that the graph fills from constants, by the tables' nodes."""
+    """The keys of the tables that the graph fills from constants, by the names of the tables' nodes."""
     found = {}
     for node in index.graph_def.node:
         if node.op in op_sets.TABLE_WRITERS and len(node.input) > 1:
@@ -53,12 +53,12 @@ def read_constant_keys(index: GraphIndex) -> dict[str, Any]:
 
 
 def read_table_keys(session: Any, index: GraphIndex) -> dict[str, Any]:
-    """The keys of the graph's tables by the tables' nodes, of those that the session holds anything of."""
+    """The keys of the tables that are filled in the session, by the names of the tables' nodes."""
     found = {}
     for table in list_table_nodes(index.graph_def):
         try:
             found[table.name], _ = _read(session, table, index)
-        except UserError:  # a table that nobody has filled, of which freezing will speak
+        except UserError:  # it is empty; freezing reports it
             continue
     return found
 
@@ -67,7 +67,7 @@ def _read(session: Any, table: Any, index: GraphIndex) -> tuple[Any, Any]:
     marks = [index.nodes[name] for name in dict.fromkeys(map(get_node_name, table.input))]
     try:
         handle = session.graph.get_tensor_by_name(f"{table.name}:0")
-    except KeyError:  # it was in a function; a node of the same shared name is the same table
+    except KeyError:  # it is in a function; a node with the same shared name is the same table
         alone = tf1.NodeDef(name=table.name, op=table.op, attr=table.attr, input=table.input)
         graph = tf1.GraphDef(node=[alone, *(tf1.NodeDef(name=n.name, op=n.op, attr=n.attr) for n in marks)])
         with session.graph.as_default():
@@ -86,17 +86,17 @@ def _read(session: Any, table: Any, index: GraphIndex) -> tuple[Any, Any]:
         raise UserError(
             f"the lookup table {table.name} is empty; found no initializer that fills it; it cannot be frozen"
         ) from None
-    if table.op in op_sets.DENSE_TABLES:  # all its slots, those included whose key says that they hold nothing
+    if table.op in op_sets.DENSE_TABLES:  # the export has all slots, also those marked as empty
         nothing = [tf.make_ndarray(mark.attr["value"].tensor) for mark in marks if mark.op == "Const"]
         held = ~np.isin(keys.ravel(), nothing)
         shape = [dim.size for dim in table.attr["value_shape"].shape.dim] if "value_shape" in table.attr else []
         keys, values = keys.ravel()[held], values.reshape([-1, *shape])[held]
-    order = np.argsort(keys, kind="stable")  # a hash table has no order of its own; sorted, the file is always the same
+    order = np.argsort(keys, kind="stable")  # a hash table has no fixed order; sorted, the file is always the same
     return keys[order], values[order]
 
 
 def _fill_as_a_run_would(session: Any, table: Any, index: GraphIndex) -> None:
-    """Fill a table that the graph fills from constants in each run, as one that was frozen before does."""
+    """Fill a table that the graph fills from constants in each run, as a graph that was frozen before does."""
     if table.name in read_constant_keys(index):
         known = {operation.name: operation for operation in session.graph.get_operations()}
         for name in index.consumers(table.name):
@@ -127,17 +127,17 @@ def _inline_one(index: GraphIndex, table: Any, keys: Any, values: Any) -> None:
         node.attr.pop("_class", None)
         node.input[:] = [ready if edge in (table.name, f"{table.name}:0") else edge for edge in node.input]
     key_type, value_type = table.attr["key_dtype"].type, table.attr["value_dtype"].type
-    del table.input[:]  # of a dense table, the keys that stand for an empty slot and for a deleted one
+    del table.input[:]  # a dense table takes the keys that mark empty and deleted slots
     table.attr.clear()
     table.attr["key_dtype"].type, table.attr["value_dtype"].type = key_type, value_type
     table.attr["use_node_name_sharing"].b = True  # one table for all calls, not a new one for each
-    if values.ndim > 1:  # only a mutable table holds more than a number for each key
+    if values.ndim > 1:  # only a mutable table holds more than one number for each key
         table.op, filling, types = "MutableHashTableOfTensorsV2", "LookupTableImportV2", ("Tin", "Tout")
         for size in values.shape[1:]:
             table.attr["value_shape"].shape.dim.add(size=size)
     elif len(keys):
         table.op, filling, types = "HashTableV2", "InitializeTableV2", ("Tkey", "Tval")
-    else:  # a HashTable cannot be filled with nothing
+    else:  # a HashTable cannot be filled with no entries
         table.op, filling, types = "MutableHashTableV2", "LookupTableImportV2", ("Tin", "Tout")
     graph_def.node.append(make_constant(given["keys"], keys, key_type))
     graph_def.node.append(make_constant(given["values"], values, value_type))
@@ -149,7 +149,7 @@ def _inline_one(index: GraphIndex, table: Any, keys: Any, values: Any) -> None:
 
 
 def _free_names(index: GraphIndex, table: str) -> dict[str, str]:
-    """Names for the nodes beside a table that the graph does not have yet: it may have been frozen before."""
+    """Unused names for the nodes beside a table. A graph that was frozen before has such nodes already."""
     names = {}
     for what in ("keys", "values", "fill", "ready"):
         names[what] = f"{table}/{what}"
@@ -160,14 +160,14 @@ def _free_names(index: GraphIndex, table: str) -> dict[str, str]:
 
 def _make_nothing(node: Any) -> None:
     node.op = "NoOp"
-    node.input[:] = [f"^{get_node_name(node.input[0])}"]  # in a loop, it stays one of that loop
+    node.input[:] = [f"^{get_node_name(node.input[0])}"]  # so that a node in a loop stays in that loop
     node.attr.clear()
 
 
 def run_table_initializers(session: Any, names: Sequence[str]) -> None:
-    """Fill the tables of a session. Raises UserError where a file that they are read from is not there."""
+    """Fill the tables of a session. Raises UserError if one cannot be filled: its file is missing, say."""
     pending = list(names)
-    while pending:  # a table's values may come out of another table
+    while pending:  # the values of a table may come from another table
         failed = []
         for name in pending:
             try:
@@ -182,12 +182,12 @@ def run_table_initializers(session: Any, names: Sequence[str]) -> None:
 
 
 def collect_vocabulary_files(graph: Any) -> list[Any]:
-    """The constants that name the files which tables are read from, for the SavedModel builder to take along."""
+    """The constants that name the tables' vocabulary files, which the SavedModel builder copies into assets/."""
     paths = [op.inputs[1] for op in graph.get_operations() if op.type in op_sets.TEXT_FILE_INITIALIZERS]
     return list({path.op.name: path for path in paths if path.op.type == "Const"}.values())
 
 
 def make_table_initializer(graph: Any) -> Any:
-    """An op that fills all tables of the graph; None where there is none."""
+    """An op that fills all tables of the graph; None if it has none."""
     fills = [op for op in graph.get_operations() if op.type in op_sets.TABLE_INITIALIZERS]
     return tf.group(*fills, name="fill_tables") if fills else None

@@ -1,4 +1,4 @@
-"""Which ops this TensorFlow knows, and which library is known to register those that it does not."""
+"""The ops that this TensorFlow knows, and the libraries that register other ops."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _LIBRARIES = (
 
 
 def load_op_library(path: Path | None) -> None:
-    """Register the ops of a shared library (`--op-library`). Loading it runs its code."""
+    """Register the ops of a shared library (`--op-library`), which runs its code. Raises UserError."""
     if path is None:
         return
     if not path.is_file():
@@ -66,7 +66,7 @@ def load_op_library(path: Path | None) -> None:
 
 
 def require_known_ops(graph_def: Any, what: str) -> None:
-    """Raise UserError that lists every op of the graph which this TensorFlow does not know, with its library."""
+    """Raise UserError with all ops of the graph that this TensorFlow does not know, each with its library."""
     functions = {function.signature.name for function in graph_def.library.function}
     unknown: dict[str, list[str]] = defaultdict(list)
     for node in iterate_nodes(graph_def):
@@ -81,18 +81,18 @@ def require_known_ops(graph_def: Any, what: str) -> None:
 
 
 def guess_op_library(op: str) -> str:
-    """The library that is known to register an op."""
+    """The library that registers an op, guessed from the op's name."""
     return next((library for pattern, library in _LIBRARIES if re.fullmatch(pattern, op)), "of an unknown library")
 
 
 def get_output_dtype(node: Any, index: int) -> int:
-    """The dtype number of a node's output, from the op's definition and the node's attributes; 0 if they do not say."""
+    """The dtype number of a node's output, from the op's definition and the node's attributes; 0 if unknown."""
     types = get_output_dtypes(node)
     return types[index] if types is not None and index < len(types) else 0
 
 
 def count_nameable_outputs(node: Any) -> int:
-    """How many outputs a node has; for an unknown op as many as anybody may name."""
+    """How many outputs a node has; 1000 for an unknown op, so that none is refused."""
     types = get_output_dtypes(node)
     return 1000 if types is None else len(types)
 
@@ -106,15 +106,15 @@ def get_op_def(op: str) -> Any:
 
 
 def is_known_op(op: str) -> bool:
-    """Whether this TensorFlow, with the libraries that were loaded into it, has the op."""
+    """Whether this TensorFlow, with the op libraries loaded into it, has the op."""
     return _outputs(op) is not None
 
 
 def _outputs(op: str) -> list[str] | None:
-    """The outputs of an op as known_ops describes them, None for an unknown op."""
+    """The outputs of an op as known_ops.txt writes them; None for an unknown op."""
     if op in load_known_ops():
         return load_op_outputs()[op]
-    # What else there is was registered by a library, in a TensorFlow that runs.
+    # Other ops are registered by a library, in a TensorFlow that runs.
     definition = get_op_def(op) if "tensorflow" in sys.modules else None
     return None if definition is None else describe_op_outputs(definition)
 

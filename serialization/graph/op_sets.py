@@ -51,7 +51,7 @@ SAVE_OPS: Final = frozenset(
     {"Save", "SaveSlices", "SaveV2", "MergeV2Checkpoints", "ShardedFilename", "ShardedFilespec"}
 )
 
-# Values that come from outside.
+# Values from outside of the graph.
 PLACEHOLDERS: Final = frozenset({"Placeholder", "PlaceholderV2"})
 ALL_PLACEHOLDERS: Final = PLACEHOLDERS | {"PlaceholderWithDefault"}
 QUEUES: Final = frozenset(
@@ -84,7 +84,7 @@ MERGES: Final = frozenset({"Merge", "RefMerge"})
 ENTERS: Final = frozenset({"Enter", "RefEnter"})
 EXITS: Final = frozenset({"Exit", "RefExit"})
 NEXT_ITERATIONS: Final = frozenset({"NextIteration", "RefNextIteration"})
-# They pass their first input on unchanged; a Merge passes whichever of its inputs is there.
+# They pass their first input on unchanged; a Merge passes on the input that has a value.
 IDENTITIES: Final = frozenset({"Identity", "RefIdentity"})
 PASS_THROUGH: Final = IDENTITIES | SWITCHES | MERGES | ENTERS | EXITS | NEXT_ITERATIONS
 REF_FORMS: Final = frozenset(op for op in PASS_THROUGH if op.startswith("Ref"))
@@ -110,10 +110,10 @@ CLOSES: Final = frozenset(
         *("StackClose", "StackCloseV2", "QueueClose", "QueueCloseV2"),
     }
 )
-# They give a handle of a table, a queue or the like, and no values.
+# Their output is a handle of a table, a queue and so on, and no value.
 HANDLES: Final = TABLES | QUEUES | ITERATORS | STACKS | TENSOR_ARRAYS
 
-# Their results depend on the shapes of what they take, not on the values.
+# Their results depend on the shapes of their inputs, not on the values.
 SHAPES: Final = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 LIKES: Final = frozenset({"ZerosLike", "OnesLike"})
 VIEWS: Final = IDENTITIES | {"Reshape", "Squeeze", "ExpandDims", "Unpack"}  # the same values in another shape

@@ -1,6 +1,6 @@
-"""Make an old graph loadable, and a frozen one runnable: what is stale goes, what was renamed gets its new name.
+"""Repairs old graphs so that TensorFlow can import them, and frozen graphs so that they run.
 
-Each function changes the GraphDef that it is given and returns one line for each kind of repair, for the user to read.
+Each function changes the given GraphDef, and returns one line for each kind of repair, for the user to read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_registry import get_output_dtypes
 from serialization.graph.op_sets import INITIALIZED_CHECKS, REF_FORMS, VARIABLES
 
-_RENAMED = {"Variable": "VariableV2"}  # the op of TensorFlow 0.x, which freezing does not know
+_RENAMED = {"Variable": "VariableV2"}  # an op of TensorFlow 0.x, which convert_variables_to_constants does not know
 _UPDATED = {"AssignAdd": "AddV2", "AssignSub": "Sub"}
 _SCATTERED = {
     "ScatterNdUpdate": "TensorScatterUpdate",
@@ -40,7 +40,7 @@ _SCATTERED_FACTORS = {"ScatterMul": "Mul", "ScatterDiv": "RealDiv"}
 
 
 def make_version_readable(meta_graph: Any) -> list[str]:
-    """Take out a TensorFlow version that import_meta_graph cannot read, such as "0.12.head"."""
+    """Remove a TensorFlow version that import_meta_graph cannot read, such as "0.12.head"."""
     from packaging.version import InvalidVersion, Version
 
     version = meta_graph.meta_info_def.tensorflow_version
@@ -48,12 +48,12 @@ def make_version_readable(meta_graph: Any) -> list[str]:
         Version(version or "0")
     except InvalidVersion:
         meta_graph.meta_info_def.tensorflow_version = ""
-        return [f"left out the version {make_printable(version)}, which import_meta_graph cannot read"]
+        return [f"removed the version {make_printable(version)}, which import_meta_graph cannot read"]
     return []
 
 
 def make_graph_loadable(graph_def: Any) -> list[str]:
-    """Take out what keeps this TensorFlow from importing a graph that another one wrote."""
+    """Repair a graph of another TensorFlow so that this one can import it. Raises UserError if it is damaged."""
     names = GraphIndex(graph_def).nodes
     if len(names) < len(graph_def.node):
         twice = next(name for name, count in Counter(node.name for node in graph_def.node).items() if count > 1)
@@ -61,13 +61,13 @@ def make_graph_loadable(graph_def: Any) -> list[str]:
     done: Counter[tuple[str, str]] = Counter()
     for node in iterate_nodes(graph_def):
         if re.search("(?i)gpu|tpu|job:|task:|replica:", node.device):
-            done["took {} off", "device pin"] += 1
+            done["removed {}", "device pin"] += 1
         node.device = ""
         if node.op in _RENAMED:
             done[f"renamed {{}} of TensorFlow 0.x to {_RENAMED[node.op]}", f"{node.op} op"] += 1
             node.op = _RENAMED[node.op]
         if node.op == "Placeholder" and graph_def.versions.producer < 24 and not node.attr["shape"].shape.dim:
-            node.attr["shape"].shape.unknown_rank = True  # what a shape without dimensions meant then
+            node.attr["shape"].shape.unknown_rank = True  # these versions wrote an unknown rank in this way
     for node in graph_def.node:
         _check_edges(node, names)
         colocated = (
@@ -82,16 +82,16 @@ def make_graph_loadable(graph_def: Any) -> list[str]:
 
 
 def remove_recorded_shapes(graph_def: Any) -> list[str]:
-    """Take off recorded shapes: a copy of what import infers, and where they are stale import refuses the graph."""
+    """Remove recorded shapes. The import infers them anew, and refuses a graph whose recorded shapes are wrong."""
     stale = 0
     for node in iterate_nodes(graph_def):
         stale += _is_stale(node)
         node.attr.pop("_output_shapes", None)
-    return [f"took {format_count(stale, 'wrong recorded shape')} off"] if stale else []
+    return [f"removed {format_count(stale, 'wrong recorded shape')}"] if stale else []
 
 
 def remove_refs(graph_def: Any) -> list[str]:
-    """Rewrite ops that take or give references to variables: in a frozen graph there is nothing to refer to."""
+    """Replace ops that take or give references to variables, because a frozen graph has no variables."""
     done: Counter[tuple[str, str]] = Counter()
     names = GraphIndex(graph_def).nodes
     added = []
@@ -117,7 +117,7 @@ def remove_refs(graph_def: Any) -> list[str]:
         elif node.op in INITIALIZED_CHECKS:
             _make_constant_true(node)
         if node.op != before:
-            done[f"rewrote {{}}, made for variables, as {node.op}", f"{before} op"] += 1
+            done[f"replaced {{}} with {node.op}", f"{before} op"] += 1
             for attribute in ("use_locking", "validate_shape", "_class"):
                 node.attr.pop(attribute, None)
         for attribute in ("T", "dtype"):  # an edge that carried a reference carries a value
@@ -128,7 +128,7 @@ def remove_refs(graph_def: Any) -> list[str]:
 
 
 class _Builder:
-    """Makes nodes beside another one, under names that the graph does not have yet."""
+    """Makes nodes beside another one, under unused names."""
 
     def __init__(self, node: Any, names: Collection[str]) -> None:
         self.node, self.names = node, names
@@ -148,7 +148,7 @@ class _Builder:
     def integers(self, *values: int, scalar: bool = False) -> str:
         name = self.add(
             "Const", [f"^{get_node_name(self.node.input[1])}"], dtype=dtypes.INT32
-        )  # so it is of the same loop
+        )  # so that it is in the same loop
         tensor = self.made[-1].attr["value"].tensor
         tensor.dtype = dtypes.INT32
         tensor.tensor_shape.SetInParent()
@@ -166,7 +166,7 @@ class _Builder:
         return self.add("Shape", [tensor], T=self.dtype, out_type=dtypes.INT32)
 
     def rows(self) -> tuple[str, str]:
-        """Indices and updates of a ScatterUpdate as vectors: it may have one index, and one number for all rows."""
+        """Indices and updates of a ScatterUpdate as vectors; it may have one index, or one number for all rows."""
         indices, updates = self.node.input[1], self.node.input[2]
         flat = self.add("Reshape", [indices, self.integers(-1)], T=self.indices, Tshape=dtypes.INT32)
         whole = self.add("BroadcastTo", [updates, self.shape(self.gather(indices))], T=self.dtype, Tidx=dtypes.INT32)
@@ -175,7 +175,7 @@ class _Builder:
 
 
 def _index_rows(node: Any, names: Collection[str]) -> list[Any]:
-    """ScatterUpdate takes an index for each row; its pure form takes a vector of one."""
+    """Turn the indices of ScatterUpdate into vectors of one, which TensorScatterUpdate takes."""
     build = _Builder(node, names)
     flat, updates = build.rows()
     last = build.integers(-1, scalar=True)
@@ -184,7 +184,7 @@ def _index_rows(node: Any, names: Collection[str]) -> list[Any]:
 
 
 def _multiply_rows(node: Any, names: Collection[str]) -> list[Any]:
-    """ScatterMul and ScatterDiv as a product with all factors of each row; rows without any have the factor 1."""
+    """Turn ScatterMul and ScatterDiv into a product with all factors of each row; without any, the factor is 1."""
     build = _Builder(node, names)
     flat, updates = build.rows()
     first = build.integers(0, scalar=True)
@@ -208,7 +208,7 @@ def _make_constant_true(node: Any) -> None:
 
 
 def _is_stale(node: Any) -> bool:
-    """Whether the node's recorded shapes are visibly others than those of its op, or of its own attributes."""
+    """Whether the node's recorded shapes contradict its op's outputs or its own attributes."""
     if "_output_shapes" not in node.attr:
         return False
     shapes = node.attr["_output_shapes"].list.shape
@@ -224,7 +224,7 @@ def _is_stale(node: Any) -> bool:
 
 
 def _fit(one: Any, other: Any) -> bool:
-    """Whether two shapes can be those of one tensor."""
+    """Whether two shapes may be those of one tensor."""
     if one.unknown_rank or other.unknown_rank:
         return True
     pairs = zip(one.dim, other.dim, strict=False)
@@ -245,5 +245,5 @@ def _is_in(location: bytes, names: dict[str, Any]) -> bool:
 
 
 def format_repairs(done: Counter[tuple[str, str]]) -> list[str]:
-    """A line for each kind of repair: `done` counts by a sentence with {} and the noun that is counted."""
+    """A line for each kind of repair. `done` counts by a sentence with {} and the noun that replaces it."""
     return [line.format(format_count(count, what)) for (line, what), count in done.items()]

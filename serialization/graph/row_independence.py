@@ -1,8 +1,7 @@
 """Proves from the graph that row i of each output depends only on row i of each input.
 
-To try some rows proves nothing of others: texts are padded to the longest, a limit holds for all of a batch. So rows
-are taken for independent only where each op on their way is known to make row i of its result from row i of what it
-takes.
+Trying some rows proves nothing for others: texts may be padded to the longest, a limit may hold for the whole batch. So
+rows count as independent only if each op between inputs and outputs makes row i of its result from row i of its inputs.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from serialization.graph.signature import Signature
 from serialization.tensorflow import explain_failures, tf, tf1
 
 _CHOICES = SWITCHES | MERGES | {"_SwitchN"}  # their results depend on a condition
-# Ops that do as much as one of their values says.
+# Ops whose work depends on one of their values.
 _BY_VALUE = {"BlockLSTM", "BlockLSTMV2", "Polygamma", "RaggedTensorToTensor", "Zeta"}
 
 
@@ -28,7 +27,7 @@ class RowIndependence:
     """The graph that computes a signature's outputs, functions inlined and shapes inferred."""
 
     def __init__(self, graph_def: Any, signature: Signature) -> None:
-        """Raises UserError where the functions of the graph cannot be inlined."""
+        """Raises UserError if the functions of the graph cannot be inlined."""
         index, self._signature, _ = cut_at_inputs(GraphIndex(graph_def), signature)
         names = [tensor.name for tensor in (*self._signature.inputs, *self._signature.outputs)]
         flat = prune_graph(GraphIndex(inline_functions(prune_graph(index, names), names)), names)
@@ -37,7 +36,7 @@ class RowIndependence:
             tf1.import_graph_def(flat, name="")
 
     def has_independent_rows(self) -> bool:
-        """Whether row i of each output comes from row i of the inputs, and from nothing else that is fed."""
+        """Whether row i of each output depends only on row i of the inputs."""
         kinds = {tensor.name: ROWS for tensor in self._signature.inputs if self._has_rows(tensor.name)}
         if len(kinds) < len({tensor.name for tensor in self._signature.inputs}):
             return False
@@ -51,9 +50,9 @@ class RowIndependence:
         return all(kinds[tensor.name] == ROWS for tensor in self._signature.outputs)
 
     def has_fixed_sizes(self) -> bool:
-        """Whether it takes about as long whatever is fed: all is of a fixed size, and nothing hangs on a condition.
+        """Whether a run takes about as long whatever is fed: all tensors have fixed sizes, and there is no condition.
 
-        Texts are of no fixed size, nor is what stands behind a handle: lists, datasets, queues.
+        Texts have no fixed size, and neither have lists, datasets and queues behind handles.
         """
         return not self._has_functions and all(
             op.type not in _CHOICES | _BY_VALUE and all(map(_is_of_fixed_size, op.outputs))
@@ -71,10 +70,10 @@ def _is_of_fixed_size(tensor: Any) -> bool:
 
 
 def _kinds_of(op: Any, kinds: Mapping[str, str]) -> list[str] | None:
-    """The kind of each of an op's outputs, empty where it is not known; None if nothing is known of the op."""
+    """The kind of each of an op's outputs, empty if it is unknown; None if the proof ends at this op."""
     given = [kinds.get(tensor.name, "") for tensor in op.inputs]
     changes = op.op_def.is_stateful and op.type not in STATES and op.type not in RULES
-    if changes or any(arg.is_ref for arg in op.op_def.input_arg):  # it is chance, or a state that changes
+    if changes or any(arg.is_ref for arg in op.op_def.input_arg):  # random, or a state that changes
         return None
     if "" in given or op.type in _CHOICES:
         return None
@@ -89,6 +88,6 @@ def _kinds_of(op: Any, kinds: Mapping[str, str]) -> list[str] | None:
     rule = RULES.get(op.type)
     if rule is None or not rule(op, given):
         return None
-    if op.type in BATCH_NORMS:  # its other outputs are means and the like
+    if op.type in BATCH_NORMS:  # its other outputs are means and variances
         return [ROWS, *[""] * (len(op.outputs) - 1)]
     return [ROWS] * len(op.outputs)

@@ -1,6 +1,6 @@
-"""Which ops make row i of their result from row i of what they take: a rule for each op that can.
+"""Rules for single ops: whether an op makes row i of its result from row i of its inputs.
 
-What an op takes is of one of three kinds.
+Each input is of one of three kinds: FIXED, COUNT or ROWS.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from serialization.tensorflow import np, tf
 
 FIXED, COUNT, ROWS = "the same whatever is fed", "depends on the number of rows", "row by row"
 
-# Nobody changes them: an op that does takes a reference or is stateful itself, and is found by that.
+# Their values do not change: an op that changes them takes a reference or is stateful, and so ends the proof.
 STATES = VARIABLES | STATIC_TABLES | {"ReadVariableOp"}
-# Number i of the result comes from number i of each input, which are broadcast.
+# Number i of the result comes from number i of each broadcast input.
 _ELEMENTWISE = set(
     """
     Abs Acos Acosh Add AddN AddV2 AsString Asin Asinh Atan Atan2 Atanh Bucketize Cast Ceil ClipByValue Cos
@@ -28,7 +28,7 @@ _ELEMENTWISE = set(
     TruncateDiv TruncateMod Xdivy Xlogy ZerosLike
     """.split()  # noqa: SIM905
 )
-# Of the first input each row by itself, the others are weights and sizes; their windows have a first axis of 1.
+# They treat each row of the first input by itself; the other inputs are weights and sizes. Windows span one row.
 _WINDOWS = set(
     """
     AvgPool AvgPool3D BiasAdd BiasAddV1 Conv2D Conv3D DepthToSpace DepthwiseConv2dNative FusedBatchNorm FusedBatchNormV2
@@ -43,7 +43,7 @@ _LAST_AXIS = {"LogSoftmax", "Softmax", "TopK", "TopKV2"}  # which is not the fir
 
 
 def has_free_rows(tensor: Any) -> bool:
-    """Whether the first axis of a tensor of the graph is of an unknown size, as that of rows is."""
+    """Whether the first axis of a tensor of the graph has an unknown size, as rows have."""
     return bool(tensor.shape.rank) and tensor.shape[0] is None
 
 
@@ -72,13 +72,13 @@ def _are_windows_in_rows(op: Any) -> bool:
 
 
 def _value(tensor: Any) -> Any:
-    """What a constant holds, as a flat list; None if that is not known without running the graph."""
+    """The values of a constant as a flat list; None if they are not known without a run."""
     value = tf.get_static_value(tensor)
     return None if value is None else np.reshape(value, -1).tolist()
 
 
 def _axes(axes: list[int] | None, rank: int | None) -> list[int]:
-    """Axes counted from the first; the first itself where they are not known."""
+    """Axes counted from the first; [0] if they are unknown."""
     return [0] if axes is None or rank is None else [axis % max(rank, 1) for axis in axes]
 
 
@@ -90,7 +90,7 @@ def _is_matmul_of_rows(op: Any, given: list[str]) -> bool:
 
 
 def _is_einsum_of_rows(op: Any, given: list[str]) -> bool:
-    """Whether the first letter of all that has rows is the first of the result, and is nowhere else."""
+    """Whether the letter of the rows is the first letter of each input with rows and of the result, and only there."""
     takes, _, makes = op.get_attr("equation").decode().replace(" ", "").partition("->")
     row = makes[:1]
     for letters, kind in zip(takes.split(","), given, strict=True):
@@ -100,7 +100,7 @@ def _is_einsum_of_rows(op: Any, given: list[str]) -> bool:
 
 
 def _is_reshaped_in_rows(op: Any, given: list[str]) -> bool:
-    """Whether each row keeps its numbers: as many in each as before."""
+    """Whether each row keeps its numbers: it has as many as before."""
     before, after = op.inputs[0].shape[1:], op.outputs[0].shape[1:]
     known = before.is_fully_defined() and after.is_fully_defined()
     return given[0] == ROWS and known and before.num_elements() == after.num_elements() != 0
@@ -133,7 +133,7 @@ def _is_selected_in_rows(op: Any, given: list[str]) -> bool:
 
 
 def fills_rows(op: Any, kinds: Mapping[str, str]) -> bool:
-    """Whether a Fill makes as many rows as there are, all alike: its shape begins with how many there are."""
+    """Whether a Fill makes one equal row for each row of an input: its shape begins with the number of rows."""
     dims, value = op.inputs
     first = dims.op
     if first.type not in ("Pack", "ConcatV2") or kinds[value.name] != FIXED or not has_free_rows(op.outputs[0]):
@@ -159,12 +159,12 @@ def _is_looked_up(op: Any, given: list[str]) -> bool:
 
 
 def _along_other_axes(at: int) -> Callable[[Any, list[str]], bool]:
-    """A check of ops that do something along the axes in input `at`."""
+    """A rule for ops that work along the axes in input `at`."""
     return lambda op, given: _is_first_alone(given) and 0 not in _axes(_value(op.inputs[at]), op.inputs[0].shape.rank)
 
 
 def _joins_along(at: int) -> Callable[[Any, list[str]], bool]:
-    """A check of ops that put things together, or apart, along the axis in input `at`."""
+    """A rule for ops that join or split tensors along the axis in input `at`."""
 
     def check(op: Any, given: list[str]) -> bool:
         place = at % len(given)
@@ -181,7 +181,7 @@ def _is_packed_along_another_axis(op: Any, given: list[str]) -> bool:
 
 
 def _first_value_is(at: int, wanted: list[int]) -> Callable[[Any, list[str]], bool]:
-    """A check of ops that leave the first axis alone if the values of input `at` begin so."""
+    """A rule for ops that leave the first axis alone if the values of input `at` begin with `wanted`."""
 
     def check(op: Any, given: list[str]) -> bool:
         value = _value(op.inputs[at])
@@ -190,7 +190,7 @@ def _first_value_is(at: int, wanted: list[int]) -> Callable[[Any, list[str]], bo
     return check
 
 
-# Given an op and the kind of each of its inputs, at least one of which is ROWS: whether it keeps rows apart.
+# A rule takes an op and the kinds of its inputs, of which at least one is ROWS, and says whether it keeps rows apart.
 RULES: Mapping[str, Callable[[Any, list[str]], bool]] = {
     **dict.fromkeys(_ELEMENTWISE, _are_aligned),
     **dict.fromkeys(_WINDOWS, lambda op, given: _is_first_alone(given) and _are_windows_in_rows(op)),

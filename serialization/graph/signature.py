@@ -1,4 +1,4 @@
-"""Inputs and outputs of a model: its tensors, the keys that callers know them by, and the SignatureDef made of them."""
+"""The inputs and outputs of a model by their keys, read from a SignatureDef or from flags, and written as one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ SERVING_DEFAULT = "serving_default"
 class Tensor:
     """A tensor that is fed or fetched: `key` for callers, `name` in the graph.
 
-    `dtype` is TensorFlow's name for it ("float32", "string"). `shape` is None for unknown rank; None in it is any size.
+    `dtype` is TensorFlow's name for it ("float32", "string"). `shape` is None for an unknown rank; in it, None is any
+    size.
     """
 
     key: str
@@ -32,7 +33,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a model takes and gives."""
+    """The tensors that a model is fed, and those that are fetched from it."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
@@ -46,7 +47,7 @@ def show_shape(shape: Sequence[int | None] | None) -> str:
 def make_signature(graph: Any, inputs: str, outputs: str, scope: str = "") -> Signature:
     """The Signature that `--inputs` and `--outputs` name in a tf.Graph, below `scope` if the graph was imported there.
 
-    Raises UserError with the nearest names where there is no such tensor.
+    Raises UserError with the nearest names if there is no such tensor.
     """
     return Signature(
         tuple(_describe(key, _find(graph, name, scope)) for key, name in split_tensors(inputs)),
@@ -55,7 +56,7 @@ def make_signature(graph: Any, inputs: str, outputs: str, scope: str = "") -> Si
 
 
 def bind_signature(graph: Any, signature: Signature, scope: str = "") -> Signature:
-    """The same tensors as a tf.Graph has them, below `scope`: with the dtypes and shapes that import inferred."""
+    """The same tensors in a tf.Graph, below `scope`, with the dtypes and shapes that the import inferred."""
 
     def look_up(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
         return tuple(_describe(tensor.key, _find(graph, tensor.name, scope)) for tensor in tensors)
@@ -64,11 +65,11 @@ def bind_signature(graph: Any, signature: Signature, scope: str = "") -> Signatu
 
 
 def choose_signature_def(meta_graph: Any, key: str | None = None) -> Any:
-    """A MetaGraphDef's SignatureDef with this key; by default serving_default, or the only one there is."""
+    """A MetaGraphDef's SignatureDef with this key; by default the only one, else serving_default. Raises UserError."""
     known = {k: s for k, s in meta_graph.signature_def.items() if k != "__saved_model_init_op"}
     if not known:
         raise UserError(
-            "the SavedModel records no signature; found none to call it by; save it again with one: "
+            "the SavedModel has no signature; found no function to call; save it again with one: "
             "tf.saved_model.save(model, folder, signatures=function)"
         )
     if key is None:
@@ -102,7 +103,7 @@ def _find(graph: Any, name: str, scope: str) -> Any:
     except (KeyError, ValueError):
         known = [tensor.name.removeprefix(below) for op in graph.get_operations() for tensor in op.outputs]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"the nearest are {', '.join(near)}" if near else f"none of its {len(known)} tensors is called like it"
+        hint = f"the nearest are {', '.join(near)}" if near else f"none of its {len(known)} tensors has a similar name"
         raise UserError(f"no tensor {name} in the graph; {hint}") from None
 
 
@@ -129,14 +130,14 @@ def _recorded(infos: Mapping[str, Any]) -> tuple[Tensor, ...]:
         else:
             yield Tensor(key, info.name, get_dtype_name(info.dtype), shape(info))
 
-    # A protobuf map has no order of its own; sorted, it is the same in every run.
+    # A protobuf map has no fixed order; sorted, it is the same in every run.
     return tuple(tensor for key, info in sorted(infos.items()) for tensor in parts(key, info))
 
 
 def split_tensors(text: str) -> list[tuple[str, str]]:
     """The (key, tensor name) pairs of `--inputs` or `--outputs`: `NAME` or `KEY=NAME`, comma separated.
 
-    `:0` may be left out. Without KEY it is the name without its `:0`. Raises ValueError.
+    `:0` may be left out. Without KEY, the key is the name without `:0`. Raises ValueError.
     """
     pairs: list[tuple[str, str]] = []
     for item in text.split(",") if text.strip() else ():

@@ -1,4 +1,4 @@
-"""What a NodeDef says about its own tensors: dtype, shape, what they are for; without TensorFlow's op definitions."""
+"""dtype, shape and likely use of a node's tensors, from its NodeDef, without TensorFlow's op definitions."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _SWITCH_NAME = re.compile(
     r"(is_?|in_?)?(train|training|phase|phase_train|learning_phase|test|testing)(_\w+)?", re.IGNORECASE
 )
 _KEEP_NAME = re.compile(r"\w*(keep_?prob|dropout|drop_?prob|drop_?rate|keep_?rate)\w*", re.IGNORECASE)
-# All but the first are there for the gradient.
+# Their outputs after the first are for the gradient.
 _ONE_OF_SEVERAL = BATCH_NORMS | {"SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits"}
 _DTYPES_OF_UNKNOWN = ("dtype", "out_type", "output_type", "T")  # by custom, in the ops of other libraries
 
 
 def describe_tensor(nodes: Mapping[str, Any], name: str) -> Tensor:
-    """The tensor of that name with dtype and shape as far as the node itself tells them."""
+    """The tensor of that name; dtype and shape are unknown where the NodeDef does not record them."""
     node, index = nodes[get_node_name(name)], get_output_index(name)
     return Tensor(
         name.removesuffix(":0"), f"{node.name}:{index}", get_dtype_name(_dtype(node, index)), _shape(node, index)
@@ -30,18 +30,18 @@ def describe_tensor(nodes: Mapping[str, Any], name: str) -> Tensor:
 
 
 def is_training_switch(tensor: Tensor) -> bool:
-    """Whether a name and a dtype say "training or not"."""
+    """Whether name and dtype are those of a switch between training and inference."""
     last = get_node_name(tensor.name).rpartition("/")[2]
     return tensor.dtype == "bool" and (tensor.shape in ((), None) or _SWITCH_NAME.fullmatch(last) is not None)
 
 
 def is_keep_probability(tensor: Tensor) -> bool:
-    """Whether a name says that it is the share of a dropout layer."""
+    """Whether the name is that of a dropout layer's keep or drop rate."""
     return _KEEP_NAME.fullmatch(get_node_name(tensor.name).rpartition("/")[2]) is not None
 
 
 def count_outputs(node: Any) -> int:
-    """How many outputs a node has that a caller may want; 1 for an unknown op that does not say."""
+    """How many of a node's outputs a caller may want; 1 for an unknown op without a list of dtypes."""
     if node.op in _ONE_OF_SEVERAL:
         return 1
     types = get_output_dtypes(node)
@@ -56,7 +56,7 @@ def _dtype(node: Any, index: int) -> int:
 
 
 def _shape(node: Any, index: int) -> tuple[int | None, ...] | None:
-    """The recorded shape. A placeholder's empty shape in a graph of TensorFlow 0.x and 1.x may stand for "unknown"."""
+    """The recorded shape; None if none is recorded or its rank is unknown."""
     shapes = node.attr["_output_shapes"].list.shape if "_output_shapes" in node.attr else ()
     if index < len(shapes):
         return _sizes(shapes[index])

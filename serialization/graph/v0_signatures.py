@@ -1,8 +1,8 @@
-"""Signatures as the exporter of TensorFlow 0.x recorded them: in the collection `serving_signatures` of a MetaGraphDef.
+"""Reads the signatures of TensorFlow 0.x, in the collection `serving_signatures` of a MetaGraphDef.
 
-Their messages (tensorflow_serving/session_bundle/manifest.proto) are in no package that is installed, so they are
-declared here. Beside a default signature for tf.Examples there are named ones; the generic pair "inputs" and "outputs"
-is what the Predict call took, so it becomes serving_default where there is one.
+No installed package has their messages (tensorflow_serving/session_bundle/manifest.proto), so they are declared here.
+There is a default signature for tf.Examples, and there are named ones. The Predict call took the generic pair "inputs"
+and "outputs", so if there is one it becomes serving_default.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from serialization.graph.tensors import describe_tensor
 _COLLECTION = "serving_signatures"
 _DEFAULT = "serving_default"
 _PACKAGE = "tensorflow.serving"
-# Message, field, its number, its type; "*" where it is a map from strings.
+# Message, field, its number, its type; "*" for a map from strings.
 _MESSAGES = """
 TensorBinding tensor_name 1 string
 RegressionSignature input 1 TensorBinding
@@ -37,9 +37,9 @@ Signatures named_signatures 2 Signature*
 
 
 def add_v0_signatures(meta_graph: Any) -> None:
-    """Copy what the collection records into the MetaGraphDef's signature_def, if that is empty.
+    """Copy the collection's signatures into the MetaGraphDef's signature_def, if that is empty.
 
-    Raises UserError where the collection is damaged.
+    Raises UserError if the collection is damaged.
     """
     from google.protobuf.message import DecodeError
 
@@ -115,6 +115,6 @@ def _message(name: str) -> Any:
             entry.field.add(name="value", number=2, label=1, type=11, type_name=added.type_name)
             added.label = 3
             added.type_name = f".{_PACKAGE}.{owner}.{entry.name}"
-    pool = descriptor_pool.DescriptorPool()  # of its own: where tensorflow_serving is installed, it has these too
+    pool = descriptor_pool.DescriptorPool()  # its own: an installed tensorflow_serving has these messages too
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))

@@ -153,7 +153,7 @@ def _require(index: GraphIndex, name: str) -> None:
     hint = (
         f"the nearest are {', '.join(f'{name}:0' for name in near)}"
         if near
-        else f"none of its {len(known)} nodes is called like it"
+        else f"none of its {len(known)} nodes has a similar name"
     )
     raise UserError(f"no tensor {name} in the graph; {hint}")
 

@@ -104,7 +104,7 @@ def test_a_graph_that_was_cut_off(run: Run, tmp_path: Path) -> None:
     (tmp_path / "whole.pb").write_bytes(graph.as_graph_def().SerializeToString())
     cut = tf1.GraphDef(node=graph.as_graph_def().node[:2])
     (tmp_path / "cut.pb").write_bytes(cut.SerializeToString())
-    line = "the file ends with a node, with no version or library behind it; it may have been cut off there\n"
+    line = "the file ends with a node, without a version or library after it; it may have been cut off there\n"
     for name, times in (("whole", 0), ("cut", 1)):
         for words in (("freezemodel_load", "--frozen-model"), ("model_inspect",)):
             assert run(*words, tmp_path / f"{name}.pb").stdout.count(line) == times

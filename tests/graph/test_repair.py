@@ -38,7 +38,7 @@ def test_scatter(how: str, indices: Any, updates: Any) -> None:
     pruned = tf1.graph_util.extract_sub_graph(graph_def, [scatter.op.name])
     lines = remove_refs(pruned)
     now = next(node.op for node in pruned.node if node.name == scatter.op.name)
-    assert lines == [f"rewrote 1 Scatter{how} op, made for variables, as {now}"]
+    assert lines == [f"replaced 1 Scatter{how} op with {now}"]
     with tf1.Graph().as_default(), tf1.Session() as session:
         tf1.import_graph_def(pruned, name="")
         np.testing.assert_allclose(session.run(scatter.name), expected, rtol=1e-6)

@@ -50,8 +50,8 @@ def test_float_ref_of_a_moving_average(run: Run, tmp_path: Path) -> None:
     prefix = graphs.save(tmp_path, graphs.batch_norm)
     done = freeze(run, prefix, tmp_path, "--outputs", "y")
     assert (done.status, done.stderr) == (0, "")
-    assert "repaired: rewrote 1 RefSwitch op, made for variables, as Switch" in done.stdout
-    assert "repaired: rewrote 1 AssignSub op, made for variables, as Sub" in done.stdout
+    assert "repaired: replaced 1 RefSwitch op with Switch" in done.stdout
+    assert "repaired: replaced 1 AssignSub op with Sub" in done.stdout
     assert "proved: y: the same bits as the source" in done.stdout
     words = ("--frozen-model", tmp_path / "m.pb", "--feed", "x=[[1,1,1,1],[3,3,3,3]]")
     for training, answer in (("false", "[[0. 0. 0. 0.]\n [2. 2. 2. 2.]]"), ("true", "[[-1. -1. -1. -1.]\n [ 1.")):
@@ -63,7 +63,7 @@ def test_frozen_by_others_with_float_ref_inside(run: Run, tmp_path: Path) -> Non
     (tmp_path / "their.pb").write_bytes(graphs.freeze(graphs.batch_norm, ["y"]).SerializeToString())
     done = run("freezemodel_load", "--frozen-model", tmp_path / "their.pb", "--outputs", "y")
     assert (done.status, done.stderr) == (0, "")
-    assert "repaired: rewrote 1 RefSwitch op, made for variables, as Switch" in done.stdout
+    assert "repaired: replaced 1 RefSwitch op with Switch" in done.stdout
 
 
 def test_device_pins_stale_shapes_old_ops_and_versions(run: Run, tmp_path: Path) -> None:
@@ -83,9 +83,9 @@ def test_device_pins_stale_shapes_old_ops_and_versions(run: Run, tmp_path: Path)
     done = freeze(run, prefix, tmp_path, "--outputs", "logits")
     assert (done.status, done.stderr) == (0, "")
     assert "repaired: renamed 2 Variable ops of TensorFlow 0.x to VariableV2" in done.stdout
-    assert "repaired: took 7 device pins off\n" in done.stdout
-    assert "repaired: took 2 wrong recorded shapes off\n" in done.stdout
-    assert "repaired: left out the version 0.12.head, which import_meta_graph cannot read\n" in done.stdout
+    assert "repaired: removed 7 device pins\n" in done.stdout
+    assert "repaired: removed 2 wrong recorded shapes\n" in done.stdout
+    assert "repaired: removed the version 0.12.head, which import_meta_graph cannot read\n" in done.stdout
     assert "proved: logits: the same bits as the source" in done.stdout
 
 
@@ -357,7 +357,7 @@ def test_a_queue_is_cut_at_an_inner_tensor(run: Run, tmp_path: Path) -> None:
         tf1.train.Saver().save(session, str(tmp_path / "model.ckpt"))
     done = freeze(run, tmp_path / "model.ckpt", tmp_path, "--inputs", "row", "--outputs", "y")
     assert (done.status, done.stderr) == (0, "")
-    assert "cut at row:0: what computes that is left out" in done.stdout
+    assert "cut at row:0; the ops before it are left out" in done.stdout
     done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--feed", "row=[3,4]")
     assert "prefix/y:0 float32 [2]\n[3. 4.]\n" in done.stdout
     done = freeze(run, tmp_path / "model.ckpt", tmp_path, "--outputs", "y", "--overwrite")

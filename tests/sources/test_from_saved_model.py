@@ -224,8 +224,8 @@ def test_a_version_and_shapes_that_the_loader_refuses(run: Run, tmp_path: Path, 
     file.write_bytes(saved_model.SerializeToString())
     done = run("savedmodel_pretrained", "--saved-model", tmp_path / "sm", "--feed", 'words=["two", "none"]')
     assert (done.status, done.stderr) == (0, "")
-    assert "repaired: left out the version 0.12.head, which import_meta_graph cannot read\n" in done.stdout
-    assert done.stdout.count("repaired: took 1 wrong recorded shape off\n") == 1
+    assert "repaired: removed the version 0.12.head, which import_meta_graph cannot read\n" in done.stdout
+    assert done.stdout.count("repaired: removed 1 wrong recorded shape\n") == 1
     assert "\n[ 2 -1]\n" in done.stdout
     assert "proved: numbers: the same bits" in freeze(run, tmp_path / "sm", tmp_path).stdout
 
@@ -308,7 +308,7 @@ def test_a_model_without_signatures(run: Run, tmp_path: Path) -> None:
     model.v = tf.Variable(1.0)
     tf.saved_model.save(model, str(tmp_path / "1"))
     assert freeze(run, tmp_path / "1", tmp_path).stderr == (
-        "error: the SavedModel records no signature; found none to call it by; save it again with one: "
+        "error: the SavedModel has no signature; found no function to call; save it again with one: "
         "tf.saved_model.save(model, folder, signatures=function)\n"
     )
 

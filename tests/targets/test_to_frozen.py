@@ -55,7 +55,7 @@ def loop_with_a_condition_and_both_kinds_of_variables() -> None:
     tf.identity(tf1.while_loop(lambda i, _: i < 4, body, (0, rows()))[1], "y")
 
 
-@old("rewrote 1 Assign op, made for variables, as Identity")
+@old("replaced 1 Assign op with Identity")
 def condition_that_assigns() -> None:
     x, mean = rows(), held("mean", 3)
     training = tf1.placeholder_with_default(False, [], name="is_training")
@@ -71,20 +71,20 @@ def condition_that_assigns_a_resource() -> None:
     tf.identity(y, "y")
 
 
-@old("rewrote 1 RefSwitch op, made for variables, as Switch")
+@old("replaced 1 RefSwitch op with Switch")
 def references_that_switch() -> None:
     way = tf1.placeholder_with_default(False, [], name="is_training")
     ends = tf.raw_ops.RefSwitch(data=held("v", 3)._ref(), pred=way)
     tf.add(rows(), tf.raw_ops.RefMerge(inputs=list(ends))[0], name="y")
 
 
-@old("rewrote 1 RefEnter op, made for variables, as Enter")
+@old("replaced 1 RefEnter op with Enter")
 def references_that_enter() -> None:
     entered = tf.raw_ops.RefEnter(data=held("v", 3)._ref(), frame_name="f", is_constant=False, parallel_iterations=1)
     tf.add(rows(), tf.identity(tf.raw_ops.RefExit(data=tf.raw_ops.RefIdentity(input=entered))), name="y")
 
 
-@old("rewrote 1 Assign op, made for variables, as Identity")
+@old("replaced 1 Assign op with Identity")
 def assignment_on_the_way() -> None:
     tf.add(rows(), tf1.assign(held("v", 3), tf.constant([1.0, 2.0, 3.0])), name="y")
 
@@ -100,7 +100,7 @@ def array_of_tensors() -> None:
     tf.transpose(array.stack(), [1, 0, 2], name="y")
 
 
-@old("took 1 wrong recorded shape off", 21, {f"{name}V3": f"{name}V2" for name in ARRAYS})
+@old("removed 1 wrong recorded shape", 21, {f"{name}V3": f"{name}V2" for name in ARRAYS})
 def array_of_tensors_2() -> None:
     x = rows()
     tf.constant(0.0, name="flow")
@@ -109,7 +109,7 @@ def array_of_tensors_2() -> None:
     tf.add(array.read(0), array.stack()[1], name="y")
 
 
-@old("took 1 wrong recorded shape off", 15, {f"{name}V3": name for name in ARRAYS})
+@old("removed 1 wrong recorded shape", 15, {f"{name}V3": name for name in ARRAYS})
 def array_of_tensors_1() -> None:
     array_of_tensors_2()
 
