@@ -20,7 +20,6 @@ from typing import Any
 import model
 from checkpoint_restore import open_checkpoint
 from freezemodel_load import read_frozen, start
-from savedmodel_from_source import NOT_VERIFIED
 from savedmodel_pretrained import open_any as open_saved_model
 from serialization import cli, project
 from serialization.cli import make_parser, refuse_flags, repeat_flags, select_values
@@ -33,7 +32,7 @@ from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor
-from serialization.run.verify import find_random_outputs, prove_same
+from serialization.run.verify import NOT_VERIFIED, find_random_outputs, prove_same
 from serialization.sources.from_checkpoint import prepare_checkpoint, read_checkpoint_graph
 from serialization.sources.variable_values import read_stored_values
 from serialization.targets import to_frozen

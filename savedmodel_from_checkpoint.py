@@ -18,7 +18,7 @@ from typing import Any
 
 import model
 from checkpoint_restore import open_checkpoint
-from savedmodel_from_source import NOT_VERIFIED, prove
+from savedmodel_from_source import prove
 from serialization import cli, project
 from serialization.cli import make_parser, select_values
 from serialization.console import print_export, print_notes
@@ -28,6 +28,7 @@ from serialization.flags import CHECKPOINT_FLAGS, CONVERSION_FLAGS
 from serialization.graph.lookup_tables import collect_vocabulary_files, make_table_initializer
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import SERVING_DEFAULT, Signature, build_signature_def
+from serialization.run.verify import NOT_VERIFIED
 from serialization.sources.from_checkpoint import (
     PreparedCheckpoint,
     prepare_checkpoint,

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import model
 from savedmodel_from_checkpoint import save
-from savedmodel_from_source import NOT_VERIFIED, export, prove
+from savedmodel_from_source import export, prove
 from serialization import cli, project
 from serialization.cli import make_parser
 from serialization.console import print_export, print_notes
@@ -26,6 +26,7 @@ from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import bind_signature
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
+from serialization.run.verify import NOT_VERIFIED
 from serialization.sources.from_frozen import PreparedFrozenModel, prepare_frozen_model
 from serialization.sources.frozen_reader import read_graph_file
 from serialization.tensorflow import explain_failures, tf1

@@ -30,8 +30,6 @@ from serialization.run.predictor import Predictor
 from serialization.run.verify import find_random_outputs, prove_same
 from serialization.tensorflow import explain_failures, tf1
 
-NOT_VERIFIED = "not verified, as --no-verify asks"
-
 
 def train(seed: int, epochs: int) -> Any:
     """A session in which the toy model is trained: what a training program holds at its end."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from serialization.run.origin import Origin
 
 OpenResult = Callable[[bool], AbstractContextManager[Run]]
+NOT_VERIFIED = "not verified, as --no-verify asks"
 _UNSTEADY = 1e-3  # of the largest number: what an output may differ from itself by, from run to run
 _ROUNDING = 1e-5  # of the largest number: what optimizers may change by adding up in another order
 
