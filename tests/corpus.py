@@ -43,7 +43,7 @@ import savedmodel_from_frozen
 from serialization.cli import make_parser
 from serialization.console import print_table
 from serialization.errors import UserError
-from serialization.files.locate import find_saved_model
+from serialization.files.locate import find_frozen_model, find_saved_model
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.given_feeds import read_feeds
@@ -226,7 +226,7 @@ def answer(argv: Sequence[str] | None) -> int:
     parser = make_parser(None, "inputs", "outputs", "feed", frozen_model=None)
     file, *words = argv or ()
     args = parser.parse_args(words)
-    predict, _ = freezemodel_load.open_frozen(args.frozen_model, args.inputs, args.outputs)
+    predict, _ = freezemodel_load.open_frozen(find_frozen_model(args.frozen_model), args.inputs, args.outputs)
     with explain_failures("the model does not run on what was recorded"):
         results = predict(read_feeds(predict.signature, args.feed or []))
     np.savez(file.removeprefix("results="), allow_pickle=False, **results)
