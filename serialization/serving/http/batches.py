@@ -19,14 +19,14 @@ from serialization.serving.http.alarm import Alarm
 from serialization.serving.http.predict_route import Request
 from serialization.serving.requests import print_exception
 
-_LONG = 0.02, 4.0  # seconds, and times the last that ended: a batch that takes longer than both may be one without end
+_TIMES = 4.0  # the time of the last batch: one that takes longer, and longer than `long`, may have no end
 
 
 class Batches:
     """Runs requests in batches of at most `max_batch_size` rows, `parallel` of them at a time, each in its own thread.
 
-    One that has fewer rows waits until its first request came `batch_timeout` seconds ago. One that takes long, as
-    measured by the others, has the next begin beside it.
+    One that has fewer rows waits until its first request came `batch_timeout` seconds ago. One that takes longer than
+    `long` seconds, and than four times the last, has the next begin beside it.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Batches:
         parallel: int,
         batch_timeout: float,
         threads: int,
+        long: float = 0.02,
     ) -> None:
         self._run = run
         self._max_batch_size = max_batch_size
@@ -50,7 +51,7 @@ class Batches:
         # When each thread that runs one batch after the other began its last, by time.perf_counter.
         self._began: dict[int, float] = {}
         self._starting = 0  # threads that are to be such
-        self._long = _LONG[0]
+        self._least_long = self._long = long
         self._watched = False  # whether the alarm will ring
         self._alarm = Alarm(self._look, "batches")
 
@@ -81,7 +82,7 @@ class Batches:
                 self._run(batch)
             except Exception:  # those that come next are to be run
                 print_exception("batch")
-            self._long = max(_LONG[0], _LONG[1] * (time.perf_counter() - began))
+            self._long = max(self._least_long, _TIMES * (time.perf_counter() - began))
 
     def _take(self, me: int) -> list[Request]:
         """What waits, or nothing where this thread is no longer needed."""
@@ -107,7 +108,7 @@ class Batches:
             self._start()
             if not self._watched:
                 self._watched = True
-                self._alarm.set(_LONG[0])
+                self._alarm.set(self._least_long)
             return batch
 
     def _look(self) -> None:
@@ -120,4 +121,4 @@ class Batches:
             self._start()
             self._watched = bool(self._began)
             if self._watched:
-                self._alarm.set(_LONG[0])
+                self._alarm.set(self._least_long)

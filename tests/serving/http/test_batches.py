@@ -52,25 +52,20 @@ class Runs:
         assert soon(lambda: self.running == number)
 
 
-@pytest.fixture
-def not_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine may stand still for a while, and a batch then take long."""
-    monkeypatch.setattr("serialization.serving.http.batches._LONG", (60, 4))
+NEVER = 60.0  # seconds: a machine may stand still for a while, and a batch then take long
 
 
-@pytest.mark.usefixtures("not_long")
 def test_who_is_alone_does_not_wait() -> None:
-    runs = Runs()
+    runs = Runs(long=NEVER)
     runs.put("a")
     runs.wait_for(["a"])
     runs.put("b")
     runs.wait_for(["a"], ["b"])
 
 
-@pytest.mark.usefixtures("not_long")
 def test_what_comes_while_a_batch_runs_is_the_next() -> None:
     """As much as there is, but no request in parts, and none before one that came earlier."""
-    runs = Runs()
+    runs = Runs(long=NEVER)
     runs.busy.clear()
     runs.put("a")
     runs.wait_for(["a"])
@@ -83,9 +78,8 @@ def test_what_comes_while_a_batch_runs_is_the_next() -> None:
     assert runs.most_running == 1
 
 
-@pytest.mark.usefixtures("not_long")
 def test_as_many_run_beside_each_other_as_asked() -> None:
-    runs = Runs(parallel=2)
+    runs = Runs(long=NEVER, parallel=2)
     runs.busy.clear()
     for number, id_ in enumerate("ab", 1):
         runs.put(id_)
@@ -132,9 +126,8 @@ def test_who_took_long_takes_no_more() -> None:
     assert runs._batches._starting == 0
 
 
-@pytest.mark.usefixtures("not_long")
 def test_a_batch_may_be_waited_for() -> None:
-    runs = Runs(batch_timeout=60)
+    runs = Runs(long=NEVER, batch_timeout=60)
     runs.put("a", "b", "c")
     time.sleep(0.05)
     assert runs.ran == []
