@@ -1,1 +1,1 @@
-"""What a graph could do to the machine that loads it, looked for before TensorFlow gets it."""
+"""Checks of a graph before TensorFlow gets it: harmful ops, crashes, memory."""

@@ -1,4 +1,4 @@
-"""Faults of a graph at which TensorFlow's runtime ends the process, or never ends: looked for before it gets the graph.
+"""Finds faults at which TensorFlow's runtime would crash, hang or take all memory, before it gets the graph.
 
 Seen in TensorFlow 2.21: a function that calls itself is inlined until the stack overflows; an Unpack with 2**40 outputs
 allocates them one by one; a Const of shape [2**33] that is given one number is filled up to 34 GB.
@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from serialization.checks.what_runs import CallGraph
-from serialization.console import format_size, make_printable
+from serialization.console import format_count, format_size, make_printable
 from serialization.errors import UserError
 from serialization.formats.dtypes import get_dtype_size
 from serialization.graph.graph_def import get_node_name, iterate_nodes
@@ -50,13 +50,13 @@ def find_crashes(index: GraphIndex, left: Mapping[str, int] | None = None) -> It
 
 
 def find_loose_ends(index: GraphIndex) -> Iterator[str]:
-    """What the graph's nodes need and it does not hold, in one line. It does no harm where no output needs that."""
+    """A line on inputs whose nodes the graph lacks. They do no harm if no output needs them."""
     edges = ((node.name, get_node_name(edge)) for node in index.graph_def.node for edge in node.input)
     found = [(name, source) for name, source in edges if source not in index.nodes]
     for node, source in found[:1]:
-        more = f", and {len(found) - 1} more inputs are loose" if len(found) > 1 else ""
+        more = f", and {format_count(len(found) - 1, 'more input')}" if len(found) > 1 else ""
         yield (
-            f"node {make_printable(node)} needs {make_printable(source)}, which is not in the graph{more}; "
+            f"the graph lacks {make_printable(source)}, an input of node {make_printable(node)}{more}; "
             "it was cut off, or cut out of a larger one"
         )
 
@@ -68,7 +68,7 @@ def _recursive(index: GraphIndex) -> str:
         name: {called for node in function.node_def for called in graph.called(node)} & index.functions.keys()
         for name, function in index.functions.items()
     }
-    # What calls nothing that is left cannot be part of a circle; take it away until nothing changes.
+    # A function without calls to the remaining ones is in no circle. Remove such functions until none is left.
     callers: dict[str, list[str]] = {name: [] for name in calls}
     for name, called in calls.items():
         for other in called:

@@ -1,9 +1,8 @@
-"""Which ops of a model could harm the machine that loads it: looked for before TensorFlow loads it.
+"""The safety scan: finds ops that could harm the machine, before TensorFlow loads the model.
 
-Loading is running: an init op, an initialiser of a table, even a stateless op while TensorFlow infers shapes during
-import_graph_def runs before anybody asks for a prediction. So the protobuf is scanned before TensorFlow gets it, by
-reachability: an honest SavedModel contains SaveV2 and RestoreV2 for its saver, and nothing else may reach them.
-docs/safety.md says what is refused, and why a scan is no sandbox.
+Loading a model runs parts of it: init ops, table initializers, and even stateless ops of which import_graph_def infers
+shapes. So the protobuf is scanned before TensorFlow gets it. The scan looks at the ops that would run, not at all ops:
+an honest SavedModel has SaveV2 and RestoreV2 for its Saver. docs/safety.md lists what is refused, and the limits.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _NAMELESS = "an asset without a name"
 
 @dataclass(frozen=True)
 class Finding:
-    """One reason to refuse a model: the effect, the op and where it stands; `detail` is empty or says more."""
+    """One reason to refuse a model: the effect, the op, its node and function; `detail` may be empty."""
 
     effect: str
     op: str
@@ -51,9 +50,10 @@ class Finding:
 def scan_graph(
     index: GraphIndex, outputs: Iterable[str] | None = None, inputs: Iterable[str] = (), folder: Path | None = None
 ) -> list[Finding]:
-    """What in a graph could do harm when `outputs` are fetched and `inputs` fed; None stands for every node.
+    """The findings in a graph that is imported, when `outputs` are fetched and `inputs` fed.
 
-    Give the graph that is to be imported, pruned if it is to be pruned. Files below `folder` may fill tables.
+    `outputs` of None stands for every node. Give the graph as it will be imported: pruned, if it is going to be pruned.
+    Files below `folder` may fill tables.
     """
     reach = Reach(CallGraph(index), inputs).fetch(index.nodes if outputs is None else outputs)
     return _report([reach], folder, folder)
@@ -68,17 +68,18 @@ def scan_meta_graph(
     saved_model: Path | None = None,
     index: GraphIndex | None = None,
 ) -> list[Finding]:
-    """What in a MetaGraphDef could do harm when it is imported, restored, initialised, and `outputs` are fetched.
+    """The findings in a MetaGraphDef that is imported, restored and initialized, when `outputs` are fetched.
 
-    `outputs` of None stands for those of all recorded signatures. `saved_model` is the SavedModel's folder, whose
-    assets may be read, `folder` one whose files may fill tables. `index` is that of its graph, if there is one.
+    `outputs` of None stands for the outputs of all recorded signatures. `saved_model` is the SavedModel's folder, whose
+    assets may be read. Files below `folder` may fill tables. `index` is the index of its graph, if there is one
+    already.
     """
     reaches = find_loading_reaches(meta_graph, index or GraphIndex(meta_graph.graph_def), outputs, inputs)
     return _assets(meta_graph, saved_model) + _report(reaches, folder, saved_model and saved_model / "assets")
 
 
 def require_safe(findings: Iterable[Finding], path: Path, *, trust: bool = False) -> None:
-    """Raise UserError that names the ops, unless there are none or the user trusts the model (`--trust-model`)."""
+    """Raise UserError that names the ops of the findings, unless the user trusts the model (`--trust-model`)."""
     findings = list(findings)
     if trust or not findings:
         return
@@ -95,7 +96,7 @@ def _some(found: list[str], most: int = 5) -> str:
 
 
 def _report(reaches: list[Reach], folder: Path | None, assets: Path | None) -> list[Finding]:
-    """The findings of all that is reached, and of what TensorFlow evaluates while it imports the graph."""
+    """The findings among the reached nodes, and among nodes that TensorFlow evaluates during the import."""
     graph = reaches[0].graph
     found: dict[Finding, None] = {}
     for reach in reaches:
@@ -112,7 +113,7 @@ def _report(reaches: list[Reach], folder: Path | None, assets: Path | None) -> l
 
 
 def _harm(reach: Reach, scope: str, node: Any, folder: Path | None, assets: Path | None) -> str | None:
-    """None where this use of a listed op is harmless, else a word on why it is not, or nothing more to say."""
+    """None if this use of a listed op is harmless; else the detail of the finding, which may be empty."""
     if node.op == "PrintV2":
         stream = node.attr["output_stream"].s.decode(errors="replace") if "output_stream" in node.attr else "stderr"
         return None if not stream.startswith("file:") else f"to {make_printable(stream)}"
@@ -124,7 +125,7 @@ def _harm(reach: Reach, scope: str, node: Any, folder: Path | None, assets: Path
         return None if source in (b"", b"local://") or source.startswith(b"bytes://") else ""
     if node.op == "FixedUnigramCandidateSampler":
         return None if "vocab_file" not in node.attr or not node.attr["vocab_file"].s else ""
-    if node.op == "XlaCallModule":  # compiled arithmetic, unless it calls what is registered in the process
+    if node.op == "XlaCallModule":  # compiled arithmetic, unless it calls code that is registered in the process
         return "custom_call" if b"custom_call" in node.attr["module"].s else None
     inputs = FILE_INPUTS[node.op]
     sources: set[StringOrigin] = set()
@@ -151,7 +152,7 @@ def _may_be_read(source: StringOrigin, op: str, folder: Path | None, assets: Pat
 
 
 def is_below_folder(folder: Path, name: str | Path) -> bool:
-    """Whether a file lies below a folder, links followed; a name that is no path at all lies nowhere."""
+    """Whether a file lies below a folder, links followed; False for a name that is no valid path."""
     try:
         return (folder / name).resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError):
@@ -159,10 +160,10 @@ def is_below_folder(folder: Path, name: str | Path) -> bool:
 
 
 def _evaluated_at_import(index: GraphIndex, node: Any) -> bool:
-    """Whether TensorFlow may run a node while it infers shapes, which it does for values that the shapes depend on.
+    """Whether TensorFlow may run a node while it infers shapes, because a shape depends on the node's value.
 
-    It can where nothing before the node is stateful or a placeholder, and has no reason to where its value is only
-    stored: match_filenames_once puts that of a MatchingFiles into a variable.
+    It cannot if an op before the node is stateful or a placeholder. It does not if the value is only stored, as
+    match_filenames_once stores that of a MatchingFiles in a variable.
     """
     known = load_known_ops()
     before = {index.nodes[name].op for name in index.upstream(node.name)}
@@ -181,7 +182,7 @@ def _evaluated_at_import(index: GraphIndex, node: Any) -> bool:
 
 
 def _assets(meta_graph: Any, saved_model: Path | None) -> list[Finding]:
-    """The assets that lie outside of the SavedModel."""
+    """The assets that lie outside of the SavedModel, or are no plain files."""
     if saved_model is None:
         return []
     names = dict.fromkeys(asset.filename for asset in list_asset_files(meta_graph))
@@ -190,6 +191,6 @@ def _assets(meta_graph: Any, saved_model: Path | None) -> list[Finding]:
     for name in names:
         if not name or not is_below_folder(folder, name):
             found.append(Finding(READS, "", name or _NAMELESS, detail="(an asset path that leaves the folder)"))
-        elif (folder / name).exists() and not (folder / name).is_file():  # to read a pipe may never end
+        elif (folder / name).exists() and not (folder / name).is_file():  # reading a pipe may never end
             found.append(Finding(READS, "", name, detail="(an asset that is no plain file)"))
     return found

@@ -1,7 +1,7 @@
-"""The ops that reach beyond the process: of TensorFlow 2.21's registry, all with a file, path, address or code in them.
+"""The ops of TensorFlow 2.21 that reach beyond the process: all that take a file, an address or code.
 
-`@0` names the input that says which file, for ops that may read what belongs to the model. Not listed: ops that write
-to a summary writer, for only CreateSummaryFileWriter and CreateSummaryDbWriter open one.
+`@0` names the input with the filename, for ops that may read files of the model. Ops that write to a summary writer are
+not listed, because only CreateSummaryFileWriter and CreateSummaryDbWriter open one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Tensors for which there is no room, found before anything is computed.
+"""Finds tensors that are too large for the memory, before anything is computed.
 
 A few bytes of a graph can ask for any amount of memory: Fill with constant dimensions, a concatenation that doubles
-itself forty times. TensorFlow tries, while it optimizes the graph or runs it: the machine is brought to a standstill,
-or after minutes of trying again there is an error. Where constants tell the size, it is known without asking.
+itself forty times. TensorFlow tries to allocate it while it optimizes or runs the graph; the machine stands still, or
+an error comes after minutes. If constants give the size, it is known before.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 def require_modest_tensors(graph_def: Any, what: str) -> None:
-    """Raise UserError where one node makes more than a gigabyte out of nothing, which is said by a few constants.
+    """Raise UserError if one node makes more than a gigabyte out of a few constants. `what` names the graph in it.
 
-    For what will be run: in a graph for training, the first values of a large variable are made so.
+    Give the pruned graph: a training graph makes the first values of a large variable in this way.
     """
     index = GraphIndex(graph_def)
     for scope in ("", *index.functions):
         for name, size in _made(index.body(scope)):
             if size > _FREE:
                 raise UserError(
-                    f"{what} cannot be run; its node {make_printable(name)} makes {format_size(size)} out of nothing; "
-                    "name other --outputs, or copy it here again if it is damaged"
+                    f"{what} cannot be run; its node {make_printable(name)} makes {format_size(size)} out of "
+                    "constants; name other --outputs, or copy it here again if it is damaged"
                 )
 
 
 def require_memory(graph: Any, wanted: Signature) -> None:
-    """Raise UserError where a tensor that the signature needs is larger than the memory, by its inferred shape alone.
+    """Raise UserError if a tensor that the signature needs is larger than the memory, by its inferred shape.
 
     Unknown sizes count as 1.
     """
@@ -72,15 +72,15 @@ def require_memory(graph: Any, wanted: Signature) -> None:
 
 
 def find_available_memory() -> int:
-    """How many bytes this process can have: what the machine has, or as much of it as is allowed."""
+    """The bytes that this process can use: the machine's memory, or the limit of the process or its cgroup."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), resource.getrlimit(resource.RLIMIT_AS)[0]]
     if _CGROUP.is_file() and (text := _CGROUP.read_text().strip()).isdecimal():
         limits.append(int(text))
-    return min(limit for limit in limits if limit > 0)  # -1 stands for none
+    return min(limit for limit in limits if limit > 0)  # -1 means no limit
 
 
 def _made(nodes: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """The nodes that make a tensor as large as constants say, and how many bytes it has at least."""
+    """The nodes whose output's size is given by constants, with its bytes."""
     for name, node in nodes.items():
         count = _count(node, nodes)
         if count:
@@ -88,7 +88,7 @@ def _made(nodes: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
 
 
 def _count(node: Any, nodes: Mapping[str, Any]) -> int:
-    """How many numbers it has; 0 where constants do not say."""
+    """How many numbers the node's output has; 0 if constants do not tell."""
     data = [nodes.get(get_node_name(edge)) for edge in list_data_edges(node)]
     position = _SHAPED.get(node.op, _COUNTED.get(node.op))
     if position is not None and position < len(data):

@@ -1,4 +1,4 @@
-"""Where running begins in a MetaGraphDef: what TensorFlow runs while it loads it, restores it and calls it."""
+"""Finds the nodes that run when TensorFlow loads a MetaGraphDef, restores it and calls its signatures."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _RUN_BY_LOADING = {"_create_resource", "_initialize", "_destroy_resource"}
 def find_loading_reaches(
     meta_graph: Any, index: GraphIndex, outputs: Iterable[str] | None, inputs: Iterable[str]
 ) -> list[Reach]:
-    """The nodes that run, from each point where running begins, when `outputs` are fetched and `inputs` fed.
+    """A Reach for each entry point: signatures or `outputs`, init ops, object graph, the Saver's restore op.
 
-    `outputs` of None stands for those of all recorded signatures. `index` is that of the MetaGraphDef's graph.
+    `outputs` are fetched and `inputs` fed; `outputs` of None stands for the outputs of all recorded signatures. `index`
+    is the index of the MetaGraphDef's graph.
     """
     assets = {asset.tensor_info.name: asset.filename for asset in list_asset_files(meta_graph)}
     graph = CallGraph(index, assets)
@@ -55,7 +56,7 @@ def list_asset_files(meta_graph: Any) -> list[Any]:
 
 
 def _tensors(info: Any) -> Iterator[str]:
-    """The tensors of a TensorInfo, which may stand for several."""
+    """The tensors of a TensorInfo, which may name several."""
     kind = info.WhichOneof("encoding")
     if kind == "coo_sparse":
         yield from (info.coo_sparse.values_tensor_name, info.coo_sparse.indices_tensor_name)
@@ -68,27 +69,27 @@ def _tensors(info: Any) -> Iterator[str]:
 
 
 def _init_ops(meta_graph: Any) -> Iterator[str]:
-    """What a loader runs before the first prediction, as collections record it."""
+    """The ops in the collections of init ops, which a loader runs before the first prediction."""
     for name in _INIT_COLLECTIONS:
         if name in meta_graph.collection_def:
             yield from meta_graph.collection_def[name].node_list.value
 
 
 def _variables(meta_graph: Any) -> Iterator[str]:
-    """What a script reads to see whether a variable is initialized and what it holds."""
+    """The variables' nodes, which a script runs to see whether they are initialized and what they hold."""
     from google.protobuf.message import DecodeError
 
     for name in ("variables", "local_variables"):
         for encoded in meta_graph.collection_def[name].bytes_list.value if name in meta_graph.collection_def else ():
             try:
                 variable = protos.VariableDef.FromString(encoded)
-            except DecodeError:  # TensorFlow cannot import it either, and says so
+            except DecodeError:  # TensorFlow cannot import it either, and reports it
                 continue
             yield from (variable.variable_name, variable.snapshot_name)
 
 
 def _object_graph(graph: CallGraph, meta_graph: Any) -> Reach:
-    """What tf.saved_model.load runs of a TensorFlow 2 SavedModel: initialisers, restore functions, its signatures."""
+    """The nodes that tf.saved_model.load runs: initializers, restore functions and signatures of the object graph."""
     reach = Reach(graph)
     nodes = meta_graph.object_graph_def.nodes
 
@@ -115,7 +116,7 @@ def _object_graph(graph: CallGraph, meta_graph: Any) -> Reach:
 
 
 def _captured(graph: CallGraph, meta_graph: Any, name: str) -> dict[str, StringOrigin]:
-    """The arguments of a concrete function that stand for captured assets."""
+    """The arguments of a concrete function that are captured assets, with the assets' filenames."""
     concrete = meta_graph.object_graph_def.concrete_functions
     if name not in concrete or name not in graph.functions:
         return {}

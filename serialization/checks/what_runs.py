@@ -1,6 +1,6 @@
-"""Which nodes of a graph will run: closed over inputs, control edges, and every function that an attribute names.
+"""Finds the nodes of a graph that will run: along inputs and control edges, and in every function that is called.
 
-Works on protobufs alone. Where a filename comes from is followed too, through Identity ops and function arguments.
+It also finds the origin of a filename, through Identity ops and function arguments. It works on protobufs alone.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from serialization.graph.graph_def import get_tensor_name, list_data_edges
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import BRANCHES, FUNCTION_CALLS, IDENTITIES, VARIABLE_READERS, WHILES
 
-GRAPH = ""  # the scope of the graph's own nodes; a function's nodes have its name for their scope
+GRAPH = ""  # the scope of the graph's own nodes; the scope of a function's nodes is its name
 
-# They pass a filename on unchanged. PlaceholderWithDefault does only where it is not fed.
+# They pass a filename on unchanged; PlaceholderWithDefault only if it is not fed.
 _FORWARDS = IDENTITIES | {"PlaceholderWithDefault", "StopGradient", "EnsureShape"}
-# Which inputs of a calling op are the function's arguments: all from this one on.
+# The first input of a calling op that is an argument of the function.
 _FIRST_ARGUMENT = dict.fromkeys(FUNCTION_CALLS | WHILES, 0) | dict.fromkeys(BRANCHES, 1) | {"RemoteCall": 1}
 
 
@@ -30,7 +30,7 @@ class StringOrigin:
 
 
 class CallGraph:
-    """Which functions each node may run. `assets` maps tensors that are fed with an asset's path to its filename."""
+    """The functions that each node may run. `assets` maps each tensor that is fed an asset's path to the filename."""
 
     def __init__(self, index: GraphIndex, assets: dict[str, str] | None = None) -> None:
         self.index, self.functions = index, index.functions
@@ -43,7 +43,7 @@ class CallGraph:
                 self._alternatives.setdefault(api, []).append(name)
 
     def called(self, node: Any) -> Iterator[str]:
-        """The functions that a node may run, by attribute or because its op is one."""
+        """The functions that a node may run: its op, and those that its attributes name."""
         if node.op in self.functions:
             yield node.op
         yield from self._named(node.attr)
@@ -60,7 +60,7 @@ class CallGraph:
                     yield from self._named(function.attr)
 
     def stand_ins(self, name: str) -> Iterator[str]:
-        """What TensorFlow may run in a function's place: its gradient, and others that implement the same thing."""
+        """The functions that TensorFlow may run in place of one: its gradient, and other implementations of it."""
         if name in self._gradients:
             yield self._gradients[name]
         attributes = self.functions[name].attr
@@ -71,7 +71,7 @@ class CallGraph:
 class Reach:
     """The nodes that run when some tensors are fetched and some functions called.
 
-    `run` maps (scope, node name) to the NodeDef. `saver_filename` is the tensor that is fed with a checkpoint's prefix.
+    `run` maps (scope, node name) to the NodeDef. `saver_filename` is the tensor that is fed the checkpoint's prefix.
     """
 
     def __init__(self, graph: CallGraph, fed: Iterable[str] = (), saver_filename: str = "") -> None:
@@ -84,29 +84,29 @@ class Reach:
         self._entered: set[str] = set()
 
     def fetch(self, tensors: Iterable[str]) -> Reach:
-        """Add what runs when these tensors or ops of the graph are fetched; unknown names are left to the loader."""
+        """Add the nodes that run when these tensors or ops are fetched; unknown names are ignored."""
         self._visit([(GRAPH, name) for name in (self._node(tensor) for tensor in tensors) if name])
         return self
 
     def call(self, function: str, bound: dict[str, StringOrigin] | None = None) -> Reach:
-        """Add what runs when a function is called; `bound` says where its string arguments come from."""
+        """Add the nodes that run when a function is called; `bound` gives the origin of its string arguments."""
         for argument, source in (bound or {}).items():
             self._bound.setdefault((function, argument), set()).add(source)
         self._visit(self._enter(function))
         return self
 
     def sources(self, scope: str, node: Any, index: int) -> set[StringOrigin]:
-        """Where input `index` of a node comes from: all possible places of it."""
+        """All possible origins of input `index` of a node."""
         data = list_data_edges(node)
         return self._trace(scope, data[index], set()) if index < len(data) else {StringOrigin("computed")}
 
     def _node(self, tensor: str) -> str:
-        """The node to run for a tensor, or nothing where the tensor is fed."""
+        """The node to run for a tensor; empty if the tensor is fed."""
         name = tensor.removeprefix("^")
         return "" if not tensor.startswith("^") and get_tensor_name(name) in self._fed else name.partition(":")[0]
 
     def _enter(self, function: str) -> list[tuple[str, str]]:
-        """All nodes of a function, whose stateful ones run whether or not its outputs need them."""
+        """All nodes of a function: stateful ones run even if no output needs them."""
         if function not in self.graph.functions or function in self._entered:
             return []
         self._entered.add(function)
@@ -129,7 +129,7 @@ class Reach:
                 todo += self._enter(function)
 
     def _trace(self, scope: str, tensor: str, seen: set[tuple[str, str]]) -> set[StringOrigin]:
-        # A loop rather than recursion along Identity ops: a chain of them may be longer than Python's stack.
+        # A loop, not recursion: a chain of Identity ops may be longer than Python's stack.
         while (scope, tensor) not in seen:
             seen.add((scope, tensor))
             if scope == GRAPH:
@@ -154,7 +154,7 @@ class Reach:
         return set()
 
     def _stored(self, node: Any, seen: set[tuple[str, str]]) -> set[StringOrigin]:
-        """What a variable may hold: TensorFlow 2 keeps an asset's path in one that the graph assigns once."""
+        """The origins of a variable's value. TensorFlow 2 keeps an asset's path in a variable that is assigned once."""
         found: set[StringOrigin] = set()
         for handle in self.graph.index.producers(node):
             for user in map(self.graph.index.nodes.__getitem__, self.graph.index.consumers(handle)):
@@ -165,7 +165,7 @@ class Reach:
         return found or {StringOrigin("computed")}
 
     def _argument(self, function: str, name: str, seen: set[tuple[str, str]]) -> set[StringOrigin]:
-        """Where an argument of a function comes from: from each of its callers, and from what captured it."""
+        """The origins of a function's argument: its callers' inputs, and captured assets."""
         found = set(self._bound.get((function, name), ()))
         names = [argument.name for argument in self.graph.functions[function].signature.input_arg] if function else []
         if name not in names:

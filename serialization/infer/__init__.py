@@ -1,1 +1,1 @@
-"""Which tensors of a graph that records no signature are its inputs and outputs."""
+"""Infers inputs and outputs of a graph without a signature."""

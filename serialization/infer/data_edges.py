@@ -1,6 +1,6 @@
-"""The data edges of a graph, without what trains, saves, summarizes and checks: what depends on which input.
+"""Which node of a graph depends on which input, without the nodes that train, save, summarize and check.
 
-Works on the protobuf, without TensorFlow's runtime.
+It works on the protobuf, without TensorFlow's runtime.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import Tensor
 from serialization.graph.tensors import describe_tensor
 
-VALUE_FREE = op_sets.SHAPES | op_sets.LIKES  # their results do not depend on the values
-_SELECTING = re.compile(r"NonMaxSuppression.*|Where|Unique.*|ListDiff|.*Greedy.*|.*BeamSearch.*")  # but here they do
+VALUE_FREE = op_sets.SHAPES | op_sets.LIKES  # their results do not depend on the values, unless these ops select them:
+_SELECTING = re.compile(r"NonMaxSuppression.*|Where|Unique.*|ListDiff|.*Greedy.*|.*BeamSearch.*")
 _SHOWN = op_sets.VIEWS | {"Cast", "Mul", "Slice", "StridedSlice", "GatherV2"}
-# No caller asks for them; and nodes that only they consume are left out with them.
+# No caller fetches them. Nodes that only they consume are left out too.
 _PLUMBING = op_sets.SAVE_OPS | op_sets.RESTORE_OPS | op_sets.INITIALIZED_CHECKS | op_sets.SUMMARY_WRITERS
 _PLUMBING |= op_sets.TABLE_WRITERS | op_sets.TABLE_EXPORTS | op_sets.TABLE_SIZES | op_sets.ENQUEUES | op_sets.CLOSES
 _PLUMBING |= {"Assert", "NoOp", "ControlTrigger", "Abort", "DestroyResourceOp", "MakeIterator", "WriteFile", "PrintV2"}
-# They pass a parameter's value on. A value that comes round a loop may be another.
+# They pass a parameter's value on. A value that comes out of a loop may be another one.
 _PASS_ON = op_sets.PASS_THROUGH - op_sets.MERGES - op_sets.EXITS - op_sets.NEXT_ITERATIONS | {"ReadVariableOp", "Cast"}
-# Where features meet parameters. A regularizer's Mul or Add meets them too, but takes no feature.
+# Ops that combine features with parameters. A regularizer's Mul or Add takes parameters too, but no feature.
 _PARAMETRIC = re.compile(
     r"(.*MatMul.*|.*Conv.*|Gather.*|ResourceGather.*|BiasAdd.*|Add|AddV2|Sub|Mul|.*BatchNorm.*|.*LSTM.*|.*GRU.*|Einsum)"
 )
 _GRADIENT = re.compile(r"(?:.*/)?gradients(?:_\d+)?/(.+?)_grad/.*")
-_SEED = re.compile(r"(?:.*/)?gradients(?:_\d+)?/(Fill|Const|grad_ys|ones)[^/]*")  # what gradients start with
-# The gradient of a Switch or a Merge is named after itself.
+_SEED = re.compile(r"(?:.*/)?gradients(?:_\d+)?/(Fill|Const|grad_ys|ones)[^/]*")  # the first nodes of the gradients
+# Without Switch and Merge, whose gradients have names of their own.
 _TRANSPARENT = op_sets.PASS_THROUGH - op_sets.SWITCHES - op_sets.MERGES | {"Cast", "AddN", "Reshape", "ReadVariableOp"}
 _FORMS = op_sets.VIEWS | op_sets.ENTERS | {"Cast", "Shape"}
 _FUNCTIONS = {"truediv", "stack", "unstack", "embeddinglookup", "floordiv", "xwplusb", "l2normalize", "clipbyvalue"}
@@ -42,7 +42,7 @@ _TRAINING_SCOPE = re.compile(r"(.*/)?(gradients(_\d+)?|report_uninitialized_vari
 
 
 class Flow:
-    """The graph's data edges, without what trains, saves, summarizes and checks."""
+    """The graph's data edges, without the nodes that train, save, summarize and check."""
 
     def __init__(self, index: GraphIndex) -> None:
         self.index, self.nodes = index, index.nodes
@@ -62,9 +62,11 @@ class Flow:
         }
 
     def rest(self) -> Iterator[Any]:
+        """The nodes that are not left out."""
         return (node for node in self.nodes.values() if node.name not in self.aside)
 
     def users(self, name: str) -> list[str]:
+        """The consumers of a node that are not left out."""
         return [user for user in self.index.consumers(name) if user not in self.aside]
 
     def _set_aside(self) -> set[str]:
@@ -72,7 +74,7 @@ class Flow:
         training |= self.index.downstream(name for name in training if "gradients" in name)
         plumbing = {n.name for n in self.nodes.values() if n.op in _PLUMBING or op_sets.is_update(n.op)}
         waiting = list(plumbing)
-        while waiting:  # what only plumbing consumes is plumbing
+        while waiting:  # a node that only plumbing consumes is plumbing
             for name in self.index.producers(self.nodes[waiting.pop()]):
                 known = name not in self.nodes or name in plumbing or self.nodes[name].op in op_sets.PLACEHOLDERS
                 if not known and all(user in plumbing for user in self.index.consumers(name)):
@@ -80,7 +82,7 @@ class Flow:
                     waiting.append(name)
         summaries = {n.name for n in self.nodes.values() if n.op in op_sets.SUMMARIES}
         waiting = list(summaries)
-        while waiting:  # what only makes an answer fit for a summary
+        while waiting:  # a node that only prepares an answer for a summary
             for name in self.index.producers(self.nodes[waiting.pop()]):
                 node = self.nodes.get(name)
                 shown = node is not None and name not in summaries and node.op in _SHOWN and not has_own_name(node)
@@ -90,7 +92,7 @@ class Flow:
         return training | plumbing | summaries
 
     def _find_sources(self) -> list[str]:
-        """Tensors that bring values in: placeholders, else what the graph takes from a queue or an iterator."""
+        """The tensors that bring values in: placeholders, else the outputs of queues and iterators."""
         placeholders = [node.name for node in self.rest() if node.op in op_sets.PLACEHOLDERS]
         if any(self.users(name) for name in placeholders):
             return [f"{name}:0" for name in placeholders if self.users(name)]
@@ -101,7 +103,7 @@ class Flow:
         return [get_tensor_name(edge) for edge in pipelines]
 
     def _spread(self, bits: Mapping[str, int]) -> dict[str, int]:
-        """Which sources each node depends on, as bits; through loops too."""
+        """The sources that each node depends on, as bits; also through loops."""
         depends: dict[str, int] = defaultdict(int)
         for name in self.nodes:
             for edge in list_data_edges(self.nodes[name]):
@@ -122,7 +124,7 @@ class Flow:
         return depends
 
     def _find_parameters(self) -> dict[str, str]:
-        """Nodes that pass on a variable's value, or a constant that is more than a number; with its name."""
+        """Nodes that pass on the value of a variable or of a constant with axes, each with the name of that node."""
         roots = [node.name for node in self.nodes.values() if node.op in op_sets.VARIABLES]
         roots = roots or [node.name for node in self.nodes.values() if _is_weight(node)]
         found, waiting = {name: name for name in roots}, list(roots)
@@ -135,11 +137,11 @@ class Flow:
         return found
 
     def _find_deep(self) -> set[str]:
-        """What was computed with parameters from features."""
+        """The nodes that are computed from features and parameters."""
         return self.index.downstream(n.name for n in self.rest() if self.is_parametric(n) and self.depends[n.name])
 
     def is_trained(self, name: str) -> bool:
-        """Whether training goes through the node."""
+        """Whether a gradient goes through the node."""
         while name not in self.trained and self.nodes[name].op in _TRANSPARENT:
             name = get_node_name(self.nodes[name].input[0])
         return name in self.trained
@@ -153,13 +155,13 @@ class Flow:
         return any(self.nodes[user].op in op_sets.CANDIDATE_SAMPLERS for user in self._takers(source))
 
     def drops_out(self, source: str) -> bool:
-        """Whether only dropout layers take the source, and a number: the share that they keep or drop."""
+        """Whether the source is a number that only dropout layers take: their keep or drop rate."""
         takers = self._takers(source)
         number = not self.describe(source).shape and self.describe(source).dtype.startswith("float")
         return number and bool(takers) and all(_DROPOUT.search(user) for user in takers)
 
     def _takers(self, source: str) -> set[str]:
-        """What takes the source, also through what only gives it another form, and through 1 - x."""
+        """The nodes that take the source, also through views and casts of it, and through 1 - x."""
         found: set[str] = set()
         seen, waiting = {get_node_name(source)}, [get_node_name(source)]
         while waiting:
@@ -177,13 +179,13 @@ class Flow:
         return found
 
     def is_parametric(self, node: Any) -> bool:
-        """Whether features meet parameters in this node."""
+        """Whether this node combines values with parameters."""
         return bool(_PARAMETRIC.fullmatch(node.op)) and any(
             name in self.parameters for name in self.index.producers(node)
         )
 
     def behind_views(self, tensor: str) -> str:
-        """The tensor that this one is another shape of."""
+        """The tensor of which this one is only another view."""
         node = self.nodes[get_node_name(tensor)]
         while node.op in op_sets.VIEWS and get_node_name(node.input[0]) in self.deep and not has_own_name(node):
             tensor = get_tensor_name(node.input[0])
@@ -191,7 +193,7 @@ class Flow:
         return tensor
 
     def features(self) -> int:
-        """The bits of the sources that meet parameters."""
+        """The bits of the sources that are combined with parameters."""
         met = 0
         for node in self.rest():
             if self.is_parametric(node):
@@ -199,7 +201,7 @@ class Flow:
         return met
 
     def compared(self) -> int:
-        """The bits of the sources that meet what was computed with parameters."""
+        """The bits of the sources that are combined with results of the parameters."""
         met = 0
         for node in self.rest():
             if node.name in self.deep:
@@ -208,12 +210,12 @@ class Flow:
         return met
 
     def parameters_of(self, name: str) -> frozenset[str]:
-        """The variables that a node is computed from."""
+        """The variables, or weights in constants, that a node is computed from."""
         seen = self.index.reachable([name])
         return frozenset(n for n in seen if n in self.parameters and self.nodes[n].op in op_sets.VARIABLES | {"Const"})
 
     def describe(self, tensor: str) -> Tensor:
-        """The tensor of that name, as far as its node tells."""
+        """The tensor of that name, as its NodeDef describes it."""
         return describe_tensor(self.nodes, tensor)
 
 
@@ -223,6 +225,6 @@ def _is_weight(node: Any) -> bool:
 
 
 def has_own_name(node: Any) -> bool:
-    """Whether somebody gave the node a name: TensorFlow's own are the op's or its function's, with a number."""
+    """Whether the author named the node. TensorFlow's own names are the op's or its function's, with a number."""
     last = re.sub(r"(_\d+)?$", "", node.name.rpartition("/")[2]).replace("_", "").lower()
     return last not in (re.sub(r"V\d$", "", node.op).lower(), node.op.lower()) and last not in _FUNCTIONS

@@ -1,8 +1,8 @@
-"""What a graph that trains says about its outputs: the last tensors before it compares them with the truth.
+"""Finds the outputs of a training graph: the last tensors before they are compared with the labels.
 
-Works on the protobuf, without TensorFlow's runtime. Gradients are computed by nodes in scopes that are called after the
-ops they belong to, so the graph tells which of its ops training goes through, and where that begins: at the losses.
-What the losses are computed from is the model's answer, unless another network judges it in its turn.
+It works on the protobuf, without TensorFlow's runtime. The nodes of a gradient are in a scope named after its op. So
+the graph shows which ops have gradients, and where the gradients begin: at the losses. The model's answer is the tensor
+that the losses are computed from, unless another network judges that tensor.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from serialization.graph.graph_def import get_node_name, get_output_index, get_t
 from serialization.graph.op_sets import EXITS, MERGES, PLACEHOLDERS, TENSOR_ARRAY_READS, VIEWS
 from serialization.infer.data_edges import VALUE_FREE, Flow, has_own_name
 
-BEFORE_LABELS = "the last before the labels come in"
-BEFORE_LOSS = "the last before the loss"
-STANDS_IN = "another network takes it in the place of what is fed"
+BEFORE_LABELS = "the last tensor before the labels"
+BEFORE_LOSS = "the last tensor before the loss"
+STANDS_IN = "another network takes it in place of a fed input"
 
 _CHOOSING = {"ArgMax", "ArgMin"}
-# A cross entropy of one's own clips what it is given, adds a little to it or divides it by its sum, and takes the log.
+# A cross entropy written by hand clips its input, adds a small number or divides by the sum, and takes the logarithm.
 _LOGARITHMS = {"Log", "Log1p"}
 _TOUCHES = {"Neg", "Maximum", "Minimum", "Add", "AddV2", "Sub", "ClipByValue", "RealDiv", "Div"} | _LOGARITHMS
 _BORDERS = EXITS | MERGES | TENSOR_ARRAY_READS
-_PAIRS = 500  # of nodes above two with the same parameters; what differs, differs near them
-_SITES = 4  # of so many nodes with the same parameters, all are compared with each other
+_PAIRS = 500  # the most pairs of nodes that are compared; differences are near the start
+_SITES = 4  # the most nodes with the same parameters that are compared with each other
 
 
 def find_losses(flow: Flow) -> set[str]:
-    """The nodes at which the gradients begin, and all that is computed from them."""
+    """The nodes at which the gradients begin, and all nodes that are computed from them."""
     return flow.index.downstream(flow.losses - flow.aside) - flow.aside
 
 
 def find_judged_tensors(flow: Flow, labels: int, features: int, ends: Iterable[str]) -> dict[str, str]:
-    """The last tensors before the labels come in, or before the losses `ends`, each with a line that says which.
+    """The last tensors before the labels, or before the losses `ends`, each with the reason.
 
-    Of several that are computed from one tensor without parameters in between it is that one.
+    Several that are computed from one tensor, without parameters in between, are replaced with that tensor.
     """
     found, why = _before_labels(flow, labels, features), BEFORE_LABELS
     if not found:
         found, why = _before_losses(flow, ends, features), BEFORE_LOSS
     found = {_untouched(flow, tensor) for tensor in found}
     trained = {tensor for tensor in found if flow.is_trained(get_node_name(tensor))}
-    if trained:  # another network of the same kind that is not trained only helps to train this one
+    if trained:  # a network that is not trained only helps to train this one
         answers = set().union(*(find_parameter_free_ancestors(flow, tensor) for tensor in trained))
         found = {
             tensor for tensor in found if tensor in trained or find_parameter_free_ancestors(flow, tensor) & answers
@@ -51,9 +51,10 @@ def find_judged_tensors(flow: Flow, labels: int, features: int, ends: Iterable[s
 
 
 def find_stand_ins(flow: Flow) -> dict[str, str]:
-    """What networks make that others take in the place of what is fed: generators for critics, actors for values.
+    """The results of one network that another takes in place of a fed input: a generator's images, an actor's actions.
 
-    Such a judge is in the graph twice, with the same parameters: for what is fed, and for what was made.
+    The other network, a critic, is in the graph twice with the same parameters: once for the fed values, once for the
+    result.
     """
     sites: dict[str, dict[str, None]] = {}
     for node in flow.rest():
@@ -71,7 +72,7 @@ def find_stand_ins(flow: Flow) -> dict[str, str]:
 
 
 def find_parameter_free_ancestors(flow: Flow, tensor: str) -> set[str]:
-    """A node and those it is computed from without meeting parameters, or leaving a loop, in between."""
+    """A node and the nodes that it is computed from, up to a node with parameters or the end of a loop."""
     found, waiting = set(), [get_node_name(tensor)]
     while waiting:
         node = flow.nodes[waiting.pop()]
@@ -82,7 +83,7 @@ def find_parameter_free_ancestors(flow: Flow, tensor: str) -> set[str]:
 
 
 def find_scores_of_choice(flow: Flow, name: str) -> str:
-    """The node whose largest number an unnamed ArgMax of rows tells: its scores say that, and more. Else ""."""
+    """The node with the scores of which an unnamed ArgMax takes the largest in each row; else ""."""
     node = flow.nodes[name]
     if node.op not in _CHOOSING or has_own_name(node):
         return ""
@@ -91,9 +92,9 @@ def find_scores_of_choice(flow: Flow, name: str) -> str:
 
 
 def _difference(flow: Flow, one: str, other: str, seen: set[tuple[str, str]] | None = None) -> list[str]:
-    """Where two nodes of one op differ: the tensors that are made with parameters for `other`, and fed for `one`.
+    """Where the inputs of two nodes of one op differ: the tensors that are computed for `other` but fed for `one`.
 
-    `seen` are the pairs that were compared before: through loops, and by several ways.
+    `seen` are the pairs that were compared before; loops and several paths lead to the same pair.
     """
     a, b = flow.nodes[one], flow.nodes[other]
     seen = {(one, other)} if seen is None else seen
@@ -115,7 +116,7 @@ def _difference(flow: Flow, one: str, other: str, seen: set[tuple[str, str]] | N
 
 
 def _before_labels(flow: Flow, labels: int, features: int) -> set[str]:
-    """What depends on features alone and goes into a node that depends on labels as well."""
+    """Tensors that depend on features alone and that a node takes which also depends on labels."""
     found = set()
     for node in flow.rest():
         if not flow.depends[node.name] & labels:
@@ -129,7 +130,7 @@ def _before_labels(flow: Flow, labels: int, features: int) -> set[str]:
 
 
 def _before_losses(flow: Flow, ends: Iterable[str], features: int) -> set[str]:
-    """From the losses up to where the last parameter came in: what the loss compares with the input itself, say."""
+    """From the losses back to the last parameters; also tensors that a loss compares with the input itself."""
     found: set[str] = set()
     last: set[str] = set()
     seen: set[str] = set()
@@ -153,7 +154,7 @@ def _before_losses(flow: Flow, ends: Iterable[str], features: int) -> set[str]:
         else:
             waiting.extend(get_tensor_name(edge) for edge in deep)
     compared = set().union(*(find_parameter_free_ancestors(flow, tensor) for tensor in found))
-    # Where the loss looks at what leads to such a tensor in another way too, as at its smoothness.
+    # The loss may use a step before such a tensor in another way too, such as for its smoothness.
     edges = {
         edge
         for name in seen - compared
@@ -165,7 +166,7 @@ def _before_losses(flow: Flow, ends: Iterable[str], features: int) -> set[str]:
 
 
 def _untouched(flow: Flow, tensor: str) -> str:
-    """What a cross entropy took the logarithm of, where this tensor was made so."""
+    """The tensor of which a hand-written cross entropy takes the logarithm, if this one is a step of it."""
     result = now = tensor
     while True:
         node = flow.nodes[get_node_name(now)]
@@ -185,9 +186,9 @@ def _untouched(flow: Flow, tensor: str) -> str:
 
 
 def _meet(flow: Flow, tensors: Iterable[str]) -> list[str]:
-    """In the place of tensors that are computed from one, without parameters in between: that one.
+    """The tensors, with those that are computed from one tensor without parameters in between replaced with that one.
 
-    The parts of a loss take one answer in several ways; two answers have nothing in common but what has parameters.
+    The parts of a loss use one answer in several ways. Two answers have in common only nodes with parameters.
     """
     groups: list[tuple[list[str], set[str]]] = []
     for tensor in tensors:
@@ -200,13 +201,13 @@ def _meet(flow: Flow, tensors: Iterable[str]) -> list[str]:
         else:
             groups.append(([tensor], common))
     answers = [_answer(flow, members, common) for members, common in groups]
-    # What another answer is computed from is a step on the way to it.
+    # A tensor from which another answer is computed is a step on the way to it.
     steps = set().union(*(flow.index.upstream(get_node_name(answer)) - {get_node_name(answer)} for answer in answers))
     return [answer for answer in answers if get_node_name(answer) not in steps] or answers
 
 
 def _answer(flow: Flow, members: list[str], common: Collection[str]) -> str:
-    """The last of what a group has in common; or what has a telling name, or tells which of many, for a sequence."""
+    """The last common node of a group; or a member with its own name; or for a sequence the chosen classes."""
     if len(members) == 1:
         return members[0]
     before = set().union(*(find_parameter_free_ancestors(flow, name) - {name} for name in common))

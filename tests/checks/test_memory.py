@@ -91,7 +91,7 @@ def test_much_out_of_nothing(run: Run, tmp_path: Path, build: Callable[[], Any],
         done = run(*words)
         assert done.status == 1
         assert done.stderr == (
-            f"error: {what} cannot be run; its node n makes {size} out of nothing; "
+            f"error: {what} cannot be run; its node n makes {size} out of constants; "
             "name other --outputs, or copy it here again if it is damaged\n"
         )
     assert sorted(tmp_path.rglob("*")) == before

@@ -32,7 +32,7 @@ def found(build: Callable[[], Any]) -> tuple[list[str], list[str]]:
 def test_labels_loss_training_and_summaries_are_left_out() -> None:
     assert found(graphs.classifier) == (["x:0 float32 [None, 4]"], ["logits:0 float32 [None, 3]"])
     result = infer(graphs.classifier)
-    assert [c.why for c in result.outputs] == ["the last before the labels come in"]
+    assert [c.why for c in result.outputs] == ["the last tensor before the labels"]
     assert [(c.tensor.key, c.role) for c in result.others] == [("labels", "label")]
 
 

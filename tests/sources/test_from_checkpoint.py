@@ -28,7 +28,7 @@ def test_inferred_frozen_and_proved(run: Run, tmp_path: Path, resource: bool) ->
     done = freeze(run, prefix, tmp_path)
     assert (done.status, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert lines[0] == "inferred output logits:0 float32 [None, 3]: the last before the labels come in"
+    assert lines[0] == "inferred output logits:0 float32 [None, 3]: the last tensor before the labels"
     assert lines[1] == "inputs, as the outputs need them: x:0 float32 [None, 4]"
     assert "proved: logits: the same bits as the source, on 1,003 rows" in lines
     graph_def = tf1.GraphDef.FromString((tmp_path / "m.pb").read_bytes())
