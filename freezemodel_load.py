@@ -54,15 +54,16 @@ def read_frozen(
     outputs: str | None = None,
     known: Signature | None = None,
     *,
+    keys: bool = False,
     trust: bool = False,
 ) -> tuple[PreparedFrozenModel, dict[str, LargeConstant]]:
     """What is in the file, ready to be imported, with the `known` signature, else as the flags say.
 
     Of a large file the constants are left where they are: there is a variable in the place of each, and where its
-    value lies in the file.
+    value lies in the file. `keys` is what model.names_of takes.
     """
     file = read_graph_file(opened, lean=True)
-    ready = prepare_frozen_model(file, *model.names_of(file.graph_def, inputs, outputs), known=known)
+    ready = prepare_frozen_model(file, *model.names_of(file.graph_def, inputs, outputs, keys=keys), known=known)
     ready.require_safe(file.path, trust=trust)
     return ready, replace_constants(ready.graph_def, file.constants)
 

@@ -5,16 +5,19 @@ Teaches import_graph_def(graph_def, name="") and tf.compat.v1.saved_model.simple
     python savedmodel_from_frozen.py
     python savedmodel_from_frozen.py --frozen-model my/model.pb --inputs x --outputs y=softmax --export-dir my/1
 
-The variables of a frozen model are constants in its graph, so the variables/ folder of the SavedModel holds none.
+The variables of a frozen model are constants in its graph, so the variables/ folder of the SavedModel holds none. Of a
+graph over 100 MB, each constant over 1 MiB becomes a variable there: in the graph, each step would copy all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-import model
+from freezemodel_load import read_frozen
 from savedmodel_from_checkpoint import save
-from savedmodel_from_source import export, prove
+from savedmodel_from_source import prove
 from serialization import cli, project
 from serialization.cli import make_parser
 from serialization.console import print_export, print_notes
@@ -23,23 +26,37 @@ from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS
 from serialization.graph.lookup_tables import run_table_initializers
 from serialization.graph.op_registry import load_op_library
-from serialization.graph.signature import bind_signature
+from serialization.graph.signature import Signature, bind_signature
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
 from serialization.run.verify import NOT_VERIFIED
-from serialization.sources.from_frozen import PreparedFrozenModel, prepare_frozen_model
-from serialization.sources.frozen_reader import read_graph_file
+from serialization.sources.from_frozen import PreparedFrozenModel
+from serialization.sources.frozen_reader import LargeConstant, fill_constants
 from serialization.tensorflow import explain_failures, tf1
 
 
-def load(ready: PreparedFrozenModel) -> Origin:
+def load(ready: PreparedFrozenModel, constants: Mapping[str, LargeConstant]) -> Origin:
     """A session on the frozen graph, under the names that it has in the file: a SavedModel's tensors need no prefix."""
     with tf1.Graph().as_default() as graph, explain_failures("the frozen model cannot be imported"):
         tf1.import_graph_def(ready.graph_def, name="")
     session = open_session(graph, optimize=False)
+    with explain_failures("the model cannot be run here"):
+        fill_constants(session, "", constants)
     run_table_initializers(session, ready.initializers)
     wanted = bind_signature(graph, ready.signature)
     return Origin(session, ready.graph_def, wanted, Predictor(session, wanted), True, ready.hints, ready.batches)
+
+
+def export(session: Any, folder: Path, wanted: Signature) -> None:
+    """Write the graph and its signature, and the variables of a large graph."""
+    tensor = session.graph.get_tensor_by_name
+    with session.graph.as_default():
+        tf1.saved_model.simple_save(
+            session,
+            str(folder),
+            inputs={t.key: tensor(t.name) for t in wanted.inputs},
+            outputs={t.key: tensor(t.name) for t in wanted.outputs},
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,14 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with stage_output(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
         load_op_library(args.op_library)
-        file = read_graph_file(locate.find_frozen_model(args.frozen_model))
-        names = model.names_of(file.graph_def, args.inputs, args.outputs, keys=True)
-        ready = prepare_frozen_model(file, *names)
+        opened = locate.find_frozen_model(args.frozen_model)
+        ready, constants = read_frozen(opened, args.inputs, args.outputs, keys=True, trust=args.trust_model)
         print_notes(ready.notes)
-        ready.require_safe(file.path, trust=args.trust_model)
-        origin = load(ready)
+        origin = load(ready, constants)
         with origin.session:
-            # simple_save takes no model without inputs, and fills no tables.
+            # simple_save refuses a model without inputs, and would leave the lookup tables empty at loading: it takes
+            # no main op. `save` writes such a model with the Builder that simple_save uses inside.
             write = export if origin.signature.inputs and not ready.initializers else save
             with explain_failures("the SavedModel cannot be written"):
                 write(origin.session, folder, origin.signature)

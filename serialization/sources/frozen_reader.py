@@ -24,7 +24,7 @@ from serialization.formats.file_kind import Kind, ModelFile
 from serialization.formats.messages import read_message
 from serialization.formats.wire import iterate_fields
 from serialization.graph.graph_index import GraphIndex
-from serialization.tensorflow import np, tf
+from serialization.tensorflow import np, tf, tf1
 
 LARGE_FILE = 100_000_000  # bytes; below this TensorFlow's own way takes a second, and folds the constants
 _LARGE_NODE = 1 << 20
@@ -127,16 +127,28 @@ def replace_constants(graph_def: Any, constants: Mapping[str, LargeConstant]) ->
 
 
 def fill_constants(session: Any, scope: str, constants: Mapping[str, LargeConstant]) -> None:
-    """Read each constant from its file into its variable, one at a time, behind a progress bar."""
+    """Read each constant from its file into its variable, one at a time, behind a progress bar.
+
+    The graph was imported below `scope`, which may be empty. Its collection of global variables then holds these too,
+    so that a Saver writes them.
+    """
     if not constants:
         return
+    from tensorflow.python.ops.resource_variable_ops import ResourceVariable  # tf1.Variable.from_proto takes none
+
     graph = session.graph
     assignments = []
     with graph.as_default():
         for name, constant in constants.items():
-            handle = graph.get_tensor_by_name(f"{scope}/{name}/variable:0")
-            value = tf.compat.v1.placeholder(constant.dtype, constant.shape)
-            assignments.append((tf.raw_ops.AssignVariableOp(resource=handle, value=value), value, constant))
+            read = f"{scope}/{name}" if scope else name
+            handle = graph.get_tensor_by_name(f"{read}/variable:0")
+            value = tf.compat.v1.placeholder(constant.dtype, constant.shape, f"{read}/variable/value")
+            assign = tf.raw_ops.AssignVariableOp(resource=handle, value=value, name=f"{read}/variable/Assign")
+            assignments.append((assign, value, constant))
+            known = protos.VariableDef(
+                variable_name=handle.name, initializer_name=assign.name, snapshot_name=f"{read}:0", is_resource=True
+            )
+            graph.add_to_collection(tf1.GraphKeys.GLOBAL_VARIABLES, ResourceVariable.from_proto(known))
         nothing = tf.no_op()
     session.run(nothing)  # only here does TensorFlow let go of the arrays of sessions that are closed
     size = sum(constant.length for constant in constants.values())
