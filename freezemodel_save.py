@@ -36,10 +36,15 @@ from serialization.run.verify import NOT_VERIFIED, find_random_outputs, prove_sa
 from serialization.sources.from_checkpoint import prepare_checkpoint, read_checkpoint_graph
 from serialization.sources.variable_values import read_stored_values
 from serialization.targets import to_frozen
-from serialization.targets.to_frozen import freeze_graph, measure_difference, measure_variables, print_difference
+from serialization.targets.to_frozen import (
+    freeze_graph,
+    is_streamable,
+    measure_difference,
+    measure_variables,
+    print_difference,
+    suffices_plain_call,
+)
 from serialization.tensorflow import tf1
-
-PLAIN = 64_000_000  # bytes of variables up to which the plain call's several copies of them do not matter
 
 
 def freeze(session: Any, graph_def: Any, wanted: Iterable[Tensor]) -> Any:
@@ -48,12 +53,19 @@ def freeze(session: Any, graph_def: Any, wanted: Iterable[Tensor]) -> Any:
     return tf1.graph_util.convert_variables_to_constants(session, graph_def, nodes)
 
 
-def freeze_checkpoint(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
-    """Write the frozen checkpoint to `path`. Returns the GraphDef that it was made of, and what was proved.
+def write_frozen(origin: Origin, path: Path, size: int) -> Signature:
+    """Freeze a model with `size` bytes of variables into a file; returns the signature by the names there."""
+    if suffices_plain_call(origin, size):
+        names = origin.signature
+        frozen_def = freeze(origin.session, origin.graph_def, (*names.outputs, *names.inputs))
+        path.write_bytes(frozen_def.SerializeToString())
+        return names
+    # The plain call would leave functions, tables and references in the graph, and hold large variables several times.
+    return freeze_graph(path, origin.graph_def, origin.signature, origin.session)
 
-    The plain call copies every variable several times and leaves functions, tables and references as they are. Where
-    that matters, to_frozen.freeze_graph does the same, one variable at a time.
-    """
+
+def freeze_checkpoint(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
+    """Write the frozen checkpoint to `path`. Returns the GraphDef that it was made of, and what was proved."""
     held = locate.find_checkpoint(args.checkpoint)
     file = read_checkpoint_graph(held, args.graph)
     asked = model.names_of(file.graph_def, args.inputs, args.outputs)
@@ -63,18 +75,14 @@ def freeze_checkpoint(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
     way_out = format_command("savedmodel_from_checkpoint.py", "--checkpoint", args.checkpoint)
     to_frozen.require_fits(prepared.pruned, prepared.size(), show_path(args.checkpoint), f"`{way_out}`")
     names = None
-    if not to_frozen.needs_session(prepared.pruned) and (args.no_verify or prepared.size() > PLAIN):
+    if is_streamable(prepared.pruned, prepared.size(), verified=not args.no_verify):
         value_of = read_stored_values(prepared.held, prepared.restores)
         names = freeze_graph(path, prepared.pruned, prepared.signature, value_of=value_of)
         if args.no_verify:
             return prepared.whole, NOT_VERIFIED
     origin = open_checkpoint(prepared, trust=args.trust_model)
     with origin.session:
-        if names is None and origin.plain and prepared.size() <= PLAIN:
-            names = origin.signature
-            frozen_def = freeze(origin.session, origin.graph_def, (*names.outputs, *names.inputs))
-            path.write_bytes(frozen_def.SerializeToString())
-        names = names or freeze_graph(path, origin.graph_def, origin.signature, origin.session)
+        names = names or write_frozen(origin, path, prepared.size())
         return prepared.whole, prove(origin, path, names, args)
 
 
@@ -87,7 +95,7 @@ def freeze_saved_model(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
 
     origin, whole = open_saved_model(locate.find_saved_model(args.saved_model), args, require_fits)
     with origin.session:
-        names = freeze_graph(path, origin.graph_def, origin.signature, origin.session)
+        names = write_frozen(origin, path, measure_variables(origin.graph_def))
         return whole, prove(origin, path, names, args)
 
 

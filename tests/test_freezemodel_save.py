@@ -63,3 +63,17 @@ def test_a_wrong_result_is_not_published(run: Run, made: Path, tmp_path: Path, m
     assert done.stderr.startswith("error: the result differs from its source: ")
     assert list(tmp_path.iterdir()) == []
     assert "not verified" in run("freezemodel_save", *words, "--no-verify").stdout
+
+
+@pytest.mark.parametrize("source", ["checkpoint", "saved-model"])
+def test_a_small_model_is_frozen_by_the_plain_call(
+    run: Run, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """TensorFlow's own call, which the script teaches, also for a SavedModel."""
+    frozen = []
+    freeze = freezemodel_save.freeze
+    monkeypatch.setattr(freezemodel_save, "freeze", lambda *words: frozen.append(freeze(*words)) or frozen[-1])
+    where = made / ("graph.ckpt" if source == "checkpoint" else "savedmodel_from_checkpoint")
+    done = run("freezemodel_save", f"--{source}", where, "--frozen-model", tmp_path / "m.pb")
+    assert (done.status, done.stderr) == (0, "")
+    assert [(tmp_path / "m.pb").read_bytes()] == [graph_def.SerializeToString() for graph_def in frozen]

@@ -30,7 +30,7 @@ from serialization.graph.op_registry import require_known_ops
 from serialization.graph.repair import remove_recorded_shapes
 from serialization.graph.signature import Signature, bind_signature, choose_signature_def, read_signature_def
 from serialization.run.feed_hints import find_hints
-from serialization.run.origin import Origin, run_from_first_state
+from serialization.run.origin import Origin, run_from_first_state, takes_plain_calls
 from serialization.run.predictor import Predictor, Run
 from serialization.sources.choose import choose_signature
 from serialization.sources.frozen_reader import GraphFile
@@ -140,7 +140,18 @@ def make_saved_model_origin(
     index = GraphIndex(flat)
     found = find_hints(index, names, read_table_keys(session, index))
     compiled = is_xla_compiled(exported.meta_graph.graph_def)
-    return Origin(session, flat, names, run, False, found, repeat=twice, compiled=compiled)
+    plain = takes_plain_calls(index) and _is_read_plainly(index, session.graph)
+    return Origin(session, flat, names, run, plain, found, repeat=twice, compiled=compiled)
+
+
+def _is_read_plainly(index: GraphIndex, graph: Any) -> bool:
+    """Whether convert_variables_to_constants finds the values: it runs VARIABLE/Read/ReadVariableOp in the session."""
+    known = {operation.name for operation in graph.get_operations()}
+    handles = [node.name for node in index.graph_def.node if node.op == "VarHandleOp"]
+    users = {index.nodes[user].op for name in handles for user in index.consumers(name)}
+    return users <= {"ReadVariableOp", "ResourceGather"} and known.issuperset(
+        f"{n}/Read/ReadVariableOp" for n in handles
+    )
 
 
 def _flatten(graph_def: Any, wanted: Signature) -> tuple[Any, Signature]:

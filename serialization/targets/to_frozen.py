@@ -22,6 +22,7 @@ from serialization.graph.lookup_tables import inline_tables, list_table_nodes
 from serialization.graph.op_sets import PASS_THROUGH, VARIABLES, is_update
 from serialization.graph.repair import format_repairs, make_graph_loadable, remove_refs
 from serialization.graph.signature import Signature
+from serialization.run.origin import Origin
 from serialization.sources.frozen_reader import read_large_graph_def
 from serialization.targets.frozen_writer import write_frozen_graph
 from serialization.tensorflow import np, tf
@@ -32,6 +33,24 @@ if TYPE_CHECKING:
     from serialization.targets.frozen_writer import Value
 
 LIMIT = 2**31 - 1  # bytes in one protobuf message
+PLAIN = 64_000_000  # bytes of variables up to which the plain call's several copies of them do not matter
+
+
+def suffices_plain_call(origin: Origin, size: int) -> bool:
+    """Whether convert_variables_to_constants freezes this model well; `size` is how many bytes its variables have.
+
+    It copies every variable several times, and leaves functions, tables and references as they are. Where that matters,
+    freeze_graph does the same, one variable at a time.
+    """
+    return origin.plain and size <= PLAIN
+
+
+def is_streamable(graph_def: Any, size: int, *, verified: bool) -> bool:
+    """Whether to copy the values from the checkpoint's data files into the frozen file, without a session.
+
+    `size` is how many bytes the variables have. A session fills the tables, and the proof needs one in any case.
+    """
+    return not list_table_nodes(graph_def) and (not verified or size > PLAIN)
 
 
 def replace_variables(graph_def: Any) -> list[str]:
@@ -218,8 +237,3 @@ def flatten_graph(graph_def: Any, wanted: Signature, session: Any) -> tuple[Any,
     make_graph_loadable(result)
     require_frozen_functions(result)
     return result, wanted, notes
-
-
-def needs_session(graph_def: Any) -> bool:
-    """Whether freezing has to run the graph: its tables are read where they are filled."""
-    return bool(list_table_nodes(graph_def))
