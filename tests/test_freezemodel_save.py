@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Run
@@ -70,9 +71,14 @@ def test_a_small_model_is_frozen_by_the_plain_call(
     run: Run, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     """TensorFlow's own call, which the script teaches, also for a SavedModel."""
-    frozen = []
+    frozen: list[Any] = []
     freeze = freezemodel_save.freeze
-    monkeypatch.setattr(freezemodel_save, "freeze", lambda *words: frozen.append(freeze(*words)) or frozen[-1])
+
+    def freeze_and_keep(*words: Any) -> Any:
+        frozen.append(freeze(*words))
+        return frozen[-1]
+
+    monkeypatch.setattr(freezemodel_save, "freeze", freeze_and_keep)
     where = made / ("graph.ckpt" if source == "checkpoint" else "savedmodel_from_checkpoint")
     done = run("freezemodel_save", f"--{source}", where, "--frozen-model", tmp_path / "m.pb")
     assert (done.status, done.stderr) == (0, "")
