@@ -1,4 +1,4 @@
-"""Time and memory of freezing a large checkpoint, and of loading the frozen graph, beside TensorFlow's own way.
+"""Time and memory of freezing a large checkpoint, and of loading and exporting the frozen graph, beside TensorFlow's.
 
     python benchmarks/freezing.py [--megabytes 1024] [--variables 16 1]
 
@@ -9,14 +9,17 @@ of a single one, and each time runs as processes of their own, one after the oth
     load     ParseFromString, import_graph_def, Session.run   and   freezemodel_load.py, each to its first answer
     call     the fastest of 40 later calls of both, in the same processes: it is the memory that limits them, which
              whatever else runs on the machine uses too
+    export   import_graph_def, simple_save   and   savedmodel_from_frozen.py, with and without --no-verify
 
-and prints seconds, peak resident memory, and the ratios.
+and prints seconds, peak resident memory, and the ratios. Of an export it also prints the memory above that of a process
+which only imports TensorFlow, as a multiple of the file.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -88,6 +91,16 @@ for _ in range(40):
     times.append(time.monotonic() - started)
 print(first, min(times))
 """
+PLAIN_EXPORT = """
+import sys
+import tensorflow.compat.v1 as tf
+graph_def = tf.GraphDef()
+graph_def.ParseFromString(open(sys.argv[1], "rb").read())
+with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
+    tf.import_graph_def(graph_def, name="")
+    tensor = graph.get_tensor_by_name
+    tf.saved_model.simple_save(session, sys.argv[2], {"x": tensor("x:0")}, {"y": tensor("y:0")})
+"""
 LEAN_LOAD = """
 import os, sys, time
 sys.path.insert(0, {project!r})
@@ -130,6 +143,8 @@ def compare(folder: Path, megabytes: int, variables: int) -> None:
     loads = [measure(what, "-c", script, ours) for what, script in (("loading plainly", plain), ("loading", ready))]
     firsts, calls = ([float(load[2].split()[at]) for load in loads] for at in (-2, -1))
     rows.append(("load, first answer", (firsts[0], *loads[0][1:]), (firsts[1], *loads[1][1:])))
+    exports = measure_exports(folder, ours)
+    rows.extend((name, exports["plain"], exports[name]) for name in ("export", "export and prove"))
     table: list[tuple[str, ...]] = []
     for what, (seconds, memory, _), (our_seconds, our_memory, _) in rows:
         table.append((what, f"{seconds:.1f} s", f"{our_seconds:.1f} s", f"{our_seconds / seconds:.2f}"))
@@ -137,8 +152,29 @@ def compare(folder: Path, megabytes: int, variables: int) -> None:
     table.append(
         ("later calls, fastest", f"{calls[0] * 1e3:.2f} ms", f"{calls[1] * 1e3:.2f} ms", f"{calls[1] / calls[0]:.2f}")
     )
+    size = ours.stat().st_size / 1e9
+    above = {name: (memory - exports["import"][1]) / size for name, (_, memory, _) in exports.items()}
+    for name in ("export", "export and prove"):
+        title = f"{name}, above import / file"
+        table.append((title, f"{above['plain']:.2f}", f"{above[name]:.2f}", f"{above[name] / above['plain']:.2f}"))
     heading = f"{megabytes} MiB in {format_count(variables, 'variable')}"
     print_table((heading, "TensorFlow", "this project", "ratio"), table)
+
+
+def measure_exports(folder: Path, frozen: Path) -> dict[str, tuple[float, float, str]]:
+    """What `measure` gives for importing TensorFlow, for the plain export, and for this project's two."""
+    script = (PROJECT / "savedmodel_from_frozen.py", "--frozen-model", frozen, "--inputs", "x", "--outputs", "y")
+    runs: dict[str, tuple[str | Path, ...]] = {
+        "import": ("-c", "import tensorflow"),
+        "plain": ("-c", PLAIN_EXPORT, frozen, folder / "saved"),
+        "export": (*script, "--no-verify", "--export-dir", folder / "saved"),
+        "export and prove": (*script, "--export-dir", folder / "saved"),
+    }
+    results = {}
+    for name, words in runs.items():
+        results[name] = measure("importing TensorFlow" if name == "import" else f"exporting ({name})", *words)
+        shutil.rmtree(folder / "saved", ignore_errors=True)
+    return results
 
 
 def main() -> int:
