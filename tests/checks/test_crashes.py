@@ -59,7 +59,9 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("make", "fault"), FAULTS)
-def test_each_fault_is_one_line_of_every_loader(run: Run, tmp_path: Path, make: Callable[[], Any], fault: str) -> None:
+def test_every_script_reports_each_fault_in_one_line(
+    run: Run, tmp_path: Path, make: Callable[[], Any], fault: str
+) -> None:
     graph_def = make()
     (tmp_path / "m.pb").write_bytes(graph_def.SerializeToString())
     saved_model = protos.SavedModel(saved_model_schema_version=1)
@@ -96,8 +98,8 @@ def test_sound_graphs_pass() -> None:
     assert list(find_crashes(GraphIndex(graph_def))) == []
 
 
-def test_a_graph_that_was_cut_off(run: Run, tmp_path: Path) -> None:
-    """Between two nodes, where what is left is a GraphDef of its own."""
+def test_a_graph_that_ends_between_two_nodes_is_reported(run: Run, tmp_path: Path) -> None:
+    """The rest of the file is a valid GraphDef."""
     with tf1.Graph().as_default() as graph:
         x = tf1.placeholder(tf.float32, [None, 2], name="x")
         tf.nn.softmax(tf.nn.relu(x, name="middle"), name="y")
@@ -110,7 +112,7 @@ def test_a_graph_that_was_cut_off(run: Run, tmp_path: Path) -> None:
             assert run(*words, tmp_path / f"{name}.pb").stdout.count(line) == times
 
 
-def test_nodes_that_are_missing(run: Run, tmp_path: Path) -> None:
+def test_missing_nodes_are_reported_if_an_output_needs_them(run: Run, tmp_path: Path) -> None:
     graph_def = tf1.GraphDef()
     graph_def.versions.producer = 27
     for name, op, source in (

@@ -1,4 +1,4 @@
-"""What the scan refuses and what it lets pass; and that what is refused was not executed."""
+"""The safety scan refuses harmful ops and allows harmless ones; a refused op has not run."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ X: Node = ("x", "Placeholder", [])
 Y: Node = ("y", "Identity", ["x"])
 
 
-def test_every_op_of_the_table_is_one_of_tensorflow() -> None:
+def test_every_op_of_the_table_is_registered() -> None:
     elsewhere = {"TRTEngineOp", "LMDBReader", "ExperimentalSqlDataset"}  # registered in other builds of TensorFlow
     assert set(harmful_ops.EFFECTS) - set(load_known_ops()) <= elsewhere
 
@@ -73,7 +73,7 @@ def test_every_op_of_the_table_is_one_of_tensorflow() -> None:
 @pytest.mark.parametrize(
     "op", sorted({"PrintV2", *harmful_ops.EFFECTS} - {"XlaCallModule", "FixedUnigramCandidateSampler"})
 )
-def test_each_op_is_found_where_an_output_needs_it(op: str) -> None:
+def test_each_op_is_found_if_an_output_needs_it(op: str) -> None:
     graph_def = graph(X, ("bad", op, ["x", "x"]), ("y", "Identity", ["x", "^bad"]))
     node = graph_def.node[1]
     if op == "PrintV2":
@@ -85,7 +85,7 @@ def test_each_op_is_found_where_an_output_needs_it(op: str) -> None:
     assert scan(graph_def, ["x"]) == []
 
 
-def test_reached_by_data_by_control_and_through_functions() -> None:
+def test_ops_behind_data_edges_control_edges_and_functions_are_found() -> None:
     evil = [("write", "WriteFile", ["arg", "arg"])]
     for op in (
         "PartitionedCall",
@@ -101,7 +101,7 @@ def test_reached_by_data_by_control_and_through_functions() -> None:
     assert ops(scan(by_name, ["y"])) == ["WriteFile"]
 
 
-def test_reached_through_lists_of_functions_and_functions_of_functions() -> None:
+def test_ops_behind_lists_of_functions_and_nested_functions_are_found() -> None:
     graph_def = graph(X, ("y", "Case", ["x"]), F=[], G=[("inner", "MapDefun", ["arg"])], H=[("r", "ReadFile", ["arg"])])
     node = graph_def.node[1]
     for name in ("F", "G"):
@@ -112,7 +112,7 @@ def test_reached_through_lists_of_functions_and_functions_of_functions() -> None
     assert [(f.op, f.function) for f in scan(graph_def, ["y"])] == [("ReadFile", "H")]
 
 
-def test_reached_as_a_gradient_and_as_another_implementation() -> None:
+def test_ops_in_gradients_and_other_implementations_are_found() -> None:
     graph_def = graph(X, ("y", "F", ["x"]), F=[], G=[("w", "WriteFile", ["arg"])], H=[("r", "ReadFile", ["arg"])])
     graph_def.library.gradient.add(function_name="F", gradient_func="G")
     for function in (graph_def.library.function[0], graph_def.library.function[2]):
@@ -120,7 +120,7 @@ def test_reached_as_a_gradient_and_as_another_implementation() -> None:
     assert ops(scan(graph_def, ["y"])) == ["WriteFile", "ReadFile"]
 
 
-def test_not_reached_behind_what_is_fed() -> None:
+def test_ops_behind_fed_tensors_are_not_found() -> None:
     graph_def = graph(
         ("dataset", "TFRecordDatasetV2", []), ("next", "IteratorGetNext", ["dataset"]), ("y", "Neg", ["next"])
     )
@@ -135,7 +135,7 @@ def test_without_outputs_every_node_counts() -> None:
     assert ops(scan(graph(X, Y, ("w", "WriteFile", ["x", "x"])))) == ["WriteFile"]
 
 
-def test_what_import_evaluates_counts_wherever_it_stands() -> None:
+def test_ops_that_the_import_evaluates_are_found_anywhere() -> None:
     """TensorFlow runs stateless ops of constants while it infers shapes; the next test shows that it does."""
     nodes = [("name", "Const", []), ("read", "ReadFile", ["name"]), ("to", "StringToNumber", ["read"]), X, Y]
     found = scan(graph(*nodes), ["y"])
@@ -146,8 +146,8 @@ def test_what_import_evaluates_counts_wherever_it_stands() -> None:
     assert scan(fed, ["y"]) == []
 
 
-def test_import_alone_runs_ops(tmp_path: Path) -> None:
-    """Why the scan looks at more than the outputs need."""
+def test_the_import_runs_stateless_ops(tmp_path: Path) -> None:
+    """Therefore the scan looks at ops that no output needs."""
     with tf1.Graph().as_default() as built:
         dims = tf.constant([3])
         name = {"device_name": "/job:localhost/replica:0/task:0/cpu:0", "tensor_name": "x:0"}
@@ -161,8 +161,8 @@ def test_import_alone_runs_ops(tmp_path: Path) -> None:
     assert list((tmp_path / "written").rglob("x_0_DebugIdentity_*"))
 
 
-def test_import_runs_no_function(tmp_path: Path) -> None:
-    """Why what only a function contains counts where the function is called, and not at import."""
+def test_the_import_runs_no_function(tmp_path: Path) -> None:
+    """Therefore ops in a function count only if the function is called."""
     (tmp_path / "three").write_text("3")
 
     def read_three() -> Any:
@@ -177,12 +177,12 @@ def test_import_runs_no_function(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr", "log(info)", ""])
-def test_printing_is_no_writing(stream: str) -> None:
+def test_printing_to_the_terminal_is_allowed(stream: str) -> None:
     graph_def = graph(X, ("print", "PrintV2", ["x"]), ("y", "Identity", ["x", "^print"]))
     assert scan(set_string(graph_def, "print", stream) if stream else graph_def, ["y"]) == []
 
 
-def test_a_cache_in_memory_is_no_writing() -> None:
+def test_a_cache_in_memory_is_allowed() -> None:
     nodes = [X, ("name", "Const", []), ("y", "CacheDatasetV2", ["x", "name"])]
     assert scan(set_string(graph(*nodes), "name", ""), ["y"]) == []
     assert [str(f) for f in scan(set_string(graph(*nodes), "name", "/tmp/c"), ["y"])] == [
@@ -190,7 +190,7 @@ def test_a_cache_in_memory_is_no_writing() -> None:
     ]
 
 
-def test_compiled_arithmetic_passes_and_its_calls_do_not() -> None:
+def test_xla_modules_are_refused_only_with_custom_calls() -> None:
     graph_def = graph(X, ("y", "XlaCallModule", ["x"]))
     graph_def.node[1].attr["module"].s = b"ML\xefR stablehlo add_v1"
     assert scan(graph_def, ["y"]) == []
@@ -198,7 +198,7 @@ def test_compiled_arithmetic_passes_and_its_calls_do_not() -> None:
     assert ops(scan(graph_def, ["y"])) == ["XlaCallModule"]
 
 
-def test_a_saver_may_restore_and_nothing_else_may() -> None:
+def test_only_the_saver_may_restore() -> None:
     def meta_graph(*more: tuple[str, str, list[str]]) -> Any:
         name: Node = ("save/Const", "Const", [])
         saves: Node = ("save/save", "SaveV2", ["save/Const"])
@@ -219,7 +219,7 @@ def test_a_saver_may_restore_and_nothing_else_may() -> None:
     assert ops(harm.scan_meta_graph(meta_graph(), ["save/restore"])) == ["RestoreV2"]
 
 
-def test_a_saver_may_restore_inside_of_a_function() -> None:
+def test_the_saver_may_restore_inside_of_a_function() -> None:
     nodes = [X, Y, ("name", "Placeholder", []), ("restore", "StatefulPartitionedCall", ["name"])]
     meta_graph = protos.MetaGraphDef(graph_def=graph(*nodes, F=[("r", "RestoreV2", ["arg"])]))
     call(meta_graph.graph_def, "restore", "F")
@@ -231,7 +231,7 @@ def test_a_saver_may_restore_inside_of_a_function() -> None:
 
 
 @pytest.mark.parametrize("where", ["signature", "main_op", "legacy_init_op", "table_initializer", "init signature"])
-def test_each_root_of_a_saved_model(where: str) -> None:
+def test_each_entry_point_of_a_saved_model_is_scanned(where: str) -> None:
     meta_graph = protos.MetaGraphDef(graph_def=graph(X, Y, ("w", "WriteFile", ["x"]), ("init", "NoOp", ["^w"])))
     assert harm.scan_meta_graph(meta_graph) == []
     if where == "signature":
@@ -247,7 +247,7 @@ def test_each_root_of_a_saved_model(where: str) -> None:
     assert ops(chosen) == ([] if where == "signature" else ["WriteFile"])
 
 
-def test_training_signatures_do_not_run() -> None:
+def test_training_signatures_are_not_scanned() -> None:
     meta_graph = protos.MetaGraphDef(graph_def=graph(X, ("w", "WriteFile", ["x"])))
     meta_graph.signature_def["__saved_model_train_op"].outputs["__saved_model_train_op"].name = "w"
     assert harm.scan_meta_graph(meta_graph) == []
@@ -256,7 +256,7 @@ def test_training_signatures_do_not_run() -> None:
 @pytest.mark.parametrize(
     "name", ["_initialize", "_create_resource", "_destroy_resource", "signatures", "restore", "call"]
 )
-def test_each_root_of_an_object_graph(name: str) -> None:
+def test_each_entry_point_of_an_object_graph_is_scanned(name: str) -> None:
     meta_graph = protos.MetaGraphDef(graph_def=graph(X, F=[("w", "WriteFile", ["arg"])]))
     nodes = meta_graph.object_graph_def.nodes
     root, function = nodes.add(), nodes.add()
@@ -293,8 +293,8 @@ def test_assets_of_the_model_may_be_read(tmp_path: Path, collection: bool) -> No
     assert harm.scan_meta_graph(table_model(tmp_path, "v.txt", collection=collection), saved_model=tmp_path) == []
 
 
-def test_an_asset_that_is_a_pipe(tmp_path: Path) -> None:
-    """To read it would never end."""
+def test_an_asset_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    """Reading it would never end."""
     meta_graph = table_model(tmp_path, "v.txt", collection=False)
     (tmp_path / "assets" / "v.txt").unlink(missing_ok=True)
     os.mkfifo(tmp_path / "assets" / "v.txt")
@@ -304,7 +304,7 @@ def test_an_asset_that_is_a_pipe(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("filename", ["../v.txt", "/etc/passwd", "sub/../../../v.txt", "", "link", "nul\0l"])
 @pytest.mark.parametrize("collection", [False, True])
-def test_assets_that_leave_the_folder(tmp_path: Path, filename: str, collection: bool) -> None:
+def test_assets_that_leave_the_folder_are_refused(tmp_path: Path, filename: str, collection: bool) -> None:
     meta_graph = table_model(tmp_path, filename, collection=collection)
     (tmp_path / "assets" / "link").symlink_to("/etc/passwd")
     found = harm.scan_meta_graph(meta_graph, saved_model=tmp_path)
@@ -313,7 +313,7 @@ def test_assets_that_leave_the_folder(tmp_path: Path, filename: str, collection:
         harm.require_safe(found, tmp_path)
 
 
-def test_records_that_cannot_be_read(tmp_path: Path) -> None:
+def test_damaged_asset_records_are_refused(tmp_path: Path) -> None:
     meta_graph = table_model(tmp_path, "v.txt", collection=True)
     meta_graph.collection_def["variables"].bytes_list.value.append(b"\x0a\xff")
     assert harm.scan_meta_graph(meta_graph, saved_model=tmp_path) == []
@@ -322,7 +322,7 @@ def test_records_that_cannot_be_read(tmp_path: Path) -> None:
         harm.scan_meta_graph(meta_graph, saved_model=tmp_path)
 
 
-def test_a_captured_asset_may_be_read_by_an_initialiser(tmp_path: Path) -> None:
+def test_an_initializer_may_read_a_captured_asset(tmp_path: Path) -> None:
     body = [("init", "InitializeTableFromTextFileV2", ["arg", "arg"])]
     meta_graph = protos.MetaGraphDef(graph_def=graph(X, F=body))
     nodes = meta_graph.object_graph_def.nodes
@@ -336,7 +336,7 @@ def test_a_captured_asset_may_be_read_by_an_initialiser(tmp_path: Path) -> None:
     assert harm.scan_meta_graph(meta_graph, saved_model=tmp_path) == []
 
 
-def test_a_table_may_be_filled_from_beside_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_may_be_filled_from_a_file_beside_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [X, ("file", "Const", []), ("y", "InitializeTableFromTextFileV2", ["x", "file"])]
 
     def found(path: str) -> list[harm.Finding]:
@@ -351,7 +351,7 @@ def test_a_table_may_be_filled_from_beside_the_model(tmp_path: Path, monkeypatch
     assert ops(found(f"{tmp_path}/model/../vocab.txt")) == ["InitializeTableFromTextFileV2"]
 
 
-def test_the_line_names_effects_ops_and_nodes_and_nothing_that_a_terminal_would_obey(tmp_path: Path) -> None:
+def test_the_error_names_effects_ops_and_nodes_without_control_characters(tmp_path: Path) -> None:
     bad = [(f"w{i}", "WriteFile", ["x", "x"]) for i in range(7)]
     graph_def = graph(X, *bad, ("r\x1b[31m\n", "ReadFile", ["x"]), ("p" * 500, "PyFunc", ["x"]))
     with pytest.raises(UserError) as raised:
@@ -364,7 +364,7 @@ def test_the_line_names_effects_ops_and_nodes_and_nothing_that_a_terminal_would_
     harm.require_safe(scan(graph_def), tmp_path, trust=True)
 
 
-def test_a_cycle_and_a_long_chain_end(tmp_path: Path) -> None:
+def test_the_scan_ends_for_a_cycle_and_for_a_long_chain(tmp_path: Path) -> None:
     loop = graph(("a", "Identity", ["b"]), ("b", "Identity", ["a"]), ("y", "ReadFile", ["a"]))
     assert ops(scan(loop, ["y"])) == ["ReadFile"]
     chain = [("n0", "Const", []), *((f"n{i}", "Identity", [f"n{i - 1}"]) for i in range(1, 20_000))]
@@ -425,7 +425,7 @@ HARMFUL: list[tuple[str, str, Callable[[Path, Path], Path], str]] = [
 
 
 @pytest.mark.parametrize(("script", "flag", "make", "shown"), HARMFUL)
-def test_refused_and_not_executed(
+def test_every_script_refuses_a_harmful_op_and_does_not_run_it(
     run: Run,
     results: Path,
     tmp_path: Path,
@@ -450,7 +450,9 @@ def test_refused_and_not_executed(
 
 @pytest.mark.parametrize("script", ["checkpoint_restore", "freezemodel_save", "savedmodel_from_checkpoint"])
 @pytest.mark.parametrize("node", ["save/restore_all", "NN/W1/Read/ReadVariableOp", "Accuracy/predictions", "NN/W1"])
-def test_nothing_hidden_in_the_toy_checkpoint_runs(run: Run, toy: Path, written: Path, script: str, node: str) -> None:
+def test_an_op_hidden_in_the_toy_checkpoint_does_not_run(
+    run: Run, toy: Path, written: Path, script: str, node: str
+) -> None:
     with tf1.Graph().as_default() as built:
         tf.io.write_file(str(written), "harm", name="hidden")
     meta_graph = protos.MetaGraphDef.FromString((toy / "graph.ckpt.meta").read_bytes())
@@ -466,7 +468,7 @@ def test_nothing_hidden_in_the_toy_checkpoint_runs(run: Run, toy: Path, written:
     assert refused or node != "Accuracy/predictions"
 
 
-def test_the_server_does_not_start(tmp_path: Path, written: Path) -> None:
+def test_the_server_does_not_start_with_a_harmful_model(tmp_path: Path, written: Path) -> None:
     words = ["--frozen-model", str(frozen(tmp_path, written)), "--inputs", "x", "--outputs", "y", "--port", "0"]
     command = [sys.executable, str(PROJECT / "freezemodel_serve.py"), *words]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
@@ -482,7 +484,7 @@ def test_the_server_does_not_start(tmp_path: Path, written: Path) -> None:
     ("script", "flag", "make"),
     [("freezemodel_load", "--frozen-model", frozen), ("checkpoint_restore", "--checkpoint", checkpoint)],
 )
-def test_trust_model_executes_it(
+def test_trust_model_runs_the_harmful_op(
     run: Run, tmp_path: Path, written: Path, script: str, flag: str, make: Callable[[Path, Path], Path]
 ) -> None:
     words = ("--inputs", "x", "--outputs", "y", "--feed", "[1.5]", "--trust-model")
@@ -491,7 +493,7 @@ def test_trust_model_executes_it(
     assert written.read_text() == "harm"
 
 
-def test_what_the_scripts_write_is_safe(toy: Path) -> None:
+def test_models_that_the_scripts_write_are_safe(toy: Path) -> None:
     for file in toy.glob("*/saved_model.pb"):
         (exported,) = protos.SavedModel.FromString(file.read_bytes()).meta_graphs
         assert harm.scan_meta_graph(exported, saved_model=file.parent) == []

@@ -1,4 +1,4 @@
-"""Graphs that ask for more memory or time than there is: one line, before TensorFlow computes anything."""
+"""Graphs that need too much memory or time are refused in one line, before TensorFlow computes anything."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MADE: list[tuple[str, Callable[[], Any], str]] = [
 
 
 def write(path: Path, build: Callable[[], Any]) -> Path:
-    """A GraphDef with an input x and the output y, to which what `build` builds is added up."""
+    """Write a GraphDef with input x and output y = x + the sum of the tensor that `build` makes."""
     with tf1.Graph().as_default() as graph:
         x = tf1.placeholder(tf.float32, [None], name="x")
         tf.add(x, tf.reduce_sum(tf.cast(build(), tf.float32)), name="y")
@@ -49,7 +49,7 @@ def write(path: Path, build: Callable[[], Any]) -> Path:
 
 
 def as_saved_model(folder: Path, file: Path) -> Path:
-    """The same with everything in a function, which is where TensorFlow 2 has it."""
+    """Write a SavedModel of the graph inside of a function, as TensorFlow 2 exports it."""
     graph_def = protos.GraphDef.FromString(file.read_bytes())
     function = graph_def.library.function.add()
     function.signature.name = "body"
@@ -76,7 +76,9 @@ def as_saved_model(folder: Path, file: Path) -> Path:
 
 
 @pytest.mark.parametrize(("build", "size"), [made[1:] for made in MADE], ids=[made[0] for made in MADE])
-def test_much_out_of_nothing(run: Run, tmp_path: Path, build: Callable[[], Any], size: str) -> None:
+def test_a_large_tensor_out_of_constants_is_refused(
+    run: Run, tmp_path: Path, build: Callable[[], Any], size: str
+) -> None:
     file = write(tmp_path / "m.pb", build)
     folder = as_saved_model(tmp_path / "sm", file)
     before = sorted(tmp_path.rglob("*"))
@@ -97,8 +99,8 @@ def test_much_out_of_nothing(run: Run, tmp_path: Path, build: Callable[[], Any],
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_training_starts_with_is_not_run(run: Run, tmp_path: Path) -> None:
-    """A RandomUniform makes the first values of a variable of 2.4 GB: no reason to refuse the graph."""
+def test_initial_values_of_a_large_variable_are_not_counted(run: Run, tmp_path: Path) -> None:
+    """A RandomUniform makes the initial values of a variable of 2.4 GB, and the graph is not refused."""
     shapes = {"w": [200_000, 3000]}
 
     def build() -> None:
@@ -127,7 +129,7 @@ def multiplied() -> Any:
 @pytest.mark.parametrize(
     ("build", "size", "name"), [(doubled, "4.4 TB", "twice_31"), (multiplied, "17.6 TB", "square")]
 )
-def test_what_grows_in_small_steps(
+def test_a_tensor_that_grows_in_small_steps_is_refused(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: Callable[[], Any], size: str, name: str
 ) -> None:
     monkeypatch.setattr(memory, "find_available_memory", lambda: 100_000_000_000)
@@ -140,7 +142,7 @@ def test_what_grows_in_small_steps(
     assert cut.status == 0, "what is fed is not computed"
 
 
-def test_the_memory_that_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_available_memory_is_the_least_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert 1 << 28 < find_available_memory() < 1 << 50
     (tmp_path / "max").write_text("12345678\n")
     monkeypatch.setattr(memory, "_CGROUP", tmp_path / "max")
@@ -148,7 +150,7 @@ def test_the_memory_that_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 @pytest.mark.parametrize("new", [True, False])
-def test_a_loop_without_end(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new: bool) -> None:
+def test_an_endless_loop_is_stopped(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new: bool) -> None:
     def endless() -> Any:
         loops = (tf1.enable_control_flow_v2, tf1.disable_control_flow_v2)
         loops[not new]()
@@ -170,7 +172,7 @@ def test_a_loop_without_end(run: Run, tmp_path: Path, monkeypatch: pytest.Monkey
     assert sorted(tmp_path.iterdir()) == [file]
 
 
-def test_the_numbers_of_a_constant() -> None:
+def test_integers_of_a_constant_are_read_in_each_form() -> None:
     for values in ([3, -1], [1 << 40], []):
         for dtype, number in (("<i8", 9), ("<i4", 3)):
             if dtype == "<i8" or max(values, default=0) < 1 << 31:

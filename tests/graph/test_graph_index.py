@@ -42,7 +42,7 @@ def test_consumers_take_data_and_are_named_once() -> None:
     assert list(index.consumers("nowhere")) == []
 
 
-def test_producers() -> None:
+def test_producers_are_listed_for_each_data_edge() -> None:
     index = GraphIndex(LOOP)
     assert index.producers(index.nodes["switch"]) == ["merge", "x"]
     assert index.producers(index.nodes["exit"]) == ["switch"]
@@ -51,7 +51,7 @@ def test_producers() -> None:
     assert index.producer("nowhere:0") is None
 
 
-def test_upstream_and_downstream_follow_data_round_a_loop() -> None:
+def test_upstream_and_downstream_follow_data_through_a_loop() -> None:
     index = GraphIndex(LOOP)
     assert index.upstream("exit") == {"exit", "switch", "merge", "enter", "next", "x"}
     assert index.downstream(["next"]) == {"next", "merge", "switch", "exit", "twice"}
@@ -72,7 +72,7 @@ def test_reachable_follows_control_edges_and_stops() -> None:
         ("exit", {"Exit", "Switch", "Merge", "Enter"}, "x"),
     ],
 )
-def test_trace_back(edge: str, through: set[str], found: str) -> None:
+def test_trace_back_goes_through_nodes_of_the_given_ops(edge: str, through: set[str], found: str) -> None:
     assert GraphIndex(LOOP).trace_back(edge, through) == found
 
 
@@ -81,7 +81,7 @@ def test_trace_back_ends_in_a_circle() -> None:
     assert index.trace_back("a", {"Identity"}) == "a"
 
 
-def test_functions() -> None:
+def test_called_functions_are_found_through_other_functions() -> None:
     graph_def = graph(
         ("x", "Placeholder", []),
         ("y", "F", ["x"]),

@@ -1,4 +1,4 @@
-"""Lookup tables of every kind, frozen: what each knows, it knows without its file and without an initializer."""
+"""Frozen lookup tables of every kind answer without their file and without an initializer."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def empty() -> Any:
         (empty, "string", '["two", "x"]', "[-1 -1]"),
     ],
 )
-def test_a_frozen_table_answers(run: Run, tmp_path: Path, make: Any, dtype: str, asked: str, answer: str) -> None:
+def test_a_frozen_table_answers_without_its_file(
+    run: Run, tmp_path: Path, make: Any, dtype: str, asked: str, answer: str
+) -> None:
     folder = save(tmp_path / "saved", make(), tf.as_dtype(dtype))
     frozen, again = tmp_path / "frozen.pb", tmp_path / "again.pb"
     done = run("freezemodel_save", "--saved-model", folder, "--frozen-model", frozen)
@@ -70,7 +72,7 @@ def test_a_frozen_table_answers(run: Run, tmp_path: Path, make: Any, dtype: str,
     assert answer in run("freezemodel_load", "--frozen-model", again, "--feed", asked).stdout
 
 
-def test_a_table_is_asked_for_what_it_knows(run: Run, tmp_path: Path) -> None:
+def test_generated_feeds_hold_keys_of_the_table(run: Run, tmp_path: Path) -> None:
     table = static()
     folder = save(tmp_path / "saved", table, tf.string, lambda words: table.lookup(tf.strings.lower(words)))
     shown = run("savedmodel_pretrained", "--saved-model", folder).stdout
@@ -78,7 +80,7 @@ def test_a_table_is_asked_for_what_it_knows(run: Run, tmp_path: Path) -> None:
     assert "[1]" in shown
 
 
-def test_a_table_that_grows_as_the_model_runs_is_not_frozen(run: Run, tmp_path: Path) -> None:
+def test_a_table_that_a_run_changes_is_not_frozen(run: Run, tmp_path: Path) -> None:
     table = empty()
 
     def count(words: Any) -> Any:

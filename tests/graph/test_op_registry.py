@@ -1,4 +1,4 @@
-"""`--op-library`, with a real library: an op of our own, built against this TensorFlow's C API."""
+"""`--op-library`, with a real library that is built against this TensorFlow's C API."""
 
 from __future__ import annotations
 
@@ -86,13 +86,15 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def alone(script: str, *words: object) -> str:
-    """A script as a process of its own, to which no library was loaded before: its stderr, or else its stdout."""
+    """Run a script in a process of its own, without the library loaded before: its stderr, or else its stdout."""
     command = [sys.executable, str(PROJECT / f"{script}.py"), *map(str, words)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     return done.stderr or done.stdout
 
 
-def test_from_a_checkpoint_to_predictions(run: Run, tmp_path: Path, prefix: Path, library: Path) -> None:
+def test_a_checkpoint_with_an_op_of_a_library_is_converted_and_run(
+    run: Run, tmp_path: Path, prefix: Path, library: Path
+) -> None:
     inspected = json.loads(run("model_inspect", prefix, "--json").stdout)["graphs"][0]
     assert inspected["unknown_ops"] == [{"op": "HouseTwice", "nodes": ["y"], "library": "of an unknown library"}]
     frozen = tmp_path / "m.pb"
@@ -124,8 +126,8 @@ def test_from_a_checkpoint_to_predictions(run: Run, tmp_path: Path, prefix: Path
     assert "[[ 2. 40.]]\n" in done.stdout
 
 
-def test_a_process_of_its_own_loads_the_library(tmp_path: Path, prefix: Path, library: Path) -> None:
-    """The scan must not take for a danger what the user has named."""
+def test_each_script_loads_the_library_in_a_process_of_its_own(tmp_path: Path, prefix: Path, library: Path) -> None:
+    """The scan does not refuse the ops of the library that the user has named."""
     words = ("--checkpoint", prefix, "--frozen-model", tmp_path / "m.pb", "--op-library", library, "--no-verify")
     assert "wrote " in alone("freezemodel_save", *words)
     loaded = alone("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--op-library", library)

@@ -1,4 +1,4 @@
-"""The named sets of ops, held against the ops that this TensorFlow registers."""
+"""The sets of ops agree with the ops that this TensorFlow registers."""
 
 import pytest
 
@@ -10,7 +10,7 @@ SETS = {name: value for name, value in vars(op_sets).items() if isinstance(value
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_ops_are_registered_or_of_an_older_tensorflow(name: str) -> None:
+def test_every_op_is_registered_or_of_an_older_tensorflow(name: str) -> None:
     assert SETS[name]
     assert SETS[name] - load_known_ops().keys() <= OLDER
 
@@ -19,7 +19,7 @@ def test_sets_cannot_be_changed() -> None:
     assert {name for name, value in SETS.items() if not isinstance(value, frozenset)} == set()
 
 
-def test_tables_are_all_ops_that_give_a_table() -> None:
+def test_tables_has_every_op_that_makes_a_table() -> None:
     assert {op for op in load_known_ops() if op.endswith(("HashTable", "HashTableV2", "OfTensors", "OfTensorsV2"))} == (
         op_sets.TABLES
     )
@@ -43,13 +43,13 @@ def test_pass_through_ops_come_with_their_ref_forms() -> None:
         *("LookupTableInsertV2", "LookupTableRemoveV2"),
     ],
 )
-def test_updates(op: str) -> None:
+def test_ops_that_change_a_variable_or_table_are_updates(op: str) -> None:
     assert op in load_known_ops()
     assert op_sets.is_update(op)
 
 
 @pytest.mark.parametrize("op", ["ResourceGather", "ResourceGatherNd", "ScatterNd", "LookupTableFindV2", "MatMul"])
-def test_no_updates(op: str) -> None:
+def test_other_ops_are_no_updates(op: str) -> None:
     assert op in load_known_ops()
     assert not op_sets.is_update(op)
 
@@ -57,7 +57,7 @@ def test_no_updates(op: str) -> None:
 @pytest.mark.parametrize(
     "op", ["While", "StatelessWhile", "RefEnter", "QueueDequeueV2", "Unstage", "BarrierTakeMany", "IteratorGetNext"]
 )
-def test_ops_that_may_wait(op: str) -> None:
+def test_ops_that_may_wait_are_recognised(op: str) -> None:
     assert op in load_known_ops()
     assert op_sets.may_wait(op)
     assert not op_sets.may_wait("MatMul")

@@ -1,4 +1,4 @@
-"""Repairs compute what the ops that they replace would: compared with TensorFlow's own, on real variables."""
+"""A repaired op computes the same as TensorFlow's own op on a real variable; damaged graphs are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UPDATES = np.array([[1, 2, 3], [4, 5, 6]], "f")
     [([2, 0], UPDATES), ([1, 1], UPDATES), (3, UPDATES[0]), ([[2], [0]], UPDATES[:, None]), ([0, 3], np.float32(2))],
     ids=["rows", "twice the same", "one row", "a column of rows", "one number"],
 )
-def test_scatter(how: str, indices: Any, updates: Any) -> None:
+def test_scatter_ops_compute_the_same_as_on_a_variable(how: str, indices: Any, updates: Any) -> None:
     if how == "Update" and indices == [1, 1]:
         indices = [1, 2]  # which of two updates wins is not specified
     with tf1.Graph().as_default() as graph, tf1.Session() as session:
@@ -44,7 +44,7 @@ def test_scatter(how: str, indices: Any, updates: Any) -> None:
         np.testing.assert_allclose(session.run(scatter.name), expected, rtol=1e-6)
 
 
-def test_damaged_graphs() -> None:
+def test_damaged_graphs_are_refused() -> None:
     twice = tf1.GraphDef(node=[tf1.NodeDef(name="a", op="NoOp"), tf1.NodeDef(name="a", op="NoOp")])
     with pytest.raises(UserError) as caught:
         make_graph_loadable(twice)
@@ -55,7 +55,7 @@ def test_damaged_graphs() -> None:
     assert str(caught.value) == "the graph is damaged; node a needs gone, which is not in it; copy the file here again"
 
 
-def test_colocation_with_what_is_gone() -> None:
+def test_colocation_with_missing_nodes_is_removed() -> None:
     graph_def = tf1.GraphDef(node=[tf1.NodeDef(name=name, op="NoOp") for name in "abc"])
     graph_def.node[0].attr["_class"].list.s[:] = [b"loc:@b", b"loc:@gone"]
     graph_def.node[1].attr["_class"].list.s[:] = [b"loc:@gone"]
@@ -64,7 +64,7 @@ def test_colocation_with_what_is_gone() -> None:
     assert "_class" not in graph_def.node[1].attr
 
 
-def test_a_placeholder_without_dimensions_of_an_old_graph() -> None:
+def test_a_placeholder_without_dimensions_in_an_old_graph_has_an_unknown_rank() -> None:
     for producer, unknown in ((23, True), (24, False)):
         graph_def = tf1.GraphDef(node=[tf1.NodeDef(name="x", op="Placeholder")])
         graph_def.versions.producer = producer

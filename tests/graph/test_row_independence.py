@@ -1,4 +1,4 @@
-"""Whether rows are independent is shown op by op; what is not known to be, is not."""
+"""Row independence is proved op by op; an op without a rule ends the proof."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from serialization.tensorflow import np, tf, tf1
 def look(
     build: Callable[[Any], Any], dtype: str = "float32", shape: tuple[int | None, ...] = (None, 4)
 ) -> RowIndependence:
-    """At the graph that computes y from x."""
+    """The RowIndependence of the graph that computes y from x."""
     with tf1.Graph().as_default() as graph:
         tf.identity(build(tf1.placeholder(dtype, shape, name="x")), name="y")
     return RowIndependence(graph.as_graph_def(), make_signature(graph, "x", "y"))
@@ -68,7 +68,7 @@ NUMBERS: dict[str, Any] = {"dtype": "int64", "shape": (None,)}
         (lambda x: tf.concat([x, tf.fill(tf.concat([tf.shape(x)[:1], [3]], axis=0), 0.0)], axis=1), {}),
     ],
 )
-def test_rows_are_independent(build: Callable[[Any], Any], given: dict[str, Any]) -> None:
+def test_independent_rows_are_proved(build: Callable[[Any], Any], given: dict[str, Any]) -> None:
     assert look(build, **given).has_independent_rows()
 
 
@@ -121,11 +121,11 @@ def test_rows_are_independent(build: Callable[[Any], Any], given: dict[str, Any]
         ),
     ],
 )
-def test_rows_may_depend_on_each_other(build: Callable[[Any], Any], given: dict[str, Any]) -> None:
+def test_rows_that_may_depend_on_each_other_are_not_proved(build: Callable[[Any], Any], given: dict[str, Any]) -> None:
     assert not look(build, **given).has_independent_rows()
 
 
-def test_a_condition_that_all_rows_meet_together_is_none_of_each() -> None:
+def test_a_condition_on_all_rows_ends_the_proof() -> None:
     with tf1.Graph().as_default() as graph:
         x = tf1.placeholder(tf.float32, [None, 2], name="x")
         with tf1.control_dependencies([tf1.assert_greater(tf.reduce_sum(x), 1000.0)]):
@@ -133,8 +133,8 @@ def test_a_condition_that_all_rows_meet_together_is_none_of_each() -> None:
     assert not RowIndependence(graph.as_graph_def(), make_signature(graph, "x", "y")).has_independent_rows()
 
 
-def test_a_graph_is_looked_at_between_its_inputs_and_outputs() -> None:
-    """Where something is fed that is no placeholder, what computes it does not matter."""
+def test_only_the_ops_between_inputs_and_outputs_count() -> None:
+    """If a tensor is fed that is no placeholder, the ops that compute it do not matter."""
     with tf1.Graph().as_default() as graph:
         x = tf1.placeholder(tf.float32, [None, 2], name="x")
         inner = tf.reverse(x, [0], name="inner")
@@ -179,5 +179,5 @@ FIXED: dict[str, Any] = {"shape": (2, 4)}
         (lambda x: tf.strings.split(x).to_tensor(), {"dtype": "string", "shape": (1,)}, False),
     ],
 )
-def test_sizes_are_fixed_or_may_not_be(build: Callable[[Any], Any], given: dict[str, Any], fixed: bool) -> None:
+def test_fixed_sizes_are_recognised(build: Callable[[Any], Any], given: dict[str, Any], fixed: bool) -> None:
     assert look(build, **given).has_fixed_sizes() == fixed

@@ -1,4 +1,4 @@
-"""Signatures of TensorFlow 0.x, which are in a collection: read as the messages of manifest.proto lie on the wire."""
+"""Signatures of TensorFlow 0.x are read from their collection, in the wire format of manifest.proto."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serialization.tensorflow import tf, tf1
 
 
 def field(number: int, data: bytes | str) -> bytes:
-    """A length-delimited field, as https://protobuf.dev/programming-guides/encoding/ has it."""
+    """A length-delimited field (https://protobuf.dev/programming-guides/encoding/)."""
     data = data.encode() if isinstance(data, str) else data
     return bytes([number << 3 | 2, len(data)]) + data
 
@@ -31,7 +31,7 @@ CLASSIFICATION = field(2, field(1, binding("x:0")) + field(2, binding("classes:0
 
 
 def export(folder: Path, signatures: bytes) -> Path:
-    """Y = 2 x of serialized examples, with these bytes for its signatures."""
+    """A checkpoint of y = 2 x on serialized examples, with these bytes as its signatures."""
 
     def build() -> None:
         examples = tf1.placeholder(tf.string, [None], name="examples")
@@ -50,7 +50,7 @@ def export(folder: Path, signatures: bytes) -> Path:
     return prefix
 
 
-def test_the_named_pair_is_what_predict_takes(run: Run, tmp_path: Path) -> None:
+def test_the_generic_pair_becomes_serving_default(run: Run, tmp_path: Path) -> None:
     inputs, outputs = (
         field(2, field(1, key) + field(2, generic(**{name: f"{name}:0"})))
         for key, name in (("inputs", "x"), ("outputs", "y"))
@@ -70,7 +70,7 @@ def test_the_named_pair_is_what_predict_takes(run: Run, tmp_path: Path) -> None:
     assert "proved: y: the same bits as the source" in done.stdout
 
 
-def test_a_default_signature_alone(run: Run, tmp_path: Path) -> None:
+def test_a_default_signature_alone_becomes_serving_default(run: Run, tmp_path: Path) -> None:
     prefix = export(tmp_path, field(1, CLASSIFICATION))
     shown = json.loads(run("model_inspect", prefix, "--json").stdout)["graphs"][0]["signatures"]
     assert list(shown) == ["serving_default"]
@@ -78,7 +78,7 @@ def test_a_default_signature_alone(run: Run, tmp_path: Path) -> None:
     assert shown["serving_default"]["outputs"][0]["dtype"] == "string"
 
 
-def test_damaged(run: Run, tmp_path: Path) -> None:
+def test_damaged_signatures_are_reported(run: Run, tmp_path: Path) -> None:
     prefix = export(tmp_path, b"\x0a\xff")
     for script, words in (("checkpoint_restore", ("--checkpoint", prefix)), ("model_inspect", (prefix,))):
         assert run(script, *words).stderr == (

@@ -1,4 +1,4 @@
-"""Inference of inputs and outputs from the GraphDef alone: what it finds, and why."""
+"""Inputs and outputs are inferred from the GraphDef alone, each with the reason."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_labels_loss_training_and_summaries_are_left_out() -> None:
     assert [(c.tensor.key, c.role) for c in result.others] == [("labels", "label")]
 
 
-def test_what_nothing_consumes_comes_first() -> None:
+def test_tensors_that_nothing_consumes_come_first() -> None:
     def build() -> None:
         graphs.classifier()
         tf.nn.softmax(tf1.get_default_graph().get_tensor_by_name("logits:0"), name="scores")
@@ -44,13 +44,13 @@ def test_what_nothing_consumes_comes_first() -> None:
     assert found(build)[1] == ["scores:0 float32 [None, 3]"]
 
 
-def test_switch_is_told_from_features() -> None:
+def test_switches_are_no_features() -> None:
     result = infer(graphs.batch_norm)
     assert {c.tensor.key: c.role for c in result.inputs} == {"x": "feature", "is_training": "switch"}
     assert [c.tensor.key for c in result.outputs] == ["y"]
 
 
-def test_what_the_loss_compares_with_the_input_itself() -> None:
+def test_the_tensor_that_a_loss_compares_with_the_input_is_the_output() -> None:
     def autoencoder() -> None:
         x = tf1.placeholder(tf.float32, [None, 8], name="x")
         narrow = tf.tanh(x @ tf1.get_variable("down", [8, 2]))
@@ -62,7 +62,7 @@ def test_what_the_loss_compares_with_the_input_itself() -> None:
     assert outputs == ["restored:0 float32 [None, 8]"]
 
 
-def test_placeholder_with_default_is_no_required_input() -> None:
+def test_a_placeholder_with_a_default_is_no_input() -> None:
     def build() -> None:
         x = tf1.placeholder(tf.float32, [2], name="x")
         tf.multiply(x, tf1.placeholder_with_default(2.0, [], name="factor"), name="y")
@@ -70,7 +70,7 @@ def test_placeholder_with_default_is_no_required_input() -> None:
     assert found(build) == (["x:0 float32 [2]"], ["y:0 float32 [2]"])
 
 
-def test_all_outputs_of_a_split_and_none_of_its_used_ones() -> None:
+def test_the_unused_results_of_a_split_are_outputs() -> None:
     def build() -> None:
         first, *_ = tf.split(tf1.placeholder(tf.float32, [6], name="x"), 3, name="parts")
         tf.negative(first, name="y")
@@ -78,7 +78,7 @@ def test_all_outputs_of_a_split_and_none_of_its_used_ones() -> None:
     assert found(build)[1] == ["parts:1 float32 [2]", "parts:2 float32 [2]", "y:0 float32 [2]"]
 
 
-def test_an_iterator_is_an_input_where_there_is_no_placeholder() -> None:
+def test_an_iterator_is_the_input_if_there_is_no_placeholder() -> None:
     def build() -> None:
         rows = tf1.data.make_one_shot_iterator(tf.data.Dataset.from_tensors(([1.0, 2.0], 3)).repeat()).get_next()
         tf.multiply(rows[0], tf1.get_variable("w", [2]), name="y")
@@ -98,7 +98,7 @@ def first_control_flow() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", typical_graphs.GRAPHS)
-def test_what_a_person_would_name(name: str, first_control_flow: None) -> None:
+def test_typical_graphs_have_the_outputs_that_a_person_would_name(name: str, first_control_flow: None) -> None:
     build, inputs, outputs = typical_graphs.GRAPHS[name]
     result = infer(build)
     assert {candidate.tensor.key for candidate in result.outputs} == outputs
@@ -125,7 +125,7 @@ def test_two_generators_are_ambiguous() -> None:
     }
 
 
-def test_outputs_of_other_inputs_are_outputs_of_their_own() -> None:
+def test_outputs_of_different_inputs_are_all_outputs() -> None:
     def preprocessing() -> None:
         fare, tips, day = (tf1.placeholder(tf.float32, [None], name=name) for name in ("fare", "tips", "day"))
         tf.divide(fare - tf.constant([1.0]), tf.constant([2.0]), name="scaled")
@@ -135,7 +135,7 @@ def test_outputs_of_other_inputs_are_outputs_of_their_own() -> None:
     assert {candidate.tensor.key for candidate in infer(preprocessing).outputs} == {"scaled", "generous", "weekday"}
 
 
-def test_a_frozen_graph_that_ends_in_an_update() -> None:
+def test_a_frozen_graph_that_ends_in_an_update_has_it_as_output() -> None:
     with tf1.Graph().as_default() as graph:
         variable = tf1.get_variable("v", [4], use_resource=False)
         updated = tf1.scatter_nd_update(variable, tf.constant([[1]]), tf.constant([2.0]))
@@ -145,7 +145,7 @@ def test_a_frozen_graph_that_ends_in_an_update() -> None:
     assert [candidate.tensor.key for candidate in infer_candidates(GraphIndex(graph_def)).outputs] == [updated.op.name]
 
 
-def test_two_networks_are_ambiguous() -> None:
+def test_outputs_of_two_networks_are_ambiguous() -> None:
     def build() -> None:
         for name in ("a", "b"):
             x = tf1.placeholder(tf.float32, [None, 2], name=f"x_{name}")
@@ -157,7 +157,7 @@ def test_two_networks_are_ambiguous() -> None:
     assert sorted(c.tensor.key for c in infer(build).rivals) == ["y_a", "y_b"]
 
 
-def test_inference_needs_no_runtime() -> None:
+def test_inference_does_not_start_tensorflow() -> None:
     for module in (candidates, training_graphs, data_edges, graph_def, tensors):
         source = Path(str(module.__file__)).read_text()
         imported = [n.module for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ImportFrom)]
