@@ -1,1 +1,1 @@
-"""Running a model: what to feed it, and whether two of them answer the same."""
+"""Runs models: feeds for them, and the proof that two answer the same."""

@@ -1,4 +1,4 @@
-"""A classifier of images: its scores and labels, and the best of them for each image."""
+"""Classifies images: the scores, the labels, and the best classes of each image."""
 
 from __future__ import annotations
 

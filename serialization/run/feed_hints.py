@@ -1,4 +1,4 @@
-"""What a graph says about its inputs beside dtype and shape, so that generated feeds are ones that it takes."""
+"""Hints in a graph about the values that its inputs take, beside dtype and shape, for generated feeds."""
 
 from __future__ import annotations
 

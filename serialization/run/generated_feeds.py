@@ -1,4 +1,4 @@
-"""Values to run a model with, generated from dtype and shape and what the graph says about its inputs."""
+"""Generates values to run a model with, from dtypes, shapes and the graph's hints."""
 
 from __future__ import annotations
 

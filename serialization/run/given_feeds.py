@@ -1,4 +1,4 @@
-"""The values that `--feed` gives, as arrays of what a model's inputs take. What does not fit is said with its place."""
+"""Reads the values of `--feed` as arrays for a model's inputs. An error names the place of a wrong value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a conversion starts from: a model that runs, from the same state each time."""
+"""The source model of a conversion: it runs, and begins from the same state each time."""
 
 from __future__ import annotations
 

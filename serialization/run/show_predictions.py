@@ -1,4 +1,4 @@
-"""Run a model once and show what went in and what came out."""
+"""Runs a model once and prints its inputs and outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Flask application has beside its view of predictions: health, metrics, a page, errors as JSON, a log."""
+"""The other routes of the Flask application: health, metrics, the page; and errors as JSON, and the log."""
 
 from __future__ import annotations
 

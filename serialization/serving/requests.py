@@ -1,4 +1,4 @@
-"""What every route has in common: errors as JSON, a request id, a line in the log, a count in the metrics."""
+"""Shared by all routes: errors as JSON, the request id, the log line, the count in the metrics."""
 
 from __future__ import annotations
 

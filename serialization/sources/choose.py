@@ -1,4 +1,4 @@
-"""A graph made ready: only what its outputs need, cut at its inputs, repaired, and known to this TensorFlow."""
+"""Chooses a graph's inputs and outputs; cuts, prunes and repairs it, and refuses ops that TensorFlow does not know."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint made ready: its graph pruned and repaired, compared with what it holds, with a Saver for just that."""
+"""Prepares a checkpoint: prunes and repairs its graph, compares the variables, adds a Saver for the needed ones."""
 
 from __future__ import annotations
 

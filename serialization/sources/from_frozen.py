@@ -1,4 +1,4 @@
-"""A frozen graph made ready to be imported: pruned to its outputs, repaired, and known to hold no variable."""
+"""Prepares a frozen graph for import: prunes it to its outputs, repairs it, and refuses one with variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A SavedModel made ready: its MetaGraphDef and signature chosen, scanned, and flattened for other formats."""
+"""Prepares a SavedModel: chooses the MetaGraphDef and signature, scans them, flattens the graph for other formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which variable of a graph gets its value from where in a checkpoint, compared before anything is restored.
+"""Maps each variable of a graph to its key in a checkpoint, and compares shapes and dtypes before anything is restored.
 
 The mapping is read from the graph's own restore ops: they know renamed variables and the slices of partitioned ones.
 """

@@ -1,4 +1,4 @@
-"""Freezing any graph: what takes a variable takes its value, so that a constant can stand in its place."""
+"""Freezes any graph: rewrites each op that takes a variable to take its value, and puts constants in their place."""
 
 from __future__ import annotations
 

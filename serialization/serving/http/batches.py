@@ -1,4 +1,4 @@
-"""While one batch runs, the next one gathers: a model that is free takes what waits, however much that is.
+"""Gathers the next batch while one runs: a free model takes all requests that wait.
 
 Nothing is waited for that may not come, so a client that is alone has its answer as soon as can be, and with many
 clients the model runs on one processor while another reads and decodes. TensorFlow's own batch scheduler, which serves

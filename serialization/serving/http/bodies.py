@@ -1,4 +1,4 @@
-"""Reading a request's body: as long as it may be, and not from a client that takes for ever."""
+"""Reads a request's body, with a limit on its length and on the client's time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions without WSGI, as granian itself has requests: their answers may come later, and several at once.
+"""Answers predictions through granian's own reply function, without WSGI: later, and several at once.
 
 In WSGI a thread waits for each answer. To wake a thread for each takes longer than a small model, and as long as a row
 of a larger one in a batch. What granian gives its own WSGI wrapper takes an answer from any thread.

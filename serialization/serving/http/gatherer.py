@@ -1,4 +1,4 @@
-"""Requests that come without a pause are answered in one go: a small model takes longer to start than to run a row.
+"""Runs requests that come without a pause together: a small model takes longer to start than to run a row.
 
 A thread that takes requests cannot see how many more there are to take. So it learns how many to wait for: twice as
 many while each was there already when the one before it was done with, half when that leaves it idle for longer than

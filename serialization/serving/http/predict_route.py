@@ -1,4 +1,4 @@
-"""POST /api/predict, apart from Flask, which takes longer to match a route and make a request than a small model runs.
+"""POST /api/predict without Flask, which takes longer to match a route than a small model takes to run.
 
 The Flask view waits in `respond`. The project's own server goes past the view: it calls `admit` and then `answer`, from
 any thread, for several requests at once.

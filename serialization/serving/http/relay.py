@@ -1,4 +1,4 @@
-"""One thread leads, the others follow: for requests that are over before a thread could be woken.
+"""Leader and followers: one thread answers; another takes over when it blocks.
 
 Threads that answer at the same time take Python's lock from each other several times a request, and a small model then
 answers a third of the requests. But one thread alone would stand still with a client that sends half a body. So the

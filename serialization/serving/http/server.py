@@ -1,4 +1,4 @@
-"""Granian as the WSGI server: this process supervises, processes of their own load the model and answer."""
+"""Runs granian: this process supervises; worker processes load the model and answer."""
 
 from __future__ import annotations
 

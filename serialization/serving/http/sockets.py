@@ -1,4 +1,4 @@
-"""The sockets of this process, looked at without taking a descriptor: when that matters, there may be none left."""
+"""Finds the sockets of this process without a new descriptor, for there may be none left."""
 
 from __future__ import annotations
 

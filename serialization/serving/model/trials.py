@@ -1,4 +1,4 @@
-"""What running a model tells about it: values that it takes, how long it takes, whether its rows are independent."""
+"""Trial runs of a model: values that it takes, the time of a run, whether rows answer alike together and alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form of a request's body as a type, made once from the signature, which msgspec decodes fast.
+"""Makes a msgspec type of a request's body from the signature, once; msgspec decodes bodies of that type fast.
 
 msgspec takes only what the rules of run/json_values.py take. What it cannot see, lists of different lengths and numbers
 beyond a uint64, is found when the array is made.

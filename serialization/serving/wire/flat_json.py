@@ -1,4 +1,4 @@
-"""Numbers in JSON without a Python object for each: `{"x": [[[[0],[1],...]]]}` becomes an array at once.
+"""Decodes `{"x": [[[[0],[1],...]]]}` into an array at once, without a Python object for each number.
 
 simdjson finds the numbers. Taken is only what the decoder of nested lists takes, with the same array for it, bit for
 bit. The rest is left to that decoder, which says what is wrong with it and where.

@@ -70,7 +70,7 @@ def test_rows_that_may_answer_for_each_other_are_not_run_together_unasked(name: 
 
 
 @pytest.mark.parametrize("name", MIXING)
-def test_nor_asked_if_trying_shows_it(name: str) -> None:
+def test_forced_batching_is_refused_when_rows_interact(name: str) -> None:
     with pytest.raises(UserError, match="the model cannot run in batches: it gives other answers"):
         small_app(name, max_batch_size=32)
 
