@@ -30,9 +30,18 @@ _SHORT = 3  # batches in a row that did not come before no more than came are wa
 class Gatherer:
     """Gives lists of at most `most` things to `hand_on`, in the thread that puts the last of them or its own."""
 
-    def __init__(self, hand_on: Callable[[list[Any]], object], most: int) -> None:
+    def __init__(
+        self,
+        hand_on: Callable[[list[Any]], object],
+        most: int,
+        *,
+        patience: tuple[float, float] = _PATIENCE,
+        over: float = _OVER,
+    ) -> None:
         self._hand_on = hand_on
         self._most = most
+        self._least_patience, self._most_patience = patience
+        self._over = over
         self._waiting: list[Any] = []
         self._expected = 1
         self._successes = 0  # batches that were there already since as many are expected
@@ -43,7 +52,7 @@ class Gatherer:
         self._done = 0.0  # when the last was put, or a batch was over
         self._pauses: list[float] = []  # seconds from there to the next, of those that wait
         self._seconds = 0.0  # that the last batch took
-        self._patience = _PATIENCE[0]
+        self._patience = patience[0]
         self._looking = False  # whether what has waited for long is handed on: nobody waits for that to be over
         self._lock = threading.Lock()
         self._alarm = Alarm(self._look, "gatherer")
@@ -55,7 +64,7 @@ class Gatherer:
             things, pauses = self._waiting, self._pauses
             if not things:
                 self._since = now
-                if came - self._done > _OVER:
+                if came - self._done > self._over:
                     self._expected = 1
             things.append(thing)
             pauses.append(came - self._done)
@@ -101,7 +110,8 @@ class Gatherer:
         self._hand_on(things)
         self._done = time.perf_counter()
         self._seconds = self._done - started
-        patience = min(max(_PATIENCE[0], 2 * (self._seconds + _EACH * self._expected)), _PATIENCE[1])
+        needed = 2 * (self._seconds + _EACH * self._expected)
+        patience = min(max(self._least_patience, needed), self._most_patience)
         if patience < self._patience / 2:
             with self._lock:  # in which no other thread sets the alarm for the longer time
                 self._patience = patience

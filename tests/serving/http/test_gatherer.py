@@ -256,10 +256,17 @@ def test_64_clients_get_each_their_own(workers: tuple[Workers, Flask]) -> None:
 class Heard:
     """Collects what a gatherer hands on."""
 
-    def __init__(self, most: int = 8, seconds: float = 0, expected: int = 1) -> None:
+    def __init__(
+        self,
+        most: int = 8,
+        seconds: float = 0,
+        expected: int = 1,
+        patience: tuple[float, float] = (0.0005, 0.02),
+        over: float = 60,  # a machine may stand still for a while, after which a gatherer would begin anew
+    ) -> None:
         self.batches: list[tuple[int, list[int]]] = []
         self.seconds = seconds
-        self.gatherer = Gatherer(self._hear, most)
+        self.gatherer = Gatherer(self._hear, most, patience=patience, over=over)
         self.gatherer._expected = expected
         self.gatherer._done = time.perf_counter()  # a moment ago: those that it expects may come now
 
@@ -277,12 +284,6 @@ class Heard:
         return [thing for _, things in self.batches for thing in things]
 
 
-@pytest.fixture
-def never_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine may stand still for a while, after which a gatherer would begin anew."""
-    monkeypatch.setattr("serialization.serving.http.gatherer._OVER", 60)
-
-
 @pytest.mark.parametrize("seconds", [0, 0.01])
 def test_who_is_alone_never_waits(seconds: float) -> None:
     """However long the model takes: the next request comes a round trip after the answer."""
@@ -292,7 +293,6 @@ def test_who_is_alone_never_waits(seconds: float) -> None:
     assert heard.batches == [(threading.get_ident(), [i]) for i in range(50)]
 
 
-@pytest.mark.usefixtures("never_over")
 def test_what_comes_while_the_late_are_handed_on_does_not_wait_for_it() -> None:
     heard = Heard(expected=8)
     busy = threading.Event()
@@ -311,7 +311,6 @@ def test_what_comes_while_the_late_are_handed_on_does_not_wait_for_it() -> None:
     busy.set()
 
 
-@pytest.mark.usefixtures("never_over")
 def test_what_took_long_to_come_is_not_forgotten() -> None:
     """As a request does whose body comes late: what looks after the others may be over when it is put."""
     heard = Heard(expected=8)
@@ -321,7 +320,6 @@ def test_what_took_long_to_come_is_not_forgotten() -> None:
         assert heard.wait_for(i + 1) == list(range(i + 1))
 
 
-@pytest.mark.usefixtures("never_over")
 def test_what_waited_for_the_lock_is_not_forgotten() -> None:
     """The alarm may have rung meanwhile, for others."""
     heard = Heard(expected=8)
@@ -332,7 +330,6 @@ def test_what_waited_for_the_lock_is_not_forgotten() -> None:
     assert heard.wait_for(1) == [0]
 
 
-@pytest.mark.usefixtures("never_over")
 def test_an_alarm_that_rings_late_lets_nobody_wait() -> None:
     """It was set for a short time and looks when it is set for a long one; then it is to ring again."""
     heard = Heard(expected=8)
@@ -346,11 +343,8 @@ def test_an_alarm_that_rings_late_lets_nobody_wait() -> None:
     assert heard.wait_for(4) == list(range(4))
 
 
-def test_more_are_expected_while_they_come_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "serialization.serving.http.gatherer._PATIENCE", (1, 1)
-    )  # a machine may stand still for a while
-    heard = Heard(most=4)
+def test_more_are_expected_while_they_come_without_a_pause() -> None:
+    heard = Heard(most=4, patience=(1, 1))  # a machine may stand still for a while
     for i in range(102):
         heard.gatherer.put(i, heard.gatherer._done + 0.00001)
     sizes = [len(things) for _, things in heard.batches]
@@ -359,7 +353,6 @@ def test_more_are_expected_while_they_come_without_a_pause(monkeypatch: pytest.M
     assert heard.wait_for(102) == list(range(102)), "the last ones are handed on, too"
 
 
-@pytest.mark.usefixtures("never_over")
 def test_fewer_are_expected_after_fewer_came_some_times() -> None:
     heard = Heard(expected=8)
     for i in range(3):
@@ -370,13 +363,9 @@ def test_fewer_are_expected_after_fewer_came_some_times() -> None:
     assert heard.batches[-1] == (threading.get_ident(), [3])
 
 
-@pytest.mark.usefixtures("never_over")
-def test_fewer_are_expected_while_they_are_waited_for_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_are_expected_while_they_are_waited_for_in_vain() -> None:
     """As with 16 clients that have all to be answered before the first of them asks again."""
-    monkeypatch.setattr(
-        "serialization.serving.http.gatherer._PATIENCE", (60, 60)
-    )  # a machine may stand still for a while
-    heard = Heard(most=16, expected=16)
+    heard = Heard(most=16, expected=16, patience=(60, 60))  # a machine may stand still for a while
     for _ in range(33):
         heard.gatherer.put(0, heard.gatherer._done + 0.05)
         for i in range(1, 16):
@@ -389,13 +378,9 @@ def test_fewer_are_expected_while_they_are_waited_for_in_vain(monkeypatch: pytes
     assert heard.gatherer._expected == 16
 
 
-@pytest.mark.usefixtures("never_over")
-def test_to_wait_as_long_as_clients_need_is_no_waste(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_to_wait_as_long_as_clients_need_is_no_waste() -> None:
     """As with 16 clients of a small model, which then has to start once for all of them."""
-    monkeypatch.setattr(
-        "serialization.serving.http.gatherer._PATIENCE", (60, 60)
-    )  # a machine may stand still for a while
-    heard = Heard(most=16, expected=16)
+    heard = Heard(most=16, expected=16, patience=(60, 60))  # a machine may stand still for a while
     for _ in range(99):
         for pause in (0.00006, *[0.00003] * 15):
             heard.gatherer.put(0, heard.gatherer._done + pause)
@@ -403,7 +388,7 @@ def test_to_wait_as_long_as_clients_need_is_no_waste(monkeypatch: pytest.MonkeyP
 
 
 def test_all_begins_anew_when_nothing_was_asked_for_a_while() -> None:
-    heard = Heard(expected=8)
+    heard = Heard(expected=8, over=0.1)
     heard.gatherer.put(0, heard.gatherer._done + 1)
     assert heard.batches == [(threading.get_ident(), [0])]
 
