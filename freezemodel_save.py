@@ -24,6 +24,7 @@ from savedmodel_pretrained import open_any as open_saved_model
 from serialization import cli, project
 from serialization.cli import make_parser, refuse_flags, repeat_flags, select_values
 from serialization.console import format_command, print_notes, show_path
+from serialization.errors import UserError
 from serialization.files import locate
 from serialization.files.publish import stage_output
 from serialization.flags import CHECKPOINT_FLAGS, CONVERSION_FLAGS, SAVED_MODEL_FLAGS
@@ -44,7 +45,7 @@ from serialization.targets.to_frozen import (
     print_difference,
     suffices_plain_call,
 )
-from serialization.tensorflow import tf1
+from serialization.tensorflow import format_reason, tf, tf1
 
 
 def freeze(session: Any, graph_def: Any, wanted: Iterable[Tensor]) -> Any:
@@ -57,7 +58,11 @@ def write_frozen(origin: Origin, path: Path, size: int) -> Signature:
     """Freeze a model with `size` bytes of variables into a file; returns the signature by the names there."""
     if suffices_plain_call(origin, size):
         names = origin.signature
-        frozen_def = freeze(origin.session, origin.graph_def, (*names.outputs, *names.inputs))
+        try:
+            frozen_def = freeze(origin.session, origin.graph_def, (*names.outputs, *names.inputs))
+        except tf.errors.FailedPreconditionError as error:
+            found = format_reason(error).partition(". ")[0]
+            raise UserError(f"a variable holds no value; {found}; name other --outputs") from None
         path.write_bytes(frozen_def.SerializeToString())
         return names
     # The plain call would leave functions, tables and references in the graph, and hold large variables several times.

@@ -9,7 +9,7 @@ import pytest
 from conftest import Run
 
 import freezemodel_save
-from serialization.tensorflow import tf1
+from serialization.tensorflow import tf, tf1
 
 
 def test_no_variable_and_no_training_op_is_left(run: Run, toy: Path) -> None:
@@ -83,3 +83,23 @@ def test_a_small_model_is_frozen_by_the_plain_call(
     done = run("freezemodel_save", f"--{source}", where, "--frozen-model", tmp_path / "m.pb")
     assert (done.status, done.stderr) == (0, "")
     assert [(tmp_path / "m.pb").read_bytes()] == [graph_def.SerializeToString() for graph_def in frozen]
+
+
+@pytest.mark.parametrize("resource", [False, True])
+def test_a_variable_that_nothing_restores_is_an_error_of_one_line(run: Run, tmp_path: Path, resource: bool) -> None:
+    folder = tmp_path / "export"
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        x = tf1.placeholder(tf.float32, [None, 3], name="x")
+        saved, left_out = (tf1.get_variable(name, [3], use_resource=resource) for name in ("saved", "left_out"))
+        y = tf.add(x * saved, left_out, name="y")
+        session.run(tf1.global_variables_initializer())
+        signature = tf1.saved_model.predict_signature_def({"x": x}, {"y": y})
+        builder = tf1.saved_model.Builder(str(folder))
+        saver = tf1.train.Saver([saved])
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature}, saver=saver)
+        builder.save()
+    done = run("freezemodel_save", "--saved-model", folder, "--frozen-model", tmp_path / "m.pb", "--no-verify")
+    assert (done.status, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("error: a variable holds no value; ")
+    assert done.stderr.endswith(" left_out; name other --outputs\n")
+    assert not (tmp_path / "m.pb").exists()
