@@ -67,14 +67,16 @@ def scan_meta_graph(
     *,
     saved_model: Path | None = None,
     index: GraphIndex | None = None,
+    every_signature: bool = False,
 ) -> list[Finding]:
     """The findings in a MetaGraphDef that is imported, restored and initialized, when `outputs` are fetched.
 
-    `outputs` of None stands for the outputs of all recorded signatures. `saved_model` is the SavedModel's folder, whose
-    assets may be read. Files below `folder` may fill tables. `index` is the index of its graph, if there is one
-    already.
+    `outputs` of None stands for the outputs of all recorded signatures, which `every_signature` adds to others.
+    `saved_model` is the SavedModel's folder, whose assets may be read. Files below `folder` may fill tables. `index` is
+    the index of its graph, if there is one already.
     """
-    reaches = find_loading_reaches(meta_graph, index or GraphIndex(meta_graph.graph_def), outputs, inputs)
+    index = index or GraphIndex(meta_graph.graph_def)
+    reaches = find_loading_reaches(meta_graph, index, outputs, inputs, every_signature=every_signature)
     return _assets(meta_graph, saved_model) + _report(reaches, folder, saved_model and saved_model / "assets")
 
 

@@ -16,18 +16,24 @@ _RUN_BY_LOADING = {"_create_resource", "_initialize", "_destroy_resource"}
 
 
 def find_loading_reaches(
-    meta_graph: Any, index: GraphIndex, outputs: Iterable[str] | None, inputs: Iterable[str]
+    meta_graph: Any,
+    index: GraphIndex,
+    outputs: Iterable[str] | None,
+    inputs: Iterable[str],
+    *,
+    every_signature: bool = False,
 ) -> list[Reach]:
     """A Reach for each entry point: signatures or `outputs`, init ops, object graph, the Saver's restore op.
 
-    `outputs` are fetched and `inputs` fed; `outputs` of None stands for the outputs of all recorded signatures. `index`
-    is the index of the MetaGraphDef's graph.
+    `outputs` are fetched and `inputs` fed; `outputs` of None stands for the outputs of all recorded signatures, which
+    `every_signature` adds to others. `index` is the index of the MetaGraphDef's graph.
     """
     assets = {asset.tensor_info.name: asset.filename for asset in list_asset_files(meta_graph)}
     graph = CallGraph(index, assets)
     reaches = [Reach(graph, inputs).fetch(outputs or ())]
     recorded = meta_graph.signature_def
-    wanted = set(recorded) - {_TRAIN_SIGNATURE} if outputs is None else {_INIT_SIGNATURE} & set(recorded)
+    every_signature = every_signature or outputs is None
+    wanted = set(recorded) - {_TRAIN_SIGNATURE} if every_signature else {_INIT_SIGNATURE} & set(recorded)
     for key in sorted(wanted):
         fed = [name for info in recorded[key].inputs.values() for name in _tensors(info)]
         reaches.append(Reach(graph, fed).fetch(n for info in recorded[key].outputs.values() for n in _tensors(info)))

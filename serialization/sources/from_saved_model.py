@@ -91,10 +91,9 @@ def prepare_saved_model(
         if inputs or outputs:
             wanted, _ = choose_signature(file, inputs, outputs, wanted)
     outs, ins = ([tensor.name for tensor in side] for side in (wanted.outputs, wanted.inputs))
-    findings = harm.scan_meta_graph(meta_graph, saved_model=folder, index=file.index)
-    if inputs or outputs:  # tensors that no signature names
-        findings += harm.scan_meta_graph(meta_graph, outs, ins, saved_model=folder, index=file.index)
-    harm.require_safe(dict.fromkeys(findings), folder, trust=trust)
+    # The chosen tensors may be those of no signature: named by the user, or inferred.
+    findings = harm.scan_meta_graph(meta_graph, outs, ins, saved_model=folder, index=file.index, every_signature=True)
+    harm.require_safe(findings, folder, trust=trust)
     needed = prune_graph(file.index, [*outs, *ins])
     require_known_ops(needed, show_path(folder))
     require_modest_tensors(needed, show_path(folder))

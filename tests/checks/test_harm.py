@@ -414,6 +414,18 @@ def saved_model(folder: Path, written: Path) -> Path:
     return folder / "sm"
 
 
+def saved_model_without_signature(folder: Path, written: Path) -> Path:
+    """Its output is inferred, and only that runs the op."""
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        x = tf1.placeholder(tf.float32, [None, 4], name="x")
+        with tf.control_dependencies([tf.io.write_file(str(written), "harm", name="hidden")]):
+            tf.multiply(x, 2.0, name="y")
+        builder = tf1.saved_model.Builder(str(folder / "sm"))
+        builder.add_meta_graph_and_variables(session, ["serve"])
+        builder.save()
+    return folder / "sm"
+
+
 HARMFUL: list[tuple[str, str, Callable[[Path, Path], Path], str]] = [
     ("freezemodel_load", "--frozen-model", frozen, "m.pb"),
     ("savedmodel_from_frozen", "--frozen-model", frozen, "m.pb"),
@@ -421,6 +433,8 @@ HARMFUL: list[tuple[str, str, Callable[[Path, Path], Path], str]] = [
     ("freezemodel_save", "--checkpoint", checkpoint, "m.ckpt.meta"),
     ("savedmodel_from_checkpoint", "--checkpoint", checkpoint, "m.ckpt.meta"),
     ("savedmodel_pretrained", "--saved-model", saved_model, "sm"),
+    ("savedmodel_pretrained", "--saved-model", saved_model_without_signature, "sm"),
+    ("freezemodel_save", "--saved-model", saved_model_without_signature, "sm"),
 ]
 
 
