@@ -17,17 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import model
-from savedmodel_pretrained import load_session
+from savedmodel_pretrained import load
 from serialization import cli, project
 from serialization.cli import make_parser
 from serialization.console import format_count, print_export
 from serialization.files.locate import find_saved_model
 from serialization.files.publish import stage_output
-from serialization.graph.signature import Signature, make_signature
+from serialization.graph.signature import Signature, bind_signature, make_signature
 from serialization.run.given_feeds import Feed
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor
 from serialization.run.verify import find_random_outputs, prove_same
+from serialization.sources.from_saved_model import prepare_saved_model
 from serialization.tensorflow import explain_failures, tf1
 
 
@@ -54,13 +55,13 @@ def export(session: Any, folder: Path, wanted: Signature) -> None:
 
 def prove(origin: Origin, folder: Path, given: Sequence[Feed] | None = None, *, trust: bool = False) -> str:
     """Load what was written, by its signature alone, and compare it with the session it came from."""
+    with explain_failures("the export cannot be loaded"):
+        prepared = prepare_saved_model(find_saved_model(folder), trust=trust)
 
     @contextmanager
     def load_again(optimize: bool) -> Iterator[Predictor]:
-        with explain_failures("the export cannot be loaded"):
-            session, recorded = load_session(find_saved_model(folder), optimize=optimize, trust=trust)
-        with session:
-            yield Predictor(session, recorded)
+        with load(prepared, optimize=optimize) as session:
+            yield Predictor(session, bind_signature(session.graph, prepared.signature))
 
     return prove_same(origin, load_again, given, find_random_outputs(origin.graph_def, origin.signature))
 
