@@ -68,11 +68,16 @@ def read_frozen(
     return ready, replace_constants(ready.graph_def, file.constants)
 
 
-def fill_session(session: Any, ready: PreparedFrozenModel, constants: Mapping[str, LargeConstant]) -> None:
-    """Give the session the constants that were left in a large file, then fill the graph's lookup tables."""
+def fill_session(
+    session: Any, ready: PreparedFrozenModel, constants: Mapping[str, LargeConstant], scope: str = PREFIX
+) -> None:
+    """Give the session the constants that were left in a large file, then fill the graph's lookup tables.
+
+    The graph was imported below `scope`, which may be empty.
+    """
     with explain_failures("the model cannot be run here"):
-        fill_constants(session, PREFIX, constants)
-    run_table_initializers(session, [f"{PREFIX}/{name}" for name in ready.initializers])
+        fill_constants(session, scope, constants)
+    run_table_initializers(session, [f"{scope}/{name}" if scope else name for name in ready.initializers])
 
 
 def start(ready: PreparedFrozenModel, constants: Mapping[str, LargeConstant], *, optimize: bool = True) -> Predictor:

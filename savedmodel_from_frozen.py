@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from freezemodel_load import read_frozen
+from freezemodel_load import fill_session, read_frozen
 from savedmodel_from_checkpoint import save
 from savedmodel_from_source import prove
 from serialization import cli, project
@@ -24,14 +24,13 @@ from serialization.console import print_export, print_notes
 from serialization.files import locate
 from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS
-from serialization.graph.lookup_tables import run_table_initializers
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
 from serialization.run.verify import NOT_VERIFIED
 from serialization.sources.from_frozen import PreparedFrozenModel
-from serialization.sources.frozen_reader import LargeConstant, fill_constants
+from serialization.sources.frozen_reader import LargeConstant
 from serialization.tensorflow import explain_failures, tf1
 
 
@@ -40,9 +39,7 @@ def load(ready: PreparedFrozenModel, constants: Mapping[str, LargeConstant]) -> 
     with tf1.Graph().as_default() as graph, explain_failures("the frozen model cannot be imported"):
         tf1.import_graph_def(ready.graph_def, name="")
     session = open_session(graph, optimize=False)
-    with explain_failures("the model cannot be run here"):
-        fill_constants(session, "", constants)
-    run_table_initializers(session, ready.initializers)
+    fill_session(session, ready, constants, scope="")
     wanted = bind_signature(graph, ready.signature)
     return Origin(session, ready.graph_def, wanted, Predictor(session, wanted), True, ready.hints, ready.batches)
 

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from serialization import __version__
 from serialization.console import format_error, show_path
 from serialization.errors import UserError
-from serialization.flags import FLAG_GROUPS
+from serialization.flags import FLAG_GROUPS, FLAGS
 from serialization.project import ROOT
 from serialization.tensorflow import find_tensorflow_version
 
@@ -42,8 +42,8 @@ class _Parser(argparse.ArgumentParser):
         """The flags' values. Ends with status 2 at a word that is neither a flag nor a flag's value."""
         known, others = self.parse_known_args(args, namespace)
         if others:
-            paths = [action.metavar for action in self._actions if not action.option_strings]
-            self.error(_explain_word(others[0], list(self._option_string_actions), takes_path=bool(paths)))
+            takes_path = any(not action.option_strings for action in self._actions)
+            self.error(_explain_word(others[0], list(self._option_string_actions), takes_path=takes_path))
         return known
 
 
@@ -83,7 +83,7 @@ def make_parser(docstring: str | None, *flags: str, **defaults: Any) -> argparse
     result = _Parser(description=(docstring or "").strip(), formatter_class=_Help, allow_abbrev=False)
     result.add_argument("--version", action=_ShowVersion, nargs=0, help="show the project's version and TensorFlow's")
     wanted = {name.replace("_", "-") for name in (*defaults, *flags)}
-    unknown = wanted - {name for group in FLAG_GROUPS.values() for name in group}
+    unknown = wanted - FLAGS.keys()
     assert not unknown, f"add {', '.join(sorted(unknown))} to FLAG_GROUPS in serialization/flags.py"
     for title, group in FLAG_GROUPS.items():
         if names := [name for name in group if name in wanted]:

@@ -30,7 +30,7 @@ def find_model(kind: str, path: Path, script: str = "") -> Any:
     except UserError:
         if not script:
             raise
-        for other in MODEL_KINDS:
+        for other in (name for name in MODEL_KINDS if name != kind):
             with suppress(UserError), redirect_stdout(None):
                 _FINDERS[other](path)
                 break

@@ -53,8 +53,7 @@ _BINARY = {Kind.GRAPH: (1,), Kind.META_GRAPH: (2, 1), Kind.SAVED_MODEL: (2, 2, 1
 class ModelFile:
     """A file, opened once: its kind, told from its bytes, and all of them, mapped into memory.
 
-    `stamp` differs where another file has taken its place, or where it was written to. Raises OSError if it cannot be
-    read.
+    `stamp` is its size in bytes and the time of its last write in nanoseconds. Raises OSError if it cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,7 +61,7 @@ class ModelFile:
         self.data: bytes | mmap.mmap = b""
         with path.open("rb") as opened:
             status = os.fstat(opened.fileno())
-            self.stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            self.stamp = (status.st_size, status.st_mtime_ns)
             if status.st_size:
                 self.data = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
             self._descriptor = os.dup(opened.fileno())
@@ -72,7 +71,7 @@ class ModelFile:
     @property
     def is_text(self) -> bool:
         """Whether it is in the text form of a protobuf."""
-        return is_text(self.data[:4096])
+        return _is_text(self.data[:4096])
 
     def read_into(self, buffer: memoryview, offset: int) -> bool:
         """Fill the buffer with the bytes from `offset` on; whether the file still is what was opened.
@@ -83,7 +82,7 @@ class ModelFile:
         while done < len(buffer) and (count := os.preadv(self._descriptor, [buffer[done:]], offset + done)):
             done += count
         status = os.fstat(self._descriptor)
-        return done == len(buffer) and (status.st_size, status.st_mtime_ns) == self.stamp[2:]
+        return done == len(buffer) and (status.st_size, status.st_mtime_ns) == self.stamp
 
 
 def detect_kind(file: Path) -> Kind:
@@ -96,7 +95,7 @@ def _kind_of(data: bytes | mmap.mmap, name: str) -> Kind:
         return Kind.EMPTY
     head = data[:_HEAD]
     kind = _by_signature(head, data[-8:])
-    if kind is None and is_text(head):
+    if kind is None and _is_text(head):
         kind = _by_text(head.decode(errors="replace"))
     if kind is None:
         kind = next((kind for kind, path in _BINARY.items() if _holds_node(data, 0, len(data), path)), None)
@@ -105,7 +104,7 @@ def _kind_of(data: bytes | mmap.mmap, name: str) -> Kind:
     return kind or Kind.UNKNOWN
 
 
-def is_text(head: bytes) -> bool:
+def _is_text(head: bytes) -> bool:
     """Whether bytes look like text: no control characters other than white space."""
     return re.search(rb"[\x00-\x08\x0e-\x1f]", head) is None
 

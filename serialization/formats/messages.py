@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from serialization.console import format_error, format_size, show_path
 from serialization.errors import UserError
 from serialization.formats import protos
-from serialization.formats.file_kind import Kind, ModelFile, is_text
+from serialization.formats.file_kind import Kind, ModelFile
 
 _CLASSES = {Kind.GRAPH: "GraphDef", Kind.META_GRAPH: "MetaGraphDef", Kind.SAVED_MODEL: "SavedModel"}
 _LIMIT = 2**31 - 1  # protobuf's own, for any message
@@ -19,28 +18,25 @@ def read_message(file: ModelFile) -> Any:
 
     Raises UserError if the file holds none of these, or one that cannot be read to its end.
     """
-    if file.kind not in _CLASSES:
-        raise UserError(f"{show_path(file.path)} is {file.kind.value}; it holds no graph; name another file")
-    if len(file.data) > _LIMIT:
-        raise UserError(
-            f"{show_path(file.path)} has {format_size(len(file.data))}, and protobuf reads at most 2 GiB; "
-            "use a SavedModel, which keeps its variables beside the graph"
-        )
-    return parse_message(file.data[:], _CLASSES[file.kind], file.path)
-
-
-def parse_message(data: bytes, name: str, file: Path) -> Any:
-    """The message of class `name` in `data`. Raises UserError, which names `file`, if there is none."""
     from google.protobuf import text_format
     from google.protobuf.message import DecodeError
 
+    where = show_path(file.path)
+    if file.kind not in _CLASSES:
+        raise UserError(f"{where} is {file.kind.value}; it holds no graph; name another file")
+    if len(file.data) > _LIMIT:
+        raise UserError(
+            f"{where} has {format_size(len(file.data))}, and protobuf reads at most 2 GiB; "
+            "use a SavedModel, which keeps its variables beside the graph"
+        )
+    name = _CLASSES[file.kind]
     message = getattr(protos, name)()
     try:
-        if is_text(data[:4096]):
+        if file.is_text:
             # Fields that a newer TensorFlow has added are left out, as in the binary form.
-            text_format.Parse(data.decode(), message, allow_unknown_field=True)
+            text_format.Parse(file.data[:].decode(), message, allow_unknown_field=True)
         else:
-            message.ParseFromString(data)
+            message.ParseFromString(file.data[:])
     except (
         DecodeError,
         text_format.ParseError,
@@ -50,7 +46,7 @@ def parse_message(data: bytes, name: str, file: Path) -> Any:
         OverflowError,
     ) as error:
         raise UserError(
-            f"{show_path(file)} is damaged: it begins as a {name} and cannot be read to its end "
+            f"{where} is damaged: it begins as a {name} and cannot be read to its end "
             f"({_reason(error)}); copy it here again"
         ) from None
     return message

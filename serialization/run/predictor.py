@@ -103,7 +103,7 @@ def make_session_config(
 
 
 def _compile(session: Any, signature: Signature, inline: bool, timeout: float) -> Any:
-    """The one private call of the project: `make_callable` takes no CallableOptions, and 4 to 11 times as long a call.
+    """A private call of TensorFlow: `make_callable` takes no CallableOptions, and 4 to 11 times as long a call.
 
     tests/run/test_predictor.py fails when TensorFlow changes it.
     """

@@ -142,7 +142,7 @@ def fill_constants(session: Any, scope: str, constants: Mapping[str, LargeConsta
         for name, constant in constants.items():
             read = f"{scope}/{name}" if scope else name
             handle = graph.get_tensor_by_name(f"{read}/variable:0")
-            value = tf.compat.v1.placeholder(constant.dtype, constant.shape, f"{read}/variable/value")
+            value = tf1.placeholder(constant.dtype, constant.shape, f"{read}/variable/value")
             assign = tf.raw_ops.AssignVariableOp(resource=handle, value=value, name=f"{read}/variable/Assign")
             assignments.append((assign, value, constant))
             known = protos.VariableDef(
