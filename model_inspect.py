@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     report, graph_def = inspect_model(args.path, args.tag_set)
     found = list_findings(report)
-    written = write_pictures(args, report, graph_def)  # first: whoever reads the report may leave before its end
+    written = write_pictures(args, report, graph_def)  # first: the reader of the report may stop before its end
     if args.json:
         print(json.dumps(report, indent=1))
     else:

@@ -162,7 +162,7 @@ def compare(folder: Path, megabytes: int, variables: int) -> None:
 
 
 def measure_exports(folder: Path, frozen: Path) -> dict[str, tuple[float, float, str]]:
-    """What `measure` gives for importing TensorFlow, for the plain export, and for this project's two."""
+    """The results of `measure` for importing TensorFlow, for the plain export, and for this project's two."""
     script = (PROJECT / "savedmodel_from_frozen.py", "--frozen-model", frozen, "--inputs", "x", "--outputs", "y")
     runs: dict[str, tuple[str | Path, ...]] = {
         "import": ("-c", "import tensorflow"),

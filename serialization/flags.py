@@ -183,7 +183,7 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
         "export-dir": {"type": parse_path, "metavar": "DIR", "help": "a SavedModel to write"},
         "overwrite": {
             "action": "store_true",
-            "help": "replace what is there (defaults under results/ are always replaced)",
+            "help": "replace existing output (defaults under results/ are always replaced)",
         },
         "tensorboard": {
             "type": parse_path,

@@ -22,7 +22,7 @@ _FREE = 1 << 30  # bytes that constants may take beyond four times what the file
 
 
 def require_sound_graph(index: GraphIndex, what: str, left: Mapping[str, int] | None = None) -> None:
-    """Raise UserError that says what is wrong with a graph at which TensorFlow would crash, hang or take all memory.
+    """Raise UserError, with the faults of the graph, if TensorFlow would crash, hang or take all memory at it.
 
     `left` gives, by the names of constants, how many bytes of each were left in the file.
     """
@@ -31,7 +31,7 @@ def require_sound_graph(index: GraphIndex, what: str, left: Mapping[str, int] | 
 
 
 def find_crashes(index: GraphIndex, left: Mapping[str, int] | None = None) -> Iterator[str]:
-    """What is wrong with the graph, each in half a sentence; `left` as in require_sound_graph."""
+    """The faults of the graph, such as `its function f calls itself`; `left` as in require_sound_graph."""
     if name := _recursive(index):
         yield f"its function {make_printable(name)} calls itself"
     given = sum((left or {}).values())
