@@ -8,6 +8,7 @@ import importlib
 import multiprocessing
 import multiprocessing.connection
 import os
+import resource
 import shlex
 import signal
 import socket
@@ -34,6 +35,8 @@ _SHORT = 500  # characters of an example that is shown when requests are answere
 _MORE_THREADS = 4  # than requests may be in flight: these answer that there are too many, and every other route
 _IDLE = 600  # seconds that granian keeps a thread that has nothing to do; at most these
 _AGAIN = 10  # seconds until a worker that could not be replaced is tried again; granian gives up on less than 5.5
+_CONNECTIONS = 65_536  # of a worker, at most
+_FILES = 256  # that a worker may have open beside its connections
 _NOTICE = 0.5  # seconds between "no more requests on this connection" and the end of the last one
 
 
@@ -73,6 +76,7 @@ def run_server(
     multiprocessing.set_start_method("spawn", force=True)
     notice = min(_NOTICE, grace / 2)
     hangup = signal.getsignal(signal.SIGHUP)
+    connections = _allow_connections()
     with _reserve(host, port) as reserved, tempfile.TemporaryDirectory(prefix="serving-metrics-") as folder:
         address = reserved.getsockname()[:2]
         port = address[1]
@@ -89,6 +93,7 @@ def run_server(
             # HTTP/2 has no time limit for a connection that says nothing, nor has one on which it may yet come.
             http=HTTPModes.http1,
             workers=workers,
+            backpressure=connections,  # by default 1,024 in all: that many idle ones would keep everyone else out
             blocking_threads=settings.max_in_flight + _MORE_THREADS,
             blocking_threads_idle_timeout=_IDLE,
             http1_settings=HTTP1Settings(header_read_timeout=round(settings.body_timeout * 1000)),
@@ -127,6 +132,15 @@ def run_server(
             failures.append("the worker processes die as soon as they are started; nothing is served any more")
         if failures:
             raise UserError(failures[0])
+
+
+def _allow_connections() -> int:
+    """How many connections a worker may have, once this process allows its workers as many files as it may."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        most = _CONNECTIONS + _FILES
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, _CONNECTIONS + _FILES), most))
+    return max(1, min(most - _FILES, _CONNECTIONS))
 
 
 def _reserve(host: str, port: int) -> socket.socket:

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -269,6 +270,19 @@ def listeners(server: Server) -> int:
     return sum(line[1].endswith(f":{server.address[1]:04X}") and line[3] == "0A" for line in lines)
 
 
+def test_many_idle_connections_keep_nobody_out(frozen_model: Path) -> None:
+    """By default granian takes no more than 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    try:
+        with serving("--frozen-model", frozen_model) as server, ExitStack() as idle:
+            for _ in range(1500):
+                idle.enter_context(socket.create_connection(server.address))
+            assert server.predict({"x": [ROW]}) == (200, {"y": [[False]]})
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_late_bodies_that_hold_all_descriptors_are_ended(frozen_model: Path) -> None:
     with serving("--frozen-model", frozen_model, "--body-timeout", 1) as server:
         worker = worker_of(server)
@@ -306,6 +320,7 @@ def test_a_client_that_does_not_take_its_answer_is_left(tmp_path: Path) -> None:
 
 def test_a_worker_that_cannot_start_is_not_started_again_and_again() -> None:
     code = """
+from contextlib import ExitStack
 from functools import partial
 from operator import truediv
 from serialization import cli
