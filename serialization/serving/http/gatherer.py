@@ -16,6 +16,7 @@ from typing import Any
 from serialization.serving.http.watch import Watch
 
 _PAUSE = 0.00005  # seconds between two requests, after which the second was not there already
+_PAUSES = 32  # batches with a pause before half as many are waited for
 _TRIALS = 8, 4096  # batches without a pause before twice as many are waited for: at first, and after failures at most
 
 
@@ -67,7 +68,7 @@ class Gatherer:
                 self._expect(more)
         elif self._expected > 1:
             self._score -= 1
-            if self._score <= -_TRIALS[0]:
+            if self._score <= -_PAUSES:
                 self._fail(self._expected // 2)
 
     def _fail(self, expected: int) -> None:

@@ -380,7 +380,7 @@ def test_fewer_are_waited_for_where_they_come_with_pauses() -> None:
     """Each is answered late, and the server has nothing to do meanwhile."""
     heard = Heard()
     heard.learn()
-    heard.put_with_pauses(16 * 9 + 8 * 8 + 4 * 8 + 2 * 8 + 50)
+    heard.put_with_pauses(33 * (16 + 8 + 4 + 2) + 50)
     assert heard.sizes()[-50:] == [1] * 50
 
 
