@@ -58,7 +58,7 @@ WRONG: list[tuple[Any, str, str]] = [
     (parse_word, " ", "expected a name, got an empty word"),
     (parse_path, "", "expected a path, got an empty word"),
     (parse_numbers(), "1,red", "expected a number, or several, comma separated, got '1,red'"),
-    (parse_numbers(but_zero=True), "1,0", "expected a number other than 0"),
+    (parse_numbers(nonzero=True), "1,0", "expected a number other than 0"),
 ]
 
 

@@ -147,7 +147,7 @@ def test_what_does_not_fit_is_one_line(run: Run, tmp_path: Path, white_and_black
         ("--image", str(tmp_path / "text.png")): "cannot be decoded; PNG and JPEG files can",
         ("--labels", str(white_and_black[0])): "is no text; --labels takes the names of the classes, one a line",
         ("--mean", "1"): "takes pixels as they are; --mean and --std are for inputs of float",
-        ("--mean", "1,2"): "--mean and --std take one number or 1, one a channel of input_tensor:0",
+        ("--mean", "1,2"): "--mean and --std take one number, or one for each channel; input_tensor:0",
         ("--labels", str(tmp_path / "labels.txt")): "has 1 name, the model 10 classes",
         ("--tag-set", "train"): "has no tag-set train; it has serve; choose with --tag-set",
         ("--signature", "predict"): "has no signature predict; it has serving_default; choose with --signature",

@@ -28,7 +28,7 @@ def show_classes(
 ) -> str:
     """Classify image files and print the `top` classes of each; returns the proof as one sentence.
 
-    `mean` and `std` are one number, or one a channel. Raises UserError where the model's own best class is not the
+    `mean` and `std` are one number, or one for each channel. Raises UserError if the model's own best class is not the
     class with the highest score.
     """
     wanted = predict.signature
@@ -43,7 +43,7 @@ def show_classes(
 
 
 def choose_score_output(wanted: Signature) -> tuple[Tensor, Tensor | None]:
-    """The outputs that hold a score for each class and, where there is one, the number of the best class."""
+    """The output with the scores of the classes, and the output with the number of the best class if there is one."""
     scores = [t for t in wanted.outputs if t.dtype.startswith(("float", "bfloat")) and len(t.shape or ()) == 2]
     best = [t for t in wanted.outputs if t.dtype.startswith("int") and len(t.shape or ()) == 1]
     if len(scores) != 1:
@@ -66,7 +66,7 @@ def classify_images(
 
 
 def read_labels(file: Path | None, classes: int) -> list[str]:
-    """The names of the classes, their numbers without a file. Raises UserError unless there is one for each class."""
+    """The names of the classes from a file, or their numbers. Raises UserError unless each class has a name."""
     if file is None:
         return [str(number) for number in range(classes)]
     try:
@@ -81,7 +81,7 @@ def read_labels(file: Path | None, classes: int) -> list[str]:
 
 
 def print_best(files: Sequence[Path], scores: NDArray[Any], labels: Sequence[str], top: int) -> None:
-    """A table of the `top` classes of each image, the best first."""
+    """Print a table of the `top` classes of each image, the best first."""
     rows = []
     for file, row in zip(files, scores, strict=True):
         order = np.argsort(-row)[:top]

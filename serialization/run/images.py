@@ -1,4 +1,4 @@
-"""Image files as the arrays that a classifier takes, decoded and resized by TensorFlow's own ops."""
+"""Decodes and resizes image files into the arrays that a classifier takes, with TensorFlow's own ops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import show_path
+from serialization.console import format_count, show_path
 from serialization.errors import UserError
 from serialization.graph.signature import Tensor
 from serialization.run.generated_feeds import get_numpy_dtype
@@ -21,7 +21,7 @@ _CHANNELS = (1, 3, 4)
 
 @dataclass(frozen=True)
 class ImageInput:
-    """What a classifier's input says about its images. `batch`, `height`, `width` are None where any size is taken."""
+    """The layout of the images that a classifier takes. `batch`, `height` and `width` are None if any size is taken."""
 
     tensor: Tensor
     batch: int | None
@@ -32,7 +32,7 @@ class ImageInput:
 
 
 def describe_image_input(tensor: Tensor) -> ImageInput:
-    """Read batch, height, width and channels from the input's shape. Raises UserError if it takes no images."""
+    """Read batch, height, width and channels from the shape of an input. Raises UserError if it takes no images."""
     shape = tensor.shape
     if shape is None or len(shape) != 4 or tensor.dtype in ("string", "bool"):
         raise UserError(f"{tensor} takes no images; a batch of images has 4 dimensions of numbers")
@@ -49,14 +49,17 @@ def decode_images(
 ) -> list[NDArray[Any]]:
     """Each file's pixels, [height, width, channels] or channels first, in the input's dtype.
 
-    Pixels are 0 to 255, resized (antialiased) where the input has a size of its own, and rounded where the dtype is
-    whole; only where it is not can they be scaled, less `mean` and divided by `std` (one number, or one a channel).
-    Raises UserError for a file that is no image, and for a scale that does not fit.
+    Pixels are 0 to 255. Images are resized, with antialiasing, if the input has a fixed size. An integer dtype gets
+    rounded pixels. A float dtype gets pixels less `mean`, divided by `std`, each one number or one for each channel.
+    Raises UserError for a file that is no image, and for a `mean` or `std` that does not fit.
     """
     dtype = get_numpy_dtype(wanted.tensor.dtype)
     whole = np.issubdtype(dtype, np.integer)
     if not {mean.size, std.size} <= {1, wanted.channels}:
-        raise UserError(f"--mean and --std take one number or {wanted.channels}, one a channel of {wanted.tensor}")
+        raise UserError(
+            "--mean and --std take one number, or one for each channel; "
+            f"{wanted.tensor} has {format_count(wanted.channels, 'channel')}"
+        )
     if whole and (mean.any() or (std != 1).any()):
         raise UserError(f"{wanted.tensor} takes pixels as they are; --mean and --std are for inputs of float")
     with tf1.Graph().as_default() as graph:
@@ -81,7 +84,7 @@ def decode_images(
 
 
 def make_image_batches(images: Sequence[NDArray[Any]], wanted: ImageInput) -> Iterator[tuple[NDArray[Any], int]]:
-    """Batches of the images, and how many rows of each are images: a fixed batch size is filled up with zeros."""
+    """Batches of the images, each with its number of images; a batch of fixed size is filled up with zeros."""
     own_sizes = wanted.height is None or wanted.width is None
     size = 1 if own_sizes else wanted.batch or 32
     for start in range(0, len(images), size):

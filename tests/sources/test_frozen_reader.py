@@ -78,7 +78,7 @@ def test_a_file_that_changes_while_it_is_loaded(
     if how == "replaced":
         assert (done.status, done.stdout, done.stderr) == (0, before.stdout, "")
     else:
-        assert (done.status, done.stderr) == (1, f"error: {path} has been changed while it was read; run this again\n")
+        assert (done.status, done.stderr) == (1, f"error: {path} was changed while it was read; run this again\n")
 
 
 @pytest.mark.parametrize("lean", [False, True])
