@@ -143,7 +143,7 @@ def test_a_port_in_use_is_one_line(frozen_model: Path, capfd: pytest.CaptureFixt
 
 @pytest.mark.parametrize(
     ("host", "reason"),
-    [("nowhere.invalid", "no address nowhere.invalid; .*"), ("a..b", "no address a..b; this is no name of a host")],
+    [("nowhere.invalid", "no address nowhere.invalid; .*"), ("a..b", "no address a..b; it is not a host name")],
 )
 def test_a_host_that_is_none_is_one_line(
     frozen_model: Path, capfd: pytest.CaptureFixture[str], host: str, reason: str

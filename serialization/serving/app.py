@@ -1,4 +1,4 @@
-"""The other routes of the Flask application: health, metrics, the page; and errors as JSON, and the log."""
+"""Adds the routes for health, metrics and the page to the Flask application; makes errors JSON; logs requests."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from serialization.serving.wire.json_format import make_example_body, require_js
 
 
 def make_predict_route(run: Predictor, settings: Settings) -> PredictRoute:
-    """The route that answers with this model, which is warmed up, and run in the way that is measured to be fastest.
+    """Warm the model up, choose the fastest way to run it, and return the route that answers with it.
 
-    Raises UserError where the model cannot be asked in JSON, or not in the batches that the settings want.
+    Raises UserError if JSON has no form for its inputs and outputs, or if it cannot run in the batches of the settings.
     """
     require_json_form(run.signature)
     return PredictRoute(
@@ -36,7 +36,7 @@ def add_routes(app: Flask, name: str, route: PredictRoute, load_seconds: float) 
     """Add the page, health, metrics and the OpenAPI document of the model `name`, and make every error JSON."""
     engine, settings = route.engine, route.settings
     example = make_example_body(engine.signature, engine.example)
-    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its answers are no JSON
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # Flask's answers to OPTIONS are not JSON
     app.config[SERVING] = engine, route
     app.config[EXAMPLE] = example
     _log_every_request(app, route)
@@ -68,7 +68,7 @@ def add_routes(app: Flask, name: str, route: PredictRoute, load_seconds: float) 
 
 
 def _log_every_request(app: Flask, predict: PredictRoute) -> None:
-    """Ids, errors as JSON, log and metrics for all routes but PredictRoute, which does the same for itself."""
+    """Add ids, errors as JSON, the log and metrics to all routes but PredictRoute, which does this itself."""
     log = predict.log
 
     @app.before_request

@@ -1,4 +1,4 @@
-"""The page at `/`: the model, its signature, and a request to try, in one file without external assets."""
+"""Renders the page at `/`: the model, its signature, and a request to try, in one file without external assets."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def render_page(name: str, engine: Engine, example: str) -> str:
         "example": example,
         "image": _image(signature),
     }
-    # Inside <script> only this sequence could end the data; JSON reads the escape as the same text.
+    # Inside <script> only `<` can end the data; JSON reads the escape as the same character.
     return _TEMPLATE.read_text("utf-8").replace("__MODEL__", json.dumps(told).replace("<", "\\u003c"))
 
 
 def _rows(place: str, tensors: Sequence[Tensor]) -> list[dict[str, str]]:
-    """What the page's table shows: where a tensor is in a body, and what it is in the graph."""
+    """The rows of the page's table: each tensor's place in a body, and its name, dtype and shape in the graph."""
     return [
         {
             "place": place if len(tensors) == 1 else f"{place}.{tensor.key}",
@@ -49,7 +49,7 @@ def _rows(place: str, tensors: Sequence[Tensor]) -> list[dict[str, str]]:
 
 
 def _image(signature: Signature) -> dict[str, Any] | None:
-    """How a picture becomes the input; None where the input is no picture."""
+    """The size and layout of the images that the model takes; None if it takes no images."""
     if len(signature.inputs) != 1:
         return None
     try:

@@ -15,7 +15,7 @@ def test_numbers_that_could_not_be_written_once_are_shared_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a disk that was full; here a folder lies in the way."""
-    monkeypatch.setattr(metrics, "_SHARED", 0.001)
+    monkeypatch.setattr(metrics, "_WRITE_INTERVAL", 0.001)
     file = tmp_path / f"{os.getpid()}.json"
     file.with_suffix(".new").mkdir()
     failed: list[int] = []

@@ -1,4 +1,4 @@
-"""Tensors as .npy files, numpy's own format: as many bytes as there are numbers, and nothing to parse.
+"""Decodes and encodes tensors as .npy files, numpy's own format: a header, and the bytes of the numbers.
 
 Format: numpy.lib.format. Pickled objects, which could run code, are never read.
 """
@@ -23,7 +23,7 @@ CONTENT_TYPES = ("application/x-npy", "application/octet-stream")
 
 
 class NpyFormat:
-    """One array in, and where the client accepts it one array out. RequestError where a body does not fit."""
+    """Decodes a single input and encodes a single output. Raises RequestError for a body that does not fit."""
 
     def __init__(self, signature: Signature, max_rows: int) -> None:
         self._tensor = signature.inputs[0]
@@ -80,7 +80,7 @@ class NpyFormat:
 
 
 def _read_header(body: bytes) -> tuple[tuple[int, ...], bool, Any, int]:
-    """Shape, whether in Fortran's order, dtype, and where the numbers begin."""
+    """Shape, whether the numbers are in Fortran's order, dtype, and the offset of the numbers."""
     try:
         size = 10 + int.from_bytes(body[8:10], "little")
         if body[6:8] == b"\x02\x00":
@@ -88,16 +88,16 @@ def _read_header(body: bytes) -> tuple[tuple[int, ...], bool, Any, int]:
         shape, fortran_order, dtype = _parse_header(body[:size])
     except Exception:  # numpy's parser of a hostile header may raise anything
         raise RequestError(
-            400, "the body is no .npy file of version 1 or 2, or not all of it (curl has --data-binary)"
+            400, "the body is not a whole .npy file of version 1 or 2; with curl, send it by --data-binary"
         ) from None
     if any(type(size) is not int or not 0 <= size < 2**63 for size in shape):  # numpy lets True pass
-        raise RequestError(400, f"{INPUT}: the shape in the header is none")
+        raise RequestError(400, f"{INPUT}: the header has no valid shape")
     return shape, fortran_order, dtype, size
 
 
 @lru_cache(64)
 def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, Any]:
-    """What numpy makes of it, which lets Python's parser read it: as long as all the rest of a small request takes."""
+    """Shape, order and dtype by numpy, whose parser takes as long as the rest of a small request."""
     file = io.BytesIO(header)
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

@@ -81,18 +81,18 @@ def test_a_body_in_chunks_is_read(toy_server: Server) -> None:
 @pytest.mark.parametrize(
     ("parts", "status", "error"),
     [
-        ((head("Content-Length: 1000001"),), 413, "the body has 1,000,001 bytes; at most 1,000,000 are taken"),
+        ((head("Content-Length: 1000001"),), 413, "the body has 1,000,001 bytes; at most 1,000,000 are accepted"),
         (
             (head("Transfer-Encoding: chunked"), b"f4241\r\n" + b" " * 1_000_001 + b"\r\n0\r\n\r\n"),
             413,
             "the body has more than 1,000,000 bytes",
         ),
-        ((head("Content-Length: 31") + BODY[:20],), 408, "only 20 of 31 bytes came in time"),
-        ((head("Transfer-Encoding: chunked") + b"5\r\nabcde\r\n",), 408, "the body did not come in time"),
+        ((head("Content-Length: 31") + BODY[:20],), 408, "only 20 of 31 bytes arrived in time"),
+        ((head("Transfer-Encoding: chunked") + b"5\r\nabcde\r\n",), 408, "the body did not arrive in time"),
         (
             (head("Content-Length: 40"), *[part for byte in BODY[:9] for part in (bytes([byte]), 0.1)]),
             408,
-            "bytes came in time",
+            "bytes arrived in time",
         ),
     ],
 )
@@ -318,7 +318,7 @@ if __name__ == "__main__":
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), cwd=PROJECT)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.endswith("\nerror: a worker cannot start; its traceback above tells why\n")
+    assert done.stderr.endswith("\nerror: a worker cannot start; its traceback above shows why\n")
     assert "truediv() takes no keyword arguments" in done.stderr
 
 

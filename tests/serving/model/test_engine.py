@@ -103,7 +103,7 @@ def test_a_table_that_grows_is_where_it_was_filled(tmp_path: Path) -> None:
     tf.saved_model.save(module, str(tmp_path / "model"), signatures=look_up)
     client = freezemodel_serve.create_app(saved_model=tmp_path / "model").test_client()
     assert post(client, '{"x": ["a", "b"]}') == (200, {"y": [1, -1]})
-    with pytest.raises(UserError, match=r"it has a state that is no variable, .*MutableHashTableV2"):
+    with pytest.raises(UserError, match=r"it has state that is not a variable: .*MutableHashTableV2"):
         freezemodel_serve.create_app(saved_model=tmp_path / "model", settings=Settings(max_batch_size=4))
 
 

@@ -92,7 +92,7 @@ def test_what_a_dtype_cannot_hold_is_refused(dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128", "qint8", "quint8", "qint32", "resource", "variant"])
 def test_a_dtype_that_json_has_nothing_for_is_one_line(dtype: str) -> None:
-    with pytest.raises(UserError, match=f"JSON has nothing for {dtype}; name other tensors"):
+    with pytest.raises(UserError, match=f"JSON has no {dtype}; name other tensors"):
         identity(dtype, [None])
 
 

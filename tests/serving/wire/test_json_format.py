@@ -257,8 +257,8 @@ def test_npy_is_given_where_it_is_preferred(clients: Clients, accept: str, given
 @pytest.mark.parametrize(
     ("body", "error"),
     [
-        (b"", "the body is no .npy file of version 1 or 2, or not all of it"),
-        (b"not numpy at all", "the body is no .npy file of version 1 or 2, or not all of it"),
+        (b"", "the body is not a whole .npy file of version 1 or 2"),
+        (b"not numpy at all", "the body is not a whole .npy file of version 1 or 2"),
         (npy(np.zeros((2, 2), np.float32))[:-1], "x: expected 16 bytes of numbers, got 15"),
         (npy(np.zeros((2, 2), np.float32)) + b"\0", "x: expected 16 bytes of numbers, got 17"),
         (npy(np.zeros((2, 2))), "x: expected float32, got float64"),
@@ -268,18 +268,18 @@ def test_npy_is_given_where_it_is_preferred(clients: Clients, accept: str, given
         (npy(np.array([[1, np.nan]], np.float32)), "x[0][1]: expected a number, got NaN or Infinity"),
         (npy(np.array([[object()]]), allow_pickle=True), "x: expected float32, got object"),
         (npy(np.zeros((1, 2), [("a", "f4")])), "x: expected float32, got [('a', '<f4')]"),
-        (npy_with_shape("(-1, 2)"), "x: the shape in the header is none"),
-        (npy_with_shape("(True, 2)") + bytes(8), "x: the shape in the header is none"),
-        (npy_with_shape("(0x" + "f" * 5000 + ", 2)"), "x: the shape in the header is none"),
+        (npy_with_shape("(-1, 2)"), "x: the header has no valid shape"),
+        (npy_with_shape("(True, 2)") + bytes(8), "x: the header has no valid shape"),
+        (npy_with_shape("(0x" + "f" * 5000 + ", 2)"), "x: the header has no valid shape"),
         (
             npy_with_shape("(2**3, 2)"),
-            "the body is no .npy file of version 1 or 2, or not all of it",
+            "the body is not a whole .npy file of version 1 or 2",
         ),
         (
             b"\x93NUMPY\x01\x00\x02\x00{\n",
-            "the body is no .npy file of version 1 or 2, or not all of it",
+            "the body is not a whole .npy file of version 1 or 2",
         ),
-        (b"\x93NUMPY\x09\x00", "the body is no .npy file of version 1 or 2, or not all of it"),
+        (b"\x93NUMPY\x09\x00", "the body is not a whole .npy file of version 1 or 2"),
     ],
 )
 def test_npy_that_does_not_fit(clients: Clients, body: bytes, error: str) -> None:
@@ -332,7 +332,7 @@ def test_a_key_may_look_like_an_index() -> None:
 def test_two_keys_of_one_tensor_have_one_value() -> None:
     client = app_with((None, 3), "a=x,b=x", "sum")
     assert post(client, '{"x": {"a": [[1, 2, 3]], "b": [[1, 2, 3]]}}') == (200, {"y": [6]})
-    error = "x.b: expected what x.a has, for both feed one tensor"
+    error = "x.b: expected the values of x.a; both feed one tensor"
     assert post(client, '{"x": {"a": [[1, 2, 3]], "b": [[1, 2, 4]]}}') == (400, {"error": error})
 
 
@@ -369,7 +369,7 @@ def test_a_key_that_cannot_be_told_apart_in_json_is_one_line() -> None:
 
 def test_a_signature_without_inputs_or_outputs_is_one_line() -> None:
     _, wanted = open_small("two")
-    with pytest.raises(UserError, match="no inputs; nothing can be asked; name some with --inputs"):
+    with pytest.raises(UserError, match="no inputs, so it cannot be served; name some with --inputs"):
         require_json_form(replace(wanted, inputs=()))
-    with pytest.raises(UserError, match="no outputs; nothing can be asked; name some with --outputs"):
+    with pytest.raises(UserError, match="no outputs, so it cannot be served; name some with --outputs"):
         require_json_form(replace(wanted, outputs=()))
