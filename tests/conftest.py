@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import shutil
 import subprocess
@@ -56,6 +57,25 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
         return Ran(status, written.out, written.err)
 
     return run_main
+
+
+def inspect(run: Run, *words: object) -> dict[str, Any]:
+    """The report that model_inspect.py prints with --json."""
+    done = run("model_inspect", *words, "--json")
+    assert (done.status, done.stderr) == (0, "")
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def freeze(run: Run, prefix: Path, out: Path, *words: object) -> Ran:
+    """Freeze a checkpoint to OUT/m.pb."""
+    done: Ran = run("freezemodel_save", "--checkpoint", prefix, "--frozen-model", out / "m.pb", *words)
+    return done
+
+
+def nothing_left(out: Path) -> bool:
+    """Whether a failed run has left neither a frozen model nor a temporary file."""
+    return not list(out.glob("*.pb")) and not list(out.glob(".*"))
 
 
 @pytest.fixture
