@@ -195,7 +195,6 @@ COVERED_BY = {
     "checks/harmful_ops": "checks/test_harm",
     "checks/what_loading_runs": "checks/test_harm",
     "checks/what_runs": "checks/test_harm",
-    "console": "test_cli",
     "errors": "test_cli",
     "formats/dtypes": "test_model_inspect",
     "graph/graph_def": "graph/test_graph_index",
@@ -205,11 +204,7 @@ COVERED_BY = {
     "infer/data_edges": "infer/test_candidates",
     "infer/training_graphs": "infer/test_candidates",
     "project": "test_cli",
-    "run/classifier": "test_savedmodel_pretrained",
-    "run/feed_hints": "run/test_generated_feeds",
-    "run/images": "test_savedmodel_pretrained",
     "run/origin": "targets/test_to_frozen",
-    "run/show_predictions": "test_freezemodel_load",
     "serving/app": "test_freezemodel_serve",
     "serving/http/bodies": "serving/http/test_server",
     "serving/http/direct": "serving/http/test_server",
@@ -219,9 +214,6 @@ COVERED_BY = {
     "serving/requests": "test_freezemodel_serve",
     "serving/wire/body_types": "serving/wire/test_json_format",
     "serving/wire/npy_format": "serving/wire/test_json_format",
-    "sources/variable_values": "test_checkpoint_restore",
-    "targets/frozen_writer": "formats/test_checkpoint_values",
-    "tensorflow": "test_cli",
 }
 
 
