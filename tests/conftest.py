@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
 import checkpoint_restore
 from serialization import project
@@ -103,6 +104,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def frozen_model(made: Path) -> Path:
+    """The toy model, frozen. Tests only read it."""
+    return made / "frozen_model.pb"
+
+
 @pytest.fixture
 def toy(made: Path, results: Path) -> Path:
     """A results/ folder of the test's own that holds all toy artefacts."""
@@ -134,6 +141,25 @@ def clean_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PROJECT / name, folder / name)
     return folder
+
+
+Clients = Callable[..., FlaskClient]
+
+
+@pytest.fixture(scope="session")
+def clients() -> Clients:
+    """A client of a small model by its name in serving_models.py, made once for the same settings."""
+    from serving_models import small_app  # which imports this module
+
+    made: dict[str, FlaskClient] = {}
+
+    def client(name: str, **settings: Any) -> FlaskClient:
+        key = f"{name} {settings}"
+        if key not in made:
+            made[key] = small_app(name, **settings).test_client()
+        return made[key]
+
+    return client
 
 
 def environment() -> dict[str, str]:

@@ -205,15 +205,9 @@ COVERED_BY = {
     "infer/training_graphs": "infer/test_candidates",
     "project": "test_cli",
     "run/origin": "targets/test_to_frozen",
-    "serving/app": "test_freezemodel_serve",
-    "serving/http/bodies": "serving/http/test_server",
     "serving/http/direct": "serving/http/test_server",
-    "serving/http/sockets": "serving/http/test_server",
     "serving/limits": "test_freezemodel_serve",
-    "serving/model/trials": "serving/model/test_engine",
     "serving/requests": "test_freezemodel_serve",
-    "serving/wire/body_types": "serving/wire/test_json_format",
-    "serving/wire/npy_format": "serving/wire/test_json_format",
 }
 
 
