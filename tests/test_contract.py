@@ -201,8 +201,6 @@ COVERED_BY = {
     "graph/inlining": "sources/test_from_saved_model",
     "graph/signature": "test_exports",
     "graph/tensors": "infer/test_candidates",
-    "infer/data_edges": "infer/test_candidates",
-    "infer/training_graphs": "infer/test_candidates",
     "project": "test_cli",
     "run/origin": "targets/test_to_frozen",
     "serving/http/direct": "serving/http/test_server",
