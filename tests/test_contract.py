@@ -192,9 +192,6 @@ def test_arrows_run_one_way() -> None:
 
 # Modules that the test of another module or of a script covers: there they do what they are for.
 COVERED_BY = {
-    "checks/harmful_ops": "checks/test_harm",
-    "checks/what_loading_runs": "checks/test_harm",
-    "checks/what_runs": "checks/test_harm",
     "errors": "test_cli",
     "formats/dtypes": "test_model_inspect",
     "graph/graph_def": "graph/test_graph_index",
