@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import json
+import re
+import socket
 import subprocess
 import sys
 import threading
@@ -315,3 +318,34 @@ def serving(*flags: object, lines: int = 2) -> Iterator[Server]:
             yield Server(process, printed[0].split(" on ")[1].partition(";")[0], printed)
         finally:
             process.kill()
+
+
+def whole_answer(connection: socket.socket) -> bytes:
+    """All of one answer; or what came before the connection was closed."""
+    answer = b""
+    while chunk := connection.recv(65536):
+        answer += chunk
+        head, _, body = answer.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        if length is not None and len(body) >= int(length[1]):
+            break
+    return answer
+
+
+def head(length: str) -> bytes:
+    """The head of a request for a prediction, `length` being the header that tells the body's."""
+    return f"POST {PREDICT} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n{length}\r\n\r\n".encode()
+
+
+BODY = json.dumps({"x": [ROW]}).encode()
+
+
+def worker_of(server: Server) -> int:
+    """The process id of a worker, a child of the server's process that has spawn_main in its command."""
+    return workers_of(server)[0]
+
+
+def workers_of(server: Server) -> list[int]:
+    """The process ids of all workers."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    return [pid for pid in map(int, children) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]

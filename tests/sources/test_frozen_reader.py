@@ -14,7 +14,6 @@ from serialization.errors import UserError
 from serialization.formats.file_kind import ModelFile
 from serialization.sources import frozen_reader
 from serialization.sources.frozen_reader import fill_constants, read_graph_def, read_large_graph_def
-from serialization.targets.frozen_writer import write_frozen_graph
 from serialization.tensorflow import np, tf, tf1
 
 
@@ -135,29 +134,6 @@ def test_cut_short(run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert done.status == 1
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
-
-
-def test_written_one_node_at_a_time(tmp_path: Path) -> None:
-    """The streamed file is the GraphDef that protobuf would have written, in another order of its fields."""
-    values: dict[str, Any] = {
-        "large": np.arange(100_000, dtype="i4").reshape(100, 10, 100),
-        "fortran": np.asfortranarray(np.arange(90_000, dtype="f8").reshape(300, 300)),
-        "small": np.array(3, "f4"),
-        "text": np.array([[b"a"], [b"bc"]], object),
-    }
-    dtypes = {"large": 3, "fortran": 2, "small": 1, "text": 7}
-    graph_def = tf1.GraphDef(node=[tf1.NodeDef(name=name, op="VariableV2") for name in values])
-    for node in graph_def.node:
-        node.attr["dtype"].type = dtypes[node.name]
-    graph_def.versions.producer = 1087
-    write_frozen_graph(tmp_path / "m.pb", graph_def, lambda node: values[node.name], 1_120_000)
-    read = tf1.GraphDef.FromString((tmp_path / "m.pb").read_bytes())
-    assert read.versions.producer == 1087
-    assert [node.name for node in read.node] == list(values)
-    for node in read.node:
-        got = tf.make_ndarray(node.attr["value"].tensor)
-        assert (got.dtype, got.shape) == (values[node.name].dtype, values[node.name].shape)
-        assert (got == values[node.name]).all()
 
 
 def test_freezing_without_a_session_gives_the_same_file(run: Run, tmp_path: Path) -> None:

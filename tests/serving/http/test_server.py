@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import resource
 import signal
 import socket
 import subprocess
@@ -21,14 +20,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import PROJECT, environment
-from serving_models import PREDICT, ROW, Server, at_once, serving, soon, write_small
+from serving_models import (
+    BODY,
+    PREDICT,
+    ROW,
+    Server,
+    at_once,
+    head,
+    serving,
+    soon,
+    whole_answer,
+    worker_of,
+    workers_of,
+    write_small,
+)
 
 ROUNDS = 10_000_000  # of the slow model: many seconds
-
-
-@pytest.fixture(scope="module")
-def frozen_model(made: Path) -> Path:
-    return made / "frozen_model.pb"
 
 
 @pytest.fixture(scope="module")
@@ -42,102 +49,6 @@ def slow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     flags = write_small("slow", tmp_path_factory.mktemp("slow"))
     with serving(*flags, "--timeout", 1, "--max-in-flight", 2, "--log-format", "json") as server:
         yield server
-
-
-def talk(server: Server, *parts: bytes | float) -> bytes:
-    """Everything that comes back on a connection that sends these parts, with pauses of these seconds."""
-    with socket.create_connection(server.address, timeout=30) as connection:
-        for part in parts:
-            if isinstance(part, bytes):
-                connection.sendall(part)
-            else:
-                time.sleep(part)
-        return whole_answer(connection)
-
-
-def whole_answer(connection: socket.socket) -> bytes:
-    answer = b""
-    while chunk := connection.recv(65536):
-        answer += chunk
-        head, _, body = answer.partition(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head)
-        if length is not None and len(body) >= int(length[1]):
-            break
-    return answer
-
-
-def head(length: str) -> bytes:
-    return f"POST {PREDICT} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n{length}\r\n\r\n".encode()
-
-
-BODY = json.dumps({"x": [ROW]}).encode()
-
-
-def test_a_body_in_chunks_is_read(toy_server: Server) -> None:
-    chunks = b"%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (10, BODY[:10], len(BODY) - 10, BODY[10:])
-    assert talk(toy_server, head("Transfer-Encoding: chunked"), chunks).endswith(b'{"y":[[false]]}')
-
-
-@pytest.mark.parametrize(
-    ("parts", "status", "error"),
-    [
-        ((head("Content-Length: 1000001"),), 413, "the body has 1,000,001 bytes; at most 1,000,000 are accepted"),
-        (
-            (head("Transfer-Encoding: chunked"), b"f4241\r\n" + b" " * 1_000_001 + b"\r\n0\r\n\r\n"),
-            413,
-            "the body has more than 1,000,000 bytes",
-        ),
-        ((head("Content-Length: 31") + BODY[:20],), 408, "only 20 of 31 bytes arrived in time"),
-        ((head("Transfer-Encoding: chunked") + b"5\r\nabcde\r\n",), 408, "the body did not arrive in time"),
-        (
-            (head("Content-Length: 40"), *[part for byte in BODY[:9] for part in (bytes([byte]), 0.1)]),
-            408,
-            "bytes arrived in time",
-        ),
-    ],
-)
-def test_bodies_too_long_and_too_slow(toy_server: Server, parts: tuple[bytes], status: int, error: str) -> None:
-    answer = talk(toy_server, *parts)
-    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
-    assert error in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
-
-
-def test_late_bodies_leave_no_descriptor_behind(toy_server: Server) -> None:
-    descriptors = Path(f"/proc/{worker_of(toy_server)}/fd")
-    before = len(list(descriptors.iterdir()))
-    for _ in range(3):
-        assert b" 408 " in talk(toy_server, head("Content-Length: 31") + BODY[:20])
-    until = time.monotonic() + 10
-    while (after := len(list(descriptors.iterdir()))) > before:  # the server closes a connection a moment later
-        assert time.monotonic() < until, f"{before} before, {after} after"
-        time.sleep(0.01)
-
-
-def test_a_late_body_ends_nobody_elses_request(tmp_path: Path) -> None:
-    """To the server the connection of a long run looks like that of a late body."""
-    with serving(*write_small("slow", tmp_path), "--body-timeout", 1) as server:
-        began, rounds = time.monotonic(), 100_000
-        assert server.predict({"x": [rounds]})[0] == 200
-        rounds = int(3 * rounds / (time.monotonic() - began))  # three seconds of them
-        answers = []
-        asking = threading.Thread(target=lambda: answers.append(server.predict({"x": [rounds]})))
-        asking.start()
-        assert b" 408 " in talk(server, head("Content-Length: 31") + BODY[:20])
-        asking.join()
-        assert answers == [(200, {"y": [rounds]})]
-
-
-def test_stalled_clients_do_not_stop_the_others(toy_server: Server) -> None:
-    for count in (1, 100):
-        stalled = [socket.create_connection(toy_server.address) for _ in range(count)]
-        for connection in stalled:
-            connection.sendall(head(f"Content-Length: {len(BODY)}") + BODY[:20])
-        for _ in range(5):
-            assert toy_server.predict({"x": [ROW]}) == (200, {"y": [[False]]})
-        for connection in stalled:
-            connection.sendall(BODY[20:])
-            assert whole_answer(connection).endswith(b'{"y":[[false]]}')
-            connection.close()
 
 
 @pytest.mark.parametrize("said", [b"", b"P", b"POST /api/predict HTTP/1.1\r\nHost: t\r\n"])
@@ -209,16 +120,6 @@ def test_answers_go_on_where_the_log_cannot(frozen_model: Path) -> None:
         assert server.predict({"x": [ROW]})[0] == 200
 
 
-def worker_of(server: Server) -> int:
-    """The process id of a worker, a child of the server's process that has spawn_main in its command."""
-    return workers_of(server)[0]
-
-
-def workers_of(server: Server) -> list[int]:
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    return [pid for pid in map(int, children) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
 def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -267,26 +168,6 @@ def listeners(server: Server) -> int:
     """How many sockets listen on the server's port; proc(5) has them in hexadecimal."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
     return sum(line[1].endswith(f":{server.address[1]:04X}") and line[3] == "0A" for line in lines)
-
-
-def test_late_bodies_that_hold_all_descriptors_are_ended(frozen_model: Path) -> None:
-    with serving("--frozen-model", frozen_model, "--body-timeout", 1) as server:
-        worker = worker_of(server)
-        used = len(list(Path(f"/proc/{worker}/fd").iterdir()))
-        resource.prlimit(worker, resource.RLIMIT_NOFILE, (used + 5, used + 5))
-        late = [socket.create_connection(server.address) for _ in range(20)]
-        for connection in late:
-            connection.sendall(head("Content-Length: 31") + BODY[:20])
-        assert soon(lambda: has_answered(server))
-        for connection in late:
-            connection.close()
-
-
-def has_answered(server: Server) -> bool:
-    try:
-        return server.predict({"x": [ROW]}) == (200, {"y": [[False]]})
-    except (OSError, http.client.HTTPException):
-        return False
 
 
 def test_a_client_that_does_not_take_its_answer_is_left(tmp_path: Path) -> None:

@@ -20,40 +20,12 @@ from serialization.targets import to_frozen
 from serialization.tensorflow import np, tf, tf1
 
 
-def test_a_model_of_encoded_pictures_is_warmed_up_with_one() -> None:
-    """The example of the page and of /openapi.json is a picture that works."""
-    client = small_app("picture").test_client()
-    document = client.get("/openapi.json").get_json()
-    content = document["paths"]["/api/predict"]["post"]["requestBody"]["content"]["application/json"]
-    assert list(content["example"]["x"][0]) == ["b64"]
-    assert post(client, json.dumps(content["example"]))[0] == 200
-    status, answer = post(client, '{"x": ["no picture"]}')
-    assert status == 422
-    assert answer["error"].startswith("the model refuses the values: ")
-
-
-def test_a_model_for_which_no_values_can_be_found_is_served_without_a_warm_up() -> None:
-    client = small_app("particular").test_client()
-    assert client.get("/readyz").get_json()["runs"] == "in TensorFlow's threads"
-    assert post(client, '{"x": [[1000, 1]]}') == (200, {"y": [[1000, 1]]})
-    status, answer = post(client, '{"x": [[1, 1]]}')
-    assert status == 422
-    assert "too small" in answer["error"]
-    with pytest.raises(UserError, match=r"the model cannot run in batches: .*too small"):
-        small_app("particular", max_batch_size=8)
-
-
 def test_a_number_of_rows_that_a_kernel_has_no_code_for_is_refused() -> None:
     client = small_app("three rows").test_client()
     rows = np.ones((3, 4, 4, 5)).tolist()
     status, answer = post(client, json.dumps({"x": rows[:2]}))
     assert (status, answer["error"][:30]) == (422, "the model refuses the values: ")
     assert post(client, json.dumps({"x": rows}))[0] == 200
-
-
-def test_a_model_that_runs_on_no_values_is_one_line() -> None:
-    with pytest.raises(UserError, match=r"the model does not run: .*uninitialized"):
-        small_app("unfinished")
 
 
 def test_a_model_whose_rows_answer_for_each_other_is_served_alone() -> None:
