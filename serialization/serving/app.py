@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
@@ -19,6 +21,9 @@ from serialization.serving.openapi import describe_api
 from serialization.serving.page import render_page
 from serialization.serving.requests import RequestInfo, RequestLog, get_path, make_error_body, make_internal_error
 from serialization.serving.wire.json_format import make_example_body, require_json_form
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
 def make_predict_route(run: Predictor, settings: Settings) -> PredictRoute:
@@ -39,6 +44,7 @@ def add_routes(app: Flask, name: str, route: PredictRoute, load_seconds: float) 
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # Flask's answers to OPTIONS are not JSON
     app.config[SERVING] = engine, route
     app.config[EXAMPLE] = example
+    app.wsgi_app = _merge_slashes(app.wsgi_app)  # type: ignore[assignment, method-assign]  # as Flask's documentation does
     _log_every_request(app, route)
 
     @app.get("/")
@@ -67,6 +73,16 @@ def add_routes(app: Flask, name: str, route: PredictRoute, load_seconds: float) 
     route.log.metrics.loaded(load_seconds)
 
 
+def _merge_slashes(wsgi_app: WSGIApplication) -> WSGIApplication:
+    """The application, with //healthz taken as /healthz: proxies double slashes, and clients do not repeat a POST."""
+
+    def run(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ["PATH_INFO"] = re.sub("/+", "/", environ["PATH_INFO"])
+        return wsgi_app(environ, start_response)
+
+    return run
+
+
 def _log_every_request(app: Flask, predict: PredictRoute) -> None:
     """Add ids, errors as JSON, the log and metrics to all routes but PredictRoute, which does this itself."""
     log = predict.log
@@ -74,8 +90,7 @@ def _log_every_request(app: Flask, predict: PredictRoute) -> None:
     @app.before_request
     def begin() -> None:
         g.info = RequestInfo(request.environ, log.new_id(request.environ), time.perf_counter())
-        # Flask redirects `OPTIONS *` to a page of HTML, and takes //healthz for /healthz.
-        if isinstance(request.routing_exception, RequestRedirect) or request.environ["PATH_INFO"].startswith("//"):
+        if isinstance(request.routing_exception, RequestRedirect):  # of `OPTIONS *`, to a page of HTML
             raise NotFound
 
     @app.after_request

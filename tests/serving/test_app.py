@@ -1,4 +1,4 @@
-"""The routes beside predictions; every error is JSON."""
+"""The routes for health, metrics and the page; every error is JSON."""
 
 from __future__ import annotations
 
@@ -41,6 +41,18 @@ def test_the_other_routes(client: FlaskClient) -> None:
     assert client.head("/healthz").status_code == 200
     assert client.get("/healthz", headers={"X-Request-Id": "mine"}).headers["X-Request-Id"] == "mine"
     assert client.get("/healthz", headers={"X-Request-Id": "not mine"}).headers["X-Request-Id"] != "not mine"
+
+
+@pytest.mark.parametrize("path", ["//healthz", "///healthz", "/healthz"])
+def test_doubled_slashes_are_taken_as_one(client: FlaskClient, path: str) -> None:
+    answer = client.get("/", environ_overrides={"PATH_INFO": path})  # the client itself would take //healthz for a host
+    assert (answer.status_code, answer.get_json()) == (200, {"status": "alive"})
+
+
+@pytest.mark.parametrize("path", ["//api/predict", "/api//predict", "//api///predict"])
+def test_a_post_to_doubled_slashes_is_answered_not_redirected(client: FlaskClient, path: str) -> None:
+    answer = client.post("/", environ_overrides={"PATH_INFO": path}, json={"x": [ROW]})
+    assert (answer.status_code, answer.get_json()) == (200, {"y": [[False]]})
 
 
 def test_a_fault_of_the_server_shows_no_traceback_to_the_client(
