@@ -125,6 +125,14 @@ def get_numpy_dtype(name: str) -> np.dtype[Any]:
     return dtype
 
 
+def get_portable_dtype(name: str) -> np.dtype[Any]:
+    """Numpy's own dtype for the values of a dtype: int8 or float32 for int4, bfloat16 and other short numbers."""
+    dtype = get_numpy_dtype(name)
+    if dtype.isbuiltin == 1:
+        return dtype
+    return np.dtype(np.int8 if tf.as_dtype(name).is_integer else np.float32)
+
+
 def _dimensions(tensor: Tensor, hint: Hint | None, batch: int, size: int) -> tuple[int, ...]:
     """The shape to feed: `batch` for an unknown first dimension, `size` for other unknown dimensions."""
     shape = tensor.shape

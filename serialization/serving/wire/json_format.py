@@ -18,7 +18,7 @@ import msgspec
 from serialization.console import make_printable
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
-from serialization.run.generated_feeds import get_numpy_dtype
+from serialization.run.generated_feeds import get_numpy_dtype, get_portable_dtype
 from serialization.run.json_values import (
     MAX_RANK,
     MisfitError,
@@ -231,9 +231,9 @@ def _lister(tensor: Tensor) -> Callable[[Any], Any]:
             return [lists(part) for part in value] if isinstance(value, list) else write(value)
 
         return lists
-    if get_numpy_dtype(tensor.dtype).kind == "V":  # bfloat16, int4 and the like, for which numpy has no Python numbers
-        wide = np.int8 if _kind(tensor) == "int" else np.float32
-        return lambda value: np.asarray(value).astype(wide).tolist()
+    dtype = get_portable_dtype(tensor.dtype)
+    if dtype != get_numpy_dtype(tensor.dtype):  # numpy makes no Python numbers of bfloat16 and other short dtypes
+        return lambda value: np.asarray(value).astype(dtype).tolist()
     return lambda value: value.tolist()
 
 

@@ -1,4 +1,4 @@
-"""What goes over the wire: several inputs and outputs, strings, dtypes, answers beyond numbers."""
+"""Requests and answers as JSON: several inputs and outputs, strings, dtypes, nonfinite answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from serialization.tensorflow import np, tf, tf1
 NO_STRING = 'x[0][1]: expected a string, or {"b64": its bytes in base64}'
 
 
-def test_several_inputs_and_outputs(clients: Clients) -> None:
+def test_several_inputs_and_outputs_are_objects_by_key(clients: Clients) -> None:
     body = '{"x": {"a": [[1, 2, 3], [4, 5, 6.5]], "b": [0, 10]}}'
     expected = {"y": {"sum": [[1, 2, 3], [14, 15, 16.5]], "positive": [False, True]}}
     assert post(clients("two"), body) == (200, expected)
@@ -52,25 +52,25 @@ def test_several_inputs_and_outputs(clients: Clients) -> None:
         ('{"x": {"a": [[1]], "b": [1]}, "x": {"a": [5]}}', "the body: the key 'x' is there twice"),
     ],
 )
-def test_names_the_place_among_several_inputs(clients: Clients, body: str, error: str) -> None:
+def test_an_error_names_its_place_among_several_inputs(clients: Clients, body: str, error: str) -> None:
     assert post(clients("two"), body) == (400, {"error": error})
 
 
-def test_rows_that_do_not_match_are_what_the_model_refuses(clients: Clients) -> None:
+def test_unequal_numbers_of_rows_are_refused_by_the_model(clients: Clients) -> None:
     status, answer = post(clients("two"), '{"x": {"a": [[1, 2, 3], [1, 2, 3]], "b": [1, 2, 3]}}')
     assert status == 422
     assert answer["error"].startswith("the model refuses the values: ")
 
 
-def test_a_refusal_may_quote_bytes_that_are_no_utf_8(clients: Clients) -> None:
-    """TensorFlow's own session fails to say why."""
+def test_a_refusal_may_quote_bytes_that_are_not_utf_8(clients: Clients) -> None:
+    """TensorFlow's own session raises UnicodeDecodeError instead of its message."""
     assert post(clients("number"), '{"x": ["2", "3.5"]}') == (200, {"y": [2, 3.5]})
     status, answer = post(clients("number"), '{"x": [{"b64": "YdNi"}]}')
     assert status == 422
     assert answer["error"].endswith(r"could not correctly convert string: a\xd3b")
 
 
-def test_an_index_beyond_the_table_is_what_the_model_refuses(clients: Clients) -> None:
+def test_an_index_beyond_the_table_is_refused_by_the_model(clients: Clients) -> None:
     assert post(clients("embedding"), '{"x": [[0, 9]]}') == (200, {"y": [38]})
     status, answer = post(clients("embedding"), '{"x": [[0, 10]]}')
     assert status == 422
@@ -85,7 +85,7 @@ def test_an_index_beyond_the_table_is_what_the_model_refuses(clients: Clients) -
         ('{"x": [["", {"b64": "/w=="}]]}', {"y": [{"b64": base64.b64encode(b"-\xff").decode()}]}),
     ],
 )
-def test_strings(clients: Clients, body: str, expected: object) -> None:
+def test_strings_are_text_or_base64(clients: Clients, body: str, expected: object) -> None:
     assert post(clients("text"), body) == (200, expected)
 
 
@@ -99,11 +99,11 @@ def test_strings(clients: Clients, body: str, expected: object) -> None:
         ('{"x": [["a", "b"]], "x": [["a", "b"]]}', "the body: the key 'x' is there twice"),
     ],
 )
-def test_strings_that_do_not_fit(clients: Clients, body: str, place: str) -> None:
+def test_wrong_strings_are_refused(clients: Clients, body: str, place: str) -> None:
     assert post(clients("text"), body) == (400, {"error": place})
 
 
-def test_a_key_that_ends_in_bytes_answers_in_base64(clients: Clients) -> None:
+def test_an_output_key_that_ends_in_bytes_is_answered_in_base64(clients: Clients) -> None:
     data = os.urandom(100)
     encoded = base64.b64encode(data).decode()
     answer = post(clients("bytes"), json.dumps({"x": [{"b64": encoded}, "hi"]}))
@@ -112,7 +112,7 @@ def test_a_key_that_ends_in_bytes_answers_in_base64(clients: Clients) -> None:
 
 
 @pytest.mark.parametrize("value", [1.5, [1.5], [[1, 2], [3, 4]], [[[[[1]]]]]])
-def test_any_rank(clients: Clients, value: Any) -> None:
+def test_an_input_of_unknown_rank_takes_any_rank(clients: Clients, value: Any) -> None:
     status, answer = post(clients("any rank"), json.dumps({"x": value}))
     assert status == 200
     assert np.array_equal(answer["y"], 2 * np.asarray(value))
@@ -128,16 +128,16 @@ def test_any_rank(clients: Clients, value: Any) -> None:
         ('{"a": 1}', "x: expected a number, got an object"),
     ],
 )
-def test_any_rank_that_does_not_fit(clients: Clients, value: str, error: str) -> None:
+def test_wrong_lists_of_unknown_rank_are_refused(clients: Clients, value: str, error: str) -> None:
     assert post(clients("any rank"), f'{{"x": {value}}}') == (400, {"error": error})
 
 
-def test_a_scalar(clients: Clients) -> None:
+def test_a_scalar_input_takes_a_number(clients: Clients) -> None:
     assert post(clients("scalar"), '{"x": 2.5}') == (200, {"y": -2.5})
     assert post(clients("scalar"), '{"x": [2.5]}') == (400, {"error": "x: expected a number, got a list"})
 
 
-def test_open_dimensions(clients: Clients) -> None:
+def test_open_dimensions_take_any_size(clients: Clients) -> None:
     client = clients("embedding")
     assert post(client, '{"x": [[], []]}') == (200, {"y": [0, 0]})
     assert post(client, '{"x": [[1, 2], [3]]}') == (400, {"error": "x[1]: expected 2 values as in x[0], got 1"})
@@ -154,7 +154,7 @@ NUMBERS: dict[str, list[Any]] = {
 }
 
 
-def test_every_dtype_to_its_bounds(clients: Clients) -> None:
+def test_every_dtype_takes_its_limits(clients: Clients) -> None:
     assert post(clients("numbers"), json.dumps({"x": NUMBERS})) == (200, {"y": NUMBERS})
 
 
@@ -177,7 +177,7 @@ def test_every_dtype_to_its_bounds(clients: Clients) -> None:
         ("int64", None),
     ],
 )
-def test_refuses_what_the_dtype_does_not_hold(clients: Clients, key: str, value: Any) -> None:
+def test_values_beyond_the_dtype_are_refused(clients: Clients, key: str, value: Any) -> None:
     status, answer = post(clients("numbers"), json.dumps({"x": {**NUMBERS, key: [value, value]}}))
     assert status == 400
     assert answer["error"].startswith(f"x.{key}[0]: ")
@@ -191,7 +191,7 @@ def test_refuses_what_the_dtype_does_not_hold(clients: Clients, key: str, value:
         ("string", (200, {"y": [[0.0, 0.0], ["-Infinity", "NaN"]]})),
     ],
 )
-def test_answers_that_are_no_number(clients: Clients, policy: str, expected: object) -> None:
+def test_nonfinite_answers_follow_the_flag(clients: Clients, policy: str, expected: object) -> None:
     assert post(clients("log", nonfinite=policy), '{"x": [[1, 1], [0, -1]]}') == expected
 
 
@@ -218,41 +218,41 @@ def test_a_key_may_look_like_an_index() -> None:
     )
 
 
-def test_two_keys_of_one_tensor_have_one_value() -> None:
+def test_two_keys_of_one_tensor_must_have_one_value() -> None:
     client = app_with((None, 3), "a=x,b=x", "sum")
     assert post(client, '{"x": {"a": [[1, 2, 3]], "b": [[1, 2, 3]]}}') == (200, {"y": [6]})
     error = "x.b: expected the values of x.a; both feed one tensor"
     assert post(client, '{"x": {"a": [[1, 2, 3]], "b": [[1, 2, 4]]}}') == (400, {"error": error})
 
 
-def test_an_axis_of_no_size_hides_no_other() -> None:
+def test_an_axis_of_size_zero_keeps_the_other_sizes() -> None:
     assert post(app_with((None, 0, 2), "x", "sum"), '{"x": [[], []]}') == (200, {"y": [[], []]})
     assert post(app_with((None, 2, 0), "x", "sum"), '{"x": [[[], []]]}') == (200, {"y": [[0, 0]]})
 
 
 @pytest.mark.parametrize("dtype", ["float8_e5m2", "float8_e4m3fn", "bfloat16", "half"])
-def test_short_floats_are_taken(dtype: str) -> None:
+def test_short_floats_are_accepted(dtype: str) -> None:
     client = app_with((None, 1), "x", "sum", dtype)
     assert post(client, json.dumps({"x": [[1.5]] * 100})) == (200, {"y": [1.5] * 100})
 
 
-def test_a_dtype_without_a_json_form_cannot_be_served() -> None:
-    _, wanted = open_small("log")
-    complex_input = Signature((Tensor("x", "x:0", "complex64", (None,)),), wanted.outputs)
+def test_a_dtype_without_json_values_cannot_be_served() -> None:
+    _, signature = open_small("log")
+    complex_input = Signature((Tensor("x", "x:0", "complex64", (None,)),), signature.outputs)
     with pytest.raises(UserError, match=r"x:0 complex64.*cannot be served"):
         require_json_form(complex_input)
 
 
-def test_a_key_that_cannot_be_told_apart_in_json_is_one_line() -> None:
-    _, wanted = open_small("two")
-    quoted = Signature((wanted.inputs[0], replace(wanted.inputs[1], key='say "b"')), wanted.outputs)
+def test_a_key_with_quotes_is_one_line() -> None:
+    _, signature = open_small("two")
+    quoted = Signature((signature.inputs[0], replace(signature.inputs[1], key='say "b"')), signature.outputs)
     with pytest.raises(UserError, match="cannot be served as 'say \"b\"'"):
         require_json_form(quoted)
 
 
 def test_a_signature_without_inputs_or_outputs_is_one_line() -> None:
-    _, wanted = open_small("two")
+    _, signature = open_small("two")
     with pytest.raises(UserError, match="no inputs, so it cannot be served; name some with --inputs"):
-        require_json_form(replace(wanted, inputs=()))
+        require_json_form(replace(signature, inputs=()))
     with pytest.raises(UserError, match="no outputs, so it cannot be served; name some with --outputs"):
-        require_json_form(replace(wanted, outputs=()))
+        require_json_form(replace(signature, outputs=()))

@@ -1,4 +1,4 @@
-"""Tensors as .npy bodies: in, out, and refused."""
+"""Requests and answers as .npy files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from conftest import Clients
-from serving_models import PREDICT, post
+from serving_models import PREDICT, make_identity, post
 
+from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.tensorflow import np
 
 
@@ -22,12 +23,12 @@ def npy(array: Any, **options: Any) -> bytes:
 
 
 def npy_with_shape(shape: str) -> bytes:
-    """The header of a .npy file, with whatever there is to read for its shape."""
+    """The header of a .npy file with this text as its shape."""
     header = b"{'descr': '<f4', 'fortran_order': False, 'shape': %s}\n" % shape.encode()
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
 
 
-def test_npy_in_and_out(clients: Clients) -> None:
+def test_npy_is_decoded_and_encoded(clients: Clients) -> None:
     client = clients("log")
     array = np.array([[1, 2], [3, 4]], np.float32)
     for given in (array, np.asfortranarray(array), array.astype(">f4")):
@@ -52,7 +53,7 @@ def test_npy_in_and_out(clients: Clients) -> None:
         (";;q=application/x-npy", "application/json"),
     ],
 )
-def test_npy_is_given_where_it_is_preferred(clients: Clients, accept: str, given: str) -> None:
+def test_npy_is_sent_if_the_client_prefers_it(clients: Clients, accept: str, given: str) -> None:
     answer = clients("log").post(PREDICT, json={"x": [[1, 2]]}, headers={"Accept": accept})
     assert (answer.status_code, answer.content_type) == (200, given)
 
@@ -85,14 +86,14 @@ def test_npy_is_given_where_it_is_preferred(clients: Clients, accept: str, given
         (b"\x93NUMPY\x09\x00", "the body is not a whole .npy file of version 1 or 2"),
     ],
 )
-def test_npy_that_does_not_fit(clients: Clients, body: bytes, error: str) -> None:
+def test_wrong_npy_bodies_are_refused(clients: Clients, body: bytes, error: str) -> None:
     status, answer = post(clients("log"), body, "application/x-npy")
     assert status == 400
     assert answer["error"].startswith(error)
 
 
 @pytest.mark.parametrize("shape", [(1,) * 65, (1, 0, 2**62), (1, 2**40, 2**40, 0)])
-def test_npy_of_a_shape_that_no_array_has(clients: Clients, shape: tuple[int, ...]) -> None:
+def test_npy_of_an_impossible_shape_is_refused(clients: Clients, shape: tuple[int, ...]) -> None:
     status, answer = post(
         clients("any rank"), npy_with_shape(str(shape)) + bytes(4) * math.prod(shape), "application/x-npy"
     )
@@ -109,7 +110,34 @@ def test_npy_is_never_unpickled(clients: Clients, tmp_path: Any) -> None:
     assert not (tmp_path / "trapped").exists()
 
 
-def test_npy_where_the_model_takes_or_gives_several(clients: Clients) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "portable", "beyond"),
+    [
+        ("bfloat16", "float32", 3.4e38),
+        ("float8_e5m2", "float32", 60_000),
+        ("float8_e4m3fn", "float32", -449),
+        ("int4", "int8", 8),
+        ("uint4", "int8", -1),
+    ],
+)
+def test_short_dtypes_travel_in_a_dtype_that_numpy_has(dtype: str, portable: str, beyond: float) -> None:
+    client = make_identity(dtype, [None])
+    values = [0, 1, 7]
+    headers = {"Accept": "application/x-npy"}
+    # numpy.save writes most short dtypes as bytes without a name.
+    raw = np.array(values, get_numpy_dtype(dtype))
+    for body in (npy(np.array(values, portable)), npy(raw.view(f"V{raw.itemsize}"))):
+        answer = client.post(PREDICT, data=body, content_type="application/x-npy", headers=headers)
+        array = np.load(io.BytesIO(answer.data))
+        assert (answer.status_code, array.dtype.name, array.tolist()) == (200, portable, values)
+    assert post(client, json.dumps({"x": values})) == (200, {"y": values})
+    status, answer = post(client, npy(np.array([0, beyond], portable)), "application/x-npy")
+    assert (status, answer) == (400, {"error": f"x[1]: the number is beyond what {dtype} holds"})
+    refusal = {"error": f"x: expected {portable}, got float64; numpy's astype() converts"}
+    assert post(client, npy(np.array(values, "float64")), "application/x-npy") == (400, refusal)
+
+
+def test_npy_is_refused_for_several_inputs_or_outputs(clients: Clients) -> None:
     assert post(clients("two"), npy(np.zeros((1, 3), np.float32)), "application/x-npy")[0] == 415
     body = '{"x": {"a": [[1, 2, 3]], "b": [1]}}'
     assert post(clients("two"), body, Accept="application/x-npy")[0] == 406
