@@ -151,9 +151,9 @@ def bare_loop(folder: Path, image: NDArray[Any]) -> Callable[[int], dict[int, fl
     from serialization.files.locate import find_saved_model
     from serialization.run.predictor import Predictor
 
-    session, wanted = savedmodel_pretrained.load_session(find_saved_model(folder))
-    predict = Predictor(session, wanted)
-    feeds = {size: {wanted.inputs[0].key: np.repeat(image, size, axis=0)} for size in SIZES}
+    session, signature = savedmodel_pretrained.load_session(find_saved_model(folder))
+    predict = Predictor(session, signature)
+    feeds = {size: {signature.inputs[0].key: np.repeat(image, size, axis=0)} for size in SIZES}
     for feed in feeds.values():
         predict(feed)
 

@@ -31,10 +31,10 @@ def show_classes(
     `mean` and `std` are one number, or one for each channel. Raises UserError if the model's own best class is not the
     class with the highest score.
     """
-    wanted = predict.signature
-    image_input = describe_image_input(wanted.inputs[0])
+    signature = predict.signature
+    image_input = describe_image_input(signature.inputs[0])
     pixels = decode_images(files, image_input, np.array(mean), np.array(std))
-    print(f"feeds {wanted.inputs[0]}, fetches {', '.join(map(str, wanted.outputs))}")
+    print(f"feeds {signature.inputs[0]}, fetches {', '.join(map(str, signature.outputs))}")
     scores, best = classify_images(predict, list(make_image_batches(pixels, image_input)))
     print_best(files, scores, read_labels(labels, scores.shape[1]), top)
     if not np.array_equal(best, scores.argmax(axis=1)):
@@ -42,12 +42,12 @@ def show_classes(
     return f"{format_count(len(files), 'image')}; the best class is the one with the highest score in each"
 
 
-def choose_score_output(wanted: Signature) -> tuple[Tensor, Tensor | None]:
+def choose_score_output(signature: Signature) -> tuple[Tensor, Tensor | None]:
     """The output with the scores of the classes, and the output with the number of the best class if there is one."""
-    scores = [t for t in wanted.outputs if t.dtype.startswith(("float", "bfloat")) and len(t.shape or ()) == 2]
-    best = [t for t in wanted.outputs if t.dtype.startswith("int") and len(t.shape or ()) == 1]
+    scores = [t for t in signature.outputs if t.dtype.startswith(("float", "bfloat")) and len(t.shape or ()) == 2]
+    best = [t for t in signature.outputs if t.dtype.startswith("int") and len(t.shape or ()) == 1]
     if len(scores) != 1:
-        listed = "; ".join(map(str, wanted.outputs))
+        listed = "; ".join(map(str, signature.outputs))
         raise UserError(f"no classifier: expected one output of float [None, classes], found {listed}; use --signature")
     return scores[0], best[0] if best else None
 

@@ -45,7 +45,7 @@ def describe_image_input(tensor: Tensor) -> ImageInput:
 
 
 def decode_images(
-    files: Sequence[Path], wanted: ImageInput, mean: NDArray[Any], std: NDArray[Any]
+    files: Sequence[Path], image_input: ImageInput, mean: NDArray[Any], std: NDArray[Any]
 ) -> list[NDArray[Any]]:
     """Each file's pixels, [height, width, channels] or channels first, in the input's dtype.
 
@@ -53,20 +53,20 @@ def decode_images(
     rounded pixels. A float dtype gets pixels less `mean`, divided by `std`, each one number or one for each channel.
     Raises UserError for a file that is no image, and for a `mean` or `std` that does not fit.
     """
-    dtype = get_numpy_dtype(wanted.tensor.dtype)
-    whole = np.issubdtype(dtype, np.integer)
-    if not {mean.size, std.size} <= {1, wanted.channels}:
+    dtype = get_numpy_dtype(image_input.tensor.dtype)
+    is_integer = np.issubdtype(dtype, np.integer)
+    if not {mean.size, std.size} <= {1, image_input.channels}:
         raise UserError(
             "--mean and --std take one number, or one for each channel; "
-            f"{wanted.tensor} has {format_count(wanted.channels, 'channel')}"
+            f"{image_input.tensor} has {format_count(image_input.channels, 'channel')}"
         )
-    if whole and (mean.any() or (std != 1).any()):
-        raise UserError(f"{wanted.tensor} takes pixels as they are; --mean and --std are for inputs of float")
+    if is_integer and (mean.any() or (std != 1).any()):
+        raise UserError(f"{image_input.tensor} takes pixels as they are; --mean and --std are for inputs of float")
     with tf1.Graph().as_default() as graph:
         encoded = tf1.placeholder(tf.string, [])
-        pixels = tf.io.decode_image(encoded, channels=wanted.channels, expand_animations=False)
+        pixels = tf.io.decode_image(encoded, channels=image_input.channels, expand_animations=False)
         size = tf.shape(pixels)[:2]
-        height, width = wanted.height or size[0], wanted.width or size[1]
+        height, width = image_input.height or size[0], image_input.width or size[1]
         resized = tf.image.resize(pixels, [height, width], antialias=True)
     images = []
     with tf1.Session(graph=graph) as session:
@@ -77,17 +77,17 @@ def decode_images(
             except tf.errors.InvalidArgumentError:
                 raise UserError(f"{show_path(file)} cannot be decoded; PNG and JPEG files can") from None
             values = (decoded - mean) / std
-            if whole:
+            if is_integer:
                 values = np.clip(np.rint(values), np.iinfo(dtype).min, np.iinfo(dtype).max)
-            images.append((np.moveaxis(values, -1, 0) if wanted.channels_first else values).astype(dtype))
+            images.append((np.moveaxis(values, -1, 0) if image_input.channels_first else values).astype(dtype))
     return images
 
 
-def make_image_batches(images: Sequence[NDArray[Any]], wanted: ImageInput) -> Iterator[tuple[NDArray[Any], int]]:
+def make_image_batches(images: Sequence[NDArray[Any]], image_input: ImageInput) -> Iterator[tuple[NDArray[Any], int]]:
     """Batches of the images, each with its number of images; a batch of fixed size is filled up with zeros."""
-    own_sizes = wanted.height is None or wanted.width is None
-    size = 1 if own_sizes else wanted.batch or 32
+    own_sizes = image_input.height is None or image_input.width is None
+    size = 1 if own_sizes else image_input.batch or 32
     for start in range(0, len(images), size):
         rows = np.stack(images[start : start + size])
-        padding = (wanted.batch or len(rows)) - len(rows)
+        padding = (image_input.batch or len(rows)) - len(rows)
         yield np.pad(rows, [(0, padding), (0, 0), (0, 0), (0, 0)]), len(rows)

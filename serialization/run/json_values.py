@@ -123,29 +123,31 @@ def convert_json(tensor: Tensor, value: Any, place: str) -> NDArray[Any]:
     return array.reshape(shape)
 
 
-def measure_shape(value: Any, wanted: Sequence[int | None] | None, place: str) -> tuple[int, ...]:
-    """The shape of nested lists. Raises MisfitError if it does not fit the `wanted` shape, or if lists are ragged."""
+def measure_shape(value: Any, expected: Sequence[int | None] | None, place: str) -> tuple[int, ...]:
+    """The shape of nested lists. Raises MisfitError if it does not fit the expected shape, or if lists are ragged."""
     shape: list[int] = []
     level = [value]
-    depth = MAX_RANK if wanted is None else len(wanted)
-    while level and len(shape) < depth and (wanted is not None or isinstance(level[0], list)):
+    depth = MAX_RANK if expected is None else len(expected)
+    while level and len(shape) < depth and (expected is not None or isinstance(level[0], list)):
         lists = [isinstance(part, list) for part in level]
         if not any(lists):
-            raise MisfitError(f"{place}: expected the shape {show_shape(wanted)}, got {shape or name_json_type(value)}")
+            raise MisfitError(
+                f"{place}: expected the shape {show_shape(expected)}, got {shape or name_json_type(value)}"
+            )
         if not all(lists):
             odd = lists.index(False)
             raise MisfitError(f"{format_place(place, odd, shape)}: expected a list, got {name_json_type(level[odd])}")
-        given = wanted[len(shape)] if wanted is not None else None
-        size = len(level[0]) if given is None else given
+        fixed = expected[len(shape)] if expected is not None else None
+        size = len(level[0]) if fixed is None else fixed
         odd = next((i for i, part in enumerate(level) if len(part) != size), -1)
         if odd >= 0:
-            like = f" as in {format_place(place, 0, shape)}" if given is None else ""
+            like = f" as in {format_place(place, 0, shape)}" if fixed is None else ""
             found = f"expected {format_count(size, 'value')}{like}, got {len(level[odd])}"
             raise MisfitError(f"{format_place(place, odd, shape)}: {found}")
         shape.append(size)
         level = list(chain.from_iterable(level))
     # An empty list does not show the sizes of the dimensions below it.
-    return (*shape, *(size or 0 for size in (wanted or ())[len(shape) :]))
+    return (*shape, *(size or 0 for size in (expected or ())[len(shape) :]))
 
 
 def flatten_lists(value: Any, rank: int) -> Iterable[Any]:

@@ -22,7 +22,7 @@ _TEMPLATE = Path(__file__).with_name("page.html")
 def render_page(name: str, engine: Engine, example: str) -> str:
     """The page's HTML. `example` is the body of a request that works."""
     signature = engine.signature
-    told = {
+    data = {
         "name": name,
         "how": engine.how,
         "route": PREDICT,
@@ -32,7 +32,7 @@ def render_page(name: str, engine: Engine, example: str) -> str:
         "image": _image(signature),
     }
     # Inside <script> only `<` can end the data; JSON reads the escape as the same character.
-    return _TEMPLATE.read_text("utf-8").replace("__MODEL__", json.dumps(told).replace("<", "\\u003c"))
+    return _TEMPLATE.read_text("utf-8").replace("__MODEL__", json.dumps(data).replace("<", "\\u003c"))
 
 
 def _rows(place: str, tensors: Sequence[Tensor]) -> list[dict[str, str]]:
@@ -53,13 +53,13 @@ def _image(signature: Signature) -> dict[str, Any] | None:
     if len(signature.inputs) != 1:
         return None
     try:
-        wanted = describe_image_input(signature.inputs[0])
+        image_input = describe_image_input(signature.inputs[0])
     except UserError:
         return None
     return {
-        "height": wanted.height,
-        "width": wanted.width,
-        "channels": wanted.channels,
-        "first": wanted.channels_first,
-        "whole": not wanted.tensor.dtype.startswith(("float", "bfloat", "half")),
+        "height": image_input.height,
+        "width": image_input.width,
+        "channels": image_input.channels,
+        "first": image_input.channels_first,
+        "whole": not image_input.tensor.dtype.startswith(("float", "bfloat", "half")),
     }

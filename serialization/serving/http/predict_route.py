@@ -178,7 +178,7 @@ class PredictRoute:
     def _explain(self, error: Exception) -> Exception:
         """A RequestError for an error of TensorFlow that the values of a request caused, else the same error."""
         if isinstance(error, tf.errors.DeadlineExceededError):
-            return RequestError(504, f"the model took longer than {self._timeout:g} seconds")
+            return RequestError(504, f"the model took longer than {self._timeout:g} s")
         faulty = isinstance(error, tf.errors.InternalError) and not self._still_runs()
         if isinstance(error, (*VALUE_ERRORS, tf.errors.FailedPreconditionError)) and not faulty:
             return RequestError(422, f"the model refuses the values: {_first_line(error)}")

@@ -263,11 +263,11 @@ def make_batched(frozen: Any, signature: Signature, batch_size: int, wait_ms: fl
         results = [tf.identity(result, name=f"output{i}") for i, result in enumerate(in_batches(run)(*inputs))]
     graph.finalize()
     keys = [*(tensor.key for tensor in signature.outputs), _ROWS_KEY]
-    wanted = Signature(
+    batched = Signature(
         tuple(Tensor(t.key, p.name, t.dtype, t.shape) for t, p in zip(signature.inputs, inputs, strict=True)),
         tuple(Tensor(k, r.name, r.dtype.name, None) for k, r in zip(keys, results, strict=True)),
     )
-    return Predictor(open_session(graph), wanted, timeout=timeout)
+    return Predictor(open_session(graph), batched, timeout=timeout)
 
 
 def _freeze(session: Any, signature: Signature) -> Any:
@@ -276,8 +276,8 @@ def _freeze(session: Any, signature: Signature) -> Any:
     graph_def = tf1.graph_util.extract_sub_graph(session.graph.as_graph_def(), nodes)
     needed = {node.name for node in graph_def.node}
     for op in session.graph.get_operations():
-        held = op.name in needed and op.type not in VARIABLES
-        if held and any(t.dtype == tf.resource or t.dtype != t.dtype.base_dtype for t in op.outputs):
+        is_state = op.name in needed and op.type not in VARIABLES
+        if is_state and any(t.dtype == tf.resource or t.dtype != t.dtype.base_dtype for t in op.outputs):
             raise UserError(f"it has state that is not a variable: {op.name}, a {op.type}")
     to_frozen.require_fits(graph_def, measure_variables(graph_def), "the model", "do without batches")
     return tf1.graph_util.convert_variables_to_constants(session, graph_def, nodes)
