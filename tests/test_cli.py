@@ -42,8 +42,8 @@ def test_a_bug_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ZeroDivisionError: a bug" in written
 
 
-def test_a_python_without_tensorflow(tmp_path: Path) -> None:
-    """What a newcomer meets who takes the python that is there."""
+def test_a_python_without_tensorflow_is_one_line(tmp_path: Path) -> None:
+    """As when a newcomer runs a script with the system's Python."""
     resnet = str(PROJECT / "pretrainedresnet" / "1")
     for words in (["checkpoint_save.py"], ["model_inspect.py", resnet], ["savedmodel_pretrained.py"]):
         command = [sys.executable, "-S", "-B", str(PROJECT / words[0]), *words[1:]]  # -S: without site-packages
@@ -84,7 +84,7 @@ def test_help_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
         ("checkpoint_restore", "--tensor", "x", "--ema"),
     ],
 )
-def test_flags_that_would_change_nothing(run: Run, words: tuple[str, ...]) -> None:
+def test_flags_without_effect_are_refused(run: Run, words: tuple[str, ...]) -> None:
     done = run(*words)
     assert (done.status, done.stdout) == (2, "")
     assert re.fullmatch(r"error: (--[a-z-]+ (is|goes|does)|one model at a time).* lists the flags\n", done.stderr)
@@ -106,7 +106,7 @@ def test_flags_that_would_change_nothing(run: Run, words: tuple[str, ...]) -> No
         ("checkpoint.d", "{0} stands without a flag; it is no file"),
     ],
 )
-def test_a_word_that_no_flag_takes(
+def test_a_word_that_no_flag_takes_is_explained(
     run: Run, made: Path, monkeypatch: pytest.MonkeyPatch, words: str, message: str
 ) -> None:
     monkeypatch.chdir(made)
@@ -129,7 +129,9 @@ def test_a_word_that_no_flag_takes(
         ("savedmodel_from_frozen/saved_model.pb", "--saved-model"),
     ],
 )
-def test_a_path_without_its_flag(run: Run, made: Path, monkeypatch: pytest.MonkeyPatch, path: str, flag: str) -> None:
+def test_a_path_without_its_flag_names_the_flag(
+    run: Run, made: Path, monkeypatch: pytest.MonkeyPatch, path: str, flag: str
+) -> None:
     monkeypatch.chdir(made)
     done = run("freezemodel_save", path)
     assert done.status == 2
@@ -149,14 +151,14 @@ def test_the_version_without_tensorflow(tmp_path: Path) -> None:
     assert done.stdout == f"serialization {__version__}, TensorFlow is not installed\n"
 
 
-def test_a_reader_that_leaves_early_is_no_error(made: Path) -> None:
+def test_a_reader_that_leaves_early_is_not_an_error(made: Path) -> None:
     script = f"{sys.executable} {PROJECT}/checkpoint_restore.py --checkpoint {made} | head -1"
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {script}"], env=environment(), capture_output=True, text=True
     )
     assert done.stdout.endswith("15 of 15 variables are uninitialized\n")
     assert done.stderr == ""
-    assert done.returncode == 141  # as any program that SIGPIPE ends
+    assert done.returncode == 141  # the status of a program that SIGPIPE ends
 
 
 @pytest.mark.parametrize(
@@ -174,10 +176,8 @@ def test_a_reader_that_leaves_early_is_no_error(made: Path) -> None:
         ),
     ],
 )
-def test_what_a_flag_asks_for_is_written_before_the_report(
-    made: Path, tmp_path: Path, words: str, written: str
-) -> None:
-    """The reader has left before the first line, and nothing is buffered."""
+def test_files_are_written_before_the_report(made: Path, tmp_path: Path, words: str, written: str) -> None:
+    """The reader leaves before the first line, and stdout has no buffer."""
     script, *arguments = words.format(made=made, new=tmp_path).split()
     reader, writer = os.pipe()
     os.close(reader)
@@ -190,12 +190,12 @@ def test_what_a_flag_asks_for_is_written_before_the_report(
     assert (tmp_path / written).is_file()
 
 
-def test_a_closed_stdout_is_no_reason_to_fail(made: Path) -> None:
+def test_a_closed_stdout_is_not_an_error(made: Path) -> None:
     script = f"{sys.executable} {PROJECT}/checkpoint_restore.py --checkpoint {made} >&-"
     done = subprocess.run(["bash", "-c", script], env=environment(), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_home_folder_that_the_shell_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_becomes_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     assert parse_path("~/x.pb") == Path("/home/somebody/x.pb")

@@ -1,4 +1,4 @@
-"""What is printed: paths, sizes and tables, on every terminal."""
+"""Paths, sizes and tables are printed readably on every terminal."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from conftest import PROJECT, environment
 from serialization.console import format_command, format_size, print_table, show_path
 
 
-def test_a_terminal_that_knows_ascii_only(toy: Path, tmp_path: Path) -> None:
-    """A path may hold anything; what cannot be printed is escaped."""
+def test_a_terminal_with_ascii_only_gets_escapes(toy: Path, tmp_path: Path) -> None:
+    """Characters that the terminal cannot show are escaped."""
     folder = tmp_path / "größe 1"
     shutil.copytree(toy, folder)
     command = [sys.executable, str(PROJECT / "freezemodel_load.py"), "--frozen-model", "frozen_model.pb"]
@@ -46,7 +46,7 @@ def test_piped_output_is_plain_whatever_the_environment_forces(toy: Path) -> Non
         (10**15, "1e+03 TB"),
     ],
 )
-def test_size(count: int, text: str) -> None:
+def test_sizes_are_formatted(count: int, text: str) -> None:
     assert format_size(count) == text
 
 
@@ -60,7 +60,7 @@ def test_paths_are_shown_as_the_user_would_type_them(tmp_path: Path, monkeypatch
     )
 
 
-def test_table_is_plain_and_whole_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_without_a_terminal_is_plain_and_whole(capsys: pytest.CaptureFixture[str]) -> None:
     long = "x" * 300
     print_table(("name", "value"), [("a", long), ("[bold]b", 1)])
     assert capsys.readouterr().out == f"name     value\na        {long}\n[bold]b  1\n"

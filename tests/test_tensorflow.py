@@ -9,8 +9,8 @@ from pathlib import Path
 from conftest import PROJECT, environment
 
 
-def test_a_bug_shows_what_tensorflow_said(tmp_path: Path) -> None:
-    """Chatter is held back while all is well, and there when it may help."""
+def test_a_bug_shows_the_log_of_tensorflow(tmp_path: Path) -> None:
+    """TensorFlow's log is held back, and shown when a script fails."""
     code = (
         "from serialization import cli, flags\n"
         "from serialization.tensorflow import tf1\n"

@@ -1,4 +1,4 @@
-"""Image classifiers of all kinds drop in."""
+"""Image classifiers of all layouts are run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serialization.tensorflow import tf, tf1
 
 
 def export_classifier(folder: Path, shape: list[int | None], dtype: Any, key: str = "serving_default") -> None:
-    """A classifier of four classes: the mean of the first channel, over 64, decides. Fixed shapes are honoured."""
+    """A classifier of four classes by the mean of the first channel over 64; `shape` is its input's."""
     with tf1.Graph().as_default(), tf1.Session() as session:
         images = tf1.placeholder(dtype, shape, name="images")
         rank = len(shape)
@@ -42,14 +42,14 @@ def white_and_black(tmp_path: Path) -> list[Path]:
 @pytest.mark.parametrize(
     ("shape", "dtype"),
     [
-        ([2, 16, 24, 3], "float32"),  # a fixed batch, as the ResNet of 64 images has: three images, padded to four
+        ([2, 16, 24, 3], "float32"),  # a fixed batch: three images are padded to four
         ([None, 16, 24, 3], "uint8"),
         ([None, None, None, 3], "float32"),  # any size
         ([None, 3, 16, 24], "float32"),  # channels first
         ([64, 16, 24, 3], "int32"),
     ],
 )
-def test_another_classifier_drops_in(
+def test_classifiers_of_other_layouts_run(
     run: Run, tmp_path: Path, white_and_black: list[Path], shape: list[int | None], dtype: str
 ) -> None:
     export_classifier(tmp_path / "1", shape, dtype)
@@ -70,7 +70,7 @@ def test_mean_and_std(run: Run, tmp_path: Path, white_and_black: list[Path]) -> 
     assert rows == {"white.png": "0", "black.png": "3", "grey.png": "2"}  # class numbers, without labels
 
 
-def test_what_does_not_fit_is_one_line(run: Run, tmp_path: Path, white_and_black: list[Path]) -> None:
+def test_wrong_images_and_labels_are_one_line(run: Run, tmp_path: Path, white_and_black: list[Path]) -> None:
     export_classifier(tmp_path / "flat", [None, 4], "float32")
     export_classifier(tmp_path / "key", [None, 8, 8, 3], "uint8", key="classify")
     (tmp_path / "text.png").write_text("no image")

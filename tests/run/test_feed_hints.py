@@ -10,8 +10,8 @@ from conftest import Run
 from serialization.tensorflow import tf, tf1
 
 
-def test_a_batch_that_is_built_in(run: Run, tmp_path: Path) -> None:
-    """The first word for each of 7 rows; a frozen graph records no shapes."""
+def test_a_batch_size_fixed_in_the_graph_is_found(run: Run, tmp_path: Path) -> None:
+    """The graph adds a first word to each of 7 rows; a frozen graph records no shapes."""
     with tf1.Graph().as_default() as graph:
         words = tf1.placeholder(tf.int32, [None, None], name="words")
         tf.concat([tf.ones([7, 1], tf.int32), words], 1, name="y")
@@ -22,7 +22,7 @@ def test_a_batch_that_is_built_in(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("argument", "kept"), [("keep_prob", 1), ("rate", 0)])
-def test_dropout_keeps_all(run: Run, tmp_path: Path, argument: str, kept: int) -> None:
+def test_dropout_is_switched_off(run: Run, tmp_path: Path, argument: str, kept: int) -> None:
     with tf1.Graph().as_default() as graph:
         share = tf1.placeholder(tf.float32)
         x = tf1.placeholder(tf.float32, [None, 5], name="x")

@@ -1,4 +1,4 @@
-"""Generated feeds fit together where the graph tells how."""
+"""Generated feeds of several inputs fit together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from serialization.tensorflow import tf, tf1
 
 
 @pytest.mark.parametrize("names", [("x/indices", "x/values", "x/shape"), ("x", "x_1", "x_2")])
-def test_the_three_parts_of_a_sparse_placeholder(run: Run, tmp_path: Path, names: tuple[str, str, str]) -> None:
+def test_a_sparse_placeholder_gets_parts_that_fit_together(
+    run: Run, tmp_path: Path, names: tuple[str, str, str]
+) -> None:
     with tf1.Graph().as_default() as graph:
         dtypes, shapes = (tf.int64, tf.float32, tf.int64), ([None, 2], [None], [2])
         parts = [tf1.placeholder(d, s, name=n) for d, s, n in zip(dtypes, shapes, names, strict=True)]
@@ -25,7 +27,7 @@ def test_the_three_parts_of_a_sparse_placeholder(run: Run, tmp_path: Path, names
     assert f"prefix/{names[2]}:0 int64 [2]\n[1 1]\n" in done.stdout
 
 
-def test_three_inputs_that_are_no_sparse_tensor() -> None:
+def test_three_float_inputs_are_not_a_sparse_tensor() -> None:
     tensors = tuple(Tensor(name, f"{name}:0", "float32", (None,)) for name in ("x", "x_1", "x_2"))
     (first, *_) = generate_feed(Signature(tensors, ()))
     assert [value.shape for value in first.values()] == [(1,), (1,), (1,)]

@@ -1,4 +1,4 @@
-"""A model's predictions are shown, or the message says what to feed."""
+"""A model's predictions are shown, or the message lists the values to feed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from conftest import PROJECT, Run
 from serialization.tensorflow import tf, tf1
 
 
-def test_generated_images_are_not_shown_whole(run: Run) -> None:
+def test_generated_images_are_shortened(run: Run) -> None:
     words = ("--saved-model", PROJECT / "pretrainedresnet" / "1", "--outputs", "probabilities=softmax_tensor")
     done = run("savedmodel_pretrained", *words)
     assert (done.status, done.stderr) == (0, "")
@@ -17,7 +17,7 @@ def test_generated_images_are_not_shown_whole(run: Run) -> None:
     assert done.stdout.count("\n") < 40
 
 
-def test_the_message_tells_what_to_feed(run: Run, tmp_path: Path) -> None:
+def test_the_message_lists_the_feed_flags(run: Run, tmp_path: Path) -> None:
     with tf1.Graph().as_default() as graph:
         numbers = tf1.placeholder(tf.string, [None], name="numbers")
         tf.io.decode_compressed(numbers, "ZLIB", name="y")

@@ -1,4 +1,4 @@
-"""Inputs and outputs are chosen: those that are named, recorded, or inferred."""
+"""Inputs and outputs are chosen by name, from the signature, or by inference."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from serialization.tensorflow import tf, tf1
         ),
     ],
 )
-def test_wrong_names(run: Run, tmp_path: Path, words: tuple[str, ...], line: str) -> None:
+def test_wrong_tensor_names_are_refused(run: Run, tmp_path: Path, words: tuple[str, ...], line: str) -> None:
     prefix = graphs.save(tmp_path, graphs.classifier)
     done = freeze(run, prefix, tmp_path, *words)
     assert done.status == 1
@@ -32,7 +32,7 @@ def test_wrong_names(run: Run, tmp_path: Path, words: tuple[str, ...], line: str
     assert nothing_left(tmp_path)
 
 
-def test_several_signatures_of_a_checkpoint_are_named(run: Run, tmp_path: Path) -> None:
+def test_several_signatures_of_a_checkpoint_are_listed(run: Run, tmp_path: Path) -> None:
     prefix = graphs.save(tmp_path, graphs.classifier)
 
     def record(meta_graph: Any) -> None:
@@ -48,7 +48,7 @@ def test_several_signatures_of_a_checkpoint_are_named(run: Run, tmp_path: Path) 
     assert freeze(run, prefix, tmp_path, "--outputs", "logits").status == 0
 
 
-def test_what_only_a_summary_takes_from_python_is_no_output(run: Run, tmp_path: Path) -> None:
+def test_a_python_op_for_a_summary_is_not_an_output(run: Run, tmp_path: Path) -> None:
     def build() -> None:
         graphs.classifier()
         logits = tf1.get_default_graph().get_tensor_by_name("logits:0")

@@ -1,4 +1,4 @@
-"""Checkpoints as people have them: repaired, frozen, exported, or refused with one line."""
+"""Checkpoints of users are repaired, frozen and exported, or refused with one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from serialization.tensorflow import tf, tf1
 
 
 @pytest.mark.parametrize("resource", [True, False])
-def test_inferred_frozen_and_proved(run: Run, tmp_path: Path, resource: bool) -> None:
+def test_outputs_are_inferred_and_the_frozen_graph_is_proved(run: Run, tmp_path: Path, resource: bool) -> None:
     prefix = graphs.save(tmp_path, lambda: graphs.classifier(resource=resource))
     done = freeze(run, prefix, tmp_path)
     assert (done.status, done.stderr) == (0, "")
@@ -27,7 +27,7 @@ def test_inferred_frozen_and_proved(run: Run, tmp_path: Path, resource: bool) ->
     assert not [node.name for node in graph_def.node if "Var" in node.op or node.op.startswith("Apply")]
 
 
-def test_exported_and_run(run: Run, tmp_path: Path) -> None:
+def test_a_checkpoint_is_exported_and_run(run: Run, tmp_path: Path) -> None:
     prefix = graphs.save(tmp_path, graphs.classifier)
     words = ("--inputs", "rows=x", "--outputs", "scores=logits", "--feed", "rows=[[1,2,3,4]]")
     done = run("savedmodel_from_checkpoint", "--checkpoint", prefix, "--export-dir", tmp_path / "1", *words)
@@ -38,7 +38,7 @@ def test_exported_and_run(run: Run, tmp_path: Path) -> None:
     assert "logits:0 float32 [1, 3]\n" in done.stdout
 
 
-def test_float_ref_of_a_moving_average(run: Run, tmp_path: Path) -> None:
+def test_reference_dtypes_of_a_moving_average_are_repaired(run: Run, tmp_path: Path) -> None:
     prefix = graphs.save(tmp_path, graphs.batch_norm)
     done = freeze(run, prefix, tmp_path, "--outputs", "y")
     assert (done.status, done.stderr) == (0, "")
@@ -51,7 +51,7 @@ def test_float_ref_of_a_moving_average(run: Run, tmp_path: Path) -> None:
         assert answer in done.stdout, done
 
 
-def test_device_pins_stale_shapes_old_ops_and_versions(run: Run, tmp_path: Path) -> None:
+def test_device_pins_stale_shapes_old_ops_and_versions_are_repaired(run: Run, tmp_path: Path) -> None:
     prefix = graphs.save(tmp_path, lambda: graphs.classifier(resource=False))
 
     def age(meta_graph: Any) -> None:
@@ -74,7 +74,7 @@ def test_device_pins_stale_shapes_old_ops_and_versions(run: Run, tmp_path: Path)
     assert "proved: logits: the same bits as the source" in done.stdout
 
 
-def test_unknown_ops_matter_only_where_the_output_needs_them(run: Run, tmp_path: Path) -> None:
+def test_unknown_ops_are_refused_only_if_an_output_needs_them(run: Run, tmp_path: Path) -> None:
     prefix = graphs.save(tmp_path, graphs.classifier)
 
     def spoil(meta_graph: Any) -> None:
@@ -104,7 +104,7 @@ def test_unknown_ops_matter_only_where_the_output_needs_them(run: Run, tmp_path:
 
 
 @pytest.mark.parametrize("words", [("--op-library", "missing.so"), ("--op-library", __file__)])
-def test_a_library_that_is_none(run: Run, tmp_path: Path, words: tuple[str, str]) -> None:
+def test_a_wrong_op_library_is_one_line(run: Run, tmp_path: Path, words: tuple[str, str]) -> None:
     prefix = graphs.save(tmp_path, graphs.classifier)
     done = freeze(run, prefix, tmp_path, *words)
     assert done.status == 1
@@ -117,7 +117,7 @@ def test_a_library_that_is_none(run: Run, tmp_path: Path, words: tuple[str, str]
         assert done.stderr.endswith("; was it built for this TensorFlow?\n")
 
 
-def test_first_format(run: Run, tmp_path: Path) -> None:
+def test_the_first_checkpoint_format_is_read(run: Run, tmp_path: Path) -> None:
     prefix = graphs.save(tmp_path, lambda: graphs.classifier(resource=False), write_version=1)
     assert not list(tmp_path.glob("*.index"))
     done = freeze(run, prefix, tmp_path, "--outputs", "logits")
@@ -127,7 +127,7 @@ def test_first_format(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [True, False])
 @pytest.mark.parametrize("graph_only", [True, False])
-def test_a_graph_of_another_file(run: Run, tmp_path: Path, text: bool, graph_only: bool) -> None:
+def test_the_graph_is_read_from_another_file(run: Run, tmp_path: Path, text: bool, graph_only: bool) -> None:
     from google.protobuf import text_format
 
     prefix = graphs.save(tmp_path, graphs.classifier)
@@ -141,7 +141,7 @@ def test_a_graph_of_another_file(run: Run, tmp_path: Path, text: bool, graph_onl
     assert (done.status, done.stderr) == (0, "")
 
 
-def test_a_random_op_is_excepted_and_named(run: Run, tmp_path: Path) -> None:
+def test_a_random_output_is_named_and_compared_by_shape(run: Run, tmp_path: Path) -> None:
     def build() -> None:
         x = tf1.placeholder(tf.float32, [None, 4], name="x")
         w = tf1.get_variable("w", [4], initializer=tf1.ones_initializer())
@@ -157,7 +157,7 @@ def test_a_random_op_is_excepted_and_named(run: Run, tmp_path: Path) -> None:
     assert "RandomStandardNormal noise/RandomStandardNormal is random" in done.stdout
 
 
-def test_not_verified_says_why_and_what_would_help(run: Run, tmp_path: Path) -> None:
+def test_not_verified_gives_the_reason_and_the_feed_flags(run: Run, tmp_path: Path) -> None:
     def build() -> None:
         text = tf1.placeholder(tf.string, [None], name="text")
         w = tf1.get_variable("w", [], initializer=tf1.ones_initializer())
@@ -172,8 +172,8 @@ def test_not_verified_says_why_and_what_would_help(run: Run, tmp_path: Path) -> 
     assert (tmp_path / "m.pb").exists()
 
 
-def test_too_large_to_be_frozen(run: Run, tmp_path: Path) -> None:
-    """Said from the index, before anything is restored or written; and so of a SavedModel with such variables."""
+def test_a_model_too_large_for_a_graph_def_is_refused(run: Run, tmp_path: Path) -> None:
+    """The sizes come from the index, before anything is restored or written; also for a SavedModel."""
     prefix = tmp_path / "model.ckpt"
     shapes = {"w": [24_000, 20_000], "v": [20_000, 10_000]}
 
@@ -210,7 +210,7 @@ def test_too_large_to_be_frozen(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_a_model_that_counts_is_exported(run: Run, tmp_path: Path) -> None:
+def test_a_model_with_a_counter_is_exported(run: Run, tmp_path: Path) -> None:
     def build() -> None:
         x = tf1.placeholder(tf.float32, [None], name="x")
         calls = tf1.get_variable("calls", [], initializer=tf1.zeros_initializer(), use_resource=False)

@@ -8,7 +8,7 @@ import graphs
 from conftest import Run
 
 
-def test_frozen_by_others_with_float_ref_inside(run: Run, tmp_path: Path) -> None:
+def test_a_frozen_graph_with_reference_dtypes_is_repaired(run: Run, tmp_path: Path) -> None:
     (tmp_path / "their.pb").write_bytes(graphs.freeze(graphs.batch_norm, ["y"]).SerializeToString())
     done = run("freezemodel_load", "--frozen-model", tmp_path / "their.pb", "--outputs", "y")
     assert (done.status, done.stderr) == (0, "")

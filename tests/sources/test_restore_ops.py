@@ -10,7 +10,7 @@ from conftest import Run, freeze
 from serialization.tensorflow import np, tf, tf1
 
 
-def test_partitioned_variables_and_shards(run: Run, tmp_path: Path) -> None:
+def test_partitioned_variables_and_shards_are_restored(run: Run, tmp_path: Path) -> None:
     def build() -> None:
         x = tf1.placeholder(tf.float32, [None, 6], name="x")
         with tf1.variable_scope("", partitioner=tf1.fixed_size_partitioner(3), use_resource=False):

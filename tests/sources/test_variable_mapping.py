@@ -1,4 +1,4 @@
-"""Variables of a graph are mapped to those of a checkpoint, and compared before anything is restored."""
+"""Variables of a graph are mapped to a checkpoint's, and compared before anything is restored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serialization.tensorflow import tf, tf1
 
 
 def test_shapes_and_dtypes_are_compared_before_restoring(run: Run, tmp_path: Path) -> None:
-    """TensorFlow itself restores a resource variable with another shape without a word."""
+    """TensorFlow itself silently restores a resource variable with another shape."""
     prefix = graphs.save(tmp_path, graphs.classifier)
 
     def change(meta_graph: Any) -> None:
@@ -34,7 +34,7 @@ def test_shapes_and_dtypes_are_compared_before_restoring(run: Run, tmp_path: Pat
 
 
 def save_renamed(folder: Path) -> tuple[Path, Path]:
-    """A checkpoint whose variables are in the scope `old`, and the graph of one in which they are in `dense`."""
+    """A checkpoint with its variables in the scope `old`, and a graph with the same variables in `dense`."""
     prefix = graphs.save(folder, graphs.classifier)
     reader = tf1.train.NewCheckpointReader(str(prefix))
     renamed = folder / "renamed.ckpt"
@@ -48,7 +48,7 @@ def save_renamed(folder: Path) -> tuple[Path, Path]:
     return renamed, prefix.with_name("model.ckpt.meta")
 
 
-def test_rename_and_partial(run: Run, tmp_path: Path) -> None:
+def test_rename_and_partial_make_a_checkpoint_match(run: Run, tmp_path: Path) -> None:
     renamed, graph = save_renamed(tmp_path)
     words = ("--graph", graph, "--outputs", "logits")
     done = freeze(run, renamed, tmp_path, *words)
@@ -66,7 +66,7 @@ def test_rename_and_partial(run: Run, tmp_path: Path) -> None:
     assert "proved: logits: the same bits as the source" in done.stdout
 
 
-def test_what_the_checkpoint_holds_beside_the_graph(run: Run, tmp_path: Path) -> None:
+def test_variables_that_the_graph_lacks_are_noted(run: Run, tmp_path: Path) -> None:
     def inference() -> None:
         x = tf1.placeholder(tf.float32, [None, 4], name="x")
         with tf1.variable_scope("dense", use_resource=False):
@@ -82,7 +82,7 @@ def test_what_the_checkpoint_holds_beside_the_graph(run: Run, tmp_path: Path) ->
     assert "also holds" not in freeze(run, prefix, tmp_path, "--overwrite", "--outputs", "logits").stdout
 
 
-def test_all_that_does_not_match_is_said_at_once(run: Run, tmp_path: Path) -> None:
+def test_all_mismatches_are_reported_at_once(run: Run, tmp_path: Path) -> None:
     def other() -> None:
         x = tf1.placeholder(tf.float32, [None, 4], name="x")
         with tf1.variable_scope("layer", use_resource=False):
@@ -115,13 +115,13 @@ def test_all_that_does_not_match_is_said_at_once(run: Run, tmp_path: Path) -> No
         ("odd=dense", "--rename odd=dense: the checkpoint holds no odd"),
     ],
 )
-def test_a_rename_that_does_nothing(run: Run, tmp_path: Path, rename: str, line: str) -> None:
+def test_a_rename_without_effect_is_refused(run: Run, tmp_path: Path, rename: str, line: str) -> None:
     renamed, graph = save_renamed(tmp_path)
     done = freeze(run, renamed, tmp_path, "--graph", graph, "--outputs", "logits", "--rename", rename)
     assert done.stderr == f"error: {line}\n"
 
 
-def test_moving_averages_are_mentioned_and_taken(run: Run, tmp_path: Path) -> None:
+def test_moving_averages_are_noted_and_taken_by_ema(run: Run, tmp_path: Path) -> None:
     def build() -> None:
         x = tf1.placeholder(tf.float32, [None], name="x")
         w = tf1.get_variable("w", [], initializer=tf1.constant_initializer(2.0), use_resource=False)

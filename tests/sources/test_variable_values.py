@@ -1,4 +1,4 @@
-"""A checkpoint's values are shown."""
+"""The values of a checkpoint are printed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def test_table_has_all_variables_of_the_index(run: Run, toy: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["NN/W1", "NN/W1:0"])
-def test_one_tensor(run: Run, toy: Path, name: str) -> None:
+def test_one_variable_is_printed_whole(run: Run, toy: Path, name: str) -> None:
     done = run("checkpoint_restore", "--tensor", name)
     reader = tf1.train.load_checkpoint(str(toy / "graph.ckpt"))
     assert done.stdout == f"NN/W1 float32 [10, 1]\n{reader.get_tensor('NN/W1')}\n"
 
 
-def test_one_tensor_that_is_not_there(run: Run, toy: Path) -> None:
+def test_an_unknown_variable_is_one_line(run: Run, toy: Path) -> None:
     done = run("checkpoint_restore", "--tensor", "NN/W3")
     assert done.status == 1
     assert done.stderr.startswith("error: no variable NN/W3 in ")

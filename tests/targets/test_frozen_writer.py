@@ -14,8 +14,8 @@ from serialization.targets.frozen_writer import write_frozen_graph
 from serialization.tensorflow import np, tf, tf1
 
 
-def test_written_one_node_at_a_time(tmp_path: Path) -> None:
-    """The streamed file is the GraphDef that protobuf would have written, in another order of its fields."""
+def test_a_graph_written_node_by_node_is_the_same_graph_def(tmp_path: Path) -> None:
+    """The streamed file equals the GraphDef that protobuf writes, but for the order of fields."""
     values: dict[str, Any] = {
         "large": np.arange(100_000, dtype="i4").reshape(100, 10, 100),
         "fortran": np.asfortranarray(np.arange(90_000, dtype="f8").reshape(300, 300)),
@@ -47,7 +47,7 @@ print("loaded", "tensorflow" in sys.modules, "peak", peak)
 """
 
 
-def test_freezing_holds_neither_tensorflow_nor_a_whole_variable_in_memory(tmp_path: Path) -> None:
+def test_freezing_needs_neither_tensorflow_nor_memory_for_a_variable(tmp_path: Path) -> None:
     """The variable has 200 MB."""
 
     def build() -> None:

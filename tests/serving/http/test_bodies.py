@@ -1,4 +1,4 @@
-"""Bodies of all lengths and speeds: read, refused, or given up."""
+"""Bodies of all lengths and speeds are read or refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def toy_server(frozen_model: Path) -> Iterator[Server]:
 
 
 def talk(server: Server, *parts: bytes | float) -> bytes:
-    """Everything that comes back on a connection that sends these parts, with pauses of these seconds."""
+    """The answer on a connection that sends these parts; a number is a pause in seconds."""
     with socket.create_connection(server.address, timeout=30) as connection:
         for part in parts:
             if isinstance(part, bytes):
@@ -45,6 +45,7 @@ def test_a_body_in_chunks_is_read(toy_server: Server) -> None:
             "the body has more than 1,000,000 bytes",
         ),
         ((head("Content-Length: 31") + BODY[:20],), 408, "only 20 of 31 bytes arrived in time"),
+        ((head("Content-Length: 1"),), 408, "only 0 of 1 byte arrived in time"),
         ((head("Transfer-Encoding: chunked") + b"5\r\nabcde\r\n",), 408, "the body did not arrive in time"),
         (
             (head("Content-Length: 40"), *[part for byte in BODY[:9] for part in (bytes([byte]), 0.1)]),
@@ -53,7 +54,7 @@ def test_a_body_in_chunks_is_read(toy_server: Server) -> None:
         ),
     ],
 )
-def test_bodies_too_long_and_too_slow(toy_server: Server, parts: tuple[bytes], status: int, error: str) -> None:
+def test_long_and_late_bodies_are_refused(toy_server: Server, parts: tuple[bytes], status: int, error: str) -> None:
     answer = talk(toy_server, *parts)
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert error in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
@@ -70,12 +71,12 @@ def test_late_bodies_leave_no_descriptor_behind(toy_server: Server) -> None:
         time.sleep(0.01)
 
 
-def test_a_late_body_ends_nobody_elses_request(tmp_path: Path) -> None:
-    """To the server the connection of a long run looks like that of a late body."""
+def test_a_late_body_does_not_end_another_request(tmp_path: Path) -> None:
+    """The connection of a long run looks to the server like the connection of a late body."""
     with serving(*write_small("slow", tmp_path), "--body-timeout", 1) as server:
         began, rounds = time.monotonic(), 100_000
         assert server.predict({"x": [rounds]})[0] == 200
-        rounds = int(3 * rounds / (time.monotonic() - began))  # three seconds of them
+        rounds = int(3 * rounds / (time.monotonic() - began))  # for three seconds
         answers = []
         asking = threading.Thread(target=lambda: answers.append(server.predict({"x": [rounds]})))
         asking.start()
@@ -84,7 +85,7 @@ def test_a_late_body_ends_nobody_elses_request(tmp_path: Path) -> None:
         assert answers == [(200, {"y": [rounds]})]
 
 
-def test_stalled_clients_do_not_stop_the_others(toy_server: Server) -> None:
+def test_stalled_clients_do_not_block_others(toy_server: Server) -> None:
     for count in (1, 100):
         stalled = [socket.create_connection(toy_server.address) for _ in range(count)]
         for connection in stalled:

@@ -1,4 +1,4 @@
-"""The sockets of a process are found without a new descriptor."""
+"""The sockets of a process are found without opening a descriptor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from serving_models import BODY, ROW, Server, head, serving, soon, worker_of
 
 
-def test_late_bodies_that_hold_all_descriptors_are_ended(frozen_model: Path) -> None:
+def test_late_bodies_that_use_all_descriptors_are_ended(frozen_model: Path) -> None:
     with serving("--frozen-model", frozen_model, "--body-timeout", 1) as server:
         worker = worker_of(server)
         used = len(list(Path(f"/proc/{worker}/fd").iterdir()))

@@ -1,4 +1,4 @@
-"""Values are found that a model takes."""
+"""Example values are found that a model takes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from serving_models import post, small_app
 from serialization.errors import UserError
 
 
-def test_a_model_of_encoded_pictures_is_warmed_up_with_one() -> None:
-    """The example of the page and of /openapi.json is a picture that works."""
+def test_a_model_of_encoded_images_is_warmed_up_with_an_image() -> None:
+    """The example of the page and of /openapi.json is an image that the model takes."""
     client = small_app("picture").test_client()
     document = client.get("/openapi.json").get_json()
     content = document["paths"]["/api/predict"]["post"]["requestBody"]["content"]["application/json"]
@@ -22,7 +22,7 @@ def test_a_model_of_encoded_pictures_is_warmed_up_with_one() -> None:
     assert answer["error"].startswith("the model refuses the values: ")
 
 
-def test_a_model_for_which_no_values_can_be_found_is_served_without_a_warm_up() -> None:
+def test_a_model_that_refuses_all_examples_is_served_without_warm_up() -> None:
     client = small_app("particular").test_client()
     assert client.get("/readyz").get_json()["runs"] == "in TensorFlow's threads"
     assert post(client, '{"x": [[1000, 1]]}') == (200, {"y": [[1000, 1]]})
@@ -33,6 +33,6 @@ def test_a_model_for_which_no_values_can_be_found_is_served_without_a_warm_up() 
         small_app("particular", max_batch_size=8)
 
 
-def test_a_model_that_runs_on_no_values_is_one_line() -> None:
+def test_a_model_that_cannot_run_is_one_line() -> None:
     with pytest.raises(UserError, match=r"the model does not run: .*uninitialized"):
         small_app("unfinished")
