@@ -201,7 +201,7 @@ def call_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] |
         sys.stdout.flush()
         return status
     except (UserError, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # `script.py | head`: the reader has left, so nobody needs a message
+        if isinstance(error, BrokenPipeError):  # `script.py | head`: the reader has left, and needs no message
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signal.SIGPIPE
         print(f"error: {format_error(error)}", file=sys.stderr)

@@ -133,7 +133,7 @@ def _quotient() -> None:
     tf.truncatediv(a, b, name="quotient")
 
 
-def _as_many_as_asked() -> None:
+def _slow_for_large_values() -> None:
     count = tf1.placeholder(tf.int32, [None], name="count")
     tf.reduce_sum(tf.sort(tf.random.stateless_uniform([count[0]], [1, 2])), keepdims=True, name="total")
 
@@ -209,7 +209,7 @@ MODELS = {
     "particular bytes": Small(_particular_bytes, "x", "same"),
     "limited together": Small(_limited_together, "x", "y"),
     "quotient": Small(_quotient, "a,b", "quotient"),
-    "as many as asked": Small(_as_many_as_asked, "count", "total"),
+    "slow for large values": Small(_slow_for_large_values, "count", "total"),
     "unfinished": Small(_unfinished, "x", "more"),
     "log": Small(_logarithm, "x", "log"),
     "embedding": Small(_embedding, "ids", "total"),

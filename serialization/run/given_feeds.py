@@ -172,7 +172,7 @@ def _from_array(tensor: Tensor, array: NDArray[Any]) -> NDArray[Any]:
     if lost.any():
         position = int(lost.argmax())
         place = format_place(tensor.key, position, array.shape)
-        raise MisfitError(f"{place}: {array.flat[position]} is beyond what {tensor.dtype} holds")
+        raise MisfitError(f"{place}: {array.flat[position]} is beyond the range of {tensor.dtype}")
     return result
 
 

@@ -111,7 +111,7 @@ def convert_json(tensor: Tensor, value: Any, place: str) -> NDArray[Any]:
                 misfit = str(error)
         elif not rule.least <= item <= rule.most:
             span = f", {rule.least} to {rule.most}" if rule.kind == "int" else ""
-            misfit = f"the number is beyond what {tensor.dtype} holds{span}"
+            misfit = f"the number is beyond the range of {tensor.dtype}{span}"
         if misfit:
             raise MisfitError(f"{format_place(place, position, shape)}: {misfit}")
     if rule.kind == "string":

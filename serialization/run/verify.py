@@ -70,8 +70,10 @@ def prove_same(
             proof = compare_runs(origin.predict, result, attempts, random, look, rounding=origin.compiled)
     except NotVerifiedError as failure:
         if given:
-            raise UserError(f"the source does not run on what --feed gives: {failure}; nothing was written") from None
-        advice = f"; what would prove it: {format_feed_flags(wanted)}" if wanted.inputs else ""
+            raise UserError(
+                f"the source does not run on the values of --feed: {failure}; nothing was written"
+            ) from None
+        advice = f"; to prove it, add {format_feed_flags(wanted)}" if wanted.inputs else ""
         return f"not verified: the source does not run on generated feeds: {failure}{advice}"
     with quiet(), open_each(True) as optimized:
         return "\n".join([f"proved: {proof.line}", *compare_optimized(proof, optimized, random)])

@@ -201,7 +201,7 @@ def _complaint(
     if likely:
         parts.append(f"likely renames: {' '.join(likely)}")
     elif missing and not fatal and not wrong:
-        parts.append("no output needs what is missing, so --partial goes on without it")
+        parts.append("no output needs the missing variables, so --partial goes on without them")
     else:
         parts.append("name the checkpoint of this graph, or the graph of this checkpoint with --graph")
     return "; ".join(parts)

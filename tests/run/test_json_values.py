@@ -121,7 +121,7 @@ def test_valid_values_become_the_same_array(dtype: str, shape: Shape, text: str,
 
 def beyond(dtype: str) -> str:
     span = f", {least(dtype)} to {most(dtype)}" if dtype in WHOLE else ""
-    return f"x[1]: the number is beyond what {dtype} holds{span}"
+    return f"x[1]: the number is beyond the range of {dtype}{span}"
 
 
 def too_large(dtype: str) -> list[str]:

@@ -224,4 +224,4 @@ def test_a_number_beyond_float32_is_refused_with_its_place(one: tuple[Flask, Pre
     row = [1.0] * 7
     assert call(one[0], json_of({"x": [[*row, LIMIT]]}))[0] == 200
     status, answer = call(one[0], json_of({"x": [[*row, 1.0], [*row, 1e39]]}))
-    assert (status, answer["error"]) == (400, "x[1][7]: the number is beyond what float32 holds")
+    assert (status, answer["error"]) == (400, "x[1][7]: the number is beyond the range of float32")

@@ -168,7 +168,7 @@ def test_not_verified_gives_the_reason_and_the_feed_flags(run: Run, tmp_path: Pa
     done = freeze(run, prefix, tmp_path, "--outputs", "y")
     assert (done.status, done.stderr) == (0, "")
     assert "not verified: the source does not run on generated feeds: " in done.stdout
-    assert "; what would prove it: --feed text=VALUE (string [None])" in done.stdout
+    assert "; to prove it, add --feed text=VALUE (string [None])" in done.stdout
     assert (tmp_path / "m.pb").exists()
 
 

@@ -56,10 +56,10 @@ def test_rename_and_partial_make_a_checkpoint_match(run: Run, tmp_path: Path) ->
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"error: the graph and {renamed} do not match; the checkpoint does not hold ")
     assert "the graph does not use old/bias, old/kernel; likely renames: " in done.stderr
-    assert freeze(run, renamed, tmp_path, *words, "--partial").status == 1, "the output needs what is missing"
+    assert freeze(run, renamed, tmp_path, *words, "--partial").status == 1, "the output needs a missing variable"
     assert nothing_left(tmp_path)
     done = freeze(run, renamed, tmp_path, *words, "--rename", "old=dense")
-    assert done.stderr.endswith("; no output needs what is missing, so --partial goes on without it\n")
+    assert done.stderr.endswith("; no output needs the missing variables, so --partial goes on without them\n")
     done = freeze(run, renamed, tmp_path, *words, "--rename", "old=dense", "--partial")
     assert (done.status, done.stderr) == (0, "")
     assert "the checkpoint lacks 7 variables that no output needs: " in done.stdout

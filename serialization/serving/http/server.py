@@ -37,9 +37,9 @@ _AGAIN = 10  # seconds between tries to replace a worker; granian gives up if th
 _NOTICE = 0.5  # seconds in which answers carry `Connection: close`, before the server ends
 
 
-def announce_server(what: str, bodies: Sequence[str], url: str, example: str) -> None:
+def announce_server(model: str, bodies: Sequence[str], url: str, example: str) -> None:
     """Print that the server is ready, with curl commands for these bodies or the example, or with the page's URL."""
-    print(f"serving {what} on {url}; Ctrl-C ends it; try", flush=True)
+    print(f"serving {model} on {url}; Ctrl-C ends it; try", flush=True)
     shown = bodies or ([example] if example else [])
     for body in shown:
         data = shlex.quote(body)

@@ -87,7 +87,7 @@ def make_engine(pooled: Predictor, settings: Settings) -> Engine:
             batched, frozen = batching
             how = f"in batches of up to {batch_size} rows"
             if not independent:
-                how += ", as asked, though they may depend on each other"
+                how += " by --max-batch-size, though rows may depend on each other"
             single = _with_one_thread(session, frozen, signature, pooled, example, batch_size) if sure_to_end else None
             if single:
                 how += ", each in one thread"

@@ -28,7 +28,7 @@ class _Base64(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def make_body_decoder(inputs: Sequence[Tensor], max_rows: int, ranks: Sequence[int]) -> msgspec.json.Decoder[Any]:
-    """The decoder for bodies whose inputs have these ranks, for a signature with unknown ranks.
+    """The decoder for bodies with inputs of these ranks; the signature may leave ranks open.
 
     It returns an object. Its field0 is the value of the only input; or, for several inputs, an object with their values
     in field0, field1, ...

@@ -60,7 +60,7 @@ class NpyFormat:
             rule = find_rule(self._tensor.dtype)
             assert rule is not None
             within = (array >= rule.least) & (array <= rule.most)
-            _require_all(within, f"the number is beyond what {self._tensor.dtype} holds")
+            _require_all(within, f"the number is beyond the range of {self._tensor.dtype}")
         return {self._tensor.key: np.asarray(array, self._dtype, order="C")}
 
     def encode(self, results: Mapping[str, Any], rows: slice | None) -> bytes:

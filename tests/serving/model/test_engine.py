@@ -49,7 +49,7 @@ def test_forced_batching_is_refused_when_rows_interact(name: str) -> None:
 
 def test_readyz_says_that_forced_batches_may_mix_rows() -> None:
     runs = small_app("limited together", max_batch_size=8).test_client().get("/readyz").get_json()["runs"]
-    assert runs.startswith("in batches of up to 8 rows, as asked, though they may depend on each other")
+    assert runs.startswith("in batches of up to 8 rows by --max-batch-size, though rows may depend on each other")
 
 
 def test_a_model_that_takes_only_the_example_runs_in_batches() -> None:
@@ -80,7 +80,7 @@ def test_a_mutable_table_stays_in_its_session(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_slow_for_large_values_has_a_time_limit() -> None:
-    client = small_app("as many as asked", timeout=1.0).test_client()
+    client = small_app("slow for large values", timeout=1.0).test_client()
     assert post(client, '{"x": [3]}')[0] == 200
     assert post(client, '{"x": [100000000]}') == (504, {"error": "the model took longer than 1 s"})
 

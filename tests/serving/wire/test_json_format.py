@@ -41,7 +41,7 @@ def test_several_inputs_and_outputs_are_objects_by_key(clients: Clients) -> None
         ('{"x": {"a": [[1, 2, 3]], "b": [1.5]}}', "x.b[0]: expected a whole number, got a number"),
         (
             '{"x": {"a": [[1, 2, 3]], "b": [2147483648]}}',
-            "x.b[0]: the number is beyond what int32 holds, -2147483648 to 2147483647",
+            "x.b[0]: the number is beyond the range of int32, -2147483648 to 2147483647",
         ),
         (
             '{"x": {"a": [[1, 2, 3]], "b": [1], "b": [2]}}',

@@ -132,7 +132,7 @@ def test_short_dtypes_travel_in_a_dtype_that_numpy_has(dtype: str, portable: str
         assert (answer.status_code, array.dtype.name, array.tolist()) == (200, portable, values)
     assert post(client, json.dumps({"x": values})) == (200, {"y": values})
     status, answer = post(client, npy(np.array([0, beyond], portable)), "application/x-npy")
-    assert (status, answer) == (400, {"error": f"x[1]: the number is beyond what {dtype} holds"})
+    assert (status, answer) == (400, {"error": f"x[1]: the number is beyond the range of {dtype}"})
     refusal = {"error": f"x: expected {portable}, got float64; numpy's astype() converts"}
     assert post(client, npy(np.array(values, "float64")), "application/x-npy") == (400, refusal)
 
