@@ -8,6 +8,7 @@ import importlib
 import multiprocessing
 import multiprocessing.connection
 import os
+import resource
 import shlex
 import signal
 import socket
@@ -34,6 +35,8 @@ _SHORT = 500  # characters; a longer example is not printed when the server is r
 _MORE_THREADS = 4  # beside those of requests in flight: they answer the other routes, and 503 to further requests
 _IDLE = 600  # seconds that granian keeps a thread without work; granian allows no more
 _AGAIN = 10  # seconds between tries to replace a worker; granian gives up if they are less than 5.5
+_CONNECTIONS = 65_536  # the most of a worker
+_FILES = 256  # the most that a worker opens beside its connections
 _NOTICE = 0.5  # seconds in which answers carry `Connection: close`, before the server ends
 
 
@@ -73,6 +76,7 @@ def run_server(
     multiprocessing.set_start_method("spawn", force=True)
     notice = min(_NOTICE, grace / 2)
     hangup = signal.getsignal(signal.SIGHUP)
+    connections = _allow_connections()
     with _reserve(host, port) as reserved, tempfile.TemporaryDirectory(prefix="serving-metrics-") as folder:
         address = reserved.getsockname()[:2]
         port = address[1]
@@ -89,6 +93,7 @@ def run_server(
             # With HTTP/2, granian has no time limit for a connection that sends nothing.
             http=HTTPModes.http1,
             workers=workers,
+            backpressure=connections,  # by default 1,024 for all workers: idle connections would lock others out
             blocking_threads=settings.max_in_flight + _MORE_THREADS,
             blocking_threads_idle_timeout=_IDLE,
             http1_settings=HTTP1Settings(header_read_timeout=round(settings.body_timeout * 1000)),
@@ -127,6 +132,15 @@ def run_server(
             failures.append("the worker processes die as soon as they start; the server has ended")
         if failures:
             raise UserError(failures[0])
+
+
+def _allow_connections() -> int:
+    """Raise the limit of open files for the workers, and return the number of connections that a worker may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        most = _CONNECTIONS + _FILES
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, _CONNECTIONS + _FILES), most))
+    return max(1, min(most - _FILES, _CONNECTIONS))
 
 
 def _reserve(host: str, port: int) -> socket.socket:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -168,6 +170,19 @@ def listeners(server: Server) -> int:
     """The number of sockets that listen on the server's port; proc(5) shows ports in hexadecimal."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
     return sum(line[1].endswith(f":{server.address[1]:04X}") and line[3] == "0A" for line in lines)
+
+
+def test_many_idle_connections_do_not_lock_others_out(frozen_model: Path) -> None:
+    """Granian's default limit is 1,024 connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    try:
+        with serving("--frozen-model", frozen_model) as server, ExitStack() as idle:
+            for _ in range(1500):
+                idle.enter_context(socket.create_connection(server.address))
+            assert server.predict({"x": [ROW]}) == (200, {"y": [[False]]})
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_client_that_reads_no_answer_is_disconnected(tmp_path: Path) -> None:
