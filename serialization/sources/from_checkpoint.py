@@ -35,12 +35,11 @@ from serialization.sources.variable_values import get_value_size
 
 @dataclass(frozen=True)
 class PreparedCheckpoint:
-    """`meta_graph` is one that import_meta_graph and Saver.restore(session, `path`) take; `notes` say what was done.
+    """A checkpoint with a graph that TensorFlow can import and restore.
 
-    `held` is what the checkpoint's index says. `file` is where the graph was found, `pruned` is its GraphDef without
-    the Saver, `whole` the one it was made of.
-
-    `hints` and `batches` are what the graph says about feeds, see generate_attempts.
+    `meta_graph` is for import_meta_graph, `path` for Saver.restore. `held` is the checkpoint's index; `file` holds the
+    graph. `whole` is the GraphDef in that file, and `pruned` the part of it that the outputs need, without a Saver.
+    `notes` report choices and repairs. `hints` and `batches` are for generate_attempts.
     """
 
     path: str
@@ -57,12 +56,12 @@ class PreparedCheckpoint:
     batches: tuple[int, ...]
 
     def size(self) -> int:
-        """How many bytes the values of the variables have."""
+        """The size of all variables, in bytes."""
         return sum(get_value_size(self.held, restore) for restore in self.restores)
 
 
 def read_checkpoint_graph(held: Checkpoint, graph: Path | None = None) -> GraphFile:
-    """The graph of a checkpoint: what `--graph` names, else PREFIX.meta."""
+    """The graph of a checkpoint, from the file that `--graph` names, or from PREFIX.meta."""
     file = read_graph_file(ModelFile(graph) if graph else open_meta_graph_file(held))
     if file.meta_graph is None:
         return file
@@ -71,7 +70,7 @@ def read_checkpoint_graph(held: Checkpoint, graph: Path | None = None) -> GraphF
 
 
 def take_whole_checkpoint(held: Checkpoint, file: GraphFile) -> PreparedCheckpoint:
-    """A checkpoint as it is: with the graph that its training wrote, and the Saver that is recorded in it."""
+    """A checkpoint with the whole graph of its training, and the Saver that is recorded there."""
     restores = map_variables(file.index, file.meta_graph.saver_def)
     graph_def = file.graph_def
     return PreparedCheckpoint(
@@ -101,9 +100,9 @@ def prepare_checkpoint(
     ema: bool = False,
     trust: bool = False,
 ) -> PreparedCheckpoint:
-    """Everything between reading a checkpoint's graph and importing it. Raises UserError for each fault on the way.
+    """Choose inputs and outputs, cut the graph down to them, repair it, and match its variables with the checkpoint's.
 
-    The parameters are the flags of the same names, and `--trust-model`.
+    The parameters are the flags of the same names, and `--trust-model`. Raises UserError for each fault on the way.
     """
     _require_safe_saver(file, trust=trust)
     ready = prepare_graph(file, inputs, outputs, what=show_path(held.prefix))
@@ -151,9 +150,9 @@ def prepare_checkpoint(
 
 
 def _require_safe_saver(file: GraphFile, *, trust: bool) -> None:
-    """Raise UserError where restoring as the graph itself says would do harm: such a graph is not to be trusted.
+    """Raise UserError if the graph's own restore ops could do harm.
 
-    What is restored here is restored by a Saver of our own; but nobody hides something there by chance.
+    They are never run, since prepare_checkpoint adds a Saver of its own. But a graph that hides harm there is refused.
     """
     if file.meta_graph is not None:
         saver_def = file.meta_graph.saver_def
@@ -162,14 +161,14 @@ def _require_safe_saver(file: GraphFile, *, trust: bool) -> None:
 
 
 def _sized(restore: Restore, shapes: Mapping[str, tuple[int, ...]]) -> Restore:
-    """With the shape that the checkpoint holds, where the graph does not tell it."""
+    """The same with a shape: the checkpoint's, if the graph records none."""
     return replace(restore, shape=tuple(shapes[restore.key])) if restore.shape is None else restore
 
 
 def require_safe_checkpoint(prepared: PreparedCheckpoint, fetched: Sequence[str] = (), *, trust: bool = False) -> None:
-    """Raise UserError where importing, restoring or running it could do harm, unless `trust`.
+    """Raise UserError if importing, restoring or running it could do harm, unless `trust`.
 
-    `fetched` are tensors that will be run beside those of its signature.
+    `fetched` are tensors that the caller runs beside those of the signature.
     """
     tensors = (prepared.signature.outputs, prepared.signature.inputs)
     outputs, inputs = ([tensor.name for tensor in side] for side in tensors)
@@ -179,7 +178,7 @@ def require_safe_checkpoint(prepared: PreparedCheckpoint, fetched: Sequence[str]
 
 
 def make_checkpoint_origin(session: Any, prepared: PreparedCheckpoint, fill: Callable[[], None]) -> Origin:
-    """The checkpoint ready to be converted; `fill` gives the session all that the checkpoint holds."""
+    """The checkpoint as the source of a conversion; `fill` restores the session's variables."""
     fill()
     wanted = bind_signature(session.graph, prepared.signature)
     predict = Predictor(session, wanted)

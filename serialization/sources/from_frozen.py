@@ -22,7 +22,10 @@ from serialization.sources.frozen_reader import GraphFile
 
 @dataclass(frozen=True)
 class PreparedFrozenModel:
-    """A GraphDef of what `signature` needs; `notes` say what was done, `hints` and `batches` what feeds it may want."""
+    """The part of a frozen graph that `signature` needs.
+
+    `initializers` fill its tables, `notes` report choices and repairs. `hints` and `batches` are for generate_attempts.
+    """
 
     graph_def: Any
     signature: Signature
@@ -32,7 +35,7 @@ class PreparedFrozenModel:
     batches: tuple[int, ...]
 
     def require_safe(self, path: Path, *, trust: bool = False) -> None:
-        """Raise UserError where running it could do harm, unless `trust`."""
+        """Raise UserError if running it could do harm, unless `trust`."""
         sides = (self.signature.outputs, self.signature.inputs)
         outputs, inputs = ([tensor.name for tensor in side] for side in sides)
         findings = harm.scan_graph(GraphIndex(self.graph_def), [*outputs, *self.initializers], inputs, path.parent)
@@ -45,18 +48,18 @@ def prepare_frozen_model(
     outputs: str | None = None,
     known: Signature | None = None,
 ) -> PreparedFrozenModel:
-    """Choose inputs and outputs, unless they are `known`, prune and repair.
+    """Choose inputs and outputs, unless they are `known`, then prune and repair the graph.
 
-    Raises UserError where it cannot be run, variables included.
+    Raises UserError for a graph that cannot be run, and for one that holds variables.
     """
     path = file.path
     ready = prepare_graph(file, inputs, outputs, what=show_path(path), known=known)
-    held = [node.name for node in ready.graph_def.node if node.op in VARIABLES]
-    if held:
-        more = f" and {len(held) - 5} more" if len(held) > 5 else ""
+    variables = [node.name for node in ready.graph_def.node if node.op in VARIABLES]
+    if variables:
+        more = f" and {len(variables) - 5} more" if len(variables) > 5 else ""
         raise UserError(
-            f"{show_path(path)} is not frozen; it holds the variables {', '.join(held[:5])}{more}, whose values are in "
-            "a checkpoint; freeze it with freezemodel_save.py --checkpoint PREFIX --graph FILE"
+            f"{show_path(path)} is not frozen; it holds the variables {', '.join(variables[:5])}{more}, whose values "
+            "are in a checkpoint; freeze it with freezemodel_save.py --checkpoint PREFIX --graph FILE"
         )
     lines = remove_refs(ready.graph_def)
     index = GraphIndex(ready.graph_def)

@@ -1,6 +1,6 @@
-"""A Saver for exactly the variables of a pruned graph, written into its MetaGraphDef.
+"""Adds a Saver for exactly the variables of a pruned graph to its MetaGraphDef.
 
-So import_meta_graph, Saver.restore and the SavedModel builder work on a pruned graph as on a whole one.
+With it import_meta_graph, Saver.restore and the SavedModel builder work on a pruned graph as on a whole one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Freezes any graph: rewrites each op that takes a variable to take its value, and puts constants in their place."""
+"""Freezes any graph: makes each op that takes a variable take its value, and replaces variables by constants."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from serialization.targets.frozen_writer import Value
 
 LIMIT = 2**31 - 1  # bytes in one protobuf message
-PLAIN = 64_000_000  # bytes of variables up to which the plain call's several copies of them do not matter
+PLAIN = 64_000_000  # bytes of variables; up to this the several copies that the plain call makes do not matter
 
 
 def suffices_plain_call(origin: Origin, size: int) -> bool:
-    """Whether convert_variables_to_constants freezes this model well; `size` is how many bytes its variables have.
+    """Whether convert_variables_to_constants freezes this model well; `size` is the size of its variables in bytes.
 
-    It copies every variable several times, and leaves functions, tables and references as they are. Where that matters,
-    freeze_graph does the same, one variable at a time.
+    The call copies every variable several times, and keeps functions, tables and references. For a model with these,
+    or with large variables, freeze_graph does the same, one variable at a time.
     """
     return origin.plain and size <= PLAIN
 
@@ -48,16 +48,16 @@ def suffices_plain_call(origin: Origin, size: int) -> bool:
 def is_streamable(graph_def: Any, size: int, *, verified: bool) -> bool:
     """Whether to copy the values from the checkpoint's data files into the frozen file, without a session.
 
-    `size` is how many bytes the variables have. A session fills the tables, and the proof needs one in any case.
+    `size` is the size of the variables in bytes. Tables need a session; so does the proof, in any case.
     """
     return not list_table_nodes(graph_def) and (not verified or size > PLAIN)
 
 
 def replace_variables(graph_def: Any) -> list[str]:
-    """Make every op that takes a resource variable's handle take its value; change the GraphDef and say what was done.
+    """Rewrite, in place, every op that takes a resource variable's handle to take its value. Returns notes on repairs.
 
-    The nodes of the variables stay, for write_frozen_graph to put constants in their place. Raises UserError for ops
-    that cannot.
+    The nodes of the variables stay; write_frozen_graph replaces them by constants. Raises UserError for ops that cannot
+    be rewritten.
     """
     variables = {node.name: node for node in graph_def.node if node.op == "VarHandleOp"}
     index = GraphIndex(graph_def)
@@ -87,10 +87,10 @@ def freeze_graph(
     session: Any = None,
     value_of: Callable[[Any], Value] | None = None,
 ) -> Signature:
-    """Freeze what the signature needs into a file, and say what was done; returns the signature by the names there.
+    """Freeze the part of the graph that the signature needs into a file, and print notes; returns the file's signature.
 
-    The values of variables come from `value_of`, see write_frozen_graph, else out of the session, which tables need in
-    any case.
+    `value_of` gives the values of variables, see write_frozen_graph; without it the session does. Tables always need
+    the session.
     """
     flat, wanted, notes = flatten_graph(graph_def, wanted, session)
     print_notes(notes)
@@ -99,11 +99,11 @@ def freeze_graph(
 
 
 def measure_difference(name: str, whole: Any, path: Path) -> list[tuple[str, int, int, int, int]]:
-    """What freezing removed, as rows for `print_difference`: of the GraphDef called `name`, and of the frozen file.
+    """Rows for `print_difference`: the source's GraphDef, called `name`, and the frozen file.
 
     Raises UserError if a variable or a training op is left in the frozen graph.
     """
-    frozen, _ = read_large_graph_def(ModelFile(path))  # without the values, which have gone to the file one at a time
+    frozen, _ = read_large_graph_def(ModelFile(path))  # without the large values
     rows = [
         (title, len(graph_def.node), size, len(list_variable_nodes(graph_def)), len(list_training_nodes(graph_def)))
         for title, graph_def, size in ((name, whole, whole.ByteSize()), ("frozen", frozen, path.stat().st_size))
@@ -119,7 +119,7 @@ def print_difference(rows: Sequence[tuple[str, int, int, int, int]]) -> None:
 
 
 def require_frozen_functions(graph_def: Any) -> None:
-    """Raise UserError if a function that could not be inlined holds a variable."""
+    """Raise UserError if a function that was not inlined holds a variable."""
     for function in graph_def.library.function:
         left = [node.name for node in function.node_def if node.op in VARIABLES or node.op == "ReadVariableOp"]
         if left:
@@ -130,7 +130,7 @@ def require_frozen_functions(graph_def: Any) -> None:
 
 
 def require_fits(graph_def: Any, size: int, what: str, way_out: str) -> None:
-    """Raise UserError if the graph with so many bytes of variables is more than protobuf can hold."""
+    """Raise UserError if the graph and `size` bytes of variables exceed the limit of a protobuf message."""
     if size + graph_def.ByteSize() > LIMIT - (1 << 16):
         raise UserError(
             f"{what} is too large to be frozen; its variables hold {format_size(size)}, a GraphDef at most 2.15 GB; "
@@ -139,7 +139,7 @@ def require_fits(graph_def: Any, size: int, what: str, way_out: str) -> None:
 
 
 def measure_variables(graph_def: Any) -> int:
-    """How many bytes the graph's variables have, as far as their nodes tell."""
+    """The size of the graph's variables in bytes, as far as their nodes record it."""
     size = 0
     for node in graph_def.node:
         if node.op in VARIABLES:
@@ -149,7 +149,7 @@ def measure_variables(graph_def: Any) -> int:
 
 
 def _take_value(node: Any, dtype: int, done: Counter[tuple[str, str]]) -> list[Any]:
-    """Rewrite one op that takes a variable's handle. Returns the nodes that this needs beside it."""
+    """Rewrite one op that takes a variable's handle. Returns the nodes to add to the graph."""
     attributes = {name: type(value).FromString(value.SerializeToString()) for name, value in node.attr.items()}
     data = list_data_edges(node)
     control = [edge for edge in node.input if edge.startswith("^")]
@@ -162,7 +162,7 @@ def _take_value(node: Any, dtype: int, done: Counter[tuple[str, str]]) -> list[A
             np.array(attributes["batch_dims"].i if "batch_dims" in attributes else 0, np.int32),
             dtypes.INT32,
         )
-        axis.input.append(f"^{get_node_name(data[1])}")  # in a loop, all that a node takes has to be of that loop
+        axis.input.append(f"^{get_node_name(data[1])}")  # in a loop, all inputs of a node must belong to the loop
         _become(
             node, "GatherV2", [*data, axis.name, *control], Tparams=dtype, Tindices=attributes["Tindices"].type, Taxis=3
         )
@@ -177,7 +177,7 @@ def _take_value(node: Any, dtype: int, done: Counter[tuple[str, str]]) -> list[A
     if node.op == "VarIsInitializedOp":  # remove_refs makes it a constant
         return []
     if is_update(node.op) or node.op == "DestroyResourceOp":
-        done["left out {}: what is frozen does not change", f"{node.op} op"] += 1
+        done["left out {}: a frozen variable does not change", f"{node.op} op"] += 1
         _become(node, "NoOp", [f"^{get_node_name(data[0])}", *control])
         return []
     raise UserError(
@@ -197,7 +197,7 @@ def _become(node: Any, op: str, inputs: list[str], **types: int) -> None:
 def read_session_values(session: Any, graph_def: Any) -> Callable[[Any], NDArray[Any]]:
     """A `value_of` for write_frozen_graph that reads the GraphDef's variables from a session."""
     tensors = {}
-    with session.graph.as_default():  # all before the first is run: each addition makes the session look at the graph
+    with session.graph.as_default():  # all ops before the first run: a session extends its graph after each new op
         for node in graph_def.node:
             if node.op in VARIABLES:
                 tensor = session.graph.get_tensor_by_name(f"{node.name}:0")
@@ -217,10 +217,10 @@ def read_session_values(session: Any, graph_def: Any) -> Callable[[Any], NDArray
 
 
 def flatten_graph(graph_def: Any, wanted: Signature, session: Any) -> tuple[Any, Signature, list[str]]:
-    """The GraphDef of what the signature needs, with functions and tables inlined and nothing that takes a variable.
+    """The GraphDef that the signature needs, with functions and tables inlined, and without ops that take a variable.
 
-    The nodes of the variables are still there, for write_frozen_graph. Also returns the signature by the names in that
-    GraphDef, which differ where it was cut at an input, and a line on each thing that was done.
+    The nodes of the variables stay, for write_frozen_graph. Also returns the signature with the names in that GraphDef,
+    which differ if it was cut at an input, and notes on repairs.
     """
     index, wanted, notes = cut_at_inputs(GraphIndex(graph_def), wanted)
     roots = [tensor.name for tensor in (*wanted.outputs, *wanted.inputs)]
