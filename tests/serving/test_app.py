@@ -71,15 +71,10 @@ def test_a_fault_of_the_server_shows_no_traceback_to_the_client(
     ("method", "path", "status", "message"),
     [
         ("GET", "/none", 404, "nothing is at /none; predictions are at /api/predict, a page to try them is at /"),
-        (
-            "GET",
-            "//healthz",
-            404,
-            "nothing is at //healthz; predictions are at /api/predict, a page to try them is at /",
-        ),
         ("GET", "/%1b%5b2J", 404, "nothing is at /?[2J; predictions are at /api/predict, a page to try them is at /"),
         ("POST", "/healthz", 405, "/healthz takes GET and HEAD, not POST"),
         ("GET", "/api/predict", 405, "/api/predict takes POST, not GET"),
+        ("OPTIONS", "/api/predict", 405, "/api/predict takes POST, not OPTIONS"),
         ("OPTIONS", "/metrics", 405, "/metrics takes GET and HEAD, not OPTIONS"),
     ],
 )
