@@ -50,7 +50,7 @@ def record(log_format: str, **more: str) -> Metrics:
 def test_requests_are_counted_and_have_a_line_each(capfd: Printed) -> None:
     page = record("json").page()[0].decode()
     assert 'serving_requests_total{route="/healthz",status="200"} 2.0\n' in page
-    assert "serving_batch_rows_sum 3.0\n" in page
+    assert "serving_batch_rows_sum 6.0\n" in page
     first, second = map(json.loads, capfd.readouterr().out.splitlines())
     assert {**first, "time": "", "ms": 0} == {
         "time": "",

@@ -117,7 +117,7 @@ def decode(body: str, *inputs: Tensor, max_rows: int = 3, ranks: tuple[int, ...]
     return make_body_decoder(inputs, max_rows, wanted).decode(body)
 
 
-@pytest.mark.parametrize("key", ["b", "", 'say "b"', "field1", "class", "a[0]", "ü"])
+@pytest.mark.parametrize("key", ["b", "", "field1", "class", "a[0]", "ü"])
 def test_several_inputs_are_fields_whatever_their_keys(key: str) -> None:
     body = json.dumps({"x": {"a": [1], key: [2]}})
     value = decode(body, tensor("int8", None, key="a"), tensor("int8", None, key=key)).field0
@@ -223,7 +223,7 @@ def test_strings_become_bytes() -> None:
 
 
 def test_what_the_decoder_cannot_see_is_refused_when_the_array_is_made() -> None:
-    with pytest.raises(MisfitError, match=r"^x\[1\]: expected 1 value, got 2$"):
+    with pytest.raises(MisfitError, match=r"^x\[1\]: expected 1 value as in x\[0\], got 2$"):
         choose_array_maker(tensor("float32", None, None))([[1.0], [2.0, 3.0]])
     with pytest.raises(OverflowError):
         choose_array_maker(tensor("uint64", None))([2**64])
