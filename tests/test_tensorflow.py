@@ -84,7 +84,7 @@ def op_error(message: str) -> Any:
         ("x" * 500, "x" * 300),
     ],
 )
-def test_a_reason_is_what_tensorflow_says_without_its_stacks(message: str, reason: str) -> None:
+def test_a_reason_is_tensorflows_message_without_its_stacks(message: str, reason: str) -> None:
     assert format_reason(op_error(message)) == reason
 
 
@@ -107,7 +107,7 @@ def test_a_failure_of_an_op_is_one_line_and_a_bug_keeps_its_type() -> None:
         pass
 
 
-def test_what_is_written_to_stderr_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_to_stderr_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyError), quiet():  # noqa: PT012
         os.write(2, b"chatter \xff of a library\n")
         raise KeyError

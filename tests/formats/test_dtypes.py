@@ -32,7 +32,7 @@ def test_a_string_takes_the_bytes_of_an_empty_one() -> None:
 
 
 @pytest.mark.parametrize("number", KNOWN)
-def test_a_reference_has_name_and_size_of_what_it_refers_to(number: int) -> None:
+def test_a_reference_has_name_and_size_of_its_base_dtype(number: int) -> None:
     reference = number + 100
     assert get_base_dtype(reference) == get_base_dtype(number) == number
     assert get_dtype_name(reference) == get_dtype_name(number)

@@ -88,7 +88,7 @@ def test_a_function_that_xla_compiles_is_seen(function: Callable[[Any], Any], is
     assert is_xla_compiled(build(function)) == is_compiled
 
 
-def test_what_tensorflow_cannot_inline_is_one_line() -> None:
+def test_a_failure_to_inline_is_one_line() -> None:
     graph_def = handmade(("x", "Placeholder", []), ("y", "Neg", ["x"]), F=[])
     for node in graph_def.node:
         node.attr["dtype" if node.op == "Placeholder" else "T"].type = 1

@@ -39,7 +39,7 @@ def test_tensors_are_split_into_keys_and_names(text: str, pairs: list[tuple[str,
 
 
 @pytest.mark.parametrize("text", ["x,", ",", "=x", "x:", "x:a", ":0", "x:-1", "k="])
-def test_what_is_no_tensor_is_named(text: str) -> None:
+def test_text_that_names_no_tensor_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^expected NAME or KEY=NAME, comma separated, got '.*' in "):
         split_tensors(text)
 

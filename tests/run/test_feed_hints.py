@@ -106,7 +106,7 @@ HINTS: dict[str, tuple[Any, Any, Callable[[Any], Any], Hint]] = {
 
 
 @pytest.mark.parametrize("name", HINTS)
-def test_what_takes_an_input_hints_at_its_values(name: str) -> None:
+def test_the_consumers_of_an_input_hint_at_its_values(name: str) -> None:
     dtype, shape, build, expected = HINTS[name]
     assert hint(dtype, shape, build) == expected
 

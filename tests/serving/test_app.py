@@ -78,7 +78,9 @@ def test_a_fault_of_the_server_shows_no_traceback_to_the_client(
         ("OPTIONS", "/metrics", 405, "/metrics takes GET and HEAD, not OPTIONS"),
     ],
 )
-def test_an_error_says_what_there_is(client: FlaskClient, method: str, path: str, status: int, message: str) -> None:
+def test_an_error_names_the_routes_and_methods_there_are(
+    client: FlaskClient, method: str, path: str, status: int, message: str
+) -> None:
     answer = client.open(path, method=method)
     assert (answer.status_code, answer.content_type) == (status, "application/json")
     assert answer.get_json()["error"] == message

@@ -33,7 +33,7 @@ def test_a_clients_own_id_is_kept(given: str) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "two words", "a\nforged", "ü", "0" * 65, "a/b"])
-def test_what_is_no_plain_word_is_replaced_with_a_new_id(given: str) -> None:
+def test_an_id_that_is_no_plain_word_is_replaced(given: str) -> None:
     log = RequestLog(Metrics(None), "none")
     first, second, third = (log.new_id(one) for one in (environ(HTTP_X_REQUEST_ID=given), environ(), environ()))
     assert re.fullmatch(r"[0-9a-f]{12}-1", first)
@@ -102,7 +102,7 @@ def test_an_error_has_a_status_and_headers() -> None:
     assert json.loads(make_error_body('say "no"\n', "id")) == {"error": 'say "no"\n', "request_id": "id"}
 
 
-def test_an_internal_error_is_shown_to_who_runs_the_server_alone(capsys: Printed) -> None:
+def test_an_internal_error_is_shown_in_the_servers_log_only(capsys: Printed) -> None:
     try:
         raise RuntimeError("secret")
     except RuntimeError:

@@ -165,7 +165,7 @@ def nothing() -> None:
         ),
     ],
 )
-def test_what_cannot_be_chosen_is_one_line(
+def test_an_impossible_choice_is_one_line(
     build: Callable[[], Any], inputs: str | None, outputs: str | None, recorded: dict[str, tuple[str, str]], line: str
 ) -> None:
     with pytest.raises(UserError) as caught:
@@ -173,7 +173,7 @@ def test_what_cannot_be_chosen_is_one_line(
     assert str(caught.value).startswith(line)
 
 
-def test_a_prepared_graph_has_what_the_outputs_need() -> None:
+def test_a_prepared_graph_has_the_nodes_that_the_outputs_need() -> None:
     ready = prepare_graph(file(two_steps), None, "y")
     assert [node.name for node in ready.graph_def.node] == ["x", "rate", "y"]
     assert ready.initializers == ()

@@ -221,7 +221,7 @@ def test_variables_and_scopes_are_renamed(renames: list[tuple[str, str]], keys: 
         (("y", "q"), "--rename y=q: the graph has no variable q"),
     ],
 )
-def test_a_rename_of_what_is_not_there_names_the_nearest(rename: tuple[str, str], line: str) -> None:
+def test_a_rename_of_a_missing_name_names_the_nearest(rename: tuple[str, str], line: str) -> None:
     with pytest.raises(UserError) as caught:
         rename_keys(restores("scales"), [rename], ["x"])
     assert str(caught.value) == line
@@ -238,7 +238,7 @@ def check(plan: dict[str, Restore], held: dict[str, list[int]], needed: str = "a
     )
 
 
-def test_what_matches_needs_no_note() -> None:
+def test_matching_variables_need_no_note() -> None:
     assert check(restores("a"), {"a": [2]}) == []
     assert check(restores("a", shape=None), {"a": [7, 7]}) == [], "the graph does not tell the shape"
     assert check(restores("a"), {"a": [2]}, dtype=101) == []
@@ -246,12 +246,12 @@ def test_what_matches_needs_no_note() -> None:
     assert check(partitioned, {"a": [4, 2]}) == []
 
 
-def test_what_the_checkpoint_holds_beside_is_noted_unless_it_is_an_optimizers() -> None:
+def test_unused_variables_are_noted_unless_they_are_an_optimizers() -> None:
     held = {"a": [2], "a/Adam": [2], "global_step": [], "beta1_power_1": [], "other": [2]}
     assert check(restores("a"), held) == ["the checkpoint also holds 1 variable that the graph lacks: other"]
 
 
-def test_what_no_output_needs_may_be_missing_with_partial() -> None:
+def test_variables_that_no_output_needs_may_be_missing_with_partial() -> None:
     plan = restores("a", "b")
     assert check(plan, {"a": [2]}, partial=True) == ["the checkpoint lacks 1 variable that no output needs: b"]
     assert check(restores("a") | restores("b", saved=False), {"a": [2]}) == [], "the graph's own Saver leaves it out"
@@ -316,7 +316,7 @@ def test_what_no_output_needs_may_be_missing_with_partial() -> None:
         ),
     ],
 )
-def test_what_does_not_match_is_told_with_a_way_out(
+def test_a_mismatch_is_reported_with_a_way_out(
     plan: dict[str, Restore], held: dict[str, list[int]], options: dict[str, Any], line: str
 ) -> None:
     with pytest.raises(UserError) as caught:

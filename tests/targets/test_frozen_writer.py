@@ -76,7 +76,7 @@ def test_other_nodes_functions_and_versions_are_written_as_they_are(tmp_path: Pa
     assert tf1.GraphDef.FromString((tmp_path / "m.pb").read_bytes()) == graph_def
 
 
-def test_a_reference_becomes_a_constant_of_what_it_refers_to(tmp_path: Path) -> None:
+def test_a_reference_becomes_a_constant(tmp_path: Path) -> None:
     graph_def = tf1.GraphDef(node=[tf1.NodeDef(name="v", op="Variable")])
     graph_def.node[0].attr["dtype"].type = 101
     write_frozen_graph(tmp_path / "m.pb", graph_def, lambda _: np.ones([2], "f4"), 8)

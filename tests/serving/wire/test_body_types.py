@@ -191,7 +191,7 @@ def test_a_rank_that_the_signature_leaves_open_is_that_of_the_body() -> None:
         (Tensor("k", "x:0", "float32", None), False),
     ],
 )
-def test_lists_are_regular_where_the_decoder_makes_sure_of_it(described: Tensor, regular: bool) -> None:
+def test_lists_are_regular_where_the_decoder_checks_their_lengths(described: Tensor, regular: bool) -> None:
     assert is_regular(described) == regular
 
 
@@ -222,7 +222,7 @@ def test_strings_become_bytes() -> None:
     assert (array.dtype, array.tolist()) == (np.dtype(object), [["ü".encode(), b"\xff"]])
 
 
-def test_what_the_decoder_cannot_see_is_refused_when_the_array_is_made() -> None:
+def test_values_that_the_decoder_cannot_check_are_refused_when_the_array_is_made() -> None:
     with pytest.raises(MisfitError, match=r"^x\[1\]: expected 1 value as in x\[0\], got 2$"):
         choose_array_maker(tensor("float32", None, None))([[1.0], [2.0, 3.0]])
     with pytest.raises(OverflowError):
