@@ -69,7 +69,7 @@ def make_app(name: str, load: Callable[[], tuple[Any, Signature]], settings: Set
     route = make_predict_route(run, settings)
     app = Flask("freezemodel_serve", static_folder=None)
 
-    @app.post(route.path)  # /api/predict
+    @app.post(route.path, provide_automatic_options=False)  # /api/predict
     def predict() -> Any:
         # The plain view, for a model that takes x and gives y:
         #     x = numpy.array(request.get_json()["x"], "float32")

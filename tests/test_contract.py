@@ -190,19 +190,12 @@ def test_arrows_run_one_way() -> None:
             assert not upwards, f"{path} imports {', '.join(upwards)}; give it as an argument from the script"
 
 
-# Modules that the test of another module or of a script covers: there they do what they are for.
+# Modules in which there is too little for a test of their own, each with the test that covers it.
 COVERED_BY = {
     "errors": "test_cli",
-    "formats/dtypes": "test_model_inspect",
-    "graph/graph_def": "graph/test_graph_index",
-    "graph/inlining": "sources/test_from_saved_model",
-    "graph/signature": "test_exports",
-    "graph/tensors": "infer/test_candidates",
     "project": "test_cli",
-    "run/origin": "targets/test_to_frozen",
     "serving/http/direct": "serving/http/test_server",
     "serving/limits": "test_freezemodel_serve",
-    "serving/requests": "test_freezemodel_serve",
 }
 
 
@@ -213,3 +206,4 @@ def test_every_module_has_its_test() -> None:
     assert not alone - COVERED_BY.keys(), "add tests/<package>/test_<module>.py, or a line to COVERED_BY"
     assert not COVERED_BY.keys() - alone, "take it out of COVERED_BY: it has a test of its own, or is gone"
     assert all((tests / f"{test}.py").is_file() for test in COVERED_BY.values()), "a test in COVERED_BY is missing"
+    assert len(COVERED_BY) <= 8, "COVERED_BY is for exceptions; write a test of the module's own"

@@ -86,7 +86,7 @@ def _fill(infos: Any, tensors: dict[str, str], nodes: dict[str, Any]) -> None:
         tensor = describe_tensor(nodes, name if ":" in name else f"{name}:0")
         info = infos[key]
         info.name = tensor.name
-        info.dtype = get_dtype_number(tensor.dtype) if tensor.dtype != "unknown" else 0
+        info.dtype = get_dtype_number(tensor.dtype)
         info.tensor_shape.unknown_rank = tensor.shape is None
         for size in tensor.shape or ():
             info.tensor_shape.dim.add(size=-1 if size is None else size)

@@ -20,6 +20,8 @@ from serialization.run.generated_feeds import Hint
 # A shape after a Reshape or an Unpack says nothing about the shape of the input.
 _NUMBER_VIEWS = VIEWS - {"Reshape", "Unpack"} | {"Cast", "StopGradient", "PlaceholderWithDefault"}
 _TEXT_VIEWS = VIEWS | {"StringStrip"}
+# tf.matmul writes a BatchMatMul for an input of unknown rank.
+_PRODUCTS = {"MatMul", "SparseMatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"}
 _PARSERS = ("ParseExample", "ParseExampleV2", "ParseSingleExample", "ParseSequenceExample")
 _IMAGES = {"DecodeJpeg", "DecodePng", "DecodeImage", "DecodeAndCropJpeg"}
 _BASE64 = b"AAAA"
@@ -115,10 +117,11 @@ def _is_splat(tensor: Any) -> bool:
 
 def _ask(node: Any, position: int, index: GraphIndex) -> Hint:
     """The hint of one consumer about its input at this position."""
-    if node.op in ("MatMul", "SparseMatMul") and position == 0:
+    if node.op in _PRODUCTS and position == 0:
         weights = _shape_of(node.input[1], index)
         if weights is not None and len(weights) == 2:
-            return Hint((None, weights[1] if node.attr["transpose_b"].b else weights[0]))
+            turned = any(node.attr[name].b for name in ("transpose_b", "adj_y") if name in node.attr)
+            return Hint((None, weights[1] if turned else weights[0]))
     if node.op == "Reshape" and position == 0:
         sizes = read_integers(index.producer(node.input[1]))
         if sizes and sizes[0] == -1 and len(sizes) > 1 and min(sizes[1:]) > 0:

@@ -14,8 +14,9 @@ from serialization.graph import signature
 from serialization.graph.cut import cut_at_inputs
 from serialization.graph.graph_def import CUT_OFF, get_node_name, get_output_index, get_tensor_name, may_be_cut_off
 from serialization.graph.graph_index import GraphIndex, prune_graph
+from serialization.graph.lookup_tables import list_table_initializers
 from serialization.graph.op_registry import count_nameable_outputs, get_output_dtype, require_known_ops
-from serialization.graph.op_sets import PIPELINES, PLACEHOLDERS, TABLE_INITIALIZERS
+from serialization.graph.op_sets import PIPELINES, PLACEHOLDERS
 from serialization.graph.repair import make_graph_loadable
 from serialization.graph.signature import Signature, Tensor, choose_signature_def, read_signature_def, split_tensors
 from serialization.graph.tensors import describe_tensor
@@ -171,7 +172,7 @@ def _prune(index: GraphIndex, wanted: Signature) -> tuple[Any, list[str]]:
     tensors = [tensor.name for tensor in (*wanted.outputs, *wanted.inputs)]
     keep = index.reachable(tensors)
     initializers: list[str] = []
-    candidates = [node for node in index.graph_def.node if node.op in TABLE_INITIALIZERS]
+    candidates = list_table_initializers(index)
     found = True
     while found:  # the values of a table may come from another table
         found = False

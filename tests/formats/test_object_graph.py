@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import pytest
 from conftest import Run, inspect
 
 from serialization.files.locate import find_checkpoint
-from serialization.formats import checkpoint_index
+from serialization.formats import checkpoint_index, protos
+from serialization.formats.checkpoint_index import OBJECT_GRAPH, Checkpoint, Place
+from serialization.formats.object_graph import ObjectVariable, read_object_graph
+from serialization.formats.sstable import compute_crc32c, mask_crc32c
+from serialization.formats.wire import DamagedError, write_varint
 from serialization.tensorflow import np, tf, tf1
 
 
@@ -58,3 +64,86 @@ def test_a_damaged_object_graph_is_a_fault(run: Run, tmp_path: Path) -> None:
     place.file.unlink()
     (fault,) = inspect(run, prefix)["faults"]
     assert f"its data file {place.file.name} is missing" in fault
+
+
+def stored(graph: Any) -> bytes:
+    """An object graph as a tensor of one string in a data file."""
+    data = graph.SerializeToString()
+    checksum = mask_crc32c(compute_crc32c(len(data).to_bytes(4, "little")))
+    return write_varint(len(data)) + checksum.to_bytes(4, "little") + bytes(data)
+
+
+def checkpoint(folder: Path, data: bytes, *, object_graph: bool = True) -> Checkpoint:
+    file = folder / "m.data-00000-of-00001"
+    file.write_bytes(b"before" + data)
+    places = {OBJECT_GRAPH.encode(): Place(file, 6, len(data), 0)}
+    return Checkpoint(folder / "m", "V2", (file,), (), object_graph, (), places)
+
+
+def object_graph(*nodes: tuple[dict[str, int], str]) -> Any:
+    """Objects with their children by name, and the name of the variable that each has, if any; its key is key_NAME."""
+    graph = protos.TrackableObjectGraph()
+    for children, name in nodes:
+        node = graph.nodes.add()
+        for child, number in children.items():
+            node.children.add(local_name=child, node_id=number)
+        if name:
+            node.attributes.add(full_name=name, checkpoint_key=f"key_{name}")
+    return graph
+
+
+def test_a_variable_that_only_an_optimizer_refers_to_is_the_optimizers(tmp_path: Path) -> None:
+    graph = object_graph(
+        ({"model": 1, "my_Optimizer": 2, "away": -1, "beyond": 99}, ""),
+        ({"w": 3, "parent": 0}, ""),
+        ({"w": 3, "step": 4}, ""),
+        ({}, "w"),
+        ({}, "step"),
+    )
+    assert read_object_graph(checkpoint(tmp_path, stored(graph))) == {
+        "key_w": ObjectVariable("w"),
+        "key_step": ObjectVariable("step", "optimizer"),
+    }
+
+
+def test_a_slot_names_its_variable_or_else_the_key(tmp_path: Path) -> None:
+    graph = object_graph(
+        ({"w": 1, "v": 2, "optimizer": 3}, ""), ({}, "w"), ({}, "v"), ({}, ""), ({}, "w/m"), ({}, "v/m")
+    )
+    graph.nodes[2].attributes[0].full_name = ""
+    for variable, slot in ((1, 4), (2, 5), (0, 4), (99, 4), (1, -1)):  # the last three name no variables
+        graph.nodes[3].slot_variables.add(original_variable_node_id=variable, slot_variable_node_id=slot, slot_name="m")
+    found = read_object_graph(checkpoint(tmp_path, stored(graph)))
+    assert found["key_w/m"] == ObjectVariable("w/m", "optimizer slot", "m", "w")
+    assert found["key_v/m"] == ObjectVariable("v/m", "optimizer slot", "m", "key_v")
+
+
+def test_without_an_object_graph_there_are_no_names(tmp_path: Path) -> None:
+    assert read_object_graph(checkpoint(tmp_path, stored(object_graph(({}, "w"))), object_graph=False)) == {}
+    assert read_object_graph(checkpoint(tmp_path, stored(object_graph()))) == {}
+    assert read_object_graph(Checkpoint(tmp_path / "m", "V2", (), (), object_graph=True)) == {}
+
+
+WHOLE = stored(object_graph(({"w": 1}, ""), ({}, "w")))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "a number is cut off"),
+        (WHOLE[:-1], "its object graph has another length than recorded"),
+        (WHOLE + b"\0", "its object graph has another length than recorded"),
+        (WHOLE[:1] + b"\0" + WHOLE[2:], "its object graph has another length than recorded"),
+        (WHOLE[:5] + b"\x07" + WHOLE[6:], "its object graph cannot be read"),
+    ],
+)
+def test_damaged_bytes_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    with pytest.raises(DamagedError, match=f"^{message}$"):
+        read_object_graph(checkpoint(tmp_path, data))
+
+
+def test_a_missing_data_file_is_refused(tmp_path: Path) -> None:
+    held = checkpoint(tmp_path, WHOLE)
+    held.files[0].unlink()
+    with pytest.raises(DamagedError, match=r"^its object graph cannot be read$"):
+        read_object_graph(held)

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 from conftest import Run
+from handmade_graphs import X, call, graph
 
 from serialization import project
 from serialization.formats import protos
@@ -89,3 +90,42 @@ def test_a_large_picture_has_few_boxes_and_hostile_names_are_quoted() -> None:
     drawn = draw_graph(graph_def, [before])
     assert drawn.count(" [label=") - drawn.count(" -> ") <= 45
     assert '"x\\"];evil\\\\"' in drawn
+
+
+LAYERS = graph(
+    X,
+    ("dense/w", "VariableV2", []),
+    ("dense/product", "MatMul", ["x", "dense/w"]),
+    ("dense/again", "MatMul", ["x", "dense/w"]),
+    ("y", "Softmax", ["dense/product"]),
+    ("train/loss", "Mean", ["dense/again"]),
+)
+
+
+def test_only_nodes_that_the_outputs_need_are_drawn() -> None:
+    drawn = draw_graph(LAYERS, ["y:0"])
+    assert 'label="4 of 6 nodes that the outputs need; a number at an arrow counts tensors"' in drawn
+    assert '"y" [label="y\\nSoftmax", fillcolor="#fbe4e6", penwidth=2];' in drawn
+    assert "train" not in drawn
+    everything = draw_graph(LAYERS, [])
+    assert 'label="6 of 6 nodes; a number at an arrow counts tensors"' in everything
+    assert '"train/loss" [label="train/loss\\nMean"];' in everything
+
+
+def test_a_scope_is_one_box_with_its_ops_and_variables() -> None:
+    drawn = draw_graph(LAYERS, [], boxes=3)
+    assert '"dense" [label="dense\\nMatMul 2, 1 variable", fillcolor="#fdf1da"];' in drawn
+    assert '"x" -> "dense" [label="2"];' in drawn
+    assert '"dense" -> "y";' in drawn
+
+
+def test_a_graph_that_only_calls_a_function_is_drawn_as_the_function() -> None:
+    body = [("one", "Neg", ["arg"]), ("two", "Neg", ["one:y:0"]), ("three", "Neg", ["two:y:0"])]
+    graph_def = call(graph(X, ("y", "StatefulPartitionedCall", ["x"]), F=body), "y", "F")
+    drawn = draw_graph(graph_def, ["y"])
+    assert 'label="function F: 3 nodes"' in drawn
+    assert '"one" -> "two";' in drawn
+
+
+def test_a_graph_without_nodes_is_an_empty_picture() -> None:
+    assert draw_graph(graph(), []).count("\n") == 5

@@ -7,8 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import handmade_graphs
+import pytest
 from conftest import PROJECT, Run, inspect
+from handmade_graphs import X, Y
 
+from serialization.errors import UserError
+from serialization.inspect.report import inspect_model, list_findings, list_outputs
 from serialization.tensorflow import np, tf, tf1
 
 INPUT = {"key": "inputs_1", "name": "Placeholder/inputs_placeholder:0", "dtype": "float32", "shape": [None, 10]}
@@ -149,3 +154,39 @@ def test_the_json_has_the_documented_keys(run: Run, toy: Path, tmp_path: Path) -
         *(c for r in reports for g in r["graphs"] if g["candidates"] for c in g["candidates"]["outputs"]),
     ]
     assert {key for item in nested for key in item} <= set(re.findall(r"`(\w+)(?:\[\])?`", documented))
+
+
+def write(file: Path, *nodes: tuple[str, str, list[str]]) -> Path:
+    file.write_bytes(handmade_graphs.graph(*nodes).SerializeToString())
+    return file
+
+
+def test_findings_are_faults_unknown_ops_and_harm(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "m.pb", X, ("u", "Unheard", ["x"]), ("w", "WriteFile", ["x", "x"]), ("loose", "Neg", ["gone"])
+    )
+    report, graph_def = inspect_model(path)
+    assert [node.name for node in graph_def.node] == ["x", "u", "w", "loose"]
+    fault, *others = list_findings(report)
+    assert "gone" in fault
+    assert others == ["unknown op Unheard (of an unknown library)", "would write files: WriteFile at w"]
+
+
+def test_outputs_are_those_of_the_signatures_else_the_likely_ones(tmp_path: Path) -> None:
+    report, _ = inspect_model(write(tmp_path / "m.pb", X, Y))
+    assert list_outputs(report["graphs"][0]) == ["y:0"]
+    signatures = {"a": {"outputs": [{"name": "p:0"}]}, "b": {"outputs": [{"name": "q:0"}, {"name": "r:0"}]}}
+    assert list_outputs({"candidates": None, "signatures": signatures}) == ["p:0", "q:0", "r:0"]
+
+
+def test_a_graph_that_may_be_cut_off_has_a_note(tmp_path: Path) -> None:
+    report, _ = inspect_model(write(tmp_path / "m.pb", X, Y))
+    assert report["notes"] == [
+        "the file ends with a node, without a version or library after it; it may have been cut off there"
+    ]
+    assert list_findings(report) == []
+
+
+def test_a_path_that_holds_no_model_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"^nothing at {tmp_path}/none; "):
+        inspect_model(tmp_path / "none")

@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 from conftest import Run
 
-from serialization.tensorflow import tf, tf1
+from serialization.errors import UserError
+from serialization.graph.signature import Signature, Tensor
+from serialization.run.classifier import choose_score_output, classify_images, print_best, read_labels, show_classes
+from serialization.run.predictor import Predictor
+from serialization.tensorflow import np, tf, tf1
 
 
 def export_classifier(folder: Path, shape: list[int | None], dtype: Any, key: str = "serving_default") -> None:
@@ -99,3 +103,66 @@ def test_wrong_images_and_labels_are_one_line(run: Run, tmp_path: Path, white_an
         assert done.stderr.count("\n") == 1
     other = ("--saved-model", tmp_path / "key", "--tag-set", "gpu,serve", "--signature", "classify")
     assert run("savedmodel_pretrained", *other, "--image", white_and_black[0]).status == 0
+
+
+SCORES = Tensor("scores", "s:0", "float32", (None, 3))
+BEST = Tensor("best", "b:0", "int64", (None,))
+OTHERS = (Tensor("features", "f:0", "float32", (None, 8, 8)), Tensor("names", "n:0", "string", (None, 3)))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "chosen"),
+    [((SCORES,), (SCORES, None)), ((BEST, *OTHERS, SCORES), (SCORES, BEST))],
+)
+def test_scores_are_the_only_rows_of_floats(outputs: tuple[Tensor, ...], chosen: tuple[Tensor, Tensor | None]) -> None:
+    assert choose_score_output(Signature((), outputs)) == chosen
+
+
+@pytest.mark.parametrize("outputs", [(), (BEST,), (SCORES, SCORES), OTHERS])
+def test_a_model_without_scores_is_no_classifier(outputs: tuple[Tensor, ...]) -> None:
+    with pytest.raises(UserError) as caught:
+        choose_score_output(Signature((), outputs))
+    assert str(caught.value) == (
+        "no classifier: expected one output of float [None, classes], found "
+        f"{'; '.join(map(str, outputs))}; use --signature"
+    )
+
+
+def test_labels_are_one_a_line_or_else_numbers(tmp_path: Path) -> None:
+    assert read_labels(None, 3) == ["0", "1", "2"]
+    (tmp_path / "labels").write_text("ein Löffel\n\nb\n", "utf-8")
+    assert read_labels(tmp_path / "labels", 3) == ["ein Löffel", "", "b"]
+    with pytest.raises(UserError, match=r"labels has 3 names, the model 2 classes; one name a line$"):
+        read_labels(tmp_path / "labels", 2)
+
+
+class Fake(Predictor):
+    """Gives the pixels of each image as its scores."""
+
+    def __init__(self, *outputs: Tensor, shift: int = 0) -> None:
+        self.signature = Signature((Tensor("images", "i:0", "float32", (None, 1, 1, 3)),), outputs)
+        self.shift = shift
+
+    def __call__(self, feeds: Any) -> Any:
+        scores = feeds["images"].reshape(-1, 3)
+        return {"scores": scores, "best": (scores.argmax(axis=1) + self.shift) % 3}
+
+
+@pytest.mark.parametrize("outputs", [(SCORES,), (SCORES, BEST)])
+def test_rows_that_fill_up_a_batch_are_no_images(outputs: tuple[Tensor, ...]) -> None:
+    images = np.array([[[[1, 2, 3]]], [[[3, 2, 1]]], [[[0, 0, 0]]]], np.float32)
+    scores, best = classify_images(Fake(*outputs), [(images, 2), (images, 1)])
+    assert scores.tolist() == [[1, 2, 3], [3, 2, 1], [1, 2, 3]]
+    assert best.tolist() == [2, 0, 2]
+
+
+def test_the_best_class_comes_first(capsys: pytest.CaptureFixture[str]) -> None:
+    print_best([Path("a/b.png")], np.array([[0.1, 0.7, 0.2]]), ["x", "y", "z"], 2)
+    assert capsys.readouterr().out.split() == ["image", "best", "b.png", "y", "0.7000", "z", "0.2000"]
+    print_best([Path("b.png")], np.array([[0.1, 0.9]]), ["x", "y"], 5)
+    assert capsys.readouterr().out.splitlines()[1].split() == ["b.png", "y", "0.9000", "x", "0.1000"]
+
+
+def test_a_model_whose_best_class_is_another_one_is_refused(white_and_black: list[Path]) -> None:
+    with pytest.raises(UserError, match=r"^the model's best class is not the one with the highest score; "):
+        show_classes(Fake(SCORES, BEST, shift=1), white_and_black, None, mean=[0.0], std=[1.0], top=1)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from serving_models import ROW, post
+from serving_models import ROW, post, small_app
 
 import freezemodel_serve
+from serialization.errors import UserError
+from serialization.graph.signature import Signature, Tensor
+from serialization.serving.app import make_predict_route
+from serialization.serving.http.predict_route import SERVING
+from serialization.serving.limits import Settings
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +77,50 @@ def test_a_fault_of_the_server_shows_no_traceback_to_the_client(
     monkeypatch.setattr("serialization.serving.metrics.Metrics.page", fail)
     assert client.get("/metrics").get_json()["error"] == answer["error"]
     assert "RuntimeError: secret" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        ("GET", "/none", 404, "nothing is at /none; predictions are at /api/predict, a page to try them is at /"),
+        ("GET", "/%1b%5b2J", 404, "nothing is at /?[2J; predictions are at /api/predict, a page to try them is at /"),
+        ("POST", "/healthz", 405, "/healthz takes GET and HEAD, not POST"),
+        ("GET", "/api/predict", 405, "/api/predict takes POST, not GET"),
+        ("OPTIONS", "/api/predict", 405, "/api/predict takes POST, not OPTIONS"),
+        ("OPTIONS", "/metrics", 405, "/metrics takes GET and HEAD, not OPTIONS"),
+    ],
+)
+def test_an_error_names_the_routes_and_methods_there_are(
+    client: FlaskClient, method: str, path: str, status: int, message: str
+) -> None:
+    answer = client.open(path, method=method)
+    assert (answer.status_code, answer.content_type) == (status, "application/json")
+    assert answer.get_json()["error"] == message
+    assert ("Allow" in answer.headers) == (status == 405)
+
+
+def test_a_server_that_ends_is_not_ready_and_keeps_no_connection() -> None:
+    app = small_app("scalar")
+    app.config[SERVING][1].draining = True
+    answer = app.test_client().get("/readyz")
+    assert (answer.status_code, answer.headers["Connection"]) == (503, "close")
+    assert answer.get_json() == {"error": "the server is ending", "request_id": answer.headers["X-Request-Id"]}
+
+
+def test_every_route_is_counted(client: FlaskClient) -> None:
+    def counted() -> str:
+        return client.get("/metrics").get_data(as_text=True)
+
+    client.get("/healthz")
+    client.get("/forged%0Apath")
+    assert 'route="/healthz",status="200"' in counted()
+    assert 'route="other",status="404"' in counted()
+    assert "forged" not in counted(), "a client must not make up series"
+
+
+def test_a_model_that_cannot_be_asked_in_json_is_refused() -> None:
+    class Unaskable:
+        signature: Any = Signature((Tensor("x", "x:0", "complex64", (None,)),), (Tensor("y", "y:0", "int32", (None,)),))
+
+    with pytest.raises(UserError, match=r"JSON has nothing for complex64"):
+        make_predict_route(Unaskable(), Settings())  # type: ignore[arg-type]

@@ -8,7 +8,11 @@ from typing import Any
 import graphs
 import pytest
 from conftest import Run, freeze, nothing_left
+from handmade_graphs import graph as handmade
 
+from serialization.errors import UserError
+from serialization.graph.graph_index import GraphIndex
+from serialization.sources.variable_mapping import Restore, check_mapping, map_variables, rename_keys, take_averages
 from serialization.tensorflow import tf, tf1
 
 
@@ -143,3 +147,178 @@ def test_moving_averages_are_noted_and_taken_by_ema(run: Run, tmp_path: Path) ->
     assert done.stderr == (
         f"error: --ema: {plain} holds no moving averages; found no name that ends in /ExponentialMovingAverage\n"
     )
+
+
+def saved(**saver: Any) -> Any:
+    """The MetaGraphDef of a graph with two resource variables and a partitioned one."""
+    with tf1.Graph().as_default() as built:
+        a, _ = (tf1.get_variable(name, [2], use_resource=True) for name in ("a", "b"))
+        with tf1.variable_scope("", partitioner=tf1.fixed_size_partitioner(2), use_resource=False):
+            tf1.get_variable("p", [3, 2])
+        var_list = {"renamed": a} if saver.pop("only_a", False) else None
+        made = tf1.train.Saver(var_list, **saver)
+        return tf1.train.export_meta_graph(graph=built, saver_def=made.as_saver_def())
+
+
+def mapped(meta_graph: Any) -> dict[str, tuple[str, str, bool]]:
+    plan = map_variables(GraphIndex(meta_graph.graph_def), meta_graph.saver_def)
+    return {name: (one.key, one.spec, one.saved) for name, one in plan.items()}
+
+
+@pytest.mark.parametrize("saver", [{}, {"write_version": 1}, {"sharded": True}])
+def test_the_restore_ops_know_the_slices_of_a_partitioned_variable(saver: dict[str, Any]) -> None:
+    assert mapped(saved(**saver)) == {
+        "a": ("a", "", True),
+        "b": ("b", "", True),
+        "p/part_0": ("p", "3 2 0,2:0,2", True),
+        "p/part_1": ("p", "3 2 2,1:0,2", True),
+    }
+
+
+def test_a_variable_that_nothing_restores_is_looked_for_under_its_name() -> None:
+    found = mapped(saved(only_a=True))
+    assert found["a"] == ("renamed", "", True)
+    assert found["b"] == ("b", "", False)
+
+
+def test_a_graph_without_restore_ops_holds_variables_under_their_names() -> None:
+    graph_def = handmade(("h", "VarHandleOp", []), ("v", "VariableV2", []), ("old", "Variable", []))
+    graph_def.node[0].attr["shared_name"].s = b"its/own"
+    for node, dtype in zip(graph_def.node, (1, 101, 3), strict=True):
+        node.attr["dtype"].type = dtype
+        node.attr["shape"].shape.SetInParent()
+    graph_def.node[1].attr["shape"].shape.dim.add(size=-1)
+    assert map_variables(GraphIndex(graph_def)) == {
+        "h": Restore("h", "its/own", "", 1, ()),
+        "v": Restore("v", "v", "", 1, None),
+        "old": Restore("old", "old", "", 3, None),  # TensorFlow 0.x wrote no shape
+    }
+
+
+def restores(*names: str, shape: tuple[int, ...] | None = (2,), saved: bool = True) -> dict[str, Restore]:
+    return {name: Restore(name, name, "", 1, shape, saved) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("renames", "keys"),
+    [
+        ([("x", "a")], ["x", "s/b", "s/c"]),
+        ([("old", "s")], ["a", "old/b", "old/c"]),
+        ([("old/", "s/")], ["a", "old/b", "old/c"]),
+        ([("x", "a"), ("y", "s/b")], ["x", "y", "s/c"]),
+    ],
+)
+def test_variables_and_scopes_are_renamed(renames: list[tuple[str, str]], keys: list[str]) -> None:
+    held = ("x", "y", "old/b", "old/c")
+    assert [one.key for one in rename_keys(restores("a", "s/b", "s/c"), renames, held).values()] == keys
+
+
+@pytest.mark.parametrize(
+    ("rename", "line"),
+    [
+        (("x", "scale"), "--rename x=scale: the graph has no variable scale; the nearest are scales"),
+        (("zzz", "scales"), "--rename zzz=scales: the checkpoint holds no zzz"),
+        (("y", "q"), "--rename y=q: the graph has no variable q"),
+    ],
+)
+def test_a_rename_of_a_missing_name_names_the_nearest(rename: tuple[str, str], line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        rename_keys(restores("scales"), [rename], ["x"])
+    assert str(caught.value) == line
+
+
+def test_averages_are_taken_where_the_checkpoint_holds_them() -> None:
+    taken = take_averages(restores("a", "b"), ["a", "b", "a/ExponentialMovingAverage"])
+    assert [one.key for one in taken.values()] == ["a/ExponentialMovingAverage", "b"]
+
+
+def check(plan: dict[str, Restore], held: dict[str, list[int]], needed: str = "a", **options: Any) -> list[str]:
+    return check_mapping(
+        plan.values(), needed.split(), held, dict.fromkeys(held, options.pop("dtype", 1)), "m.ckpt", **options
+    )
+
+
+def test_matching_variables_need_no_note() -> None:
+    assert check(restores("a"), {"a": [2]}) == []
+    assert check(restores("a", shape=None), {"a": [7, 7]}) == [], "the graph does not tell the shape"
+    assert check(restores("a"), {"a": [2]}, dtype=101) == []
+    partitioned = {"a": Restore("a", "a", "4 2 0,2:0,2", 1, (2, 2))}
+    assert check(partitioned, {"a": [4, 2]}) == []
+
+
+def test_unused_variables_are_noted_unless_they_are_an_optimizers() -> None:
+    held = {"a": [2], "a/Adam": [2], "global_step": [], "beta1_power_1": [], "other": [2]}
+    assert check(restores("a"), held) == ["the checkpoint also holds 1 variable that the graph lacks: other"]
+
+
+def test_variables_that_no_output_needs_may_be_missing_with_partial() -> None:
+    plan = restores("a", "b")
+    assert check(plan, {"a": [2]}, partial=True) == ["the checkpoint lacks 1 variable that no output needs: b"]
+    assert check(restores("a") | restores("b", saved=False), {"a": [2]}) == [], "the graph's own Saver leaves it out"
+
+
+@pytest.mark.parametrize(
+    ("plan", "held", "options", "line"),
+    [
+        (
+            restores("a", "b"),
+            {"a": [2]},
+            {},
+            "the checkpoint does not hold b; no output needs what is missing, so --partial goes on without it",
+        ),
+        (
+            restores("a"),
+            {"b": [3]},
+            {"partial": True},
+            "the checkpoint does not hold a; the graph does not use b; "
+            "name the checkpoint of this graph, or the graph of this checkpoint with --graph",
+        ),
+        (
+            restores("a"),
+            {"a": [3]},
+            {"dtype": 2},
+            "a is [3] in the checkpoint and [2] in the graph, a is float64 in the checkpoint and float32 in the graph; "
+            "name the checkpoint of this graph, or the graph of this checkpoint with --graph",
+        ),
+        (
+            restores("a"),
+            {"a": [2]},
+            {"dtype": 0},
+            "a is unknown in the checkpoint and float32 in the graph; "
+            "name the checkpoint of this graph, or the graph of this checkpoint with --graph",
+        ),
+        (
+            {"a": Restore("a", "a", "4 2 0,2:0,2", 1, (2, 2))},
+            {"a": [5, 2]},
+            {},
+            "a is [5, 2] in the checkpoint and [4, 2] in the graph; "
+            "name the checkpoint of this graph, or the graph of this checkpoint with --graph",
+        ),
+        (
+            restores("new/a", "new/b"),
+            {"old/a": [2], "old/b": [2]},
+            {"needed": "new/a"},
+            "the checkpoint does not hold new/a, new/b; the graph does not use old/a, old/b; "
+            "likely renames: --rename old=new",
+        ),
+        (
+            restores("a"),
+            {"c": [2]},
+            {},
+            "the checkpoint does not hold a; the graph does not use c; likely renames: --rename c=a",
+        ),
+        (
+            restores(*(f"v{n:02}" for n in range(12))),
+            {},
+            {"needed": "v00"},
+            f"the checkpoint does not hold {', '.join(f'v{n:02}' for n in range(10))} and 2 more; "
+            "name the checkpoint of this graph, or the graph of this checkpoint with --graph",
+        ),
+    ],
+)
+def test_a_mismatch_is_reported_with_a_way_out(
+    plan: dict[str, Restore], held: dict[str, list[int]], options: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        check(plan, held, **options)
+    assert str(caught.value) == f"the graph and m.ckpt do not match; {line}"

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import graphs
+import pytest
 from conftest import PROJECT, environment
 
+from serialization.formats.checkpoint_index import Place
+from serialization.formats.checkpoint_values import StoredValue
+from serialization.formats.sstable import compute_crc32c
 from serialization.targets.frozen_writer import write_frozen_graph
 from serialization.tensorflow import np, tf, tf1
 
@@ -62,3 +66,34 @@ def test_freezing_needs_neither_tensorflow_nor_memory_for_a_variable(tmp_path: P
     assert (loaded, done.stderr) == ("False", "")
     assert int(peak) < 100_000, "kilobytes"
     assert (tmp_path / "m.pb").stat().st_size > 200_000_000
+
+
+def test_other_nodes_functions_and_versions_are_written_as_they_are(tmp_path: Path) -> None:
+    with tf1.Graph().as_default() as graph:
+        tf.function(tf.negative)(tf1.placeholder(tf.float32, [None], name="x"))
+    graph_def = graph.as_graph_def()
+    write_frozen_graph(tmp_path / "m.pb", graph_def, lambda node: pytest.fail(f"{node.name} is no variable"), 0)
+    assert tf1.GraphDef.FromString((tmp_path / "m.pb").read_bytes()) == graph_def
+
+
+def test_a_reference_becomes_a_constant(tmp_path: Path) -> None:
+    graph_def = tf1.GraphDef(node=[tf1.NodeDef(name="v", op="Variable")])
+    graph_def.node[0].attr["dtype"].type = 101
+    write_frozen_graph(tmp_path / "m.pb", graph_def, lambda _: np.ones([2], "f4"), 8)
+    (node,) = tf1.GraphDef.FromString((tmp_path / "m.pb").read_bytes()).node
+    assert (node.op, node.attr["dtype"].type, tf.make_ndarray(node.attr["value"].tensor).tolist()) == (
+        "Const",
+        1,
+        [1, 1],
+    )
+
+
+def test_a_stored_value_is_copied_from_its_places(tmp_path: Path) -> None:
+    data = np.arange(6, dtype="i4").tobytes()
+    (tmp_path / "data").write_bytes(b"??" + data)
+    places = [Place(tmp_path / "data", 2 + at, 12, compute_crc32c(data[at : at + 12])) for at in (0, 12)]
+    graph_def = tf1.GraphDef(node=[tf1.NodeDef(name="v", op="VarHandleOp")])
+    graph_def.node[0].attr["dtype"].type = 3
+    write_frozen_graph(tmp_path / "m.pb", graph_def, lambda _: StoredValue("v", 3, (2, 3), tuple(places)), 24)
+    (node,) = tf1.GraphDef.FromString((tmp_path / "m.pb").read_bytes()).node
+    assert tf.make_ndarray(node.attr["value"].tensor).tolist() == [[0, 1, 2], [3, 4, 5]]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from serving_models import BODY, ROW, Server, head, serving, whole_answer, worker_of, write_small
+
+from serialization.serving.http.bodies import BodyReader
+from serialization.serving.limits import Settings
+from serialization.serving.requests import RequestError
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +102,93 @@ def test_stalled_clients_do_not_block_others(toy_server: Server) -> None:
             connection.sendall(BODY[20:])
             assert whole_answer(connection).endswith(b'{"y":[[false]]}')
             connection.close()
+
+
+class Pieces(io.BytesIO):
+    """An input that gives at most three bytes at once, as a server may."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(min(size or 0, 3))
+
+
+class Broken(io.BytesIO):
+    """An input whose client is gone."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise ConnectionResetError("reset by peer")
+
+
+@pytest.fixture(scope="module")
+def reader() -> BodyReader:
+    return BodyReader(Settings(max_body_mb=1), list)
+
+
+def read(reader: BodyReader, source: io.BytesIO, **environ: Any) -> bytes:
+    return reader.read({"wsgi.input": source, **environ}, time.perf_counter())
+
+
+@pytest.mark.parametrize(
+    ("environ", "body"),
+    [
+        ({"CONTENT_LENGTH": "4"}, b"abcd"),
+        ({"CONTENT_LENGTH": "0004"}, b"abcd"),
+        ({"CONTENT_LENGTH": "0"}, b""),
+        ({"CONTENT_LENGTH": ""}, b""),
+        ({}, b""),
+        ({"HTTP_TRANSFER_ENCODING": "chunked"}, b"abcdefgh"),
+        ({"wsgi.input_terminated": True}, b"abcdefgh"),
+    ],
+)
+def test_as_much_is_read_as_the_request_says(reader: BodyReader, environ: dict[str, Any], body: bytes) -> None:
+    given = io.BytesIO if "CONTENT_LENGTH" in environ else Pieces
+    assert read(reader, given(b"abcdefgh"), **environ) == body
+
+
+@pytest.mark.parametrize(
+    ("source", "environ", "status", "message"),
+    [
+        (io.BytesIO(), {"CONTENT_LENGTH": "-1"}, 400, "Content-Length: expected a whole number, got '-1'"),
+        (io.BytesIO(), {"CONTENT_LENGTH": "²"}, 400, "Content-Length: expected a whole number, got '²'"),
+        (
+            io.BytesIO(),
+            {"CONTENT_LENGTH": "1" * 5000},
+            413,
+            f"the body has {int('1' * 20):,} bytes; at most 1,000,000 are taken",
+        ),
+        (io.BytesIO(), {"CONTENT_LENGTH": "1000001"}, 413, "the body has 1,000,001 bytes; at most 1,000,000 are taken"),
+        (io.BytesIO(b"abc"), {"CONTENT_LENGTH": "4"}, 400, "the body ends after 3 of 4 bytes"),
+        (Broken(), {"CONTENT_LENGTH": "4"}, 400, "the body could not be read: reset by peer"),
+        (Broken(), {"HTTP_TRANSFER_ENCODING": "chunked"}, 400, "the body could not be read: reset by peer"),
+        (
+            io.BytesIO(b" " * 1_000_001),
+            {"HTTP_TRANSFER_ENCODING": "chunked"},
+            413,
+            "the body has more than 1,000,000 bytes",
+        ),
+    ],
+)
+def test_a_body_that_is_too_long_or_cut_off_is_refused(
+    reader: BodyReader, source: io.BytesIO, environ: dict[str, Any], status: int, message: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        read(reader, source, **environ)
+    assert (caught.value.status, str(caught.value)) == (status, message)
+
+
+def test_a_body_of_just_the_limit_is_taken(reader: BodyReader) -> None:
+    whole = b" " * 1_000_000
+    assert read(reader, io.BytesIO(whole), CONTENT_LENGTH="1000000") == whole
+    assert read(reader, io.BytesIO(whole), HTTP_TRANSFER_ENCODING="chunked") == whole
+
+
+def test_a_thread_that_waits_for_a_body_is_known(reader: BodyReader) -> None:
+    seen = []
+
+    class Watched(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            seen.append(reader.reads(threading.get_ident()))
+            return super().read(size)
+
+    read(reader, Watched(b"ab"), CONTENT_LENGTH="2")
+    assert seen == [True]
+    assert not reader.reads(threading.get_ident())

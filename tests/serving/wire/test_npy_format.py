@@ -12,7 +12,10 @@ import pytest
 from conftest import Clients
 from serving_models import PREDICT, make_identity, post
 
+from serialization.graph.signature import Signature, Tensor
 from serialization.run.generated_feeds import get_numpy_dtype
+from serialization.serving.requests import RequestError
+from serialization.serving.wire.npy_format import NpyFormat
 from serialization.tensorflow import np
 
 
@@ -141,3 +144,43 @@ def test_npy_is_refused_for_several_inputs_or_outputs(clients: Clients) -> None:
     assert post(clients("two"), npy(np.zeros((1, 3), np.float32)), "application/x-npy")[0] == 415
     body = '{"x": {"a": [[1, 2, 3]], "b": [1]}}'
     assert post(clients("two"), body, Accept="application/x-npy")[0] == 406
+
+
+def wire(dtype: str, *sizes: int | None, output: str = "float32") -> NpyFormat:
+    sides = ((Tensor("in", "x:0", dtype, sizes),), (Tensor("out", "y:0", output, (None,)),))
+    return NpyFormat(Signature(*sides), 100)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 0), (1, 2, 3)])
+def test_an_array_is_read_from_each_form_of_a_file(
+    version: tuple[int, int], order: Any, shape: tuple[int, ...]
+) -> None:
+    array = np.arange(np.prod(shape, dtype=int), dtype="<i4").reshape(shape).copy(order)
+    file = io.BytesIO()
+    np.lib.format.write_array(file, array, version)
+    (read,) = wire("int32", *shape).decode(file.getvalue()).values()
+    assert (read.dtype.name, read.shape, read.tolist()) == ("int32", shape, array.tolist())
+    assert read.flags.c_contiguous
+
+
+def test_numbers_in_rows_are_not_copied() -> None:
+    body = npy(np.ones((4, 2), "<f4"))
+    (read,) = wire("float32", None, 2).decode(body).values()
+    assert not read.flags.owndata
+    assert not read.flags.writeable
+
+
+@pytest.mark.parametrize("rows", [None, slice(1, 3), slice(0, 0)])
+def test_the_rows_of_the_answer_are_written(rows: slice | None) -> None:
+    array = np.arange(8, dtype="f4").reshape(4, 2)
+    written = np.load(io.BytesIO(wire("float32").encode({"out": array}, rows)))
+    assert written.tolist() == array[rows if rows is not None else slice(None)].tolist()
+
+
+def test_texts_are_neither_taken_nor_given() -> None:
+    with pytest.raises(RequestError, match=r"which this model does not take; send JSON$"):
+        wire("string", None).decode(npy(np.zeros(1)))
+    with pytest.raises(RequestError, match=r"which this model does not give; accept JSON$"):
+        wire("float32", output="string").encode({"out": np.array([b"a"], object)}, None)
