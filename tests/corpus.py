@@ -47,6 +47,7 @@ from serialization.files.locate import find_frozen_model, find_saved_model
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.given_feeds import read_feeds
+from serialization.run.predictor import Predictor
 from serialization.run.verify import find_random_outputs
 from serialization.sources import from_saved_model
 from serialization.sources.frozen_reader import read_graph_def
@@ -226,7 +227,8 @@ def answer(argv: Sequence[str] | None) -> int:
     parser = make_parser(None, "inputs", "outputs", "feed", frozen_model=None)
     file, *words = argv or ()
     args = parser.parse_args(words)
-    predict, _ = freezemodel_load.open_frozen(find_frozen_model(args.frozen_model), args.inputs, args.outputs)
+    opened = find_frozen_model(args.frozen_model)
+    predict = Predictor(*freezemodel_load.open_frozen(opened, args.inputs, args.outputs))
     with explain_failures("the model does not run on what was recorded"):
         results = predict(read_feeds(predict.signature, args.feed or []))
     np.savez(file.removeprefix("results="), allow_pickle=False, **results)

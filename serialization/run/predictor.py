@@ -28,7 +28,7 @@ class Predictor:
     `inline` runs the graph in the calling thread, which for a small graph is much faster than handing it to a pool, but
     then no run can be stopped, and denormal numbers (below 1.2e-38 as float32), which the pool makes zero, are kept.
 
-    Raises UserError where the graph cannot be run, for want of memory too.
+    Raises UserError where the graph cannot be run, for want of memory too. `with` closes the session at its end.
     """
 
     def __init__(
@@ -60,6 +60,12 @@ class Predictor:
         if self._strings:  # TensorFlow gives a single string as bytes
             values = [np.array(value, dtype=object) if isinstance(value, bytes) else value for value in values]
         return dict(zip(self._outputs, values, strict=True))
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
 
 
 def give_sessions_own_threads() -> None:

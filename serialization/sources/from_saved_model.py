@@ -22,7 +22,7 @@ from serialization.formats.file_kind import ModelFile
 from serialization.formats.messages import read_message
 from serialization.graph import repair
 from serialization.graph.cut import cut_at_inputs
-from serialization.graph.graph_def import list_training_nodes
+from serialization.graph.graph_def import list_training_nodes, measure_variables
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions, is_xla_compiled
 from serialization.graph.lookup_tables import read_table_keys
@@ -47,6 +47,8 @@ class PreparedSavedModel:
 
     `repaired` is the MetaGraphDef that TensorFlow's loader is given in place of the file's; None where the file needs
     no repair. `left_out` are the variables that its own restore op does not fill. `notes` list the repairs.
+
+    What the signature needs has `graph_size` bytes as a GraphDef, and its variables have `size` bytes.
     """
 
     folder: Path
@@ -54,12 +56,19 @@ class PreparedSavedModel:
     signature: Signature
     repaired: Any
     left_out: tuple[Restore, ...]
+    graph_size: int
+    size: int
     notes: tuple[str, ...] = ()
 
     @property
     def tags(self) -> list[str]:
         """The tag-set of the MetaGraphDef."""
         return list(self.meta_graph.meta_info_def.tags)
+
+    @property
+    def whole(self) -> Any:
+        """The GraphDef as it is in the file."""
+        return self.meta_graph.graph_def
 
 
 def prepare_saved_model(
@@ -70,13 +79,10 @@ def prepare_saved_model(
     outputs: str | None = None,
     *,
     trust: bool = False,
-    check: Callable[[Any], None] = lambda graph_def: None,
 ) -> PreparedSavedModel:
     """Read the SavedModel that was found and choose its MetaGraphDef and signature.
 
     The parameters are the flags of the same names; `key` is `--signature`.
-
-    `check` is given the GraphDef that the signature needs, and may raise UserError.
 
     Raises UserError where loading it or calling one of its signatures could do harm, unless `trust`; for ops that this
     TensorFlow does not know; and where the folder has no such tag-set or signature.
@@ -97,14 +103,22 @@ def prepare_saved_model(
     needed = prune_graph(file.index, [*outs, *ins])
     require_known_ops(needed, show_path(folder))
     require_modest_tensors(needed, show_path(folder))
-    check(needed)
     repaired, lines = _repair(meta_graph)
     notes += [f"repaired: {line}" for line in lines]
     if left := find_left_out_variables(meta_graph, folder, file.index):
         notes.append(
             f"repaired: restored {format_count(len(left), 'variable')} that the SavedModel's own restore op leaves out"
         )
-    return PreparedSavedModel(folder, meta_graph, wanted, repaired if lines else None, tuple(left), tuple(notes))
+    return PreparedSavedModel(
+        folder,
+        meta_graph,
+        wanted,
+        repaired if lines else None,
+        tuple(left),
+        needed.ByteSize(),
+        measure_variables(needed),
+        tuple(notes),
+    )
 
 
 @contextmanager

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import format_size, print_notes, print_table
+from serialization.console import format_command, format_size, print_notes, print_table, show_path
 from serialization.errors import UserError
 from serialization.formats import dtypes
-from serialization.formats.dtypes import get_dtype_size
 from serialization.formats.file_kind import ModelFile
 from serialization.graph.const_nodes import make_constant
 from serialization.graph.cut import cut_at_inputs
-from serialization.graph.graph_def import get_node_name, list_data_edges, list_training_nodes, list_variable_nodes
+from serialization.graph.graph_def import (
+    get_node_name,
+    list_data_edges,
+    list_training_nodes,
+    list_variable_nodes,
+    measure_variables,
+)
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions
 from serialization.graph.lookup_tables import inline_tables, list_table_nodes
@@ -23,13 +27,16 @@ from serialization.graph.op_sets import PASS_THROUGH, VARIABLES, is_update
 from serialization.graph.repair import format_repairs, make_graph_loadable, remove_refs
 from serialization.graph.signature import Signature
 from serialization.run.origin import Origin
+from serialization.sources.from_checkpoint import PreparedCheckpoint
 from serialization.sources.frozen_reader import read_large_graph_def
+from serialization.sources.variable_values import read_stored_values
 from serialization.targets.frozen_writer import write_frozen_graph
 from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from serialization.sources.from_saved_model import PreparedSavedModel
     from serialization.targets.frozen_writer import Value
 
 LIMIT = 2**31 - 1  # bytes in one protobuf message
@@ -45,12 +52,16 @@ def suffices_plain_call(origin: Origin, size: int) -> bool:
     return origin.plain and size <= PLAIN
 
 
-def is_streamable(graph_def: Any, size: int, *, verified: bool) -> bool:
-    """Whether to copy the values from the checkpoint's data files into the frozen file, without a session.
+def freeze_stored_values(path: Path, prepared: PreparedCheckpoint | PreparedSavedModel) -> bool:
+    """Freeze a checkpoint by copying the values from its data files, without a session; whether that can be done.
 
-    `size` is how many bytes the variables have. A session fills the tables, and the proof needs one in any case.
+    Lookup tables are filled in a session, and the functions of a SavedModel are inlined from one.
     """
-    return not list_table_nodes(graph_def) and (not verified or size > PLAIN)
+    if not isinstance(prepared, PreparedCheckpoint) or list_table_nodes(prepared.pruned):
+        return False
+    value_of = read_stored_values(prepared.held, prepared.restores)
+    freeze_graph(path, prepared.pruned, prepared.signature, value_of=value_of)
+    return True
 
 
 def replace_variables(graph_def: Any) -> list[str]:
@@ -129,23 +140,21 @@ def require_frozen_functions(graph_def: Any) -> None:
             )
 
 
-def require_fits(graph_def: Any, size: int, what: str, way_out: str) -> None:
-    """Raise UserError if the graph with so many bytes of variables is more than protobuf can hold."""
-    if size + graph_def.ByteSize() > LIMIT - (1 << 16):
+def require_freezable(prepared: PreparedCheckpoint | PreparedSavedModel, path: Path) -> None:
+    """Raise UserError if the model at `path` is more than protobuf can hold in one GraphDef."""
+    way_out = "use the SavedModel as it is"
+    if isinstance(prepared, PreparedCheckpoint):
+        way_out = f"`{format_command('savedmodel_from_checkpoint.py', '--checkpoint', path)}`"
+    require_fits(prepared.graph_size, prepared.size, show_path(path), way_out)
+
+
+def require_fits(graph_size: int, size: int, what: str, way_out: str) -> None:
+    """Raise UserError if a graph of so many bytes, with `size` bytes of variables, is more than protobuf can hold."""
+    if size + graph_size > LIMIT - (1 << 16):
         raise UserError(
             f"{what} is too large to be frozen; its variables hold {format_size(size)}, a GraphDef at most 2.15 GB; "
             f"keep the variables beside the graph: {way_out}"
         )
-
-
-def measure_variables(graph_def: Any) -> int:
-    """How many bytes the graph's variables have, as far as their nodes tell."""
-    size = 0
-    for node in graph_def.node:
-        if node.op in VARIABLES:
-            dims = node.attr["shape"].shape.dim
-            size += math.prod(max(0, dim.size) for dim in dims) * get_dtype_size(node.attr["dtype"].type)
-    return size
 
 
 def _take_value(node: Any, dtype: int, done: Counter[tuple[str, str]]) -> list[Any]:
