@@ -114,7 +114,7 @@ def _explain_word(word: str, flags: Sequence[str], *, takes_path: bool) -> str:
 
 def _find_flag(path: Path) -> tuple[str, str]:
     """What lies at the path, and the flag that takes it, which is empty where there is none."""
-    from serialization.files.locate import find_saved_model_file, list_versions
+    from serialization.files.model_names import find_saved_model_file, list_versions
     from serialization.files.publish import list_checkpoint_files
     from serialization.formats.file_kind import Kind, detect_kind
 

@@ -16,18 +16,14 @@ from serialization.checks.harm import is_below_folder
 from serialization.checks.what_loading_runs import list_asset_files
 from serialization.console import show_path
 from serialization.errors import UserError
-from serialization.files import locate
-from serialization.files.locate import (
-    SavedModelFolder,
-    find_saved_model,
-    find_saved_model_file,
-    list_versions,
+from serialization.files.checkpoint_files import (
+    find_prefix,
     open_meta_graph_file,
     read_checkpoint_at,
-    require_model_at,
     require_whole_checkpoint,
-    strip_to_prefix,
 )
+from serialization.files.locate import SavedModelFolder, find_saved_model, require_model_at
+from serialization.files.model_names import SAVED_MODEL_FILES, find_saved_model_file, list_versions, strip_to_prefix
 from serialization.formats.checkpoint_index import Checkpoint, list_v1_files
 from serialization.formats.dtypes import get_dtype_name
 from serialization.formats.file_kind import Kind, ModelFile
@@ -64,7 +60,7 @@ def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, Any]:
         return _of_meta_graph(opened)
     if _is_saved_model(path, opened):
         return _of_saved_model(find_saved_model(path, notes.append, whole=False, opened=opened), tag_set, notes)
-    prefix = locate.find_prefix(path, notes.append)
+    prefix = find_prefix(path, notes.append)
     require_model_at(path, prefix)
     return _of_checkpoint(read_checkpoint_at(prefix, opened), opened, notes)
 
@@ -87,7 +83,7 @@ def list_outputs(graph: Report) -> list[str]:
 
 def _is_saved_model(path: Path, opened: ModelFile | None) -> bool:
     if opened is not None:
-        return path.name in locate.SAVED_MODEL_FILES or opened.kind is Kind.SAVED_MODEL
+        return path.name in SAVED_MODEL_FILES or opened.kind is Kind.SAVED_MODEL
     folder = path if path.is_dir() else path.parent
     return find_saved_model_file(folder) is not None or bool(list_versions(folder))
 

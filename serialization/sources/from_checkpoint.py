@@ -11,7 +11,7 @@ from typing import Any
 from serialization.checks import harm
 from serialization.console import format_count, show_path
 from serialization.errors import UserError
-from serialization.files.locate import open_meta_graph_file
+from serialization.files.checkpoint_files import open_meta_graph_file
 from serialization.formats import protos
 from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
 from serialization.formats.dtypes import get_dtype_number
