@@ -217,6 +217,7 @@ COVERED_BY = {
     "infer/training_graphs": "infer/test_candidates",
     "inspect/dot": "test_model_inspect",
     "inspect/event_file": "test_model_inspect",
+    "inspect/graph_report": "test_model_inspect",
     "inspect/report": "test_model_inspect",
     "inspect/text": "test_model_inspect",
     "project": "test_cli",
