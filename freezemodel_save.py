@@ -69,7 +69,7 @@ def write_frozen(origin: Origin, path: Path, size: int) -> Signature:
         path.write_bytes(frozen_def.SerializeToString())
         return names
     # The plain call would leave functions, tables and references in the graph, and hold large variables several times.
-    return freeze_graph(path, origin.graph_def, origin.signature, origin.session)
+    return freeze_graph(path, origin.index, origin.signature, origin.session)
 
 
 def prove(origin: Origin, path: Path, names: Signature, args: argparse.Namespace) -> str:
@@ -80,7 +80,7 @@ def prove(origin: Origin, path: Path, names: Signature, args: argparse.Namespace
     def run_again(optimize: bool) -> Predictor:
         return Predictor(*load(ready, optimize=optimize))
 
-    random = find_random_outputs(ready.graph_def, ready.signature)
+    random = find_random_outputs(ready.index, ready.signature)
     return prove_same(origin, run_again, args.feed, random, steady=True)
 
 

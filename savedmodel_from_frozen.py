@@ -40,7 +40,7 @@ def load(ready: PreparedFrozenModel) -> Origin:
     session = open_session(graph, optimize=False)
     complete_import(session, ready, scope="")
     wanted = bind_signature(graph, ready.signature)
-    return Origin(session, ready.graph_def, wanted, Predictor(session, wanted), True, ready.hints, ready.batches)
+    return Origin(session, ready.index, wanted, Predictor(session, wanted), True, ready.hints, ready.batches)
 
 
 def export(session: Any, folder: Path, wanted: Signature) -> None:

@@ -22,6 +22,7 @@ from serialization.cli import make_parser
 from serialization.console import format_count, print_export
 from serialization.files.locate import find_saved_model
 from serialization.files.publish import stage_output
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import Signature, make_signature
 from serialization.run.given_feeds import Feed
 from serialization.run.origin import Origin
@@ -56,7 +57,7 @@ def prove(origin: Origin, folder: Path, given: Sequence[Feed] | None = None, *, 
     """Load what was written, by its signature alone, and compare it with the session it came from."""
     with explain_failures("the export cannot be loaded"):
         prepared = prepare_saved_model(find_saved_model(folder), trust=trust)
-    random = find_random_outputs(origin.graph_def, origin.signature)
+    random = find_random_outputs(origin.index, origin.signature)
     return prove_same(origin, lambda optimize: Predictor(*load(prepared, optimize=optimize)), given, random)
 
 
@@ -73,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         wanted = make_signature(session.graph, model.SIGNATURE_INPUTS, model.SIGNATURE_OUTPUTS)
         with explain_failures("the SavedModel cannot be written"):
             export(session, folder, wanted)
-        proof = prove(Origin(session, session.graph.as_graph_def(), wanted, Predictor(session, wanted)), folder)
+        index = GraphIndex(session.graph.as_graph_def())
+        proof = prove(Origin(session, index, wanted, Predictor(session, wanted)), folder)
     print(f"trained {format_count(args.epochs, 'epoch')}; held-out accuracy {accuracy:.4f}")
     print_export(args.export_dir, proof)
     return 0

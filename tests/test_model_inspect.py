@@ -17,6 +17,7 @@ from conftest import PROJECT, Run, environment
 from serialization import project
 from serialization.files.locate import find_checkpoint
 from serialization.formats import checkpoint_index, protos
+from serialization.graph.graph_index import GraphIndex
 from serialization.inspect.dot import draw_graph
 from serialization.tensorflow import np, tf, tf1
 
@@ -351,7 +352,7 @@ def test_a_large_picture_has_few_boxes_and_hostile_names_are_quoted() -> None:
     for number in range(3000):
         node = graph_def.node.add(name=f"layer_{number % 200}/part_{number % 7}/op_{number}", op="Relu", input=[before])
         before = node.name
-    drawn = draw_graph(graph_def, [before])
+    drawn = draw_graph(GraphIndex(graph_def), [before])
     assert drawn.count(" [label=") - drawn.count(" -> ") <= 45
     assert '"x\\"];evil\\\\"' in drawn
 

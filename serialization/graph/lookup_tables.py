@@ -32,9 +32,12 @@ def list_table_nodes(graph_def: Any) -> list[Any]:
     return [node for node in graph_def.node if node.op in _TABLES]
 
 
-def inline_tables(graph_def: Any, session: Any) -> list[str]:
-    """Make the GraphDef fill its tables with their contents in the session. Returns a line for each table."""
-    index, notes = GraphIndex(graph_def), []
+def inline_tables(index: GraphIndex, session: Any) -> list[str]:
+    """Make the GraphDef fill its tables with their contents in the session. Returns a line for each table.
+
+    If there is none, the index stays right.
+    """
+    graph_def, notes = index.graph_def, []
     for table, (keys, values) in [(table, _read(session, table, index)) for table in list_table_nodes(graph_def)]:
         notes.append(f"inlined the lookup table {table.name}: {len(keys):,} {'entry' if len(keys) == 1 else 'entries'}")
         _inline_one(GraphIndex(graph_def), table, keys, values)

@@ -30,15 +30,16 @@ from serialization.graph.graph_def import CUT_OFF, may_be_cut_off
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.v0_signatures import add_v0_signatures
 from serialization.inspect.graph_report import Report, describe_candidates, describe_graph
-from serialization.sources import from_saved_model
+from serialization.sources.from_saved_model import choose_meta_graph
+from serialization.sources.frozen_reader import GraphFile
 
 AVERAGES = "/ExponentialMovingAverage"
 
 
-def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, Any]:
-    """The report on the model at `path`, and its GraphDef; None if it has no graph.
+def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, GraphIndex | None]:
+    """The report on the model at `path`, and the index of its GraphDef; None if it has no graph.
 
-    For a SavedModel the report has all MetaGraphDefs; the GraphDef is that of `tag_set`. Raises UserError if there is
+    For a SavedModel the report has all MetaGraphDefs; the index is that of `tag_set`. Raises UserError if there is
     no model, or a damaged one.
     """
     notes: list[str] = []
@@ -102,7 +103,7 @@ def _report(kind: str, path: Path, form: str, files: Iterable[Path]) -> Report:
     }
 
 
-def _of_graph(file: ModelFile) -> tuple[Report, Any]:
+def _of_graph(file: ModelFile) -> tuple[Report, GraphIndex]:
     path = file.path
     graph_def = read_message(file)
     report = _report("graph_def", path, _form(file), [path])
@@ -111,19 +112,18 @@ def _of_graph(file: ModelFile) -> tuple[Report, Any]:
     report["notes"] += [CUT_OFF] if may_be_cut_off(graph_def) else []
     report["faults"] += [*find_crashes(index), *find_loose_ends(index)]
     report["graphs"] = [describe_graph(graph_def, None, found, describe_candidates(index))]
-    return report, graph_def
+    return report, index
 
 
-def _of_meta_graph(file: ModelFile) -> tuple[Report, Any]:
+def _of_meta_graph(file: ModelFile) -> tuple[Report, GraphIndex]:
     path = file.path
-    meta_graph = read_message(file)
     report = _report("meta_graph", path, _form(file), [path])
-    _add_meta_graph(report, meta_graph, path.parent)
-    report["moving_averages"] = _averages(node.name for node in meta_graph.graph_def.node)
-    return report, meta_graph.graph_def
+    index = _add_meta_graph(report, read_message(file), path.parent)
+    report["moving_averages"] = _averages(index.nodes)
+    return report, index
 
 
-def _of_checkpoint(found: Checkpoint, opened: ModelFile | None, notes: list[str]) -> tuple[Report, Any]:
+def _of_checkpoint(found: Checkpoint, opened: ModelFile | None, notes: list[str]) -> tuple[Report, GraphIndex | None]:
     prefix = found.prefix
     meta = prefix.with_name(f"{prefix.name}.meta")
     index = prefix.with_name(f"{prefix.name}.index")
@@ -136,12 +136,10 @@ def _of_checkpoint(found: Checkpoint, opened: ModelFile | None, notes: list[str]
     if not meta.is_file():
         report["notes"].append(f"no graph: there is no {meta.name}")
         return report, None
-    meta_graph = read_message(open_meta_graph_file(found, opened))
-    _add_meta_graph(report, meta_graph, prefix.parent)
-    return report, meta_graph.graph_def
+    return report, _add_meta_graph(report, read_message(open_meta_graph_file(found, opened)), prefix.parent)
 
 
-def _of_saved_model(found: SavedModelFolder, tag_set: str | None, notes: list[str]) -> tuple[Report, Any]:
+def _of_saved_model(found: SavedModelFolder, tag_set: str | None, notes: list[str]) -> tuple[Report, GraphIndex | None]:
     folder = found.path
     saved_model = read_message(found.file)
     report = _report("saved_model", folder, _form(found.file), sorted(f for f in folder.rglob("*") if f.is_file()))
@@ -150,11 +148,8 @@ def _of_saved_model(found: SavedModelFolder, tag_set: str | None, notes: list[st
     if variables is not None:
         report["faults"] += _faults(lambda: require_whole_checkpoint(variables))
         _add_variables(report, variables)
-    for meta_graph in saved_model.meta_graphs:
-        _add_meta_graph(report, meta_graph, None, folder)
-    return report, from_saved_model.choose_meta_graph(
-        saved_model, tag_set
-    ).graph_def if saved_model.meta_graphs else None
+    graphs = [GraphFile(_add_meta_graph(report, graph, None, folder), graph) for graph in saved_model.meta_graphs]
+    return report, choose_meta_graph(graphs, tag_set).index if graphs else None
 
 
 def _faults(check: Any) -> list[str]:
@@ -199,13 +194,16 @@ def _averages(names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if name.endswith(AVERAGES))
 
 
-def _add_meta_graph(report: Report, meta_graph: Any, folder: Path | None, saved_model: Path | None = None) -> None:
-    add_v0_signatures(meta_graph)
-    recorded = meta_graph.signature_def
+def _add_meta_graph(
+    report: Report, meta_graph: Any, folder: Path | None, saved_model: Path | None = None
+) -> GraphIndex:
     index = GraphIndex(meta_graph.graph_def)
+    add_v0_signatures(meta_graph, index)
+    recorded = meta_graph.signature_def
     likely = None if recorded else describe_candidates(index)
     outputs = [candidate["name"] for candidate in likely["outputs"]] if likely else None
     found = harm.scan_meta_graph(meta_graph, outputs, folder=folder, saved_model=saved_model, index=index)
     report["faults"] += [*find_crashes(index), *find_loose_ends(index)]
     report["graphs"].append(describe_graph(meta_graph.graph_def, meta_graph, found, likely, saved_model))
     report["tensorflow_version"] = report["tensorflow_version"] or meta_graph.meta_info_def.tensorflow_version or None
+    return index

@@ -21,14 +21,14 @@ _NOT_PLAIN = REF_FORMS | {"RefSelect", "AutoReloadVariable", "TemporaryVariable"
 
 @dataclass(frozen=True)
 class Origin:
-    """A session that runs `graph_def`; `predict` runs `signature`. `plain`: TensorFlow's own calls convert it well.
+    """A session that runs the graph; `predict` runs `signature`. `plain`: TensorFlow's own calls convert it well.
 
     `hints` and `batches` are what the graph says about feeds, see generate_attempts. `repeat`, where running may change
     variables, runs it twice and gives the second answer. `compiled` says that XLA compiles it, which rounds elsewhere.
     """
 
     session: Any
-    graph_def: Any
+    index: GraphIndex
     signature: Signature
     predict: Run
     plain: bool = True
@@ -36,6 +36,10 @@ class Origin:
     batches: tuple[int, ...] = ()
     repeat: Run | None = None
     compiled: bool = False
+
+    @property
+    def graph_def(self) -> Any:
+        return self.index.graph_def
 
 
 def run_from_first_state(afresh: Callable[[], AbstractContextManager[Run]]) -> tuple[Run, Run]:

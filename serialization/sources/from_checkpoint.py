@@ -40,8 +40,8 @@ NOTHING = Signature((), ())
 class PreparedCheckpoint:
     """`meta_graph` is one that import_meta_graph and Saver.restore(session, `path`) take; `notes` say what was done.
 
-    `held` is what the checkpoint's index says. `file` is where the graph was found, `pruned` is its GraphDef without
-    the Saver, `whole` the one it was made of.
+    `held` is what the checkpoint's index says. `file` is where the graph was found. `index` is that of the GraphDef
+    without the Saver, `whole` the GraphDef that it was made of.
 
     `hints` and `batches` are what the graph says about feeds, see generate_attempts. `trust` is `--trust-model`.
     """
@@ -50,7 +50,7 @@ class PreparedCheckpoint:
     held: Checkpoint
     file: Path
     meta_graph: Any
-    pruned: Any
+    index: GraphIndex
     whole: Any
     signature: Signature
     restores: tuple[Restore, ...]
@@ -59,6 +59,11 @@ class PreparedCheckpoint:
     initializers: tuple[str, ...] = ()
     hints: Mapping[str, Hint] = field(default_factory=dict)
     batches: tuple[int, ...] = ()
+
+    @property
+    def pruned(self) -> Any:
+        """The GraphDef that is imported, without the Saver."""
+        return self.index.graph_def
 
     @property
     def size(self) -> int:
@@ -76,7 +81,7 @@ def read_checkpoint_graph(held: Checkpoint, graph: Path | None = None) -> GraphF
     file = read_graph_file(ModelFile(graph) if graph else open_meta_graph_file(held))
     if file.meta_graph is None:
         return file
-    add_v0_signatures(file.meta_graph)
+    add_v0_signatures(file.meta_graph, file.index)
     return replace(file, notes=tuple(repair.make_version_readable(file.meta_graph)))
 
 
@@ -89,7 +94,7 @@ def take_whole_checkpoint(
         held=held,
         file=file.path,
         meta_graph=file.meta_graph,
-        pruned=file.graph_def,
+        index=file.index,
         whole=file.graph_def,
         signature=wanted,
         restores=tuple(map_variables(file.index, file.meta_graph.saver_def).values()),
@@ -124,12 +129,12 @@ def prepare_checkpoint(
     shapes = {variable.name: variable.shape for variable in held.variables}
     kinds = {variable.name: get_dtype_number(variable.dtype) for variable in held.variables}
     plan, notes = _choose_keys(held, file, shapes, rename, ema=ema)
-    needed = [node.name for node in ready.graph_def.node if node.name in plan]
+    needed = [name for name in ready.index.nodes if name in plan]
     notes += check_mapping(plan.values(), needed, shapes, kinds, show_path(held.prefix), partial=partial)
     if whole and keep:
         return take_whole_checkpoint(held, file, ready.signature, trust=trust)
     restores = tuple(plan[name] for name in needed)
-    meta_graph = restore_ops.add_saver(ready.graph_def, restores)
+    meta_graph = restore_ops.add_saver(ready.index.graph_def, restores)
     if ready.initializers:
         meta_graph.collection_def["table_initializer"].node_list.value.extend(ready.initializers)
     return PreparedCheckpoint(
@@ -137,14 +142,14 @@ def prepare_checkpoint(
         held=held,
         file=file.path,
         meta_graph=meta_graph,
-        pruned=ready.graph_def,
+        index=ready.index,
         whole=file.graph_def,
         signature=ready.signature,
         restores=tuple(_sized(restore, shapes) for restore in restores),
         notes=(*ready.notes, *notes),
         trust=trust,
         initializers=ready.initializers,
-        hints=find_hints(GraphIndex(ready.graph_def), ready.signature),
+        hints=find_hints(ready.index, ready.signature),
         batches=tuple(find_batch_sizes(file.graph_def)),
     )
 
@@ -196,7 +201,8 @@ def require_safe_checkpoint(prepared: PreparedCheckpoint) -> None:
     tensors = (prepared.signature.outputs, prepared.signature.inputs)
     outputs, inputs = ([tensor.name for tensor in side] for side in tensors)
     run = [*outputs, *prepared.initializers]
-    findings = harm.scan_meta_graph(prepared.meta_graph, run, inputs, folder=Path(prepared.path).parent)
+    index = prepared.index if prepared.pruned is prepared.whole else None  # else a Saver was added to a copy
+    findings = harm.scan_meta_graph(prepared.meta_graph, run, inputs, Path(prepared.path).parent, index=index)
     harm.require_safe(findings, prepared.file, trust=prepared.trust)
 
 
@@ -212,7 +218,9 @@ def make_checkpoint_origin(session: Any, prepared: PreparedCheckpoint, fill: Cal
         yield predict
 
     once, twice = run_from_first_state(afresh) if list_training_nodes(prepared.pruned) else (predict, None)
-    graph_def, index = session.graph.as_graph_def(), GraphIndex(prepared.pruned)
-    held = read_table_keys(session, index)
-    found = find_hints(index, wanted, held) if held else prepared.hints
-    return Origin(session, graph_def, wanted, once, takes_plain_calls(index), found, prepared.batches, twice)
+    held = read_table_keys(session, prepared.index)
+    found = find_hints(prepared.index, wanted, held) if held else prepared.hints
+    plain = takes_plain_calls(prepared.index)
+    return Origin(
+        session, GraphIndex(session.graph.as_graph_def()), wanted, once, plain, found, prepared.batches, twice
+    )

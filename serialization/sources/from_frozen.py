@@ -29,13 +29,17 @@ class PreparedFrozenModel:
     done, `hints` and `batches` what the graph says about feeds, see generate_attempts.
     """
 
-    graph_def: Any
+    index: GraphIndex
     signature: Signature
     initializers: tuple[str, ...]
     constants: Mapping[str, LargeConstant]
     notes: tuple[str, ...]
     hints: Mapping[str, Hint]
     batches: tuple[int, ...]
+
+    @property
+    def graph_def(self) -> Any:
+        return self.index.graph_def
 
 
 def prepare_frozen_model(
@@ -52,23 +56,25 @@ def prepare_frozen_model(
     """
     path = file.path
     ready = prepare_graph(file, inputs, outputs, what=show_path(path), known=known)
-    held = [node.name for node in ready.graph_def.node if node.op in VARIABLES]
+    graph_def = ready.index.graph_def
+    held = [node.name for node in graph_def.node if node.op in VARIABLES]
     if held:
         more = f" and {len(held) - 5} more" if len(held) > 5 else ""
         raise UserError(
             f"{show_path(path)} is not frozen; it holds the variables {', '.join(held[:5])}{more}, whose values are in "
             "a checkpoint; freeze it with freezemodel_save.py --checkpoint PREFIX --graph FILE"
         )
-    lines = remove_refs(ready.graph_def)
-    index = GraphIndex(ready.graph_def)
+    lines = remove_refs(ready.index)
+    index = GraphIndex(graph_def) if lines else ready.index
     wanted, feeds = ([tensor.name for tensor in side] for side in (ready.signature.outputs, ready.signature.inputs))
     harm.require_safe(harm.scan_graph(index, [*wanted, *ready.initializers], feeds, path.parent), path, trust=trust)
     hints = find_hints(index, ready.signature, read_constant_keys(index))
+    constants = replace_constants(graph_def, file.constants)
     return PreparedFrozenModel(
-        ready.graph_def,
+        GraphIndex(graph_def) if constants else index,
         ready.signature,
         ready.initializers,
-        replace_constants(ready.graph_def, file.constants),
+        constants,
         (*ready.notes, *(f"repaired: {line}" for line in lines)),
         hints,
         tuple(find_batch_sizes(file.graph_def)),

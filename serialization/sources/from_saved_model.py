@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +88,8 @@ def prepare_saved_model(
     TensorFlow does not know; and where the folder has no such tag-set or signature.
     """
     folder = found.path
-    meta_graph = choose_meta_graph(read_saved_model(found.file), tag_set)
-    file = GraphFile(GraphIndex(meta_graph.graph_def))
+    file = choose_meta_graph(read_saved_model(found.file), tag_set)
+    meta_graph = file.meta_graph
     if (inputs and outputs) or not (key or meta_graph.signature_def or meta_graph.object_graph_def.nodes):
         wanted, notes = choose_signature(file, inputs, outputs)
     else:
@@ -100,8 +100,8 @@ def prepare_saved_model(
     # The chosen tensors may be those of no signature: named by the user, or inferred.
     findings = harm.scan_meta_graph(meta_graph, outs, ins, saved_model=folder, index=file.index, every_signature=True)
     harm.require_safe(findings, folder, trust=trust)
-    needed = prune_graph(file.index, [*outs, *ins])
-    require_known_ops(needed, show_path(folder))
+    needed = GraphIndex(prune_graph(file.index, [*outs, *ins]))
+    require_known_ops(needed.graph_def, show_path(folder))
     require_modest_tensors(needed, show_path(folder))
     repaired, lines = _repair(meta_graph)
     notes += [f"repaired: {line}" for line in lines]
@@ -115,8 +115,8 @@ def prepare_saved_model(
         wanted,
         repaired if lines else None,
         tuple(left),
-        needed.ByteSize(),
-        measure_variables(needed),
+        needed.graph_def.ByteSize(),
+        measure_variables(needed.graph_def),
         tuple(notes),
     )
 
@@ -148,13 +148,13 @@ def make_saved_model_origin(
 ) -> Origin:
     """The loaded SavedModel ready to be converted; `afresh` gives one that runs and is loaded anew."""
     wanted = bind_signature(session.graph, exported.signature)
-    flat, names = _flatten(session.graph.as_graph_def(), wanted)
-    run, twice = run_from_first_state(afresh) if list_training_nodes(flat) else (Predictor(session, wanted), None)
-    index = GraphIndex(flat)
+    index, names = _flatten(session.graph.as_graph_def(), wanted)
+    trains = list_training_nodes(index.graph_def)
+    run, twice = run_from_first_state(afresh) if trains else (Predictor(session, wanted), None)
     found = find_hints(index, names, read_table_keys(session, index))
     compiled = is_xla_compiled(exported.meta_graph.graph_def)
     plain = takes_plain_calls(index) and _is_read_plainly(index, session.graph)
-    return Origin(session, flat, names, run, plain, found, repeat=twice, compiled=compiled)
+    return Origin(session, index, names, run, plain, found, repeat=twice, compiled=compiled)
 
 
 def _is_read_plainly(index: GraphIndex, graph: Any) -> bool:
@@ -167,26 +167,29 @@ def _is_read_plainly(index: GraphIndex, graph: Any) -> bool:
     )
 
 
-def _flatten(graph_def: Any, wanted: Signature) -> tuple[Any, Signature]:
+def _flatten(graph_def: Any, wanted: Signature) -> tuple[GraphIndex, Signature]:
     """What the signature needs of a GraphDef, without functions; cut first, while the inputs are there to be cut at."""
     index, names, _ = cut_at_inputs(GraphIndex(graph_def), wanted)
     roots = [tensor.name for tensor in (*names.outputs, *names.inputs)]
-    return prune_graph(GraphIndex(inline_functions(prune_graph(index, roots), roots)), roots), names
+    needed = GraphIndex(prune_graph(index, roots))
+    if not needed.functions:
+        return needed, names
+    return GraphIndex(prune_graph(GraphIndex(inline_functions(needed.graph_def, roots)), roots)), names
 
 
-def read_saved_model(file: ModelFile) -> Any:
-    """The SavedModel message in a saved_model.pb or .pbtxt. Raises UserError where it is damaged or unsound."""
-    saved_model = read_message(file)
-    for meta_graph in saved_model.meta_graphs:
-        require_sound_graph(GraphIndex(meta_graph.graph_def), show_path(file.path))
-    return saved_model
+def read_saved_model(file: ModelFile) -> list[GraphFile]:
+    """Each graph in a saved_model.pb or .pbtxt, with its MetaGraphDef. Raises UserError where one is unsound."""
+    graphs = [GraphFile(GraphIndex(found.graph_def), found) for found in read_message(file).meta_graphs]
+    for graph in graphs:
+        require_sound_graph(graph.index, show_path(file.path))
+    return graphs
 
 
-def choose_meta_graph(saved_model: Any, tag_set: str | None = None) -> Any:
-    """The MetaGraphDef with these tags (comma separated); by default the only one, else the one tagged `serve`."""
-    by_tags = {frozenset(meta_graph.meta_info_def.tags): meta_graph for meta_graph in saved_model.meta_graphs}
+def choose_meta_graph(graphs: Sequence[GraphFile], tag_set: str | None = None) -> GraphFile:
+    """The graph with these tags (comma separated); by default the only one, else the one tagged `serve`."""
+    by_tags = {frozenset(graph.meta_graph.meta_info_def.tags): graph for graph in graphs}
     if tag_set is None and len(by_tags) == 1:
-        return saved_model.meta_graphs[0]
+        return graphs[0]
     tags = frozenset((tag_set or SERVE).split(","))
     if tags not in by_tags:
         known = "; ".join(",".join(sorted(tags)) or "no tags" for tags in by_tags)

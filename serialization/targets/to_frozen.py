@@ -60,18 +60,17 @@ def freeze_stored_values(path: Path, prepared: PreparedCheckpoint | PreparedSave
     if not isinstance(prepared, PreparedCheckpoint) or list_table_nodes(prepared.pruned):
         return False
     value_of = read_stored_values(prepared.held, prepared.restores)
-    freeze_graph(path, prepared.pruned, prepared.signature, value_of=value_of)
+    freeze_graph(path, prepared.index, prepared.signature, value_of=value_of)
     return True
 
 
-def replace_variables(graph_def: Any) -> list[str]:
+def replace_variables(index: GraphIndex) -> list[str]:
     """Make every op that takes a resource variable's handle take its value; change the GraphDef and say what was done.
 
-    The nodes of the variables stay, for write_frozen_graph to put constants in their place. Raises UserError for ops
-    that cannot.
+    The nodes of the variables stay, for write_frozen_graph to put constants in their place. The index still has the
+    right names, and not all edges. Raises UserError for ops that cannot.
     """
-    variables = {node.name: node for node in graph_def.node if node.op == "VarHandleOp"}
-    index = GraphIndex(graph_def)
+    variables = {name: node for name, node in index.nodes.items() if node.op == "VarHandleOp"}
     done: Counter[tuple[str, str]] = Counter()
     added: list[Any] = []
     for name, variable in variables.items():
@@ -87,13 +86,13 @@ def replace_variables(graph_def: Any) -> list[str]:
                     waiting.append(user.name)
                 else:
                     added += _take_value(user, dtype, done)
-    graph_def.node.extend(added)
+    index.graph_def.node.extend(added)
     return format_repairs(done)
 
 
 def freeze_graph(
     path: Path,
-    graph_def: Any,
+    index: GraphIndex,
     wanted: Signature,
     session: Any = None,
     value_of: Callable[[Any], Value] | None = None,
@@ -103,7 +102,7 @@ def freeze_graph(
     The values of variables come from `value_of`, see write_frozen_graph, else out of the session, which tables need in
     any case.
     """
-    flat, wanted, notes = flatten_graph(graph_def, wanted, session)
+    flat, wanted, notes = flatten_graph(index, wanted, session)
     print_notes(notes)
     write_frozen_graph(path, flat, value_of or read_session_values(session, flat), measure_variables(flat))
     return wanted
@@ -225,24 +224,24 @@ def read_session_values(session: Any, graph_def: Any) -> Callable[[Any], NDArray
     return read
 
 
-def flatten_graph(graph_def: Any, wanted: Signature, session: Any) -> tuple[Any, Signature, list[str]]:
+def flatten_graph(index: GraphIndex, wanted: Signature, session: Any) -> tuple[Any, Signature, list[str]]:
     """The GraphDef of what the signature needs, with functions and tables inlined and nothing that takes a variable.
 
     The nodes of the variables are still there, for write_frozen_graph. Also returns the signature by the names in that
     GraphDef, which differ where it was cut at an input, and a line on each thing that was done.
     """
-    index, wanted, notes = cut_at_inputs(GraphIndex(graph_def), wanted)
+    index, wanted, notes = cut_at_inputs(index, wanted)
     roots = [tensor.name for tensor in (*wanted.outputs, *wanted.inputs)]
-    result = prune_graph(index, roots)
-    if result.library.function:
-        calls = len(result.library.function)
-        result = prune_graph(GraphIndex(inline_functions(result, roots)), roots)
-        if not result.library.function:
+    needed = GraphIndex(prune_graph(index, roots))
+    if needed.functions:
+        calls = len(needed.functions)
+        needed = GraphIndex(prune_graph(GraphIndex(inline_functions(needed.graph_def, roots)), roots))
+        if not needed.functions:
             notes.append(f"inlined {calls} functions")
-    notes += inline_tables(result, session)
-    notes += replace_variables(result)
-    notes += [f"repaired: {line}" for line in remove_refs(result)]
-    result = prune_graph(GraphIndex(result), roots)
+    if tables := inline_tables(needed, session):
+        needed = GraphIndex(needed.graph_def)
+    notes += [*tables, *replace_variables(needed), *(f"repaired: {line}" for line in remove_refs(needed))]
+    result = GraphIndex(prune_graph(GraphIndex(needed.graph_def), roots))
     make_graph_loadable(result)
-    require_frozen_functions(result)
-    return result, wanted, notes
+    require_frozen_functions(result.graph_def)
+    return result.graph_def, wanted, notes
