@@ -27,7 +27,7 @@ from serialization.flags import CONVERSION_FLAGS
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
 from serialization.run.origin import Origin
-from serialization.run.predictor import Predictor, open_session
+from serialization.run.predictor import compile_later, open_session
 from serialization.run.verify import NOT_VERIFIED
 from serialization.sources.from_frozen import PreparedFrozenModel, complete_import
 from serialization.tensorflow import explain_failures, tf1
@@ -40,7 +40,7 @@ def load(ready: PreparedFrozenModel) -> Origin:
     session = open_session(graph, optimize=False)
     complete_import(session, ready, scope="")
     wanted = bind_signature(graph, ready.signature)
-    return Origin(session, ready.index, wanted, Predictor(session, wanted), True, ready.hints, ready.batches)
+    return Origin(session, ready.index, wanted, compile_later(session, wanted), True, ready.hints, ready.batches)
 
 
 def export(session: Any, folder: Path, wanted: Signature) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from serialization.checks.memory import require_memory
@@ -66,6 +67,12 @@ class Predictor:
 
     def __exit__(self, *_: object) -> None:
         self.session.close()
+
+
+def compile_later(session: Any, signature: Signature) -> Run:
+    """Runs what a Predictor runs, which is made in the first run: it holds a graph's constants several times."""
+    make = cache(lambda: Predictor(session, signature))
+    return lambda values: make()(values)
 
 
 def give_sessions_own_threads() -> None:

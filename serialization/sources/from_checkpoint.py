@@ -26,7 +26,7 @@ from serialization.infer.candidates import infer_candidates
 from serialization.run.feed_hints import find_batch_sizes, find_hints
 from serialization.run.generated_feeds import Hint
 from serialization.run.origin import Origin, run_from_first_state, takes_plain_calls
-from serialization.run.predictor import Predictor, Run
+from serialization.run.predictor import Run, compile_later
 from serialization.sources import restore_ops, variable_mapping
 from serialization.sources.choose import prepare_graph
 from serialization.sources.frozen_reader import GraphFile, read_graph_file
@@ -210,7 +210,7 @@ def make_checkpoint_origin(session: Any, prepared: PreparedCheckpoint, fill: Cal
     """The checkpoint ready to be converted; `fill` gives the session all that the checkpoint holds."""
     fill()
     wanted = bind_signature(session.graph, prepared.signature)
-    predict = Predictor(session, wanted)
+    predict = compile_later(session, wanted)
 
     @contextmanager
     def afresh() -> Iterator[Run]:

@@ -31,7 +31,7 @@ from serialization.graph.repair import remove_recorded_shapes
 from serialization.graph.signature import Signature, bind_signature, choose_signature_def, read_signature_def
 from serialization.run.feed_hints import find_hints
 from serialization.run.origin import Origin, run_from_first_state, takes_plain_calls
-from serialization.run.predictor import Predictor, Run
+from serialization.run.predictor import Run, compile_later
 from serialization.sources.choose import choose_signature
 from serialization.sources.frozen_reader import GraphFile
 from serialization.sources.variable_mapping import Restore
@@ -150,7 +150,7 @@ def make_saved_model_origin(
     wanted = bind_signature(session.graph, exported.signature)
     index, names = _flatten(session.graph.as_graph_def(), wanted)
     trains = list_training_nodes(index.graph_def)
-    run, twice = run_from_first_state(afresh) if trains else (Predictor(session, wanted), None)
+    run, twice = run_from_first_state(afresh) if trains else (compile_later(session, wanted), None)
     found = find_hints(index, names, read_table_keys(session, index))
     compiled = is_xla_compiled(exported.meta_graph.graph_def)
     plain = takes_plain_calls(index) and _is_read_plainly(index, session.graph)
