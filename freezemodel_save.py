@@ -45,8 +45,10 @@ from serialization.targets.to_frozen import (
 )
 from serialization.tensorflow import format_reason, tf, tf1
 
+Source = PreparedCheckpoint | PreparedSavedModel  # read and scanned; nothing of it is loaded yet
 
-def open_source(prepared: PreparedCheckpoint | PreparedSavedModel) -> Origin:
+
+def open_source(prepared: Source) -> Origin:
     """The model with its variables, in a session: restored or loaded."""
     return open_checkpoint(prepared) if isinstance(prepared, PreparedCheckpoint) else open_saved_model(prepared)
 
@@ -98,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with stage_output(args.frozen_model, overwrite=overwrite) as path:
         load_op_library(args.op_library)
-        prepared = read_saved_model(args) if args.saved_model else read_checkpoint(args)
+        prepared: Source = read_saved_model(args) if args.saved_model else read_checkpoint(args)
         require_freezable(prepared, args.saved_model or args.checkpoint)
         if args.no_verify and freeze_stored_values(path, prepared):  # from file to file, which needs no session
             proof = NOT_VERIFIED

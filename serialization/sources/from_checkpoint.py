@@ -134,7 +134,7 @@ def prepare_checkpoint(
     if whole and keep:
         return take_whole_checkpoint(held, file, ready.signature, trust=trust)
     restores = tuple(plan[name] for name in needed)
-    meta_graph = restore_ops.add_saver(ready.index.graph_def, restores)
+    meta_graph = restore_ops.add_saver(ready.index, restores)
     if ready.initializers:
         meta_graph.collection_def["table_initializer"].node_list.value.extend(ready.initializers)
     return PreparedCheckpoint(

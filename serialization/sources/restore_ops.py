@@ -13,14 +13,14 @@ from serialization.graph.graph_index import GraphIndex
 from serialization.sources.variable_mapping import Restore
 
 
-def add_saver(graph_def: Any, restores: Sequence[Restore]) -> Any:
-    """A MetaGraphDef of the GraphDef with a Saver for exactly these variables, and collections that name them."""
+def add_saver(index: GraphIndex, restores: Sequence[Restore]) -> Any:
+    """A MetaGraphDef of a copy of the GraphDef with a Saver for exactly these variables, and collections that name them."""
     meta_graph = protos.MetaGraphDef()
     graph = meta_graph.graph_def
-    graph.CopyFrom(graph_def)
+    graph.CopyFrom(index.graph_def)
     if not restores:
         return meta_graph
-    nodes = GraphIndex(graph).nodes
+    nodes = index.nodes
     scope = next(name for name in _names("restore") if name not in nodes and f"{name}/all" not in nodes)
     path, keys, specs = (f"{scope}/{name}" for name in ("path", "keys", "slices"))
     _add_strings(graph, path, [b"model"], scalar=True)
