@@ -14,7 +14,7 @@ from serialization.sources.variable_mapping import Restore
 
 
 def add_saver(index: GraphIndex, restores: Sequence[Restore]) -> Any:
-    """A MetaGraphDef of a copy of the graph with a Saver for exactly these variables, and collections that name them."""
+    """A MetaGraphDef of a copy of the graph, a Saver for exactly these variables, and collections that name them."""
     meta_graph = protos.MetaGraphDef()
     graph = meta_graph.graph_def
     graph.CopyFrom(index.graph_def)
