@@ -6,7 +6,7 @@ Teaches import_graph_def(graph_def, name="") and tf.compat.v1.saved_model.simple
     python savedmodel_from_frozen.py --frozen-model my/model.pb --inputs x --outputs y=softmax --export-dir my/1
 
 The variables of a frozen model are constants in its graph, so the variables/ folder of the SavedModel holds none. Of a
-graph over 100 MB, each constant over 1 MiB becomes a variable there: in the graph, each step would copy all of them.
+graph over 32 MB, each constant over 1 MiB becomes a variable there: in the graph, each step would copy all of them.
 """
 
 from __future__ import annotations

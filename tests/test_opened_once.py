@@ -14,6 +14,7 @@ import pytest
 from conftest import PROJECT, environment
 from serving_models import serving
 
+from serialization.sources.frozen_reader import LARGE_FILE
 from serialization.tensorflow import tf, tf1
 
 # Runs a script's main and prints, as its last line, how often each file below a folder was opened.
@@ -124,16 +125,16 @@ def test_a_frozen_graph(tmp_path: Path, script: str, form: str) -> None:
 
 
 def test_a_large_frozen_graph(tmp_path: Path) -> None:
-    """More than 100 MB, of which the constants stay in the file until they are read into their variables."""
+    """A graph whose constants stay in the file until they are read into their variables."""
 
     def build() -> None:
-        x = tf1.placeholder(tf.float32, [None, 5200], name="x")
-        weights = tf1.get_variable("w", [5200, 5200], initializer=tf1.ones_initializer())
+        x = tf1.placeholder(tf.float32, [None, 3000], name="x")
+        weights = tf1.get_variable("w", [3000, 3000], initializer=tf1.ones_initializer())
         tf.matmul(x, weights, name="logits")
 
     file = tmp_path / "large.pb"
     file.write_bytes(graphs.freeze(build, ["logits"]).SerializeToString())
-    assert file.stat().st_size > 100_000_000
+    assert file.stat().st_size > LARGE_FILE
     require_once(count_opened(tmp_path, "freezemodel_load", "--frozen-model", file, *NAMES), "large.pb")
 
 

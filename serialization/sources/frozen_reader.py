@@ -1,4 +1,4 @@
-"""Reads graphs from files; of a frozen graph of hundreds of megabytes without several copies of it in memory.
+"""Reads graphs from files; of a large frozen graph without several copies of it in memory.
 
 Parsing the file whole, importing the message and letting TensorFlow's optimizers fold it each copy every constant.
 Here the large constants stay in the file while the rest is parsed; in the graph each becomes a resource variable of the
@@ -26,7 +26,7 @@ from serialization.formats.wire import iterate_fields
 from serialization.graph.graph_index import GraphIndex
 from serialization.tensorflow import np, tf, tf1
 
-LARGE_FILE = 100_000_000  # bytes; below this TensorFlow's own way takes a second, and folds the constants
+LARGE_FILE = 32_000_000  # bytes; below this a few copies do not matter, and TensorFlow folds the constants
 _LARGE_NODE = 1 << 20
 _ALIGNED = 64  # bytes, EIGEN_MAX_ALIGN_BYTES
 _NODE, _NAME, _ATTRIBUTE, _KEY, _VALUE, _TENSOR, _CONTENT = 1, 1, 5, 1, 2, 8, 4  # the numbers of the fields
