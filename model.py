@@ -18,6 +18,8 @@ from serialization.tensorflow import np, tf, tf1
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from serialization.run.predictor import Predictor
+
 INPUTS = "Placeholder/inputs_placeholder:0"  # float32 [None, 10]
 LABELS = "Placeholder/labels_placeholder:0"  # float32 [None, 1], 0 or 1
 LOSS = "Loss/loss:0"  # float32 []
@@ -106,6 +108,13 @@ def evaluate(session: Any, count: int = 10_000) -> float:
     """The accuracy on rows that are not used for training."""
     inputs, labels = make_rows(count)
     return float(session.run(ACCURACY, {INPUTS: inputs, LABELS: labels}))
+
+
+def measure_accuracy(predict: Predictor, count: int) -> float:
+    """The share of `count` rows that training never saw which a model of one input and one output predicts right."""
+    (wanted,), (answer,) = predict.signature.inputs, predict.signature.outputs
+    inputs, labels = make_rows(count)
+    return float((predict({wanted.key: inputs})[answer.key] == (labels > 0.5)).mean())
 
 
 def session_config(shards: int = 1) -> Any:

@@ -107,8 +107,9 @@ sys.path.insert(0, {project!r})
 import numpy as np
 import freezemodel_load
 from serialization.files.locate import find_frozen_model
+from serialization.run.predictor import Predictor
 from pathlib import Path
-predict = freezemodel_load.open_frozen(find_frozen_model(Path(sys.argv[1])), "x", "y")[0]
+predict = Predictor(*freezemodel_load.open_frozen(find_frozen_model(Path(sys.argv[1])), "x", "y"))
 row = np.ones([1, predict.signature.inputs[0].shape[1]], "f")
 predict({{"x": row}})
 """

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from serialization import __version__
 from serialization.console import format_error, show_path
 from serialization.errors import UserError
-from serialization.flags import FLAG_GROUPS, FLAGS
+from serialization.flags import FLAG_GROUPS, FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
 from serialization.project import ROOT
 from serialization.tensorflow import find_tensorflow_version
 
@@ -114,7 +114,7 @@ def _explain_word(word: str, flags: Sequence[str], *, takes_path: bool) -> str:
 
 def _find_flag(path: Path) -> tuple[str, str]:
     """The kind of model or file at the path, and the flag that takes it; the flag is empty if there is none."""
-    from serialization.files.locate import find_saved_model_file, list_versions
+    from serialization.files.model_names import find_saved_model_file, list_versions
     from serialization.files.publish import list_checkpoint_files
     from serialization.formats.file_kind import Kind, detect_kind
 
@@ -158,12 +158,20 @@ def refuse_flags(parser: argparse.ArgumentParser, args: argparse.Namespace, flag
             parser.error(f"--{flag} {why}")
 
 
-def choose_flag(parser: argparse.ArgumentParser, args: argparse.Namespace, names: Sequence[str]) -> str:
-    """The attribute name of the flag that is given, or of the first if none is. Ends with status 2 if several are."""
-    given = [name for name in names if getattr(args, name) != parser.get_default(name)] or [names[0]]
+def choose_model(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, kinds: Sequence[str]
+) -> tuple[str, dict[str, Any]]:
+    """The flag that names the model, the first of `kinds` if none does, and the values of the flags that go with it.
+
+    Flags are by attribute name. Ends with status 2 if several models are given, or a flag of another kind of model.
+    """
+    given = [name for name in kinds if getattr(args, name) != parser.get_default(name)] or [kinds[0]]
     if len(given) > 1:
         parser.error(f"one model at a time; found {', '.join('--' + name.replace('_', '-') for name in given)}")
-    return given[0]
+    if given[0] == "saved_model":
+        return given[0], select_values(args, *MODEL_FLAGS, *SAVED_MODEL_FLAGS)
+    refuse_flags(parser, args, SAVED_MODEL_FLAGS, "goes with --saved-model")
+    return given[0], select_values(args, *MODEL_FLAGS)
 
 
 def select_values(args: argparse.Namespace, *flags: str) -> dict[str, Any]:

@@ -121,8 +121,8 @@ def restored(prefix: Path) -> Any:
     """A session on a checkpoint's whole graph, in which the variables hold what the checkpoint holds."""
     held = find_checkpoint(prefix)
     prepared = take_whole_checkpoint(held, read_checkpoint_graph(held))
-    session, saver = checkpoint_restore.start(prepared)
-    checkpoint_restore.fill(session, saver, prepared)
+    session, saver = checkpoint_restore.import_graph(prepared)
+    checkpoint_restore.restore(session, saver, prepared)
     return session
 
 

@@ -193,6 +193,10 @@ def test_arrows_run_one_way() -> None:
 # Modules in which there is too little for a test of their own, each with the test that covers it.
 COVERED_BY = {
     "errors": "test_cli",
+    "files/advice": "files/test_locate",
+    "files/checkpoint_files": "files/test_locate",
+    "files/model_names": "files/test_locate",
+    "inspect/graph_report": "inspect/test_report",
     "project": "test_cli",
     "serving/http/direct": "serving/http/test_server",
     "serving/limits": "test_freezemodel_serve",

@@ -39,9 +39,12 @@ def list_table_initializers(index: GraphIndex) -> list[Any]:
     return [node for node, table in tables if table is not None and op_sets.is_table_initializer(node.op, table.op)]
 
 
-def inline_tables(graph_def: Any, session: Any) -> list[str]:
-    """Make the GraphDef fill its tables with their contents in the session. Returns a line for each table."""
-    index, notes = GraphIndex(graph_def), []
+def inline_tables(index: GraphIndex, session: Any) -> list[str]:
+    """Make the GraphDef fill its tables with their contents in the session. Returns a line for each table.
+
+    The index is right afterwards if there is no line.
+    """
+    graph_def, notes = index.graph_def, []
     for table, (keys, values) in [(table, _read(session, table, index)) for table in list_table_nodes(graph_def)]:
         notes.append(f"inlined the lookup table {table.name}: {len(keys):,} {'entry' if len(keys) == 1 else 'entries'}")
         _inline_one(GraphIndex(graph_def), table, keys, values)

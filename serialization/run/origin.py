@@ -21,7 +21,7 @@ _NOT_PLAIN = REF_FORMS | {"RefSelect", "AutoReloadVariable", "TemporaryVariable"
 
 @dataclass(frozen=True)
 class Origin:
-    """A session on `graph_def`, in which `predict` runs `signature`.
+    """A session on a graph, in which `predict` runs `signature`. `plain`: TensorFlow's own calls convert it well.
 
     `plain` says that TensorFlow's own calls convert it well. `hints` and `batches` are for generate_attempts. `repeat`
     runs the model twice and returns the second answer; None if running changes no variables. `compiled` says that XLA
@@ -29,7 +29,7 @@ class Origin:
     """
 
     session: Any
-    graph_def: Any
+    index: GraphIndex
     signature: Signature
     predict: Run
     plain: bool = True
@@ -37,6 +37,10 @@ class Origin:
     batches: tuple[int, ...] = ()
     repeat: Run | None = None
     compiled: bool = False
+
+    @property
+    def graph_def(self) -> Any:
+        return self.index.graph_def
 
 
 def run_from_first_state(afresh: Callable[[], AbstractContextManager[Run]]) -> tuple[Run, Run]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from serialization.checks.memory import require_memory
@@ -30,7 +31,7 @@ class Predictor:
     But such a run cannot be cancelled, and it keeps denormal numbers (below 1.2e-38 as float32), which the pool makes
     zero.
 
-    Raises UserError if the graph cannot be run, or needs more memory than there is.
+    Raises UserError if the graph cannot be run, or needs more memory than there is. `with` closes the session.
     """
 
     def __init__(
@@ -62,6 +63,18 @@ class Predictor:
         if self._strings:  # TensorFlow returns a scalar string as bytes
             values = [np.array(value, dtype=object) if isinstance(value, bytes) else value for value in values]
         return dict(zip(self._outputs, values, strict=True))
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
+
+
+def compile_later(session: Any, signature: Signature) -> Run:
+    """Runs what a Predictor runs, which is made in the first run: it holds a graph's constants several times."""
+    make = cache(lambda: Predictor(session, signature))
+    return lambda values: make()(values)
 
 
 def give_sessions_own_threads() -> None:

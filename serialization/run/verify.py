@@ -103,9 +103,8 @@ def _require_steady(first: Run, second: Run, feed: Values, random: Mapping[str, 
             )
 
 
-def find_random_outputs(graph_def: Any, wanted: Signature) -> dict[str, str]:
+def find_random_outputs(index: GraphIndex, wanted: Signature) -> dict[str, str]:
     """The outputs that depend on a random op, by key, each with its first random op."""
-    index = GraphIndex(graph_def)
     found = {}
     for tensor in wanted.outputs:
         nodes = [index.nodes[name] for name in index.reachable([tensor.name])]

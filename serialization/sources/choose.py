@@ -28,7 +28,7 @@ from serialization.sources.frozen_reader import GraphFile
 class PreparedGraph:
     """The part of a GraphDef that `signature` needs. `initializers` fill its tables; `notes` report what was done."""
 
-    graph_def: Any
+    index: GraphIndex
     signature: Signature
     initializers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -48,9 +48,10 @@ def prepare_graph(
         notes.append(CUT_OFF)
     index, wanted, cuts = cut_at_inputs(file.index, wanted)
     notes += cuts
-    pruned, initializers = _prune(index, wanted)
+    graph_def, initializers = _prune(index, wanted)
+    pruned = GraphIndex(graph_def)
     repairs = make_graph_loadable(pruned)
-    require_known_ops(pruned, what)
+    require_known_ops(graph_def, what)
     require_modest_tensors(pruned, what)
     notes += [f"repaired: {line}" for line in (*file.notes, *repairs)]
     return PreparedGraph(pruned, wanted, tuple(initializers), tuple(notes))

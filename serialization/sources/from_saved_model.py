@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from serialization.formats.file_kind import ModelFile
 from serialization.formats.messages import read_message
 from serialization.graph import repair
 from serialization.graph.cut import cut_at_inputs
-from serialization.graph.graph_def import list_training_nodes
+from serialization.graph.graph_def import list_training_nodes, measure_variables
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions, is_xla_compiled
 from serialization.graph.lookup_tables import read_table_keys
@@ -31,7 +31,7 @@ from serialization.graph.repair import remove_recorded_shapes
 from serialization.graph.signature import Signature, bind_signature, choose_signature_def, read_signature_def
 from serialization.run.feed_hints import find_hints
 from serialization.run.origin import Origin, run_from_first_state, takes_plain_calls
-from serialization.run.predictor import Predictor, Run
+from serialization.run.predictor import Run, compile_later
 from serialization.sources.choose import choose_signature
 from serialization.sources.frozen_reader import GraphFile
 from serialization.sources.variable_mapping import Restore
@@ -47,6 +47,8 @@ class PreparedSavedModel:
 
     `repaired` is the MetaGraphDef to load in place of the file's, or None if the file needs no repair. `left_out` are
     the variables that the SavedModel's own restore op does not fill. `notes` report choices and repairs.
+
+    `graph_size` is the size in bytes of the GraphDef that the signature needs, `size` the size of its variables.
     """
 
     folder: Path
@@ -54,12 +56,19 @@ class PreparedSavedModel:
     signature: Signature
     repaired: Any
     left_out: tuple[Restore, ...]
+    graph_size: int
+    size: int
     notes: tuple[str, ...] = ()
 
     @property
     def tags(self) -> list[str]:
         """The tag-set of the MetaGraphDef."""
         return list(self.meta_graph.meta_info_def.tags)
+
+    @property
+    def whole(self) -> Any:
+        """The GraphDef as it is in the file."""
+        return self.meta_graph.graph_def
 
 
 def prepare_saved_model(
@@ -70,20 +79,17 @@ def prepare_saved_model(
     outputs: str | None = None,
     *,
     trust: bool = False,
-    check: Callable[[Any], None] = lambda graph_def: None,
 ) -> PreparedSavedModel:
     """Read the SavedModel that was found and choose its MetaGraphDef and signature.
 
     The parameters are the flags of the same names; `key` is `--signature`.
 
-    `check` is called with the GraphDef that the signature needs, and may raise UserError.
-
     Raises UserError if loading it or calling one of its signatures could do harm, unless `trust`; for ops that this
     TensorFlow does not know; and for a tag-set or signature that the folder does not have.
     """
     folder = found.path
-    meta_graph = choose_meta_graph(read_saved_model(found.file), tag_set)
-    file = GraphFile(GraphIndex(meta_graph.graph_def))
+    file = choose_meta_graph(read_saved_model(found.file), tag_set)
+    meta_graph = file.meta_graph
     if (inputs and outputs) or not (key or meta_graph.signature_def or meta_graph.object_graph_def.nodes):
         wanted, notes = choose_signature(file, inputs, outputs)
     else:
@@ -94,17 +100,25 @@ def prepare_saved_model(
     # Tensors that the user named, or that were inferred, may be in no signature.
     findings = harm.scan_meta_graph(meta_graph, outs, ins, saved_model=folder, index=file.index, every_signature=True)
     harm.require_safe(findings, folder, trust=trust)
-    needed = prune_graph(file.index, [*outs, *ins])
-    require_known_ops(needed, show_path(folder))
+    needed = GraphIndex(prune_graph(file.index, [*outs, *ins]))
+    require_known_ops(needed.graph_def, show_path(folder))
     require_modest_tensors(needed, show_path(folder))
-    check(needed)
     repaired, lines = _repair(meta_graph)
     notes += [f"repaired: {line}" for line in lines]
     if left := find_left_out_variables(meta_graph, folder, file.index):
         notes.append(
             f"repaired: restored {format_count(len(left), 'variable')} that the SavedModel's own restore op leaves out"
         )
-    return PreparedSavedModel(folder, meta_graph, wanted, repaired if lines else None, tuple(left), tuple(notes))
+    return PreparedSavedModel(
+        folder,
+        meta_graph,
+        wanted,
+        repaired if lines else None,
+        tuple(left),
+        needed.graph_def.ByteSize(),
+        measure_variables(needed.graph_def),
+        tuple(notes),
+    )
 
 
 @contextmanager
@@ -134,13 +148,13 @@ def make_saved_model_origin(
 ) -> Origin:
     """The loaded SavedModel as the source of a conversion; `afresh` loads it once more, with its first state."""
     wanted = bind_signature(session.graph, exported.signature)
-    flat, names = _flatten(session.graph.as_graph_def(), wanted)
-    run, twice = run_from_first_state(afresh) if list_training_nodes(flat) else (Predictor(session, wanted), None)
-    index = GraphIndex(flat)
+    index, names = _flatten(session.graph.as_graph_def(), wanted)
+    trains = list_training_nodes(index.graph_def)
+    run, twice = run_from_first_state(afresh) if trains else (compile_later(session, wanted), None)
     found = find_hints(index, names, read_table_keys(session, index))
     compiled = is_xla_compiled(exported.meta_graph.graph_def)
     plain = takes_plain_calls(index) and _is_read_plainly(index, session.graph)
-    return Origin(session, flat, names, run, plain, found, repeat=twice, compiled=compiled)
+    return Origin(session, index, names, run, plain, found, repeat=twice, compiled=compiled)
 
 
 def _is_read_plainly(index: GraphIndex, graph: Any) -> bool:
@@ -153,26 +167,29 @@ def _is_read_plainly(index: GraphIndex, graph: Any) -> bool:
     )
 
 
-def _flatten(graph_def: Any, wanted: Signature) -> tuple[Any, Signature]:
+def _flatten(graph_def: Any, wanted: Signature) -> tuple[GraphIndex, Signature]:
     """The part of a GraphDef that the signature needs, without functions. Cut first: inlining may remove inputs."""
     index, names, _ = cut_at_inputs(GraphIndex(graph_def), wanted)
     roots = [tensor.name for tensor in (*names.outputs, *names.inputs)]
-    return prune_graph(GraphIndex(inline_functions(prune_graph(index, roots), roots)), roots), names
+    needed = GraphIndex(prune_graph(index, roots))
+    if not needed.functions:
+        return needed, names
+    return GraphIndex(prune_graph(GraphIndex(inline_functions(needed.graph_def, roots)), roots)), names
 
 
-def read_saved_model(file: ModelFile) -> Any:
-    """The SavedModel message in a saved_model.pb or .pbtxt. Raises UserError if it is damaged or would crash."""
-    saved_model = read_message(file)
-    for meta_graph in saved_model.meta_graphs:
-        require_sound_graph(GraphIndex(meta_graph.graph_def), show_path(file.path))
-    return saved_model
+def read_saved_model(file: ModelFile) -> list[GraphFile]:
+    """The graphs in a saved_model.pb or .pbtxt, with their MetaGraphDefs. Raises UserError if one would crash."""
+    graphs = [GraphFile(GraphIndex(found.graph_def), found) for found in read_message(file).meta_graphs]
+    for graph in graphs:
+        require_sound_graph(graph.index, show_path(file.path))
+    return graphs
 
 
-def choose_meta_graph(saved_model: Any, tag_set: str | None = None) -> Any:
-    """The MetaGraphDef with these tags (comma separated); by default the only one, else the one tagged `serve`."""
-    by_tags = {frozenset(meta_graph.meta_info_def.tags): meta_graph for meta_graph in saved_model.meta_graphs}
+def choose_meta_graph(graphs: Sequence[GraphFile], tag_set: str | None = None) -> GraphFile:
+    """The graph with these tags (comma separated); by default the only one, else the one tagged `serve`."""
+    by_tags = {frozenset(graph.meta_graph.meta_info_def.tags): graph for graph in graphs}
     if tag_set is None and len(by_tags) == 1:
-        return saved_model.meta_graphs[0]
+        return graphs[0]
     tags = frozenset((tag_set or SERVE).split(","))
     if tags not in by_tags:
         known = "; ".join(",".join(sorted(tags)) or "no tags" for tags in by_tags)

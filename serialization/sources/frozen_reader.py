@@ -1,4 +1,4 @@
-"""Reads graphs from files, and frozen graphs of hundreds of megabytes without several copies in memory.
+"""Reads graphs from files, and large frozen graphs without several copies in memory.
 
 Parsing the file, importing the message, and constant folding each copy every constant. So the large constants stay in
 the file while the rest is parsed. In the graph each becomes a resource variable of the same name, and is read from the
@@ -26,7 +26,7 @@ from serialization.formats.wire import iterate_fields
 from serialization.graph.graph_index import GraphIndex
 from serialization.tensorflow import np, tf, tf1
 
-LARGE_FILE = 100_000_000  # bytes; a smaller file is imported in a second, and its constants can be folded
+LARGE_FILE = 32_000_000  # bytes; below this a few copies do not matter, and TensorFlow folds the constants
 _LARGE_NODE = 1 << 20
 _ALIGNED = 64  # bytes, EIGEN_MAX_ALIGN_BYTES
 _NODE, _NAME, _ATTRIBUTE, _KEY, _VALUE, _TENSOR, _CONTENT = 1, 1, 5, 1, 2, 8, 4  # the numbers of the fields

@@ -82,6 +82,14 @@ def require_same_variables(session: Any, path: str, restores: Collection[Restore
     )
 
 
+def print_uninitialized(step: str, session: Any) -> None:
+    """Say how many of the graph's variables hold nothing in this session after a step."""
+    with session.graph.as_default():
+        empty = len(session.run(tf1.report_uninitialized_variables()))
+    count = len(session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES))
+    print(f"{step}: {empty} of {format_count(count, 'variable')} {'is' if count == 1 else 'are'} uninitialized")
+
+
 def print_variables(held: Checkpoint) -> None:
     """Print a table of all variables in the checkpoint, with the values of small ones."""
     with explain_failures(f"the checkpoint {show_path(held.prefix)} cannot be read"):

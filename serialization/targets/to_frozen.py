@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import format_size, print_notes, print_table
+from serialization.console import format_command, format_size, print_notes, print_table, show_path
 from serialization.errors import UserError
 from serialization.formats import dtypes
-from serialization.formats.dtypes import get_dtype_size
 from serialization.formats.file_kind import ModelFile
 from serialization.graph.const_nodes import make_constant
 from serialization.graph.cut import cut_at_inputs
-from serialization.graph.graph_def import get_node_name, list_data_edges, list_training_nodes, list_variable_nodes
+from serialization.graph.graph_def import (
+    get_node_name,
+    list_data_edges,
+    list_training_nodes,
+    list_variable_nodes,
+    measure_variables,
+)
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions
 from serialization.graph.lookup_tables import inline_tables, list_table_nodes
@@ -23,13 +27,16 @@ from serialization.graph.op_sets import PASS_THROUGH, VARIABLES, is_update
 from serialization.graph.repair import format_repairs, make_graph_loadable, remove_refs
 from serialization.graph.signature import Signature
 from serialization.run.origin import Origin
+from serialization.sources.from_checkpoint import PreparedCheckpoint
 from serialization.sources.frozen_reader import read_large_graph_def
+from serialization.sources.variable_values import read_stored_values
 from serialization.targets.frozen_writer import write_frozen_graph
 from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from serialization.sources.from_saved_model import PreparedSavedModel
     from serialization.targets.frozen_writer import Value
 
 LIMIT = 2**31 - 1  # bytes in one protobuf message
@@ -45,22 +52,25 @@ def suffices_plain_call(origin: Origin, size: int) -> bool:
     return origin.plain and size <= PLAIN
 
 
-def is_streamable(graph_def: Any, size: int, *, verified: bool) -> bool:
-    """Whether to copy the values from the checkpoint's data files into the frozen file, without a session.
+def freeze_stored_values(path: Path, prepared: PreparedCheckpoint | PreparedSavedModel) -> bool:
+    """Freeze a checkpoint by copying the values from its data files, without a session; whether that can be done.
 
-    `size` is the size of the variables in bytes. Tables need a session; so does the proof, in any case.
+    Lookup tables are filled in a session, and the functions of a SavedModel are inlined from one.
     """
-    return not list_table_nodes(graph_def) and (not verified or size > PLAIN)
+    if not isinstance(prepared, PreparedCheckpoint) or list_table_nodes(prepared.pruned):
+        return False
+    value_of = read_stored_values(prepared.held, prepared.restores)
+    freeze_graph(path, prepared.index, prepared.signature, value_of=value_of)
+    return True
 
 
-def replace_variables(graph_def: Any) -> list[str]:
+def replace_variables(index: GraphIndex) -> list[str]:
     """Rewrite, in place, every op that takes a resource variable's handle to take its value. Returns notes on repairs.
 
-    The nodes of the variables stay; write_frozen_graph replaces them by constants. Raises UserError for ops that cannot
-    be rewritten.
+    The nodes of the variables stay; write_frozen_graph replaces them by constants. The index keeps the right names, but
+    not all edges. Raises UserError for ops that cannot be rewritten.
     """
-    variables = {node.name: node for node in graph_def.node if node.op == "VarHandleOp"}
-    index = GraphIndex(graph_def)
+    variables = {name: node for name, node in index.nodes.items() if node.op == "VarHandleOp"}
     done: Counter[tuple[str, str]] = Counter()
     added: list[Any] = []
     for name, variable in variables.items():
@@ -76,13 +86,13 @@ def replace_variables(graph_def: Any) -> list[str]:
                     waiting.append(user.name)
                 else:
                     added += _take_value(user, dtype, done)
-    graph_def.node.extend(added)
+    index.graph_def.node.extend(added)
     return format_repairs(done)
 
 
 def freeze_graph(
     path: Path,
-    graph_def: Any,
+    index: GraphIndex,
     wanted: Signature,
     session: Any = None,
     value_of: Callable[[Any], Value] | None = None,
@@ -92,7 +102,7 @@ def freeze_graph(
     `value_of` gives the values of variables, see write_frozen_graph; without it the session does. Tables always need
     the session.
     """
-    flat, wanted, notes = flatten_graph(graph_def, wanted, session)
+    flat, wanted, notes = flatten_graph(index, wanted, session)
     print_notes(notes)
     write_frozen_graph(path, flat, value_of or read_session_values(session, flat), measure_variables(flat))
     return wanted
@@ -129,23 +139,21 @@ def require_frozen_functions(graph_def: Any) -> None:
             )
 
 
-def require_fits(graph_def: Any, size: int, what: str, way_out: str) -> None:
-    """Raise UserError if the graph and `size` bytes of variables exceed the limit of a protobuf message."""
-    if size + graph_def.ByteSize() > LIMIT - (1 << 16):
+def require_freezable(prepared: PreparedCheckpoint | PreparedSavedModel, path: Path) -> None:
+    """Raise UserError if the model at `path` is more than protobuf can hold in one GraphDef."""
+    way_out = "use the SavedModel as it is"
+    if isinstance(prepared, PreparedCheckpoint):
+        way_out = f"`{format_command('savedmodel_from_checkpoint.py', '--checkpoint', path)}`"
+    require_fits(prepared.graph_size, prepared.size, show_path(path), way_out)
+
+
+def require_fits(graph_size: int, size: int, what: str, way_out: str) -> None:
+    """Raise UserError if a graph of so many bytes and `size` bytes of variables are too much for one protobuf."""
+    if size + graph_size > LIMIT - (1 << 16):
         raise UserError(
             f"{what} is too large to be frozen; its variables hold {format_size(size)}, a GraphDef at most 2.15 GB; "
             f"keep the variables beside the graph: {way_out}"
         )
-
-
-def measure_variables(graph_def: Any) -> int:
-    """The size of the graph's variables in bytes, as far as their nodes record it."""
-    size = 0
-    for node in graph_def.node:
-        if node.op in VARIABLES:
-            dims = node.attr["shape"].shape.dim
-            size += math.prod(max(0, dim.size) for dim in dims) * get_dtype_size(node.attr["dtype"].type)
-    return size
 
 
 def _take_value(node: Any, dtype: int, done: Counter[tuple[str, str]]) -> list[Any]:
@@ -216,24 +224,24 @@ def read_session_values(session: Any, graph_def: Any) -> Callable[[Any], NDArray
     return read
 
 
-def flatten_graph(graph_def: Any, wanted: Signature, session: Any) -> tuple[Any, Signature, list[str]]:
+def flatten_graph(index: GraphIndex, wanted: Signature, session: Any) -> tuple[Any, Signature, list[str]]:
     """The GraphDef that the signature needs, with functions and tables inlined, and without ops that take a variable.
 
     The nodes of the variables stay, for write_frozen_graph. Also returns the signature with the names in that GraphDef,
     which differ if it was cut at an input, and notes on repairs.
     """
-    index, wanted, notes = cut_at_inputs(GraphIndex(graph_def), wanted)
+    index, wanted, notes = cut_at_inputs(index, wanted)
     roots = [tensor.name for tensor in (*wanted.outputs, *wanted.inputs)]
-    result = prune_graph(index, roots)
-    if result.library.function:
-        calls = len(result.library.function)
-        result = prune_graph(GraphIndex(inline_functions(result, roots)), roots)
-        if not result.library.function:
+    needed = GraphIndex(prune_graph(index, roots))
+    if needed.functions:
+        calls = len(needed.functions)
+        needed = GraphIndex(prune_graph(GraphIndex(inline_functions(needed.graph_def, roots)), roots))
+        if not needed.functions:
             notes.append(f"inlined {calls} functions")
-    notes += inline_tables(result, session)
-    notes += replace_variables(result)
-    notes += [f"repaired: {line}" for line in remove_refs(result)]
-    result = prune_graph(GraphIndex(result), roots)
+    if tables := inline_tables(needed, session):
+        needed = GraphIndex(needed.graph_def)
+    notes += [*tables, *replace_variables(needed), *(f"repaired: {line}" for line in remove_refs(needed))]
+    result = GraphIndex(prune_graph(GraphIndex(needed.graph_def), roots))
     make_graph_loadable(result)
-    require_frozen_functions(result)
-    return result, wanted, notes
+    require_frozen_functions(result.graph_def)
+    return result.graph_def, wanted, notes

@@ -132,4 +132,4 @@ def test_a_prepared_checkpoint_has_the_size_of_its_values(tmp_path: Path) -> Non
     prefix = graphs.save(tmp_path, every_kind)
     held = find_checkpoint(prefix)
     prepared: PreparedCheckpoint = prepare_checkpoint(held, read_checkpoint_graph(held), inputs="x", outputs="y")
-    assert prepared.size() == sum(place.size for place in held.places.values())
+    assert prepared.size == sum(place.size for place in held.places.values())

@@ -165,8 +165,9 @@ def test_findings_are_faults_unknown_ops_and_harm(tmp_path: Path) -> None:
     path = write(
         tmp_path / "m.pb", X, ("u", "Unheard", ["x"]), ("w", "WriteFile", ["x", "x"]), ("loose", "Neg", ["gone"])
     )
-    report, graph_def = inspect_model(path)
-    assert [node.name for node in graph_def.node] == ["x", "u", "w", "loose"]
+    report, index = inspect_model(path)
+    assert index is not None
+    assert [node.name for node in index.graph_def.node] == ["x", "u", "w", "loose"]
     fault, *others = list_findings(report)
     assert "gone" in fault
     assert others == ["unknown op Unheard (of an unknown library)", "would write files: WriteFile at w"]

@@ -175,11 +175,11 @@ def test_an_impossible_choice_is_one_line(
 
 def test_a_prepared_graph_has_the_nodes_that_the_outputs_need() -> None:
     ready = prepare_graph(file(two_steps), None, "y")
-    assert [node.name for node in ready.graph_def.node] == ["x", "rate", "y"]
+    assert [node.name for node in ready.index.graph_def.node] == ["x", "rate", "y"]
     assert ready.initializers == ()
     ready = prepare_graph(file(two_steps), "y", "z")
-    assert [node.op for node in ready.graph_def.node if node.name == "y"] == ["Placeholder"]
-    assert "x" not in [node.name for node in ready.graph_def.node]
+    assert [node.op for node in ready.index.graph_def.node if node.name == "y"] == ["Placeholder"]
+    assert "x" not in [node.name for node in ready.index.graph_def.node]
     assert ready.notes == ("cut at y:0; the ops before it are left out",)
 
 
@@ -201,6 +201,6 @@ def chained_tables() -> None:
 
 def test_tables_that_fill_tables_are_kept_with_their_initializers() -> None:
     ready = prepare_graph(file(chained_tables), None, "y")
-    filled = {node.name: node.input[0] for node in ready.graph_def.node if node.op == "LookupTableImportV2"}
+    filled = {node.name: node.input[0] for node in ready.index.graph_def.node if node.op == "LookupTableImportV2"}
     assert [filled[name] for name in ready.initializers] == ["second", "first"]
     assert prepare_graph(file(chained_tables), None, "z").initializers == ()

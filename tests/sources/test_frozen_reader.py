@@ -12,7 +12,8 @@ from conftest import Run
 import freezemodel_load
 from serialization.errors import UserError
 from serialization.formats.file_kind import ModelFile
-from serialization.sources import frozen_reader
+from serialization.run.predictor import Predictor
+from serialization.sources import from_frozen, frozen_reader
 from serialization.sources.frozen_reader import fill_constants, read_graph_def, read_large_graph_def
 from serialization.tensorflow import np, tf, tf1
 
@@ -47,9 +48,9 @@ def test_large_constants_stay_in_the_file(file: Path) -> None:
 def test_a_graph_with_constants_in_the_file_computes_the_same(
     run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, _ = freezemodel_load.open_frozen(ModelFile(file), None, None)
+    plain = Predictor(*freezemodel_load.open_frozen(ModelFile(file)))
     monkeypatch.setattr(frozen_reader, "LARGE_FILE", 1000)
-    lean, _ = freezemodel_load.open_frozen(ModelFile(file), None, None)
+    lean = Predictor(*freezemodel_load.open_frozen(ModelFile(file)))
     assert [op.name for op in lean.session.graph.get_operations() if op.type == "VarHandleOp"]
     row = {"x": np.random.default_rng(0).normal(size=(3, 600)).astype("f")}
     np.testing.assert_allclose(plain(row)["y"], lean(row)["y"], rtol=1e-5)
@@ -74,7 +75,7 @@ def test_a_file_that_changes_while_loading_is_refused(
         path.write_bytes(b"\0" * file.stat().st_size)
         fill_constants(*arguments)
 
-    monkeypatch.setattr(freezemodel_load, "fill_constants", change_and_fill)
+    monkeypatch.setattr(from_frozen, "fill_constants", change_and_fill)
     done = run("freezemodel_load", "--frozen-model", path, "--feed", row)
     if how == "replaced":
         assert (done.status, done.stdout, done.stderr) == (0, before.stdout, "")
@@ -123,7 +124,7 @@ def test_a_large_constant_in_a_loop_keeps_its_value(tmp_path: Path, monkeypatch:
     path = tmp_path / "m.pb"
     path.write_bytes(graphs.freeze(loop, ["y"]).SerializeToString())
     monkeypatch.setattr(frozen_reader, "LARGE_FILE", 1000)
-    predict, _ = freezemodel_load.open_frozen(ModelFile(path), None, None)
+    predict = Predictor(*freezemodel_load.open_frozen(ModelFile(path)))
     assert predict({"x": np.ones(600, "f")})["y"].tolist() == [360000.0] * 600
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from serialization.errors import UserError
-from serialization.graph.graph_def import get_node_name, iterate_nodes
+from serialization.graph.graph_def import get_node_name, iterate_nodes, measure_variables
 from serialization.graph.op_sets import VARIABLES, may_wait
 from serialization.graph.row_independence import RowIndependence
 from serialization.graph.signature import Signature, Tensor
@@ -22,7 +22,6 @@ from serialization.run.predictor import Predictor, open_session
 from serialization.serving.limits import Settings
 from serialization.serving.model.trials import find_example, has_same_answers, is_quicker, time_run
 from serialization.targets import to_frozen
-from serialization.targets.to_frozen import measure_variables
 from serialization.tensorflow import np, tf, tf1
 
 if TYPE_CHECKING:
@@ -279,5 +278,5 @@ def _freeze(session: Any, signature: Signature) -> Any:
         is_state = op.name in needed and op.type not in VARIABLES
         if is_state and any(t.dtype == tf.resource or t.dtype != t.dtype.base_dtype for t in op.outputs):
             raise UserError(f"it has state that is not a variable: {op.name}, a {op.type}")
-    to_frozen.require_fits(graph_def, measure_variables(graph_def), "the model", "do without batches")
+    to_frozen.require_fits(graph_def.ByteSize(), measure_variables(graph_def), "the model", "do without batches")
     return tf1.graph_util.convert_variables_to_constants(session, graph_def, nodes)
