@@ -106,13 +106,14 @@ def prepare_checkpoint(
     The parameters are the flags of the same names, and `--trust-model`.
     """
     _require_safe_saver(file, trust=trust)
-    ready = prepare_graph(file, inputs, outputs, what=show_path(held.prefix))
     shapes = {variable.name: variable.shape for variable in held.variables}
     kinds = {variable.name: get_dtype_number(variable.dtype) for variable in held.variables}
     saver_def = file.meta_graph.saver_def if file.meta_graph is not None else None
     plan = map_variables(file.index, saver_def)
     if rename:
         plan = rename_keys(plan, rename, shapes)
+    lacking = {node for node, restore in plan.items() if restore.key not in shapes}
+    ready = prepare_graph(file, inputs, outputs, what=show_path(held.prefix), lacking=lacking)
     notes = list(ready.notes)
     found = sum(key.endswith(variable_mapping.AVERAGE) for key in shapes)
     if ema:

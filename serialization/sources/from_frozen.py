@@ -50,7 +50,8 @@ def prepare_frozen_model(
     Raises UserError where it cannot be run, variables included.
     """
     path = file.path
-    ready = prepare_graph(file, inputs, outputs, what=show_path(path), known=known)
+    variables = [node.name for node in file.graph_def.node if node.op in VARIABLES]
+    ready = prepare_graph(file, inputs, outputs, what=show_path(path), known=known, lacking=variables)
     held = [node.name for node in ready.graph_def.node if node.op in VARIABLES]
     if held:
         more = f" and {len(held) - 5} more" if len(held) > 5 else ""

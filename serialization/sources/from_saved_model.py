@@ -83,7 +83,7 @@ def prepare_saved_model(
     """
     folder = found.path
     meta_graph = choose_meta_graph(read_saved_model(found.file), tag_set)
-    file = GraphFile(GraphIndex(meta_graph.graph_def))
+    file = GraphFile(GraphIndex(meta_graph.graph_def), meta_graph)
     if (inputs and outputs) or not (key or meta_graph.signature_def or meta_graph.object_graph_def.nodes):
         wanted, notes = choose_signature(file, inputs, outputs)
     else:
