@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from serialization.files import locate
 from serialization.files.publish import stage_output
 from serialization.flags import CHECKPOINT_FLAGS, CONVERSION_FLAGS, SAVED_MODEL_FLAGS
 from serialization.formats.file_kind import ModelFile
+from serialization.graph.keys import name_by_keys
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.origin import Origin
@@ -92,15 +94,17 @@ def freeze_checkpoint(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
 
 
 def freeze_saved_model(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
-    """The same for a SavedModel, whose functions are inlined so that other runtimes read it."""
+    """The same for a SavedModel: functions are inlined, so that other runtimes read it; its keys become names."""
 
     def require_fits(graph_def: Any) -> None:
         size = measure_variables(graph_def)
         to_frozen.require_fits(graph_def, size, show_path(args.saved_model), "use the SavedModel as it is")
 
     origin, whole = open_saved_model(locate.find_saved_model(args.saved_model), args, require_fits)
+    graph_def, signature = name_by_keys(origin.graph_def, origin.signature)
     with origin.session:
-        names = write_frozen(origin, path, measure_variables(origin.graph_def))
+        size = measure_variables(graph_def)
+        names = write_frozen(replace(origin, graph_def=graph_def, signature=signature), path, size)
         return whole, prove(origin, path, names, args)
 
 
