@@ -16,7 +16,7 @@ from serialization.graph.graph_def import get_node_name, get_tensor_name, list_d
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import Tensor
 from serialization.graph.tensors import describe_tensor
-from serialization.infer.entrances import find_pipeline_ends, list_weights
+from serialization.infer.entrances import find_pipeline_ends, list_variables, list_weights
 from serialization.infer.names import has_own_name
 from serialization.infer.set_aside import find_gradients, find_nodes_aside
 
@@ -43,7 +43,7 @@ class Flow:
     def __init__(self, index: GraphIndex) -> None:
         self.index, self.nodes = index, index.nodes
         self.ends = find_pipeline_ends(index)
-        self.frozen = not any(node.op in op_sets.VARIABLES for node in self.nodes.values())
+        self.frozen = not list_variables(index)
         gradients, self.answering_gradients = find_gradients(index)
         self.training = bool(gradients)
         self._selected = index.downstream(name for name, node in self.nodes.items() if _SELECTING.fullmatch(node.op))

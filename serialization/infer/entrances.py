@@ -54,10 +54,14 @@ def find_inputs(index: GraphIndex, outputs: Iterable[str], given: Collection[str
     return [*placeholders, *(tensor for tensor in taken if get_node_name(tensor) in ends and tensor not in given)]
 
 
+def list_variables(index: GraphIndex) -> list[Any]:
+    """The nodes of the variables."""
+    return [node for node in index.nodes.values() if node.op in op_sets.VARIABLES]
+
+
 def list_weights(index: GraphIndex) -> list[Any]:
     """The variables; of a graph without one, the constants with axes of floating-point numbers."""
-    held = [node for node in index.nodes.values() if node.op in op_sets.VARIABLES]
-    return held or [node for node in index.nodes.values() if _may_be_weight(node)]
+    return list_variables(index) or [node for node in index.nodes.values() if _may_be_weight(node)]
 
 
 def _may_be_weight(node: Any) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from serialization.graph import op_sets
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.tensors import describe_tensor
+from serialization.infer.entrances import list_variables
 from serialization.infer.names import has_own_name
 
 _SHOWN = op_sets.VIEWS | {"Cast", "Mul", "Slice", "StridedSlice", "GatherV2", "Add", "AddV2", "Sub", "Div", "RealDiv"}
@@ -27,29 +28,28 @@ _PLUMBING |= {"Assert", "NoOp", "ControlTrigger", "Abort", "DestroyResourceOp", 
 _PLUMBING |= {"Stage", "MapStage", "OrderedMapStage", "IteratorToStringHandle"}
 # A loop's gradient keeps the loop's values in them, so the loop takes them. They carry nothing into it.
 _LISTS = op_sets.STACKS | {"EmptyTensorList", "TensorListReserve"}
-_GRADIENTS = re.compile(r"((?:.*?/)?gradients(?:_\d+)?)/.*")
+_GRADIENTS = re.compile(r"((?:.*?/)??gradients(?:_\d+)?)/.*")
 _SCAFFOLD = re.compile(r"(.*/)?(report_uninitialized_variables(_\d+)?|save(_\d+)?)/.*")
 
 
 def find_gradients(index: GraphIndex) -> tuple[set[str], set[str]]:
-    """The nodes of gradients that train, and those of other gradients."""
+    """The nodes of gradients that train, and those of other gradients.
+
+    A gradient trains if a variable is updated with it, or if it has the shape of a variable: some apply it elsewhere.
+    """
     scopes: dict[str, set[str]] = defaultdict(set)
     for name in index.nodes:
         if match := _GRADIENTS.fullmatch(name):
             scopes[match[1]].add(name)
     every = set().union(*scopes.values())
-    shapes = {
-        describe_tensor(index.nodes, f"{node.name}:0").shape
-        for node in index.nodes.values()
-        if node.op in op_sets.VARIABLES
-    }
+    sizes = {tuple(dim.size for dim in node.attr["shape"].shape.dim) for node in list_variables(index)} - {()}
     train: set[str] = set()
     for nodes in scopes.values():
         # What a gradient of a gradient trains is not trained by the first one.
         used = _follow(index, nodes, every)
-        results = {name for name in nodes if any(user not in every for user in index.consumers(name))}
+        results = (name for name in nodes if any(user not in every for user in index.consumers(name)))
         if any(op_sets.is_update(index.nodes[name].op) for name in used) or any(
-            describe_tensor(index.nodes, f"{name}:0").shape in shapes for name in results
+            describe_tensor(index.nodes, f"{name}:0").shape in sizes for name in results
         ):
             train |= nodes
     return train, every - train
@@ -74,9 +74,9 @@ def find_nodes_aside(
     """
     lists = {name for name in training if index.nodes[name].op in _LISTS}
     aside = lists | _follow(index, training - lists, lists)
-    aside |= {name for name in index.nodes if _SCAFFOLD.fullmatch(name)}
     plumbing = {n.name for n in index.nodes.values() if n.op in _PLUMBING or op_sets.is_update(n.op)}
-    plumbing = _add_sole_producers(index, plumbing, ends, depends)
+    optimizer = aside - training
+    plumbing = _add_sole_producers(index, plumbing | optimizer, set(ends), aside, depends)
     summaries = {n.name for n in index.nodes.values() if n.op in op_sets.SUMMARIES}
     waiting = list(summaries)
     while waiting:  # a node that only prepares an answer for a summary
@@ -86,19 +86,19 @@ def find_nodes_aside(
             if shown and all(user in summaries for user in index.consumers(name)):
                 summaries.add(name)
                 waiting.append(name)
-    return aside | plumbing | summaries
+    return plumbing | summaries | {name for name in index.nodes if _SCAFFOLD.fullmatch(name)}
 
 
 def _add_sole_producers(
-    index: GraphIndex, plumbing: set[str], ends: Collection[str], depends: Mapping[str, int]
+    index: GraphIndex, plumbing: set[str], ends: set[str], aside: set[str], depends: Mapping[str, int]
 ) -> set[str]:
-    """These nodes, and those whose results only they or the ends of pipelines take.
+    """These nodes, and those whose results only they or the ends of pipelines take, beside those `aside` already.
 
     But a prediction stays that a metric compares with a label, which comes from another source: all but the nodes that
     prepare it for the metric.
     """
-    roots = plumbing | set(ends)
-    found, takers, predicting = set(plumbing), set(roots), set[str]()
+    roots = plumbing | ends
+    found, takers, predicting = plumbing | aside, set(roots), set[str]()
     waiting = list(roots)
     while waiting:
         user = waiting.pop()
