@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import shapes_frozen
 import shapes_held_back
+import shapes_held_back_too
 import shapes_images
 import shapes_made
 import shapes_pipelines
@@ -14,7 +15,16 @@ from real_shapes import SHAPES, make_file
 
 from serialization.sources.choose import choose_signature
 
-MODULES = (shapes_frozen, shapes_held_back, shapes_images, shapes_made, shapes_pipelines, shapes_tables, shapes_texts)
+MODULES = (
+    shapes_frozen,
+    shapes_held_back,
+    shapes_held_back_too,
+    shapes_images,
+    shapes_made,
+    shapes_pipelines,
+    shapes_tables,
+    shapes_texts,
+)
 
 
 @pytest.mark.parametrize("name", SHAPES)
