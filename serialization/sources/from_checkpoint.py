@@ -126,10 +126,11 @@ def prepare_checkpoint(
     if keep and not (need_outputs or inputs or outputs or infer_candidates(file.index).outputs):
         return take_whole_checkpoint(held, file, trust=trust)
     _require_safe_saver(file, trust=trust)
-    ready = prepare_graph(file, inputs, outputs, what=show_path(held.prefix))
     shapes = {variable.name: variable.shape for variable in held.variables}
     kinds = {variable.name: get_dtype_number(variable.dtype) for variable in held.variables}
     plan, notes = _choose_keys(held, file, shapes, rename, ema=ema)
+    lacking = {node for node, restore in plan.items() if restore.key not in shapes}
+    ready = prepare_graph(file, inputs, outputs, what=show_path(held.prefix), lacking=lacking)
     needed = [name for name in ready.index.nodes if name in plan]
     notes += check_mapping(plan.values(), needed, shapes, kinds, show_path(held.prefix), partial=partial)
     if whole and keep:
