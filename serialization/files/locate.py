@@ -30,8 +30,8 @@ from serialization.project import real_path
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _EXPORTS = ("source", "checkpoint", "frozen")
 _NAME_PREFIX = "name its prefix, one of its files, or its folder"
-_CHECKPOINT_FILE = re.compile(r"(?P<prefix>.*?)\.(index|meta|meta\.json|data-\d{5}-of-\d{5})")
-_V1_FILE = re.compile(r"(?P<prefix>.+)-\d{5}-of-\d{5}")
+_CHECKPOINT_FILE = re.compile(r"(?P<prefix>.*?)\.(index|meta|meta\.json|data-\d{5}-of-\d{5})", re.DOTALL)
+_V1_FILE = re.compile(r"(?P<prefix>.+)-\d{5}-of-\d{5}", re.DOTALL)
 
 Say = Callable[[str], None]
 
@@ -254,10 +254,16 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
 
 def _named_in(state: Path) -> str | None:
     # The text form of tensorflow/python/training/checkpoint_state.proto.
-    match = re.search(r'^model_checkpoint_path: "(.*)"', state.read_text(errors="replace"), re.MULTILINE)
-    if match is None or "\0" in match[1]:  # no path holds a NUL
+    from google.protobuf.text_encoding import CUnescape
+
+    match = re.search(r'^model_checkpoint_path: "(.*)"', state.read_text("utf-8", "surrogateescape"), re.MULTILINE)
+    try:
+        named = os.fsdecode(CUnescape(match[1])) if match else "\0"
+    except ValueError:  # it ends in the middle of an escape
         return None
-    return re.sub(r"-\?{5}-of-\d{5}$", "", match[1])  # the first format names its shards with this pattern
+    if "\0" in named:  # no path holds a NUL
+        return None
+    return re.sub(r"-\?{5}-of-\d{5}$", "", named)  # the first format names its shards with this pattern
 
 
 def _prefixes_in(folder: Path) -> Iterator[Path]:
