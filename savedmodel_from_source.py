@@ -27,7 +27,7 @@ from serialization.graph.signature import Signature, bind_signature, make_signat
 from serialization.run.given_feeds import Feed
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor
-from serialization.run.verify import find_random_outputs, prove_same
+from serialization.run.verify import prove_same
 from serialization.sources.from_saved_model import prepare_saved_model
 from serialization.tensorflow import explain_failures, tf1
 
@@ -63,7 +63,7 @@ def prove(origin: Origin, folder: Path, given: Sequence[Feed] | None = None, *, 
         with load(prepared, optimize=optimize) as session:
             yield Predictor(session, bind_signature(session.graph, prepared.signature))
 
-    return prove_same(origin, load_again, given, find_random_outputs(origin.graph_def, origin.signature))
+    return prove_same(origin, load_again, given)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

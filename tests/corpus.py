@@ -45,9 +45,9 @@ from serialization.console import print_table
 from serialization.errors import UserError
 from serialization.files.locate import find_frozen_model, find_saved_model
 from serialization.graph.graph_index import GraphIndex
+from serialization.graph.random_ops import find_random_outputs
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.given_feeds import read_feeds
-from serialization.run.verify import find_random_outputs
 from serialization.sources import from_saved_model
 from serialization.sources.frozen_reader import read_graph_def
 from serialization.tensorflow import explain_failures, np, tf
@@ -197,8 +197,8 @@ def compare(file: Path, expected: dict[str, Any], main: Main, *words: object, qu
             got, want = results[name], np.asarray(value)
             if got.shape != want.shape:
                 return Step("run", FAILED, f"{name} is {got.shape}, recorded {want.shape}", step.seconds)
-            scale = max(1.0, float(np.nanmax(np.abs(want.astype(float)), initial=0.0)))
             got, want = got.astype(float), want.astype(float)
+            scale = float(np.max(np.abs(want), initial=1.0, where=np.isfinite(want)))
             if name in loose:
                 got, want = (np.sort(got, None), np.sort(want, None)) if loose[name] == UNORDERED else (got, got)
             if not np.allclose(got, want, rtol=1e-4, atol=1e-6 * scale, equal_nan=True):
@@ -210,10 +210,9 @@ def compare(file: Path, expected: dict[str, Any], main: Main, *words: object, qu
 
 def unspecified(file: Path, names: Iterable[str]) -> dict[str, str]:
     """For outputs whose values are not specified, why: a random op, or a TopKV2 that need not sort."""
-    graph_def = read_graph_def(file)
-    index = GraphIndex(graph_def)
+    index = GraphIndex(read_graph_def(file))
     outputs = tuple(Tensor(name, name, "float32", None) for name in names)
-    found = dict.fromkeys(find_random_outputs(graph_def, Signature((), outputs)), "its values, which are random")
+    found = dict.fromkeys(find_random_outputs(index, Signature((), outputs)), "its values, which are random")
     for name in names:
         above = (index.nodes[node] for node in index.reachable([name]))
         if any(node.op == "TopKV2" and "sorted" in node.attr and not node.attr["sorted"].b for node in above):
@@ -256,8 +255,9 @@ def signatures(folder: Path) -> Iterator[tuple[list[object], str]]:
         meta_graphs = ()
     for meta_graph in meta_graphs:
         tags: list[object] = ["--tag-set", ",".join(meta_graph.meta_info_def.tags)] if len(meta_graphs) > 1 else []
-        yield from ((tags, key) for key in sorted(meta_graph.signature_def) if not key.startswith("__saved_model_"))
-    if not any(meta_graph.signature_def for meta_graph in meta_graphs):
+        keys = [key for key in sorted(meta_graph.signature_def) if not key.startswith("__saved_model_")]
+        yield from ((tags, key) for key in keys or [""])
+    if not meta_graphs:
         yield [], ""
 
 
