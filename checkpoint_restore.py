@@ -25,6 +25,7 @@ from serialization.console import format_command, format_count, print_notes, sho
 from serialization.files import locate
 from serialization.flags import CHECKPOINT_FLAGS, RUN_FLAGS
 from serialization.formats.checkpoint_index import Checkpoint
+from serialization.graph.function_optimizers import switch_off_optimizers
 from serialization.graph.lookup_tables import run_table_initializers
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
@@ -66,6 +67,8 @@ def start(
     will be run beside those of its signature.
     """
     require_safe_checkpoint(prepared, fetched, trust=trust)
+    if not optimize:
+        switch_off_optimizers(prepared.meta_graph.graph_def)
     with explain_failures("the graph cannot be imported"):
         graph, saver = import_graph(prepared.meta_graph)
     return open_session(graph, optimize=optimize), saver

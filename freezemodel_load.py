@@ -22,6 +22,7 @@ from serialization.console import format_command, print_notes
 from serialization.files import locate
 from serialization.flags import RUN_FLAGS
 from serialization.formats.file_kind import ModelFile
+from serialization.graph.function_optimizers import switch_off_optimizers, switch_on_optimizers
 from serialization.graph.lookup_tables import run_table_initializers
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
@@ -82,6 +83,7 @@ def fill_session(
 
 def start(ready: PreparedFrozenModel, constants: Mapping[str, LargeConstant], *, optimize: bool = True) -> Predictor:
     """The graph imported, in a session of its own, and ready to be run."""
+    (switch_on_optimizers if optimize else switch_off_optimizers)(ready.graph_def)
     graph = import_graph(ready.graph_def)
     session = open_session(graph, optimize=optimize)
     fill_session(session, ready, constants)

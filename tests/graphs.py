@@ -104,11 +104,16 @@ def save_zeros(prefix: Path, build: Callable[[], Any], shapes: Mapping[str, list
         pairs.append((name.encode(), entry.SerializeToString()))
     with Path(f"{prefix}.data-00000-of-00001").open("wb") as file:
         file.truncate(end)
+    Path(f"{prefix}.index").write_bytes(encode_table(pairs))
+
+
+def encode_table(pairs: list[tuple[bytes, bytes]]) -> bytes:
+    """The bytes of an SSTable that holds these keys and values, in one block."""
     blocks = _block(pairs)
     handles = _varint(0) + _varint(len(blocks) - 5)
     index = _block([(pairs[-1][0], handles)])
     footer = _varint(0) + _varint(0) + _varint(len(blocks)) + _varint(len(index) - 5)
-    Path(f"{prefix}.index").write_bytes(blocks + index + footer.ljust(40, b"\0") + MAGIC)
+    return blocks + index + footer.ljust(40, b"\0") + MAGIC
 
 
 def _crc_of_zeros(size: int) -> int:

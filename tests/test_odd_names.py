@@ -16,7 +16,10 @@ from serialization.tensorflow import np
 def test_every_path_that_a_user_gives(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / f"folder{ODD}"
     folder.mkdir()
-    named = lambda what: folder / f"{ODD}{what}"  # noqa: E731
+
+    def named(what: str) -> Path:
+        return folder / f"{ODD}{what}"
+
     np.save(named("rows.npy"), np.ones((3, model.FEATURES), "f"))
     shutil.copy(PROJECT / "pretrainedresnet" / "labels.txt", named("labels.txt"))
     shutil.copy(next((PROJECT / "pretrainedresnet" / "samples").glob("*.png")), named("image.png"))

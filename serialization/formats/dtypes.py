@@ -50,8 +50,8 @@ def get_base_dtype(number: int) -> int:
 
 
 def get_dtype_number(name: str) -> int:
-    """The number of the dtype with this name. Raises StopIteration for an unknown name."""
-    return next(number for number, known in _NAMES.items() if known == name)
+    """The number of the dtype with this name; 0, which is DT_INVALID, for an unknown one."""
+    return next((number for number, known in _NAMES.items() if known == name), 0)
 
 
 def get_dtype_size(number: int) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from serialization.checks.memory import require_memory
 from serialization.errors import UserError
+from serialization.graph.function_optimizers import make_unoptimized_config
 from serialization.graph.signature import Signature
 from serialization.tensorflow import config_pb2, explain_failures, np, tf, tf1
 
@@ -81,7 +82,8 @@ def make_session_config(
 ) -> Any:
     """The ConfigProto of a session: devices that are missing here do not matter, GPU memory is taken as needed.
 
-    `optimize=False` switches the graph optimizers off, so that two forms of a model compute bit for bit the same.
+    `optimize=False` switches the graph optimizers off, so that two forms of a model compute bit for bit the same. For
+    the bodies of functions `switch_off_optimizers` does that.
     `fuse=False` switches off the one that puts several ops into one kernel: such kernels take longer to set up.
     `in_order` runs op after op in an order fixed beforehand, which takes less than to see what can run next; a graph
     with the control flow of TensorFlow 1 cannot be run like that.
@@ -97,8 +99,7 @@ def make_session_config(
     if not fuse:
         rewrites.remapping = rewrites.OFF
     if not optimize:
-        rewrites.disable_meta_optimizer = True
-        config.graph_options.optimizer_options.opt_level = tf1.OptimizerOptions.L0
+        config.MergeFrom(make_unoptimized_config())
     return config
 
 

@@ -17,6 +17,7 @@ from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
 from serialization.formats.dtypes import get_dtype_number
 from serialization.formats.file_kind import ModelFile
 from serialization.graph import repair
+from serialization.graph.function_optimizers import switch_on_optimizers
 from serialization.graph.graph_def import list_training_nodes
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.lookup_tables import read_table_keys
@@ -191,6 +192,7 @@ def make_checkpoint_origin(session: Any, prepared: PreparedCheckpoint, fill: Cal
 
     once, twice = run_from_first_state(afresh) if list_training_nodes(prepared.pruned) else (predict, None)
     graph_def, index = session.graph.as_graph_def(), GraphIndex(prepared.pruned)
+    switch_on_optimizers(graph_def)
     held = read_table_keys(session, index)
     found = find_hints(index, wanted, held) if held else prepared.hints
     return Origin(session, graph_def, wanted, once, takes_plain_calls(index), found, prepared.batches, twice)

@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import graphs
 import pytest
@@ -22,6 +23,7 @@ from serialization.files import locate
 from serialization.formats import protos
 from serialization.formats.checkpoint_index import format_saver_path
 from serialization.formats.file_kind import Kind, detect_kind
+from serialization.formats.sstable import read_sstable
 from serialization.tensorflow import np, tf, tf1
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
@@ -528,3 +530,34 @@ def test_circular_links_and_pipes_are_refused(run: Run, tmp_path: Path) -> None:
         assert done.status == 1
         assert done.stderr.startswith("error: no")
         assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda entry: setattr(entry, "dtype", 99), "w is of the dtype 99, which TensorFlow does not have"),
+        (lambda entry: setattr(entry.shape.dim[0], "size", -4), "w has no shape"),
+        (lambda entry: setattr(entry.shape.dim[0], "size", 1 << 62), "w has no shape"),
+        (lambda entry: entry.slices.add().extent.add(start=0, length=2), "w has a slice beyond its shape [4, 4]"),
+        (lambda entry: add_slice(entry, (0, 2), (3, 2)), "w has a slice beyond its shape [4, 4]"),
+        (lambda entry: add_slice(entry, (-1, 2), (0, 2)), "w has a slice beyond its shape [4, 4]"),
+    ],
+)
+def test_an_index_that_lies_is_reported(
+    error: Callable[..., str], tmp_path: Path, change: Callable[[Any], object], line: str
+) -> None:
+    """TensorFlow would abort the process at such a slice."""
+    prefix = tmp_path / "m"
+    graphs.save_zeros(prefix, lambda: tf1.get_variable("w", [4, 4]), {"w": [4, 4]})
+    (header, (key, value)) = read_sstable(Path(f"{prefix}.index").read_bytes())
+    entry = protos.BundleEntryProto.FromString(value)
+    change(entry)
+    Path(f"{prefix}.index").write_bytes(graphs.encode_table([header, (key, entry.SerializeToString())]))
+    message = f"m.index is damaged or no part of a checkpoint; {line}; copy it here again"
+    assert error("checkpoint_restore", "--checkpoint", prefix) == message
+
+
+def add_slice(entry: Any, *extents: tuple[int, int]) -> None:
+    part = entry.slices.add()
+    for start, length in extents:
+        part.extent.add(start=start, length=length)
