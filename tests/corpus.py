@@ -48,6 +48,7 @@ from serialization.graph.graph_index import GraphIndex
 from serialization.graph.random_ops import find_random_outputs
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.given_feeds import read_feeds
+from serialization.run.predictor import Predictor
 from serialization.sources import from_saved_model
 from serialization.sources.frozen_reader import read_graph_def
 from serialization.tensorflow import explain_failures, np, tf
@@ -225,7 +226,8 @@ def answer(argv: Sequence[str] | None) -> int:
     parser = make_parser(None, "inputs", "outputs", "feed", frozen_model=None)
     file, *words = argv or ()
     args = parser.parse_args(words)
-    predict, _ = freezemodel_load.open_frozen(find_frozen_model(args.frozen_model), args.inputs, args.outputs)
+    opened = find_frozen_model(args.frozen_model)
+    predict = Predictor(*freezemodel_load.open_frozen(opened, args.inputs, args.outputs))
     with explain_failures("the model does not run on what was recorded"):
         results = predict(read_feeds(predict.signature, args.feed or []))
     np.savez(file.removeprefix("results="), allow_pickle=False, **results)
@@ -250,9 +252,10 @@ def convert_saved_model(path: Path, out: Path) -> Iterator[Step]:
 def signatures(folder: Path) -> Iterator[tuple[list[object], str]]:
     """What to choose from in a SavedModel: `--tag-set` where it has several, and each key."""
     try:
-        meta_graphs = from_saved_model.read_saved_model(find_saved_model(folder, whole=False).file).meta_graphs
+        found = from_saved_model.read_saved_model(find_saved_model(folder, whole=False).file)
     except UserError:
-        meta_graphs = ()
+        found = []
+    meta_graphs = [graph.meta_graph for graph in found]
     for meta_graph in meta_graphs:
         tags: list[object] = ["--tag-set", ",".join(meta_graph.meta_info_def.tags)] if len(meta_graphs) > 1 else []
         keys = [key for key in sorted(meta_graph.signature_def) if not key.startswith("__saved_model_")]

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from graphs import encode_table
+from sstables import make_table
 
 from serialization.formats import protos
 from serialization.formats.sstable import read_sstable
@@ -69,7 +69,7 @@ def mutate_index(data: bytes, case: int) -> bytes:
         pairs[position] = key, message.SerializeToString()
         if generator.random() < 0.1:
             pairs[position] = generator.choice((key + b"\xff", b"", key[:1])), pairs[position][1]
-    return encode_table(sorted(pairs))
+    return make_table(sorted(pairs))
 
 
 def mutate_v1(data: bytes, case: int) -> bytes:
@@ -82,7 +82,7 @@ def mutate_v1(data: bytes, case: int) -> bytes:
     for _ in range(generator.choice((1, 1, 3))):
         _change(message, generator, [])
     pairs[position] = key, message.SerializeToString()
-    return encode_table(pairs)
+    return make_table(pairs)
 
 
 def _mutate(message: Any, case: int) -> bytes:

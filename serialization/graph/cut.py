@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.dtypes import get_dtype_number
 from serialization.graph.graph_def import get_node_name, get_output_index, get_tensor_name
@@ -17,13 +18,21 @@ from serialization.graph.signature import Signature
 def cut_at_inputs(index: GraphIndex, wanted: Signature) -> tuple[GraphIndex, Signature, list[str]]:
     """Replace each input that is no placeholder with one, so that the ops which compute it are not needed.
 
-    Returns the graph (the given one if nothing is cut), the signature with the new names, and a line on the cut.
+    Returns the graph (the given one if nothing is cut), the signature with the new names, and a line on the cut. Raises
+    UserError for an input of unknown dtype.
     """
     nodes = index.nodes
     inner = [t for t in wanted.inputs if nodes[get_node_name(t.name)].op not in ALL_PLACEHOLDERS]
     if not inner:
         return index, wanted, []
     inner = list({tensor.name: tensor for tensor in inner}.values())  # two keys may stand for one tensor
+    unknown = next((tensor for tensor in inner if tensor.dtype == "unknown"), None)
+    if unknown is not None:
+        op = nodes[get_node_name(unknown.name)].op
+        raise UserError(
+            f"the graph cannot be cut at {unknown.name}; its dtype is unknown, as the op {op} is; "
+            "load its library with --op-library FILE.so"
+        )
     copy = protos.GraphDef()
     copy.CopyFrom(index.graph_def)
     names = {

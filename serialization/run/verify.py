@@ -1,4 +1,4 @@
-"""Run the source and the result of a conversion on the same feeds, and compare bit for bit.
+"""Runs the source and the result of a conversion on the same feeds, and compares them bit for bit.
 
 Each of them runs twice in one session: with a seed, random ops give the same numbers in the first run of both, and
 others in the next.
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from serialization.console import format_count, list_some
 from serialization.errors import UserError
-from serialization.graph.graph_index import GraphIndex
 from serialization.graph.random_ops import find_dropout_layers, find_random_outputs
 from serialization.run.failures import may_be_mended, require_mendable
 from serialization.run.generated_feeds import format_feed_flags, generate_attempts
@@ -28,17 +27,17 @@ if TYPE_CHECKING:
 
 OpenResult = Callable[[bool], AbstractContextManager[Run]]
 NOT_VERIFIED = "not verified, as --no-verify asks"
-_UNSTEADY = 1e-3  # of the largest number: what an output may differ from itself by, from run to run
-_ROUNDING = 1e-5  # of the largest number: what optimizers may change by adding up in another order
+_UNSTEADY = 1e-3  # the most that an output may differ between two runs of the source, relative to its largest number
+_ROUNDING = 1e-5  # the most that is put down to rounding, relative to the largest number
 
 
 class NotVerifiedError(Exception):
-    """The source itself does not run on the feeds: nothing is known about the result. The cause is its failure."""
+    """The source does not run on the feeds, so the result cannot be compared. The cause is the source's failure."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What a comparison found: one line, the feeds on which the source ran, and what the result answered.
+    """The outcome of a comparison: a line to print, the feeds on which the source ran, and the result's answers.
 
     `random` are the keys of the outputs of which only shape and dtype could be compared.
     """
@@ -52,15 +51,15 @@ class Proof:
 def prove_same(
     origin: Origin, open_result: OpenResult, given: Sequence[Feed] | None = None, *, steady: bool = False
 ) -> str:
-    """Compare on the feeds that `--feed` gives, else on generated ones; then say what the default optimizers change.
+    """Compare source and result on the feeds of `--feed` or on generated feeds; then report the effect of optimizers.
 
-    `open_result` opens what was written, once without and once with the optimizers, so that one is in memory at a time.
-    `steady` says that the result keeps no state, so the source may answer no differently the second time.
+    `open_result` opens the written model, once without and once with TensorFlow's default graph optimizers, so that one
+    is in memory at a time. `steady` says that the result keeps no state, so two runs of the source must answer alike.
 
-    Returns the lines to print. Raises UserError where the result differs, where the source does not run on `given`, and
-    where no feed could make it run.
+    Returns the lines to print. Raises UserError if the result differs, if the source does not run on `given`, or if no
+    feed could make it run.
     """
-    wanted, index = origin.signature, GraphIndex(origin.graph_def)
+    wanted, index = origin.signature, origin.index
     ops, layers = find_random_outputs(index, wanted), find_dropout_layers(index, wanted)
     random = {key: any(layers.get(name) for name in names) for key, names in ops.items()}
     attempts = iter([[read_feeds(wanted, given)]]) if given else generate_attempts(wanted, origin.hints, origin.batches)
@@ -75,14 +74,16 @@ def prove_same(
         wanted.inputs
     )
     try:
-        with quiet(), open_each(False) as result:  # quiet, for a graph may print
+        with quiet(), open_each(False) as result:  # quiet: a graph may print
             proof = compare_runs(origin.predict, result, attempts, random, look, rounding=origin.compiled, fed=fed)
     except NotVerifiedError as failure:
         require_mendable(failure.__cause__)
         if given:
-            raise UserError(f"the source does not run on what --feed gives: {failure}; nothing was written") from None
+            raise UserError(
+                f"the source does not run on the values of --feed: {failure}; nothing was written"
+            ) from None
         helps = wanted.inputs and may_be_mended(failure.__cause__)
-        advice = f"; what would prove it: {format_feed_flags(wanted)}" if helps else ""
+        advice = f"; to prove it, add {format_feed_flags(wanted)}" if helps else ""
         return f"not verified: the source does not run on generated feeds: {failure}{advice}"
     with quiet(), open_each(True) as optimized:
         moved = compare_optimized(proof, optimized)
@@ -105,7 +106,7 @@ def _judge(proof: Proof, ops: Mapping[str, tuple[str, ...]], layers: Mapping[str
 
 
 def _afresh(open_result: OpenResult) -> OpenResult:
-    """Where a run changes variables, each begins with what was written, as each run of the source does."""
+    """Open the result anew for each run, as the source does, since a run changes its variables."""
 
     @contextmanager
     def open_each(optimize: bool) -> Iterator[Run]:
@@ -140,11 +141,11 @@ def compare_runs(
 ) -> Proof:
     """Compare on the first feeds that the source runs on. `random` are the outputs that depend on random ops.
 
-    Of these, only shape and dtype are compared where a second run gives other values, and always where `random` says
-    True. `look` is called with the first of these feeds before. `rounding` allows for what is due to rounding alone.
-    `fed` says in the proof's line what was fed.
+    Of these, only shape and dtype are compared if a second run gives other values, and always if `random` says True.
+    `look` is called first, with the first of these feeds. `rounding` accepts differences as small as rounding. `fed` is
+    for the proof's line: the inputs that were fed.
 
-    Raises UserError at the first output that differs, NotVerifiedError where the source runs on none of the feeds.
+    Raises UserError at the first output that differs, NotVerifiedError if the source runs on none of the feeds.
     """
     failure = None
     for batch in attempts:
@@ -162,7 +163,7 @@ def compare_runs(
 
 
 def compare_optimized(proof: Proof, optimized: Run) -> list[str]:
-    """What TensorFlow's default optimizers change in the result's outputs by more than rounding, a line for each."""
+    """A line for each output that TensorFlow's default optimizers change by more than rounding."""
     worst: dict[str, float] = {}
     for feed, plain in zip(proof.feeds, proof.answers, strict=True):
         moved = optimized(feed)
@@ -180,7 +181,7 @@ def compare_optimized(proof: Proof, optimized: Run) -> list[str]:
 
 def has_same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Whether two arrays of the same dtype and shape hold the same bits."""
-    # Bytes, for a NaN does not equal itself and 0.0 equals -0.0; but strings are objects, whose bytes are addresses.
+    # Bytes, since a NaN does not equal itself and 0.0 equals -0.0. Strings are objects, whose bytes are addresses.
     return bool(np.array_equal(a, b)) if a.dtype == object else bool(a.tobytes() == b.tobytes())
 
 
@@ -217,7 +218,7 @@ def _compare_all(
                     if rounding and gap <= _ROUNDING * largest:
                         rounded[key] = max(rounded.get(key, 0.0), gap)
                         continue
-                    again = source(feed)[key]  # some ops add up in whatever order their threads come
+                    again = source(feed)[key]  # some ops add up in the order in which their threads finish
                     own = _difference(value, again) if again.shape == value.shape else 0.0
                     if not own or gap > 4 * own or own > _UNSTEADY * largest:
                         raise UserError(f"the result differs from its source: {problem}; nothing was written")
@@ -265,7 +266,7 @@ def _difference(a: NDArray[Any], b: NDArray[Any]) -> float:
     if a.dtype == np.bool_:
         return float(np.any(a != b))
     with np.errstate(all="ignore"):
-        # Equal infinities and NaNs in the same places are no difference.
+        # Equal infinities are no difference, nor are NaNs in the same places.
         gap = np.abs(a.astype(np.complex128) - b.astype(np.complex128))
         gap = np.where(
             (a == b) | (np.isnan(gap) & np.isnan(a) & np.isnan(b)) if a.dtype.kind in "fc" else (a == b), 0, gap

@@ -14,8 +14,9 @@ from serialization.graph import signature
 from serialization.graph.cut import cut_at_inputs
 from serialization.graph.graph_def import CUT_OFF, get_node_name, get_output_index, get_tensor_name, may_be_cut_off
 from serialization.graph.graph_index import GraphIndex, prune_graph
+from serialization.graph.lookup_tables import list_table_initializers
 from serialization.graph.op_registry import count_nameable_outputs, get_output_dtype, require_known_ops
-from serialization.graph.op_sets import PIPELINES, PLACEHOLDERS, TABLE_INITIALIZERS
+from serialization.graph.op_sets import PIPELINES, PLACEHOLDERS
 from serialization.graph.repair import make_graph_loadable
 from serialization.graph.signature import (
     Signature,
@@ -32,9 +33,9 @@ from serialization.sources.frozen_reader import GraphFile
 
 @dataclass(frozen=True)
 class PreparedGraph:
-    """A GraphDef of what `signature` needs; `initializers` fill its tables, `notes` say what was done."""
+    """The part of a GraphDef that `signature` needs. `initializers` fill its tables; `notes` report what was done."""
 
-    graph_def: Any
+    index: GraphIndex
     signature: Signature
     initializers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -45,18 +46,19 @@ def prepare_graph(
 ) -> PreparedGraph:
     """Choose inputs and outputs, unless they are `known`, then make the graph ready to be imported.
 
-    `inputs` and `outputs` are what `--inputs` and `--outputs` say; without them a recorded signature counts, else they
-    are inferred. Raises UserError where the graph has no such tensor, where it is ambiguous which are meant, where ops
-    are unknown, and where the graph is damaged.
+    `inputs` and `outputs` are the values of the flags. Without them the recorded signature is used, or if there is none
+    they are inferred. `what` names the model in messages. Raises UserError for a tensor that the graph does not have,
+    for ambiguous outputs, for ops that TensorFlow does not know, and for a damaged graph.
     """
     wanted, notes = (known, []) if known is not None else choose_signature(file, inputs, outputs)
     if may_be_cut_off(file.graph_def):
         notes.append(CUT_OFF)
     index, wanted, cuts = cut_at_inputs(file.index, wanted)
     notes += cuts
-    pruned, initializers = _prune(index, wanted)
+    graph_def, initializers = _prune(index, wanted)
+    pruned = GraphIndex(graph_def)
     repairs = make_graph_loadable(pruned)
-    require_known_ops(pruned, what)
+    require_known_ops(graph_def, what)
     require_modest_tensors(pruned, what)
     notes += [f"repaired: {line}" for line in (*file.notes, *repairs)]
     return PreparedGraph(pruned, wanted, tuple(initializers), tuple(notes))
@@ -106,20 +108,18 @@ def _inferred_outputs(index: GraphIndex, notes: list[str]) -> tuple[Tensor, ...]
         listed = "; ".join(str(_completed(index, c).tensor) for c in found.rivals)
         others = "; ".join(str(_completed(index, c).tensor) for c in found.others if c.role == "output")
         raise UserError(
-            f"it is ambiguous what the graph's outputs are; candidates are {listed}"
+            f"the graph's outputs are ambiguous; candidates are {listed}"
             f"{'; less likely ' + others if others else ''}; choose with --outputs"
         )
     if not found.outputs:
-        raise UserError(
-            "the graph computes nothing that looks like an output; found no tensor left over; name --outputs"
-        )
+        raise UserError("the graph has no tensor that looks like an output; name the outputs with --outputs")
     for candidate in found.outputs:
         notes.append(f"inferred output {_completed(index, candidate).tensor}: {candidate.why}")
     return tuple(_completed(index, candidate).tensor for candidate in found.outputs)
 
 
 def _inputs_of(index: GraphIndex, outputs: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """The placeholders that the outputs need; where there are none, what they take from a queue or an iterator."""
+    """The placeholders that the outputs need; without placeholders, the tensors from a queue or an iterator."""
     needed = index.reachable([tensor.name for tensor in outputs])
     placeholders = [name for name in index.nodes if name in needed and index.nodes[name].op in PLACEHOLDERS]
     if placeholders:
@@ -146,7 +146,7 @@ def _named(index: GraphIndex, text: str) -> tuple[Tensor, ...]:
 
 
 def _require(index: GraphIndex, name: str) -> None:
-    """Raise UserError with the nearest names where the graph has no such tensor."""
+    """Raise UserError with the nearest names if the graph has no such tensor."""
     node = get_node_name(name)
     if node in index.nodes:
         count = count_nameable_outputs(index.nodes[node])
@@ -166,7 +166,7 @@ def _require(index: GraphIndex, name: str) -> None:
 
 
 def _complete(index: GraphIndex, inputs: tuple[Tensor, ...], outputs: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """The inputs, if they are enough. Raises UserError that names the placeholders which the outputs need as well."""
+    """The inputs, unchanged. Raises UserError with the other placeholders that the outputs need."""
     stop = {get_node_name(tensor.name) for tensor in inputs}
     needed = index.reachable([tensor.name for tensor in outputs], stop)
     more = [_describe(index, f"{n}:0") for n in needed if index.nodes[n].op in PLACEHOLDERS and n not in stop]
@@ -176,13 +176,13 @@ def _complete(index: GraphIndex, inputs: tuple[Tensor, ...], outputs: Iterable[T
 
 
 def _prune(index: GraphIndex, wanted: Signature) -> tuple[Any, list[str]]:
-    """What the outputs need, with the inputs and with the nodes that fill the tables which the outputs read."""
+    """The GraphDef that the outputs need, with the inputs and the ops that fill its tables; the names of these ops."""
     tensors = [tensor.name for tensor in (*wanted.outputs, *wanted.inputs)]
     keep = index.reachable(tensors)
     initializers: list[str] = []
-    candidates = [node for node in index.graph_def.node if node.op in TABLE_INITIALIZERS]
+    candidates = list_table_initializers(index)
     found = True
-    while found:  # a table's values may come out of another table
+    while found:  # the values of a table may come from another table
         found = False
         for node in candidates:
             if get_node_name(node.input[0]) in keep and node.name not in initializers:
