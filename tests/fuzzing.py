@@ -101,28 +101,27 @@ LOADED = {
     "load saved index": Kind("image/variables/variables.index", "savedmodel_pretrained", _SAVED, "image"),
     "load saved data": Kind("image/variables/variables.data-00000-of-00001", "savedmodel_pretrained", _SAVED, "image"),
 }
-# The same files, where the message in them is changed and stays well-formed.
-MUTATED = {
+_CHANGES = {
     "graph": mutations.mutate_graph,
     "picture": mutations.mutate_graph,
+    "load graph": mutations.mutate_graph,
     "meta": mutations.mutate_meta_graph,
     "freeze meta": mutations.mutate_meta_graph,
+    "restore meta": mutations.mutate_meta_graph,
     "saved": mutations.mutate_saved_model,
+    "load saved": mutations.mutate_saved_model,
     "index": mutations.mutate_index,
     "freeze index": mutations.mutate_index,
     "saved index": mutations.mutate_index,
-    "v1": mutations.mutate_v1,
-}
-MUTATED_AND_LOADED = {
-    "load graph": mutations.mutate_graph,
-    "restore meta": mutations.mutate_meta_graph,
-    "load saved": mutations.mutate_saved_model,
     "restore index": mutations.mutate_index,
     "load saved index": mutations.mutate_index,
+    "v1": mutations.mutate_v1,
     "restore v1": mutations.mutate_v1,
 }
-LOOKED_AT |= {f"mutated {name}": replace(LOOKED_AT[name], change=change) for name, change in MUTATED.items()}
-LOADED |= {f"mutated {name}": replace(LOADED[name], change=change) for name, change in MUTATED_AND_LOADED.items()}
+# The same files, where the message in them is changed and stays well-formed.
+MUTATED = {f"mutated {name}" for name in _CHANGES}
+for _kinds in (LOOKED_AT, LOADED):
+    _kinds |= {f"mutated {name}": replace(_kinds[name], change=_CHANGES[name]) for name in _CHANGES.keys() & _kinds}
 KINDS = LOOKED_AT | LOADED
 
 
