@@ -21,6 +21,7 @@ from serialization.graph.signature import (
     Signature,
     Tensor,
     choose_signature_def,
+    list_signature_defs,
     read_signature_def,
     split_tensors,
 )
@@ -115,7 +116,7 @@ def _recorded(file: GraphFile, *, required: bool) -> Signature | None:
     """The signature that the file records; None if there is none, or if none is `required` and there are several."""
     if file.meta_graph is None:
         return None
-    known = sorted(key for key in file.meta_graph.signature_def if not key.startswith("__saved_model_"))
+    known = sorted(list_signature_defs(file.meta_graph))
     if len(known) > 1 and SERVING_DEFAULT not in known:
         if not required:
             return None
