@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -126,10 +127,16 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
 
 def _named_in(state: Path) -> str | None:
     # The text form of tensorflow/python/training/checkpoint_state.proto.
-    match = re.search(r'^model_checkpoint_path: "(.*)"', state.read_text(errors="replace"), re.MULTILINE)
-    if match is None or "\0" in match[1]:  # no path holds a NUL
+    from google.protobuf.text_encoding import CUnescape
+
+    match = re.search(r'^model_checkpoint_path: "(.*)"', state.read_text("utf-8", "surrogateescape"), re.MULTILINE)
+    try:
+        named = os.fsdecode(CUnescape(match[1])) if match else "\0"
+    except ValueError:  # it ends in the middle of an escape
         return None
-    return re.sub(r"-\?{5}-of-\d{5}$", "", match[1])  # the first format names its shards with this pattern
+    if "\0" in named:  # no path holds a NUL
+        return None
+    return re.sub(r"-\?{5}-of-\d{5}$", "", named)  # the first format names its shards with this pattern
 
 
 def _prefixes_in(folder: Path) -> Iterator[Path]:

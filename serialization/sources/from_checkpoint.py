@@ -17,6 +17,7 @@ from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
 from serialization.formats.dtypes import get_dtype_number
 from serialization.formats.file_kind import ModelFile
 from serialization.graph import repair
+from serialization.graph.function_optimizers import switch_on_optimizers
 from serialization.graph.graph_def import list_training_nodes
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.lookup_tables import read_table_keys
@@ -126,10 +127,11 @@ def prepare_checkpoint(
     if keep and not (need_outputs or inputs or outputs or infer_candidates(file.index).outputs):
         return take_whole_checkpoint(held, file, trust=trust)
     _require_safe_saver(file, trust=trust)
-    ready = prepare_graph(file, inputs, outputs, what=show_path(held.prefix))
     shapes = {variable.name: variable.shape for variable in held.variables}
     kinds = {variable.name: get_dtype_number(variable.dtype) for variable in held.variables}
     plan, notes = _choose_keys(held, file, shapes, rename, ema=ema)
+    lacking = {node for node, restore in plan.items() if restore.key not in shapes}
+    ready = prepare_graph(file, inputs, outputs, what=show_path(held.prefix), lacking=lacking)
     needed = [name for name in ready.index.nodes if name in plan]
     notes += check_mapping(plan.values(), needed, shapes, kinds, show_path(held.prefix), partial=partial)
     if whole and keep:
@@ -222,6 +224,6 @@ def make_checkpoint_origin(session: Any, prepared: PreparedCheckpoint, fill: Cal
     held = read_table_keys(session, prepared.index)
     found = find_hints(prepared.index, wanted, held) if held else prepared.hints
     plain = takes_plain_calls(prepared.index)
-    return Origin(
-        session, GraphIndex(session.graph.as_graph_def()), wanted, once, plain, found, prepared.batches, twice
-    )
+    graph_def = session.graph.as_graph_def()
+    switch_on_optimizers(graph_def)
+    return Origin(session, GraphIndex(graph_def), wanted, once, plain, found, prepared.batches, twice)

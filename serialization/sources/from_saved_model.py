@@ -22,13 +22,24 @@ from serialization.formats.file_kind import ModelFile
 from serialization.formats.messages import read_message
 from serialization.graph import repair
 from serialization.graph.cut import cut_at_inputs
+from serialization.graph.function_optimizers import (
+    list_function_calls,
+    switch_off_optimizers,
+    switch_on_optimizers,
+)
 from serialization.graph.graph_def import list_training_nodes, measure_variables
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions, is_xla_compiled
 from serialization.graph.lookup_tables import read_table_keys
 from serialization.graph.op_registry import require_known_ops
 from serialization.graph.repair import remove_recorded_shapes
-from serialization.graph.signature import Signature, bind_signature, choose_signature_def, read_signature_def
+from serialization.graph.signature import (
+    Signature,
+    bind_signature,
+    choose_signature_def,
+    list_signature_defs,
+    read_signature_def,
+)
 from serialization.run.feed_hints import find_hints
 from serialization.run.origin import Origin, run_from_first_state, takes_plain_calls
 from serialization.run.predictor import Run, compile_later
@@ -90,7 +101,7 @@ def prepare_saved_model(
     folder = found.path
     file = choose_meta_graph(read_saved_model(found.file), tag_set)
     meta_graph = file.meta_graph
-    if (inputs and outputs) or not (key or meta_graph.signature_def or meta_graph.object_graph_def.nodes):
+    if (inputs and outputs) or not (key or list_signature_defs(meta_graph) or meta_graph.object_graph_def.nodes):
         wanted, notes = choose_signature(file, inputs, outputs)
     else:
         wanted, notes = read_signature_def(choose_signature_def(meta_graph, key)), []
@@ -122,9 +133,17 @@ def prepare_saved_model(
 
 
 @contextmanager
-def link_repaired_folder(prepared: PreparedSavedModel) -> Iterator[Path]:
-    """The folder to load: the SavedModel's own, or a temporary one with the repaired graph and links to the rest."""
-    if prepared.repaired is None:
+def link_repaired_folder(prepared: PreparedSavedModel, *, optimize: bool = True) -> Iterator[Path]:
+    """The folder to load: the SavedModel's own, or a temporary one with the repaired graph and links to the rest.
+
+    Without `optimize`, no function in that graph is optimized.
+    """
+    meta_graph = prepared.repaired
+    if not optimize and list_function_calls(prepared.meta_graph.graph_def):
+        meta_graph = protos.MetaGraphDef()
+        meta_graph.CopyFrom(prepared.repaired or prepared.meta_graph)
+        switch_off_optimizers(meta_graph.graph_def)
+    if meta_graph is None:
         yield prepared.folder
         return
     with TemporaryDirectory(prefix="repaired-") as name:
@@ -132,7 +151,7 @@ def link_repaired_folder(prepared: PreparedSavedModel) -> Iterator[Path]:
         for part in prepared.folder.iterdir():
             if part.is_dir():
                 (place / part.name).symlink_to(part.resolve())
-        saved_model = protos.SavedModel(saved_model_schema_version=1, meta_graphs=[prepared.repaired])
+        saved_model = protos.SavedModel(saved_model_schema_version=1, meta_graphs=[meta_graph])
         (place / "saved_model.pb").write_bytes(saved_model.SerializeToString())
         yield place
 
@@ -149,6 +168,7 @@ def make_saved_model_origin(
     """The loaded SavedModel as the source of a conversion; `afresh` loads it once more, with its first state."""
     wanted = bind_signature(session.graph, exported.signature)
     index, names = _flatten(session.graph.as_graph_def(), wanted)
+    switch_on_optimizers(index.graph_def)
     trains = list_training_nodes(index.graph_def)
     run, twice = run_from_first_state(afresh) if trains else (compile_later(session, wanted), None)
     found = find_hints(index, names, read_table_keys(session, index))

@@ -31,8 +31,8 @@ def test_a_queue_is_cut_at_an_inner_tensor(run: Run, tmp_path: Path) -> None:
     done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--feed", "row=[3,4]")
     assert "prefix/y:0 float32 [2]\n[3. 4.]\n" in done.stdout
     done = freeze(run, tmp_path / "model.ckpt", tmp_path, "--outputs", "y", "--overwrite")
-    assert "inputs, as the outputs need them: producer_Dequeue:0 float32 [2]" in done.stdout, (
-        "a queue is no source of values"
+    assert "inputs, as the outputs need them: row:0 float32 [2]" in done.stdout, (
+        "a queue is no source of values; its author gave the batch this name"
     )
 
 
