@@ -96,7 +96,7 @@ def test_variables_of_a_session_are_compared_bit_by_bit(prefix: Path) -> None:
         session.run(w.assign_add(tf.constant([[-0.0] * 3] * 4)))
         assert require_same_variables(session, str(prefix), [WHOLE, WHOLE]) == "2 variables hold the checkpoint's bits"
         session.run(w.assign(w * -1.0))
-        with pytest.raises(UserError, match=f"^w does not hold what {prefix} holds under w$"):
+        with pytest.raises(UserError, match=f"^the variable w differs from w in {prefix}$"):
             require_same_variables(session, str(prefix), [WHOLE])
 
 
