@@ -225,10 +225,13 @@ class Flow:
         return tensor
 
     def _is_view(self, node: Any) -> bool:
-        """Whether an unnamed node gives a deep tensor unchanged, or in the shape that its only consumer wants."""
-        shown = self.index.producers(node)[:1] if node.op in op_sets.VIEWS else []
-        view = any(name in self.deep for name in shown) and not has_own_name(node)
-        return view and (node.op in op_sets.IDENTITIES or len(self.users(node.name)) < 2)
+        """Whether an unnamed node gives a deep tensor unchanged, or in the shape or dtype that its consumer wants."""
+        shown = self.index.producers(node)[:1]
+        if has_own_name(node) or not any(name in self.deep for name in shown):
+            return False
+        if node.op == "Cast":
+            return has_own_name(self.nodes[shown[0]])
+        return node.op in op_sets.IDENTITIES or (node.op in op_sets.VIEWS and len(self.users(node.name)) < 2)
 
     def needs(self, edge: str) -> int:
         """The bits of the sources that the tensor on an edge depends on."""
