@@ -145,9 +145,9 @@ class Flow:
         for node in self.nodes.values():
             if node.op in op_sets.ENTERS:
                 frames[node.attr["frame_name"].s].append(node.name)
-        return [self._find_interior(enters) for enters in frames.values()]
+        return [self._find_interior(enters, len(frames)) for enters in frames.values()]
 
-    def _find_interior(self, enters: Iterable[str]) -> set[str]:
+    def _find_interior(self, enters: Iterable[str], deepest: int) -> set[str]:
         seen = {(name, 1) for name in enters}
         waiting = list(seen)
         while waiting:
@@ -155,7 +155,7 @@ class Flow:
             for user in self.index.consumers(name):
                 op = self.nodes[user].op
                 new = (user, depth + (op in op_sets.ENTERS) - (op in op_sets.EXITS))
-                if new[1] > 0 and new not in seen:
+                if 0 < new[1] <= deepest and new not in seen:
                     seen.add(new)
                     waiting.append(new)
         return {name for name, _ in seen}
