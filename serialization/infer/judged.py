@@ -167,7 +167,34 @@ def _before_losses(flow: Flow, ends: Iterable[str], features: int) -> set[str]:
         if get_node_name(edge) in compared
     }
     found |= {flow.behind_views(get_tensor_name(edge)) for edge in edges}
-    return found | {tensor for tensor in last if get_node_name(tensor) not in compared}
+    return found | {_under_its_name(flow, tensor, seen) for tensor in last if get_node_name(tensor) not in compared}
+
+
+def _under_its_name(flow: Flow, tensor: str, seen: Collection[str]) -> str:
+    """The named form of an unnamed tensor, of the same shape, through which all goes that the losses take of it."""
+    start, shape = get_node_name(tensor), flow.describe(tensor).shape
+    if has_own_name(flow.nodes[start]) or not shape:
+        return tensor
+    after = flow.follow([start]) & set(seen)
+    for name in reversed([name for name in flow.nodes if name in after and has_own_name(flow.nodes[name])]):
+        steps = find_parameter_free_ancestors(flow, name)
+        alone = {step for step in steps if flow.is_parametric(flow.nodes[step])} == {start}
+        if alone and flow.describe(f"{name}:0").shape == shape and not _goes_around(flow, start, name, after):
+            return f"{name}:0"
+    return tensor
+
+
+def _goes_around(flow: Flow, start: str, name: str, within: Collection[str]) -> bool:
+    """Whether values go from one node to those behind another without going through it."""
+    behind = flow.follow([name])
+    found, waiting = {start}, [start]
+    while waiting:
+        new = [n for n in flow.users(waiting.pop()) if n in within and n not in found and n != name]
+        if any(user in behind for user in new):
+            return True
+        found.update(new)
+        waiting += new
+    return False
 
 
 def _before_fixed_network(flow: Flow, tensor: str) -> list[str]:
