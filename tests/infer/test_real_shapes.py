@@ -11,6 +11,7 @@ import shapes_made
 import shapes_pipelines
 import shapes_tables
 import shapes_texts
+import shapes_third
 from real_shapes import SHAPES, make_file
 
 from serialization.sources.choose import choose_signature
@@ -24,6 +25,7 @@ MODULES = (
     shapes_pipelines,
     shapes_tables,
     shapes_texts,
+    shapes_third,
 )
 
 
