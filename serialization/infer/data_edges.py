@@ -225,11 +225,11 @@ class Flow:
         return tensor
 
     def _is_view(self, node: Any) -> bool:
-        """Whether an unnamed node gives a deep tensor unchanged, or in the shape or dtype that its consumer wants."""
+        """Whether an unnamed node gives a deep tensor unchanged, or the part, shape or dtype that a consumer wants."""
         shown = self.index.producers(node)[:1]
         if has_own_name(node) or not any(name in self.deep for name in shown):
             return False
-        if node.op == "Cast":
+        if node.op in ("Cast", "Slice", "StridedSlice"):
             return has_own_name(self.nodes[shown[0]])
         return node.op in op_sets.IDENTITIES or (node.op in op_sets.VIEWS and len(self.users(node.name)) < 2)
 
