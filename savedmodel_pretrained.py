@@ -18,10 +18,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from serialization import cli, project
+from serialization.checks.crashes import nests_deeply
 from serialization.cli import make_parser, refuse_flags, select_values
 from serialization.console import format_command, format_show, print_notes, show_path
 from serialization.files.locate import SavedModelFolder, find_saved_model
 from serialization.flags import RUN_FLAGS, SAVED_MODEL_FLAGS
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
 from serialization.project import real_path
@@ -42,6 +44,7 @@ from serialization.tensorflow import explain_failures, tf1
 def load(prepared: PreparedSavedModel, *, optimize: bool = True) -> tuple[Any, Signature]:
     """A session in which the SavedModel is loaded, graph, variables and tables, and the signature that it is run by."""
     where = show_path(prepared.folder)
+    optimize = optimize and not nests_deeply(GraphIndex(prepared.whole))
     session = open_session(tf1.Graph(), optimize=optimize)
     with session.graph.as_default(), explain_failures(f"the SavedModel {where} cannot be loaded"):
         with link_repaired_folder(prepared, optimize=optimize) as folder:
