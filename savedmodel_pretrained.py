@@ -33,10 +33,11 @@ from serialization.run.predictor import Predictor, Run, open_session
 from serialization.run.show_predictions import print_predictions
 from serialization.sources.from_saved_model import (
     PreparedSavedModel,
-    complete_loading,
-    link_repaired_folder,
+    load_from_memory,
+    make_private_copy,
     make_saved_model_origin,
     prepare_saved_model,
+    restore_left_out,
 )
 from serialization.tensorflow import explain_failures, tf1
 
@@ -46,11 +47,12 @@ def load(prepared: PreparedSavedModel, *, optimize: bool = True) -> Any:
     where = show_path(prepared.folder)
     session = open_session(tf1.Graph(), optimize=optimize)
     with session.graph.as_default(), explain_failures(f"the SavedModel {where} cannot be loaded"):
-        with link_repaired_folder(prepared) as folder:
+        # Not the user's own folder: TensorFlow gets what was scanned, and repaired.
+        if folder := make_private_copy(session, prepared):
             tf1.saved_model.load(session, prepared.tags, str(folder))
-        # The plain call refuses a graph with stale shapes or an unreadable version, leaves the tables of exports
-        # without a main op empty, and some variables of Keras 3.
-        complete_loading(session, prepared)
+        else:
+            load_from_memory(session, prepared)
+        restore_left_out(session, prepared)  # the plain call leaves some variables of Keras 3 empty
     return session
 
 
@@ -90,7 +92,7 @@ def open_any(
             yield Predictor(session, bind_signature(session.graph, prepared.signature))
 
     session = load(prepared, optimize=False)
-    return make_saved_model_origin(session, prepared, load_again), prepared.meta_graph.graph_def
+    return make_saved_model_origin(session, prepared, load_again), prepared.whole.graph_def
 
 
 def main(argv: Sequence[str] | None = None) -> int:

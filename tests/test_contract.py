@@ -192,7 +192,6 @@ def test_arrows_run_one_way() -> None:
 
 # Modules that the test of another module or of a script covers: there they do what they are for.
 COVERED_BY = {
-    "checks/harmful_ops": "checks/test_harm",
     "checks/what_loading_runs": "checks/test_harm",
     "checks/what_runs": "checks/test_harm",
     "console": "test_cli",

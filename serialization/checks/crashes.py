@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from serialization.checks.what_runs import CallGraph
 from serialization.console import format_count, format_size, make_printable
 from serialization.errors import UserError
 from serialization.formats.dtypes import get_dtype_size
-from serialization.graph.graph_def import get_node_name, iterate_nodes
+from serialization.graph.graph_def import find_called_functions, get_node_name, iterate_nodes
 from serialization.graph.graph_index import GraphIndex
 
 _COUNTS = ("N", "num", "num_split", "num_outs", "num_outputs", "Nsparse", "Ndense", "num_sparse", "num_dense")
@@ -63,9 +62,8 @@ def find_loose_ends(index: GraphIndex) -> Iterator[str]:
 
 def _recursive(index: GraphIndex) -> str:
     """The name of a function that calls itself, directly or through others; empty if there is none."""
-    graph = CallGraph(index)
     calls = {
-        name: {called for node in function.node_def for called in graph.called(node)} & index.functions.keys()
+        name: {called for node in function.node_def for called in find_called_functions(node, index.functions)}
         for name, function in index.functions.items()
     }
     # A function without calls to the remaining ones is in no circle. Remove such functions until none is left.

@@ -197,6 +197,8 @@ def find_saved_model(
             raise UserError(f"{show_path(path)} is {what}, not a SavedModel; {_restore(path)}")
         make = _make_or(path, f"name the folder that holds {SAVED_MODEL_FILES[0]}", "savedmodel_", "pretrained")
         raise UserError(f"no SavedModel at {show_path(path)}; found no {SAVED_MODEL_FILES[0]}; {make}")
+    if not found_file.is_file():
+        raise UserError(f"{show_path(found_file)} is no plain file; TensorFlow would wait for it; put the model there")
     file = _open_file(found_file, opened)
     if file.kind is not Kind.SAVED_MODEL:
         raise UserError(_other_kind(file.path, file.kind, "a SavedModel"))
@@ -209,7 +211,7 @@ def find_saved_model(
 
 def find_saved_model_file(folder: Path) -> Path | None:
     """The file of a folder's SavedModel, which TensorFlow would read; None if there is none."""
-    return next((folder / name for name in SAVED_MODEL_FILES if (folder / name).is_file()), None)
+    return next((folder / name for name in SAVED_MODEL_FILES if (folder / name).exists()), None)
 
 
 def list_versions(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from serialization.checks import harm
 from serialization.checks.crashes import find_crashes, find_loose_ends
-from serialization.checks.harm import is_below_folder
+from serialization.checks.harm import find_asset
 from serialization.checks.what_loading_runs import list_asset_files
 from serialization.console import show_path
 from serialization.errors import UserError
@@ -34,6 +34,7 @@ from serialization.formats.file_kind import Kind, ModelFile
 from serialization.formats.messages import read_message
 from serialization.formats.object_graph import ObjectVariable, read_object_graph
 from serialization.formats.wire import DamagedError
+from serialization.graph.const_nodes import unpack_strings
 from serialization.graph.graph_def import CUT_OFF, iterate_nodes, may_be_cut_off
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.known_ops import load_known_ops
@@ -120,6 +121,7 @@ def _report(kind: str, path: Path, form: str, files: Iterable[Path]) -> Report:
 def _of_graph(file: ModelFile) -> tuple[Report, Any]:
     path = file.path
     graph_def = read_message(file)
+    unpack_strings(graph_def)
     report = _report("graph_def", path, _form(file), [path])
     index = GraphIndex(graph_def)
     found = harm.scan_graph(index, folder=path.parent)
@@ -215,6 +217,7 @@ def _averages(names: Iterable[str]) -> list[str]:
 
 
 def _add_meta_graph(report: Report, meta_graph: Any, folder: Path | None, saved_model: Path | None = None) -> None:
+    unpack_strings(meta_graph.graph_def)
     add_v0_signatures(meta_graph)
     recorded = meta_graph.signature_def
     index = GraphIndex(meta_graph.graph_def)
@@ -338,8 +341,7 @@ def _tables(graph_def: Any) -> list[Report]:
 
 def _assets(meta_graph: Any, folder: Path | None) -> Iterator[Report]:
     for asset in list_asset_files(meta_graph):
-        inside = folder is not None and is_below_folder(folder / "assets", asset.filename)
-        file = folder / "assets" / asset.filename if folder is not None and inside else None
+        file = find_asset(folder, asset.filename) if folder is not None else None
         size = file.stat().st_size if file is not None and file.is_file() else None
         yield {"file": asset.filename, "tensor": asset.tensor_info.name, "bytes": size}
 
