@@ -31,12 +31,11 @@ from serialization.run.classifier import show_classes
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, Run, open_session
 from serialization.run.show_predictions import print_predictions
-from serialization.sources.from_saved_model import (
+from serialization.sources.from_saved_model import make_saved_model_origin, prepare_saved_model
+from serialization.sources.private_copy import (
     PreparedSavedModel,
     load_from_memory,
     make_private_copy,
-    make_saved_model_origin,
-    prepare_saved_model,
     restore_left_out,
 )
 from serialization.tensorflow import explain_failures, tf1

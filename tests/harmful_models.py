@@ -551,6 +551,17 @@ def _second_assignment(folder: Path, effects: Effects, *, second_handle: bool) -
 
 
 @saved_model
+def a_handle_of_an_assets_variable_made_from_bytes(folder: Path, effects: Effects) -> Path:
+    def read(module: Any) -> Any:
+        return {"y": tf.io.read_file(module.asset.asset_path)}
+
+    meta_graph = export_module(folder, read)
+    forged = make_node("forged", "ParseTensor", ["bytes"], out_type=20)
+    meta_graph.graph_def.node.extend([make_strings("bytes", "a TensorProto of the handle"), forged])
+    return write_saved_model(folder, meta_graph)
+
+
+@saved_model
 def an_argument_after_a_list(folder: Path, effects: Effects) -> Path:
     """The list takes two of the inputs, so the last argument is not the second input."""
 

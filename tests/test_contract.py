@@ -232,6 +232,7 @@ COVERED_BY = {
     "serving/wire/npy_format": "serving/wire/test_json_format",
     "sources/choose": "sources/test_from_checkpoint",
     "sources/from_frozen": "test_freezemodel_load",
+    "sources/private_copy": "checks/test_file_names",
     "sources/restore_ops": "sources/test_from_checkpoint",
     "sources/variable_mapping": "sources/test_from_checkpoint",
     "sources/variable_values": "test_checkpoint_restore",

@@ -24,6 +24,7 @@ from serialization.graph.graph_def import get_node_name, get_tensor_name, iterat
 from serialization.graph.op_sets import VARIABLE_READERS
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+_READ = "ReadVariableOp"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,14 @@ class FileNames:
         self._checkpoint = checkpoint
         self._captured = captured or {}
         self._arguments: dict[tuple[str, str], FileName | None] = {}
-        self._variables = dict(self._find_asset_variables())
+        self._variables = dict(self._find_asset_variables()) if assets else {}
+
+    def list_asset_nodes(self) -> dict[str, str]:
+        """The nodes of the graph whose value is an asset's path, with the asset's filename."""
+        found = {get_node_name(tensor): name for tensor, name in self._assets.items()}
+        for handle, name in self._variables.items():
+            found |= {user: name for user in self._index.consumers(handle) if self._index.nodes[user].op == _READ}
+        return {node: name.value.decode() for node, name in found.items()}
 
     def find_file_name(self, scope: str, node: Any, position: int) -> FileName | None:
         """The filename that a node takes at an input; None if it has none of the shapes."""
@@ -80,7 +88,7 @@ class FileNames:
             return OWN_CHECKPOINT if self._reached.runs_only(RESTORE, reader) else None
         if tensor in self._assets:
             return self._assets[tensor] if self._reached.runs_only(INIT, reader) else None
-        if source.op == "ReadVariableOp":
+        if source.op == _READ:
             return self._variables.get(get_node_name(taken))
         return _read_constant(source)
 
@@ -124,7 +132,7 @@ class FileNames:
         """The handles of the variables that hold an asset's path: there is one assignment, and no other handle."""
         graph_def, nodes = self._index.graph_def, self._index.nodes
         handles = Counter(map(_get_shared_name, (n for n in iterate_nodes(graph_def) if n.op == "VarHandleOp")))
-        if any(n.op == "Const" and n.attr["dtype"].type == dtypes.RESOURCE for n in iterate_nodes(graph_def)):
+        if any(_makes_handle_from_bytes(node) for node in iterate_nodes(graph_def)):
             return
         for assign in graph_def.node:
             edges = list_data_edges(assign) if assign.op == "AssignVariableOp" else []
@@ -145,6 +153,12 @@ class FileNames:
 def _get_shared_name(handle: Any) -> str:
     shared = handle.attr["shared_name"].s.decode(errors="replace") if "shared_name" in handle.attr else ""
     return shared or str(handle.name)
+
+
+def _makes_handle_from_bytes(node: Any) -> bool:
+    """Whether a node makes a handle without an op for it, which may be that of any variable."""
+    name = {"Const": "dtype", "ParseTensor": "out_type"}.get(node.op, "")
+    return node.op == "_VarHandlesOp" or (name in node.attr and node.attr[name].type == dtypes.RESOURCE)
 
 
 def _read_constant(node: Any) -> FileName | None:

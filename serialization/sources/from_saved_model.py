@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from shutil import copyfile
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from serialization.checks import harm
 from serialization.checks.crashes import require_sound_graph
 from serialization.checks.memory import require_modest_tensors
-from serialization.checks.what_loading_runs import find_what_loading_runs, list_asset_files, list_init_ops
-from serialization.checks.what_runs import Reached
-from serialization.console import format_count, make_printable, show_path
+from serialization.checks.what_loading_runs import find_what_loading_runs
+from serialization.console import format_count, show_path
 from serialization.errors import UserError
 from serialization.files.locate import SavedModelFolder
 from serialization.formats import protos
@@ -25,52 +20,24 @@ from serialization.formats.file_kind import ModelFile
 from serialization.formats.messages import read_message
 from serialization.graph import repair
 from serialization.graph.const_nodes import unpack_strings
-from serialization.graph.cut import cut_at_inputs, find_free_name, keep_nodes
-from serialization.graph.graph_def import get_node_name, list_training_nodes
+from serialization.graph.cut import cut_at_inputs
+from serialization.graph.graph_def import list_training_nodes
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions, is_xla_compiled
 from serialization.graph.lookup_tables import read_table_keys
 from serialization.graph.op_registry import require_known_ops
 from serialization.graph.repair import remove_recorded_shapes
-from serialization.graph.signature import Signature, Tensor, bind_signature, choose_signature_def, read_signature_def
+from serialization.graph.signature import Signature, bind_signature, choose_signature_def, read_signature_def
 from serialization.run.feed_hints import find_hints
 from serialization.run.origin import Origin, run_from_first_state, takes_plain_calls
 from serialization.run.predictor import Predictor, Run
 from serialization.sources.choose import choose_signature
 from serialization.sources.frozen_reader import GraphFile
+from serialization.sources.private_copy import PreparedSavedModel, cut_meta_graph, find_asset_files
 from serialization.sources.variable_mapping import Restore
-from serialization.tensorflow import tf, tf1
+from serialization.tensorflow import tf1
 
 SERVE = "serve"
-_MAIN_OP = "saved_model_main_op"
-
-
-@dataclass(frozen=True)
-class PreparedSavedModel:
-    """The MetaGraphDef of a SavedModel, read and scanned once, and the tensors to feed and to fetch.
-
-    `whole` is the MetaGraphDef of the file, `meta_graph` what TensorFlow gets of it: what was scanned, and no more.
-    `assets` are the plain files of its assets, by their names. `left_out` are the variables that its own restore op
-    does not fill. `notes` list the repairs.
-    """
-
-    folder: Path
-    whole: Any
-    meta_graph: Any
-    signature: Signature
-    assets: Mapping[str, Path]
-    left_out: tuple[Restore, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def tags(self) -> list[str]:
-        """The tag-set of the MetaGraphDef."""
-        return list(self.meta_graph.meta_info_def.tags)
-
-    @property
-    def variables(self) -> str:
-        """The prefix of its checkpoint."""
-        return str(self.folder / "variables" / "variables")
 
 
 def prepare_saved_model(
@@ -110,8 +77,8 @@ def prepare_saved_model(
     require_known_ops(needed, show_path(folder))
     require_modest_tensors(needed, show_path(folder))
     check(needed)
-    meta_graph = _cut_meta_graph(whole, reached, wanted)
-    assets = _take_assets(meta_graph, whole, folder)
+    meta_graph = cut_meta_graph(whole, reached, wanted)
+    assets = find_asset_files(meta_graph, names.list_asset_nodes(), folder)
     repair.remove_lost_locations(meta_graph.graph_def)
     lines = [*repair.make_version_readable(meta_graph), *remove_recorded_shapes(meta_graph.graph_def)]
     notes += [f"repaired: {line}" for line in lines]
@@ -120,60 +87,6 @@ def prepare_saved_model(
             f"repaired: restored {format_count(len(left), 'variable')} that the SavedModel's own restore op leaves out"
         )
     return PreparedSavedModel(folder, whole, meta_graph, wanted, assets, tuple(left), tuple(notes))
-
-
-def _cut_meta_graph(whole: Any, reached: Reached, wanted: Signature) -> Any:
-    """A MetaGraphDef of what may run, which was scanned; its main op is the one op that initializes it."""
-    shown = {tensor.name: tensor for tensor in wanted.inputs}
-    fed = [shown.get(name, Tensor(name, name, "unknown", None)) for run in reached.runs for name in sorted(run.fed)]
-    cut = protos.MetaGraphDef(meta_info_def=whole.meta_info_def)
-    cut.graph_def.CopyFrom(keep_nodes(reached.index, reached.nodes, fed))
-    if whole.saver_def.restore_op_name in reached.nodes:
-        cut.saver_def.CopyFrom(whole.saver_def)
-    if init := list_init_ops(whole):
-        main = cut.graph_def.node.add(name=find_free_name(_MAIN_OP, reached.index.nodes), op="NoOp")
-        main.input.extend(f"^{get_node_name(name)}" for name in init)
-        cut.collection_def[_MAIN_OP].node_list.value.append(main.name)
-    return cut
-
-
-def _take_assets(meta_graph: Any, whole: Any, folder: Path) -> dict[str, Path]:
-    """Record the assets that the cut graph takes in it, under plain names; and their files, by these names."""
-    known, files = {node.name for node in meta_graph.graph_def.node}, {}
-    for number, asset in enumerate(list_asset_files(whole)):
-        if get_node_name(asset.tensor_info.name) in known:
-            file = harm.find_asset(folder, asset.filename) or folder / "assets" / asset.filename  # of a trusted model
-            if not file.is_file():
-                name = make_printable(asset.filename)
-                raise UserError(f"{show_path(folder)} is incomplete; its asset {name} is missing; copy it here too")
-            added = meta_graph.asset_file_def.add(tensor_info=asset.tensor_info)
-            added.filename = f"{number}-{Path(asset.filename).name}"
-            files[added.filename] = file
-    return files
-
-
-def make_private_copy(session: Any, prepared: PreparedSavedModel) -> Path | None:
-    """A SavedModel folder that TensorFlow's loader takes in place of the user's; None where nothing can be written.
-
-    In it are what was scanned, the assets as plain files, and links to the files of the variables. It lasts as long as
-    the session, whose functions may read the assets.
-    """
-    try:
-        copy = TemporaryDirectory(prefix="model-")
-    except OSError:  # a read-only file system
-        return None
-    weakref.finalize(session, copy.cleanup)
-    place = Path(copy.name)
-    saved_model = protos.SavedModel(saved_model_schema_version=1, meta_graphs=[prepared.meta_graph])
-    (place / "saved_model.pb").write_bytes(saved_model.SerializeToString())
-    (place / "variables").mkdir()
-    for file in (prepared.folder / "variables").glob("variables.*"):
-        if file.is_file():
-            (place / "variables" / file.name).symlink_to(file.resolve())
-    (place / "assets").mkdir()
-    for name, file in prepared.assets.items():
-        copyfile(file, place / "assets" / name)
-    return place
 
 
 def make_saved_model_origin(
@@ -231,28 +144,6 @@ def choose_meta_graph(saved_model: Any, tag_set: str | None = None) -> Any:
         known = "; ".join(",".join(sorted(tags)) or "no tags" for tags in by_tags)
         raise UserError(f"the SavedModel has no tag-set {tag_set or SERVE}; it has {known}; choose with --tag-set")
     return by_tags[tags]
-
-
-def load_from_memory(session: Any, prepared: PreparedSavedModel) -> None:
-    """What TensorFlow's loader does with a folder, where none can be written."""
-    saver = tf1.train.import_meta_graph(prepared.meta_graph)
-    if saver is not None:
-        saver.restore(session, prepared.variables)
-    paths = {asset.tensor_info.name: prepared.assets[asset.filename] for asset in prepared.meta_graph.asset_file_def}
-    session.run(session.graph.get_collection(_MAIN_OP), {name: str(path) for name, path in paths.items()})
-
-
-def restore_left_out(session: Any, prepared: PreparedSavedModel) -> None:
-    """Fill the variables that the SavedModel's own restore op leaves empty, in a session that it is loaded in."""
-    for one in prepared.left_out:
-        (value,) = tf.raw_ops.RestoreV2(
-            prefix=prepared.variables,
-            tensor_names=[one.key],
-            shape_and_slices=[one.spec],
-            dtypes=[tf.as_dtype(one.dtype)],
-        )
-        handle = session.graph.get_tensor_by_name(f"{one.node}:0")
-        session.run(tf.raw_ops.AssignVariableOp(resource=handle, value=value))
 
 
 def find_left_out_variables(meta_graph: Any, folder: Path, index: GraphIndex) -> list[Restore]:

@@ -17,7 +17,7 @@ from harmful_models import add_function, export_module, make_call, make_meta_gra
 from test_stablehlo import make_module
 
 from serialization.formats import protos
-from serialization.sources import from_saved_model
+from serialization.sources import private_copy
 from serialization.tensorflow import tf, tf1
 
 
@@ -63,7 +63,7 @@ def test_a_module_reads_its_asset(
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(blob)
     if where == "nothing can be written":
-        monkeypatch.setattr(from_saved_model, "TemporaryDirectory", refuse_to_write)
+        monkeypatch.setattr(private_copy, "TemporaryDirectory", refuse_to_write)
     done = run("savedmodel_pretrained", "--saved-model", folder)
     assert (done.status, done.stderr) == (0, "")
     assert answer in done.stdout
