@@ -97,7 +97,7 @@ def find_asset_value(graph_def: Any) -> str:
     """The name of the node whose value, an asset's path, is given to a function."""
     reads = {node.name for node in graph_def.node if node.op == "ReadVariableOp"}
     calls = (node for node in graph_def.node if node.op.endswith("PartitionedCall"))
-    return next(name for call in calls for name in call.input if name in reads)
+    return str(next(name for call in calls for name in call.input if name in reads))
 
 
 def make_node(name: str, op: str, inputs: Iterable[str] = (), **attributes: Any) -> Any:
@@ -209,11 +209,10 @@ def debug_to_a_file_that_the_caller_names(folder: Path, effects: Effects) -> Pat
 def sample_from_a_file_that_the_caller_names(folder: Path, effects: Effects) -> Path:
     with tf1.Graph().as_default() as graph:
 
-        @tf.function(input_signature=[tf.TensorSpec([1, 1], tf.int64)])
         def sample(classes: Any) -> Any:
             return tf.random.fixed_unigram_candidate_sampler(classes, 1, 4, True, 4, unigrams=[1.0] * 4)[0]
 
-        tf.identity(sample(tf.constant([[1]], tf.int64)), name="y")
+        tf.identity(tf.function(sample)(tf.constant([[1]], tf.int64)), name="y")
     graph_def = graph.as_graph_def()
     sampler = find_node(graph_def, "FixedUnigramCandidateSampler")
     sampler.attr["vocab_file"].placeholder = "words"
@@ -241,7 +240,6 @@ def a_cache_named_by_a_loop(folder: Path, effects: Effects) -> Path:
     """The first value of the loop's variable is harmless; its body returns another."""
     with tf1.Graph().as_default() as graph:
 
-        @tf.function
         def loop() -> Any:
             def step(i: Any, name: Any, total: Any) -> Any:
                 return i + 1, tf.constant(str(effects.written)), total + add_up(tf.data.Dataset.range(3).cache(name))
@@ -249,7 +247,7 @@ def a_cache_named_by_a_loop(folder: Path, effects: Effects) -> Path:
             first = (tf.constant(0), tf.constant(""), tf.constant(0, tf.int64))
             return tf.while_loop(lambda i, name, total: i < 2, step, first)[2]
 
-        tf.identity(loop(), name="y")
+        tf.identity(tf.function(loop)(), name="y")
     return write_graph(folder, graph.as_graph_def())
 
 
@@ -257,7 +255,8 @@ def a_cache_named_by_a_loop(folder: Path, effects: Effects) -> Path:
 def a_cache_named_by_what_is_fed(folder: Path, effects: Effects) -> Path:
     graph_def = cached("")
     find_node(graph_def, "CacheDataset").input[1] = "x"
-    graph_def.node.add().CopyFrom(make_node("x", "PlaceholderWithDefault", ["name"], dtype=7))
+    shape = protos.AttrValue(shape=tf.TensorShape([]).as_proto())
+    graph_def.node.add().CopyFrom(make_node("x", "PlaceholderWithDefault", ["name"], dtype=7, shape=shape))
     graph_def.node.add().CopyFrom(make_strings("name", str(effects.written)))
     return write_graph(folder, graph_def)
 
@@ -275,11 +274,10 @@ def a_cache_named_by_arithmetic(folder: Path, effects: Effects) -> Path:
 def a_constant_that_the_caller_gives(folder: Path, effects: Effects) -> Path:
     with tf1.Graph().as_default() as graph:
 
-        @tf.function
         def total() -> Any:
             return add_up(tf.data.Dataset.range(3).cache(""))
 
-        tf.identity(total(), name="y")
+        tf.identity(tf.function(total)(), name="y")
     graph_def = graph.as_graph_def()
     holder = next(f for f in graph_def.library.function if any(n.op == "CacheDatasetV2" for n in f.node_def))
     cache = next(node for node in holder.node_def if node.op == "CacheDatasetV2")
