@@ -26,7 +26,7 @@ from serialization.cli import make_parser, repeat_flags
 from serialization.console import format_command, format_count, format_size, print_table, show_path
 from serialization.errors import UserError
 from serialization.files import locate
-from serialization.files.locate import open_meta_graph_file
+from serialization.files.checkpoint_files import open_meta_graph_file
 from serialization.files.publish import list_checkpoint_files, stage_checkpoint
 from serialization.formats.checkpoint_index import Checkpoint
 from serialization.formats.file_kind import ModelFile

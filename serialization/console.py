@@ -1,6 +1,6 @@
-"""What the scripts print: paths, sizes, tables, progress, and errors on one line.
+"""Formats and prints for the scripts: paths, sizes, tables, progress, and errors on one line.
 
-rich is imported where a table or a bar is drawn, so that `--help` answers at once.
+rich is imported when a table or a bar is drawn, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ from serialization.project import ROOT
 Step = TypeVar("Step")
 
 
-def show_path(path: Path) -> str:
-    """The path as the user would type it: relative where it lies below the current directory."""
+def shorten_path(path: Path) -> str:
+    """The path relative to the current directory where it lies below it, else the absolute path."""
     path = Path(os.path.abspath(path))
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
+def show_path(path: Path) -> str:
+    r"""The path for a line of text: as `shorten_path` gives it, a line end or the like in it written as `\n`."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shorten_path(path))
+
+
 def make_printable(text: str, most: int = 120) -> str:
-    """A name out of a file that anybody may have written, fit for a terminal: no control characters, not endless."""
+    """A name from an untrusted file, made safe for a terminal: no control characters, at most `most` characters."""
     shown = "".join(character if character.isprintable() else "?" for character in text)
     return shown if len(shown) <= most else f"{shown[:most]}…"
 
@@ -39,7 +44,7 @@ def format_error(error: BaseException) -> str:
 
 def format_command(script: str, *arguments: str | Path) -> str:
     """The line that runs a script of this project, for the user to copy."""
-    words = [show_path(ROOT / script), *(show_path(a) if isinstance(a, Path) else a for a in arguments)]
+    words = [shorten_path(ROOT / script), *(shorten_path(a) if isinstance(a, Path) else a for a in arguments)]
     return shlex.join(["python", *words])
 
 
@@ -51,6 +56,12 @@ def format_size(count: int) -> str:
     return f"{count / 1000**power:.3g} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
 
 
+def list_some(names: Sequence[str], most: int = 5) -> str:
+    """The first of some names, and how many more there are: `a, b and 3 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table: drawn by rich on a terminal, aligned columns elsewhere."""
     from rich import box
@@ -58,7 +69,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
     from rich.table import Table
     from rich.text import Text
 
-    # Off a terminal rich would wrap at 80 columns, or for FORCE_COLOR draw; a file or a pipe has no width.
+    # Into a file or a pipe rich would wrap at 80 columns, and draw boxes if FORCE_COLOR is set.
     console = Console() if sys.stdout.isatty() else Console(width=10_000, force_terminal=False)
     drawn = Table(*headings, box=box.ROUNDED if console.is_terminal else None, pad_edge=console.is_terminal)
     for row in rows:
@@ -69,29 +80,29 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
 
 
 def show_progress(
-    steps: Iterable[Step], what: str, total: int, weigh: Callable[[Step], int] | None = None
+    steps: Iterable[Step], title: str, total: int, weigh: Callable[[Step], int] | None = None
 ) -> Iterator[Step]:
-    """Yield the steps behind a progress bar, which only a terminal is shown; `weigh` says how much a step is."""
+    """Yield the steps and, on a terminal, show a progress bar. `total` counts steps, or adds up `weigh` of each."""
     if not sys.stdout.isatty():
         yield from steps
         return
     from rich.progress import Progress
 
     with Progress() as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(title, total=total)
         for step in steps:
             yield step
             bar.advance(task, weigh(step) if weigh is not None else 1)
 
 
 def print_notes(notes: Iterable[str]) -> None:
-    """What was chosen, left out and repaired on the way, a line each."""
+    """Print the notes on choices, omissions and repairs, a line each."""
     for note in notes:
         print(note)
 
 
 def print_export(folder: Path, proof: str) -> None:
-    """The end of a script that exports a SavedModel: what it wrote, the proof, what to try next."""
+    """Print the end of a script that exports a SavedModel: its files, the proof, the next command."""
     rows = []
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -104,10 +115,10 @@ def print_export(folder: Path, proof: str) -> None:
 
 
 def format_show(folder: Path) -> str:
-    """The line that has TensorFlow's own tool show a SavedModel, without the log that it writes to stderr."""
-    return f"{shlex.join(['saved_model_cli', 'show', '--dir', show_path(folder), '--all'])} 2>/dev/null"
+    """The command that shows a SavedModel with TensorFlow's own tool, without the tool's log on stderr."""
+    return f"{shlex.join(['saved_model_cli', 'show', '--dir', shorten_path(folder), '--all'])} 2>/dev/null"
 
 
-def format_count(count: int, what: str) -> str:
-    """A count and its noun in the number that fits: `1 image`, `10,000 images`."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def format_count(count: int, noun: str) -> str:
+    """A count and its noun, singular or plural: `1 image`, `10,000 images`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

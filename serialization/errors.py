@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something the user can mend: `what is wrong; what was found; what to do`, on one line."""
+    """An error that the user can mend, on one line: `what is wrong; what was found; what to do`."""

@@ -162,5 +162,6 @@ def _makes_handle_from_bytes(node: Any) -> bool:
 
 
 def _read_constant(node: Any) -> FileName | None:
-    values = read_strings(node)
+    packed = node.op != "Const" or "value" not in node.attr or node.attr["value"].tensor.tensor_content
+    values = [] if packed else read_strings(node)
     return FileName(CONSTANT, values[0]) if len(values) == 1 else None

@@ -20,7 +20,7 @@ from serialization.checks.what_loading_runs import find_what_loading_runs, list_
 from serialization.checks.what_runs import FETCH, GRAPH, Reached, find_session_run
 from serialization.console import make_printable, show_path
 from serialization.errors import UserError
-from serialization.files.locate import find_saved_model_file
+from serialization.files.model_names import find_saved_model_file
 from serialization.graph import op_sets
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.known_ops import load_known_ops

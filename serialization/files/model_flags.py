@@ -7,6 +7,7 @@ from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
+from serialization import project
 from serialization.console import format_command, show_path
 from serialization.errors import UserError
 from serialization.files.locate import find_checkpoint, find_frozen_model, find_saved_model
@@ -38,3 +39,10 @@ def find_model(kind: str, path: Path, script: str = "") -> Any:
             raise
     right = format_command(script, f"--{other.replace('_', '-')}", path)
     raise UserError(f"{show_path(path)} is no {kind.replace('_', ' ')}; use `{right}`")
+
+
+def find_given_model(**paths: Path | None) -> tuple[str, Any]:
+    """The kind and the model of the first path that is given, by kind; without any the frozen model under results/."""
+    given = [(kind, path) for kind, path in paths.items() if path is not None]
+    kind, path = (given or [("frozen_model", project.RESULTS / "frozen_model.pb")])[0]
+    return kind, find_model(kind, path)

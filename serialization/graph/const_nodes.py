@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import make_printable
-from serialization.errors import UserError
 from serialization.formats import dtypes, protos
 from serialization.formats.wire import DamagedError, read_varint
 from serialization.graph.graph_def import iterate_nodes
+from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,46 +53,53 @@ def read_integers(node: Any) -> list[int]:
     return values + values[-1:] * (count - len(values))  # the last one is repeated for those that are missing
 
 
+def read_strings(node: Any) -> list[bytes]:
+    """The strings of a Const node; [] for any other node."""
+    if node is None or node.op != "Const" or node.attr["value"].tensor.dtype != dtypes.STRING:
+        return []
+    tensor = node.attr["value"].tensor
+    count = math.prod(max(0, dim.size) for dim in tensor.tensor_shape.dim)
+    content = tensor.tensor_content  # TensorFlow takes it where both are there
+    strings = split_string_content(content, count) if content else list(tensor.string_val)
+    return strings * count if len(strings) == 1 else strings  # one stands for all
+
+
+def read_array(node: Any) -> NDArray[Any]:
+    """The value of a Const node, strings as objects."""
+    tensor = node.attr["value"].tensor
+    if tensor.dtype != dtypes.STRING:
+        return np.asarray(tf.make_ndarray(tensor))
+    return np.array(read_strings(node), object).reshape([dim.size for dim in tensor.tensor_shape.dim])
+
+
 def unpack_strings(graph_def: Any) -> None:
     """Give every constant of strings the one form that all readers understand alike: `string_val` alone.
 
-    Packed into `tensor_content`, they hide `string_val`: TensorFlow reads the first of the two. Raises UserError where
-    they cannot be unpacked.
+    Where both are there, TensorFlow reads `tensor_content`. Content that cannot be read stays, and no graph with it is
+    loaded.
     """
     for node in iterate_nodes(graph_def):
         if node.op == "Const" and "value" in node.attr and node.attr["value"].tensor.tensor_content:
             tensor = node.attr["value"].tensor
             if tensor.dtype == dtypes.STRING:
-                try:
-                    values = _unpack(tensor.tensor_content, math.prod(max(0, d.size) for d in tensor.tensor_shape.dim))
-                except DamagedError:
-                    name = make_printable(node.name)
-                    raise UserError(
-                        f"the graph is damaged; its constant {name} cannot be read; copy it again"
-                    ) from None
-                tensor.ClearField("tensor_content")
-                tensor.string_val[:] = values
+                with suppress(DamagedError):
+                    tensor.string_val[:] = read_strings(node)
+                    tensor.ClearField("tensor_content")
 
 
-def _unpack(packed: bytes, count: int) -> list[bytes]:
-    """So many strings: their lengths first, then their bytes. Format: DecodeStringList in tensor_coding.cc."""
-    if count > len(packed):
-        raise DamagedError("strings are cut off")
-    lengths, end = [], 0
-    for _ in range(count):
-        length, end = read_varint(packed, end, len(packed))
+def split_string_content(content: bytes, count: int) -> list[bytes]:
+    """The strings of a tensor_content: the length of each, then the bytes of all. Raises DamagedError.
+
+    Format: DecodeStringList in tensorflow/core/platform/tensor_coding.cc.
+    """
+    lengths, position = [], 0
+    for _ in range(count if content else 0):
+        length, position = read_varint(content, position, len(content))
         lengths.append(length)
-    if end + sum(lengths) != len(packed):
-        raise DamagedError("strings are cut off")
-    ends = itertools.accumulate(lengths, initial=end)
-    return [packed[start:stop] for start, stop in itertools.pairwise(ends)]
-
-
-def read_strings(node: Any) -> list[bytes]:
-    """The strings of a Const node, the last one once where it is repeated; [] for any other node."""
-    if node.op != "Const" or "value" not in node.attr or node.attr["value"].WhichOneof("value") != "tensor":
-        return []
-    tensor = node.attr["value"].tensor
-    if tensor.dtype != dtypes.STRING or tensor.tensor_content:
-        return []
-    return list(tensor.string_val) or [b""]
+    strings = []
+    for length in lengths:
+        strings.append(content[position : position + length])
+        position += length
+    if position != len(content):
+        raise DamagedError("strings have other lengths than recorded")
+    return strings

@@ -14,7 +14,7 @@ from serialization.console import format_error
 from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.graph import op_sets
-from serialization.graph.const_nodes import make_constant
+from serialization.graph.const_nodes import make_constant, read_array
 from serialization.graph.graph_def import get_node_name
 from serialization.graph.graph_index import GraphIndex
 from serialization.tensorflow import np, tf, tf1
@@ -32,9 +32,19 @@ def list_table_nodes(graph_def: Any) -> list[Any]:
     return [node for node in graph_def.node if node.op in _TABLES]
 
 
-def inline_tables(graph_def: Any, session: Any) -> list[str]:
-    """Make the GraphDef fill its tables with their contents in the session. Returns a line for each table."""
-    index, notes = GraphIndex(graph_def), []
+def list_table_initializers(index: GraphIndex) -> list[Any]:
+    """The nodes that fill tables before the first run."""
+    writers = [node for node in index.graph_def.node if node.op in op_sets.TABLE_WRITERS and node.input]
+    tables = [(node, index.producer(node.input[0])) for node in writers]
+    return [node for node, table in tables if table is not None and op_sets.is_table_initializer(node.op, table.op)]
+
+
+def inline_tables(index: GraphIndex, session: Any) -> list[str]:
+    """Make the GraphDef fill its tables with their contents in the session. Returns a line for each table.
+
+    The index is right afterwards if there is no line.
+    """
+    graph_def, notes = index.graph_def, []
     for table, (keys, values) in [(table, _read(session, table, index)) for table in list_table_nodes(graph_def)]:
         notes.append(f"inlined the lookup table {table.name}: {len(keys):,} {'entry' if len(keys) == 1 else 'entries'}")
         _inline_one(GraphIndex(graph_def), table, keys, values)
@@ -48,7 +58,7 @@ def read_constant_keys(index: GraphIndex) -> dict[str, Any]:
         if node.op in op_sets.TABLE_WRITERS and len(node.input) > 1:
             keys = index.producer(node.input[1])
             if keys is not None and keys.op == "Const":
-                found[get_node_name(node.input[0])] = tf.make_ndarray(keys.attr["value"].tensor).ravel()
+                found[get_node_name(node.input[0])] = read_array(keys).ravel()
     return found
 
 
@@ -87,7 +97,7 @@ def _read(session: Any, table: Any, index: GraphIndex) -> tuple[Any, Any]:
             f"the lookup table {table.name} is empty; found no initializer that fills it; it cannot be frozen"
         ) from None
     if table.op in op_sets.DENSE_TABLES:  # the export has all slots, also those marked as empty
-        nothing = [tf.make_ndarray(mark.attr["value"].tensor) for mark in marks if mark.op == "Const"]
+        nothing = [read_array(mark) for mark in marks if mark.op == "Const"]
         held = ~np.isin(keys.ravel(), nothing)
         shape = [dim.size for dim in table.attr["value_shape"].shape.dim] if "value_shape" in table.attr else []
         keys, values = keys.ravel()[held], values.reshape([-1, *shape])[held]
@@ -189,5 +199,6 @@ def collect_vocabulary_files(graph: Any) -> list[Any]:
 
 def make_table_initializer(graph: Any) -> Any:
     """An op that fills all tables of the graph; None if it has none."""
-    fills = [op for op in graph.get_operations() if op.type in op_sets.TABLE_INITIALIZERS]
+    operations = [op for op in graph.get_operations() if op.type in op_sets.TABLE_WRITERS]
+    fills = [op for op in operations if op_sets.is_table_initializer(op.type, op.inputs[0].op.type)]
     return tf.group(*fills, name="fill_tables") if fills else None

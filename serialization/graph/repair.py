@@ -52,9 +52,12 @@ def make_version_readable(meta_graph: Any) -> list[str]:
     return []
 
 
-def make_graph_loadable(graph_def: Any) -> list[str]:
-    """Repair a graph of another TensorFlow so that this one can import it. Raises UserError if it is damaged."""
-    names = GraphIndex(graph_def).nodes
+def make_graph_loadable(index: GraphIndex) -> list[str]:
+    """Repair a graph of another TensorFlow so that this one can import it. Raises UserError if it is damaged.
+
+    Nodes keep their names and edges, so the index stays right.
+    """
+    graph_def, names = index.graph_def, index.nodes
     if len(names) < len(graph_def.node):
         twice = next(name for name, count in Counter(node.name for node in graph_def.node).items() if count > 1)
         raise UserError(f"the graph is damaged; it has two nodes called {twice}; copy the file here again")
@@ -95,10 +98,13 @@ def remove_recorded_shapes(graph_def: Any) -> list[str]:
     return [f"removed {format_count(stale, 'wrong recorded shape')}"] if stale else []
 
 
-def remove_refs(graph_def: Any) -> list[str]:
-    """Replace ops that take or give references to variables, because a frozen graph has no variables."""
+def remove_refs(index: GraphIndex) -> list[str]:
+    """Replace ops that take or give references to variables, because a frozen graph has no variables.
+
+    If it returns no line, the index stays right.
+    """
     done: Counter[tuple[str, str]] = Counter()
-    names = GraphIndex(graph_def).nodes
+    graph_def, names = index.graph_def, index.nodes
     added = []
     for node in graph_def.node:
         before = node.op

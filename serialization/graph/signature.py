@@ -66,7 +66,7 @@ def bind_signature(graph: Any, signature: Signature, scope: str = "") -> Signatu
 
 def choose_signature_def(meta_graph: Any, key: str | None = None) -> Any:
     """A MetaGraphDef's SignatureDef with this key; by default the only one, else serving_default. Raises UserError."""
-    known = {k: s for k, s in meta_graph.signature_def.items() if k != "__saved_model_init_op"}
+    known = list_signature_defs(meta_graph)
     if not known:
         raise UserError(
             "the SavedModel has no signature; found no function to call; save it again with one: "
@@ -78,6 +78,11 @@ def choose_signature_def(meta_graph: Any, key: str | None = None) -> Any:
         listed = ", ".join(sorted(known))
         raise UserError(f"the SavedModel has no signature {key}; it has {listed}; choose with --signature")
     return known[key]
+
+
+def list_signature_defs(meta_graph: Any) -> dict[str, Any]:
+    """The SignatureDefs of a MetaGraphDef that can be called: its init op is written as one, and is none."""
+    return {key: known for key, known in meta_graph.signature_def.items() if key != "__saved_model_init_op"}
 
 
 def read_signature_def(signature_def: Any) -> Signature:
@@ -116,19 +121,25 @@ def _recorded(infos: Mapping[str, Any]) -> tuple[Tensor, ...]:
     def shape(info: Any) -> tuple[int | None, ...] | None:
         if info.tensor_shape.unknown_rank:
             return None
-        return tuple(None if dim.size == -1 else dim.size for dim in info.tensor_shape.dim)
+        return tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
+
+    def name(text: str) -> str:
+        op, _, output = text.partition(":")
+        if not op or op.startswith("^") or not (output or "0").isdecimal():
+            raise UserError(f"the signature is damaged; {text!r} is no name of a tensor; name --inputs and --outputs")
+        return f"{op}:{output or 0}"
 
     def parts(key: str, info: Any) -> Iterator[Tensor]:
         if info.HasField("coo_sparse"):  # three tensors under one key
             sparse, dtype = info.coo_sparse, get_dtype_name(info.dtype)
-            yield Tensor(f"{key}/indices", sparse.indices_tensor_name, "int64", (None, None))
-            yield Tensor(f"{key}/values", sparse.values_tensor_name, dtype, (None,))
-            yield Tensor(f"{key}/dense_shape", sparse.dense_shape_tensor_name, "int64", (None,))
+            yield Tensor(f"{key}/indices", name(sparse.indices_tensor_name), "int64", (None, None))
+            yield Tensor(f"{key}/values", name(sparse.values_tensor_name), dtype, (None,))
+            yield Tensor(f"{key}/dense_shape", name(sparse.dense_shape_tensor_name), "int64", (None,))
         elif info.HasField("composite_tensor"):
             for number, component in enumerate(info.composite_tensor.components):
                 yield from parts(f"{key}/{number}", component)
         else:
-            yield Tensor(key, info.name, get_dtype_name(info.dtype), shape(info))
+            yield Tensor(key, name(info.name), get_dtype_name(info.dtype), shape(info))
 
     # A protobuf map has no fixed order; sorted, it is the same in every run.
     return tuple(tensor for key, info in sorted(infos.items()) for tensor in parts(key, info))

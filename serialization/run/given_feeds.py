@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from serialization.console import format_error, show_path
+from serialization.checks.memory import find_available_memory
+from serialization.console import format_error, format_size, show_path
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor, show_shape
 from serialization.run.generated_feeds import get_numpy_dtype
@@ -20,14 +23,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LISTED = 10
+_COPIES = 4  # an array is in memory: as read, as the dtype, as TensorFlow's, and the model's answer is about as large
 
 
 class Feed(NamedTuple):
-    """One `--feed`: the input's name, where it is said; the value, or the file that holds it."""
+    """One `--feed`: the name of the input, if given; the value, or the file that holds it."""
 
     name: str | None
     value: Any
     file: Path | None
+
+
+class ArchivedArray(NamedTuple):
+    """An array of a .npz file of which nothing but the header was read: a small file may unpack to any size."""
+
+    file: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def read(self) -> NDArray[Any]:
+        with _explain_damage(self.file), zipfile.ZipFile(self.file) as archive, archive.open(self.name) as opened:
+            return np.asarray(np.lib.format.read_array(opened, allow_pickle=False))
 
 
 def parse_feed(text: str) -> Feed:
@@ -35,7 +52,7 @@ def parse_feed(text: str) -> Feed:
     if text.startswith("@"):
         return Feed(None, None, _file(text[1:]))
     name, equals, value = text.partition("=")
-    if text[:1] in '[{"' or not equals:  # no key begins like this, and a string may hold an equals sign
+    if text[:1] in '[{"' or not equals:  # no key begins like this; a string may contain an equals sign
         return Feed(None, _read_value(text), None)
     if not name:
         raise ValueError(f"expected KEY=VALUE, got {_short(text)}")
@@ -58,15 +75,15 @@ def _short(text: str, most: int = 60) -> str:
 
 def _file(text: str) -> Path:
     if not text:
-        raise ValueError("expected a path behind @, got an empty word")
+        raise ValueError("expected a path after @, got an empty word")
     return Path(text).expanduser()
 
 
 def read_feeds(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray[Any]]:
     """The arrays that `--feed` gives, one for each input, by key.
 
-    An input may be named by its key or as a tensor; a single one need not be named. Raises UserError that says which
-    value does not fit, or which is missing.
+    An input is named by its key or its tensor; a single input needs no name. Raises UserError with the value that does
+    not fit or is missing.
     """
     by_name = {n: t for t in signature.inputs for n in (t.name.removesuffix(":0"), t.name, f"{t.key}:0")}
     by_name |= {tensor.key: tensor for tensor in signature.inputs}
@@ -89,16 +106,17 @@ def read_feeds(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray
 
 
 def convert_value(tensor: Tensor, value: Any) -> NDArray[Any]:
-    """A JSON value or an array as one of the tensor's dtype and shape; strings as objects. Raises MisfitError."""
-    if isinstance(value, np.ndarray):
-        return _from_array(tensor, value)
+    """A JSON value or an array, as an array of the tensor's dtype and shape; strings as objects. Raises MisfitError."""
+    if isinstance(value, (np.ndarray, ArchivedArray)):
+        _require_fits(tensor, value)
+        return _from_array(tensor, value if isinstance(value, np.ndarray) else value.read())
     return convert_json(tensor, value, tensor.key)
 
 
 def _by_name(feed: Feed, inputs: Sequence[Tensor]) -> Iterator[tuple[str, Any]]:
-    """Each input's name and value of one flag, which names one, or the only one, or holds several by name."""
+    """The names and values of inputs in one flag: of a named input, of the only input, or of several by name."""
     value = feed.value if feed.file is None else _read(feed.file)
-    arrays = isinstance(value, dict) and all(isinstance(part, np.ndarray) for part in value.values())
+    arrays = isinstance(value, dict) and all(isinstance(part, (np.ndarray, ArchivedArray)) for part in value.values())
     if feed.name is not None:
         if arrays:
             value = value[feed.name] if feed.name in value else _only(value, f"called {feed.name}", feed)
@@ -120,22 +138,19 @@ def _only(arrays: Mapping[str, Any], called: str, feed: Feed) -> Any:
 
 
 def _read(file: Path) -> Any:
-    """What is in a .npy, .npz or JSON file, told by its first bytes; of .npz a dictionary of arrays."""
+    """The content of a .npy, .npz or JSON file, told apart by the first bytes; a .npz file gives a dict of arrays."""
     with file.open("rb") as opened:
         magic = opened.read(6)
-    try:
+    with _explain_damage(file):
         if magic == b"\x93NUMPY":
-            # allow_pickle would let the file run code. Mapped, a header that claims too much takes no memory.
+            # allow_pickle would let the file run code. A mapped file takes no memory for a header that claims too much.
             return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
         if magic.startswith(b"PK"):
             with zipfile.ZipFile(file) as archive:
-                return {name.removesuffix(".npy"): _read_array(archive, name) for name in archive.namelist()}
-    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-        if "allow_pickle" in str(error) or "Python objects" in str(error):
-            raise UserError(
-                f"{show_path(file)} holds Python objects, which are not loaded; save numbers or strings"
-            ) from None
-        raise UserError(f"{show_path(file)} cannot be read; {format_error(error)}; save it again") from None
+                return {name.removesuffix(".npy"): _read_header(archive, file, name) for name in archive.namelist()}
+    size, most = file.stat().st_size, find_available_memory() // _COPIES
+    if size > most:
+        raise UserError(f"{show_path(file)} has {format_size(size)}, too much here; save at most {format_size(most)}")
     try:
         return read_json(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -143,17 +158,41 @@ def _read(file: Path) -> Any:
         raise UserError(f"{show_path(file)} is not {reason}; save the values as one of these") from None
 
 
-def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    with archive.open(name) as file:
-        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+@contextmanager
+def _explain_damage(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+        if "allow_pickle" in str(error) or "Python objects" in str(error):
+            raise UserError(
+                f"{show_path(file)} holds Python objects, which are not loaded; save numbers or strings"
+            ) from None
+        raise UserError(f"{show_path(file)} cannot be read; {format_error(error)}; save it again") from None
+
+
+def _read_header(archive: zipfile.ZipFile, file: Path, name: str) -> ArchivedArray:
+    with archive.open(name) as opened:
+        version = np.lib.format.read_magic(opened)
+        if version not in ((1, 0), (2, 0)):  # 3.0 is for records
+            raise ValueError(f"{name} is of version {version[0]}.{version[1]} of the format")
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(opened)
+    return ArchivedArray(file, name, shape, dtype)
+
+
+def _require_fits(tensor: Tensor, array: NDArray[Any] | ArchivedArray) -> None:
+    """Raise MisfitError where an array has another shape, or is more than this machine can feed."""
+    wanted = tensor.shape
+    if wanted is not None and (
+        len(wanted) != len(array.shape) or any(w not in (None, g) for w, g in zip(wanted, array.shape, strict=True))
+    ):
+        raise MisfitError(f"{tensor.key}: expected the shape {show_shape(wanted)}, got {list(array.shape)}")
+    size, most = math.prod(array.shape) * array.dtype.itemsize, find_available_memory() // _COPIES
+    if size > most:
+        raise MisfitError(f"{tensor.key}: {format_size(size)} are too much here; feed at most {format_size(most)}")
 
 
 def _from_array(tensor: Tensor, array: NDArray[Any]) -> NDArray[Any]:
-    wanted = tensor.shape
-    if wanted is not None and (
-        len(wanted) != array.ndim or any(w not in (None, g) for w, g in zip(wanted, array.shape, strict=True))
-    ):
-        raise MisfitError(f"{tensor.key}: expected the shape {show_shape(wanted)}, got {list(array.shape)}")
     if tensor.dtype == "string":
         if array.dtype.kind not in "SU":
             raise MisfitError(f"{tensor.key}: expected strings, got {array.dtype}")
@@ -162,7 +201,7 @@ def _from_array(tensor: Tensor, array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype == dtype:
         return array
     if array.dtype.kind == "V" and dtype.kind == "V" and array.dtype.itemsize == dtype.itemsize:
-        return array.view(dtype)  # .npy has no name for bfloat16 and its like
+        return array.view(dtype)  # .npy has no name for bfloat16 and other short numbers
     both_whole = array.dtype.kind in "iu" and dtype.kind in "iu"
     if array.dtype.kind not in "iufc" or not (both_whole or np.can_cast(array.dtype, dtype, "same_kind")):
         raise MisfitError(f"{tensor.key}: expected {tensor.dtype}, got {array.dtype}")
@@ -172,7 +211,7 @@ def _from_array(tensor: Tensor, array: NDArray[Any]) -> NDArray[Any]:
     if lost.any():
         position = int(lost.argmax())
         place = format_place(tensor.key, position, array.shape)
-        raise MisfitError(f"{place}: {array.flat[position]} is beyond what {tensor.dtype} holds")
+        raise MisfitError(f"{place}: {array.flat[position]} is beyond the range of {tensor.dtype}")
     return result
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
+from serialization.run.failures import may_be_mended, require_mendable
 from serialization.run.generated_feeds import Hint, format_feed_flags, generate_attempts
 from serialization.run.given_feeds import Feed, read_feeds
 from serialization.run.predictor import Run, Values
@@ -19,28 +20,30 @@ def print_predictions(
     hints: Mapping[str, Hint] | None = None,
     batches: Iterable[int] = (),
 ) -> None:
-    """Print the predictions for what `--feed` gives, else for generated values that the model takes.
+    """Print the predictions for the values of `--feed`, or for the first generated values that the model takes.
 
-    Raises UserError where the model runs on none of them.
+    Raises UserError if the model takes none of them.
     """
     attempts = iter([[read_feeds(wanted, given)]]) if given else generate_attempts(wanted, hints, batches)
     failure: BaseException | None = None
     for attempt in attempts:
         for values in attempt:
             try:
-                with quiet():  # what the graph itself prints
+                with quiet():  # the graph may print
                     results = predict(values)
             except tf.errors.OpError as error:
                 failure = failure or error
                 continue
             if not given and wanted.inputs:
                 print("no --feed, so these values are generated:")
-            # What was generated need not be seen whole: an image is hundreds of lines.
+            # Generated values are shortened: an image has hundreds of lines.
             with np.printoptions(threshold=1000 if given else 100, edgeitems=3 if given else 2):
                 _print(wanted.inputs, values)
             _print(wanted.outputs, results)
             return
-    advice = "" if given or not wanted.inputs else f"; name values that it takes: {format_feed_flags(wanted)}"
+    require_mendable(failure)
+    helps = wanted.inputs and not given and may_be_mended(failure)
+    advice = "" if not helps else f"; name values that it takes: {format_feed_flags(wanted)}"
     raise UserError(
         f"the model does not run on {'these' if given else 'generated'} values: {format_reason(failure)}{advice}"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,23 @@ from serialization.formats.messages import read_message
 from serialization.graph import repair
 from serialization.graph.const_nodes import unpack_strings
 from serialization.graph.cut import cut_at_inputs
-from serialization.graph.graph_def import list_training_nodes
+from serialization.graph.function_optimizers import switch_on_optimizers
+from serialization.graph.graph_def import list_training_nodes, measure_variables
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions, is_xla_compiled
 from serialization.graph.lookup_tables import read_table_keys
 from serialization.graph.op_registry import require_known_ops
 from serialization.graph.repair import remove_recorded_shapes
-from serialization.graph.signature import Signature, bind_signature, choose_signature_def, read_signature_def
+from serialization.graph.signature import (
+    Signature,
+    bind_signature,
+    choose_signature_def,
+    list_signature_defs,
+    read_signature_def,
+)
 from serialization.run.feed_hints import find_hints
 from serialization.run.origin import Origin, run_from_first_state, takes_plain_calls
-from serialization.run.predictor import Predictor, Run
+from serialization.run.predictor import Run, compile_later
 from serialization.sources.choose import choose_signature
 from serialization.sources.frozen_reader import GraphFile
 from serialization.sources.private_copy import PreparedSavedModel, cut_meta_graph, find_asset_files
@@ -48,63 +55,69 @@ def prepare_saved_model(
     outputs: str | None = None,
     *,
     trust: bool = False,
-    check: Callable[[Any], None] = lambda graph_def: None,
 ) -> PreparedSavedModel:
     """Read the SavedModel that was found and choose its MetaGraphDef and signature.
 
     The parameters are the flags of the same names; `key` is `--signature`.
 
-    `check` is given the GraphDef that the signature needs, and may raise UserError.
-
-    Raises UserError where loading it or calling one of its signatures could do harm, unless `trust`; for ops that this
-    TensorFlow does not know; and where the folder has no such tag-set or signature.
+    Raises UserError if loading it or calling one of its signatures could do harm, unless `trust`; for ops that this
+    TensorFlow does not know; and for a tag-set or signature that the folder does not have.
     """
     folder = found.path
-    whole = choose_meta_graph(read_saved_model(found.file), tag_set)
-    file = GraphFile(GraphIndex(whole.graph_def))
-    if (inputs and outputs) or not (key or whole.signature_def or whole.object_graph_def.nodes):
+    file = choose_meta_graph(read_saved_model(found.file), tag_set)
+    whole = file.meta_graph
+    if (inputs and outputs) or not (key or list_signature_defs(whole) or whole.object_graph_def.nodes):
         wanted, notes = choose_signature(file, inputs, outputs)
     else:
         wanted, notes = read_signature_def(choose_signature_def(whole, key)), []
         if inputs or outputs:
             wanted, _ = choose_signature(file, inputs, outputs, wanted)
     outs, ins = ([tensor.name for tensor in side] for side in (wanted.outputs, wanted.inputs))
-    # The chosen tensors may be those of no signature: named by the user, or inferred.
+    # Tensors that the user named, or that were inferred, may be in no signature.
     reached, names = find_what_loading_runs(whole, file.index, outs, ins, every_signature=True, with_assets=True)
     findings = [*harm.scan_assets(whole, folder), *harm.scan_reached(reached, names)]
     harm.require_safe(findings, folder, trust=trust)
-    needed = prune_graph(file.index, [*outs, *ins])
-    require_known_ops(needed, show_path(folder))
+    needed = GraphIndex(prune_graph(file.index, [*outs, *ins]))
+    require_known_ops(needed.graph_def, show_path(folder))
     require_modest_tensors(needed, show_path(folder))
-    check(needed)
     meta_graph = cut_meta_graph(whole, reached, wanted)
     assets = find_asset_files(meta_graph, names.list_asset_nodes(), folder)
-    repair.remove_lost_locations(meta_graph.graph_def)
     lines = [*repair.make_version_readable(meta_graph), *remove_recorded_shapes(meta_graph.graph_def)]
     notes += [f"repaired: {line}" for line in lines]
     if left := find_left_out_variables(whole, folder, GraphIndex(meta_graph.graph_def)):
         notes.append(
             f"repaired: restored {format_count(len(left), 'variable')} that the SavedModel's own restore op leaves out"
         )
-    return PreparedSavedModel(folder, whole, meta_graph, wanted, assets, tuple(left), tuple(notes))
+    return PreparedSavedModel(
+        folder,
+        whole.graph_def,
+        meta_graph,
+        wanted,
+        assets,
+        tuple(left),
+        needed.graph_def.ByteSize(),
+        measure_variables(needed.graph_def),
+        tuple(notes),
+    )
 
 
 def make_saved_model_origin(
     session: Any, exported: PreparedSavedModel, afresh: Callable[[], AbstractContextManager[Run]]
 ) -> Origin:
-    """The loaded SavedModel ready to be converted; `afresh` gives one that runs and is loaded anew."""
+    """The loaded SavedModel as the source of a conversion; `afresh` loads it once more, with its first state."""
     wanted = bind_signature(session.graph, exported.signature)
-    flat, names = _flatten(session.graph.as_graph_def(), wanted)
-    run, twice = run_from_first_state(afresh) if list_training_nodes(flat) else (Predictor(session, wanted), None)
-    index = GraphIndex(flat)
+    index, names = _flatten(session.graph.as_graph_def(), wanted)
+    switch_on_optimizers(index.graph_def)
+    trains = list_training_nodes(index.graph_def)
+    run, twice = run_from_first_state(afresh) if trains else (compile_later(session, wanted), None)
     found = find_hints(index, names, read_table_keys(session, index))
     compiled = is_xla_compiled(exported.meta_graph.graph_def)
     plain = takes_plain_calls(index) and _is_read_plainly(index, session.graph)
-    return Origin(session, flat, names, run, plain, found, repeat=twice, compiled=compiled)
+    return Origin(session, index, names, run, plain, found, repeat=twice, compiled=compiled)
 
 
 def _is_read_plainly(index: GraphIndex, graph: Any) -> bool:
-    """Whether convert_variables_to_constants finds the values: it runs VARIABLE/Read/ReadVariableOp in the session."""
+    """Whether convert_variables_to_constants finds all values: it reads them by the op VARIABLE/Read/ReadVariableOp."""
     known = {operation.name for operation in graph.get_operations()}
     handles = [node.name for node in index.graph_def.node if node.op == "VarHandleOp"]
     users = {index.nodes[user].op for name in handles for user in index.consumers(name)}
@@ -113,32 +126,37 @@ def _is_read_plainly(index: GraphIndex, graph: Any) -> bool:
     )
 
 
-def _flatten(graph_def: Any, wanted: Signature) -> tuple[Any, Signature]:
-    """What the signature needs of a GraphDef, without functions; cut first, while the inputs are there to be cut at."""
+def _flatten(graph_def: Any, wanted: Signature) -> tuple[GraphIndex, Signature]:
+    """The part of a GraphDef that the signature needs, without functions. Cut first: inlining may remove inputs."""
     index, names, _ = cut_at_inputs(GraphIndex(graph_def), wanted)
     roots = [tensor.name for tensor in (*names.outputs, *names.inputs)]
-    return prune_graph(GraphIndex(inline_functions(prune_graph(index, roots), roots)), roots), names
+    needed = GraphIndex(prune_graph(index, roots))
+    if not needed.functions:
+        return needed, names
+    return GraphIndex(prune_graph(GraphIndex(inline_functions(needed.graph_def, roots)), roots)), names
 
 
-def read_saved_model(file: ModelFile) -> Any:
-    """The SavedModel message in a saved_model.pb or .pbtxt. Raises UserError where it is damaged or unsound."""
-    saved_model = read_message(file)
-    for meta_graph in saved_model.meta_graphs:
+def read_saved_model(file: ModelFile) -> list[GraphFile]:
+    """The graphs in a saved_model.pb or .pbtxt, with their MetaGraphDefs. Raises UserError if one would crash."""
+    graphs = []
+    for meta_graph in read_message(file).meta_graphs:
         unpack_strings(meta_graph.graph_def)
-        require_sound_graph(GraphIndex(meta_graph.graph_def), show_path(file.path))
-    return saved_model
+        graphs.append(GraphFile(GraphIndex(meta_graph.graph_def), meta_graph))
+    for graph in graphs:
+        require_sound_graph(graph.index, show_path(file.path))
+    return graphs
 
 
-def choose_meta_graph(saved_model: Any, tag_set: str | None = None) -> Any:
-    """The MetaGraphDef with these tags (comma separated); by default the only one, else the one tagged `serve`."""
-    by_tags = {frozenset(meta_graph.meta_info_def.tags): meta_graph for meta_graph in saved_model.meta_graphs}
-    if len(by_tags) < len(saved_model.meta_graphs):
+def choose_meta_graph(graphs: Sequence[GraphFile], tag_set: str | None = None) -> GraphFile:
+    """The graph with these tags (comma separated); by default the only one, else the one tagged `serve`."""
+    by_tags = {frozenset(graph.meta_graph.meta_info_def.tags): graph for graph in graphs}
+    if len(by_tags) < len(graphs):
         raise UserError(
-            f"the SavedModel is damaged; of its {len(saved_model.meta_graphs)} MetaGraphDefs several have the same "
+            f"the SavedModel is damaged; of its {len(graphs)} MetaGraphDefs several have the same "
             "tag-set, and loaders differ in which they take; export it again"
         )
     if tag_set is None and len(by_tags) == 1:
-        return saved_model.meta_graphs[0]
+        return graphs[0]
     tags = frozenset((tag_set or SERVE).split(","))
     if tags not in by_tags:
         known = "; ".join(",".join(sorted(tags)) or "no tags" for tags in by_tags)
@@ -149,9 +167,9 @@ def choose_meta_graph(saved_model: Any, tag_set: str | None = None) -> Any:
 def find_left_out_variables(meta_graph: Any, folder: Path, index: GraphIndex) -> list[Restore]:
     """Variables that the signatures need, that the checkpoint holds, and that the graph's restore op does not fill.
 
-    `tf.saved_model.save` writes such a graph of a Keras 3 model: it restores copies of the variables. TensorFlow 2's
-    own loader does not see it, for it restores objects; TensorFlow Serving and all others that run the graph do.
-    `index` is that of its graph.
+    `tf.saved_model.save` writes such a graph for a Keras 3 model: its restore op fills copies of the variables.
+    TensorFlow 2's own loader restores objects, so it is not affected. TensorFlow Serving runs the restore op, and is.
+    `index` is the index of the MetaGraphDef's graph.
     """
     nodes, saved = index.nodes, meta_graph.object_graph_def
     outputs = [info.name for one in meta_graph.signature_def.values() for info in one.outputs.values()]
@@ -173,7 +191,7 @@ def find_left_out_variables(meta_graph: Any, folder: Path, index: GraphIndex) ->
 
 
 def _keys_of_objects(folder: Path) -> dict[int, str]:
-    """Under which key the SavedModel's checkpoint holds the value of a variable, by the number of its object."""
+    """The checkpoint keys of variables, by the numbers of their objects."""
     prefix = folder / "variables" / "variables"
     if not prefix.with_name("variables.index").is_file():
         return {}

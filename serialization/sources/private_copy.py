@@ -19,7 +19,9 @@ from serialization.errors import UserError
 from serialization.formats import dtypes, protos
 from serialization.graph.const_nodes import make_constant
 from serialization.graph.cut import find_free_name, keep_nodes
+from serialization.graph.function_optimizers import switch_off_optimizers
 from serialization.graph.graph_def import get_node_name
+from serialization.graph.repair import remove_lost_locations
 from serialization.graph.signature import Signature, Tensor
 from serialization.sources.variable_mapping import Restore
 from serialization.tensorflow import np, tf, tf1
@@ -31,9 +33,11 @@ _MAIN_OP = "saved_model_main_op"
 class PreparedSavedModel:
     """The MetaGraphDef of a SavedModel, read and scanned once, and the tensors to feed and to fetch.
 
-    `whole` is the MetaGraphDef of the file, `meta_graph` what TensorFlow gets of it: what was scanned, and no more.
+    `whole` is the GraphDef as it is in the file, `meta_graph` what TensorFlow gets of it: what was scanned, no more.
     `assets` are the files of its assets, by the nodes whose values are to be their paths. `left_out` are the variables
-    that its own restore op does not fill. `notes` list the repairs.
+    that the SavedModel's own restore op does not fill. `notes` report choices and repairs.
+
+    `graph_size` is the size in bytes of the GraphDef that the signature needs, `size` the size of its variables.
     """
 
     folder: Path
@@ -42,6 +46,8 @@ class PreparedSavedModel:
     signature: Signature
     assets: Mapping[str, Path]
     left_out: tuple[Restore, ...]
+    graph_size: int
+    size: int
     notes: tuple[str, ...] = ()
 
     @property
@@ -67,6 +73,7 @@ def cut_meta_graph(whole: Any, reached: Reached, wanted: Signature) -> Any:
         main = cut.graph_def.node.add(name=find_free_name(_MAIN_OP, reached.index.nodes), op="NoOp")
         main.input.extend(f"^{get_node_name(name)}" for name in init)
         cut.collection_def[_MAIN_OP].node_list.value.append(main.name)
+    remove_lost_locations(cut.graph_def)
     return cut
 
 
@@ -82,15 +89,23 @@ def find_asset_files(meta_graph: Any, nodes: Mapping[str, str], folder: Path) ->
     return found
 
 
-def _name_assets(prepared: PreparedSavedModel, paths: Mapping[str, Path]) -> None:
-    """Make constants of the nodes that give the paths of assets: no feed and no variable can change them any more."""
-    for node in prepared.meta_graph.graph_def.node:
+def _complete_meta_graph(prepared: PreparedSavedModel, paths: Mapping[str, Path], *, optimize: bool) -> Any:
+    """The MetaGraphDef to load. No feed and no variable can change the path of an asset: the nodes are constants.
+
+    Without `optimize`, no function in its graph is optimized.
+    """
+    meta_graph = protos.MetaGraphDef()
+    meta_graph.CopyFrom(prepared.meta_graph)
+    for node in meta_graph.graph_def.node:
         if node.name in paths:
             path = np.array(os.fsencode(paths[node.name]))
             node.CopyFrom(make_constant(node.name, path, dtypes.STRING))
+    if not optimize:
+        switch_off_optimizers(meta_graph.graph_def)
+    return meta_graph
 
 
-def make_private_copy(session: Any, prepared: PreparedSavedModel) -> Path | None:
+def make_private_copy(session: Any, prepared: PreparedSavedModel, *, optimize: bool = True) -> Path | None:
     """A SavedModel folder that TensorFlow's loader takes in place of the user's; None where nothing can be written.
 
     In it are what was scanned, the assets as plain files, and links to the files of the variables. It lasts as long as
@@ -106,20 +121,20 @@ def make_private_copy(session: Any, prepared: PreparedSavedModel) -> Path | None
     copies = {}
     for number, file in enumerate(dict.fromkeys(prepared.assets.values())):
         copies[file] = Path(copyfile(file, place / "assets" / f"{number}-{file.name}"))
-    _name_assets(prepared, {name: copies[file] for name, file in prepared.assets.items()})
     (place / "variables").mkdir()
     for file in (prepared.folder / "variables").glob("variables.*"):
         if file.is_file():
             (place / "variables" / file.name).symlink_to(file.resolve())
-    saved_model = protos.SavedModel(saved_model_schema_version=1, meta_graphs=[prepared.meta_graph])
+    paths = {name: copies[file] for name, file in prepared.assets.items()}
+    meta_graph = _complete_meta_graph(prepared, paths, optimize=optimize)
+    saved_model = protos.SavedModel(saved_model_schema_version=1, meta_graphs=[meta_graph])
     (place / "saved_model.pb").write_bytes(saved_model.SerializeToString())
     return place
 
 
-def load_from_memory(session: Any, prepared: PreparedSavedModel) -> None:
+def load_from_memory(session: Any, prepared: PreparedSavedModel, *, optimize: bool = True) -> None:
     """What TensorFlow's loader does with a folder, where none can be written."""
-    _name_assets(prepared, prepared.assets)
-    saver = tf1.train.import_meta_graph(prepared.meta_graph)
+    saver = tf1.train.import_meta_graph(_complete_meta_graph(prepared, prepared.assets, optimize=optimize))
     if saver is not None:
         saver.restore(session, prepared.variables)
     session.run(session.graph.get_collection(_MAIN_OP))

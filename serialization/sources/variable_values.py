@@ -1,4 +1,4 @@
-"""The values of a checkpoint's variables: read, shown, and compared with those of a session."""
+"""Reads and prints the values of a checkpoint's variables, and compares them with a session's."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from serialization.tensorflow import explain_failures, np, tf, tf1
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_FEW = 10  # numbers that fit into a line
+_FEW = 10  # numbers that fit on a line
 
 
 def read_value(reader: Any, restore: Restore) -> NDArray[Any]:
-    """A variable's value, or its slice of a partitioned one, by TensorFlow's reader."""
+    """The value of a variable, or of its slice of a partitioned variable, read by TensorFlow's reader."""
     value = reader.get_tensor(restore.key)
     if not restore.spec:
         return np.asarray(value)
@@ -35,10 +35,10 @@ def read_value(reader: Any, restore: Restore) -> NDArray[Any]:
 
 
 def read_stored_values(held: Checkpoint, restores: Iterable[Restore]) -> Callable[[Any], NDArray[Any] | StoredValue]:
-    """The value of a variable's node, straight from the checkpoint, for write_frozen_graph."""
+    """A function for write_frozen_graph that reads a variable's value, by its node, from the checkpoint's files."""
     by_node = {restore.node: restore for restore in restores}
     path = format_saver_path(held)
-    reader = cache(lambda: tf1.train.NewCheckpointReader(path))  # which needs TensorFlow, so only where needed
+    reader = cache(lambda: tf1.train.NewCheckpointReader(path))  # opened if needed, since it imports TensorFlow
 
     def read(node: Any) -> NDArray[Any] | StoredValue:
         restore = by_node[node.name]
@@ -52,7 +52,7 @@ def read_stored_values(held: Checkpoint, restores: Iterable[Restore]) -> Callabl
 
 
 def get_value_shape(restore: Restore) -> tuple[int, ...]:
-    """The shape of a variable's value, or of its slice of a partitioned one."""
+    """The shape of a variable's value, or of its slice of a partitioned variable."""
     if not restore.spec:
         return restore.shape or ()
     sizes, extents = parse_slice_spec(restore.spec)
@@ -60,7 +60,7 @@ def get_value_shape(restore: Restore) -> tuple[int, ...]:
 
 
 def get_value_size(held: Checkpoint, restore: Restore) -> int:
-    """How many bytes a variable's value has."""
+    """The size of a variable's value, in bytes."""
     place = held.places.get(restore.key.encode())
     if place is not None and restore.dtype == dtypes.STRING:
         return place.size
@@ -68,22 +68,30 @@ def get_value_size(held: Checkpoint, restore: Restore) -> int:
 
 
 def require_same_variables(session: Any, path: str, restores: Collection[Restore]) -> str:
-    """Compare each variable of a session with the checkpoint at `path`, bit for bit; return what was proved.
+    """Compare each variable of a session with the checkpoint at `path`, bit for bit; return the proof as a sentence.
 
-    Raises UserError that names the first one that differs.
+    Raises UserError with the first variable that differs.
     """
     reader = tf1.train.NewCheckpointReader(path)
     held = {variable.op.name: variable for variable in session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES)}
     for restore in restores:
         if not has_same_bits(session.run(held[restore.node]), read_value(reader, restore)):
-            raise UserError(f"{restore.node} does not hold what {path} holds under {restore.key}")
+            raise UserError(f"the variable {restore.node} differs from {restore.key} in {path}")
     return (
         f"{format_count(len(restores), 'variable')} {'holds' if len(restores) == 1 else 'hold'} the checkpoint's bits"
     )
 
 
+def print_uninitialized(step: str, session: Any) -> None:
+    """Say how many of the graph's variables hold nothing in this session after a step."""
+    with session.graph.as_default():
+        empty = len(session.run(tf1.report_uninitialized_variables()))
+    count = len(session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES))
+    print(f"{step}: {empty} of {format_count(count, 'variable')} {'is' if count == 1 else 'are'} uninitialized")
+
+
 def print_variables(held: Checkpoint) -> None:
-    """A table of the variables as the checkpoint's index has them, with values where these are few."""
+    """Print a table of all variables in the checkpoint, with the values of small ones."""
     with explain_failures(f"the checkpoint {show_path(held.prefix)} cannot be read"):
         reader = _open(held)
         kinds = reader.get_variable_to_dtype_map()
@@ -96,8 +104,8 @@ def print_variables(held: Checkpoint) -> None:
 
 
 def print_variable(held: Checkpoint, name: str) -> None:
-    """One variable of the checkpoint, whole. Raises UserError with the names that would have been valid."""
-    name = name.removesuffix(":0")  # which a variable has as a tensor of the graph, and not in a checkpoint
+    """Print one variable of the checkpoint whole. For an unknown name raises UserError with the valid names."""
+    name = name.removesuffix(":0")  # the graph's tensor has this suffix, the checkpoint's key does not
     with explain_failures(f"the checkpoint {show_path(held.prefix)} cannot be read"):
         reader = _open(held)
         if not reader.has_tensor(name):

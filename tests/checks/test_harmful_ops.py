@@ -1,9 +1,12 @@
-"""No op of TensorFlow's registry that reaches beyond the process is forgotten in the list."""
+"""No op of TensorFlow's registry that reaches beyond the process is forgotten in the list; each is found."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
+
+import pytest
+from handmade_graphs import X, graph, scan
 
 from serialization.checks.harmful_ops import EFFECTS, FILE_INPUTS
 from serialization.formats import dtypes, protos
@@ -85,3 +88,16 @@ def test_the_filename_is_the_input_that_the_table_says() -> None:
             argument = op.input_arg[FILE_INPUTS[op.name]]
             assert re.search("file|prefix", argument.name), op.name
             assert argument.type == dtypes.STRING
+
+
+@pytest.mark.parametrize("op", sorted({"PrintV2", *EFFECTS} - {"XlaCallModule", "FixedUnigramCandidateSampler"}))
+def test_each_op_is_found_if_an_output_needs_it(op: str) -> None:
+    graph_def = graph(X, ("bad", op, ["x", "x"]), ("y", "Identity", ["x", "^bad"]))
+    node = graph_def.node[1]
+    if op == "PrintV2":
+        node.attr["output_stream"].s = b"file:///tmp/x"
+    node.attr["debug_urls"].list.s.append(b"file:///tmp/x")
+    node.attr["descriptor_source"].s = b"/etc/passwd"
+    found = scan(graph_def, ["y"])
+    assert [(f.effect, f.op, f.node) for f in found] == [(EFFECTS[op], op, "bad")]
+    assert scan(graph_def, ["x"]) == []
