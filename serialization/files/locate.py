@@ -92,6 +92,8 @@ def find_saved_model(
             raise UserError(f"{show_path(path)} is {what}, not a SavedModel; {advise_restoring(path)}")
         make = advise_making(path, f"name the folder that holds {SAVED_MODEL_FILES[0]}", "savedmodel_", "pretrained")
         raise UserError(f"no SavedModel at {show_path(path)}; found no {SAVED_MODEL_FILES[0]}; {make}")
+    if not found_file.is_file():
+        raise UserError(f"{show_path(found_file)} is no plain file; TensorFlow would wait for it; put the model there")
     file = open_file(found_file, opened)
     if file.kind is not Kind.SAVED_MODEL:
         raise UserError(explain_other_kind(file.path, file.kind, "a SavedModel"))

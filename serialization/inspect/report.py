@@ -26,6 +26,7 @@ from serialization.formats.file_kind import Kind, ModelFile
 from serialization.formats.messages import read_message
 from serialization.formats.object_graph import ObjectVariable, read_object_graph
 from serialization.formats.wire import DamagedError
+from serialization.graph.const_nodes import unpack_strings
 from serialization.graph.graph_def import CUT_OFF, may_be_cut_off
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.v0_signatures import add_v0_signatures
@@ -106,6 +107,7 @@ def _report(kind: str, path: Path, form: str, files: Iterable[Path]) -> Report:
 def _of_graph(file: ModelFile) -> tuple[Report, GraphIndex]:
     path = file.path
     graph_def = read_message(file)
+    unpack_strings(graph_def)
     report = _report("graph_def", path, _form(file), [path])
     index = GraphIndex(graph_def)
     found = harm.scan_graph(index, folder=path.parent)
@@ -197,6 +199,7 @@ def _averages(names: Iterable[str]) -> list[str]:
 def _add_meta_graph(
     report: Report, meta_graph: Any, folder: Path | None, saved_model: Path | None = None
 ) -> GraphIndex:
+    unpack_strings(meta_graph.graph_def)
     index = GraphIndex(meta_graph.graph_def)
     add_v0_signatures(meta_graph, index)
     recorded = meta_graph.signature_def

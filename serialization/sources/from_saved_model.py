@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from serialization.checks import harm
 from serialization.checks.crashes import require_sound_graph
 from serialization.checks.memory import require_modest_tensors
-from serialization.checks.what_loading_runs import list_asset_files
+from serialization.checks.what_loading_runs import find_what_loading_runs
 from serialization.console import format_count, show_path
 from serialization.errors import UserError
 from serialization.files.locate import SavedModelFolder
@@ -21,12 +19,9 @@ from serialization.formats.checkpoint_index import OBJECT_GRAPH
 from serialization.formats.file_kind import ModelFile
 from serialization.formats.messages import read_message
 from serialization.graph import repair
+from serialization.graph.const_nodes import unpack_strings
 from serialization.graph.cut import cut_at_inputs
-from serialization.graph.function_optimizers import (
-    list_function_calls,
-    switch_off_optimizers,
-    switch_on_optimizers,
-)
+from serialization.graph.function_optimizers import switch_on_optimizers
 from serialization.graph.graph_def import list_training_nodes, measure_variables
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions, is_xla_compiled
@@ -45,41 +40,11 @@ from serialization.run.origin import Origin, run_from_first_state, takes_plain_c
 from serialization.run.predictor import Run, compile_later
 from serialization.sources.choose import choose_signature
 from serialization.sources.frozen_reader import GraphFile
+from serialization.sources.private_copy import PreparedSavedModel, cut_meta_graph, find_asset_files
 from serialization.sources.variable_mapping import Restore
-from serialization.tensorflow import tf, tf1
+from serialization.tensorflow import tf1
 
 SERVE = "serve"
-_TABLES = "table_initializer"
-
-
-@dataclass(frozen=True)
-class PreparedSavedModel:
-    """The MetaGraphDef of a SavedModel, read and scanned once, and the tensors to feed and to fetch.
-
-    `repaired` is the MetaGraphDef to load in place of the file's, or None if the file needs no repair. `left_out` are
-    the variables that the SavedModel's own restore op does not fill. `notes` report choices and repairs.
-
-    `graph_size` is the size in bytes of the GraphDef that the signature needs, `size` the size of its variables.
-    """
-
-    folder: Path
-    meta_graph: Any
-    signature: Signature
-    repaired: Any
-    left_out: tuple[Restore, ...]
-    graph_size: int
-    size: int
-    notes: tuple[str, ...] = ()
-
-    @property
-    def tags(self) -> list[str]:
-        """The tag-set of the MetaGraphDef."""
-        return list(self.meta_graph.meta_info_def.tags)
-
-    @property
-    def whole(self) -> Any:
-        """The GraphDef as it is in the file."""
-        return self.meta_graph.graph_def
 
 
 def prepare_saved_model(
@@ -100,66 +65,40 @@ def prepare_saved_model(
     """
     folder = found.path
     file = choose_meta_graph(read_saved_model(found.file), tag_set)
-    meta_graph = file.meta_graph
-    if (inputs and outputs) or not (key or list_signature_defs(meta_graph) or meta_graph.object_graph_def.nodes):
+    whole = file.meta_graph
+    if (inputs and outputs) or not (key or list_signature_defs(whole) or whole.object_graph_def.nodes):
         wanted, notes = choose_signature(file, inputs, outputs)
     else:
-        wanted, notes = read_signature_def(choose_signature_def(meta_graph, key)), []
+        wanted, notes = read_signature_def(choose_signature_def(whole, key)), []
         if inputs or outputs:
             wanted, _ = choose_signature(file, inputs, outputs, wanted)
     outs, ins = ([tensor.name for tensor in side] for side in (wanted.outputs, wanted.inputs))
     # Tensors that the user named, or that were inferred, may be in no signature.
-    findings = harm.scan_meta_graph(meta_graph, outs, ins, saved_model=folder, index=file.index, every_signature=True)
+    reached, names = find_what_loading_runs(whole, file.index, outs, ins, every_signature=True, with_assets=True)
+    findings = [*harm.scan_assets(whole, folder), *harm.scan_reached(reached, names)]
     harm.require_safe(findings, folder, trust=trust)
     needed = GraphIndex(prune_graph(file.index, [*outs, *ins]))
     require_known_ops(needed.graph_def, show_path(folder))
     require_modest_tensors(needed, show_path(folder))
-    repaired, lines = _repair(meta_graph)
+    meta_graph = cut_meta_graph(whole, reached, wanted)
+    assets = find_asset_files(meta_graph, names.list_asset_nodes(), folder)
+    lines = [*repair.make_version_readable(meta_graph), *remove_recorded_shapes(meta_graph.graph_def)]
     notes += [f"repaired: {line}" for line in lines]
-    if left := find_left_out_variables(meta_graph, folder, file.index):
+    if left := find_left_out_variables(whole, folder, GraphIndex(meta_graph.graph_def)):
         notes.append(
             f"repaired: restored {format_count(len(left), 'variable')} that the SavedModel's own restore op leaves out"
         )
     return PreparedSavedModel(
         folder,
+        whole.graph_def,
         meta_graph,
         wanted,
-        repaired if lines else None,
+        assets,
         tuple(left),
         needed.graph_def.ByteSize(),
         measure_variables(needed.graph_def),
         tuple(notes),
     )
-
-
-@contextmanager
-def link_repaired_folder(prepared: PreparedSavedModel, *, optimize: bool = True) -> Iterator[Path]:
-    """The folder to load: the SavedModel's own, or a temporary one with the repaired graph and links to the rest.
-
-    Without `optimize`, no function in that graph is optimized.
-    """
-    meta_graph = prepared.repaired
-    if not optimize and list_function_calls(prepared.meta_graph.graph_def):
-        meta_graph = protos.MetaGraphDef()
-        meta_graph.CopyFrom(prepared.repaired or prepared.meta_graph)
-        switch_off_optimizers(meta_graph.graph_def)
-    if meta_graph is None:
-        yield prepared.folder
-        return
-    with TemporaryDirectory(prefix="repaired-") as name:
-        place = Path(name)
-        for part in prepared.folder.iterdir():
-            if part.is_dir():
-                (place / part.name).symlink_to(part.resolve())
-        saved_model = protos.SavedModel(saved_model_schema_version=1, meta_graphs=[meta_graph])
-        (place / "saved_model.pb").write_bytes(saved_model.SerializeToString())
-        yield place
-
-
-def _repair(meta_graph: Any) -> tuple[Any, list[str]]:
-    copy = protos.MetaGraphDef()
-    copy.CopyFrom(meta_graph)
-    return copy, [*repair.make_version_readable(copy), *remove_recorded_shapes(copy.graph_def)]
 
 
 def make_saved_model_origin(
@@ -199,7 +138,10 @@ def _flatten(graph_def: Any, wanted: Signature) -> tuple[GraphIndex, Signature]:
 
 def read_saved_model(file: ModelFile) -> list[GraphFile]:
     """The graphs in a saved_model.pb or .pbtxt, with their MetaGraphDefs. Raises UserError if one would crash."""
-    graphs = [GraphFile(GraphIndex(found.graph_def), found) for found in read_message(file).meta_graphs]
+    graphs = []
+    for meta_graph in read_message(file).meta_graphs:
+        unpack_strings(meta_graph.graph_def)
+        graphs.append(GraphFile(GraphIndex(meta_graph.graph_def), meta_graph))
     for graph in graphs:
         require_sound_graph(graph.index, show_path(file.path))
     return graphs
@@ -208,6 +150,11 @@ def read_saved_model(file: ModelFile) -> list[GraphFile]:
 def choose_meta_graph(graphs: Sequence[GraphFile], tag_set: str | None = None) -> GraphFile:
     """The graph with these tags (comma separated); by default the only one, else the one tagged `serve`."""
     by_tags = {frozenset(graph.meta_graph.meta_info_def.tags): graph for graph in graphs}
+    if len(by_tags) < len(graphs):
+        raise UserError(
+            f"the SavedModel is damaged; of its {len(graphs)} MetaGraphDefs several have the same "
+            "tag-set, and loaders differ in which they take; export it again"
+        )
     if tag_set is None and len(by_tags) == 1:
         return graphs[0]
     tags = frozenset((tag_set or SERVE).split(","))
@@ -215,33 +162,6 @@ def choose_meta_graph(graphs: Sequence[GraphFile], tag_set: str | None = None) -
         known = "; ".join(",".join(sorted(tags)) or "no tags" for tags in by_tags)
         raise UserError(f"the SavedModel has no tag-set {tag_set or SERVE}; it has {known}; choose with --tag-set")
     return by_tags[tags]
-
-
-def complete_loading(session: Any, prepared: PreparedSavedModel) -> None:
-    """Fill the lookup tables and variables that TensorFlow's loader left empty in the session."""
-    initializers, vocabularies = _find_table_initializers(prepared.meta_graph, prepared.folder)
-    session.run(initializers, vocabularies)
-    for one in prepared.left_out:
-        (value,) = tf.raw_ops.RestoreV2(
-            prefix=str(prepared.folder / "variables" / "variables"),
-            tensor_names=[one.key],
-            shape_and_slices=[one.spec],
-            dtypes=[tf.as_dtype(one.dtype)],
-        )
-        handle = session.graph.get_tensor_by_name(f"{one.node}:0")
-        session.run(tf.raw_ops.AssignVariableOp(resource=handle, value=value))
-
-
-def _find_table_initializers(meta_graph: Any, folder: Path) -> tuple[list[str], dict[str, str]]:
-    """The ops that fill the tables of an export without a main op, and the paths of vocabularies to feed.
-
-    The paths are in this folder; the constants in the graph name the folder of the training.
-    """
-    main = [key for key in ("saved_model_main_op", "legacy_init_op") if key in meta_graph.collection_def]
-    if main or "__saved_model_init_op" in meta_graph.signature_def or _TABLES not in meta_graph.collection_def:
-        return [], {}
-    paths = {file.tensor_info.name: str(folder / "assets" / file.filename) for file in list_asset_files(meta_graph)}
-    return list(meta_graph.collection_def[_TABLES].node_list.value), paths
 
 
 def find_left_out_variables(meta_graph: Any, folder: Path, index: GraphIndex) -> list[Restore]:
