@@ -21,7 +21,7 @@ from checkpoint_restore import open_checkpoint
 from savedmodel_from_source import prove
 from serialization import cli, project
 from serialization.cli import make_parser, select_values
-from serialization.console import print_export, print_notes
+from serialization.console import list_export, print_export, print_notes
 from serialization.files import locate
 from serialization.files.publish import stage_output
 from serialization.flags import CHECKPOINT_FLAGS, CONVERSION_FLAGS
@@ -82,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             with explain_failures("the SavedModel cannot be written"):
                 save(origin.session, folder, origin.signature)
             proof = NOT_VERIFIED if args.no_verify else prove(origin, folder, args.feed, trust=args.trust_model)
-    print_export(args.export_dir, proof)
+        files = list_export(folder, args.export_dir)
+    print_export(args.export_dir, files, proof)
     return 0
 
 

@@ -20,7 +20,7 @@ from savedmodel_from_checkpoint import save
 from savedmodel_from_source import prove
 from serialization import cli, project
 from serialization.cli import make_parser
-from serialization.console import print_export, print_notes
+from serialization.console import list_export, print_export, print_notes
 from serialization.files import locate
 from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS
@@ -74,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             with explain_failures("the SavedModel cannot be written"):
                 write(origin.session, folder, origin.signature)
             proof = NOT_VERIFIED if args.no_verify else prove(origin, folder, args.feed, trust=args.trust_model)
-    print_export(args.export_dir, proof)
+        files = list_export(folder, args.export_dir)
+    print_export(args.export_dir, files, proof)
     return 0
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from serialization.checks import harm
+from serialization.checks.confinement import describe_confinement
 from serialization.checks.crashes import find_crashes, find_loose_ends
 from serialization.checks.harm import is_below_folder
 from serialization.checks.what_loading_runs import list_asset_files
@@ -114,6 +115,7 @@ def _report(kind: str, path: Path, form: str, files: Iterable[Path]) -> Report:
         "variables": [],
         "parameters": 0,
         "moving_averages": [],
+        "confinement": describe_confinement(),
     }
 
 

@@ -16,12 +16,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import format_error
+from serialization.checks.confinement import confine, explain_error, needed_environment
 from serialization.errors import UserError
 from serialization.serving.http.sockets import Sockets
 from serialization.serving.limits import Settings
@@ -34,6 +35,7 @@ _SHORT = 500  # characters of an example that is shown when requests are answere
 _MORE_THREADS = 4  # than requests may be in flight: these answer that there are too many, and every other route
 _IDLE = 600  # seconds that granian keeps a thread that has nothing to do; at most these
 _AGAIN = 10  # seconds until a worker that could not be replaced is tried again; granian gives up on less than 5.5
+_WATCHED = (Path("/proc/self/task"),)  # relay.py looks whether a thread waits for a processor
 _NOTICE = 0.5  # seconds between "no more requests on this connection" and the end of the last one
 
 
@@ -52,6 +54,7 @@ def run_server(
     make_app: MakeApp,
     settings: Settings,
     announce: Callable[[str, str], None],
+    readable: Sequence[Path] | None = None,
     *,
     host: str,
     port: int,
@@ -60,7 +63,8 @@ def run_server(
 ) -> None:
     """Serve the application until SIGINT or SIGTERM; `announce` is given the URL, and a body to ask with.
 
-    `make_app` is pickled and called in each worker, with the settings. A worker that dies is replaced; the others go on
+    `make_app` is pickled and called in each worker, with the settings. Before that, each worker confines itself to
+    reading `readable`, unless that is None. A worker that dies is replaced; the others go on
     where that cannot be done. At the end, which SIGHUP asks for too, requests in flight are finished, for at most
     `grace` seconds. Raises UserError where the address cannot be had, where `make_app` raises one at the start, and
     where workers die before they answer.
@@ -73,7 +77,11 @@ def run_server(
     multiprocessing.set_start_method("spawn", force=True)
     notice = min(_NOTICE, grace / 2)
     hangup = signal.getsignal(signal.SIGHUP)
-    with _reserve(host, port) as reserved, tempfile.TemporaryDirectory(prefix="serving-metrics-") as folder:
+    with (
+        _reserve(host, port) as reserved,
+        tempfile.TemporaryDirectory(prefix="serving-") as folder,
+        nullcontext() if readable is None else needed_environment(),
+    ):
         address = reserved.getsockname()[:2]
         port = address[1]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -121,8 +129,9 @@ def run_server(
             reports,
             ending,
         )
+        restrict = None if readable is None else partial(confine, [*readable, *_WATCHED], [Path(folder)], [port])
         try:
-            granian.serve(spawn_target=_run_worker, target_loader=load, wrap_loader=False)
+            granian.serve(spawn_target=partial(_run_worker, restrict), target_loader=load, wrap_loader=False)
         except SystemExit:  # granian gives up on workers that die as soon as they are replaced
             failures.append("the worker processes die as soon as they are started; nothing is served any more")
         if failures:
@@ -212,7 +221,7 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending:
         answer, drain = make_direct(app, settings)
     except Exception as error:  # whatever it is, the supervisor is to know
         if isinstance(error, (UserError, OSError)):
-            reports.put((format_error(error), ""))
+            reports.put((explain_error(error), ""))
         else:
             print_exception("a worker")
             reports.put(("a worker cannot start; its traceback above tells why", ""))
@@ -244,13 +253,16 @@ def _limit_unread_answers(seconds: float) -> None:
             time.sleep(0.01)  # granian does not say when it listens
 
 
-def _run_worker(*arguments: Any) -> None:
+def _run_worker(restrict: Callable[[], None] | None, *arguments: Any) -> None:
     """In the worker: what granian would run, its private function, in a process that ends when it should.
 
-    It finds the application wrapped already. Every test of a server fails when granian calls it differently.
+    It confines itself first. It finds the application wrapped already. Every test of a server fails when granian calls
+    it differently.
     """
     from granian.server import Server
 
+    if restrict is not None:
+        restrict()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setpgid(0, 0)  # Ctrl-C goes to the supervisor alone, which then ends its workers in order
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
