@@ -31,7 +31,7 @@ _FATAL = re.compile(r"^(?:F\d{4} |\S+ \S+: F ).*?\] (.*)$", re.MULTILINE)
 
 
 def run_in_child(main: Callable[[], int], list_readable: Callable[[], list[Path] | None]) -> int:
-    """In the child: what `main` returns. In this process, once the child has ended: its exit status.
+    """What `main` returns, in a child; this process ends with the child's exit status once the child has ended.
 
     The child confines itself before it imports numpy or TensorFlow. Then it may read what `list_readable` gives, unless
     that is None, and write its staging folders. On a system that is not Linux, `main` runs in this process.
@@ -46,7 +46,9 @@ def run_in_child(main: Callable[[], int], list_readable: Callable[[], list[Path]
     child = os.fork()
     if child != 0:
         there.close()
-        return _watch(child, here, said, heard, before)
+        status = _watch(child, here, said, heard, before)
+        sys.stderr.flush()
+        os._exit(status)  # there is nothing here to be taken down in order, which takes milliseconds
     here.close()
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -31,9 +31,11 @@ def _list_files_at(path: Path) -> Iterator[Path]:
     for export in exports:
         yield export
         yield from _list_linked_files(export)
+    if exports:
+        return
     if path.suffix == ".so":  # a library finds those it needs beside itself
         yield from path.parent.glob("*.so*")
-    elif path.is_dir() and not exports:
+    elif path.is_dir():
         beside = list(path.iterdir())
         prefixes = {strip_to_prefix(file) for file in beside if file.suffix in (".index", ".meta")}
         yield from (path / "checkpoint", path / ".index")

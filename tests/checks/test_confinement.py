@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, Run, environment
+from test_harm import HARMFUL
 
 from serialization.checks import confinement, system_calls
 from serialization.checks.confinement import confine, describe_confinement
 from serialization.checks.system_calls import find_landlock_abi
+from serialization.tensorflow import tf, tf1
 
 needs_landlock = pytest.mark.skipif(
     find_landlock_abi() < 2, reason="optional: a kernel with Landlock (ABI 2), which limits the files"
@@ -268,3 +270,99 @@ def test_the_environment_holds_what_is_needed_and_no_secret(tmp_path: Path) -> N
     *variables, values = done.stdout.splitlines()
     assert variables == sorted(f"{name}={value}" for name, value in wanted.items())
     assert values == "b'/usr/lib/x' None"
+
+
+# What harmful models do in real processes whose scan --trust-model lifts. Each has its effect without confinement.
+
+
+def make_graph(folder: Path, output: Callable[[Any], Any]) -> Path:
+    """A frozen graph whose y is what the function makes of the placeholder x."""
+    with tf1.Graph().as_default() as graph:
+        x = tf1.placeholder(tf.float32, [None], name="x")
+        tf.identity(output(x), name="y")
+    (folder / "model.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    return folder / "model.pb"
+
+
+def read_line(path: str) -> Any:
+    return tf.data.experimental.get_single_element(tf.data.TextLineDataset(path).take(1))
+
+
+def debug(x: Any, folder: Path) -> Any:
+    names = {"device_name": "/job:localhost/replica:0/task:0/cpu:0", "tensor_name": "x:0"}
+    return tf.raw_ops.DebugIdentity(input=x, debug_urls=[f"file://{folder}/written"], **names)
+
+
+def cache(folder: Path) -> Any:
+    return tf.data.experimental.get_single_element(tf.data.Dataset.range(1).cache(f"{folder}/written"))
+
+
+def print_to(x: Any, folder: Path) -> Any:
+    with tf.control_dependencies([tf.print("harm", output_stream=f"file://{folder}/written")]):
+        return tf.identity(x)
+
+
+HARM: dict[str, Callable[[Any, Path], Any]] = {
+    "reads a file": lambda _, place: tf.io.read_file(str(place / "secret")),
+    "reads the environment": lambda *_: read_line("/proc/self/environ"),
+    "reads its parent's environment": lambda *_: read_line(f"/proc/{os.getpid()}/environ"),
+    "lists a folder": lambda _, place: tf.io.matching_files(f"{place}/*"),
+    "prints into a file": print_to,
+    "dumps a tensor": debug,
+    "caches a dataset": lambda _, place: cache(place),
+}
+SECRET = "s3cret-of-this-test"
+
+
+def run_trusted(script: str, *words: object) -> subprocess.CompletedProcess[str]:
+    """The script as a user runs it, scan lifted, with a secret in its environment."""
+    command = [sys.executable, str(PROJECT / f"{script}.py"), *map(str, words), "--trust-model"]
+    return subprocess.run(command, env={**environment(), "HARM_TOKEN": SECRET}, capture_output=True, text=True)
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder with a secret; the model lies elsewhere."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "secret").write_text(SECRET)
+    return folder
+
+
+@needs_landlock
+@pytest.mark.parametrize("what", HARM)
+def test_a_model_that_the_scan_lets_through_has_no_effect(
+    run: Run, tmp_path: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    words = ("--frozen-model", make_graph(tmp_path, lambda x: HARM[what](x, outside)))
+    words += ("--inputs", "x", "--outputs", "y", "--feed", "[1.0]")
+    before = sorted(outside.iterdir())
+    done = run_trusted("freezemodel_load", *words)
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert SECRET not in done.stdout + done.stderr
+    assert sorted(outside.iterdir()) == before
+    assert run("freezemodel_load", *words, "--trust-model").status == 0, "it works where nothing confines it"
+
+
+@needs_landlock
+@pytest.mark.parametrize(("script", "flag", "make"), [row[:3] for row in HARMFUL])
+def test_the_harmful_models_of_the_scans_tests_have_no_effect(
+    tmp_path: Path, outside: Path, script: str, flag: str, make: Callable[[Path, Path], Path]
+) -> None:
+    words = [flag, make(tmp_path, outside / "written")]
+    if script != "savedmodel_pretrained":
+        target = "--export-dir" if script.startswith("savedmodel") else "--frozen-model"
+        words += [target, tmp_path / "out" / "new"] if script not in ("freezemodel_load", "checkpoint_restore") else []
+    words += ["--inputs", "x", "--outputs", "y"] if flag != "--saved-model" else []
+    run_trusted(script, *words)
+    assert [file.name for file in outside.iterdir()] == ["secret"]
+
+
+@needs_landlock
+def test_a_servers_worker_is_confined(tmp_path: Path, outside: Path) -> None:
+    path = make_graph(tmp_path, lambda _: tf.io.read_file(str(outside / "secret")))
+    done = run_trusted("freezemodel_serve", "--frozen-model", path, "--inputs", "x", "--outputs", "y", "--port", 0)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Permission denied" in done.stderr
