@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from serialization.checks import harm
+from serialization.checks.confinement import describe_confinement
 from serialization.checks.crashes import find_crashes, find_loose_ends
 from serialization.console import shorten_path, show_path
 from serialization.errors import UserError
@@ -101,6 +102,7 @@ def _report(kind: str, path: Path, form: str, files: Iterable[Path]) -> Report:
         "variables": [],
         "parameters": 0,
         "moving_averages": [],
+        "confinement": describe_confinement(),
     }
 
 

@@ -20,6 +20,7 @@ def print_report(report: dict[str, Any], found: list[str]) -> None:
         print_graph(graph)
     print_variable_rows(report)
     print_findings(found)
+    print(report["confinement"])
 
 
 def print_heading(report: dict[str, Any]) -> None:
