@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from serialization.formats.dtypes import get_dtype_number
 from serialization.graph.graph_def import get_node_name, get_output_index, get_tensor_name
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import ALL_PLACEHOLDERS
-from serialization.graph.signature import Signature
+from serialization.graph.signature import Signature, Tensor
 
 
 def cut_at_inputs(index: GraphIndex, wanted: Signature) -> tuple[GraphIndex, Signature, list[str]]:
@@ -50,6 +50,19 @@ def cut_at_inputs(index: GraphIndex, wanted: Signature) -> tuple[GraphIndex, Sig
     if any(get_node_name(name) != names[name] for name in names):
         note += f"; fed as {', '.join(sorted(names.values()))}"
     return GraphIndex(copy), Signature(inputs, wanted.outputs), [note]
+
+
+def add_default_values(graph_def: Any, inputs: Iterable[Tensor]) -> None:
+    """Give the placeholders of inputs with a default value that value: then they need not be fed."""
+    nodes = {node.name: node for node in graph_def.node}
+    for tensor in inputs:
+        node = nodes[get_node_name(tensor.name)]
+        if tensor.default is not None and node.op == "Placeholder":
+            value = graph_def.node.add(name=_free_name(f"{node.name}/default", nodes, 0), op="Const")
+            value.attr["value"].tensor.ParseFromString(tensor.default)
+            value.attr["dtype"].type = value.attr["value"].tensor.dtype
+            node.op = "PlaceholderWithDefault"
+            node.input.append(value.name)
 
 
 def _rename_node(graph_def: Any, old: str, new: str, kept: Collection[str]) -> None:

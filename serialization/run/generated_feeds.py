@@ -21,7 +21,8 @@ _NUMBERS = 1_000_000  # keeps the feeds of a model of large images small: fewer 
 class Hint:
     """What a graph says about an input: a shape, a first number too large, an example, how many rows are enough.
 
-    `value` is the only number to feed, `known` are values that a lookup table holds.
+    `value` is the only number to feed, `known` are values that a lookup table holds. `sizes` are those of the sparse
+    tensor whose dense shape the input is, negative for any.
     """
 
     shape: tuple[int | None, ...] | None = None
@@ -30,6 +31,7 @@ class Hint:
     most: int = 0
     value: float | None = None
     known: tuple[Any, ...] = ()
+    sizes: tuple[int, ...] = ()
 
 
 def format_feed_flags(signature: Signature) -> str:
@@ -65,19 +67,23 @@ def generate_attempts(
                         {t.key: _make_value(t, hints.get(t.key), n, size, top, generator) for t in signature.inputs}
                         for n in wanted
                     ]
-                    yield [_with_sparse(signature, feed, n) for feed, n in zip(values, wanted, strict=True)]
+                    yield [_with_sparse(signature, feed, n, hints) for feed, n in zip(values, wanted, strict=True)]
     if any(_row_splits(values[0])):
         yield [_with_rows(feed) for feed in values]
 
 
-def _with_sparse(signature: Signature, feed: dict[str, NDArray[Any]], batch: int) -> dict[str, NDArray[Any]]:
+def _with_sparse(
+    signature: Signature, feed: dict[str, NDArray[Any]], batch: int, hints: Mapping[str, Hint]
+) -> dict[str, NDArray[Any]]:
     """Where three inputs make up a sparse tensor: one value in each row."""
     for indices, values, shape in _sparse(signature):
         rank = next((n for n in ((shape.shape or (None,))[0], (indices.shape or (None,))[-1]) if n), 2)
-        rows = np.arange(batch, dtype=np.int64)
-        feed[indices.key] = np.stack([rows, *[np.zeros_like(rows)] * (rank - 1)], axis=1)
-        feed[values.key] = np.resize(feed[values.key], batch)
-        feed[shape.key] = np.array([batch, *[1] * (rank - 1)], np.int64)
+        sizes = hints.get(shape.key, Hint()).sizes or (-1,) * rank
+        dense = [size if size >= 0 else 1 if axis else batch for axis, size in enumerate(sizes)]
+        rows = np.arange(dense[0], dtype=np.int64)
+        feed[indices.key] = np.stack([rows, *[np.zeros_like(rows)] * (len(dense) - 1)], axis=1)
+        feed[values.key] = np.resize(feed[values.key], dense[0])
+        feed[shape.key] = np.array(dense, np.int64)
     return feed
 
 

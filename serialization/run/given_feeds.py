@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from serialization.console import format_error, show_path
 from serialization.errors import UserError
+from serialization.formats import protos
 from serialization.graph.signature import Signature, Tensor, show_shape
 from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.run.json_values import MisfitError, convert_json, format_place, read_json
-from serialization.tensorflow import np
+from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,8 +66,8 @@ def _file(text: str) -> Path:
 def read_feeds(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray[Any]]:
     """The arrays that `--feed` gives, one for each input, by key.
 
-    An input may be named by its key or as a tensor; a single one need not be named. Raises UserError that says which
-    value does not fit, or which is missing.
+    An input may be named by its key or as a tensor; a single one need not be named, and one with a default value need
+    not be given. Raises UserError that says which value does not fit, or which is missing.
     """
     by_name = {n: t for t in signature.inputs for n in (t.name.removesuffix(":0"), t.name, f"{t.key}:0")}
     by_name |= {tensor.key: tensor for tensor in signature.inputs}
@@ -82,10 +83,18 @@ def read_feeds(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray
                 found[tensor.key] = convert_value(tensor, value)
             except MisfitError as misfit:
                 raise UserError(f"--feed {misfit}") from None
+    for tensor in signature.inputs:
+        if tensor.default is not None and tensor.key not in found:
+            found[tensor.key] = make_default(tensor.default)
     missing = [str(tensor) for tensor in signature.inputs if tensor.key not in found]
     if missing:
         raise UserError(f"--feed gives no value for {', '.join(missing)}")
     return found
+
+
+def make_default(default: bytes) -> NDArray[Any]:
+    """The default value of an input, from its serialized TensorProto."""
+    return np.asarray(tf.make_ndarray(protos.TensorProto.FromString(default)))
 
 
 def convert_value(tensor: Tensor, value: Any) -> NDArray[Any]:

@@ -14,10 +14,18 @@ from serialization.graph import signature
 from serialization.graph.cut import cut_at_inputs
 from serialization.graph.graph_def import CUT_OFF, get_node_name, get_output_index, get_tensor_name, may_be_cut_off
 from serialization.graph.graph_index import GraphIndex, prune_graph
+from serialization.graph.kernels import require_kernels
 from serialization.graph.op_registry import count_nameable_outputs, get_output_dtype, require_known_ops
 from serialization.graph.op_sets import PIPELINES, PLACEHOLDERS, TABLE_INITIALIZERS
 from serialization.graph.repair import make_graph_loadable
-from serialization.graph.signature import Signature, Tensor, choose_signature_def, read_signature_def, split_tensors
+from serialization.graph.signature import (
+    Signature,
+    Tensor,
+    choose_signature_def,
+    list_signature_defs,
+    read_signature_def,
+    split_tensors,
+)
 from serialization.graph.tensors import describe_tensor
 from serialization.infer.candidates import Candidate, infer_candidates
 from serialization.sources.frozen_reader import GraphFile
@@ -50,6 +58,7 @@ def prepare_graph(
     pruned, initializers = _prune(index, wanted)
     repairs = make_graph_loadable(pruned)
     require_known_ops(pruned, what)
+    require_kernels(pruned, what)
     require_modest_tensors(pruned, what)
     notes += [f"repaired: {line}" for line in (*file.notes, *repairs)]
     return PreparedGraph(pruned, wanted, tuple(initializers), tuple(notes))
@@ -82,9 +91,9 @@ def choose_signature(
 
 
 def _recorded(file: GraphFile) -> Signature | None:
-    if file.meta_graph is None or not file.meta_graph.signature_def:
+    known = list(list_signature_defs(file.meta_graph)) if file.meta_graph is not None else []
+    if not known:
         return None
-    known = sorted(file.meta_graph.signature_def)
     if len(known) > 1 and signature.SERVING_DEFAULT not in known:
         raise UserError(
             f"the graph records several signatures and none called {signature.SERVING_DEFAULT}; "

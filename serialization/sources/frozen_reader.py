@@ -24,6 +24,7 @@ from serialization.formats.file_kind import Kind, ModelFile
 from serialization.formats.messages import read_message
 from serialization.formats.wire import iterate_fields
 from serialization.graph.graph_index import GraphIndex
+from serialization.graph.repair import require_dense_shapes
 from serialization.tensorflow import np, tf, tf1
 
 LARGE_FILE = 100_000_000  # bytes; below this TensorFlow's own way takes a second, and folds the constants
@@ -80,7 +81,8 @@ def read_graph_file(file: ModelFile, *, lean: bool = False) -> GraphFile:
     graph_def = message if meta_graph is None else meta_graph.graph_def
     if not all(node.name and node.op for node in graph_def.node):
         raise UserError(f"{where} is damaged; it has nodes without a name or an op; copy it here again")
-    result = GraphFile(GraphIndex(graph_def), meta_graph, file.path, constants=constants)
+    notes = tuple(require_dense_shapes(graph_def))
+    result = GraphFile(GraphIndex(graph_def), meta_graph, file.path, notes, constants)
     require_sound_graph(result.index, where, {name: left.length for name, left in constants.items()})
     return result
 
