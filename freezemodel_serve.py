@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     kind = choose_flag(parser, args, MODEL_KINDS)
     if kind != "saved_model":
         refuse_flags(parser, args, SAVED_MODEL_FLAGS, "goes with --saved-model")
-    path = find_model(kind, getattr(args, kind), "freezemodel_serve.py").path  # before any worker looks for it
+    path = find_model(kind, getattr(args, kind)).path  # before any worker looks for it
     choice = {kind: path, **select_values(args, *SAVED_MODEL_FLAGS, *MODEL_FLAGS)}
     bodies = [] if args.inputs or args.outputs else model.make_example_bodies(path)
     announce = partial(announce_server, show_path(path), bodies)

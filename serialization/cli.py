@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import inspect
 import io
 import itertools
 import os
@@ -201,6 +202,8 @@ def call_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] |
         if isinstance(error, BrokenPipeError):  # `script.py | head`: the reader has left, so nobody needs a message
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signal.SIGPIPE
+        if isinstance(error, UserError):
+            error = UserError(error.advise(Path(inspect.getfile(main)).stem))
         print(f"error: {format_error(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -17,6 +17,7 @@ import pytest
 import checkpoint_restore
 from serialization import project
 from serialization.cli import call_main
+from serialization.console import show_path
 from serialization.files.locate import find_checkpoint
 from serialization.sources.from_checkpoint import read_checkpoint_graph, take_whole_checkpoint
 
@@ -38,6 +39,7 @@ class Ran:
 
 
 Run = Callable[..., Ran]
+Fails = Callable[..., str]
 
 
 @pytest.fixture
@@ -56,6 +58,24 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
         return Ran(status, written.out, written.err)
 
     return run_main
+
+
+@pytest.fixture
+def error(run: Run, tmp_path: Path) -> Fails:
+    """Run a script that must fail, and return its line without `error: ` and with the folders' names shortened."""
+
+    def fail(script: str, *words: object) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        done = run(script, *words)
+        assert done.status == 1
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.endswith("\n")
+        assert done.stderr.count("\n") == 1
+        assert sorted(tmp_path.rglob("*")) == before, "something was left behind"
+        line = done.stderr.removeprefix("error: ").removesuffix("\n")
+        return line.replace(f"{tmp_path}/", "").replace(f"python {show_path(PROJECT)}/", "python ")
+
+    return fail
 
 
 @pytest.fixture

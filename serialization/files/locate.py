@@ -6,7 +6,6 @@ was trained; `say` is then called with a line about it.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from serialization import project
 from serialization.console import format_command, format_count, make_printable, show_path
 from serialization.errors import UserError
 from serialization.files import publish
+from serialization.files.other_models import OtherModelError, describe_contents, refuse_kind
 from serialization.files.publish import list_checkpoint_files
 from serialization.formats.checkpoint_index import (
     Checkpoint,
@@ -25,6 +25,7 @@ from serialization.formats.checkpoint_index import (
     read_checkpoint_index,
 )
 from serialization.formats.file_kind import Kind, ModelFile, detect_kind
+from serialization.formats.foreign_files import Foreign
 from serialization.project import real_path
 
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
@@ -107,9 +108,9 @@ def read_checkpoint_at(prefix: Path, opened: ModelFile | None = None) -> Checkpo
     files = [_open_file(file, opened) for file in find_index_files(prefix)]
     for file in files:
         if file.kind is not Kind.TABLE:
-            raise UserError(_other_kind(file.path, file.kind, "a checkpoint"))
+            raise _other_kind(file.path, file.kind, "a checkpoint")
     if not files:
-        raise UserError(_no_checkpoint(prefix))
+        raise _no_checkpoint(prefix)
     return read_checkpoint_index(prefix, files)
 
 
@@ -128,8 +129,8 @@ def require_whole_checkpoint(held: Checkpoint) -> None:
             )
         size = file.stat().st_size
         if size < end:
-            if size and detect_kind(file) is Kind.LFS:
-                raise UserError(_other_kind(file, Kind.LFS, "a data file of a checkpoint"))
+            if size and (kind := detect_kind(file)) in (Foreign.LFS, Foreign.HTML):
+                raise _other_kind(file, kind, "a data file of a checkpoint")
             raise UserError(
                 f"the checkpoint {show_path(prefix)} is cut short; its data file {file.name} has "
                 f"{format_count(size, 'byte')}, its index needs {end}; copy it here again"
@@ -144,8 +145,12 @@ def open_meta_graph_file(held: Checkpoint, opened: ModelFile | None = None) -> M
     if path.is_file():
         file = _open_file(path, opened)
         if file.kind is not Kind.META_GRAPH:
-            raise UserError(_other_kind(path, file.kind, "the graph of a checkpoint"))
+            raise _other_kind(path, file.kind, "the graph of a checkpoint")
         return file
+    saved_model = prefix.parent.parent
+    if prefix.name == prefix.parent.name == "variables" and find_saved_model_file(saved_model) is not None:
+        what = f"the checkpoint {show_path(prefix)} holds the variables of a SavedModel and no graph"
+        raise OtherModelError(what, "saved_model", saved_model)
     if held.object_graph:
         raise UserError(
             f"{show_path(prefix)} is an object checkpoint of TensorFlow 2, which holds variables and no graph; found "
@@ -159,18 +164,19 @@ def open_meta_graph_file(held: Checkpoint, opened: ModelFile | None = None) -> M
 
 def find_frozen_model(path: Path) -> ModelFile:
     """The opened file of a GraphDef. Raises UserError that names the kind of file that `path` is instead."""
-    if find_saved_model_file(path) is not None:
-        raise UserError(f"{show_path(path)} is a SavedModel, not a frozen model; {_advice(Kind.SAVED_MODEL, path)}")
+    if find_saved_model_file(path) is not None or list_versions(path):
+        raise OtherModelError(f"{show_path(path)} is a SavedModel, not a frozen model", "saved_model", path)
     if path.is_dir():
-        raise UserError(f"{show_path(path)} is a folder, not a frozen model; name the file itself")
+        there = describe_contents(path)
+        raise UserError(f"{show_path(path)} is a folder, not a frozen model; {there}; name the file itself")
     if not path.is_file():
         if list_checkpoint_files(path):
-            raise UserError(f"{show_path(path)} is a checkpoint, not a frozen model; {_restore(path)}")
+            raise OtherModelError(f"{show_path(path)} is a checkpoint, not a frozen model", "checkpoint", path)
         make = _make_or(path, "name the file of a GraphDef", "freezemodel_")
         raise UserError(f"no frozen model at {show_path(path)}; {make}")
     file = ModelFile(path)
     if file.kind is not Kind.GRAPH:
-        raise UserError(_other_kind(path, file.kind, "a frozen model"))
+        raise _other_kind(path, file.kind, "a frozen model")
     return file
 
 
@@ -191,15 +197,16 @@ def find_saved_model(
     found_file = find_saved_model_file(folder)
     if found_file is None:
         if path.is_file():
-            raise UserError(_other_kind(path, detect_kind(path), "a SavedModel"))
+            raise _other_kind(path, detect_kind(path), "a SavedModel")
         if list_checkpoint_files(path) or (path.is_dir() and next(path.glob("*.index"), None) is not None):
             what = "the folder of a checkpoint" if path.is_dir() else "a checkpoint"
-            raise UserError(f"{show_path(path)} is {what}, not a SavedModel; {_restore(path)}")
+            raise OtherModelError(f"{show_path(path)} is {what}, not a SavedModel", "checkpoint", path)
         make = _make_or(path, f"name the folder that holds {SAVED_MODEL_FILES[0]}", "savedmodel_", "pretrained")
-        raise UserError(f"no SavedModel at {show_path(path)}; found no {SAVED_MODEL_FILES[0]}; {make}")
+        there = f"; {describe_contents(path)}" if path.is_dir() else ""
+        raise UserError(f"no SavedModel at {show_path(path)}; found no {SAVED_MODEL_FILES[0]}{there}; {make}")
     file = _open_file(found_file, opened)
     if file.kind is not Kind.SAVED_MODEL:
-        raise UserError(_other_kind(file.path, file.kind, "a SavedModel"))
+        raise _other_kind(file.path, file.kind, "a SavedModel")
     prefix = folder / "variables" / "variables"
     variables = read_checkpoint_at(prefix) if prefix.with_name("variables.index").exists() else None
     if whole and variables is not None:
@@ -240,12 +247,13 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
             if real_path(pointed.parent) != real_path(folder):
                 say(f"{show_path(state)} points to {make_printable(named)}; using the one here, {show_path(here)}")
             return here
-    if not found and find_saved_model_file(folder) is not None:
-        raise UserError(f"{show_path(folder)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, folder)}")
+    if not found and (find_saved_model_file(folder) is not None or list_versions(folder)):
+        raise OtherModelError(f"{show_path(folder)} is a SavedModel, not a checkpoint", "saved_model", folder)
     if not found:
         state_names = f"; its `checkpoint` file names {make_printable(named)}" if named else ""
         make = _make_or(folder / "graph.ckpt", _NAME_PREFIX, "checkpoint_")
-        raise UserError(f"no checkpoint in {show_path(folder)}; found no *.index{state_names}; {make}")
+        there = describe_contents(folder)
+        raise UserError(f"no checkpoint in {show_path(folder)}; found no *.index{state_names}; {there}; {make}")
     if named is not None:
         away = f"{show_path(state)} names {make_printable(named)}, which is not here"
         say(f"{away}; using the newest, {show_path(found[-1])}")
@@ -274,23 +282,23 @@ def _modified(prefix: Path) -> tuple[float, str]:
     return max(file.stat().st_mtime for file in files if file.is_file()), prefix.name
 
 
-def _no_checkpoint(prefix: Path) -> str:
+def _no_checkpoint(prefix: Path) -> UserError:
     graph = prefix.with_name(f"{prefix.name}.meta")
-    if graph.is_file():
-        return (
-            f"the checkpoint {show_path(prefix)} holds a graph and no variables; found {graph.name} and no "
-            f"{prefix.name}.index; copy the index and the data files here too"
-        )
     data = [file for file in list_checkpoint_files(prefix) if ".data-" in file.name]
     if data:
-        return (
+        return UserError(
             f"the checkpoint {show_path(prefix)} is incomplete; found {data[0].name} and no {prefix.name}.index; "
             "copy it here too"
         )
+    if graph.is_file():
+        return UserError(
+            f"the checkpoint {show_path(prefix)} holds a graph and no variables; found {graph.name} and no "
+            f"{prefix.name}.index; copy the index and the data files here too"
+        )
     if find_saved_model_file(prefix.parent) is not None and prefix.name in SAVED_MODEL_FILES:
-        return f"{show_path(prefix)} is a SavedModel, not a checkpoint; {_advice(Kind.SAVED_MODEL, prefix.parent)}"
+        return OtherModelError(f"{show_path(prefix)} is a SavedModel, not a checkpoint", "saved_model", prefix.parent)
     make = _make_or(prefix, _NAME_PREFIX, "checkpoint_")
-    return f"no checkpoint at {show_path(prefix)}; found no {prefix.name}.index; {make}"
+    return UserError(f"no checkpoint at {show_path(prefix)}; found no {prefix.name}.index; {make}")
 
 
 def _make_or(path: Path, otherwise: str, *scripts: str) -> str:
@@ -308,30 +316,8 @@ def _make_or(path: Path, otherwise: str, *scripts: str) -> str:
     return f"make it with `{format_command(script)}`" if script and script.startswith(scripts or "") else otherwise
 
 
-def _other_kind(file: Path, kind: Kind, wanted: str) -> str:
+def _other_kind(file: Path, kind: Kind | Foreign, wanted: str) -> UserError:
     """The error for a file of another kind than the wanted one."""
-    if kind is Kind.EMPTY:
-        return f"{show_path(file)} is empty, not {wanted}; copy it here again"
-    return f"{show_path(file)} is {kind.value}, not {wanted}; {_advice(kind, file)}"
-
-
-def _advice(kind: Kind, file: Path) -> str:
     if kind is Kind.SAVED_MODEL:
-        folder = file.parent if file.name in SAVED_MODEL_FILES else file
-        return f"use `{format_command('savedmodel_pretrained.py', '--saved-model', folder)}`"
-    if kind in (Kind.META_GRAPH, Kind.TABLE, Kind.DATA, Kind.STATE):
-        return _restore(strip_to_prefix(file) if kind is not Kind.STATE else file)
-    return {
-        Kind.GRAPH: f"use `{format_command('freezemodel_load.py', '--frozen-model', file)}`",
-        Kind.LFS: "fetch the file with `git lfs pull`",
-        Kind.KERAS: "load it with Keras and export it as a SavedModel: model.export(DIR)",
-        Kind.HDF5: "load it with Keras and export it as a SavedModel: model.export(DIR)",
-        Kind.TFLITE: "it runs in TensorFlow Lite only; name the model that it was converted from",
-        Kind.ARCHIVE: "unpack it first",
-        Kind.HTML: "the download went wrong; fetch the file itself",
-        Kind.JSON: "name the binary file beside it",
-    }.get(kind, "it may be damaged; copy it here again, or name another file")
-
-
-def _restore(path: Path) -> str:
-    return f"use `{format_command('checkpoint_restore.py', '--checkpoint', os.fspath(path))}`"
+        return refuse_kind(file, kind, wanted, file.parent if file.name in SAVED_MODEL_FILES else file)
+    return refuse_kind(file, kind, wanted, file if kind in (Kind.GRAPH, Kind.STATE) else strip_to_prefix(file))

@@ -6,9 +6,12 @@ slots: variables that an optimizer keeps for another variable.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from serialization.console import show_path
+from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.checkpoint_index import OBJECT_GRAPH, Checkpoint
 from serialization.formats.sstable import compute_crc32c, unmask_crc32c
@@ -52,6 +55,21 @@ def read_object_graph(held: Checkpoint) -> dict[str, ObjectVariable]:
                 of = owner.full_name or owner.checkpoint_key
                 found[kept.checkpoint_key] = ObjectVariable(kept.full_name, "optimizer slot", slot.slot_name, of)
     return found
+
+
+def find_variable_keys(held: Checkpoint) -> dict[str, str]:
+    """The key of each variable by its name: in an object checkpoint by its own, which it has in a graph too.
+
+    TensorFlow's Saver.restore takes these names as well. A name that several variables have stands for none of them;
+    these are found by their keys. Raises UserError where the object graph is damaged.
+    """
+    try:
+        known = read_object_graph(held)
+    except DamagedError as damage:
+        raise UserError(f"{show_path(held.prefix)} is damaged; {damage}; copy it here again") from None
+    names = {v.name: known[v.name].full_name if v.name in known else "" for v in held.variables}
+    times = Counter([*names, *names.values()])
+    return {name if name and times[name] == 1 else key: key for key, name in names.items()}
 
 
 def _read_string(held: Checkpoint) -> bytes:
