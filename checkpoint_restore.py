@@ -74,7 +74,7 @@ def start(
 def fill(session: Any, saver: Any, prepared: PreparedCheckpoint) -> None:
     """Give the session all that the checkpoint holds: variables, then the lookup tables, which may need them."""
     if saver is not None:
-        with explain_failures(f"the checkpoint {prepared.path} cannot be restored"):
+        with explain_failures(f"the checkpoint {show_path(prepared.held.prefix)} cannot be restored"):
             fill_variables(session, saver, prepared.path)
     run_table_initializers(session, prepared.initializers)
 
@@ -127,11 +127,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_notes(prepared.notes)
     session, saver = start(prepared, fetched=[model.ACCURACY] if whole and toy else [], trust=args.trust_model)
     with session:
-        show_uninitialized(f"imported {show_path(held.prefix)}.meta", session)
+        show_uninitialized(f"imported {show_path(prepared.file)}", session)
         fill(session, saver, prepared)
         show_uninitialized(f"restored {show_path(held.prefix)}", session)
         print_variables(held)
-        proof = require_same_variables(session, prepared.path, prepared.restores)
+        proof = require_same_variables(session, held, prepared.restores)
         if whole and toy:
             proof += f"; accuracy on 10,000 fresh rows: {model.evaluate(session):.4f}"
         print(f"proved: {proof}")

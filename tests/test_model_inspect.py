@@ -380,10 +380,10 @@ def test_the_meta_graph_of_the_tag_set_is_drawn(run: Run, tmp_path: Path) -> Non
         ("no", "nothing at {}/no; name a file or the folder of a model, or the prefix of a checkpoint"),
         (
             "noise",
-            "{}/noise is a file of an unknown kind, not a checkpoint; it may be damaged; copy it here again, "
+            "{}/noise is a file of an unknown kind, not a model of TensorFlow; it may be damaged; copy it here again, "
             "or name another file",
         ),
-        ("empty", "{}/empty is empty, not a checkpoint; copy it here again"),
+        ("empty", "{}/empty is empty, not a model of TensorFlow; copy it here again"),
     ],
 )
 def test_a_path_without_a_model_is_refused(run: Run, tmp_path: Path, name: str, line: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,25 @@ from serialization.files.locate import (
     require_whole_checkpoint,
     strip_to_prefix,
 )
+from serialization.files.other_models import refuse_kind
+from serialization.formats import protos
 from serialization.formats.checkpoint_index import Checkpoint, list_v1_files
 from serialization.formats.dtypes import get_dtype_name
 from serialization.formats.file_kind import Kind, ModelFile
+from serialization.formats.foreign_files import Foreign
 from serialization.formats.messages import read_message
 from serialization.formats.object_graph import ObjectVariable, read_object_graph
 from serialization.formats.wire import DamagedError
 from serialization.graph.graph_def import CUT_OFF, iterate_nodes, may_be_cut_off
 from serialization.graph.graph_index import GraphIndex
+from serialization.graph.kernels import describe_devices, find_ops_without_kernel
 from serialization.graph.known_ops import load_known_ops
 from serialization.graph.op_registry import guess_op_library
 from serialization.graph.op_sets import PLACEHOLDERS, TABLES
-from serialization.graph.signature import Tensor
+from serialization.graph.repair import require_dense_shapes
+from serialization.graph.signature import Tensor, list_signature_defs
 from serialization.graph.tensors import describe_tensor
+from serialization.graph.tpu_wrappers import remove_tpu_wrappers
 from serialization.graph.v0_signatures import add_v0_signatures
 from serialization.infer.candidates import infer_candidates
 from serialization.sources import from_saved_model
@@ -64,16 +71,19 @@ def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, Any]:
         return _of_meta_graph(opened)
     if _is_saved_model(path, opened):
         return _of_saved_model(find_saved_model(path, notes.append, whole=False, opened=opened), tag_set, notes)
+    if opened is not None and (isinstance(opened.kind, Foreign) or opened.kind in (Kind.EMPTY, Kind.UNKNOWN)):
+        raise refuse_kind(path, opened.kind, "a model of TensorFlow", path)
     prefix = locate.find_prefix(path, notes.append)
     require_model_at(path, prefix)
     return _of_checkpoint(read_checkpoint_at(prefix, opened), opened, notes)
 
 
 def list_findings(report: Report) -> list[str]:
-    """Faults, unknown ops and the findings of the safety scan, a line each: `--strict` fails if there are any."""
+    """Faults, ops that are unknown or have no kernel, and what the safety scan found: `--strict` fails at any."""
     found = list(report["faults"])
     for graph in report["graphs"]:
         found += [f"unknown op {op['op']} ({op['library']})" for op in graph["unknown_ops"]]
+        found += [f"{op['op']}, {op['why']} ({', '.join(op['nodes'][:3])})" for op in graph["without_kernel"]]
         found += [f"would {f['effect']}: {f['shown']}" for f in graph["findings"]]
     return found
 
@@ -120,6 +130,7 @@ def _report(kind: str, path: Path, form: str, files: Iterable[Path]) -> Report:
 def _of_graph(file: ModelFile) -> tuple[Report, Any]:
     path = file.path
     graph_def = read_message(file)
+    require_dense_shapes(graph_def)
     report = _report("graph_def", path, _form(file), [path])
     index = GraphIndex(graph_def)
     found = harm.scan_graph(index, folder=path.parent)
@@ -167,9 +178,12 @@ def _of_saved_model(found: SavedModelFolder, tag_set: str | None, notes: list[st
         _add_variables(report, variables)
     for meta_graph in saved_model.meta_graphs:
         _add_meta_graph(report, meta_graph, None, folder)
-    return report, from_saved_model.choose_meta_graph(
-        saved_model, tag_set
-    ).graph_def if saved_model.meta_graphs else None
+        check = partial(from_saved_model.require_variables, found, meta_graph, GraphIndex(meta_graph.graph_def))
+        report["faults"] += _faults(check)
+    if tag_set is not None:
+        return report, from_saved_model.choose_meta_graph(saved_model, tag_set).graph_def
+    first = saved_model.meta_graphs[0] if saved_model.meta_graphs else protos.MetaGraphDef()
+    return report, (from_saved_model.find_usual_meta_graph(saved_model) or first).graph_def
 
 
 def _faults(check: Any) -> list[str]:
@@ -216,7 +230,8 @@ def _averages(names: Iterable[str]) -> list[str]:
 
 def _add_meta_graph(report: Report, meta_graph: Any, folder: Path | None, saved_model: Path | None = None) -> None:
     add_v0_signatures(meta_graph)
-    recorded = meta_graph.signature_def
+    require_dense_shapes(meta_graph.graph_def)
+    recorded = list_signature_defs(meta_graph)
     index = GraphIndex(meta_graph.graph_def)
     likely = None if recorded else _candidates(index)
     outputs = [candidate["name"] for candidate in likely["outputs"]] if likely else None
@@ -229,18 +244,14 @@ def _add_meta_graph(report: Report, meta_graph: Any, folder: Path | None, saved_
 def _graph(
     graph_def: Any, meta_graph: Any, found: list[harm.Finding], likely: Report | None, folder: Path | None = None
 ) -> Report:
-    signatures = (
-        {}
-        if meta_graph is None
-        else {k: _signature(meta_graph.signature_def[k]) for k in sorted(meta_graph.signature_def)}
-    )
+    recorded = {} if meta_graph is None else list_signature_defs(meta_graph)
     functions = graph_def.library.function
     return {
         "tags": [] if meta_graph is None else sorted(meta_graph.meta_info_def.tags),
         "producer": graph_def.versions.producer,
         "min_consumer": graph_def.versions.min_consumer,
         "nodes": len(graph_def.node),
-        "signatures": signatures,
+        "signatures": {key: _signature(signature_def) for key, signature_def in recorded.items()},
         "candidates": likely,
         "placeholders": [str(describe_tensor({n.name: n}, n.name)) for n in graph_def.node if n.op in PLACEHOLDERS],
         "constants": _constants(graph_def),
@@ -250,6 +261,7 @@ def _graph(
         "assets": [] if meta_graph is None else list(_assets(meta_graph, folder)),
         "devices": dict(Counter(node.device for node in iterate_nodes(graph_def) if node.device).most_common()),
         "unknown_ops": _unknown(graph_def),
+        "without_kernel": _without_kernel(graph_def),
         "findings": [
             {
                 "effect": f.effect,
@@ -351,3 +363,12 @@ def _unknown(graph_def: Any) -> list[Report]:
         if node.op not in load_known_ops() and node.op not in functions:
             found.setdefault(node.op, []).append(node.name)
     return [{"op": op, "nodes": names, "library": guess_op_library(op)} for op, names in sorted(found.items())]
+
+
+def _without_kernel(graph_def: Any) -> list[Report]:
+    """The ops without a kernel for CPU, but for those around a computation for TPUs that the scripts remove."""
+    if any(node.op.startswith("TPU") for node in iterate_nodes(graph_def)):
+        graph_def = type(graph_def).FromString(graph_def.SerializeToString())
+        remove_tpu_wrappers(graph_def)
+    found = find_ops_without_kernel(graph_def)
+    return [{"op": op, "nodes": names, "why": describe_devices(op)} for op, names in sorted(found.items())]

@@ -16,7 +16,8 @@ def print_report(report: dict[str, Any], found: list[str]) -> None:
     """Print the whole report; `found` are the lines of `list_findings`."""
     print_heading(report)
     for graph in report["graphs"]:
-        print_graph(graph)
+        tags = ",".join(graph["tags"]) or "''"
+        print_graph(graph, f"tag-set {tags}: " if report["kind"] == "saved_model" or graph["tags"] else "")
     print_variable_rows(report)
     print_findings(found)
 
@@ -49,9 +50,8 @@ def print_rows(headings: Sequence[str], values: Iterable[Sequence[object]], most
             print(f"and {len(lines) - most:,} more; --json lists all")
 
 
-def print_graph(graph: dict[str, Any]) -> None:
+def print_graph(graph: dict[str, Any], title: str) -> None:
     """Print one graph: its signatures or candidates, and its ops, functions, tables and assets."""
-    tags = f"tag-set {','.join(graph['tags'])}: " if graph["tags"] else ""
     functions = graph["functions"]
     inside = (
         f" and {sum(f['nodes'] for f in functions):,} in {format_count(len(functions), 'function')}"
@@ -59,7 +59,7 @@ def print_graph(graph: dict[str, Any]) -> None:
         else ""
     )
     print(
-        f"\n{make_printable(tags)}{format_count(graph['nodes'], 'node')}{inside}; GraphDef version {graph['producer']}"
+        f"\n{make_printable(title)}{format_count(graph['nodes'], 'node')}{inside}; GraphDef version {graph['producer']}"
     )
     for key, signature in graph["signatures"].items():
         called = [("input", t) for t in signature["inputs"]] + [("output", t) for t in signature["outputs"]]

@@ -16,6 +16,7 @@ from serialization.formats import protos
 from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
 from serialization.formats.dtypes import get_dtype_number
 from serialization.formats.file_kind import ModelFile
+from serialization.formats.object_graph import find_variable_keys
 from serialization.graph import repair
 from serialization.graph.graph_def import list_training_nodes
 from serialization.graph.graph_index import GraphIndex, prune_graph
@@ -67,7 +68,7 @@ def read_checkpoint_graph(held: Checkpoint, graph: Path | None = None) -> GraphF
     if file.meta_graph is None:
         return file
     add_v0_signatures(file.meta_graph)
-    return replace(file, notes=tuple(repair.make_version_readable(file.meta_graph)))
+    return replace(file, notes=(*file.notes, *repair.make_version_readable(file.meta_graph)))
 
 
 def take_whole_checkpoint(held: Checkpoint, file: GraphFile) -> PreparedCheckpoint:
@@ -107,12 +108,15 @@ def prepare_checkpoint(
     """
     _require_safe_saver(file, trust=trust)
     ready = prepare_graph(file, inputs, outputs, what=show_path(held.prefix))
-    shapes = {variable.name: variable.shape for variable in held.variables}
-    kinds = {variable.name: get_dtype_number(variable.dtype) for variable in held.variables}
+    keys = find_variable_keys(held)
+    names = {key: name for name, key in keys.items()}
+    shapes = {names[variable.name]: variable.shape for variable in held.variables}
+    kinds = {names[variable.name]: get_dtype_number(variable.dtype) for variable in held.variables}
     saver_def = file.meta_graph.saver_def if file.meta_graph is not None else None
-    plan = map_variables(file.index, saver_def)
+    mapped = map_variables(file.index, saver_def)
+    plan = {node: replace(restore, key=names.get(restore.key, restore.key)) for node, restore in mapped.items()}
     if rename:
-        plan = rename_keys(plan, rename, shapes)
+        plan = rename_keys(plan, [(names.get(old, old), new) for old, new in rename], shapes)
     notes = list(ready.notes)
     found = sum(key.endswith(variable_mapping.AVERAGE) for key in shapes)
     if ema:
@@ -130,7 +134,7 @@ def prepare_checkpoint(
         )
     needed = [node.name for node in ready.graph_def.node if node.name in plan]
     notes += check_mapping(plan.values(), needed, shapes, kinds, show_path(held.prefix), partial=partial)
-    restores = tuple(plan[name] for name in needed)
+    restores = tuple(_sized(plan[name], shapes, keys) for name in needed)
     meta_graph = restore_ops.add_saver(ready.graph_def, restores)
     if ready.initializers:
         meta_graph.collection_def["table_initializer"].node_list.value.extend(ready.initializers)
@@ -142,7 +146,7 @@ def prepare_checkpoint(
         ready.graph_def,
         file.graph_def,
         ready.signature,
-        tuple(_sized(restore, shapes) for restore in restores),
+        restores,
         ready.initializers,
         tuple(notes),
         find_hints(GraphIndex(ready.graph_def), ready.signature),
@@ -161,9 +165,10 @@ def _require_safe_saver(file: GraphFile, *, trust: bool) -> None:
         harm.require_safe(harm.scan_meta_graph(alone, [], folder=file.path.parent), file.path, trust=trust)
 
 
-def _sized(restore: Restore, shapes: Mapping[str, tuple[int, ...]]) -> Restore:
-    """With the shape that the checkpoint holds, where the graph does not tell it."""
-    return replace(restore, shape=tuple(shapes[restore.key])) if restore.shape is None else restore
+def _sized(restore: Restore, shapes: Mapping[str, tuple[int, ...]], keys: Mapping[str, str]) -> Restore:
+    """With the key of its name, and with the shape that the checkpoint holds where the graph does not tell it."""
+    shape = tuple(shapes[restore.key]) if restore.shape is None else restore.shape
+    return replace(restore, key=keys[restore.key], shape=shape)
 
 
 def require_safe_checkpoint(prepared: PreparedCheckpoint, fetched: Sequence[str] = (), *, trust: bool = False) -> None:
@@ -174,7 +179,7 @@ def require_safe_checkpoint(prepared: PreparedCheckpoint, fetched: Sequence[str]
     tensors = (prepared.signature.outputs, prepared.signature.inputs)
     outputs, inputs = ([tensor.name for tensor in side] for side in tensors)
     run = [*outputs, *prepared.initializers, *fetched]
-    findings = harm.scan_meta_graph(prepared.meta_graph, run, inputs, folder=Path(prepared.path).parent)
+    findings = harm.scan_meta_graph(prepared.meta_graph, run, inputs, folder=prepared.held.prefix.parent)
     harm.require_safe(findings, prepared.file, trust=trust)
 
 

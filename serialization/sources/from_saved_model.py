@@ -15,20 +15,30 @@ from serialization.checks.memory import require_modest_tensors
 from serialization.checks.what_loading_runs import list_asset_files
 from serialization.console import format_count, show_path
 from serialization.errors import UserError
-from serialization.files.locate import SavedModelFolder
+from serialization.files.locate import SavedModelFolder, read_checkpoint_at
 from serialization.formats import protos
-from serialization.formats.checkpoint_index import OBJECT_GRAPH
+from serialization.formats.checkpoint_index import OBJECT_GRAPH, format_saver_path, is_taken_for_pattern
 from serialization.formats.file_kind import ModelFile
 from serialization.formats.messages import read_message
 from serialization.graph import repair
-from serialization.graph.cut import cut_at_inputs
+from serialization.graph.cut import add_default_values, cut_at_inputs
 from serialization.graph.graph_def import list_training_nodes
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions, is_xla_compiled
+from serialization.graph.kernels import require_kernels
 from serialization.graph.lookup_tables import read_table_keys
 from serialization.graph.op_registry import require_known_ops
-from serialization.graph.repair import remove_recorded_shapes
-from serialization.graph.signature import Signature, bind_signature, choose_signature_def, read_signature_def
+from serialization.graph.op_sets import VARIABLES
+from serialization.graph.removed_ops import rewrite_removed_ops
+from serialization.graph.repair import record_sparse_sizes, remove_recorded_shapes, require_dense_shapes
+from serialization.graph.signature import (
+    Signature,
+    bind_signature,
+    choose_signature_def,
+    list_signature_defs,
+    read_signature_def,
+)
+from serialization.graph.tpu_wrappers import remove_tpu_wrappers
 from serialization.run.feed_hints import find_hints
 from serialization.run.origin import Origin, run_from_first_state, takes_plain_calls
 from serialization.run.predictor import Predictor, Run
@@ -84,7 +94,7 @@ def prepare_saved_model(
     folder = found.path
     meta_graph = choose_meta_graph(read_saved_model(found.file), tag_set)
     file = GraphFile(GraphIndex(meta_graph.graph_def))
-    if (inputs and outputs) or not (key or meta_graph.signature_def or meta_graph.object_graph_def.nodes):
+    if (inputs and outputs) or not (key or list_signature_defs(meta_graph) or meta_graph.object_graph_def.nodes):
         wanted, notes = choose_signature(file, inputs, outputs)
     else:
         wanted, notes = read_signature_def(choose_signature_def(meta_graph, key)), []
@@ -97,8 +107,10 @@ def prepare_saved_model(
     needed = prune_graph(file.index, [*outs, *ins])
     require_known_ops(needed, show_path(folder))
     require_modest_tensors(needed, show_path(folder))
+    require_variables(found, meta_graph, GraphIndex(needed))
     check(needed)
     repaired, lines = _repair(meta_graph)
+    require_kernels(prune_graph(GraphIndex(repaired.graph_def), [*outs, *ins]), show_path(folder))
     notes += [f"repaired: {line}" for line in lines]
     if left := find_left_out_variables(meta_graph, folder, file.index):
         notes.append(
@@ -107,10 +119,23 @@ def prepare_saved_model(
     return PreparedSavedModel(folder, meta_graph, wanted, repaired if lines else None, tuple(left), tuple(notes))
 
 
+def require_variables(found: SavedModelFolder, meta_graph: Any, needed: GraphIndex) -> None:
+    """Raise UserError where the folder lacks the variables that the MetaGraphDef's Saver restores for a graph."""
+    restored = GraphIndex(meta_graph.graph_def).reachable([meta_graph.saver_def.restore_op_name])
+    names = [node.name for node in needed.graph_def.node if node.op in VARIABLES and node.name in restored]
+    if names and found.variables is None:
+        listed = f"{', '.join(names[:3])}{', ...' if names[3:] else ''}"
+        raise UserError(
+            f"the SavedModel {show_path(found.path)} is incomplete; its graph restores "
+            f"{format_count(len(names), 'variable')} ({listed}), and there is no variables/variables.index; "
+            "copy the whole folder variables here too"
+        )
+
+
 @contextmanager
 def link_repaired_folder(prepared: PreparedSavedModel) -> Iterator[Path]:
     """The folder that TensorFlow's loader takes: its own, or one with the repaired graph and links to the rest."""
-    if prepared.repaired is None:
+    if prepared.repaired is None and not is_taken_for_pattern(prepared.folder):
         yield prepared.folder
         return
     with TemporaryDirectory(prefix="repaired-") as name:
@@ -118,7 +143,8 @@ def link_repaired_folder(prepared: PreparedSavedModel) -> Iterator[Path]:
         for part in prepared.folder.iterdir():
             if part.is_dir():
                 (place / part.name).symlink_to(part.resolve())
-        saved_model = protos.SavedModel(saved_model_schema_version=1, meta_graphs=[prepared.repaired])
+        meta_graph = prepared.repaired if prepared.repaired is not None else prepared.meta_graph
+        saved_model = protos.SavedModel(saved_model_schema_version=1, meta_graphs=[meta_graph])
         (place / "saved_model.pb").write_bytes(saved_model.SerializeToString())
         yield place
 
@@ -126,7 +152,8 @@ def link_repaired_folder(prepared: PreparedSavedModel) -> Iterator[Path]:
 def _repair(meta_graph: Any) -> tuple[Any, list[str]]:
     copy = protos.MetaGraphDef()
     copy.CopyFrom(meta_graph)
-    return copy, [*repair.make_version_readable(copy), *remove_recorded_shapes(copy.graph_def)]
+    repairs = (require_dense_shapes, remove_tpu_wrappers, rewrite_removed_ops, remove_recorded_shapes)
+    return copy, [*repair.make_version_readable(copy), *(line for mend in repairs for line in mend(copy.graph_def))]
 
 
 def make_saved_model_origin(
@@ -136,6 +163,7 @@ def make_saved_model_origin(
     wanted = bind_signature(session.graph, exported.signature)
     flat, names = _flatten(session.graph.as_graph_def(), wanted)
     run, twice = run_from_first_state(afresh) if list_training_nodes(flat) else (Predictor(session, wanted), None)
+    record_sparse_sizes(flat, list_signature_defs(exported.meta_graph).values())
     index = GraphIndex(flat)
     found = find_hints(index, names, read_table_keys(session, index))
     compiled = is_xla_compiled(exported.meta_graph.graph_def)
@@ -157,7 +185,9 @@ def _flatten(graph_def: Any, wanted: Signature) -> tuple[Any, Signature]:
     """What the signature needs of a GraphDef, without functions; cut first, while the inputs are there to be cut at."""
     index, names, _ = cut_at_inputs(GraphIndex(graph_def), wanted)
     roots = [tensor.name for tensor in (*names.outputs, *names.inputs)]
-    return prune_graph(GraphIndex(inline_functions(prune_graph(index, roots), roots)), roots), names
+    flat = prune_graph(GraphIndex(inline_functions(prune_graph(index, roots), roots)), roots)
+    add_default_values(flat, names.inputs)
+    return flat, names
 
 
 def read_saved_model(file: ModelFile) -> Any:
@@ -169,24 +199,39 @@ def read_saved_model(file: ModelFile) -> Any:
 
 
 def choose_meta_graph(saved_model: Any, tag_set: str | None = None) -> Any:
-    """The MetaGraphDef with these tags (comma separated); by default the only one, else the one tagged `serve`."""
+    """The MetaGraphDef with these tags (comma separated, "" for none); by default the usual one."""
     by_tags = {frozenset(meta_graph.meta_info_def.tags): meta_graph for meta_graph in saved_model.meta_graphs}
-    if tag_set is None and len(by_tags) == 1:
-        return saved_model.meta_graphs[0]
-    tags = frozenset((tag_set or SERVE).split(","))
+    if tag_set is None and (usual := find_usual_meta_graph(saved_model)) is not None:
+        return usual
+    wanted = SERVE if tag_set is None else tag_set
+    tags = frozenset(wanted.split(",")) if wanted else frozenset()
     if tags not in by_tags:
-        known = "; ".join(",".join(sorted(tags)) or "no tags" for tags in by_tags)
-        raise UserError(f"the SavedModel has no tag-set {tag_set or SERVE}; it has {known}; choose with --tag-set")
+        known = "; ".join(",".join(sorted(tags)) or "'' (without tags)" for tags in by_tags)
+        raise UserError(f"the SavedModel has no tag-set {wanted or repr('')}; it has {known}; choose with --tag-set")
     return by_tags[tags]
+
+
+def find_usual_meta_graph(saved_model: Any) -> Any:
+    """The only MetaGraphDef, else the one tagged `serve`, else the one without tags; None if there is none of these.
+
+    A module of TensorFlow Hub's first format has one without tags, for inference, and one tagged `train`.
+    """
+    if len(saved_model.meta_graphs) == 1:
+        return saved_model.meta_graphs[0]
+    by_tags = {tuple(meta_graph.meta_info_def.tags): meta_graph for meta_graph in saved_model.meta_graphs}
+    return by_tags.get((SERVE,), by_tags.get(()))
 
 
 def complete_loading(session: Any, prepared: PreparedSavedModel) -> None:
     """Fill the lookup tables and the variables that TensorFlow's loader leaves empty, in a session that it loaded."""
     initializers, vocabularies = _find_table_initializers(prepared.meta_graph, prepared.folder)
     session.run(initializers, vocabularies)
+    if not prepared.left_out:
+        return
+    held = read_checkpoint_at(prepared.folder / "variables" / "variables")
     for one in prepared.left_out:
         (value,) = tf.raw_ops.RestoreV2(
-            prefix=str(prepared.folder / "variables" / "variables"),
+            prefix=format_saver_path(held),
             tensor_names=[one.key],
             shape_and_slices=[one.spec],
             dtypes=[tf.as_dtype(one.dtype)],
@@ -238,7 +283,8 @@ def _keys_of_objects(folder: Path) -> dict[int, str]:
     prefix = folder / "variables" / "variables"
     if not prefix.with_name("variables.index").is_file():
         return {}
-    reader = tf1.train.NewCheckpointReader(str(prefix))
+    held = read_checkpoint_at(prefix)
+    reader = tf1.train.NewCheckpointReader(format_saver_path(held))
     graph = reader.get_tensor(OBJECT_GRAPH) if reader.has_tensor(OBJECT_GRAPH) else b""
     nodes = protos.TrackableObjectGraph.FromString(graph).nodes
     return {n: a.checkpoint_key for n, node in enumerate(nodes) for a in node.attributes if a.name == "VARIABLE_VALUE"}
