@@ -6,6 +6,7 @@ was trained; `say` is then called with a line about it.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -261,11 +262,19 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
 
 
 def _named_in(state: Path) -> str | None:
+    from google.protobuf.text_encoding import CUnescape
+
     # The text form of tensorflow/python/training/checkpoint_state.proto.
     match = re.search(r'^model_checkpoint_path: "(.*)"', state.read_text(errors="replace"), re.MULTILINE)
-    if match is None or "\0" in match[1]:  # no path holds a NUL
+    if match is None:
         return None
-    return re.sub(r"-\?{5}-of-\d{5}$", "", match[1])  # the first format names its shards with this pattern
+    try:
+        named = os.fsdecode(CUnescape(match[1]))
+    except ValueError:  # somebody has written it by hand
+        named = match[1]
+    if "\0" in named:  # no path holds a NUL
+        return None
+    return re.sub(r"-\?{5}-of-\d{5}$", "", named)  # the first format names its shards with this pattern
 
 
 def _prefixes_in(folder: Path) -> Iterator[Path]:

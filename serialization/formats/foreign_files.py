@@ -85,6 +85,7 @@ _MAGIC = {
     b"Rar!\x1a\x07": Foreign.ARCHIVE,
     b"\x28\xb5\x2f\xfd": Foreign.ARCHIVE,  # zstd
 }
+_SEARCHED = 1 << 20  # bytes of an HDF5 file
 # A pickle of protocol 2 to 5 begins with its number, an older one with a mark, a list, a dict or the name of a class.
 _PICKLE = re.compile(rb"\x80[\x02-\x05][\x95\]}()\x8cXKJGcq]|\(?[dlt]p?\d+\n|c[\w.]+\n[\w.]+\n|\]q|}q")
 
@@ -95,7 +96,8 @@ def detect_foreign(data: bytes | mmap.mmap, head: bytes) -> Foreign | None:
     if known is not None:
         return known
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return Foreign.HDF5 if data.find(b"model_config") >= 0 else Foreign.HDF5_WEIGHTS
+        # The attribute of the root group that holds the layers; Keras writes it before the weights.
+        return Foreign.HDF5 if data.find(b"model_config", 0, _SEARCHED) >= 0 else Foreign.HDF5_WEIGHTS
     if head.startswith(b"PK\x03\x04"):
         return _detect_archive(data, head)
     if head[257:262] == b"ustar":

@@ -25,7 +25,7 @@ def read_message(file: ModelFile) -> Any:
     where = show_path(file.path)
     if file.kind not in _CLASSES:
         advice = file.kind.advice if isinstance(file.kind, Foreign) else "name another file"
-        raise UserError(f"{where} is {file.kind.value}; it holds no graph; {advice}")
+        raise UserError(f"{where} is {file.kind.value}, not a graph; {advice}")
     if len(file.data) > _LIMIT:
         raise UserError(
             f"{where} has {format_size(len(file.data))}, and protobuf reads at most 2 GiB; "

@@ -30,7 +30,7 @@ def find_ops_without_kernel(graph_def: Any) -> dict[str, list[str]]:
     known = load_ops_without_kernel().keys() - _REPLACED
     found: dict[str, list[str]] = {}
     for node in iterate_nodes(graph_def):
-        if node.op in known:
+        if node.op in known and "_kernel" not in node.attr:  # which asks for a kernel by its label
             found.setdefault(node.op, []).append(node.name)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from serialization.tensorflow import np, tf
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_MOST_DEFAULTS = 1 << 24  # numbers in a default value; a few bytes of a file may stand for any number
 _LISTED = 10
 
 
@@ -93,8 +95,12 @@ def read_feeds(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray
 
 
 def make_default(default: bytes) -> NDArray[Any]:
-    """The default value of an input, from its serialized TensorProto."""
-    return np.asarray(tf.make_ndarray(protos.TensorProto.FromString(default)))
+    """The default value of an input, from its serialized TensorProto. Raises UserError where it would be too large."""
+    tensor = protos.TensorProto.FromString(default)
+    count = math.prod(dim.size for dim in tensor.tensor_shape.dim)
+    if count > _MOST_DEFAULTS:
+        raise UserError(f"the default value of an input has {count:,} numbers; give it a value with --feed")
+    return np.asarray(tf.make_ndarray(tensor))
 
 
 def convert_value(tensor: Tensor, value: Any) -> NDArray[Any]:

@@ -111,8 +111,9 @@ def test_the_error_for_a_model_of_another_kind_shows_the_right_command(error: Fa
         (
             "",
             "results is a folder, not a frozen model; it holds frozen_model.pb (a frozen model (a GraphDef)), "
-            "graph.ckpt (a checkpoint), index.pb (a checkpoint's index, or a checkpoint in TensorFlow's first format), meta.pb "
-            "(the graph of a checkpoint (a MetaGraphDef)), saved.pb (a SavedModel) and 3 more; name the file itself",
+            "graph.ckpt (a checkpoint), index.pb (a checkpoint's index, or a checkpoint in TensorFlow's first format), "
+            "meta.pb (the graph of a checkpoint (a MetaGraphDef)), saved.pb (a SavedModel) and 3 more; "
+            "name the file itself",
         ),
     ]
     for name, line in frozen:

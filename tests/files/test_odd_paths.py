@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import graphs
 import pytest
 from conftest import Run, restored
+
+from serialization.files.locate import find_checkpoint
 
 ODD_NAMES = (
     "sp ace",
@@ -70,3 +73,13 @@ def test_a_path_on_another_machine_is_refused(run: Run, results: Path, tmp_path:
         assert (done.status, done.stderr.count("\n")) == (2, 1), step
         assert f"expected a path on this machine, got {path!r}; copy what is at {scheme}// here first" in done.stderr
     assert not Path(scheme).exists()
+
+
+def test_the_checkpoint_file_of_a_folder_names_any_file(tmp_path: Path) -> None:
+    """The file is text, in which backslashes and other bytes are escaped."""
+    for name in ("older", 'a\\b "ü" [1]'):
+        graphs.save(tmp_path, graphs.classifier, name=name)
+    os.utime(tmp_path / "older.index")  # the newest, which is not the one that is named
+    notes: list[str] = []
+    assert find_checkpoint(tmp_path, notes.append).prefix == tmp_path / 'a\\b "ü" [1]'
+    assert notes == []

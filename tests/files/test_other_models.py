@@ -50,3 +50,11 @@ def test_the_variables_of_a_saved_model_are_no_checkpoint_with_a_graph(error: Fa
         "the checkpoint results/savedmodel_from_source/variables/variables holds the variables of a SavedModel and no "
         f"graph; use `python savedmodel_pretrained.py --saved-model {folder}`".replace(f"{toy.parent}/", "")
     )
+
+
+def test_a_foreign_file_in_the_place_of_a_graph_is_called_what_it_is(error: Fails, toy: Path) -> None:
+    (toy / "graph").write_bytes(b"\x93NUMPY\1\0")
+    assert error("checkpoint_restore", "--graph", toy / "graph") == (
+        "results/graph is an array of numpy (.npy), not a graph; it holds numbers and no graph; --feed @FILE takes it "
+        "as the values of inputs"
+    )

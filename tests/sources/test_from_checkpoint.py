@@ -112,8 +112,8 @@ def test_unknown_ops_matter_only_where_the_output_needs_them(run: Run, tmp_path:
     assert done.stderr == (
         f"error: {prefix} needs ops that TensorFlow {tf.__version__} does not know: Addons>Resampler "
         "(tensorflow-addons; node logits), ProdForceSeA (DeePMD-kit (libdeepmd_op.so); node logits/MatMul); there is "
-        "no build of tensorflow-addons for this TensorFlow; cut the graph around these ops with --inputs and --outputs, "
-        "or run it with the TensorFlow that it was made for\n"
+        "no build of tensorflow-addons for this TensorFlow; cut the graph around these ops with --inputs and "
+        "--outputs, or run it with the TensorFlow that it was made for\n"
     )
     assert done.status == 1
     assert nothing_left(tmp_path / "other")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from conftest import Run
 
+from freezemodel_serve import create_app
 from serialization.formats import protos
 from serialization.tensorflow import tf, tf1
 
@@ -134,3 +135,22 @@ def test_the_default_value_of_an_input_is_taken(run: Run, tmp_path: Path, with_d
     done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--feed", "x=[1, 2]")
     assert (done.status, done.stderr) == (0, "")
     assert "[3. 6.]" in done.stdout
+
+
+def test_the_server_takes_the_default_value_of_an_input(with_default: Path) -> None:
+    client = create_app(saved_model=with_default).test_client()
+    for body, answer in (({"x": [1, 2]}, [3, 6]), ({"x": [1, 2], "scale": 10}, [10, 20])):
+        assert client.post("/api/predict", json={"x": body}).get_json() == {"y": answer}
+    assert client.post("/api/predict", json={"x": {"scale": 10}}).status_code == 400
+    schema = client.get("/openapi.json").get_json()
+    (inputs,) = find_all(schema, "scale")
+    assert inputs["required"] == ["x"]
+
+
+def find_all(schema: Any, key: str) -> list[Any]:
+    """The object schemas within a JSON document that have this property."""
+    if not isinstance(schema, dict | list):
+        return []
+    parts = schema.values() if isinstance(schema, dict) else schema
+    mine = isinstance(schema, dict) and key in schema.get("properties", {})
+    return [schema] * mine + [found for part in parts for found in find_all(part, key)]
