@@ -108,6 +108,6 @@ def format_show(folder: Path) -> str:
     return f"{shlex.join(['saved_model_cli', 'show', '--dir', show_path(folder), '--all'])} 2>/dev/null"
 
 
-def format_count(count: int, what: str) -> str:
-    """A count and its noun in the number that fits: `1 image`, `10,000 images`."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def format_count(count: int, what: str, several: str = "") -> str:
+    """A count and its noun in the number that fits: `1 image`, `10,000 images`; `several` is a plural without -s."""
+    return f"{count:,} {what if count == 1 else several or f'{what}s'}"

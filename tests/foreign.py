@@ -10,7 +10,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from serialization.formats import protos
 from serialization.formats.foreign_files import Foreign
+from serialization.inspect.event_file import write_event_file
 from serialization.tensorflow import np, tf
 
 
@@ -38,10 +40,7 @@ def write_foreign_files(folder: Path) -> None:
         (folder / f"pickle{protocol}").write_bytes(content)
     with tf.io.TFRecordWriter(str(folder / "records")) as records:
         records.write(tf.train.Example().SerializeToString())
-    with tf.summary.create_file_writer(str(folder / "events")).as_default():
-        tf.summary.scalar("loss", 1.0, step=1)
-    next((folder / "events").iterdir()).rename(folder / "event")
-    (folder / "events").rmdir()
+    write_event_file(folder / "event", protos.GraphDef())
     with zipfile.ZipFile(folder / "keras2", "w") as archive:
         archive.writestr("metadata.json", json.dumps({"keras_version": "2.15.0", "date_saved": "2023-12-01"}))
         archive.writestr("config.json", "{}")

@@ -7,6 +7,7 @@ slots: variables that an optimizer keeps for another variable.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,9 +68,27 @@ def find_variable_keys(held: Checkpoint) -> dict[str, str]:
         known = read_object_graph(held)
     except DamagedError as damage:
         raise UserError(f"{show_path(held.prefix)} is damaged; {damage}; copy it here again") from None
-    names = {v.name: known[v.name].full_name if v.name in known else "" for v in held.variables}
-    times = Counter([*names, *names.values()])
-    return {name if name and times[name] == 1 else key: key for key, name in names.items()}
+    copies = find_copies(held, known)
+    named = [v.name for v in held.variables if v.name in known and v.name not in copies]
+    times = Counter([*(v.name for v in held.variables), *(known[key].full_name for key in named)])
+    names = {key: known[key].full_name for key in named if times[known[key].full_name] == 1}
+    return {names.get(v.name) or v.name: v.name for v in held.variables}
+
+
+def find_copies(held: Checkpoint, known: Mapping[str, ObjectVariable]) -> dict[str, str]:
+    """The keys of variables that are there twice, each with the key that counts: of the same name, with the same value.
+
+    Keras 3 exports each variable in two lists of objects. `known` are the variables of the object graph.
+    """
+    first: dict[tuple[object, ...], str] = {}
+    copies = {}
+    for variable in held.variables:
+        key, place = variable.name, held.places.get(variable.name.encode())
+        if place is not None and key in known and known[key].full_name:
+            same = (known[key].full_name, variable.dtype, variable.shape, place.checksum)
+            if first.setdefault(same, key) != key:
+                copies[key] = first[same]
+    return copies
 
 
 def _read_string(held: Checkpoint) -> bytes:

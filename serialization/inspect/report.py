@@ -36,7 +36,7 @@ from serialization.formats.dtypes import get_dtype_name
 from serialization.formats.file_kind import Kind, ModelFile
 from serialization.formats.foreign_files import Foreign
 from serialization.formats.messages import read_message
-from serialization.formats.object_graph import ObjectVariable, read_object_graph
+from serialization.formats.object_graph import ObjectVariable, find_copies, read_object_graph
 from serialization.formats.wire import DamagedError
 from serialization.graph.graph_def import CUT_OFF, iterate_nodes, may_be_cut_off
 from serialization.graph.graph_index import GraphIndex
@@ -98,8 +98,7 @@ def list_outputs(graph: Report) -> list[str]:
 def _is_saved_model(path: Path, opened: ModelFile | None) -> bool:
     if opened is not None:
         return path.name in locate.SAVED_MODEL_FILES or opened.kind is Kind.SAVED_MODEL
-    folder = path if path.is_dir() else path.parent
-    return find_saved_model_file(folder) is not None or bool(list_versions(folder))
+    return path.is_dir() and (find_saved_model_file(path) is not None or bool(list_versions(path)))
 
 
 def _beside_a_checkpoint(meta: Path) -> bool:
@@ -205,6 +204,7 @@ def _add_variables(report: Report, found: Checkpoint) -> None:
         known = {}
         if not report["faults"]:  # else the fault is a missing data file, which is listed already
             report["faults"].append(f"{show_path(found.prefix)} is damaged; {damage}; copy it here again")
+    copies = find_copies(found, known)
     for v in found.variables:
         one = known.get(v.name, ObjectVariable(""))
         report["variables"].append(
@@ -214,13 +214,14 @@ def _add_variables(report: Report, found: Checkpoint) -> None:
                 "role": one.role if known else None,
                 "slot": one.slot or None,
                 "slot_of": one.owner or None,
+                "copy_of": copies.get(v.name),
                 "dtype": v.dtype,
                 "shape": list(v.shape),
                 "parameters": v.count,
                 "slices": v.slices,
             }
         )
-    report["parameters"] = sum(v.count for v in found.variables if v.dtype != "string")
+    report["parameters"] = sum(v.count for v in found.variables if v.dtype != "string" and v.name not in copies)
     report["moving_averages"] = _averages(v.name for v in found.variables)
 
 

@@ -107,7 +107,9 @@ def print_variable_rows(report: dict[str, Any]) -> None:
         shown = [[*row, _describe_role(v)] for row, v in zip(shown, report["variables"], strict=True)]
     print_rows(titles, shown)
     if shown:
-        print(f"\nparameters: {report['parameters']:,} in {format_count(len(shown), 'variable')}")
+        copies = sum(v["copy_of"] is not None for v in report["variables"])
+        stored = f", and {format_count(copies, 'copy', 'copies')} of these" if copies else ""
+        print(f"\nparameters: {report['parameters']:,} in {format_count(len(shown) - copies, 'variable')}{stored}")
         kept = [v["parameters"] for v in report["variables"] if str(v["role"]).startswith("optimizer")]
         if kept:
             print(f"of these the optimizer's: {sum(kept):,} in {format_count(len(kept), 'variable')}")
@@ -116,6 +118,8 @@ def print_variable_rows(report: dict[str, Any]) -> None:
 
 
 def _describe_role(variable: dict[str, Any]) -> str:
+    if variable["copy_of"]:
+        return f"a copy of {variable['copy_of']}"
     if variable["slot"]:
         return f"slot {variable['slot']} of {variable['slot_of']}"
     name = variable["full_name"] or ""
