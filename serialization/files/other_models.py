@@ -94,7 +94,7 @@ def _describe_entry(path: Path) -> str:
         if any(path.glob("saved_model.pb*")) or any(path.glob("*/saved_model.pb*")):
             return Kind.SAVED_MODEL.value
         return "the folder of a checkpoint" if any(path.glob("*.index")) else ""
-    if not path.is_file():
+    if not (path.is_file() and os.access(path, os.R_OK)):
         return ""
     kind = detect_kind(path)
     return "" if kind in _NO_MODELS else kind.value

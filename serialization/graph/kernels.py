@@ -22,6 +22,7 @@ _REPLACED = frozenset({"AccumulateNV2"})  # by a pass that each session runs ove
 _USUAL = frozenset(
     {dtypes.FLOAT, dtypes.INT32, dtypes.INT64, dtypes.STRING, dtypes.BOOL, dtypes.RESOURCE, dtypes.VARIANT}
 )
+_LABEL = "_kernel"  # the attribute of a node that asks for a special kernel by its label
 _LISTED = 5
 
 
@@ -30,7 +31,7 @@ def find_ops_without_kernel(graph_def: Any) -> dict[str, list[str]]:
     known = load_ops_without_kernel().keys() - _REPLACED
     found: dict[str, list[str]] = {}
     for node in iterate_nodes(graph_def):
-        if node.op in known and "_kernel" not in node.attr:  # which asks for a kernel by its label
+        if node.op in known and _LABEL not in node.attr:
             found.setdefault(node.op, []).append(node.name)
     return found
 
@@ -63,7 +64,7 @@ def _find_missing_dtypes(graph_def: Any) -> Iterable[str]:
     for node in iterate_nodes(graph_def):
         types = {name: get_base_dtype(value.type) for name, value in node.attr.items() if value.type}
         key = (node.op, *sorted(types.items()))
-        if key not in seen and not _USUAL.issuperset(types.values()):
+        if key not in seen and not _USUAL.issuperset(types.values()) and _LABEL not in node.attr:
             seen.add(key)
             if not _has_kernel(node.op, types):
                 shown = ", ".join(get_dtype_name(number) for number in dict.fromkeys(types.values()))
@@ -77,7 +78,7 @@ def _has_kernel(op: str, types: Mapping[str, int]) -> bool:
     from tensorflow.python.framework import kernels
 
     here = {"DEFAULT", *(device.device_type for device in tf.config.list_physical_devices())}
-    registered = list(kernels.get_registered_kernels_for_op(op).kernel)
+    registered = [kernel for kernel in kernels.get_registered_kernels_for_op(op).kernel if not kernel.label]
     return not registered or any(kernel.device_type in here and _takes(kernel, types) for kernel in registered)
 
 

@@ -80,7 +80,8 @@ def list_registered_ops() -> list[str]:
 
     devices: dict[str, set[str]] = defaultdict(set)
     for kernel in protos.KernelList.FromString(read(pywrap_tf_session.TF_GetAllRegisteredKernels())).kernel:
-        if not kernel.label:  # else it is only for nodes that ask for it, in the attribute _kernel
+        # Kernels with a label are for nodes that ask for it, in the attribute _kernel; XLA's compile, and run nothing.
+        if not kernel.label and not kernel.device_type.startswith("XLA"):
             devices[kernel.op].add(kernel.device_type)
     ops = protos.OpList.FromString(read(pywrap_tf_session.TF_GetAllOpList())).op
     return sorted(" ".join([_describe_name(op, devices[op.name]), *describe_op_outputs(op)]) for op in ops)

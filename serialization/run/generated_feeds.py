@@ -76,7 +76,7 @@ def _with_sparse(
     signature: Signature, feed: dict[str, NDArray[Any]], batch: int, hints: Mapping[str, Hint]
 ) -> dict[str, NDArray[Any]]:
     """Where three inputs make up a sparse tensor: one value in each row."""
-    for indices, values, shape in _sparse(signature):
+    for indices, values, shape in find_sparse_inputs(signature):
         rank = next((n for n in ((shape.shape or (None,))[0], (indices.shape or (None,))[-1]) if n), 2)
         sizes = hints.get(shape.key, Hint()).sizes or (-1,) * rank
         dense = [size if size >= 0 else 1 if axis else batch for axis, size in enumerate(sizes)]
@@ -87,7 +87,7 @@ def _with_sparse(
     return feed
 
 
-def _sparse(signature: Signature) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def find_sparse_inputs(signature: Signature) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Indices, values and dense shape, by their keys (signature.from_def), or as TensorFlow names them in a graph."""
     for side in ("key", "name"):
         tensors = {getattr(tensor, side).removesuffix(":0"): tensor for tensor in signature.inputs}

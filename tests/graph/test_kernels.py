@@ -28,7 +28,10 @@ def recurrent() -> None:
 
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="optional: a machine without a GPU")
 def test_a_checkpoint_of_a_gpu_names_op_and_device(run: Run, tmp_path: Path) -> None:
-    prefix = graphs.save(tmp_path, recurrent)
+    prefix = graphs.save(tmp_path, lambda: tf1.get_variable("w", [200]))
+    with tf1.Graph().as_default():
+        recurrent()
+        tf1.train.Saver().export_meta_graph(f"{prefix}.meta")
     line = "CudnnRNN, which has a kernel for GPU and none for CPU (node cell)"
     for step in (
         ("freezemodel_save", "--checkpoint", prefix, "--frozen-model", tmp_path / "m.pb"),
@@ -58,7 +61,7 @@ def test_a_checkpoint_of_a_gpu_names_op_and_device(run: Run, tmp_path: Path) -> 
 def test_ops_without_a_kernel_are_findings_of_the_inspection(run: Run, tmp_path: Path) -> None:
     graph_def = protos.GraphDef()
     graph_def.node.add(name="x", op="Placeholder").attr["dtype"].type = FLOAT
-    graph_def.node.add(name="bucket", op="BoostedTreesBucketize", input=["x"])
+    graph_def.node.add(name="bucket", op="BoostedTreesBucketize", input=["x"]).attr["num_features"].i = 1
     graph_def.node.add(name="cell", op="CudnnRNNV3", input=["x"])
     graph_def.node.add(name="wrap", op="TPUReplicatedInput", input=["x"]).attr["N"].i = 1
     (tmp_path / "m.pb").write_bytes(graph_def.SerializeToString())
@@ -66,12 +69,23 @@ def test_ops_without_a_kernel_are_findings_of_the_inspection(run: Run, tmp_path:
     assert done.status == 1
     assert "  BoostedTreesBucketize, which has no kernel (bucket)\n" in done.stdout
     assert "  CudnnRNNV3, which has a kernel for GPU and none for CPU (cell)\n" in done.stdout
-    assert "unknown" not in done.stdout
+    assert "unknown op" not in done.stdout
     (graph,) = json.loads(run("model_inspect", tmp_path / "m.pb", "--json").stdout)["graphs"]
     assert [op["op"] for op in graph["without_kernel"]] == ["BoostedTreesBucketize", "CudnnRNNV3"]
     done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--outputs", "bucket")
     assert "its graph needs BoostedTreesBucketize, which has no kernel (node bucket); cut the graph" in done.stderr
     assert "unknown library" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "op", ["_MklConv2D", "_MklRelu", "XlaClusterOutput", "CudnnRNNV2", "InfeedDequeue", "CrossReplicaSum"]
+)
+def test_ops_for_other_devices_have_no_kernel(op: str) -> None:
+    graph_def = protos.GraphDef()
+    node = graph_def.node.add(name="y", op=op)
+    assert find_ops_without_kernel(graph_def) == {op: ["y"]}
+    node.attr["_kernel"].s = b"MklLayoutDependentOp"  # a pass of TensorFlow has chosen the kernel for this node
+    assert find_ops_without_kernel(graph_def) == {}
 
 
 def test_a_kernel_that_does_not_take_the_dtype_is_missing_too() -> None:

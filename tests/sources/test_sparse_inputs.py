@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import graphs
 import pytest
 from conftest import Run
 
+from freezemodel_serve import create_app
 from serialization.sources.frozen_reader import read_graph_def
 from serialization.tensorflow import tf, tf1
 
@@ -76,3 +78,17 @@ def test_a_default_shape_for_a_reshape_stays_a_default(run: Run, tmp_path: Path)
     done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--feed", "x=[[1, 2, 3, 4]]")
     assert (done.status, done.stderr) == (0, "")
     assert "[[1. 2.]\n [3. 4.]]" in done.stdout
+
+
+def test_a_negative_size_is_refused_and_does_not_abort_the_process(run: Run, tmp_path: Path) -> None:
+    prefix, frozen = graphs.save(tmp_path, network), tmp_path / "m.pb"
+    assert run("freezemodel_save", "--checkpoint", prefix, "--frozen-model", frozen).status == 0
+    values: dict[str, Any] = {"feat/indices": [[0, 0]], "feat/values": [1.0], "feat/shape": [-1, 5]}
+    done = run("freezemodel_load", "--frozen-model", frozen, "--feed", json.dumps(values))
+    assert done.status == 1
+    assert done.stderr.count("\n") == 1
+    assert "feat/shape: a dense shape has no negative sizes" in done.stderr
+    client = create_app(frozen_model=frozen).test_client()
+    assert client.post("/api/predict", json={"x": values}).status_code == 422
+    values["feat/shape"] = [1, 5]
+    assert client.post("/api/predict", json={"x": values}).status_code == 200
