@@ -118,6 +118,7 @@ def _find_flag(path: Path) -> tuple[str, str]:
     from serialization.files.locate import find_saved_model_file, list_versions
     from serialization.files.publish import list_checkpoint_files
     from serialization.formats.file_kind import Kind, detect_kind
+    from serialization.formats.foreign_files import Foreign
 
     if path.is_dir():
         if find_saved_model_file(path) or list_versions(path):
@@ -130,13 +131,13 @@ def _find_flag(path: Path) -> tuple[str, str]:
     if not path.is_file():
         return "no file", ""
     kind = detect_kind(path)
-    flag = {
+    flags: dict[Kind | Foreign, str] = {
         Kind.GRAPH: "--frozen-model",
         Kind.SAVED_MODEL: "--saved-model",
         Kind.META_GRAPH: "--checkpoint" if path.suffix == ".meta" else "--graph",
         **dict.fromkeys((Kind.TABLE, Kind.DATA, Kind.STATE), "--checkpoint"),
-    }.get(kind, "")
-    return kind.value, flag
+    }
+    return kind.value, flags.get(kind, "")
 
 
 def check_type(parse: Callable[[str], Any]) -> Callable[[str], Any]:

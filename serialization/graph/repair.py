@@ -64,9 +64,10 @@ def require_dense_shapes(graph_def: Any) -> list[str]:
     -1 is a size like any other.
     """
     optional = [node for node in graph_def.node if node.op == "PlaceholderWithDefault" and node.input]
-    index = GraphIndex(graph_def) if optional else None
-    done: Counter[tuple[str, str]] = Counter()
-    for node in optional if index is not None else ():
+    if not optional:
+        return []
+    index, done = GraphIndex(graph_def), Counter[tuple[str, str]]()
+    for node in optional:
         sizes = read_integers(index.producer(node.input[0]))
         reshapes = any(index.nodes[user].op == "Reshape" for user in index.consumers(node.name))
         if min(sizes, default=0) < 0 and node.attr["dtype"].type == dtypes.INT64 and not reshapes:

@@ -42,7 +42,7 @@ from serialization.graph.graph_def import CUT_OFF, iterate_nodes, may_be_cut_off
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.kernels import describe_devices, find_ops_without_kernel
 from serialization.graph.known_ops import load_known_ops
-from serialization.graph.op_registry import guess_op_library
+from serialization.graph.op_libraries import guess_op_library
 from serialization.graph.op_sets import PLACEHOLDERS, TABLES
 from serialization.graph.repair import require_dense_shapes
 from serialization.graph.signature import Tensor, list_signature_defs

@@ -103,7 +103,7 @@ def test_the_version_is_lowered_for_an_op_without_a_successor(run: Run, tmp_path
     graph_def = protos.GraphDef()
     graph_def.versions.producer = 1882
     graph_def.node.append(make_constant("shape", np.array([3], np.int32), 3))
-    graph_def.node.append(make_constant("rate", np.float32(4), FLOAT))
+    graph_def.node.append(make_constant("rate", np.array(4, np.float32), FLOAT))
     node = graph_def.node.add(name="y", op="RandomPoisson", input=["shape", "rate"])
     node.attr["S"].type, node.attr["dtype"].type = 3, FLOAT
     (tmp_path / "m.pb").write_bytes(graph_def.SerializeToString())

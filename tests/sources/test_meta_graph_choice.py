@@ -92,12 +92,9 @@ def test_a_saved_model_without_its_variables_says_so(run: Run, tmp_path: Path, m
 
 
 def test_the_init_op_is_no_signature(run: Run, tmp_path: Path) -> None:
-    class Model(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
-        def __call__(self, x: Any) -> Any:
-            return x + 1.0
-
-    tf.saved_model.save(Model(), str(tmp_path / "1"))
+    model = tf.Module()
+    model.add = tf.function(lambda x: x + 1.0, input_signature=[tf.TensorSpec([None], tf.float32)])
+    tf.saved_model.save(model, str(tmp_path / "1"), signatures=model.add)
     saved = protos.SavedModel.FromString((tmp_path / "1" / "saved_model.pb").read_bytes())
     assert "__saved_model_init_op" in saved.meta_graphs[0].signature_def
     report = json.loads(run("model_inspect", tmp_path / "1", "--json").stdout)
@@ -129,8 +126,8 @@ def test_the_default_value_of_an_input_is_taken(run: Run, tmp_path: Path, with_d
         assert answer in done.stdout
     done = run("savedmodel_pretrained", "--saved-model", with_default, "--feed", "scale=10")
     assert done.stderr == "error: --feed gives no value for x:0 float32 [None]\n"
-    words = ("--saved-model", with_default, "--frozen-model", tmp_path / "m.pb")
-    done = run("freezemodel_save", *words, "--feed", "x=[1, 2]")
+    out = tmp_path / "m.pb"
+    done = run("freezemodel_save", "--saved-model", with_default, "--frozen-model", out, "--feed", "x=[1, 2]")
     assert (done.status, done.stderr) == (0, "")
     done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--feed", "x=[1, 2]")
     assert (done.status, done.stderr) == (0, "")
