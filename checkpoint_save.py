@@ -26,7 +26,7 @@ from serialization.cli import make_parser, repeat_flags
 from serialization.console import format_command, format_count, format_size, print_table, show_path
 from serialization.errors import UserError
 from serialization.files import locate
-from serialization.files.locate import open_meta_graph_file
+from serialization.files.checkpoint_files import open_meta_graph_file, read_checkpoint_at
 from serialization.files.publish import list_checkpoint_files, stage_checkpoint
 from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
 from serialization.formats.file_kind import ModelFile
@@ -47,7 +47,7 @@ def save(session: Any, saver: Any, prefix: Path) -> None:
 
 def prove(session: Any, prefix: Path) -> str:
     """Read every variable back from the data files and compare it with the session's, bit for bit."""
-    held = locate.read_checkpoint_at(prefix)
+    held = read_checkpoint_at(prefix)
     reader = tf1.train.load_checkpoint(format_saver_path(held))
     variables = session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES)
     for variable in variables:

@@ -12,40 +12,52 @@ A frozen model cannot be trained any more, needs no variables to be restored, an
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import model
-from checkpoint_restore import open_checkpoint
-from freezemodel_load import read_frozen, start
-from savedmodel_pretrained import open_any as open_saved_model
+from checkpoint_restore import open_checkpoint, read_checkpoint
+from freezemodel_load import load
+from savedmodel_pretrained import open_saved_model, read_saved_model
 from serialization import cli, project
-from serialization.cli import make_parser, refuse_flags, repeat_flags, select_values
-from serialization.console import format_command, print_notes, show_path
+from serialization.cli import make_parser, refuse_flags, repeat_flags
+from serialization.console import format_command, show_path
 from serialization.errors import UserError
-from serialization.files import locate
 from serialization.files.publish import stage_output
 from serialization.flags import CHECKPOINT_FLAGS, CONVERSION_FLAGS, SAVED_MODEL_FLAGS
 from serialization.formats.file_kind import ModelFile
+from serialization.graph.graph_index import GraphIndex
+from serialization.graph.keys import name_by_keys
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor
 from serialization.run.verify import NOT_VERIFIED, find_random_outputs, prove_same
-from serialization.sources.from_checkpoint import prepare_checkpoint, read_checkpoint_graph
-from serialization.sources.variable_values import read_stored_values
-from serialization.targets import to_frozen
+from serialization.sources.from_checkpoint import PreparedCheckpoint
+from serialization.sources.from_frozen import prepare_frozen_model
+from serialization.sources.from_saved_model import PreparedSavedModel
+from serialization.sources.frozen_reader import read_graph_file
 from serialization.targets.to_frozen import (
     freeze_graph,
-    is_streamable,
+    freeze_stored_values,
     measure_difference,
-    measure_variables,
     print_difference,
+    require_freezable,
     suffices_plain_call,
 )
 from serialization.tensorflow import format_reason, tf, tf1
+
+Source = PreparedCheckpoint | PreparedSavedModel  # read and scanned; nothing of it is loaded yet
+
+
+def open_source(prepared: Source) -> Origin:
+    """The model with its variables, in a session: restored or loaded."""
+    if isinstance(prepared, PreparedCheckpoint):
+        return open_checkpoint(prepared)
+    origin = open_saved_model(prepared)
+    graph_def, names = name_by_keys(origin.graph_def, origin.signature)  # a GraphDef records no signature
+    return replace(origin, index=GraphIndex(graph_def), signature=names)
 
 
 def freeze(session: Any, graph_def: Any, wanted: Iterable[Tensor]) -> Any:
@@ -66,57 +78,18 @@ def write_frozen(origin: Origin, path: Path, size: int) -> Signature:
         path.write_bytes(frozen_def.SerializeToString())
         return names
     # The plain call would leave functions, tables and references in the graph, and hold large variables several times.
-    return freeze_graph(path, origin.graph_def, origin.signature, origin.session)
-
-
-def freeze_checkpoint(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
-    """Write the frozen checkpoint to `path`. Returns the GraphDef that it was made of, and what was proved."""
-    held = locate.find_checkpoint(args.checkpoint)
-    file = read_checkpoint_graph(held, args.graph)
-    asked = model.names_of(file.graph_def, args.inputs, args.outputs)
-    flags = select_values(args, "rename", "partial", "ema")
-    prepared = prepare_checkpoint(held, file, *asked, trust=args.trust_model, **flags)
-    print_notes(prepared.notes)
-    way_out = format_command("savedmodel_from_checkpoint.py", "--checkpoint", args.checkpoint)
-    to_frozen.require_fits(prepared.pruned, prepared.size(), show_path(args.checkpoint), f"`{way_out}`")
-    names = None
-    if is_streamable(prepared.pruned, prepared.size(), verified=not args.no_verify):
-        value_of = read_stored_values(prepared.held, prepared.restores)
-        names = freeze_graph(path, prepared.pruned, prepared.signature, value_of=value_of)
-        if args.no_verify:
-            return prepared.whole, NOT_VERIFIED
-    origin = open_checkpoint(prepared, trust=args.trust_model)
-    with origin.session:
-        names = names or write_frozen(origin, path, prepared.size())
-        return prepared.whole, prove(origin, path, names, args)
-
-
-def freeze_saved_model(args: argparse.Namespace, path: Path) -> tuple[Any, str]:
-    """The same for a SavedModel, whose functions are inlined so that other runtimes read it."""
-
-    def require_fits(graph_def: Any) -> None:
-        size = measure_variables(graph_def)
-        to_frozen.require_fits(graph_def, size, show_path(args.saved_model), "use the SavedModel as it is")
-
-    origin, whole = open_saved_model(locate.find_saved_model(args.saved_model), args, require_fits)
-    with origin.session:
-        names = write_frozen(origin, path, measure_variables(origin.graph_def))
-        return whole, prove(origin, path, names, args)
+    return freeze_graph(path, origin.index, origin.signature, origin.session)
 
 
 def prove(origin: Origin, path: Path, names: Signature, args: argparse.Namespace) -> str:
     """Read the file back, run it and its source on the same feeds, and compare. Returns the lines to print."""
-    if args.no_verify:
-        return NOT_VERIFIED
-    ready, constants = read_frozen(ModelFile(path), known=names, trust=args.trust_model)
+    file = read_graph_file(ModelFile(path), lean=True)
+    ready = prepare_frozen_model(file, known=names, trust=args.trust_model)
 
-    @contextmanager
-    def run_again(optimize: bool) -> Iterator[Predictor]:
-        predict = start(ready, constants, optimize=optimize)
-        with predict.session:
-            yield predict
+    def run_again(optimize: bool) -> Predictor:
+        return Predictor(*load(ready, optimize=optimize))
 
-    random = find_random_outputs(ready.graph_def, ready.signature)
+    random = find_random_outputs(ready.index, ready.signature)
     return prove_same(origin, run_again, args.feed, random, steady=True)
 
 
@@ -134,8 +107,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with stage_output(args.frozen_model, overwrite=overwrite) as path:
         load_op_library(args.op_library)
-        whole, proof = (freeze_saved_model if args.saved_model else freeze_checkpoint)(args, path)
-        difference = measure_difference("saved_model" if args.saved_model else "checkpoint", whole, path)
+        prepared: Source = read_saved_model(args) if args.saved_model else read_checkpoint(args)
+        require_freezable(prepared, args.saved_model or args.checkpoint)
+        if args.no_verify and freeze_stored_values(path, prepared):  # from file to file, which needs no session
+            proof = NOT_VERIFIED
+        else:
+            origin = open_source(prepared)
+            with origin.session:
+                names = write_frozen(origin, path, prepared.size)
+                proof = NOT_VERIFIED if args.no_verify else prove(origin, path, names, args)
+        difference = measure_difference("saved_model" if args.saved_model else "checkpoint", prepared.whole, path)
     print_difference(difference)
     print(f"wrote {show_path(args.frozen_model)}")
     print(proof)

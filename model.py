@@ -1,7 +1,7 @@
-"""The toy model: ten integers 0..9 go in, and out comes whether they sum to more than 45.
+"""The toy model: takes ten integers from 0 to 9, and answers whether their sum is more than 45.
 
-Two ReLU units and their mean, trained with Adam: small enough to read, and with all that a model to be serialized has:
-placeholders, variables, optimizer slots, a global step. Its names stand here and nowhere else.
+It is the mean of two ReLU units, trained with Adam. It is small enough to read, and has all parts of a larger model:
+placeholders, variables, optimizer slots, a global step. Only this module holds the names of its tensors.
 """
 
 from __future__ import annotations
@@ -18,26 +18,28 @@ from serialization.tensorflow import np, tf, tf1
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from serialization.run.predictor import Predictor
+
 INPUTS = "Placeholder/inputs_placeholder:0"  # float32 [None, 10]
 LABELS = "Placeholder/labels_placeholder:0"  # float32 [None, 1], 0 or 1
 LOSS = "Loss/loss:0"  # float32 []
 TRAIN = "Train/train"  # the training op
 PREDICTIONS = "Accuracy/predictions:0"  # bool [None, 1]
 ACCURACY = "Accuracy/accuracy:0"  # float32 []
-SEED = "seed"  # a collection of one number: with it a checkpoint says which data it was trained on
+SEED = "seed"  # a collection of one number, from which a checkpoint's training data can be made again
 
-# What the exported SignatureDef calls the input and the output.
+# The keys of the input and the output in the exported SignatureDef.
 SIGNATURE_INPUTS, SIGNATURE_OUTPUTS = f"inputs_1={INPUTS}", f"output1={PREDICTIONS}"
 
 FEATURES = 10
-EXAMPLES = "[[0,1,2,3,4,5,6,7,8,9],[5,5,5,5,5,5,5,5,5,5]]"  # as --feed takes them; false and true
+EXAMPLES = "[[0,1,2,3,4,5,6,7,8,9],[5,5,5,5,5,5,5,5,5,5]]"  # for --feed; the answers are false and true
 THRESHOLD = 45
 STEPS_PER_EPOCH, BATCH_SIZE = 300, 500
 MAX_SHARDS = 5  # as many as there are variables to spread: W1, b1, W2, b2, global_step
 
 
 def build_graph(seed: int = 0, shards: int = 1) -> Any:
-    """The toy tf.Graph, for training and for inference; with `shards` its variables lie on that many CPU devices."""
+    """The toy's tf.Graph, for training and for inference; its variables are on `shards` CPU devices."""
     graph = tf1.Graph()
     with graph.as_default(), tf1.device(_spread_variables(shards)):
         tf1.add_to_collection(SEED, seed)
@@ -51,8 +53,8 @@ def build_graph(seed: int = 0, shards: int = 1) -> Any:
             b2 = tf1.get_variable("b2", [1], initializer=tf1.zeros_initializer())
             output = (tf.nn.relu(inputs @ w1 + b1) + tf.nn.relu(inputs @ w2 + b2)) / 2
         with tf1.name_scope("Loss"):
-            # Squared error on labels of 0 and 1 would put the threshold where the classes' means are.
-            # The distance from 0.5, scaled up to a logit, puts it where the classes part.
+            # Squared error on labels of 0 and 1 would fit the classes' means, and so misplace the threshold.
+            # Cross entropy of the distance from 0.5, scaled up to a logit, puts the threshold between the classes.
             errors = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=100 * (output - 0.5))
             loss = tf.reduce_mean(errors, name="loss")
         with tf1.name_scope("Accuracy"):
@@ -61,19 +63,19 @@ def build_graph(seed: int = 0, shards: int = 1) -> Any:
             tf.reduce_mean(tf.cast(correct, tf.float32), name="accuracy")
         step = tf1.train.get_or_create_global_step()
         with tf1.name_scope("Train"):
-            # Falls with the step alone, so that training may stop and resume anywhere.
+            # The rate depends on the step alone, so training can stop and resume at any epoch.
             rate = 0.003 / (1 + tf.cast(step, tf.float32) / 300)
         tf1.train.AdamOptimizer(rate).minimize(loss, step, name=TRAIN)
     return graph
 
 
 def _small_weights(seed: int) -> Any:
-    """Small and positive, so that neither unit starts dead."""
+    """An initializer for small positive weights, with which both ReLU units start above zero."""
     return tf1.random_uniform_initializer(0.0, 0.02, seed=seed)
 
 
 def _spread_variables(shards: int) -> Any:
-    """A device function that deals the variables, each with the ops on it, round over `shards` CPU devices."""
+    """A device function that spreads the variables, each with its ops, over `shards` CPU devices in turn."""
     if shards == 1:
         return None
     devices = itertools.cycle(f"/device:CPU:{shard}" for shard in range(shards))
@@ -87,9 +89,9 @@ def _spread_variables(shards: int) -> Any:
 
 
 def train(session: Any, epochs: int) -> None:
-    """Train until `epochs` epochs are done, counted by the graph's global step, behind a progress bar.
+    """Train until `epochs` epochs are done, counted by the graph's global step, and show a progress bar.
 
-    Each epoch's rows follow from the seed and its number alone: stopping and resuming changes no bit of the result.
+    The rows of an epoch depend only on the seed and the epoch's number: stopping and resuming changes no bit.
     """
     graph = session.graph
     seed = graph.get_collection(SEED)[0]
@@ -103,9 +105,16 @@ def train(session: Any, epochs: int) -> None:
 
 
 def evaluate(session: Any, count: int = 10_000) -> float:
-    """The accuracy on rows that training never saw."""
+    """The accuracy on rows that are not used for training."""
     inputs, labels = make_rows(count)
     return float(session.run(ACCURACY, {INPUTS: inputs, LABELS: labels}))
+
+
+def measure_accuracy(predict: Predictor, count: int) -> float:
+    """The share of `count` rows that training never saw which a model of one input and one output predicts right."""
+    (wanted,), (answer,) = predict.signature.inputs, predict.signature.outputs
+    inputs, labels = make_rows(count)
+    return float((predict({wanted.key: inputs})[answer.key] == (labels > 0.5)).mean())
 
 
 def session_config(shards: int = 1) -> Any:
@@ -114,19 +123,19 @@ def session_config(shards: int = 1) -> Any:
 
 
 def epochs_done(session: Any) -> int:
-    """How many epochs the session's variables have been trained for, by their global step."""
+    """The number of epochs that the session's variables have been trained for, from the global step."""
     return int(session.run(tf1.train.get_global_step(session.graph))) // STEPS_PER_EPOCH
 
 
 def make_rows(count: int, generator: np.random.Generator | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Inputs float32 [count, 10], labels float32 [count, 1]; without a generator always the same, never trained on."""
+    """Inputs float32 [count, 10] and labels float32 [count, 1]; without a generator the rows of the evaluation."""
     generator = generator or np.random.default_rng(1_000_000)
     inputs = generator.integers(0, 10, (count, FEATURES)).astype(np.float32)
     return inputs, (inputs.sum(axis=1, keepdims=True) > THRESHOLD).astype(np.float32)
 
 
 def make_example_bodies(path: Path) -> list[str]:
-    """The bodies of two requests, for the server of a model under results/; none for another model."""
+    """The bodies of two example requests for a model under results/; an empty list for any other model."""
     if project.RESULTS.resolve() not in path.resolve().parents:
         return []
     rows = json.loads(EXAMPLES)
@@ -141,9 +150,9 @@ def is_toy(graph_def: Any) -> bool:
 def names_of(
     graph_def: Any, inputs: str | None, outputs: str | None, *, keys: bool = False
 ) -> tuple[str | None, str | None]:
-    """What `--inputs` and `--outputs` say, or the toy's own names where they say nothing and the graph is the toy's.
+    """The values of `--inputs` and `--outputs`; for the toy's graph, the toy's names in place of missing values.
 
-    `keys` asks for the names with the keys of the exported SignatureDef.
+    `keys` adds the keys of the exported SignatureDef to the toy's names.
     """
     if not is_toy(graph_def):
         return inputs, outputs

@@ -25,6 +25,7 @@ from serialization.console import format_count, make_printable, show_path
 from serialization.errors import UserError
 from serialization.files.publish import stage_output
 from serialization.flags import parse_path
+from serialization.graph.graph_index import GraphIndex
 from serialization.inspect import event_file
 from serialization.inspect.dot import draw_graph
 from serialization.inspect.report import inspect_model, list_findings, list_outputs
@@ -33,21 +34,23 @@ from serialization.inspect.text import print_report
 EVENTS = "events.out.tfevents.0.model_inspect"  # TensorBoard looks for the word tfevents
 
 
-def write_pictures(args: Any, report: dict[str, Any], graph_def: Any) -> list[Path]:
+def write_pictures(args: Any, report: dict[str, Any], index: GraphIndex | None) -> list[Path]:
     """The files that --tensorboard and --dot ask for. Raises UserError where there is no graph to draw."""
     wanted = [args.dot] if args.dot else []
     wanted += [args.tensorboard / EVENTS] if args.tensorboard else []
-    if wanted and graph_def is None:
+    if not wanted:
+        return []
+    if index is None:
         raise UserError(f"{show_path(args.path)} holds no graph to draw; found variables only; name the graph's file")
     for file in wanted:
         with stage_output(file, overwrite=args.overwrite) as new:
             if file == args.dot:
                 new.write_text(
-                    draw_graph(graph_def, [name for graph in report["graphs"] for name in list_outputs(graph)]),
+                    draw_graph(index, [name for graph in report["graphs"] for name in list_outputs(graph)]),
                     "utf-8",
                 )
             else:
-                event_file.write_event_file(new, graph_def)
+                event_file.write_event_file(new, index.graph_def)
     return wanted
 
 
@@ -64,9 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
 
-    report, graph_def = inspect_model(args.path, args.tag_set)
+    report, index = inspect_model(args.path, args.tag_set)
     found = list_findings(report)
-    written = write_pictures(args, report, graph_def)  # first: the reader of the report may stop before its end
+    written = write_pictures(args, report, index)  # first: the reader of the report may stop before its end
     if args.json:
         print(json.dumps(report, indent=1))
     else:

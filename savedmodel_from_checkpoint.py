@@ -10,31 +10,21 @@ A checkpoint's MetaGraphDef knows the graph, but not which tensors matter to a c
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import model
-from checkpoint_restore import open_checkpoint
+from checkpoint_restore import open_checkpoint, read_checkpoint
 from savedmodel_from_source import prove
 from serialization import cli, project
-from serialization.cli import make_parser, select_values
-from serialization.console import print_export, print_notes
-from serialization.files import locate
+from serialization.cli import make_parser
+from serialization.console import print_export
 from serialization.files.publish import stage_output
 from serialization.flags import CHECKPOINT_FLAGS, CONVERSION_FLAGS
 from serialization.graph.lookup_tables import collect_vocabulary_files, make_table_initializer
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import SERVING_DEFAULT, Signature, build_signature_def
 from serialization.run.verify import NOT_VERIFIED
-from serialization.sources.from_checkpoint import (
-    PreparedCheckpoint,
-    prepare_checkpoint,
-    read_checkpoint_graph,
-    take_whole_checkpoint,
-)
 from serialization.sources.from_saved_model import SERVE
 from serialization.tensorflow import explain_failures, tf1
 
@@ -57,19 +47,6 @@ def save(session: Any, folder: Path, wanted: Signature) -> None:
     builder.save()
 
 
-def prepare(args: argparse.Namespace) -> PreparedCheckpoint:
-    """The checkpoint's graph, cut down to what its outputs need. The toy stays whole, as TensorFlow's own calls do."""
-    held = locate.find_checkpoint(args.checkpoint)
-    file = read_checkpoint_graph(held, args.graph)
-    names = model.names_of(file.graph_def, args.inputs, args.outputs, keys=True)
-    flags = select_values(args, "rename", "partial", "ema")
-    prepared = prepare_checkpoint(held, file, *names, trust=args.trust_model, **flags)
-    if model.is_toy(file.graph_def) and file.meta_graph is not None:
-        return replace(take_whole_checkpoint(held, file), signature=prepared.signature)
-    print_notes(prepared.notes)
-    return prepared
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     default = project.RESULTS / "savedmodel_from_checkpoint"
     flags = (*CHECKPOINT_FLAGS, *CONVERSION_FLAGS)
@@ -77,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with stage_output(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
         load_op_library(args.op_library)
-        origin = open_checkpoint(prepare(args), trust=args.trust_model)
+        # The toy stays whole, as TensorFlow's own calls leave it.
+        origin = open_checkpoint(read_checkpoint(args, keys=True, whole_toy=True))
         with origin.session:
             with explain_failures("the SavedModel cannot be written"):
                 save(origin.session, folder, origin.signature)

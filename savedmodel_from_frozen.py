@@ -6,42 +6,41 @@ Teaches import_graph_def(graph_def, name="") and tf.compat.v1.saved_model.simple
     python savedmodel_from_frozen.py --frozen-model my/model.pb --inputs x --outputs y=softmax --export-dir my/1
 
 The variables of a frozen model are constants in its graph, so the variables/ folder of the SavedModel holds none. Of a
-graph over 100 MB, each constant over 1 MiB becomes a variable there: in the graph, each step would copy all of them.
+graph over 32 MB, each constant over 1 MiB becomes a variable there: in the graph, each step would copy all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from freezemodel_load import fill_session, read_frozen
+from freezemodel_load import read_frozen
 from savedmodel_from_checkpoint import save
 from savedmodel_from_source import prove
 from serialization import cli, project
 from serialization.cli import make_parser
 from serialization.console import print_export, print_notes
-from serialization.files import locate
+from serialization.files.locate import find_frozen_model
 from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
 from serialization.run.origin import Origin
-from serialization.run.predictor import Predictor, open_session
+from serialization.run.predictor import compile_later, open_session
 from serialization.run.verify import NOT_VERIFIED
-from serialization.sources.from_frozen import PreparedFrozenModel
-from serialization.sources.frozen_reader import LargeConstant
+from serialization.sources.from_frozen import PreparedFrozenModel, complete_import
 from serialization.tensorflow import explain_failures, tf1
 
 
-def load(ready: PreparedFrozenModel, constants: Mapping[str, LargeConstant]) -> Origin:
+def load(ready: PreparedFrozenModel) -> Origin:
     """A session on the frozen graph, under the names that it has in the file: a SavedModel's tensors need no prefix."""
     with tf1.Graph().as_default() as graph, explain_failures("the frozen model cannot be imported"):
         tf1.import_graph_def(ready.graph_def, name="")
     session = open_session(graph, optimize=False)
-    fill_session(session, ready, constants, scope="")
+    complete_import(session, ready, scope="")
     wanted = bind_signature(graph, ready.signature)
-    return Origin(session, ready.graph_def, wanted, Predictor(session, wanted), True, ready.hints, ready.batches)
+    return Origin(session, ready.index, wanted, compile_later(session, wanted), True, ready.hints, ready.batches)
 
 
 def export(session: Any, folder: Path, wanted: Signature) -> None:
@@ -63,10 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with stage_output(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
         load_op_library(args.op_library)
-        opened = locate.find_frozen_model(args.frozen_model)
-        ready, constants = read_frozen(opened, args.inputs, args.outputs, keys=True, trust=args.trust_model)
+        opened = find_frozen_model(args.frozen_model)
+        ready = read_frozen(opened, args.inputs, args.outputs, keys=True, trust_model=args.trust_model)
         print_notes(ready.notes)
-        origin = load(ready, constants)
+        origin = load(ready)
         with origin.session:
             # simple_save refuses a model without inputs, and would leave the lookup tables empty at loading: it takes
             # no main op. `save` writes such a model with the Builder that simple_save uses inside.

@@ -11,8 +11,7 @@ it adds the tag `serve` and a SignatureDef under the key `serving_default`, whic
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from serialization.cli import make_parser
 from serialization.console import format_count, print_export
 from serialization.files.locate import find_saved_model
 from serialization.files.publish import stage_output
-from serialization.graph.signature import Signature, bind_signature, make_signature
+from serialization.graph.graph_index import GraphIndex
+from serialization.graph.signature import Signature, make_signature
 from serialization.run.given_feeds import Feed
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor
@@ -57,13 +57,8 @@ def prove(origin: Origin, folder: Path, given: Sequence[Feed] | None = None, *, 
     """Load what was written, by its signature alone, and compare it with the session it came from."""
     with explain_failures("the export cannot be loaded"):
         prepared = prepare_saved_model(find_saved_model(folder), trust=trust)
-
-    @contextmanager
-    def load_again(optimize: bool) -> Iterator[Predictor]:
-        with load(prepared, optimize=optimize) as session:
-            yield Predictor(session, bind_signature(session.graph, prepared.signature))
-
-    return prove_same(origin, load_again, given, find_random_outputs(origin.graph_def, origin.signature))
+    random = find_random_outputs(origin.index, origin.signature)
+    return prove_same(origin, lambda optimize: Predictor(*load(prepared, optimize=optimize)), given, random)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         wanted = make_signature(session.graph, model.SIGNATURE_INPUTS, model.SIGNATURE_OUTPUTS)
         with explain_failures("the SavedModel cannot be written"):
             export(session, folder, wanted)
-        proof = prove(Origin(session, session.graph.as_graph_def(), wanted, Predictor(session, wanted)), folder)
+        index = GraphIndex(session.graph.as_graph_def())
+        proof = prove(Origin(session, index, wanted, Predictor(session, wanted)), folder)
     print(f"trained {format_count(args.epochs, 'epoch')}; held-out accuracy {accuracy:.4f}")
     print_export(args.export_dir, proof)
     return 0

@@ -14,22 +14,20 @@ dtype of their pixels all stand in the SavedModel's signature: `saved_model_cli 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from serialization import cli, project
 from serialization.cli import make_parser, refuse_flags, select_values
 from serialization.console import format_command, format_show, print_notes, show_path
-from serialization.files import locate
-from serialization.files.locate import SavedModelFolder
+from serialization.files.locate import SavedModelFolder, find_saved_model
 from serialization.flags import RUN_FLAGS, SAVED_MODEL_FLAGS
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
 from serialization.project import real_path
 from serialization.run.classifier import show_classes
 from serialization.run.origin import Origin
-from serialization.run.predictor import Predictor, Run, open_session
+from serialization.run.predictor import Predictor, open_session
 from serialization.run.show_predictions import print_predictions
 from serialization.sources.from_saved_model import (
     PreparedSavedModel,
@@ -41,8 +39,8 @@ from serialization.sources.from_saved_model import (
 from serialization.tensorflow import explain_failures, tf1
 
 
-def load(prepared: PreparedSavedModel, *, optimize: bool = True) -> Any:
-    """A session in which the SavedModel is loaded: its graph, its variables, its tables."""
+def load(prepared: PreparedSavedModel, *, optimize: bool = True) -> tuple[Any, Signature]:
+    """A session in which the SavedModel is loaded, graph, variables and tables, and the signature that it is run by."""
     where = show_path(prepared.folder)
     session = open_session(tf1.Graph(), optimize=optimize)
     with session.graph.as_default(), explain_failures(f"the SavedModel {where} cannot be loaded"):
@@ -51,7 +49,7 @@ def load(prepared: PreparedSavedModel, *, optimize: bool = True) -> Any:
         # The plain call refuses a graph with stale shapes or an unreadable version, leaves the tables of exports
         # without a main op empty, and some variables of Keras 3.
         complete_loading(session, prepared)
-    return session
+    return session, bind_signature(session.graph, prepared.signature)
 
 
 def load_session(
@@ -60,64 +58,51 @@ def load_session(
     outputs: str | None = None,
     *,
     tag_set: str | None = None,
-    key: str | None = None,
-    optimize: bool = True,
-    trust: bool = False,
+    signature: str | None = None,
+    trust_model: bool = False,
 ) -> tuple[Any, Signature]:
-    """A session in which the SavedModel is loaded, and the signature that it is run by: its own, or as named.
-
-    Raises UserError where loading or calling it could do harm, unless `trust`.
-    """
-    prepared = prepare_saved_model(found, tag_set, key, inputs, outputs, trust=trust)
-    session = load(prepared, optimize=optimize)
-    return session, bind_signature(session.graph, prepared.signature)
+    """The same for a SavedModel that was found; the parameters are the flags of the same names."""
+    return load(prepare_saved_model(found, tag_set, signature, inputs, outputs, trust=trust_model))
 
 
-def open_any(
-    found: SavedModelFolder, args: argparse.Namespace, check: Callable[[Any], None] = lambda graph_def: None
-) -> tuple[Origin, Any]:
-    """The SavedModel, loaded and ready to be run and converted as the flags say, and its whole GraphDef.
-
-    `check` is given the GraphDef that the signature needs, before anything is loaded.
-    """
-    chosen = select_values(args, "tag-set", "inputs", "outputs")
-    prepared = prepare_saved_model(found, key=args.signature, trust=args.trust_model, check=check, **chosen)
+def read_saved_model(args: argparse.Namespace) -> PreparedSavedModel:
+    """The SavedModel that the flags name, read and scanned."""
+    names = (args.tag_set, args.signature, args.inputs, args.outputs)
+    prepared = prepare_saved_model(find_saved_model(args.saved_model), *names, trust=args.trust_model)
     print_notes(prepared.notes)
+    return prepared
 
-    @contextmanager
-    def load_again() -> Iterator[Run]:
-        with load(prepared, optimize=False) as session:
-            yield Predictor(session, bind_signature(session.graph, prepared.signature))
 
-    session = load(prepared, optimize=False)
-    return make_saved_model_origin(session, prepared, load_again), prepared.meta_graph.graph_def
+def open_saved_model(prepared: PreparedSavedModel) -> Origin:
+    """The loaded SavedModel, ready to be run and converted."""
+    session, _ = load(prepared, optimize=False)
+    return make_saved_model_origin(session, prepared, lambda: Predictor(*load(prepared, optimize=False)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    ours, samples = project.PRETRAINED / "1", project.PRETRAINED / "samples"
+    ours = project.PRETRAINED / "1"
     flags = ("image", "labels", *SAVED_MODEL_FLAGS, *RUN_FLAGS)
     parser = make_parser(__doc__, *flags, saved_model=ours, mean="0", std="1", top=3)
     args = parser.parse_args(argv)
-    load_op_library(args.op_library)
-    found = locate.find_saved_model(args.saved_model)
-    is_ours = real_path(found.path) == real_path(ours)
     if args.image:
         refuse_flags(parser, args, ("inputs", "outputs", "feed"), "does not go with --image, which feeds images")
-    if args.feed or args.inputs or args.outputs or not (is_ours or args.image):
-        refuse_flags(parser, args, ("labels", "mean", "std", "top"), "goes with --image")
-        origin, _ = open_any(found, args)
-        with origin.session:
-            print_predictions(origin.predict, origin.signature, args.feed, origin.hints)
-        print(f"next: {format_command('freezemodel_save.py', '--saved-model', args.saved_model)}")
-        return 0
-    prepared = prepare_saved_model(found, args.tag_set, args.signature, trust=args.trust_model)
-    with load(prepared) as session:
-        predict = Predictor(session, bind_signature(session.graph, prepared.signature))
-        files = args.image or sorted(samples.glob("*.png"))
+
+    load_op_library(args.op_library)
+    prepared = read_saved_model(args)
+    is_ours = real_path(prepared.folder) == real_path(ours)
+    if args.image or (is_ours and not (args.inputs or args.outputs or args.feed)):
+        files = args.image or sorted((project.PRETRAINED / "samples").glob("*.png"))
         labels = args.labels or (project.PRETRAINED / "labels.txt" if is_ours else None)
-        proof = show_classes(predict, files, labels, **select_values(args, "mean", "std", "top"))
-    print(f"proved: {proof}")
-    print(f"next: {format_show(found.path)}")
+        with Predictor(*load(prepared)) as predict:
+            proof = show_classes(predict, files, labels, **select_values(args, "mean", "std", "top"))
+        print(f"proved: {proof}")
+        print(f"next: {format_show(prepared.folder)}")
+        return 0
+    refuse_flags(parser, args, ("labels", "mean", "std", "top"), "goes with --image")
+    origin = open_saved_model(prepared)
+    with origin.session:
+        print_predictions(origin.predict, origin.signature, args.feed, origin.hints)
+    print(f"next: {format_command('freezemodel_save.py', '--saved-model', args.saved_model)}")
     return 0
 
 

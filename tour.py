@@ -1,6 +1,6 @@
-"""Every step in order, on the toy model and on the ResNet: each command, what it wrote, what it proved.
+"""Run every step in order, on the toy model and on the ResNet, and show each command with its output and its proof.
 
-Runs each script as you would, asks the server with curl and the exports with saved_model_cli.
+Runs each script as you would, asks the server with curl, and runs the exports with saved_model_cli.
 
     python tour.py
 """
@@ -30,29 +30,29 @@ def chapter(title: str) -> None:
 
 
 def run(*words: str | Path) -> str:
-    """Show and run a command, and return what it printed. Raises UserError unless it ends with status 0."""
+    """Show and run a command, and return its output. Raises UserError unless it ends with status 0."""
     shown = [show_path(word) if isinstance(word, Path) else word for word in words]
     print(f"$ {shlex.join(shown)}", flush=True)
     program = {"python": sys.executable, "saved_model_cli": str(Path(sys.executable).with_name("saved_model_cli"))}
-    # TensorFlow's own tool writes to stderr even when all is well; our scripts do not.
+    # TensorFlow's own tool writes its log to stderr; the scripts write only errors there.
     done = subprocess.run([program.get(str(words[0]), words[0]), *words[1:]], capture_output=True, text=True)
     print(done.stdout, flush=True)
     if done.returncode != 0 or (words[0] == "python" and done.stderr):
-        said = done.stderr.strip().removeprefix("error: ") or "no message"
-        raise UserError(f"{words[1]} ended with status {done.returncode}: {said}")
+        message = done.stderr.strip().removeprefix("error: ") or "no message"
+        raise UserError(f"{words[1]} ended with status {done.returncode}: {message}")
     return done.stdout
 
 
 def step(script: str) -> None:
-    """Run a script with no flags. Raises UserError unless it proves what it did."""
+    """Run a script without flags. Raises UserError unless it prints a proof."""
     if "proved: " not in run("python", project.ROOT / script):
         raise UserError(f"{script} proved nothing")
 
 
-def expect(what: str, expected: object, found: object) -> None:
+def expect(name: str, expected: object, found: object) -> None:
     if found != expected:
-        raise UserError(f"{what}: expected {expected}, found {found}")
-    print(f"proved: {what} is {json.dumps(expected) if not isinstance(expected, str) else expected}\n", flush=True)
+        raise UserError(f"{name}: expected {expected}, found {found}")
+    print(f"proved: {name} is {json.dumps(expected) if not isinstance(expected, str) else expected}\n", flush=True)
 
 
 def ask_server() -> None:
@@ -105,10 +105,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         printed = run("saved_model_cli", "run", "--dir", folder, *arguments, expression)
         expect("its output1", "[[False]]", printed.splitlines()[-1])
 
-    chapter("What is in them: read without TensorFlow's runtime")
+    chapter("A look into a SavedModel, without TensorFlow's runtime")
     run("python", project.ROOT / "model_inspect.py", CHECKPOINT)
 
-    chapter("A SavedModel from elsewhere: a ResNet that was really trained")
+    chapter("A pretrained SavedModel: a ResNet")
     run("saved_model_cli", "show", "--dir", project.PRETRAINED / "1", *arguments)
     step("savedmodel_pretrained.py")
 

@@ -1,10 +1,10 @@
-"""Measure the server beside others, on this machine, in one run: requests a second and their latency, with wrk.
+"""Measure requests/s and latency of the server beside other servers, on this machine, in one run, with wrk.
 
     python benchmarks/bench_serving.py [--seconds 5] [--rounds 3] [--write]
 
-Needs wrk (Debian's package) and, for the servers of others, `make bench-environments`; one that is not installed is
-left out and said to be. Every pair is measured side by side, in turns, so that a busy machine slows both. --write puts
-what came out into docs/serving_benchmark.md and .svg, and its first table into the README.
+Needs wrk (Debian's package) and, for the other servers, `make bench-environments`. The report names a server that is
+not installed. Each pair of servers is measured in turns, so that a busy machine slows both. --write writes the results
+into docs/serving_benchmark.md and .svg, and the first table into the README.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from serving_report import CONNECTIONS, NOOP, SEED, Figure, Pair, Report
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-sys.path.insert(0, str(PROJECT))  # for what of the project is imported later
+sys.path.insert(0, str(PROJECT))  # for later imports from the project
 
-# What MLServer takes for the same row: the Open Inference Protocol.
+# The same row in the Open Inference Protocol, which MLServer takes.
 _OPEN_INFERENCE = json.dumps(
     {"inputs": [{"name": "x", "shape": [1, len(ROW)], "datatype": "FP32", "data": [ROW]}]}
 ).encode()
 OTHERS = {"litserve": "LitServe", "bentoml": "BentoML", "mlserver": "MLServer"}
-SIZES = (1, 8, 32, 64, 128)  # of the batches of the bare loop
+SIZES = (1, 8, 32, 64, 128)  # batch sizes of the bare loop
 FROZEN = PROJECT / "results" / "frozen_model.pb"
 
 
@@ -61,17 +61,17 @@ def small_model(report: Report, seconds: int, rounds: int) -> None:
             report.missing.append(title)
             say(f"{title} is not installed; `make bench-environments` installs it")
             continue
-        asked = f"from importlib.metadata import version; print(version({name!r}))"
-        found = subprocess.run([python, "-c", asked], check=True, capture_output=True, text=True).stdout.strip()
-        commands[f"{title} {found}"] = [python, HERE / f"{name}_server.py", FROZEN]
+        code = f"from importlib.metadata import version; print(version({name!r}))"
+        installed = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+        commands[f"{title} {installed}"] = [python, HERE / f"{name}_server.py", FROZEN]
     for name, command in commands.items():
         port = free_port()
-        their = Target(f"http://127.0.0.1:{port}/api/predict")
+        theirs = Target(f"http://127.0.0.1:{port}/api/predict")
         if name.startswith("MLServer"):
-            their = Target(f"http://127.0.0.1:{port}/v2/models/toy/infer", _OPEN_INFERENCE)
-        with serving("--frozen-model", FROZEN) as ours, running([*command, port], their):
+            theirs = Target(f"http://127.0.0.1:{port}/v2/models/toy/infer", _OPEN_INFERENCE)
+        with serving("--frozen-model", FROZEN) as ours, running([*command, port], theirs):
             for connections in CONNECTIONS:
-                measured = in_turns({"ours": ours, "theirs": their}, connections, seconds, rounds)
+                measured = in_turns({"ours": ours, "theirs": theirs}, connections, seconds, rounds)
                 pair = Pair(name, connections, measured["ours"], measured["theirs"])
                 report.pairs.append(pair)
                 say(
@@ -81,7 +81,7 @@ def small_model(report: Report, seconds: int, rounds: int) -> None:
 
 
 def larger_bodies(report: Report, seconds: int, rounds: int) -> None:
-    """1,000 rows against the usual design; .npy against JSON for 10,000 x 100 numbers."""
+    """1,000 rows a request beside the usual design; .npy beside JSON for 10,000 x 100 numbers."""
     rows = json.dumps({"x": [ROW] * 1000}).encode()
     with ExitStack() as stack:
         port = free_port()
@@ -90,8 +90,8 @@ def larger_bodies(report: Report, seconds: int, rounds: int) -> None:
         stack.enter_context(running([sys.executable, HERE / "seed_server.py", FROZEN, port], seed))
         measured = in_turns({"ours": ours, "seed": seed}, 4, seconds, rounds)
     ratio = measured["ours"].rate / measured["seed"].rate
-    told = f"{ratio:.2f} times ({measured['ours'].rate:,.0f} requests/s)"
-    report.add(Figure(f"1,000 rows a request, beside {SEED}", "at least 1.5 times", told, ratio >= 1.5), say)
+    result = f"{ratio:.2f} times ({measured['ours'].rate:,.0f} requests/s)"
+    report.add(Figure(f"1,000 rows a request, beside {SEED}", "at least 1.5 times", result, ratio >= 1.5), say)
     with tempfile.TemporaryDirectory() as folder:
         model = wide_model(Path(folder))
         numbers = np.random.default_rng(0).normal(size=(10_000, 100)).astype(np.float32)
@@ -104,8 +104,8 @@ def larger_bodies(report: Report, seconds: int, rounds: int) -> None:
             raw = replace(target, body=file.getvalue(), content_type="application/x-npy")
             measured = in_turns({"npy": raw, "json": text}, 1, seconds, rounds)
     ratio = measured["npy"].rate / measured["json"].rate
-    told = f"{ratio:.1f} times ({measured['npy'].rate:,.1f} requests/s)"
-    report.add(Figure(".npy beside JSON, 10,000 x 100 numbers", "at least 5 times", told, ratio >= 5), say)
+    result = f"{ratio:.1f} times ({measured['npy'].rate:,.1f} requests/s)"
+    report.add(Figure(".npy beside JSON, 10,000 x 100 numbers", "at least 5 times", result, ratio >= 5), say)
 
 
 def wide_model(folder: Path) -> Path:
@@ -120,7 +120,7 @@ def wide_model(folder: Path) -> Path:
 
 
 def batching(report: Report, seconds: int, rounds: int) -> None:
-    """The ResNet under 32 connections, in batches and not, and a bare loop over the compiled callable, in turns."""
+    """The ResNet at 32 connections with and without batches, beside a bare loop over its callable, in turns."""
     folder = PROJECT / "pretrainedresnet" / "1"
     image = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1)).astype(np.uint8)
     file = io.BytesIO()
@@ -136,24 +136,24 @@ def batching(report: Report, seconds: int, rounds: int) -> None:
         measured = [(in_turns(targets, 32, seconds, 1), loop(min(seconds, 2))) for _ in range(rounds)]
     off, by_json, by_npy = (median(rates[name].rate for rates, _ in measured) for name in targets)
     best, size = max((median(bare[size] for _, bare in measured), size) for size in SIZES)
-    what = "ResNet, 32 connections, one image a request"
-    told = f"{by_json / off:.2f} times ({by_json:,.0f} images/s)"
-    report.add(Figure(f"{what}, beside batching off", "at least 1.5 times", told, by_json / off >= 1.5), say)
+    title = "ResNet, 32 connections, one image a request"
+    result = f"{by_json / off:.2f} times ({by_json:,.0f} images/s)"
+    report.add(Figure(f"{title}, beside batching off", "at least 1.5 times", result, by_json / off >= 1.5), say)
     for form, rate in {"JSON": by_json, ".npy": by_npy}.items():
-        told = f"{rate / best:.2f} ({rate:,.0f} of {best:,.0f} images/s at {size})"
-        name = f"{what} as {form}, beside a bare loop at its best batch"
-        report.add(Figure(name, "at least 0.5", told, rate / best >= 0.5), say)
+        result = f"{rate / best:.2f} ({rate:,.0f} of {best:,.0f} images/s at {size})"
+        name = f"{title} as {form}, beside a bare loop at its best batch"
+        report.add(Figure(name, "at least 0.5", result, rate / best >= 0.5), say)
 
 
 def bare_loop(folder: Path, image: NDArray[Any]) -> Callable[[int], dict[int, float]]:
-    """What measures images/s by batch size, for some seconds each, of the compiled callable with nothing around it."""
+    """A function that measures images/s of the compiled callable alone, for some seconds at each batch size."""
     import savedmodel_pretrained
     from serialization.files.locate import find_saved_model
     from serialization.run.predictor import Predictor
 
-    session, wanted = savedmodel_pretrained.load_session(find_saved_model(folder))
-    predict = Predictor(session, wanted)
-    feeds = {size: {wanted.inputs[0].key: np.repeat(image, size, axis=0)} for size in SIZES}
+    session, signature = savedmodel_pretrained.load_session(find_saved_model(folder))
+    predict = Predictor(session, signature)
+    feeds = {size: {signature.inputs[0].key: np.repeat(image, size, axis=0)} for size in SIZES}
     for feed in feeds.values():
         predict(feed)
 
@@ -171,23 +171,23 @@ def bare_loop(folder: Path, image: NDArray[Any]) -> Callable[[int], dict[int, fl
 
 
 def workers(report: Report, seconds: int, rounds: int) -> None:
-    """Two worker processes beside one, with small requests and large; the load generator takes its share of the cores.
+    """Two worker processes beside one, with small and with large requests.
 
-    With one row a request, one worker, its server and wrk already use both cores.
+    With one row a request, one worker and wrk already use two cores.
     """
     rows = json.dumps({"x": [ROW] * 1000}).encode()
     with serving("--frozen-model", FROZEN) as one, serving("--frozen-model", FROZEN, "--workers", 2) as two:
-        for what, body in {"one row": ONE, "1,000 rows": rows}.items():
+        for rows_sent, body in {"one row": ONE, "1,000 rows": rows}.items():
             targets = {"one": replace(one, body=body), "two": replace(two, body=body)}
             measured = in_turns(targets, 64, seconds, rounds)
             ratio = measured["two"].rate / measured["one"].rate
-            told = f"{ratio:.2f} times ({measured['two'].rate:,.0f} requests/s)"
-            name = f"two workers beside one, 64 connections, {what} a request"
-            report.add(Figure(name, "at least 1.3 times", told, ratio >= 1.3), say)
+            result = f"{ratio:.2f} times ({measured['two'].rate:,.0f} requests/s)"
+            name = f"two workers beside one, 64 connections, {rows_sent} a request"
+            report.add(Figure(name, "at least 1.3 times", result, ratio >= 1.3), say)
 
 
 def soak(report: Report, requests: int) -> None:
-    """Good and bad requests mixed; how memory, open files and threads of the worker grow after the first tenth."""
+    """Send good and bad requests, and measure the growth of the worker's memory, files and threads after a tenth."""
     bad = [b"{", b'{"x": [[1]]}', b'{"x": [[0,1,2,3,4,5,6,7,8,"9"]]}', b'{"x": []}', b'{"y": 1}']
     with tempfile.TemporaryDirectory() as folder, serving("--frozen-model", FROZEN) as target:
         script = Path(folder) / "mixed.lua"
@@ -200,8 +200,8 @@ def soak(report: Report, requests: int) -> None:
         done, first = 0, None
         while done < requests:
             words = ["wrk", "-t1", "-c16", "-d3", "-s", str(script), target.url]
-            said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-            found = re.search(r"(\d+) requests in", said)
+            output = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+            found = re.search(r"(\d+) requests in", output)
             assert found is not None
             done += int(found[1])
             if first is None and done >= requests // 10:
@@ -209,11 +209,11 @@ def soak(report: Report, requests: int) -> None:
         last = state_of(worker)
     assert first is not None
     grown = last[0] / first[0] - 1
-    told = f"{100 * grown:+.2f} % memory ({first[0]:.0f} to {last[0]:.0f} MB), {last[1] - first[1]:+} files, "
-    told += f"{last[2] - first[2]:+} threads"
+    result = f"{100 * grown:+.2f} % memory ({first[0]:.0f} to {last[0]:.0f} MB), {last[1] - first[1]:+} files, "
+    result += f"{last[2] - first[2]:+} threads"
     holds = grown < 0.02 and last[1] <= first[1] and last[2] <= first[2]
-    what = f"{done:,} requests, half of them bad, after the first tenth"
-    report.add(Figure(what, "less than 2 % memory, no files, no threads", told, holds), say)
+    title = f"{done:,} requests, half of them bad, after the first tenth"
+    report.add(Figure(title, "less than 2 % memory, no files, no threads", result, holds), say)
 
 
 def worker_listening_on(port: str) -> int:
@@ -231,7 +231,7 @@ def worker_listening_on(port: str) -> int:
 
 
 def state_of(pid: int) -> tuple[float, int, int]:
-    """Resident megabytes, open files, threads, once wrk's connections are closed here, too."""
+    """Resident megabytes, open files and threads of a process, after it has closed wrk's connections."""
     time.sleep(1)
     status = Path(f"/proc/{pid}/status").read_text()
     memory = re.search(r"VmRSS:\s+(\d+) kB", status)
@@ -242,15 +242,15 @@ def state_of(pid: int) -> tuple[float, int, int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=5, help="of each round")
-    parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken")
-    parser.add_argument("--soak", type=int, default=200_000, help="requests of the soak")
+    parser.add_argument("--seconds", type=int, default=5, help="the length of a round")
+    parser.add_argument("--rounds", type=int, default=3, help="the number of rounds; the medians are reported")
+    parser.add_argument("--soak", type=int, default=200_000, help="the number of requests in the soak test")
     parser.add_argument("--write", action="store_true", help="write docs/serving_benchmark.* and the README's table")
     parts = ("small", "larger", "batching", "workers", "soak")
     parser.add_argument("--only", choices=parts, nargs="+", default=parts)
     args = parser.parse_args(argv)
     if args.write and set(args.only) != set(parts):
-        parser.error("--write is for all parts; leave --only out")
+        parser.error("--write needs all parts; leave --only out")
     if shutil.which("wrk") is None:
         parser.error("wrk is not installed; on Debian: apt-get install wrk")
     if not FROZEN.exists():

@@ -1,7 +1,7 @@
-"""The same frozen model in BentoML, as its documentation writes a service, with what makes it fast.
+"""The same frozen model in BentoML, written as in its documentation, with its fastest settings.
 
-That is an asynchronous, batchable API and neither metrics nor an access log: of the ways it documents, the fastest here
-(one synchronous API, its default, reaches less than half).
+These are an asynchronous, batchable API, no metrics, and no access log. Its default, a synchronous API, reaches less
+than half of the requests/s.
 """
 
 from __future__ import annotations

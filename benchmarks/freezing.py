@@ -1,18 +1,18 @@
-"""Time and memory of freezing a large checkpoint, and of loading and exporting the frozen graph, beside TensorFlow's.
+"""Measure time and memory of freezing a large checkpoint, and of loading and exporting it, beside TensorFlow's calls.
 
     python benchmarks/freezing.py [--megabytes 1024] [--variables 16 1]
 
-Makes a checkpoint of that size in a temporary folder (three times as much must be free there), of 16 variables and then
-of a single one, and each time runs as processes of their own, one after the other:
+Makes a checkpoint of that size in a temporary folder, which needs three times as much space. It has 16 variables, and
+then a single one. For each, these run one after the other, each in its own process:
 
     freeze   python -m tensorflow.python.tools.freeze_graph   and   freezemodel_save.py, with and without --no-verify
     load     ParseFromString, import_graph_def, Session.run   and   freezemodel_load.py, each to its first answer
-    call     the fastest of 40 later calls of both, in the same processes: it is the memory that limits them, which
-             whatever else runs on the machine uses too
+    call     the fastest of 40 later calls of both, in the same processes; memory limits them, so other programs on
+             the machine slow them
     export   import_graph_def, simple_save   and   savedmodel_from_frozen.py, with and without --no-verify
 
-and prints seconds, peak resident memory, and the ratios. Of an export it also prints the memory above that of a process
-which only imports TensorFlow, as a multiple of the file.
+Prints seconds, peak resident memory, and the ratios. For an export it also prints the memory above that of a process
+that only imports TensorFlow, as a multiple of the file's size.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PROJECT = project.ROOT
 
 
 def make(prefix: Path, megabytes: int, variables: int) -> None:
-    """A checkpoint of so many square matrices, and a graph that multiplies a row through them."""
+    """Write a checkpoint with `variables` square matrices, and a graph that multiplies a row by each."""
     side = int((megabytes * (1 << 20) / 4 / variables) ** 0.5)
     with tf1.Graph().as_default(), tf1.Session() as session:
         layer = tf1.placeholder(tf.float32, [None, side], name="x")
@@ -52,9 +52,9 @@ def make(prefix: Path, megabytes: int, variables: int) -> None:
         tf1.train.Saver().save(session, str(prefix))
 
 
-def measure(what: str, *words: str | Path) -> tuple[float, float, str]:
+def measure(title: str, *words: str | Path) -> tuple[float, float, str]:
     """Seconds, peak GB and output of a process. Raises UserError unless it ends with status 0."""
-    print(f"{what} ...", end=" ", flush=True)
+    print(f"{title} ...", end=" ", flush=True)
     started = time.time()
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "STARTED": str(started)}
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
@@ -64,7 +64,7 @@ def measure(what: str, *words: str | Path) -> tuple[float, float, str]:
         output.seek(0)
         errors.seek(0)
         if status:
-            raise UserError(f"{what} failed: {errors.read().decode()[-500:]}")
+            raise UserError(f"{title} failed: {errors.read().decode()[-500:]}")
         seconds = time.time() - started
         print(f"{seconds:.1f} s", flush=True)
         return seconds, usage.ru_maxrss / 1e6, output.read().decode()
@@ -107,20 +107,21 @@ sys.path.insert(0, {project!r})
 import numpy as np
 import freezemodel_load
 from serialization.files.locate import find_frozen_model
+from serialization.run.predictor import Predictor
 from pathlib import Path
-predict = freezemodel_load.open_frozen(find_frozen_model(Path(sys.argv[1])), "x", "y")[0]
+predict = Predictor(*freezemodel_load.open_frozen(find_frozen_model(Path(sys.argv[1])), "x", "y"))
 row = np.ones([1, predict.signature.inputs[0].shape[1]], "f")
 predict({{"x": row}})
 """
 
 
 def compare(folder: Path, megabytes: int, variables: int) -> None:
-    """Make the checkpoint, run everything on it, and print a table."""
+    """Make the checkpoint, run all measurements on it, and print a table."""
     rows = []
     prefix, theirs, ours = (folder / name for name in ("model.ckpt", "theirs.pb", "ours.pb"))
     make_script = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); from pathlib import Path; "
     make_script += f"from benchmarks import freezing; freezing.make(Path({str(prefix)!r}), {megabytes}, {variables})"
-    measure("making it", "-c", make_script)
+    measure("making the checkpoint", "-c", make_script)
     flags: tuple[str, ...] = (
         f"--input_meta_graph={prefix}.meta",
         f"--input_checkpoint={prefix}",
@@ -140,15 +141,15 @@ def compare(folder: Path, megabytes: int, variables: int) -> None:
     plain, ready = PLAIN_LOAD, LEAN_LOAD.format(project=str(PROJECT))
     plain += CALLS.format(call='session.run("prefix/y:0", {"prefix/x:0": row})')
     ready += CALLS.format(call='predict({"x": row})')
-    loads = [measure(what, "-c", script, ours) for what, script in (("loading plainly", plain), ("loading", ready))]
+    loads = [measure("loading with TensorFlow", "-c", plain, ours), measure("loading", "-c", ready, ours)]
     firsts, calls = ([float(load[2].split()[at]) for load in loads] for at in (-2, -1))
     rows.append(("load, first answer", (firsts[0], *loads[0][1:]), (firsts[1], *loads[1][1:])))
     exports = measure_exports(folder, ours)
     rows.extend((name, exports["plain"], exports[name]) for name in ("export", "export and prove"))
     table: list[tuple[str, ...]] = []
-    for what, (seconds, memory, _), (our_seconds, our_memory, _) in rows:
-        table.append((what, f"{seconds:.1f} s", f"{our_seconds:.1f} s", f"{our_seconds / seconds:.2f}"))
-        table.append((f"{what}, peak", f"{memory:.2f} GB", f"{our_memory:.2f} GB", f"{our_memory / memory:.2f}"))
+    for title, (seconds, memory, _), (our_seconds, our_memory, _) in rows:
+        table.append((title, f"{seconds:.1f} s", f"{our_seconds:.1f} s", f"{our_seconds / seconds:.2f}"))
+        table.append((f"{title}, peak", f"{memory:.2f} GB", f"{our_memory:.2f} GB", f"{our_memory / memory:.2f}"))
     table.append(
         ("later calls, fastest", f"{calls[0] * 1e3:.2f} ms", f"{calls[1] * 1e3:.2f} ms", f"{calls[1] / calls[0]:.2f}")
     )
@@ -162,7 +163,7 @@ def compare(folder: Path, megabytes: int, variables: int) -> None:
 
 
 def measure_exports(folder: Path, frozen: Path) -> dict[str, tuple[float, float, str]]:
-    """The results of `measure` for importing TensorFlow, for the plain export, and for this project's two."""
+    """The results of `measure` for importing TensorFlow, for TensorFlow's export, and for the project's two exports."""
     script = (PROJECT / "savedmodel_from_frozen.py", "--frozen-model", frozen, "--inputs", "x", "--outputs", "y")
     runs: dict[str, tuple[str | Path, ...]] = {
         "import": ("-c", "import tensorflow"),

@@ -1,8 +1,8 @@
-"""How long model_inspect.py takes beside `saved_model_cli show --all`, on the same SavedModel in the same run.
+"""Time model_inspect.py beside `saved_model_cli show --all`, on the same SavedModel in the same run.
 
     python benchmarks/inspecting.py [SAVED_MODEL] [RUNS]
 
-Prints the median of the whole processes' times and their ratio; the project promises at most a fifth.
+Prints the median times of the processes and their ratio; the project promises at most a fifth.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> int:
         ],
     }  # fmt: skip
     seconds: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(runs):  # in turn, so that a busy machine slows both
+    for _ in range(runs):  # in turns, so that a busy machine slows both
         for name, command in commands.items():
             seconds[name].append(measure(command))
     medians = [statistics.median(times) for times in seconds.values()]

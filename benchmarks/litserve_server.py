@@ -1,4 +1,4 @@
-"""The same frozen model in LitServe, as its documentation writes a server."""
+"""The same frozen model in LitServe, written as in its documentation."""
 
 from __future__ import annotations
 

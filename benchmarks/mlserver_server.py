@@ -1,8 +1,8 @@
-"""The same frozen model in MLServer, as its documentation writes a custom runtime, with what makes it fast.
+"""The same frozen model in MLServer, as a custom runtime written as in its documentation, with its fastest settings.
 
-That is neither debugging, which logs every request, nor metrics, nor compressed answers. Its pool of one process that
-runs the model is the default; without it (`parallel_workers` 0) it is as fast here at 16 connections, faster at 1 and
-slower at 64. It takes the rows as the Open Inference Protocol has them.
+These are no debugging (which logs every request), no metrics, and no compression. One process runs the model, which is
+the default; without it (`parallel_workers` 0) MLServer is as fast at 16 connections, faster at 1, and slower at 64. The
+rows come in the Open Inference Protocol.
 """
 
 from __future__ import annotations

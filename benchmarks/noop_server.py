@@ -1,4 +1,4 @@
-"""A WSGI callable that reads the body and answers a constant, under the same granian: the most there is to reach."""
+"""A WSGI callable that reads the body and answers a constant, under the same granian: the upper limit."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ if __name__ == "__main__":
         port=int(sys.argv[2]),
         interface=Interfaces.WSGI,
         http=HTTPModes.http1,
-        blocking_threads=1,  # more take turns, and answer less
+        blocking_threads=1,  # several threads would wait for each other
         log_enabled=False,
     ).serve()

@@ -1,4 +1,4 @@
-"""The server as it is usually written: Flask's own app.run, and session.run for each request."""
+"""The same frozen model in the usual design: Flask's own app.run, and session.run for each request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main(frozen_model: str, port: int) -> None:
 
     import logging
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request would cost it even more
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a log line for each request would slow it down
     app.run(port=port)
 
 

@@ -1,4 +1,4 @@
-"""Servers as processes of their own, and wrk, which asks them."""
+"""Starts servers as processes, and measures them with wrk."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ OURS = PROJECT / "freezemodel_serve.py"
 ROW = list(range(10))
 ONE = json.dumps({"x": [ROW]}).encode()
 JSON = "application/json"
-_PATIENCE = 120.0  # seconds until a server must have answered
+_START_TIME = 120.0  # seconds in which a server must give its first answer
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What wrk measured: requests a second, and milliseconds of latency."""
+    """The result of wrk: requests/s, and the latency in milliseconds."""
 
     rate: float
     median: float
@@ -40,7 +40,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Target:
-    """A server under measurement: where to post what."""
+    """A server to measure: the URL, and the body to post."""
 
     url: str
     body: bytes = ONE
@@ -55,27 +55,27 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: Sequence[object], target: Target) -> Iterator[Target]:
-    """A server process, in a group of its own, from its first answer on. Raises SystemExit where none comes."""
+    """A server process that has given its first answer. Raises SystemExit if it gives none."""
     environment = {**os.environ, "PYTHONPATH": f"{PROJECT}{os.pathsep}{HERE}", "TF_CPP_MIN_LOG_LEVEL": "3"}
     words = [str(word) for word in command]
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            words, stdout=said, stderr=subprocess.STDOUT, env=environment, cwd=HERE, start_new_session=True
+            words, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=HERE, start_new_session=True
         )
         try:
-            _wait_for_answer(words, process, target, said)
+            _wait_for_answer(words, process, target, output)
             yield target
         finally:
             process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(15)
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # what it left behind
+                os.killpg(process.pid, signal.SIGKILL)  # child processes that it left behind
             process.wait()
 
 
-def _wait_for_answer(words: Sequence[str], process: subprocess.Popen[bytes], target: Target, said: IO[bytes]) -> None:
-    until = time.monotonic() + _PATIENCE
+def _wait_for_answer(words: Sequence[str], process: subprocess.Popen[bytes], target: Target, output: IO[bytes]) -> None:
+    end = time.monotonic() + _START_TIME
     while True:
         try:
             urlopen(Request(target.url, target.body, {"Content-Type": target.content_type}), timeout=20).read()
@@ -84,16 +84,16 @@ def _wait_for_answer(words: Sequence[str], process: subprocess.Popen[bytes], tar
             problem = f"answers {error.code}: {error.read()[:300]!r}"
         except OSError as error:
             problem = str(error)
-        if process.poll() is not None or time.monotonic() > until:
-            said.seek(0)
-            tail = said.read()[-2000:].decode(errors="replace")
+        if process.poll() is not None or time.monotonic() > end:
+            output.seek(0)
+            tail = output.read()[-2000:].decode(errors="replace")
             raise SystemExit(f"{' '.join(words)} gives no answer: {problem}\n{tail}")
         time.sleep(0.2)
 
 
 @contextmanager
 def serving(*flags: object, body: bytes = ONE) -> Iterator[Target]:
-    """freezemodel_serve.py with these flags."""
+    """freezemodel_serve.py, running with these flags."""
     port = free_port()
     target = Target(f"http://127.0.0.1:{port}/api/predict", body)
     with running([sys.executable, OURS, "--port", port, *flags], target):
@@ -101,7 +101,7 @@ def serving(*flags: object, body: bytes = ONE) -> Iterator[Target]:
 
 
 def wrk(target: Target, connections: int, seconds: int) -> Rate:
-    """Post the same body over and over. Raises SystemExit where an answer is no 2xx."""
+    """Post the same body again and again. Raises SystemExit if an answer is not 2xx."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "body").write_bytes(target.body)
         script = Path(folder) / "post.lua"
@@ -111,21 +111,21 @@ def wrk(target: Target, connections: int, seconds: int) -> Rate:
             f'local file = io.open("{folder}/body", "rb")\nwrk.body = file:read("*a")\nfile:close()\n'
         )
         words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout", "30", "--latency", "-s", str(script)]
-        said = subprocess.run([*words, target.url], check=True, capture_output=True, text=True).stdout
-    if "Non-2xx" in said:
-        raise SystemExit(f"{target.url} refuses: {said}")
+        output = subprocess.run([*words, target.url], check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in output:
+        raise SystemExit(f"{target.url} refuses: {output}")
     units = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
     middle, p99 = (
         float(value) * units[unit]
-        for value, unit in (re.findall(rf"^ +{p}% +([\d.]+)(us|ms|s|m)", said, re.MULTILINE)[0] for p in (50, 99))
+        for value, unit in (re.findall(rf"^ +{p}% +([\d.]+)(us|ms|s|m)", output, re.MULTILINE)[0] for p in (50, 99))
     )
-    rate = re.search(r"Requests/sec: +([\d.]+)", said)
+    rate = re.search(r"Requests/sec: +([\d.]+)", output)
     assert rate is not None
     return Rate(float(rate[1]), middle, p99)
 
 
 def in_turns(targets: Mapping[str, Target], connections: int, seconds: int, rounds: int) -> dict[str, Rate]:
-    """The medians of some rounds, in each of which every server has its turn, so that a busy machine slows all."""
+    """The medians of some rounds. Each server has its turn in each round, so that a busy machine slows all."""
     measured: dict[str, list[Rate]] = {name: [] for name in targets}
     for _ in range(rounds):
         for name, target in targets.items():

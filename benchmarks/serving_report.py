@@ -1,4 +1,4 @@
-"""What bench_serving.py found, as Markdown and as a chart."""
+"""Writes the results of bench_serving.py as Markdown and as a chart."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TABLE = re.compile(r"<!-- serving benchmark -->\n.*?<!-- end of serving benchmar
 
 @dataclass(frozen=True)
 class Pair:
-    """The project's server and another one, measured in turns at this many connections."""
+    """The project's server and another one, measured in turns with `connections` connections."""
 
     name: str
     connections: int
@@ -34,33 +34,33 @@ class Pair:
 
 @dataclass(frozen=True)
 class Figure:
-    """Something that was asked of the server, and whether it holds."""
+    """A requirement on the server, the measured figure, and whether the requirement holds."""
 
-    what: str
-    asked: str
+    title: str
+    required: str
     measured: str
     holds: bool
 
 
 @dataclass
 class Report:
-    """A run of the benchmark, as it grows."""
+    """The results of the benchmark so far; `conditions` name the machine, the versions and the rounds."""
 
-    how: str
+    conditions: str
     pairs: list[Pair] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
     def add(self, figure: Figure, say: Callable[[str], None]) -> None:
         self.figures.append(figure)
-        say(f"{figure.what}: {figure.measured}; asked {figure.asked}: {_word(figure)}")
+        say(f"{figure.title}: {figure.measured}; required {figure.required}: {_word(figure)}")
 
     def at(self, name: str) -> dict[int, Pair]:
         """The pairs with this server, by connections."""
         return {pair.connections: pair for pair in self.pairs if pair.name == name}
 
     def names(self) -> list[str]:
-        """The servers of others, the fastest at 16 connections first; what does nothing comes before them."""
+        """The other servers: first the callable that does nothing, then the fastest at 16 connections."""
         names = {pair.name: pair for pair in self.pairs if pair.connections == CONNECTIONS[1]}
         return sorted(names, key=lambda name: (name != NOOP, -names[name].theirs.rate))
 
@@ -70,40 +70,40 @@ def _word(figure: Figure) -> str:
 
 
 def figures(report: Report) -> list[Figure]:
-    """All that was asked, those that follow from the pairs first."""
+    """All figures, those computed from the pairs first."""
     found = []
     middle = CONNECTIONS[1]
     others = [name for name in report.names() if name not in (NOOP, SEED)]
     if seed := report.at(SEED):
         ratio = seed[middle].ratio
-        what = f"requests/s beside {SEED}, {middle} connections"
-        found.append(Figure(what, "at least 20 times", f"{ratio:.1f} times", ratio >= 20))
+        title = f"requests/s beside {SEED}, {middle} connections"
+        found.append(Figure(title, "at least 20 times", f"{ratio:.1f} times", ratio >= 20))
     if others and not report.missing:
         best = others[0]
         ratio = report.at(best)[middle].ratio
-        what = f"requests/s beside the best of {', '.join(others)}, {middle} connections"
-        found.append(Figure(what, "at least 12 times", f"{ratio:.1f} times {best}", ratio >= 12))
+        title = f"requests/s beside the best of {', '.join(others)}, {middle} connections"
+        found.append(Figure(title, "at least 12 times", f"{ratio:.1f} times {best}", ratio >= 12))
     if noop := report.at(NOOP):
         ratios = [noop[connections].ratio for connections in CONNECTIONS]
-        told = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-        what = f"requests/s beside {NOOP}, {', '.join(map(str, CONNECTIONS))} connections"
-        found.append(Figure(what, "at least 0.5", told, min(ratios) >= 0.5))
+        measured = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        title = f"requests/s beside {NOOP}, {', '.join(map(str, CONNECTIONS))} connections"
+        found.append(Figure(title, "at least 0.5", measured, min(ratios) >= 0.5))
     if report.pairs:
         ours = _ours(report, middle)
-        what = f"99th percentile of the latency, {middle} connections"
-        told = f"{ours.p99 / ours.median:.1f} times ({ours.p99:.2f} ms)"
-        found.append(Figure(what, "at most 5 times the median", told, ours.p99 <= 5 * ours.median))
+        title = f"99th percentile of the latency, {middle} connections"
+        measured = f"{ours.p99 / ours.median:.1f} times ({ours.p99:.2f} ms)"
+        found.append(Figure(title, "at most 5 times the median", measured, ours.p99 <= 5 * ours.median))
     return found + report.figures
 
 
 def _ours(report: Report, connections: int) -> Rate:
-    """The project's server: the median over its turns beside each of the others."""
+    """The median of the project's server over its turns beside each other server."""
     rates = [pair.ours for pair in report.pairs if pair.connections == connections]
     return Rate(median(r.rate for r in rates), median(r.median for r in rates), median(r.p99 for r in rates))
 
 
 def table(report: Report) -> str:
-    """Requests a second by server: what the README shows too."""
+    """The table of requests/s by server, for the document and the README."""
     heads = " | ".join(f"{n} connection{'s' if n > 1 else ''}" for n in CONNECTIONS)
     lines = [
         f"| requests/s | {heads} | median, p99 at {CONNECTIONS[1]} | {OURS} is |",
@@ -123,10 +123,10 @@ def table(report: Report) -> str:
 
 
 def markdown(report: Report) -> str:
-    asked = ["| what | asked | measured | |", "| - | - | - | - |"]
-    asked += [f"| {f.what} | {f.asked} | {f.measured} | {_word(f)} |" for f in figures(report)]
-    parts = ["# The server beside others", "`make bench` measures this and writes it here.", report.how]
-    parts += ["\n".join(asked)]
+    rows = ["| figure | required | measured | |", "| - | - | - | - |"]
+    rows += [f"| {f.title} | {f.required} | {f.measured} | {_word(f)} |" for f in figures(report)]
+    parts = ["# The server beside others", "`make bench` measures this and writes this page.", report.conditions]
+    parts += ["\n".join(rows)]
     if report.pairs:
         parts += ["## One row a request, the toy model, one worker process each", _marked(report).rstrip("\n")]
         parts += ["![Requests a second by server](serving_benchmark.svg)"]
@@ -136,12 +136,12 @@ def markdown(report: Report) -> str:
 def _marked(report: Report) -> str:
     return (
         f"<!-- serving benchmark -->\n{table(report)}\n\n"
-        f"The last column is at {CONNECTIONS[1]} connections. {report.how}\n<!-- end of serving benchmark -->\n"
+        f"The last column is at {CONNECTIONS[1]} connections. {report.conditions}\n<!-- end of serving benchmark -->\n"
     )
 
 
 def write(report: Report, project: Path) -> None:
-    """The documents; where servers were compared, the chart and the README's table too."""
+    """Write the document and, if servers were compared, the chart and the README's table."""
     (project / "docs" / "serving_benchmark.md").write_text(markdown(report))
     if report.pairs:
         (project / "docs" / "serving_benchmark.svg").write_text(chart(report))
@@ -164,7 +164,7 @@ _STYLE = """
 
 
 def chart(report: Report) -> str:
-    """Bars of requests a second, by server and connections; without what does nothing, which nobody would run."""
+    """The chart of requests/s by server and connections, without the callable that does nothing."""
     servers = {OURS: {n: _ours(report, n).rate for n in CONNECTIONS}}
     servers |= {
         name: {n: pair.theirs.rate for n, pair in report.at(name).items()} for name in report.names() if name != NOOP

@@ -26,6 +26,7 @@ import sys
 import time
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +174,8 @@ def train_network(images: NDArray[np.uint8], labels: NDArray[np.uint8], epochs: 
                 done = (epoch * steps + step) / (epochs * steps)
                 rate = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * done))
                 losses.append(step_once(augment_images(images[rows], random), labels[rows], rate)[1])
-            print(f"epoch {epoch + 1}/{epochs}: loss {np.mean(losses):.4f}", flush=True)
+            with suppress(BrokenPipeError):  # `train.py | head`: training and export go on without a reader
+                print(f"epoch {epoch + 1}/{epochs}: loss {np.mean(losses):.4f}", flush=True)
         trained: dict[str, Any] = session.run(weights)
         return trained
 

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from serialization import __version__
 from serialization.console import format_error, show_path
 from serialization.errors import UserError
-from serialization.flags import FLAG_GROUPS, FLAGS
+from serialization.flags import FLAG_GROUPS, FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
 from serialization.project import ROOT
 from serialization.tensorflow import find_tensorflow_version
 
@@ -56,7 +56,7 @@ class _ShowVersion(argparse.Action):
 
 
 class _Help(argparse.HelpFormatter):
-    """Fills paragraphs, leaves what is indented, and shows defaults as a user would type them."""
+    """Fills paragraphs, keeps indented lines, and shows defaults as a user would type them."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         parts = itertools.groupby(text.splitlines(), lambda line: bool(line) and not line.startswith(" "))
@@ -78,16 +78,16 @@ class _Help(argparse.HelpFormatter):
 def make_parser(docstring: str | None, *flags: str, **defaults: Any) -> argparse.ArgumentParser:
     """A parser whose `--help` is the script's docstring and whose flags are taken from FLAG_GROUPS.
 
-    `flags` are names without `--`; `defaults` are by attribute name and add their flag:
-    `parser(__doc__, "overwrite", frozen_model=RESULTS / "frozen_model.pb")`.
+    `flags` are names without `--`. `defaults` gives defaults by attribute name, and adds their flags:
+    `make_parser(__doc__, "overwrite", frozen_model=RESULTS / "frozen_model.pb")`.
     """
     result = _Parser(description=(docstring or "").strip(), formatter_class=_Help, allow_abbrev=False)
     result.add_argument("--version", action=_ShowVersion, nargs=0, help="show the project's version and TensorFlow's")
-    wanted = {name.replace("_", "-") for name in (*defaults, *flags)}
-    unknown = wanted - FLAGS.keys()
+    used = {name.replace("_", "-") for name in (*defaults, *flags)}
+    unknown = used - FLAGS.keys()
     assert not unknown, f"add {', '.join(sorted(unknown))} to FLAG_GROUPS in serialization/flags.py"
     for title, group in FLAG_GROUPS.items():
-        if names := [name for name in group if name in wanted]:
+        if names := [name for name in group if name in used]:
             section = result.add_argument_group(title)
         for name in names:
             options = group[name] | ({"type": check_type(group[name]["type"])} if "type" in group[name] else {})
@@ -96,7 +96,7 @@ def make_parser(docstring: str | None, *flags: str, **defaults: Any) -> argparse
 
 
 def _explain_word(word: str, flags: Sequence[str], *, takes_path: bool) -> str:
-    """What is wrong with a word that no flag takes, and the flag that was probably meant."""
+    """The message for a word that no flag takes, with the flag that the user probably meant."""
     if word.startswith("-"):
         wrong = word.partition("=")[0]
         name, names = wrong.strip("-"), [flag.removeprefix("--") for flag in flags]
@@ -114,8 +114,8 @@ def _explain_word(word: str, flags: Sequence[str], *, takes_path: bool) -> str:
 
 
 def _find_flag(path: Path) -> tuple[str, str]:
-    """What lies at the path, and the flag that takes it, which is empty where there is none."""
-    from serialization.files.locate import find_saved_model_file, list_versions
+    """The kind of model or file at the path, and the flag that takes it; the flag is empty if there is none."""
+    from serialization.files.model_names import find_saved_model_file, list_versions
     from serialization.files.publish import list_checkpoint_files
     from serialization.formats.file_kind import Kind, detect_kind
     from serialization.formats.foreign_files import Foreign
@@ -141,7 +141,7 @@ def _find_flag(path: Path) -> tuple[str, str]:
 
 
 def check_type(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """The type of a flag whose ValueError argparse shows as it is: of any other function it only tells the name."""
+    """The same type for argparse, which then shows the message of its ValueError, not only the function's name."""
 
     def convert(text: str) -> Any:
         try:
@@ -153,19 +153,27 @@ def check_type(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def refuse_flags(parser: argparse.ArgumentParser, args: argparse.Namespace, flags: Sequence[str], why: str) -> None:
-    """End with status 2 if one of these flags is there, which would change nothing: `--FLAG WHY`."""
+    """End with status 2 and `--FLAG WHY` if one of these flags is given, since it would change nothing."""
     unset = select_values(parser.parse_args([]), *flags)
     for flag, value in zip(flags, select_values(args, *flags).values(), strict=True):
         if value != unset[flag.replace("-", "_")]:
             parser.error(f"--{flag} {why}")
 
 
-def choose_flag(parser: argparse.ArgumentParser, args: argparse.Namespace, names: Sequence[str]) -> str:
-    """Which of these flags is given, by attribute name; without any the first. Ends with status 2 if several are."""
-    given = [name for name in names if getattr(args, name) != parser.get_default(name)] or [names[0]]
+def choose_model(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, kinds: Sequence[str]
+) -> tuple[str, dict[str, Any]]:
+    """The flag that names the model, the first of `kinds` if none does, and the values of the flags that go with it.
+
+    Flags are by attribute name. Ends with status 2 if several models are given, or a flag of another kind of model.
+    """
+    given = [name for name in kinds if getattr(args, name) != parser.get_default(name)] or [kinds[0]]
     if len(given) > 1:
         parser.error(f"one model at a time; found {', '.join('--' + name.replace('_', '-') for name in given)}")
-    return given[0]
+    if given[0] == "saved_model":
+        return given[0], select_values(args, *MODEL_FLAGS, *SAVED_MODEL_FLAGS)
+    refuse_flags(parser, args, SAVED_MODEL_FLAGS, "goes with --saved-model")
+    return given[0], select_values(args, *MODEL_FLAGS)
 
 
 def select_values(args: argparse.Namespace, *flags: str) -> dict[str, Any]:
@@ -178,21 +186,24 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     sys.exit(call_main(main))
 
 
-def _open_what_is_closed() -> None:
-    """Have descriptors 0, 1 and 2, also in processes to be started: else the next file to be opened is one of them."""
+def _open_standard_streams() -> None:
+    """Open descriptors 0, 1 and 2 if they are closed, for child processes too.
+
+    Otherwise the next file that is opened gets one of these numbers.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # open takes the lowest free number
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def call_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
-    """`main(argv)`, where an Error becomes one line on stderr and status 1. A bug keeps its traceback."""
-    # A closed stdout, `>&-`, is no reason to fail, nor is a character that it has no bytes for.
-    _open_what_is_closed()
+    """Run `main(argv)` and return its status. A UserError becomes one line on stderr; a bug keeps its traceback."""
+    # A closed stdout (`>&-`) does not fail the script, nor does a character that stdout's encoding lacks.
+    _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -200,7 +211,7 @@ def call_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] |
         sys.stdout.flush()
         return status
     except (UserError, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # `script.py | head`: the reader has left, so nobody needs a message
+        if isinstance(error, BrokenPipeError):  # `script.py | head`: the reader has left, and needs no message
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signal.SIGPIPE
         if isinstance(error, UserError):
@@ -211,36 +222,36 @@ def call_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] |
         print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     except ModuleNotFoundError as error:
-        if not _is_of_others(error.name or ""):
+        if not _is_third_party(error.name or ""):
             raise
-        print(f"error: {_lacks(error.name or '')}", file=sys.stderr)
+        print(f"error: {_explain_missing_module(error.name or '')}", file=sys.stderr)
         return 1
     except Exception:
         from serialization import tensorflow
 
         traceback.print_exc()
-        sys.stderr.write(tensorflow.get_held_back())  # what TensorFlow said before may tell why
+        sys.stderr.write(tensorflow.get_held_back())  # TensorFlow's log may hold the reason
         return 1
 
 
-def _is_of_others(module: str) -> bool:
+def _is_third_party(module: str) -> bool:
     top = module.partition(".")[0]
     return bool(top) and not any((ROOT / name).exists() for name in (top, f"{top}.py"))
 
 
-def _lacks(module: str) -> str:
-    ours = ROOT / ".venv"
-    other = ours.is_dir() and Path(sys.prefix).resolve() != ours.resolve()
+def _explain_missing_module(module: str) -> str:
+    environment = ROOT / ".venv"
+    is_elsewhere = environment.is_dir() and Path(sys.prefix).resolve() != environment.resolve()
     advice = (
-        f"use {show_path(ours / 'bin' / 'python')}"
-        if other
+        f"use {show_path(environment / 'bin' / 'python')}"
+        if is_elsewhere
         else "`pip install -r requirements.txt` installs all it needs"
     )
     return f"{sys.executable} has no module {module.partition('.')[0]}; {advice}"
 
 
 def repeat_flags(parser: argparse.ArgumentParser, args: argparse.Namespace, *names: str) -> list[str | Path]:
-    """The flags that `command` needs to repeat: those whose value is not the default."""
+    """The flags whose values are not the defaults, as words for `format_command`."""
     words: list[str | Path] = []
     for name in names:
         value = getattr(args, name)

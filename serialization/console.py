@@ -1,6 +1,6 @@
-"""What the scripts print: paths, sizes, tables, progress, and errors on one line.
+"""Formats and prints for the scripts: paths, sizes, tables, progress, and errors on one line.
 
-rich is imported where a table or a bar is drawn, so that `--help` answers at once.
+rich is imported when a table or a bar is drawn, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Step = TypeVar("Step")
 
 
 def show_path(path: Path) -> str:
-    """The path as the user would type it: relative where it lies below the current directory."""
+    """The path as the user would type it: relative if it is below the current directory."""
     path = Path(os.path.abspath(path))
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def make_printable(text: str, most: int = 120) -> str:
-    """A name out of a file that anybody may have written, fit for a terminal: no control characters, not endless."""
+    """A name from an untrusted file, made safe for a terminal: no control characters, at most `most` characters."""
     shown = "".join(character if character.isprintable() else "?" for character in text)
     return shown if len(shown) <= most else f"{shown[:most]}…"
 
@@ -58,7 +58,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
     from rich.table import Table
     from rich.text import Text
 
-    # Off a terminal rich would wrap at 80 columns, or for FORCE_COLOR draw; a file or a pipe has no width.
+    # Into a file or a pipe rich would wrap at 80 columns, and draw boxes if FORCE_COLOR is set.
     console = Console() if sys.stdout.isatty() else Console(width=10_000, force_terminal=False)
     drawn = Table(*headings, box=box.ROUNDED if console.is_terminal else None, pad_edge=console.is_terminal)
     for row in rows:
@@ -69,29 +69,29 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
 
 
 def show_progress(
-    steps: Iterable[Step], what: str, total: int, weigh: Callable[[Step], int] | None = None
+    steps: Iterable[Step], title: str, total: int, weigh: Callable[[Step], int] | None = None
 ) -> Iterator[Step]:
-    """Yield the steps behind a progress bar, which only a terminal is shown; `weigh` says how much a step is."""
+    """Yield the steps and, on a terminal, show a progress bar. `total` counts steps, or adds up `weigh` of each."""
     if not sys.stdout.isatty():
         yield from steps
         return
     from rich.progress import Progress
 
     with Progress() as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(title, total=total)
         for step in steps:
             yield step
             bar.advance(task, weigh(step) if weigh is not None else 1)
 
 
 def print_notes(notes: Iterable[str]) -> None:
-    """What was chosen, left out and repaired on the way, a line each."""
+    """Print the notes on choices, omissions and repairs, a line each."""
     for note in notes:
         print(note)
 
 
 def print_export(folder: Path, proof: str) -> None:
-    """The end of a script that exports a SavedModel: what it wrote, the proof, what to try next."""
+    """Print the end of a script that exports a SavedModel: its files, the proof, the next command."""
     rows = []
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -104,10 +104,10 @@ def print_export(folder: Path, proof: str) -> None:
 
 
 def format_show(folder: Path) -> str:
-    """The line that has TensorFlow's own tool show a SavedModel, without the log that it writes to stderr."""
+    """The command that shows a SavedModel with TensorFlow's own tool, without the tool's log on stderr."""
     return f"{shlex.join(['saved_model_cli', 'show', '--dir', show_path(folder), '--all'])} 2>/dev/null"
 
 
-def format_count(count: int, what: str, several: str = "") -> str:
-    """A count and its noun in the number that fits: `1 image`, `10,000 images`; `several` is a plural without -s."""
-    return f"{count:,} {what if count == 1 else several or f'{what}s'}"
+def format_count(count: int, noun: str, plural: str = "") -> str:
+    """A count and its noun, singular or plural: `1 image`, `10,000 images`; `plural` is one without -s."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something the user can mend: `what is wrong; what was found; what to do`, on one line."""
+    """An error that the user can mend, on one line: `what is wrong; what was found; what to do`."""
 
     def advise(self, script: str) -> str:
         """The line for a script by its name without `.py`; what to do may be a command of that script."""

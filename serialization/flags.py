@@ -1,4 +1,4 @@
-"""The flags of all scripts, each with its type and its help. A type raises ValueError for what it does not take."""
+"""The flags of all scripts, each with its type and its help. A type raises ValueError for a value it does not take."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def parse_whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int
 
 
 def parse_path(text: str) -> Path:
-    """The type of a flag that takes a path; a `~` that the shell has left is the home folder all the same."""
+    """The type of a flag that takes a path. A `~` that the shell did not expand becomes the home folder."""
     if not text:
         raise ValueError("expected a path, got an empty word")
     if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
@@ -33,14 +33,14 @@ def parse_path(text: str) -> Path:
 
 
 def parse_prefix(text: str) -> Path:
-    """The type of a flag that takes a checkpoint prefix, or a folder that is there."""
+    """The type of a flag that takes a checkpoint prefix or an existing folder."""
     if text.endswith("/") and not parse_path(text).is_dir():
         raise ValueError(f"{text} is no folder, and a prefix has no slash at its end")
     return parse_path(text)
 
 
 def parse_number(least: float) -> Callable[[str], float]:
-    """The type of a flag that takes a time, from `least` to a day's seconds."""
+    """The type of a flag that takes a time, from `least` to 86,400 (the seconds of a day)."""
 
     def parse(text: str) -> float:
         try:
@@ -54,7 +54,7 @@ def parse_number(least: float) -> Callable[[str], float]:
     return parse
 
 
-def parse_numbers(*, but_zero: bool = False) -> Callable[[str], tuple[float, ...]]:
+def parse_numbers(*, nonzero: bool = False) -> Callable[[str], tuple[float, ...]]:
     """The type of a flag that takes numbers, comma separated."""
 
     def parse(text: str) -> tuple[float, ...]:
@@ -62,8 +62,8 @@ def parse_numbers(*, but_zero: bool = False) -> Callable[[str], tuple[float, ...
             values = tuple(float(word) for word in text.split(","))
         except ValueError:
             values = (math.nan,)
-        if not all(map(math.isfinite, values)) or (but_zero and 0 in values):
-            other = " other than 0" if but_zero else ""
+        if not all(map(math.isfinite, values)) or (nonzero and 0 in values):
+            other = " other than 0" if nonzero else ""
             raise ValueError(f"expected a number{other}, or several, comma separated, got {text!r}")
         return values
 
@@ -120,7 +120,7 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "partial": {
             "action": "store_true",
-            "help": "go on where the checkpoint lacks variables that no output needs",
+            "help": "go on if the checkpoint lacks variables that no output needs",
         },
         "ema": {
             "action": "store_true",
@@ -166,12 +166,12 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
         "mean": {
             "type": parse_numbers(),
             "metavar": "NUMBERS",
-            "help": "subtracted from the pixels: one number, or one a channel",
+            "help": "subtracted from the pixels: one number, or one for each channel",
         },
         "std": {
-            "type": parse_numbers(but_zero=True),
+            "type": parse_numbers(nonzero=True),
             "metavar": "NUMBERS",
-            "help": "divides the pixels after --mean: one number, or one a channel",
+            "help": "divides the pixels after --mean: one number, or one for each channel",
         },
         "top": {"type": parse_whole_number(1), "metavar": "N", "help": "how many labels to show for each image"},
     },
@@ -232,8 +232,12 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "metavar": "N",
             "help": "answer from N processes, each with the model loaded",
         },
-        "max-body-mb": {"type": parse_whole_number(1), "metavar": "N", "help": "the longest body taken, in megabytes"},
-        "max-rows": {"type": parse_whole_number(1), "metavar": "N", "help": "the most rows taken in one request"},
+        "max-body-mb": {
+            "type": parse_whole_number(1),
+            "metavar": "N",
+            "help": "the longest body accepted, in megabytes",
+        },
+        "max-rows": {"type": parse_whole_number(1), "metavar": "N", "help": "the most rows accepted in one request"},
         "max-in-flight": {
             "type": parse_whole_number(1),
             "metavar": "N",
@@ -243,18 +247,18 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
         "body-timeout": {
             "type": parse_number(0.01),
             "metavar": "SECONDS",
-            "help": "how long a client may take to send its request",
+            "help": "the time that a client has to send its request",
         },
         "grace": {
             "type": parse_number(0.01),
             "metavar": "SECONDS",
-            "help": "at the end, how long requests in flight may take",
+            "help": "the time that requests in flight have to finish when the server ends",
         },
         "nonfinite": {"choices": ("error", "null", "string"), "help": "what NaN and Infinity become in an answer"},
         "max-batch-size": {
             "type": parse_whole_number(1),
             "metavar": "N",
-            "help": "run rows of several requests at once, up to N; 1 never (by default where it is measured to gain)",
+            "help": "run up to N rows of several requests at once, 1 for none (default: measured at the start)",
         },
         "batch-timeout-ms": {"type": parse_number(0), "metavar": "MS", "help": "how long a batch waits for more rows"},
         "log-format": {"choices": ("none", "text", "json"), "help": "a line on stdout for each request"},
@@ -262,7 +266,7 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
 }
 FLAGS = {flag: options for flags in FLAG_GROUPS.values() for flag, options in flags.items()}
 
-# Flags that go together, in each script that reads or does such a thing.
+# Flags that go together in every script.
 CHECKPOINT_FLAGS = ("graph", "rename", "partial", "ema")
 SAVED_MODEL_FLAGS = ("tag-set", "signature")
 MODEL_FLAGS = ("inputs", "outputs", "op-library", "trust-model")

@@ -1,4 +1,4 @@
-"""Where the project lies: its folder, what its scripts write, and the SavedModel that it ships."""
+"""The project's paths: its folder, the folder of its results, and the SavedModel that it ships."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ PRETRAINED = ROOT / "pretrainedresnet"
 
 
 def real_path(path: Path) -> Path:
-    """Where a path leads, links followed. Path.resolve raises for links in a circle, before Python 3.13."""
+    """The path with all links followed. Path.resolve raises for links in a circle before Python 3.13."""
     return Path(os.path.realpath(path))

@@ -45,7 +45,7 @@ _DISTRIBUTIONS = (
 
 
 def find_tensorflow_version() -> str | None:
-    """The version of the TensorFlow that is installed, without importing it; None where there is none."""
+    """The installed version of TensorFlow, read without importing it; None if it is not installed."""
     from importlib import metadata
 
     for name in _DISTRIBUTIONS:
@@ -55,13 +55,13 @@ def find_tensorflow_version() -> str | None:
 
 
 def get_held_back() -> str:
-    """What TensorFlow wrote to stderr and to its log, which nobody reads unless the run fails."""
+    """TensorFlow's output on stderr and in its log, which is shown only if the run fails."""
     return "".join(_held)
 
 
 @contextmanager
 def explain_failures(what: str) -> Iterator[None]:
-    """Make what TensorFlow raises for a model that it cannot take one line for the user: `what`, and why."""
+    """Raise TensorFlow's errors about a model as a UserError of one line: `what` failed, and TensorFlow's reason."""
     from google.protobuf.message import DecodeError
 
     try:
@@ -69,50 +69,50 @@ def explain_failures(what: str) -> Iterator[None]:
     except (ValueError, TypeError, KeyError, NotImplementedError, DecodeError) as error:
         raise UserError(f"{what}: {format_reason(error)}") from None
     except Exception as error:
-        if not hasattr(error, "error_code"):  # not tf.errors.OpError, which cannot be named before TensorFlow is there
+        if not hasattr(error, "error_code"):  # not tf.errors.OpError, which needs TensorFlow imported
             raise
         raise UserError(f"{what}: {format_reason(error)}") from None
 
 
 def format_reason(error: BaseException | None) -> str:
-    """What TensorFlow says went wrong, without the nodes and the stacks that it adds."""
+    """TensorFlow's reason for an error, without the nodes and stacks that it adds."""
     text = str(getattr(error, "message", error)).partition("Original error:")[2] or str(
         getattr(error, "message", error)
     )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    dull = ("Detected at node", "(1)", "[[", "Original stack", "File ", "Node: ", "Graph execution error")
-    said = [
-        line.removeprefix("(0) ") for line in lines if not line.startswith(dull) and "root error(s) found" not in line
+    noise = ("Detected at node", "(1)", "[[", "Original stack", "File ", "Node: ", "Graph execution error")
+    reasons = [
+        line.removeprefix("(0) ") for line in lines if not line.startswith(noise) and "root error(s) found" not in line
     ]
-    first = said[0] if said else type(error).__name__
+    first = reasons[0] if reasons else type(error).__name__
     first = re.sub(r"\{\{function_node [^}]+\}\} ?", "", first.split("[[{{")[0].split("[[node")[0])
     first = re.sub(r"\{\{node ([^}]+)\}\} ?", r"\1 ", first)
     return first.split(" with these attrs")[0].strip()[:300].rstrip(".:;, ")
 
 
 class _Late:
-    """Stands for a module until its first attribute is asked for."""
+    """A module that is imported when one of its attributes is first read."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
         value = getattr(_load(self._name), attribute)
-        setattr(self, attribute, value)  # the next look-up finds it without coming here
+        setattr(self, attribute, value)  # the next look-up does not call __getattr__
         return value
 
 
 def _load(name: str) -> Any:
     if not name.startswith("tensorflow") or "tensorflow" in sys.modules:
         return importlib.import_module(name)
-    # 3 silences all but what aborts the process; a user who wants the log sets the variable.
+    # 3 silences all but fatal errors; a user who wants the log sets the variable.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():
         module = importlib.import_module(name)
     log = logging.getLogger("tensorflow")
     log.addHandler(_Hold())
     log.propagate = False
-    for handler in log.handlers[:-1]:  # the one that writes to stderr
+    for handler in log.handlers[:-1]:  # TensorFlow's own handler writes to stderr
         log.removeHandler(handler)
     return module
 
@@ -124,7 +124,7 @@ class _Hold(logging.Handler):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back file descriptor 2: TensorFlow's import, and libraries in it, write to it whatever the log level is."""
+    """Hold back file descriptor 2 (stderr): TensorFlow and its libraries write to it at every log level."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as file:

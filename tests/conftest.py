@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
 import checkpoint_restore
 from serialization import project
@@ -60,6 +62,25 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
     return run_main
 
 
+def inspect(run: Run, *words: object) -> dict[str, Any]:
+    """The report that model_inspect.py prints with --json."""
+    done = run("model_inspect", *words, "--json")
+    assert (done.status, done.stderr) == (0, "")
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def freeze(run: Run, prefix: Path, out: Path, *words: object) -> Ran:
+    """Freeze a checkpoint to OUT/m.pb."""
+    done: Ran = run("freezemodel_save", "--checkpoint", prefix, "--frozen-model", out / "m.pb", *words)
+    return done
+
+
+def nothing_left(out: Path) -> bool:
+    """Whether a failed run has left neither a frozen model nor a temporary file."""
+    return not list(out.glob("*.pb")) and not list(out.glob(".*"))
+
+
 @pytest.fixture
 def error(run: Run, tmp_path: Path) -> Fails:
     """Run a script that must fail, and return its line without `error: ` and with the folders' names shortened."""
@@ -103,6 +124,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def frozen_model(made: Path) -> Path:
+    """The toy model, frozen. Tests only read it."""
+    return made / "frozen_model.pb"
+
+
 @pytest.fixture
 def toy(made: Path, results: Path) -> Path:
     """A results/ folder of the test's own that holds all toy artefacts."""
@@ -114,8 +141,8 @@ def restored(prefix: Path) -> Any:
     """A session on a checkpoint's whole graph, in which the variables hold what the checkpoint holds."""
     held = find_checkpoint(prefix)
     prepared = take_whole_checkpoint(held, read_checkpoint_graph(held))
-    session, saver = checkpoint_restore.start(prepared)
-    checkpoint_restore.fill(session, saver, prepared)
+    session, saver = checkpoint_restore.import_graph(prepared)
+    checkpoint_restore.restore(session, saver, prepared)
     return session
 
 
@@ -134,6 +161,25 @@ def clean_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PROJECT / name, folder / name)
     return folder
+
+
+Clients = Callable[..., FlaskClient]
+
+
+@pytest.fixture(scope="session")
+def clients() -> Clients:
+    """A client of a small model by its name in serving_models.py, made once for the same settings."""
+    from serving_models import small_app  # which imports this module
+
+    made: dict[str, FlaskClient] = {}
+
+    def client(name: str, **settings: Any) -> FlaskClient:
+        key = f"{name} {settings}"
+        if key not in made:
+            made[key] = small_app(name, **settings).test_client()
+        return made[key]
+
+    return client
 
 
 def environment() -> dict[str, str]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
+from sstables import make_table
 
 from serialization.formats import protos
-from serialization.formats.sstable import MAGIC, mask_crc32c
+from serialization.formats.sstable import mask_crc32c
 from serialization.tensorflow import tf, tf1
 
 
@@ -104,11 +104,7 @@ def save_zeros(prefix: Path, build: Callable[[], Any], shapes: Mapping[str, list
         pairs.append((name.encode(), entry.SerializeToString()))
     with Path(f"{prefix}.data-00000-of-00001").open("wb") as file:
         file.truncate(end)
-    blocks = _block(pairs)
-    handles = _varint(0) + _varint(len(blocks) - 5)
-    index = _block([(pairs[-1][0], handles)])
-    footer = _varint(0) + _varint(0) + _varint(len(blocks)) + _varint(len(index) - 5)
-    Path(f"{prefix}.index").write_bytes(blocks + index + footer.ljust(40, b"\0") + MAGIC)
+    Path(f"{prefix}.index").write_bytes(make_table(pairs))
 
 
 def _crc_of_zeros(size: int) -> int:
@@ -116,15 +112,3 @@ def _crc_of_zeros(size: int) -> int:
     for start in range(0, size, len(piece)):
         checksum = google_crc32c.extend(checksum, piece[: size - start])
     return checksum
-
-
-def _block(pairs: list[tuple[bytes, bytes]]) -> bytes:
-    """A block of a table, none of whose keys shares its beginning with the one before."""
-    entries = b"".join(_varint(0) + _varint(len(key)) + _varint(len(value)) + key + value for key, value in pairs)
-    block = entries + struct.pack("<II", 0, 1) + b"\0"  # one restart, at 0; not compressed
-    return block + struct.pack("<I", mask_crc32c(google_crc32c.value(block)))
-
-
-def _varint(number: int) -> bytes:
-    rest, last = number >> 7, number & 0x7F
-    return bytes([last | 0x80]) + _varint(rest) if rest else bytes([last])

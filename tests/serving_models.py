@@ -1,8 +1,11 @@
-"""Small models to serve, each with something that the toy model has not, and ways to ask a server."""
+"""Small models to serve, each with a feature that the toy model lacks, and functions that ask a server."""
 
 from __future__ import annotations
 
 import http.client
+import json
+import re
+import socket
 import subprocess
 import sys
 import threading
@@ -94,7 +97,7 @@ def _number() -> None:
 
 
 def _three_rows() -> None:
-    """For other numbers of rows its kernel, oneDNN's, is aborted."""
+    """For another number of rows oneDNN's kernel is aborted."""
     x = tf1.placeholder(tf.float32, [None, 4, 4, 5], name="x")
     tf.nn.conv2d_transpose(x, tf.ones([3, 3, 2, 5]), tf.constant([3, 8, 8, 2]), 2, name="y")
 
@@ -130,7 +133,7 @@ def _quotient() -> None:
     tf.truncatediv(a, b, name="quotient")
 
 
-def _as_many_as_asked() -> None:
+def _slow_for_large_values() -> None:
     count = tf1.placeholder(tf.int32, [None], name="count")
     tf.reduce_sum(tf.sort(tf.random.stateless_uniform([count[0]], [1, 2])), keepdims=True, name="total")
 
@@ -206,7 +209,7 @@ MODELS = {
     "particular bytes": Small(_particular_bytes, "x", "same"),
     "limited together": Small(_limited_together, "x", "y"),
     "quotient": Small(_quotient, "a,b", "quotient"),
-    "as many as asked": Small(_as_many_as_asked, "count", "total"),
+    "slow for large values": Small(_slow_for_large_values, "count", "total"),
     "unfinished": Small(_unfinished, "x", "more"),
     "log": Small(_logarithm, "x", "log"),
     "embedding": Small(_embedding, "ids", "total"),
@@ -227,12 +230,23 @@ def open_small(name: str) -> tuple[Any, Signature]:
     return open_session(graph), make_signature(graph, small.inputs, small.outputs)
 
 
+def make_identity(dtype: str, shape: list[int | None] | None) -> FlaskClient:
+    """A client of a server whose model answers with its input."""
+
+    def load() -> tuple[Any, Signature]:
+        with tf1.Graph().as_default() as graph:
+            tf.identity(tf1.placeholder(dtype, shape, name="x"), name="same")
+        return open_session(graph), make_signature(graph, "x", "same")
+
+    return make_app("identity", load, Settings()).test_client()
+
+
 def small_app(name: str, **settings: Any) -> Flask:
     return make_app(name, lambda: open_small(name), Settings(**settings))
 
 
 def write_small(name: str, folder: Path) -> list[str]:
-    """The model as a frozen file, and the flags with which it is served."""
+    """Write the model as a frozen file, and return the flags that serve it."""
     with tf1.Graph().as_default() as graph:
         MODELS[name].build()
     file = folder / f"{name.replace(' ', '_')}.pb"
@@ -253,7 +267,7 @@ def post(client: FlaskClient, body: bytes | str, content_type: str = "applicatio
 
 
 def at_once(*works: Callable[[], object]) -> None:
-    """Run each in a thread of its own, until all are done."""
+    """Run each function in its own thread, and wait for all."""
     threads = [threading.Thread(target=work) for work in works]
     for thread in threads:
         thread.start()
@@ -262,7 +276,7 @@ def at_once(*works: Callable[[], object]) -> None:
 
 
 def soon(condition: Callable[[], bool]) -> bool:
-    """Whether it comes true, on however slow a machine."""
+    """Whether the condition becomes true within 30 seconds, which suffice on a slow machine."""
     until = time.monotonic() + 30
     while not (met := condition()) and time.monotonic() < until:
         time.sleep(0.001)
@@ -271,7 +285,7 @@ def soon(condition: Callable[[], bool]) -> bool:
 
 @dataclass(frozen=True)
 class Server:
-    """A server process, ready, and what it printed when it was."""
+    """A server process that is ready, its URL, and the lines that it has printed."""
 
     process: subprocess.Popen[str]
     url: str
@@ -315,3 +329,34 @@ def serving(*flags: object, lines: int = 2) -> Iterator[Server]:
             yield Server(process, printed[0].split(" on ")[1].partition(";")[0], printed)
         finally:
             process.kill()
+
+
+def whole_answer(connection: socket.socket) -> bytes:
+    """One whole answer, or the bytes that arrived before the connection was closed."""
+    answer = b""
+    while chunk := connection.recv(65536):
+        answer += chunk
+        head, _, body = answer.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        if length is not None and len(body) >= int(length[1]):
+            break
+    return answer
+
+
+def head(length: str) -> bytes:
+    """The head of a request for a prediction; `length` is the header of the body's length."""
+    return f"POST {PREDICT} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n{length}\r\n\r\n".encode()
+
+
+BODY = json.dumps({"x": [ROW]}).encode()
+
+
+def worker_of(server: Server) -> int:
+    """The process id of a worker, a child of the server's process that has spawn_main in its command."""
+    return workers_of(server)[0]
+
+
+def workers_of(server: Server) -> list[int]:
+    """The process ids of all workers."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    return [pid for pid in map(int, children) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]

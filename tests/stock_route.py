@@ -58,11 +58,11 @@ def saved_model(argv: Sequence[str] | None) -> int:
     args = _parse(argv, saved_model=None)
     loaded = tf.saved_model.load(str(args.saved_model))
     call = loaded.signatures[args.signature]
-    meta_graph = from_saved_model.choose_meta_graph(
+    chosen = from_saved_model.choose_meta_graph(
         from_saved_model.read_saved_model(find_saved_model(args.saved_model, whole=False).file), args.tag_set
     )
-    wanted = read_signature_def(meta_graph.signature_def[args.signature])
-    graphs = (GraphIndex(call.graph.as_graph_def()), GraphIndex(meta_graph.graph_def))
+    wanted = read_signature_def(chosen.meta_graph.signature_def[args.signature])
+    graphs = (GraphIndex(call.graph.as_graph_def()), chosen.index)
     hinted = find_hints(graphs[0], wanted) or find_hints(graphs[1], wanted)
     failure: Exception | None = None
     for batches in generate_attempts(wanted, hinted):

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from conftest import Run
 
-from serialization.tensorflow import tf1
-
 
 def test_variables_are_uninitialized_until_they_are_restored(run: Run, toy: Path) -> None:
     done = run("checkpoint_restore")
@@ -18,28 +16,6 @@ def test_variables_are_uninitialized_until_they_are_restored(run: Run, toy: Path
     assert lines[0].endswith("graph.ckpt.meta: 15 of 15 variables are uninitialized")
     assert lines[1].endswith("graph.ckpt: 0 of 15 variables are uninitialized")
     assert "proved: 15 variables hold the checkpoint's bits; accuracy on 10,000 fresh rows: 1.0000" in lines
-
-
-def test_table_has_all_variables_of_the_index(run: Run, toy: Path) -> None:
-    rows = {line.split()[0]: line for line in run("checkpoint_restore").stdout.splitlines() if "[" in line}
-    reader = tf1.train.load_checkpoint(str(toy / "graph.ckpt"))
-    assert set(reader.get_variable_to_shape_map()) <= set(rows)
-    assert rows["NN/W1"].split()[1:4] == ["float32", "[10,", "1]"]
-    assert rows["global_step"].split() == ["global_step", "int64", "[]", "[3000]"]
-
-
-@pytest.mark.parametrize("name", ["NN/W1", "NN/W1:0"])
-def test_one_tensor(run: Run, toy: Path, name: str) -> None:
-    done = run("checkpoint_restore", "--tensor", name)
-    reader = tf1.train.load_checkpoint(str(toy / "graph.ckpt"))
-    assert done.stdout == f"NN/W1 float32 [10, 1]\n{reader.get_tensor('NN/W1')}\n"
-
-
-def test_one_tensor_that_is_not_there(run: Run, toy: Path) -> None:
-    done = run("checkpoint_restore", "--tensor", "NN/W3")
-    assert done.status == 1
-    assert done.stderr.startswith("error: no variable NN/W3 in ")
-    assert "NN/W1" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,9 @@
-"""Exit codes, one-line errors, sizes and tables."""
+"""Exit codes, one-line errors, help, and words that no flag takes."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,6 @@ from conftest import PROJECT, Run, environment
 
 from serialization import __version__
 from serialization.cli import call_main, make_parser
-from serialization.console import format_command, format_size, print_table, show_path
 from serialization.errors import UserError
 from serialization.flags import parse_path
 
@@ -44,8 +42,8 @@ def test_a_bug_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ZeroDivisionError: a bug" in written
 
 
-def test_a_python_without_tensorflow(tmp_path: Path) -> None:
-    """What a newcomer meets who takes the python that is there."""
+def test_a_python_without_tensorflow_is_one_line(tmp_path: Path) -> None:
+    """As when a newcomer runs a script with the system's Python."""
     resnet = str(PROJECT / "pretrainedresnet" / "1")
     for words in (["checkpoint_save.py"], ["model_inspect.py", resnet], ["savedmodel_pretrained.py"]):
         command = [sys.executable, "-S", "-B", str(PROJECT / words[0]), *words[1:]]  # -S: without site-packages
@@ -86,7 +84,7 @@ def test_help_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
         ("checkpoint_restore", "--tensor", "x", "--ema"),
     ],
 )
-def test_flags_that_would_change_nothing(run: Run, words: tuple[str, ...]) -> None:
+def test_flags_without_effect_are_refused(run: Run, words: tuple[str, ...]) -> None:
     done = run(*words)
     assert (done.status, done.stdout) == (2, "")
     assert re.fullmatch(r"error: (--[a-z-]+ (is|goes|does)|one model at a time).* lists the flags\n", done.stderr)
@@ -108,7 +106,7 @@ def test_flags_that_would_change_nothing(run: Run, words: tuple[str, ...]) -> No
         ("checkpoint.d", "{0} stands without a flag; it is no file"),
     ],
 )
-def test_a_word_that_no_flag_takes(
+def test_a_word_that_no_flag_takes_is_explained(
     run: Run, made: Path, monkeypatch: pytest.MonkeyPatch, words: str, message: str
 ) -> None:
     monkeypatch.chdir(made)
@@ -131,7 +129,9 @@ def test_a_word_that_no_flag_takes(
         ("savedmodel_from_frozen/saved_model.pb", "--saved-model"),
     ],
 )
-def test_a_path_without_its_flag(run: Run, made: Path, monkeypatch: pytest.MonkeyPatch, path: str, flag: str) -> None:
+def test_a_path_without_its_flag_names_the_flag(
+    run: Run, made: Path, monkeypatch: pytest.MonkeyPatch, path: str, flag: str
+) -> None:
     monkeypatch.chdir(made)
     done = run("freezemodel_save", path)
     assert done.status == 2
@@ -151,36 +151,14 @@ def test_the_version_without_tensorflow(tmp_path: Path) -> None:
     assert done.stdout == f"serialization {__version__}, TensorFlow is not installed\n"
 
 
-def test_a_terminal_that_knows_ascii_only(toy: Path, tmp_path: Path) -> None:
-    """A path may hold anything; what cannot be printed is escaped."""
-    folder = tmp_path / "größe 1"
-    shutil.copytree(toy, folder)
-    command = [sys.executable, str(PROJECT / "freezemodel_load.py"), "--frozen-model", "frozen_model.pb"]
-    for plain in ({"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}):
-        words = [sys.executable, str(PROJECT / "model_inspect.py"), str(folder / "frozen_model.pb")]
-        done = subprocess.run(words, env={**environment(), **plain}, capture_output=True)
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert b"frozen_model.pb: a GraphDef" in done.stdout
-        done = subprocess.run(command, cwd=folder, env={**environment(), **plain}, capture_output=True)
-        assert (done.returncode, done.stderr) == (0, b"")
-
-
-def test_piped_output_is_plain_whatever_the_environment_forces(toy: Path) -> None:
-    command = [sys.executable, str(PROJECT / "checkpoint_restore.py"), "--checkpoint", str(toy)]
-    forced = {**environment(), "FORCE_COLOR": "1", "CLICOLOR_FORCE": "1", "TERM": "xterm-256color", "COLUMNS": "40"}
-    done = subprocess.run(command, env=forced, capture_output=True, text=True)
-    assert "variable      dtype    shape    values\n" in done.stdout
-    assert "\x1b" not in done.stdout
-
-
-def test_a_reader_that_leaves_early_is_no_error(made: Path) -> None:
+def test_a_reader_that_leaves_early_is_not_an_error(made: Path) -> None:
     script = f"{sys.executable} {PROJECT}/checkpoint_restore.py --checkpoint {made} | head -1"
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {script}"], env=environment(), capture_output=True, text=True
     )
     assert done.stdout.endswith("15 of 15 variables are uninitialized\n")
     assert done.stderr == ""
-    assert done.returncode == 141  # as any program that SIGPIPE ends
+    assert done.returncode == 141  # the status of a program that SIGPIPE ends
 
 
 @pytest.mark.parametrize(
@@ -198,10 +176,8 @@ def test_a_reader_that_leaves_early_is_no_error(made: Path) -> None:
         ),
     ],
 )
-def test_what_a_flag_asks_for_is_written_before_the_report(
-    made: Path, tmp_path: Path, words: str, written: str
-) -> None:
-    """The reader has left before the first line, and nothing is buffered."""
+def test_files_are_written_before_the_report(made: Path, tmp_path: Path, words: str, written: str) -> None:
+    """The reader leaves before the first line, and stdout has no buffer."""
     script, *arguments = words.format(made=made, new=tmp_path).split()
     reader, writer = os.pipe()
     os.close(reader)
@@ -214,60 +190,12 @@ def test_what_a_flag_asks_for_is_written_before_the_report(
     assert (tmp_path / written).is_file()
 
 
-def test_a_closed_stdout_is_no_reason_to_fail(made: Path) -> None:
+def test_a_closed_stdout_is_not_an_error(made: Path) -> None:
     script = f"{sys.executable} {PROJECT}/checkpoint_restore.py --checkpoint {made} >&-"
     done = subprocess.run(["bash", "-c", script], env=environment(), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_home_folder_that_the_shell_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_becomes_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     assert parse_path("~/x.pb") == Path("/home/somebody/x.pb")
-
-
-def test_a_bug_shows_what_tensorflow_said(tmp_path: Path) -> None:
-    """Chatter is held back while all is well, and there when it may help."""
-    code = (
-        "from serialization import cli, flags\n"
-        "from serialization.tensorflow import tf1\n"
-        "def main(argv):\n"
-        "    tf1.Graph()\n"
-        "    import logging; logging.getLogger('tensorflow').warning('a hint')\n"
-        "    raise ZeroDivisionError\n"
-        "cli.run(main)\n"
-    )
-    environment_here = {**environment(), "PYTHONPATH": str(PROJECT)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment_here, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.index("ZeroDivisionError") < done.stderr.index("WARNING: a hint")
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 bytes"),
-        (999, "999 bytes"),
-        (1000, "1 kB"),
-        (27_134, "27.1 kB"),
-        (1 << 30, "1.07 GB"),
-        (10**15, "1e+03 TB"),
-    ],
-)
-def test_size(count: int, text: str) -> None:
-    assert format_size(count) == text
-
-
-def test_paths_are_shown_as_the_user_would_type_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert show_path(tmp_path / "a" / "b") == "a/b"
-    assert show_path(Path("a")) == "a"
-    assert show_path(Path("/etc")) == "/etc"
-    assert (
-        format_command("model_inspect.py", tmp_path / "with space") == f"python {PROJECT}/model_inspect.py 'with space'"
-    )
-
-
-def test_table_is_plain_and_whole_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    long = "x" * 300
-    print_table(("name", "value"), [("a", long), ("[bold]b", 1)])
-    assert capsys.readouterr().out == f"name     value\na        {long}\n[bold]b  1\n"

@@ -12,6 +12,7 @@ import savedmodel_pretrained
 from serialization.files.locate import find_saved_model
 from serialization.graph.signature import make_signature
 from serialization.run.predictor import Predictor, open_session
+from serialization.sources.from_saved_model import prepare_saved_model
 from serialization.sources.frozen_reader import read_graph_def
 from serialization.tensorflow import np
 
@@ -44,8 +45,7 @@ def test_the_sums_before_the_threshold_are_the_same_too(made: Path) -> None:
     expected = Predictor(session, make_signature(session.graph, *names))({"inputs_1": inputs})["NN/truediv"]
     assert len(np.unique(expected)) > 50
     for name in ("source", "checkpoint", "frozen"):
-        session, _ = savedmodel_pretrained.load_session(
-            find_saved_model(made / f"savedmodel_from_{name}"), optimize=False
-        )
+        prepared = prepare_saved_model(find_saved_model(made / f"savedmodel_from_{name}"))
+        session, _ = savedmodel_pretrained.load(prepared, optimize=False)
         values = Predictor(session, make_signature(session.graph, *names))({"inputs_1": inputs})["NN/truediv"]
         assert values.tobytes() == expected.tobytes(), name

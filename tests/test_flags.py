@@ -1,4 +1,4 @@
-"""What a flag alone tells to be wrong is exit status 2 and one line that says what was expected."""
+"""A wrong value of a flag ends a script with status 2 and one line that says what was expected."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from serialization.run.given_feeds import Feed, parse_feed
         ('{"x": [1], "y": 2}', Feed(None, {"x": [1], "y": 2}, None)),
     ],
 )
-def test_feeds(text: str, feed: Feed) -> None:
+def test_feed_flags_are_parsed(text: str, feed: Feed) -> None:
     assert parse_feed(text) == feed
 
 
-def test_names_of_tensors() -> None:
+def test_tensor_names_are_parsed() -> None:
     assert split_tensors("x, y=a/b:1,^z") == [("x", "x:0"), ("y", "a/b:1"), ("^z", "z:0")]
     assert split_tensors("") == []
 
@@ -58,12 +58,12 @@ WRONG: list[tuple[Any, str, str]] = [
     (parse_word, " ", "expected a name, got an empty word"),
     (parse_path, "", "expected a path, got an empty word"),
     (parse_numbers(), "1,red", "expected a number, or several, comma separated, got '1,red'"),
-    (parse_numbers(but_zero=True), "1,0", "expected a number other than 0"),
+    (parse_numbers(nonzero=True), "1,0", "expected a number other than 0"),
 ]
 
 
 @pytest.mark.parametrize(("parse", "text", "message"), WRONG)
-def test_a_wrong_value(parse: Any, text: str, message: str) -> None:
+def test_wrong_values_are_refused(parse: Any, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         parse(text)
     assert len(str(caught.value)) < 300
@@ -81,7 +81,7 @@ def test_a_wrong_value(parse: Any, text: str, message: str) -> None:
         ("model_inspect", "--dot", ""),
     ],
 )
-def test_a_script_ends_with_2(run: Run, words: tuple[str, ...]) -> None:
+def test_a_wrong_value_ends_a_script_with_status_2(run: Run, words: tuple[str, ...]) -> None:
     done = run(*words)
     assert (done.status, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: argument {words[1]}: expected ") or "two tensors" in done.stderr

@@ -1,4 +1,4 @@
-"""The toy model learns what it is asked for, with every seed, and in the same way every time."""
+"""The toy model learns its task with every seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from serialization.tensorflow import tf1
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_training_is_good_with_every_seed(seed: int) -> None:
+def test_training_succeeds_with_every_seed(seed: int) -> None:
     graph = model.build_graph(seed)
     with tf1.Session(graph=graph, config=model.session_config()) as session, graph.as_default():
         session.run(tf1.global_variables_initializer())
@@ -36,7 +36,7 @@ def test_graph_has_the_names_and_shapes_of_the_document() -> None:
     assert variables == {"NN/W1": [10, 1], "NN/b1": [1], "NN/W2": [10, 1], "NN/b2": [1]}
 
 
-def test_labels_are_true_where_the_sum_is_more_than_45() -> None:
+def test_labels_are_true_if_the_sum_is_more_than_45() -> None:
     inputs, labels = model.make_rows(1000)
     assert inputs.min() == 0
     assert inputs.max() == 9

@@ -12,7 +12,9 @@ from pathlib import Path
 import graphs
 import pytest
 from conftest import PROJECT, environment
+from serving_models import serving
 
+from serialization.sources.frozen_reader import LARGE_FILE
 from serialization.tensorflow import tf, tf1
 
 # Runs a script's main and prints, as its last line, how often each file below a folder was opened.
@@ -29,6 +31,18 @@ from serialization import cli
 status = cli.call_main(importlib.import_module(script).main, words)
 print(json.dumps({name: number for name, number in opened.items() if name.startswith(folder + "/")}))
 sys.exit(status)
+"""
+
+# Run by each process at its start: writes a line for each file that Python opens below a folder.
+_LOG = """
+import os, sys
+folder, log = os.environ["FOLDER"] + "/", os.open(os.environ["LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def note(event, arguments):
+    if event == "open" and isinstance(arguments[0], (str, bytes)):
+        name = os.path.abspath(os.fsdecode(arguments[0]))
+        if name.startswith(folder):
+            os.write(log, f"{os.getpid()} {name}\\n".encode())
+sys.addaudithook(note)
 """
 
 
@@ -111,16 +125,16 @@ def test_a_frozen_graph(tmp_path: Path, script: str, form: str) -> None:
 
 
 def test_a_large_frozen_graph(tmp_path: Path) -> None:
-    """More than 100 MB, of which the constants stay in the file until they are read into their variables."""
+    """A graph whose constants stay in the file until they are read into their variables."""
 
     def build() -> None:
-        x = tf1.placeholder(tf.float32, [None, 5200], name="x")
-        weights = tf1.get_variable("w", [5200, 5200], initializer=tf1.ones_initializer())
+        x = tf1.placeholder(tf.float32, [None, 3000], name="x")
+        weights = tf1.get_variable("w", [3000, 3000], initializer=tf1.ones_initializer())
         tf.matmul(x, weights, name="logits")
 
     file = tmp_path / "large.pb"
     file.write_bytes(graphs.freeze(build, ["logits"]).SerializeToString())
-    assert file.stat().st_size > 100_000_000
+    assert file.stat().st_size > LARGE_FILE
     require_once(count_opened(tmp_path, "freezemodel_load", "--frozen-model", file, *NAMES), "large.pb")
 
 
@@ -202,3 +216,32 @@ def test_inspecting_a_frozen_graph(tmp_path: Path) -> None:
     file = tmp_path / "frozen.pb"
     file.write_bytes(graphs.freeze(graphs.classifier, ["logits"]).SerializeToString())
     require_once(count_opened(tmp_path, "model_inspect", file), "frozen.pb")
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "frozen-model", "saved-model"])
+def test_serving(tmp_path: Path, vocabulary_file: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """One process finds the model, another one answers: neither opens a file twice."""
+    hook, folder, log = (tmp_path / name for name in ("hook", "model", "log"))
+    hook.mkdir()
+    folder.mkdir()
+    (hook / "sitecustomize.py").write_text(_LOG)
+    path, expected = folder / "1", "saved_model.pb"
+    if kind == "checkpoint":
+        path, expected = save_v2(folder), "model.ckpt.meta"
+    elif kind == "frozen-model":
+        path, expected = folder / "frozen.pb", "frozen.pb"
+        path.write_bytes(graphs.freeze(graphs.classifier, ["logits"]).SerializeToString())
+    else:
+        export(path, vocabulary_file, text=False)
+    for name, value in {"PYTHONPATH": hook, "FOLDER": folder, "LOG": log}.items():
+        monkeypatch.setenv(name, str(value))
+    with serving(f"--{kind}", path, *(() if kind == "saved-model" else NAMES)):
+        lines = log.read_text().splitlines()
+    opened: dict[str, Counter[str]] = {}
+    for line in lines:
+        process, _, name = line.partition(" ")
+        opened.setdefault(process, Counter())[name] += 1
+    assert len(opened) == 2
+    for count in opened.values():
+        require_once(count)
+    assert any(name.endswith(expected) for name in list(opened.values())[1])

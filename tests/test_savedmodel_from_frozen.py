@@ -59,10 +59,10 @@ def test_tensors_keep_the_names_of_the_frozen_model(run: Run, made: Path, tmp_pa
     words = ("--frozen-model", made / "frozen_model.pb", "--export-dir", tmp_path / "1")
     done = run("savedmodel_from_frozen", *words, "--inputs", "x=Placeholder/inputs_placeholder", "--overwrite")
     assert done.status == 0
-    meta_graph = from_saved_model.choose_meta_graph(
+    chosen = from_saved_model.choose_meta_graph(
         from_saved_model.read_saved_model(ModelFile(tmp_path / "1" / "saved_model.pb"))
     )
-    recorded = choose_signature_def(meta_graph)
+    recorded = choose_signature_def(chosen.meta_graph)
     assert {key: info.name for key, info in recorded.inputs.items()} == {"x": "Placeholder/inputs_placeholder:0"}
     assert {key: info.name for key, info in recorded.outputs.items()} == {"output1": "Accuracy/predictions:0"}
 

@@ -1,4 +1,4 @@
-"""What `make bench` wrote: the README shows the same table, and the chart is drawn from the same numbers."""
+"""The results of `make bench`: the README and the chart show the numbers of the document."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def measured() -> Report:
     return report
 
 
-def test_the_readme_shows_the_documents_table() -> None:
+def test_the_readme_and_the_document_have_the_same_table() -> None:
     assert TABLE.findall(README) == TABLE.findall(DOCUMENT)
     assert "freezemodel_serve.py" in TABLE.findall(README)[0]
 
 
-def test_the_chart_shows_the_documents_numbers() -> None:
+def test_the_chart_shows_the_numbers_of_the_document() -> None:
     svg = ElementTree.parse(PROJECT / "docs" / "serving_benchmark.svg")
     shown = [text for element in svg.iter() if (text := element.text) and text.replace(",", "").isdigit()]
     assert len(shown) >= 2 * len(CONNECTIONS)
     assert all(f" {number} " in DOCUMENT for number in shown)
 
 
-def test_what_was_asked_and_whether_it_holds() -> None:
+def test_a_figure_says_whether_its_requirement_holds() -> None:
     words = {
-        figure.what.partition(",")[0]: (figure.measured, figure.holds) for figure in serving_report.figures(measured())
+        figure.title.partition(",")[0]: (figure.measured, figure.holds) for figure in serving_report.figures(measured())
     }
     assert words == {
         f"requests/s beside {SEED.partition(',')[0]}": ("24.0 times", True),
@@ -48,14 +48,14 @@ def test_what_was_asked_and_whether_it_holds() -> None:
     }
 
 
-def test_the_best_of_the_others_is_not_told_where_one_was_not_measured() -> None:
+def test_no_best_server_is_named_if_one_was_not_measured() -> None:
     report = measured()
     report.missing.append("Other")
     assert "best of" not in serving_report.markdown(report)
     assert "| Other | not installed |" in serving_report.table(report)
 
 
-def test_what_is_written(tmp_path: Path) -> None:
+def test_document_readme_and_chart_are_written(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "README.md").write_text("a\n<!-- serving benchmark -->\nold\n<!-- end of serving benchmark -->\nb\n")
     serving_report.write(measured(), tmp_path)

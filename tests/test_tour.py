@@ -1,4 +1,4 @@
-"""`make run`, as a newcomer: the whole story as processes, from another folder than the project's."""
+"""`make run`, as a newcomer runs it: all steps as processes, from a folder outside the project."""
 
 from __future__ import annotations
 

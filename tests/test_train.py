@@ -1,15 +1,16 @@
-"""pretrainedresnet/train.py: a missing data set, and one round on a data set made for the test."""
+"""pretrainedresnet/train.py: a missing data set, and a short training on a data set made for the test."""
 
 from __future__ import annotations
 
 import gzip
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, environment
 
 from serialization.cli import call_main
 from serialization.tensorflow import np
@@ -27,7 +28,7 @@ def train(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def write_data(folder: Path) -> None:
-    """Images of one bright row each, whose place is the label."""
+    """Write images with one bright row each; its position is the label."""
     folder.mkdir()
     random = np.random.default_rng(0)
     for split, count in (("train", 256), ("t10k", 100)):
@@ -56,6 +57,17 @@ def test_trains_exports_and_measures(train: ModuleType, tmp_path: Path, capfd: p
     assert (tmp_path / "1" / "saved_model.pb").is_file()
     assert call_main(train.main, words) == 1
     assert capfd.readouterr().err == f"error: {tmp_path}/1 exists already; --overwrite replaces it\n"
+
+
+def test_training_goes_on_without_a_reader(tmp_path: Path) -> None:
+    """As in `train.py | head`."""
+    write_data(tmp_path / "data")
+    words = f"--data {tmp_path}/data --export-dir {tmp_path}/1 --epochs 3"
+    command = f"set -o pipefail; {sys.executable} {PROJECT}/pretrainedresnet/train.py {words} | head -1"
+    done = subprocess.run(["bash", "-c", command], env=environment(), capture_output=True, text=True)
+    assert done.stdout.startswith("epoch 1/3: loss ")
+    assert (done.returncode, done.stderr) == (141, "")  # the status of a program that SIGPIPE ends
+    assert (tmp_path / "1" / "saved_model.pb").is_file()
 
 
 def test_a_damaged_data_set(train: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from serialization.graph.graph_index import GraphIndex
+from serialization.infer.candidates import Inferred, infer_candidates
 from serialization.tensorflow import np, tf, tf1
 
 GRAPHS: dict[str, tuple[Callable[[], None], set[str], set[str]]] = {}
@@ -342,3 +344,16 @@ def output_named_before_its_bias() -> None:
     logits = tf.matmul(x, _variable("kernel", 8, 3), name="Output") + _variable("bias", 3)
     train(cross_entropy(labels, logits))
     tf.argmax(logits, 1)
+
+
+def infer(build: Callable[[], Any]) -> Inferred:
+    """What is inferred from a graph alone."""
+    with tf1.Graph().as_default() as built:
+        build()
+    return infer_candidates(GraphIndex(built.as_graph_def(add_shapes=True)))
+
+
+def found(build: Callable[[], Any]) -> tuple[list[str], list[str]]:
+    """The inferred inputs and outputs, as they are shown."""
+    result = infer(build)
+    return [str(c.tensor) for c in result.inputs], [str(c.tensor) for c in result.outputs]

@@ -31,12 +31,11 @@ _FREE = 1 << 30  # bytes
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
-def require_modest_tensors(graph_def: Any, what: str) -> None:
+def require_modest_tensors(index: GraphIndex, what: str) -> None:
     """Raise UserError if one node makes more than a gigabyte out of a few constants. `what` names the graph in it.
 
     Give the pruned graph: a training graph makes the first values of a large variable in this way.
     """
-    index = GraphIndex(graph_def)
     for scope in ("", *index.functions):
         for name, size in _made(index.body(scope)):
             if size > _FREE:

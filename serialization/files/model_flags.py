@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from serialization import project
 from serialization.files.locate import find_checkpoint, find_frozen_model, find_saved_model
 
 # By attribute name, as argparse has them.
@@ -23,3 +24,10 @@ def find_model(kind: str, path: Path) -> Any:
     Raises UserError if there is none.
     """
     return _FINDERS[kind](path)
+
+
+def find_given_model(**paths: Path | None) -> tuple[str, Any]:
+    """The kind and the model of the first path that is given, by kind; without any the frozen model under results/."""
+    given = [(kind, path) for kind, path in paths.items() if path is not None]
+    kind, path = (given or [("frozen_model", project.RESULTS / "frozen_model.pb")])[0]
+    return kind, find_model(kind, path)

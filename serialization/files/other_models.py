@@ -1,4 +1,4 @@
-"""The error for a model of another kind than the one asked for: what lies there, and the command that takes it."""
+"""What to do where a path holds no model, or a model of another kind than the wanted one; the content of a folder."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import os
 import re
 from pathlib import Path
 
+from serialization import project
 from serialization.console import format_command, make_printable, show_path
 from serialization.errors import UserError
+from serialization.files.model_names import SAVED_MODEL_FILES, strip_to_prefix
 from serialization.formats.file_kind import Kind, detect_kind
 from serialization.formats.foreign_files import Foreign
+from serialization.project import real_path
 
+_EXPORTS = ("source", "checkpoint", "frozen")
 _LISTED, _LOOKED_AT = 5, 200  # entries of a folder
 _CHECKPOINT_FILE = re.compile(r"(.+)\.(index|meta|data-\d{5}-of-\d{5})")
 _FOREIGN = {kind.value for kind in Foreign}
@@ -31,6 +35,21 @@ _SAME_STEP = {
 }
 
 
+def advise_making(path: Path, otherwise: str, *scripts: str) -> str:
+    """The advice for a missing model: the script that writes this path, else `otherwise`.
+
+    Only scripts whose names begin with one of `scripts` are advised; without any, all are.
+    """
+    made = {
+        project.RESULTS / "graph.ckpt": "checkpoint_save.py",
+        project.RESULTS / "frozen_model.pb": "freezemodel_save.py",
+    }
+    made |= {project.RESULTS / f"savedmodel_from_{name}": f"savedmodel_from_{name}.py" for name in _EXPORTS}
+    made |= {project.PRETRAINED / "1": "pretrainedresnet/train.py"}
+    script = next((script for place, script in made.items() if real_path(place) == real_path(path)), "")
+    return f"make it with `{format_command(script)}`" if script and script.startswith(scripts or "") else otherwise
+
+
 class OtherModelError(UserError):
     """At `path` lies a model of another `kind`: "checkpoint", "saved_model" or "frozen_model"; `what` says so.
 
@@ -47,8 +66,8 @@ class OtherModelError(UserError):
         return f"{self.what}; use `{format_command(right, _FLAGS[self.kind], os.fspath(self.path))}`"
 
 
-def refuse_kind(file: Path, kind: Kind | Foreign, wanted: str, model: Path) -> UserError:
-    """The error for a file of another kind than the wanted one; `model` is the model that the file belongs to."""
+def explain_other_kind(file: Path, kind: Kind | Foreign, wanted: str) -> UserError:
+    """The error for a file of another kind than the wanted one."""
     if kind is Kind.EMPTY:
         return UserError(f"{show_path(file)} is empty, not {wanted}; copy it here again")
     what = f"{show_path(file)} is {kind.value}, not {wanted}"
@@ -56,6 +75,7 @@ def refuse_kind(file: Path, kind: Kind | Foreign, wanted: str, model: Path) -> U
         return UserError(f"{what}; {kind.advice}")
     if kind is Kind.UNKNOWN:
         return UserError(f"{what}; it may be damaged; copy it here again, or name another file")
+    model = _find_owner(file, kind)
     if kind is Kind.SAVED_MODEL and model == file:
         return UserError(
             f"{show_path(file)} is the graph of a SavedModel under another name; call it saved_model.pb, "
@@ -66,6 +86,13 @@ def refuse_kind(file: Path, kind: Kind | Foreign, wanted: str, model: Path) -> U
         return UserError(f"{what}; name the checkpoint too: `{restore}`")
     taken = {Kind.SAVED_MODEL: "saved_model", Kind.GRAPH: "frozen_model"}.get(kind, "checkpoint")
     return OtherModelError(what, taken, model)
+
+
+def _find_owner(file: Path, kind: Kind) -> Path:
+    """The model that a file belongs to: a folder, a prefix, or the file itself."""
+    if kind is Kind.SAVED_MODEL:
+        return file.parent if file.name in SAVED_MODEL_FILES else file
+    return file if kind in (Kind.GRAPH, Kind.STATE) else strip_to_prefix(file)
 
 
 def describe_contents(folder: Path) -> str:

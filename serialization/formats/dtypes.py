@@ -3,45 +3,26 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
-# tensorflow/core/framework/types.proto
-_NAMES = {
-    1: "float32",
-    2: "float64",
-    3: "int32",
-    4: "uint8",
-    5: "int16",
-    6: "int8",
-    7: "string",
-    8: "complex64",
-    9: "int64",
-    10: "bool",
-    11: "qint8",
-    12: "quint8",
-    13: "qint32",
-    14: "bfloat16",
-    15: "qint16",
-    16: "quint16",
-    17: "uint16",
-    18: "complex128",
-    19: "float16",
-    20: "resource",
-    21: "variant",
-    22: "uint32",
-    23: "uint64",
-    24: "float8_e5m2",
-    25: "float8_e4m3fn",
-    29: "int4",
-    30: "uint4",
-}
+from serialization.formats import protos
+
 _REF = 100  # DT_FLOAT_REF is 101
+_OTHER_NAMES = {"invalid": "unknown", "half": "float16", "float": "float32", "double": "float64"}
 
 FLOAT, STRING, BOOL, RESOURCE, VARIANT, INT32, INT64 = 1, 7, 10, 20, 21, 3, 9
 
 
+@cache
+def _load_names() -> dict[int, str]:
+    """TensorFlow's name of each dtype, as the enum of the installed TensorFlow lists them."""
+    enum = {number: label.removeprefix("DT_").lower() for label, number in protos.DataType.items() if number < _REF}
+    return {number: _OTHER_NAMES.get(name, name) for number, name in enum.items()}
+
+
 def get_dtype_name(number: int) -> str:
-    """`float32` for DT_FLOAT and for DT_FLOAT_REF; `unknown` for DT_INVALID and numbers newer than this table."""
-    return _NAMES.get(get_base_dtype(number), "unknown")
+    """`float32` for DT_FLOAT and for DT_FLOAT_REF; `unknown` for DT_INVALID and for numbers of a newer TensorFlow."""
+    return _load_names().get(get_base_dtype(number), "unknown")
 
 
 def get_base_dtype(number: int) -> int:
@@ -50,12 +31,12 @@ def get_base_dtype(number: int) -> int:
 
 
 def get_dtype_number(name: str) -> int:
-    """The number of the dtype with this name. Raises StopIteration for an unknown name."""
-    return next(number for number, known in _NAMES.items() if known == name)
+    """The number of the dtype with this name, 0 (DT_INVALID) for `unknown`. Raises StopIteration for other names."""
+    return next(number for number, known in _load_names().items() if known == name)
 
 
 def get_dtype_size(number: int) -> int:
     """The bytes that one value of a dtype takes in memory; for a string, those of an empty one."""
     name = get_dtype_name(number)
-    bits = re.search(r"\d+", name.removesuffix("_e5m2").removesuffix("_e4m3fn"))
+    bits = re.search(r"\d+", name)
     return 24 if name == "string" else max(1, int(bits[0]) // 8) if bits else 1

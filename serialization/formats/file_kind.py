@@ -67,6 +67,11 @@ class ModelFile:
         """Whether it is in the text form of a protobuf."""
         return _is_text(self.data[:4096])
 
+    def read(self) -> bytearray | None:
+        """All bytes; None if the file no longer is what was opened. See read_into."""
+        content = bytearray(len(self.data))
+        return content if self.read_into(memoryview(content), 0) else None
+
     def read_into(self, buffer: memoryview, offset: int) -> bool:
         """Fill the buffer with the bytes from `offset` on; whether the file still is what was opened.
 

@@ -31,14 +31,17 @@ def read_message(file: ModelFile) -> Any:
             f"{where} has {format_size(len(file.data))}, and protobuf reads at most 2 GiB; "
             "use a SavedModel, which keeps its variables beside the graph"
         )
+    content = file.read()
+    if content is None:
+        raise UserError(f"{where} has been changed while it was read; run this again")
     name = _CLASSES[file.kind]
     message = getattr(protos, name)()
     try:
         if file.is_text:
             # Fields that a newer TensorFlow has added are left out, as in the binary form.
-            text_format.Parse(file.data[:].decode(), message, allow_unknown_field=True)
+            text_format.Parse(content.decode(), message, allow_unknown_field=True)
         else:
-            message.ParseFromString(file.data[:])
+            message.ParseFromString(content)
     except (
         DecodeError,
         text_format.ParseError,

@@ -55,6 +55,8 @@ def _read_block(data: bytes | mmap.mmap, offset: int, size: int) -> Iterator[tup
         raise DamagedError("a block is compressed in an unknown way")
     restarts = int.from_bytes(block[-4:], "little")
     end = len(block) - 4 * (restarts + 1)
+    if end < 0:
+        raise DamagedError("the restarts of a block lie beyond it")
     position, key = 0, b""
     while position < end:
         (shared, unshared, length), position = _numbers(block, position, 3)

@@ -6,32 +6,43 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.dtypes import get_dtype_number
 from serialization.graph.graph_def import get_node_name, get_output_index, get_tensor_name
 from serialization.graph.graph_index import GraphIndex
-from serialization.graph.op_sets import ALL_PLACEHOLDERS
+from serialization.graph.op_sets import ALL_PLACEHOLDERS, PIPELINES, PLACEHOLDERS
 from serialization.graph.signature import Signature, Tensor
 
 
 def cut_at_inputs(index: GraphIndex, wanted: Signature) -> tuple[GraphIndex, Signature, list[str]]:
     """Replace each input that is no placeholder with one, so that the ops which compute it are not needed.
 
-    Returns the graph (the given one if nothing is cut), the signature with the new names, and a line on the cut.
+    No input pipeline stays because other ops waited for it. Returns the graph (the given one if nothing is cut), the
+    signature with the new names, and a line on the cut. Raises UserError for an input of unknown dtype.
     """
     nodes = index.nodes
-    inner = [t for t in wanted.inputs if nodes[get_node_name(t.name)].op not in ALL_PLACEHOLDERS]
+    inner = [tensor for tensor in wanted.inputs if _is_computed(index, tensor.name)]
     if not inner:
         return index, wanted, []
     inner = list({tensor.name: tensor for tensor in inner}.values())  # two keys may stand for one tensor
+    unknown = next((tensor for tensor in inner if tensor.dtype == "unknown"), None)
+    if unknown is not None:
+        op = nodes[get_node_name(unknown.name)].op
+        raise UserError(
+            f"the graph cannot be cut at {unknown.name}; its dtype is unknown, as the op {op} is; "
+            "load its library with --op-library FILE.so"
+        )
     copy = protos.GraphDef()
     copy.CopyFrom(index.graph_def)
     names = {
         tensor.name: _free_name(f"{get_node_name(tensor.name)}_input", nodes, get_output_index(tensor.name))
         for tensor in inner
     }
+    ends = {get_node_name(name) for name in names} | {node.name for node in copy.node if node.op in PIPELINES}
     for node in copy.node:
-        node.input[:] = [e if e.startswith("^") else names.get(get_tensor_name(e), e) for e in node.input]
+        edges = [edge for edge in node.input if not (edge.startswith("^") and get_node_name(edge) in ends)]
+        node.input[:] = [edge if edge.startswith("^") else names.get(get_tensor_name(edge), edge) for edge in edges]
     for tensor in inner:
         node = copy.node.add(name=names[tensor.name], op="Placeholder")
         node.attr["dtype"].type = get_dtype_number(tensor.dtype)
@@ -52,17 +63,31 @@ def cut_at_inputs(index: GraphIndex, wanted: Signature) -> tuple[GraphIndex, Sig
     return GraphIndex(copy), Signature(inputs, wanted.outputs), [note]
 
 
-def add_default_values(graph_def: Any, inputs: Iterable[Tensor]) -> None:
-    """Give the placeholders of inputs with a default value that value: then they need not be fed."""
-    nodes = {node.name: node for node in graph_def.node}
+def add_default_values(index: GraphIndex, inputs: Iterable[Tensor]) -> GraphIndex:
+    """Give the placeholders of inputs with a default value that value: then they need not be fed.
+
+    Returns the index of the changed GraphDef, or the given one if no input has a default value.
+    """
+    nodes, added = index.nodes, []
     for tensor in inputs:
         node = nodes[get_node_name(tensor.name)]
         if tensor.default is not None and node.op == "Placeholder":
-            value = graph_def.node.add(name=_free_name(f"{node.name}/default", nodes, 0), op="Const")
+            value = protos.NodeDef(name=_free_name(f"{node.name}/default", nodes, 0), op="Const")
             value.attr["value"].tensor.ParseFromString(tensor.default)
             value.attr["dtype"].type = value.attr["value"].tensor.dtype
             node.op = "PlaceholderWithDefault"
             node.input.append(value.name)
+            added.append(value)
+    index.graph_def.node.extend(added)
+    return GraphIndex(index.graph_def) if added else index
+
+
+def _is_computed(index: GraphIndex, tensor: str) -> bool:
+    """Whether the graph computes the tensor; or the default of a placeholder, from other inputs or a pipeline."""
+    name = get_node_name(tensor)
+    if index.nodes[name].op not in ALL_PLACEHOLDERS:
+        return True
+    return any(index.nodes[other].op in PLACEHOLDERS | PIPELINES for other in index.upstream(name) - {name})
 
 
 def _rename_node(graph_def: Any, old: str, new: str, kept: Collection[str]) -> None:

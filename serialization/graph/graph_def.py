@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from serialization.formats.dtypes import get_dtype_size
 from serialization.graph.op_sets import VARIABLE_READERS, VARIABLES, is_update
 
 _VARIABLE_NODES = VARIABLES | VARIABLE_READERS
@@ -63,3 +65,13 @@ def list_variable_nodes(graph_def: Any) -> list[str]:
 def list_training_nodes(graph_def: Any) -> list[str]:
     """The names of the nodes that change a variable or a table: assignments, the optimizers' Apply ops, insertions."""
     return [node.name for node in iterate_nodes(graph_def) if is_update(node.op)]
+
+
+def measure_variables(graph_def: Any) -> int:
+    """The size of the graph's variables in bytes, as far as their nodes record it."""
+    size = 0
+    for node in graph_def.node:
+        if node.op in VARIABLES:
+            dims = node.attr["shape"].shape.dim
+            size += math.prod(max(0, dim.size) for dim in dims) * get_dtype_size(node.attr["dtype"].type)
+    return size

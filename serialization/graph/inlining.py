@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from serialization.console import format_error
 from serialization.errors import UserError
 from serialization.graph.graph_def import iterate_nodes
 from serialization.graph.op_sets import BRANCHES, FUNCTION_CALLS, WHILES
-from serialization.tensorflow import config_pb2, tf, tf1
+from serialization.tensorflow import config_pb2, explain_failures, tf1
 
 _COMPILED = "_XlaMustCompile"
 _KEPT_WHOLE = ("_noinline", _COMPILED)  # attributes that keep a function from being inlined
@@ -66,7 +65,5 @@ def _optimize(graph_def: Any, fetches: list[str]) -> Any:
     rewrite.min_graph_nodes = -1
     rewrite.optimizers.append("function")
     rewrite.function_optimization = rewrite.AGGRESSIVE
-    try:
+    with explain_failures("the functions of the graph cannot be inlined"):
         return tf_optimizer.OptimizeGraph(config, meta_graph)
-    except tf.errors.OpError as error:
-        raise UserError(f"the functions of the graph cannot be inlined: {format_error(error)}") from None

@@ -32,9 +32,19 @@ def list_table_nodes(graph_def: Any) -> list[Any]:
     return [node for node in graph_def.node if node.op in _TABLES]
 
 
-def inline_tables(graph_def: Any, session: Any) -> list[str]:
-    """Make the GraphDef fill its tables with their contents in the session. Returns a line for each table."""
-    index, notes = GraphIndex(graph_def), []
+def list_table_initializers(index: GraphIndex) -> list[Any]:
+    """The nodes that fill tables before the first run."""
+    writers = [node for node in index.graph_def.node if node.op in op_sets.TABLE_WRITERS and node.input]
+    tables = [(node, index.producer(node.input[0])) for node in writers]
+    return [node for node, table in tables if table is not None and op_sets.is_table_initializer(node.op, table.op)]
+
+
+def inline_tables(index: GraphIndex, session: Any) -> list[str]:
+    """Make the GraphDef fill its tables with their contents in the session. Returns a line for each table.
+
+    The index is right afterwards if there is no line.
+    """
+    graph_def, notes = index.graph_def, []
     for table, (keys, values) in [(table, _read(session, table, index)) for table in list_table_nodes(graph_def)]:
         notes.append(f"inlined the lookup table {table.name}: {len(keys):,} {'entry' if len(keys) == 1 else 'entries'}")
         _inline_one(GraphIndex(graph_def), table, keys, values)
@@ -189,5 +199,6 @@ def collect_vocabulary_files(graph: Any) -> list[Any]:
 
 def make_table_initializer(graph: Any) -> Any:
     """An op that fills all tables of the graph; None if it has none."""
-    fills = [op for op in graph.get_operations() if op.type in op_sets.TABLE_INITIALIZERS]
+    operations = [op for op in graph.get_operations() if op.type in op_sets.TABLE_WRITERS]
+    fills = [op for op in operations if op_sets.is_table_initializer(op.type, op.inputs[0].op.type)]
     return tf.group(*fills, name="fill_tables") if fills else None

@@ -172,6 +172,14 @@ def is_update(op: str) -> bool:
     return op in TABLE_UPDATES or op in _REF_UPDATES or op.startswith(prefixes)
 
 
+def is_table_initializer(op: str, table: str) -> bool:
+    """Whether the op fills a table, made by the op `table`, before the first run.
+
+    An import fills a static table, as tf.lookup.KeyValueTensorInitializer writes it; other tables it restores.
+    """
+    return op in TABLE_INITIALIZERS or (op in TABLE_IMPORTS and table in STATIC_TABLES)
+
+
 def may_wait(op: str) -> bool:
     """Whether the op may run for ever, or wait for a value that never comes. Other libraries' ops are named alike."""
     return _WAITING.fullmatch(op) is not None

@@ -57,39 +57,45 @@ def make_version_readable(meta_graph: Any) -> list[str]:
     return []
 
 
-def require_dense_shapes(graph_def: Any) -> list[str]:
+def require_dense_shapes(index: GraphIndex) -> tuple[GraphIndex, list[str]]:
     """Make inputs of the dense shapes of sparse placeholders whose sizes are not all known.
 
     tf.compat.v1.sparse_placeholder gives them a default, such as [-1, 5], at which the runtime aborts. To a Reshape,
-    -1 is a size like any other.
+    -1 is a size like any other. Returns the index of the changed GraphDef, or the given one if nothing changed.
     """
-    optional = [node for node in graph_def.node if node.op == "PlaceholderWithDefault" and node.input]
-    if not optional:
-        return []
-    index, done = GraphIndex(graph_def), Counter[tuple[str, str]]()
-    for node in optional:
+    done: Counter[tuple[str, str]] = Counter()
+    for node in index.graph_def.node:
+        if node.op != "PlaceholderWithDefault" or not node.input or node.attr["dtype"].type != dtypes.INT64:
+            continue
         sizes = read_integers(index.producer(node.input[0]))
         reshapes = any(index.nodes[user].op == "Reshape" for user in index.consumers(node.name))
-        if min(sizes, default=0) < 0 and node.attr["dtype"].type == dtypes.INT64 and not reshapes:
+        if min(sizes, default=0) < 0 and not reshapes:
             node.op = "Placeholder"
             del node.input[:]
             node.attr[SPARSE_SIZES].list.i.extend(sizes)
             done["made {} an input: its default has a size of -1", "dense shape"] += 1
-    return format_repairs(done)
+    return GraphIndex(index.graph_def) if done else index, format_repairs(done)
 
 
-def record_sparse_sizes(graph_def: Any, signature_defs: Iterable[Any]) -> None:
+def record_sparse_sizes(index: GraphIndex, signature_defs: Iterable[Any]) -> None:
     """Write to the placeholders of dense shapes which sizes the signatures know."""
-    nodes = {node.name: node for node in graph_def.node}
     for info in (info for one in signature_defs for info in one.inputs.values()):
-        node = nodes.get(get_node_name(info.coo_sparse.dense_shape_tensor_name))
+        node = index.producer(info.coo_sparse.dense_shape_tensor_name)
         if node is not None and info.tensor_shape.dim and SPARSE_SIZES not in node.attr:
             node.attr[SPARSE_SIZES].list.i.extend(dim.size for dim in info.tensor_shape.dim)
 
 
-def make_graph_loadable(graph_def: Any) -> list[str]:
-    """Repair a graph of another TensorFlow so that this one can import it. Raises UserError if it is damaged."""
-    names = GraphIndex(graph_def).nodes
+def replace_absent_ops(graph_def: Any) -> list[str]:
+    """Replace ops that are there for TPUs alone, and ops that TensorFlow has removed."""
+    return [*remove_tpu_wrappers(graph_def), *rewrite_removed_ops(graph_def)]
+
+
+def make_graph_loadable(index: GraphIndex) -> list[str]:
+    """Repair a graph of another TensorFlow so that this one can import it. Raises UserError if it is damaged.
+
+    Nodes keep their names and edges, so the index stays right.
+    """
+    graph_def, names = index.graph_def, index.nodes
     if len(names) < len(graph_def.node):
         twice = next(name for name, count in Counter(node.name for node in graph_def.node).items() if count > 1)
         raise UserError(f"the graph is damaged; it has two nodes called {twice}; copy the file here again")
@@ -113,8 +119,7 @@ def make_graph_loadable(graph_def: Any) -> list[str]:
                 del node.attr["_class"]
             else:
                 node.attr["_class"].list.s[:] = colocated
-    repairs = [*remove_tpu_wrappers(graph_def), *rewrite_removed_ops(graph_def)]
-    return [*format_repairs(done), *repairs, *remove_recorded_shapes(graph_def)]
+    return [*format_repairs(done), *remove_recorded_shapes(graph_def)]
 
 
 def remove_recorded_shapes(graph_def: Any) -> list[str]:
@@ -126,10 +131,13 @@ def remove_recorded_shapes(graph_def: Any) -> list[str]:
     return [f"removed {format_count(stale, 'wrong recorded shape')}"] if stale else []
 
 
-def remove_refs(graph_def: Any) -> list[str]:
-    """Replace ops that take or give references to variables, because a frozen graph has no variables."""
+def remove_refs(index: GraphIndex) -> list[str]:
+    """Replace ops that take or give references to variables, because a frozen graph has no variables.
+
+    If it returns no line, the index stays right.
+    """
     done: Counter[tuple[str, str]] = Counter()
-    names = GraphIndex(graph_def).nodes
+    graph_def, names = index.graph_def, index.nodes
     added = []
     for node in graph_def.node:
         before = node.op

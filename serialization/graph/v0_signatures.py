@@ -36,10 +36,10 @@ Signatures named_signatures 2 Signature*
 """
 
 
-def add_v0_signatures(meta_graph: Any) -> None:
+def add_v0_signatures(meta_graph: Any, index: GraphIndex) -> None:
     """Copy the collection's signatures into the MetaGraphDef's signature_def, if that is empty.
 
-    Raises UserError if the collection is damaged.
+    `index` is that of its graph. Raises UserError if the collection is damaged.
     """
     from google.protobuf.message import DecodeError
 
@@ -60,7 +60,7 @@ def add_v0_signatures(meta_graph: Any) -> None:
         for key, one in ((_DEFAULT, recorded.default_signature), *sorted(named.items())):
             if typed := _typed(one):
                 found[typed[0] if key == _DEFAULT and key in found else key] = typed
-    nodes = GraphIndex(meta_graph.graph_def).nodes
+    nodes = index.nodes
     for key, (method, inputs, outputs) in found.items():
         names = [*inputs.values(), *outputs.values()]
         if all(get_node_name(name) in nodes for name in names):
@@ -86,7 +86,7 @@ def _fill(infos: Any, tensors: dict[str, str], nodes: dict[str, Any]) -> None:
         tensor = describe_tensor(nodes, name if ":" in name else f"{name}:0")
         info = infos[key]
         info.name = tensor.name
-        info.dtype = get_dtype_number(tensor.dtype) if tensor.dtype != "unknown" else 0
+        info.dtype = get_dtype_number(tensor.dtype)
         info.tensor_shape.unknown_rank = tensor.shape is None
         for size in tensor.shape or ():
             info.tensor_shape.dim.add(size=-1 if size is None else size)

@@ -39,15 +39,14 @@ class _Box:
         return Counter(node.op for node in self.nodes)
 
 
-def draw_graph(graph_def: Any, outputs: Iterable[str], boxes: int = _BOXES) -> str:
+def draw_graph(index: GraphIndex, outputs: Iterable[str], boxes: int = _BOXES) -> str:
     """The nodes that the outputs need, in Graphviz's language and about `boxes` boxes; without outputs all nodes.
 
     If the graph only calls a function, as exports of TensorFlow 2 do, the function is drawn.
     """
     wanted = {get_node_name(output) for output in outputs}
-    index = GraphIndex(graph_def)
     needed = index.reachable(wanted)
-    name, nodes = _body(index, [node for node in graph_def.node if node.name in needed or not needed])
+    name, nodes = _body(index, [node for node in index.graph_def.node if node.name in needed or not needed])
     groups = _fold(nodes, boxes)
     drawn: dict[str, _Box] = {}
     for node in nodes:

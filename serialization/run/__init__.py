@@ -1,1 +1,1 @@
-"""Runs models: feeds for them, and the proof that two answer the same."""
+"""Runs models on given or generated feeds, and proves that two models answer the same."""

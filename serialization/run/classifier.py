@@ -28,13 +28,13 @@ def show_classes(
 ) -> str:
     """Classify image files and print the `top` classes of each; returns the proof as one sentence.
 
-    `mean` and `std` are one number, or one a channel. Raises UserError where the model's own best class is not the
+    `mean` and `std` are one number, or one for each channel. Raises UserError if the model's own best class is not the
     class with the highest score.
     """
-    wanted = predict.signature
-    image_input = describe_image_input(wanted.inputs[0])
+    signature = predict.signature
+    image_input = describe_image_input(signature.inputs[0])
     pixels = decode_images(files, image_input, np.array(mean), np.array(std))
-    print(f"feeds {wanted.inputs[0]}, fetches {', '.join(map(str, wanted.outputs))}")
+    print(f"feeds {signature.inputs[0]}, fetches {', '.join(map(str, signature.outputs))}")
     scores, best = classify_images(predict, list(make_image_batches(pixels, image_input)))
     print_best(files, scores, read_labels(labels, scores.shape[1]), top)
     if not np.array_equal(best, scores.argmax(axis=1)):
@@ -42,12 +42,12 @@ def show_classes(
     return f"{format_count(len(files), 'image')}; the best class is the one with the highest score in each"
 
 
-def choose_score_output(wanted: Signature) -> tuple[Tensor, Tensor | None]:
-    """The outputs that hold a score for each class and, where there is one, the number of the best class."""
-    scores = [t for t in wanted.outputs if t.dtype.startswith(("float", "bfloat")) and len(t.shape or ()) == 2]
-    best = [t for t in wanted.outputs if t.dtype.startswith("int") and len(t.shape or ()) == 1]
+def choose_score_output(signature: Signature) -> tuple[Tensor, Tensor | None]:
+    """The output with the scores of the classes, and the output with the number of the best class if there is one."""
+    scores = [t for t in signature.outputs if t.dtype.startswith(("float", "bfloat")) and len(t.shape or ()) == 2]
+    best = [t for t in signature.outputs if t.dtype.startswith("int") and len(t.shape or ()) == 1]
     if len(scores) != 1:
-        listed = "; ".join(map(str, wanted.outputs))
+        listed = "; ".join(map(str, signature.outputs))
         raise UserError(f"no classifier: expected one output of float [None, classes], found {listed}; use --signature")
     return scores[0], best[0] if best else None
 
@@ -66,7 +66,7 @@ def classify_images(
 
 
 def read_labels(file: Path | None, classes: int) -> list[str]:
-    """The names of the classes, their numbers without a file. Raises UserError unless there is one for each class."""
+    """The names of the classes from a file, or their numbers. Raises UserError unless each class has a name."""
     if file is None:
         return [str(number) for number in range(classes)]
     try:
@@ -81,7 +81,7 @@ def read_labels(file: Path | None, classes: int) -> list[str]:
 
 
 def print_best(files: Sequence[Path], scores: NDArray[Any], labels: Sequence[str], top: int) -> None:
-    """A table of the `top` classes of each image, the best first."""
+    """Print a table of the `top` classes of each image, the best first."""
     rows = []
     for file, row in zip(files, scores, strict=True):
         order = np.argsort(-row)[:top]

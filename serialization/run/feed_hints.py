@@ -1,4 +1,4 @@
-"""Hints in a graph about the values that its inputs take, beside dtype and shape, for generated feeds."""
+"""Finds hints in a graph about the values that its inputs take, beside dtype and shape, for generated feeds."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from serialization.graph.repair import SPARSE_SIZES
 from serialization.graph.signature import Signature
 from serialization.run.generated_feeds import Hint
 
-# Behind a Reshape or an Unpack a shape says nothing of the input's.
+# A shape after a Reshape or an Unpack says nothing about the shape of the input.
 _NUMBER_VIEWS = VIEWS - {"Reshape", "Unpack"} | {"Cast", "StopGradient", "PlaceholderWithDefault"}
 _TEXT_VIEWS = VIEWS | {"StringStrip"}
+# tf.matmul writes a BatchMatMul for an input of unknown rank.
+_PRODUCTS = {"MatMul", "SparseMatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"}
 _PARSERS = ("ParseExample", "ParseExampleV2", "ParseSingleExample", "ParseSequenceExample")
 _IMAGES = {"DecodeJpeg", "DecodePng", "DecodeImage", "DecodeAndCropJpeg"}
 _BASE64 = b"AAAA"
-_KNOWN = 50  # of a table's keys are enough to ask it for
-_ROWS_OF_IMAGES = 32  # enough for a proof, where each row is much work
+_KNOWN = 50  # keys of a table that are fed
+_ROWS_OF_IMAGES = 32  # enough for a proof; each image takes long
 # One white pixel.
 _PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8ffff3f0005fe02fe0def46b8"
@@ -34,9 +36,9 @@ _PNG = bytes.fromhex(
 
 
 def find_hints(index: GraphIndex, wanted: Signature, keys: Mapping[str, Any] | None = None) -> dict[str, Hint]:
-    """A hint for each input, by key, where its consumers tell something.
+    """Hints for inputs, by key, from the ops that consume them.
 
-    `keys` are those of lookup tables by their nodes: only what a table knows tells one table from another.
+    `keys` are the keys of lookup tables, by the tables' nodes: unknown keys get the same answer from every table.
     """
     keys = keys or {}
     ops = {node.op for node in iterate_nodes(index.graph_def)}
@@ -53,7 +55,8 @@ def find_hints(index: GraphIndex, wanted: Signature, keys: Mapping[str, Any] | N
                 if follow and f"{node.name}:0" not in seen:
                     seen.add(f"{node.name}:0")
                     waiting.append(f"{node.name}:0")
-        if tensor.dtype == "string" and hint.example is None and not hint.known:  # it may be taken apart first
+        # The graph may split or decode a text before it looks it up.
+        if tensor.dtype == "string" and hint.example is None and not hint.known:
             words = [word for held in keys.values() if held.dtype == object for word in held[:_KNOWN].tolist()]
             hint = replace(hint, known=tuple(words), example=_BASE64 if "DecodeBase64" in ops else None)
         if tensor.dtype == "string" and hint.example in (None, _BASE64) and _IMAGES & ops:
@@ -71,7 +74,7 @@ def find_hints(index: GraphIndex, wanted: Signature, keys: Mapping[str, Any] | N
 
 
 def _takers(index: GraphIndex, tensor: str) -> Iterator[tuple[Any, int]]:
-    """The nodes that take a tensor, each with the number of the input that does."""
+    """The nodes that take a tensor, each with the number of its input."""
     for name in index.consumers(get_node_name(tensor)):
         for position, edge in enumerate(list_data_edges(index.nodes[name])):
             if get_tensor_name(edge) == tensor:
@@ -79,13 +82,13 @@ def _takers(index: GraphIndex, tensor: str) -> Iterator[tuple[Any, int]]:
 
 
 def _share(tensor: str, index: GraphIndex) -> float | None:
-    """What makes a dropout layer keep all, where the tensor is the share that it keeps (1) or drops (0)."""
+    """The value that switches dropout off: 1 if the tensor is the share that is kept, 0 if it is the share dropped."""
     seen, waiting = {tensor}, [(tensor, 1.0)]
     while waiting:
         name, value = waiting.pop()
         for node, position in _takers(index, name):
             if node.op in ("RealDiv", "Div") and position == 1 and "dropout" in node.name.lower():
-                return value  # kept numbers are divided by the share of those that are kept
+                return value  # dropout divides the kept numbers by the kept share
             follow = (
                 value if node.op in _NUMBER_VIEWS | ENTERS else 1 - value if (node.op, position) == ("Sub", 1) else None
             )
@@ -96,7 +99,7 @@ def _share(tensor: str, index: GraphIndex) -> float | None:
 
 
 def find_batch_sizes(graph_def: Any) -> list[int]:
-    """Sizes that recorded shapes, and states that are all zeros, begin with most often: it may be built for one."""
+    """The most frequent first dimensions of recorded shapes and of initial states: the graph may need one of them."""
     found: Counter[int] = Counter()
     for node in graph_def.node:
         if node.op == "Const" and _is_splat(node.attr["value"].tensor):
@@ -108,7 +111,7 @@ def find_batch_sizes(graph_def: Any) -> list[int]:
 
 
 def _is_splat(tensor: Any) -> bool:
-    """Whether it is one number many times, as the first state of a loop is, or the first word for each row."""
+    """Whether it is one number many times, such as a loop's first state, or the first token of each row."""
     dims = tensor.tensor_shape.dim
     rank = {dtypes.FLOAT: 2, dtypes.INT32: 1, dtypes.INT64: 1}.get(tensor.dtype, 0)
     stored = len(tensor.float_val) + len(tensor.int_val) + len(tensor.int64_val)
@@ -117,11 +120,12 @@ def _is_splat(tensor: Any) -> bool:
 
 
 def _ask(node: Any, position: int, index: GraphIndex) -> Hint:
-    """What one consumer says about what it takes at this position."""
-    if node.op in ("MatMul", "SparseMatMul") and position == 0:
+    """The hint of one consumer about its input at this position."""
+    if node.op in _PRODUCTS and position == 0:
         weights = _shape_of(node.input[1], index)
         if weights is not None and len(weights) == 2:
-            return Hint((None, weights[1] if node.attr["transpose_b"].b else weights[0]))
+            turned = any(node.attr[name].b for name in ("transpose_b", "adj_y") if name in node.attr)
+            return Hint((None, weights[1] if turned else weights[0]))
     if node.op == "Reshape" and position == 0:
         sizes = read_integers(index.producer(node.input[1]))
         if sizes and sizes[0] == -1 and len(sizes) > 1 and min(sizes[1:]) > 0:
@@ -156,7 +160,7 @@ def _ask(node: Any, position: int, index: GraphIndex) -> Hint:
 
 
 def _table_of(node: Any, index: GraphIndex) -> str:
-    """The node of the table that is looked up in, through what only passes its handle on."""
+    """The node of the table that a lookup reads; ops between them may pass the handle on."""
     return get_node_name(index.trace_back(node.input[0], PASS_THROUGH - MERGES))
 
 
@@ -166,7 +170,7 @@ def _merge(a: Hint, b: Hint) -> Hint:
 
 
 def _shape_of(edge: str, index: GraphIndex) -> tuple[int, ...] | None:
-    """The shape of a variable or a constant, through what only reads it."""
+    """The shape of a variable or a constant, also if ops between only read it."""
     node = index.producer(index.trace_back(edge, IDENTITIES | ENTERS | {"ReadVariableOp", "Cast"}))
     if node is None:
         return None
@@ -177,7 +181,7 @@ def _shape_of(edge: str, index: GraphIndex) -> tuple[int, ...] | None:
 
 
 def _example(node: Any, index: GraphIndex) -> bytes:
-    """A serialized tf.train.Example with a value for each feature that the parser wants."""
+    """A serialized tf.train.Example with a value for each feature that the op parses."""
     names, shapes = _features(node, index)
     example = protos.Example()
     for (name, number), shape in zip(names, shapes, strict=True):
@@ -195,7 +199,7 @@ def _example(node: Any, index: GraphIndex) -> bytes:
 
 
 def _features(node: Any, index: GraphIndex) -> tuple[list[tuple[str, int]], list[tuple[int, ...]]]:
-    """The names and dtypes of the features, sparse ones first, and the shapes that dense ones have."""
+    """The names and dtypes of the features, the sparse ones first, and the shapes of the features."""
 
     def strings(edge: str) -> list[str]:
         constant = index.producer(edge)

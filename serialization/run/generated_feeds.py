@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ROWS = 1000
-_NUMBERS = 1_000_000  # keeps the feeds of a model of large images small: fewer rows of more numbers
+_NUMBERS = 1_000_000  # in one input at most: a model of large images gets fewer rows
 
 
 @dataclass(frozen=True)
 class Hint:
-    """What a graph says about an input: a shape, a first number too large, an example, how many rows are enough.
+    """A graph's hint about the values of an input.
 
-    `value` is the only number to feed, `known` are values that a lookup table holds. `sizes` are those of the sparse
-    tensor whose dense shape the input is, negative for any.
+    Whole numbers are below `top`. `example` is a text that the graph can decode. `most` is the most rows to feed,
+    `value` the only number to feed. `known` are keys of a lookup table. `sizes` are those of the sparse tensor whose
+    dense shape the input is, negative for any.
     """
 
     shape: tuple[int | None, ...] | None = None
@@ -35,21 +36,21 @@ class Hint:
 
 
 def format_feed_flags(signature: Signature) -> str:
-    """What to give on the command line for these inputs, with the dtype and shape of each."""
+    """The `--feed` flags for these inputs, each with its dtype and shape."""
     return " ".join(f"--feed {t.key}=VALUE ({t.dtype} {show_shape(t.shape)})" for t in signature.inputs)
 
 
 def generate_feed(signature: Signature, seed: int = 0) -> list[dict[str, NDArray[Any]]]:
-    """Feeds for the inputs, from dtype and shape: batches of 1, 2 and up to 1,000 rows where the batch is free."""
+    """Feeds for the inputs, from dtype and shape: batches of 1, 2 and up to 1,000 rows if the batch size is open."""
     return next(generate_attempts(signature, seed=seed))
 
 
 def generate_attempts(
     signature: Signature, hints: Mapping[str, Hint] | None = None, batches: Iterable[int] = (), seed: int = 0
 ) -> Iterator[list[dict[str, NDArray[Any]]]]:
-    """Ever other feeds for the inputs, likeliest first: a graph may be particular about what its signature leaves open.
+    """Different feeds for the inputs, likeliest first: a graph may take only some of the sizes that are open in shapes.
 
-    `hints` are what the graph says about an input beside its shape, by key; `batches` are further sizes to try.
+    `hints` are the graph's hints by input key; `batches` are further batch sizes to try.
     """
     hints = hints or {}
     free = any(tensor.shape is None or tensor.shape[:1] == (None,) for tensor in signature.inputs)
@@ -75,7 +76,7 @@ def generate_attempts(
 def _with_sparse(
     signature: Signature, feed: dict[str, NDArray[Any]], batch: int, hints: Mapping[str, Hint]
 ) -> dict[str, NDArray[Any]]:
-    """Where three inputs make up a sparse tensor: one value in each row."""
+    """The feed with one value in each row of the sparse tensors; three inputs make up a sparse tensor."""
     for indices, values, shape in find_sparse_inputs(signature):
         rank = next((n for n in ((shape.shape or (None,))[0], (indices.shape or (None,))[-1]) if n), 2)
         sizes = hints.get(shape.key, Hint()).sizes or (-1,) * rank
@@ -88,7 +89,7 @@ def _with_sparse(
 
 
 def find_sparse_inputs(signature: Signature) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Indices, values and dense shape, by their keys (signature.from_def), or as TensorFlow names them in a graph."""
+    """Indices, values and dense shape of each sparse tensor, by their keys, or by TensorFlow's names in a graph."""
     for side in ("key", "name"):
         tensors = {getattr(tensor, side).removesuffix(":0"): tensor for tensor in signature.inputs}
         for name in tensors:
@@ -101,20 +102,20 @@ def find_sparse_inputs(signature: Signature) -> Iterator[tuple[Tensor, Tensor, T
 
 
 def _fit(indices: Tensor, values: Tensor, shape: Tensor) -> bool:
-    """Whether dtypes and ranks are those of the three parts of a sparse tensor."""
-    wanted = ((indices, 2), (values, 1), (shape, 1))
-    ranks = all(tensor.shape is None or len(tensor.shape) == rank for tensor, rank in wanted)
-    return ranks and indices.dtype == shape.dtype == "int64"
+    """Whether three tensors have the dtypes and ranks of the parts of a sparse tensor."""
+    ranks = ((indices, 2), (values, 1), (shape, 1))
+    fit = all(tensor.shape is None or len(tensor.shape) == rank for tensor, rank in ranks)
+    return fit and indices.dtype == shape.dtype == "int64"
 
 
 def _row_splits(feed: Mapping[str, NDArray[Any]]) -> list[tuple[str, str]]:
-    """Which inputs may be the row splits of which: tf.function takes a ragged `r` as the values `r` and `r_1`."""
+    """Pairs of values and row splits among the inputs: tf.function takes a ragged `r` as the inputs `r` and `r_1`."""
     ends = [(key.removesuffix("_1"), key) for key, value in feed.items() if value.dtype == np.int64 and value.ndim == 1]
     return [(values, splits) for values, splits in ends if values != splits and values in feed]
 
 
 def _with_rows(feed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The same with ragged tensors of one value in each row."""
+    """The feed with one value in each row of the ragged tensors."""
     return feed | {splits: np.arange(len(feed[values]) + 1, dtype=np.int64) for values, splits in _row_splits(feed)}
 
 
@@ -125,13 +126,21 @@ def _batches(signature: Signature, hints: Mapping[str, Hint], size: int) -> tupl
 
 
 def get_numpy_dtype(name: str) -> np.dtype[Any]:
-    """The numpy dtype for TensorFlow's name of it; for bfloat16 and the like the extension type of TensorFlow."""
+    """The numpy dtype for TensorFlow's name; for bfloat16 and other short numbers TensorFlow's extension of numpy."""
     dtype: np.dtype[Any] = np.dtype(tf.as_dtype(name).as_numpy_dtype)
     return dtype
 
 
+def get_portable_dtype(name: str) -> np.dtype[Any]:
+    """Numpy's own dtype for the values of a dtype: int8 or float32 for int4, bfloat16 and other short numbers."""
+    dtype = get_numpy_dtype(name)
+    if dtype.isbuiltin == 1:
+        return dtype
+    return np.dtype(np.int8 if tf.as_dtype(name).is_integer else np.float32)
+
+
 def _dimensions(tensor: Tensor, hint: Hint | None, batch: int, size: int) -> tuple[int, ...]:
-    """The shape to feed: `batch` for an unknown first dimension, `size` for the other unknown ones."""
+    """The shape to feed: `batch` for an unknown first dimension, `size` for other unknown dimensions."""
     shape = tensor.shape
     if hint is not None and hint.value is not None:
         return ()
@@ -143,7 +152,7 @@ def _dimensions(tensor: Tensor, hint: Hint | None, batch: int, size: int) -> tup
 
 
 def _with_known(values: NDArray[Any], hint: Hint | None) -> NDArray[Any]:
-    """Every second value, the first among them, one that a table holds."""
+    """The values with known keys of a table at every second position, from the first on."""
     if hint is not None and hint.known and values.size:
         half = values.reshape(-1)[::2]
         half[:] = np.resize(np.array(hint.known, dtype=values.dtype), half.size)
@@ -172,5 +181,5 @@ def _make_value(
             return np.full(shape, size, dtype)  # the length of each sequence
         top = min(top, hint.top) if hint is not None and hint.top else top
         return _with_known(np.asarray(generator.integers(0, top, shape)).astype(dtype), hint)
-    # From 0 to 10: not all alike, as pixels or measurements.
+    # From 0 to 10: different numbers, such as pixels or measurements.
     return np.asarray(generator.uniform(0, 10, shape)).astype(dtype)

@@ -26,7 +26,7 @@ _LISTED = 10
 
 
 class Feed(NamedTuple):
-    """One `--feed`: the input's name, where it is said; the value, or the file that holds it."""
+    """One `--feed`: the name of the input, if given; the value, or the file that holds it."""
 
     name: str | None
     value: Any
@@ -38,7 +38,7 @@ def parse_feed(text: str) -> Feed:
     if text.startswith("@"):
         return Feed(None, None, _file(text[1:]))
     name, equals, value = text.partition("=")
-    if text[:1] in '[{"' or not equals:  # no key begins like this, and a string may hold an equals sign
+    if text[:1] in '[{"' or not equals:  # no key begins like this; a string may contain an equals sign
         return Feed(None, _read_value(text), None)
     if not name:
         raise ValueError(f"expected KEY=VALUE, got {_short(text)}")
@@ -61,15 +61,15 @@ def _short(text: str, most: int = 60) -> str:
 
 def _file(text: str) -> Path:
     if not text:
-        raise ValueError("expected a path behind @, got an empty word")
+        raise ValueError("expected a path after @, got an empty word")
     return Path(text).expanduser()
 
 
 def read_feeds(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray[Any]]:
     """The arrays that `--feed` gives, one for each input, by key.
 
-    An input may be named by its key or as a tensor; a single one need not be named, and one with a default value need
-    not be given. Raises UserError that says which value does not fit, or which is missing.
+    An input is named by its key or its tensor; a single input needs no name, and one with a default value no value.
+    Raises UserError with the value that does not fit or is missing.
     """
     by_name = {n: t for t in signature.inputs for n in (t.name.removesuffix(":0"), t.name, f"{t.key}:0")}
     by_name |= {tensor.key: tensor for tensor in signature.inputs}
@@ -104,14 +104,14 @@ def make_default(default: bytes) -> NDArray[Any]:
 
 
 def convert_value(tensor: Tensor, value: Any) -> NDArray[Any]:
-    """A JSON value or an array as one of the tensor's dtype and shape; strings as objects. Raises MisfitError."""
+    """A JSON value or an array, as an array of the tensor's dtype and shape; strings as objects. Raises MisfitError."""
     if isinstance(value, np.ndarray):
         return _from_array(tensor, value)
     return convert_json(tensor, value, tensor.key)
 
 
 def _by_name(feed: Feed, inputs: Sequence[Tensor]) -> Iterator[tuple[str, Any]]:
-    """Each input's name and value of one flag, which names one, or the only one, or holds several by name."""
+    """The names and values of inputs in one flag: of a named input, of the only input, or of several by name."""
     value = feed.value if feed.file is None else _read(feed.file)
     arrays = isinstance(value, dict) and all(isinstance(part, np.ndarray) for part in value.values())
     if feed.name is not None:
@@ -135,12 +135,12 @@ def _only(arrays: Mapping[str, Any], called: str, feed: Feed) -> Any:
 
 
 def _read(file: Path) -> Any:
-    """What is in a .npy, .npz or JSON file, told by its first bytes; of .npz a dictionary of arrays."""
+    """The content of a .npy, .npz or JSON file, told apart by the first bytes; a .npz file gives a dict of arrays."""
     with file.open("rb") as opened:
         magic = opened.read(6)
     try:
         if magic == b"\x93NUMPY":
-            # allow_pickle would let the file run code. Mapped, a header that claims too much takes no memory.
+            # allow_pickle would let the file run code. A mapped file takes no memory for a header that claims too much.
             return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
         if magic.startswith(b"PK"):
             with zipfile.ZipFile(file) as archive:
@@ -164,11 +164,11 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
 
 
 def _from_array(tensor: Tensor, array: NDArray[Any]) -> NDArray[Any]:
-    wanted = tensor.shape
-    if wanted is not None and (
-        len(wanted) != array.ndim or any(w not in (None, g) for w, g in zip(wanted, array.shape, strict=True))
+    expected = tensor.shape
+    if expected is not None and (
+        len(expected) != array.ndim or any(e not in (None, a) for e, a in zip(expected, array.shape, strict=True))
     ):
-        raise MisfitError(f"{tensor.key}: expected the shape {show_shape(wanted)}, got {list(array.shape)}")
+        raise MisfitError(f"{tensor.key}: expected the shape {show_shape(expected)}, got {list(array.shape)}")
     if tensor.dtype == "string":
         if array.dtype.kind not in "SU":
             raise MisfitError(f"{tensor.key}: expected strings, got {array.dtype}")
@@ -177,7 +177,7 @@ def _from_array(tensor: Tensor, array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype == dtype:
         return array
     if array.dtype.kind == "V" and dtype.kind == "V" and array.dtype.itemsize == dtype.itemsize:
-        return array.view(dtype)  # .npy has no name for bfloat16 and its like
+        return array.view(dtype)  # .npy has no name for bfloat16 and other short numbers
     both_whole = array.dtype.kind in "iu" and dtype.kind in "iu"
     if array.dtype.kind not in "iufc" or not (both_whole or np.can_cast(array.dtype, dtype, "same_kind")):
         raise MisfitError(f"{tensor.key}: expected {tensor.dtype}, got {array.dtype}")
@@ -187,7 +187,7 @@ def _from_array(tensor: Tensor, array: NDArray[Any]) -> NDArray[Any]:
     if lost.any():
         position = int(lost.argmax())
         place = format_place(tensor.key, position, array.shape)
-        raise MisfitError(f"{place}: {array.flat[position]} is beyond what {tensor.dtype} holds")
+        raise MisfitError(f"{place}: {array.flat[position]} is beyond the range of {tensor.dtype}")
     return result
 
 

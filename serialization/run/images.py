@@ -1,4 +1,4 @@
-"""Image files as the arrays that a classifier takes, decoded and resized by TensorFlow's own ops."""
+"""Decodes and resizes image files into the arrays that a classifier takes, with TensorFlow's own ops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import show_path
+from serialization.console import format_count, show_path
 from serialization.errors import UserError
 from serialization.graph.signature import Tensor
 from serialization.run.generated_feeds import get_numpy_dtype
@@ -21,7 +21,7 @@ _CHANNELS = (1, 3, 4)
 
 @dataclass(frozen=True)
 class ImageInput:
-    """What a classifier's input says about its images. `batch`, `height`, `width` are None where any size is taken."""
+    """The layout of the images that a classifier takes. `batch`, `height` and `width` are None if any size is taken."""
 
     tensor: Tensor
     batch: int | None
@@ -32,7 +32,7 @@ class ImageInput:
 
 
 def describe_image_input(tensor: Tensor) -> ImageInput:
-    """Read batch, height, width and channels from the input's shape. Raises UserError if it takes no images."""
+    """Read batch, height, width and channels from the shape of an input. Raises UserError if it takes no images."""
     shape = tensor.shape
     if shape is None or len(shape) != 4 or tensor.dtype in ("string", "bool"):
         raise UserError(f"{tensor} takes no images; a batch of images has 4 dimensions of numbers")
@@ -45,25 +45,28 @@ def describe_image_input(tensor: Tensor) -> ImageInput:
 
 
 def decode_images(
-    files: Sequence[Path], wanted: ImageInput, mean: NDArray[Any], std: NDArray[Any]
+    files: Sequence[Path], image_input: ImageInput, mean: NDArray[Any], std: NDArray[Any]
 ) -> list[NDArray[Any]]:
     """Each file's pixels, [height, width, channels] or channels first, in the input's dtype.
 
-    Pixels are 0 to 255, resized (antialiased) where the input has a size of its own, and rounded where the dtype is
-    whole; only where it is not can they be scaled, less `mean` and divided by `std` (one number, or one a channel).
-    Raises UserError for a file that is no image, and for a scale that does not fit.
+    Pixels are 0 to 255. Images are resized, with antialiasing, if the input has a fixed size. An integer dtype gets
+    rounded pixels. A float dtype gets pixels less `mean`, divided by `std`, each one number or one for each channel.
+    Raises UserError for a file that is no image, and for a `mean` or `std` that does not fit.
     """
-    dtype = get_numpy_dtype(wanted.tensor.dtype)
-    whole = np.issubdtype(dtype, np.integer)
-    if not {mean.size, std.size} <= {1, wanted.channels}:
-        raise UserError(f"--mean and --std take one number or {wanted.channels}, one a channel of {wanted.tensor}")
-    if whole and (mean.any() or (std != 1).any()):
-        raise UserError(f"{wanted.tensor} takes pixels as they are; --mean and --std are for inputs of float")
+    dtype = get_numpy_dtype(image_input.tensor.dtype)
+    is_integer = np.issubdtype(dtype, np.integer)
+    if not {mean.size, std.size} <= {1, image_input.channels}:
+        raise UserError(
+            "--mean and --std take one number, or one for each channel; "
+            f"{image_input.tensor} has {format_count(image_input.channels, 'channel')}"
+        )
+    if is_integer and (mean.any() or (std != 1).any()):
+        raise UserError(f"{image_input.tensor} takes pixels as they are; --mean and --std are for inputs of float")
     with tf1.Graph().as_default() as graph:
         encoded = tf1.placeholder(tf.string, [])
-        pixels = tf.io.decode_image(encoded, channels=wanted.channels, expand_animations=False)
+        pixels = tf.io.decode_image(encoded, channels=image_input.channels, expand_animations=False)
         size = tf.shape(pixels)[:2]
-        height, width = wanted.height or size[0], wanted.width or size[1]
+        height, width = image_input.height or size[0], image_input.width or size[1]
         resized = tf.image.resize(pixels, [height, width], antialias=True)
     images = []
     with tf1.Session(graph=graph) as session:
@@ -74,17 +77,17 @@ def decode_images(
             except tf.errors.InvalidArgumentError:
                 raise UserError(f"{show_path(file)} cannot be decoded; PNG and JPEG files can") from None
             values = (decoded - mean) / std
-            if whole:
+            if is_integer:
                 values = np.clip(np.rint(values), np.iinfo(dtype).min, np.iinfo(dtype).max)
-            images.append((np.moveaxis(values, -1, 0) if wanted.channels_first else values).astype(dtype))
+            images.append((np.moveaxis(values, -1, 0) if image_input.channels_first else values).astype(dtype))
     return images
 
 
-def make_image_batches(images: Sequence[NDArray[Any]], wanted: ImageInput) -> Iterator[tuple[NDArray[Any], int]]:
-    """Batches of the images, and how many rows of each are images: a fixed batch size is filled up with zeros."""
-    own_sizes = wanted.height is None or wanted.width is None
-    size = 1 if own_sizes else wanted.batch or 32
+def make_image_batches(images: Sequence[NDArray[Any]], image_input: ImageInput) -> Iterator[tuple[NDArray[Any], int]]:
+    """Batches of the images, each with its number of images; a batch of fixed size is filled up with zeros."""
+    own_sizes = image_input.height is None or image_input.width is None
+    size = 1 if own_sizes else image_input.batch or 32
     for start in range(0, len(images), size):
         rows = np.stack(images[start : start + size])
-        padding = (wanted.batch or len(rows)) - len(rows)
+        padding = (image_input.batch or len(rows)) - len(rows)
         yield np.pad(rows, [(0, padding), (0, 0), (0, 0), (0, 0)]), len(rows)

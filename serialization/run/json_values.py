@@ -1,7 +1,7 @@
-"""The rules by which JSON becomes the array of a tensor: one set for `--feed` and for the bodies of requests.
+"""Converts JSON to the array of a tensor, by the same rules for `--feed` and for the bodies of requests.
 
-A value that does not fit is named with its place: `x[3][2]: expected a number, got a string`. The server has faster
-decoders for bodies that fit; these rules decide about all others, and give the messages.
+An error names the place of the value: `x[3][2]: expected a number, got a string`. The server decodes bodies that fit
+faster. These rules decide about all other bodies, and give the messages.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from serialization.tensorflow import np, tf
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MAX_RANK = 32  # of a tensor whose rank is open; numpy 1 has no more dimensions
-_MAX_DIGITS = 400  # of a whole number; with as many it is beyond every dtype, whatever follows
+MAX_RANK = 32  # of a tensor of unknown rank; numpy 1 allows no more dimensions
+_MAX_DIGITS = 400  # of a whole number; a longer one is beyond every dtype
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")  # RFC 4648, section 4
 _NAMES = {
     float: "a number",
@@ -51,19 +51,19 @@ class DtypeRule(NamedTuple):
 
 
 class _Nonfinite(str):
-    """NaN, Infinity or -Infinity, which Python's parser takes and JSON has not."""
+    """NaN, Infinity or -Infinity, which Python's parser accepts although they are not JSON."""
 
 
 @lru_cache
 def find_rule(dtype: str) -> DtypeRule | None:
-    """The rule for TensorFlow's name of a dtype; None where JSON has no values of it, such as complex64 or qint8."""
+    """The rule for a dtype by TensorFlow's name; None if JSON has no values of it, such as of complex64 or qint8."""
     found = tf.as_dtype(dtype)
     if found.is_bool:
         return DtypeRule("bool", "true or false", (bool,))
-    if found.is_integer:  # not the quantized ones
+    if found.is_integer:  # false for quantized dtypes
         return DtypeRule("int", "a whole number", (int,), int(found.min), int(found.max))
     if found.is_floating:
-        # As Python's own numbers: numpy would round the value that it compares with one of its own.
+        # As Python's numbers: numpy would round a value before it compares it with a number of its own.
         return DtypeRule("float", "a number", (int, float), float(found.min), float(found.max))
     return DtypeRule("string", "a string", (str, dict)) if found == tf.string else None
 
@@ -71,8 +71,8 @@ def find_rule(dtype: str) -> DtypeRule | None:
 def read_json(text: str) -> Any:
     """A JSON value. Raises json.JSONDecodeError, and MisfitError for a repeated key or lists nested too deep.
 
-    A whole number of over 400 digits becomes another that no dtype holds either. NaN and Infinity become strings of a
-    type of their own, which no dtype takes: the message about them can then name their place.
+    A whole number of over 400 digits is cut to 400, still beyond every dtype. NaN and Infinity become strings of a type
+    that no dtype takes, so the message about them can name their place.
     """
     try:
         return json.loads(text, parse_int=_parse_int, parse_constant=_Nonfinite, object_pairs_hook=make_object)
@@ -81,7 +81,7 @@ def read_json(text: str) -> Any:
 
 
 def make_object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these pairs. Raises MisfitError for a repeated key, of which a dict would keep the last."""
+    """The object of these pairs. Raises MisfitError for a repeated key; a dict would keep only the last value."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
@@ -91,9 +91,9 @@ def make_object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def convert_json(tensor: Tensor, value: Any, place: str) -> NDArray[Any]:
-    """The array of a JSON value, of the tensor's dtype and of a shape that it takes; strings are bytes as objects.
+    """A JSON value as an array of the tensor's dtype, of a shape that fits; strings become bytes, as objects.
 
-    Raises MisfitError with the place, which begins with `place`.
+    Raises MisfitError with the place of the wrong value, below `place`.
     """
     rule = find_rule(tensor.dtype)
     if rule is None:
@@ -111,41 +111,43 @@ def convert_json(tensor: Tensor, value: Any, place: str) -> NDArray[Any]:
                 misfit = str(error)
         elif not rule.least <= item <= rule.most:
             span = f", {rule.least} to {rule.most}" if rule.kind == "int" else ""
-            misfit = f"the number is beyond what {tensor.dtype} holds{span}"
+            misfit = f"the number is beyond the range of {tensor.dtype}{span}"
         if misfit:
             raise MisfitError(f"{format_place(place, position, shape)}: {misfit}")
     if rule.kind == "string":
         array = np.empty(len(flat), object)
         array[:] = flat
     else:
-        # From floats, as from the server's decoder: bfloat16 and its like take no whole number above 2**63.
+        # From floats, as in the server's decoder: bfloat16 and other short floats take no Python int above 2**63.
         array = np.array(list(map(float, flat)) if rule.kind == "float" else flat, get_numpy_dtype(tensor.dtype))
     return array.reshape(shape)
 
 
-def measure_shape(value: Any, wanted: Sequence[int | None] | None, place: str) -> tuple[int, ...]:
-    """The shape of nested lists. Raises MisfitError where it is not the `wanted` one, or where they are ragged."""
+def measure_shape(value: Any, expected: Sequence[int | None] | None, place: str) -> tuple[int, ...]:
+    """The shape of nested lists. Raises MisfitError if it does not fit the expected shape, or if lists are ragged."""
     shape: list[int] = []
     level = [value]
-    depth = MAX_RANK if wanted is None else len(wanted)
-    while level and len(shape) < depth and (wanted is not None or isinstance(level[0], list)):
+    depth = MAX_RANK if expected is None else len(expected)
+    while level and len(shape) < depth and (expected is not None or isinstance(level[0], list)):
         lists = [isinstance(part, list) for part in level]
         if not any(lists):
-            raise MisfitError(f"{place}: expected the shape {show_shape(wanted)}, got {shape or name_json_type(value)}")
+            raise MisfitError(
+                f"{place}: expected the shape {show_shape(expected)}, got {shape or name_json_type(value)}"
+            )
         if not all(lists):
             odd = lists.index(False)
             raise MisfitError(f"{format_place(place, odd, shape)}: expected a list, got {name_json_type(level[odd])}")
-        given = wanted[len(shape)] if wanted is not None else None
-        size = len(level[0]) if given is None else given
+        fixed = expected[len(shape)] if expected is not None else None
+        size = len(level[0]) if fixed is None else fixed
         odd = next((i for i, part in enumerate(level) if len(part) != size), -1)
         if odd >= 0:
-            like = f" as in {format_place(place, 0, shape)}" if given is None else ""
+            like = f" as in {format_place(place, 0, shape)}" if fixed is None else ""
             found = f"expected {format_count(size, 'value')}{like}, got {len(level[odd])}"
             raise MisfitError(f"{format_place(place, odd, shape)}: {found}")
         shape.append(size)
         level = list(chain.from_iterable(level))
-    # Below an empty list nothing tells the sizes.
-    return (*shape, *(size or 0 for size in (wanted or ())[len(shape) :]))
+    # An empty list does not show the sizes of the dimensions below it.
+    return (*shape, *(size or 0 for size in (expected or ())[len(shape) :]))
 
 
 def flatten_lists(value: Any, rank: int) -> Iterable[Any]:
@@ -166,7 +168,7 @@ def format_place(name: str, position: int, shape: Sequence[int]) -> str:
 
 
 def name_json_type(value: Any) -> str:
-    """`a list` for a list: what a JSON value is called in messages."""
+    """The name of a JSON value's type in messages, such as `a list`."""
     return str(value) if isinstance(value, _Nonfinite) else _NAMES[type(value)]
 
 

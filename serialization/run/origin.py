@@ -1,4 +1,4 @@
-"""The source model of a conversion: it runs, and begins from the same state each time."""
+"""The source model of a conversion, ready to run; each run begins from the same state."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from serialization.graph.signature import Signature
 from serialization.run.generated_feeds import Hint
 from serialization.run.predictor import Run, Values
 
-# convert_variables_to_constants leaves them as they are.
+# convert_variables_to_constants does not convert these ops.
 _NOT_PLAIN = REF_FORMS | {"RefSelect", "AutoReloadVariable", "TemporaryVariable"}
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A session that runs `graph_def`; `predict` runs `signature`. `plain`: TensorFlow's own calls convert it well.
+    """A session on a graph, in which `predict` runs `signature`. `plain`: TensorFlow's own calls convert it well.
 
-    `hints` and `batches` are what the graph says about feeds, see generate_attempts. `repeat`, where running may change
-    variables, runs it twice and gives the second answer. `compiled` says that XLA compiles it, which rounds elsewhere.
+    `plain` says that TensorFlow's own calls convert it well. `hints` and `batches` are for generate_attempts. `repeat`
+    runs the model twice and returns the second answer; None if running changes no variables. `compiled` says that XLA
+    compiles the model, which changes its rounding.
     """
 
     session: Any
-    graph_def: Any
+    index: GraphIndex
     signature: Signature
     predict: Run
     plain: bool = True
@@ -37,11 +38,15 @@ class Origin:
     repeat: Run | None = None
     compiled: bool = False
 
+    @property
+    def graph_def(self) -> Any:
+        return self.index.graph_def
+
 
 def run_from_first_state(afresh: Callable[[], AbstractContextManager[Run]]) -> tuple[Run, Run]:
-    """What runs a model once, and twice, where running changes its variables: each begins from the same state.
+    """Functions that run a model once and twice, for a model that changes its variables.
 
-    `afresh` gives what runs the model in that state.
+    Each call begins from the same state: `afresh` opens the model in that state.
     """
 
     def run(values: Values, times: int) -> Values:
@@ -52,7 +57,7 @@ def run_from_first_state(afresh: Callable[[], AbstractContextManager[Run]]) -> t
 
 
 def takes_plain_calls(index: GraphIndex) -> bool:
-    """Whether convert_variables_to_constants is enough: variables are only read, and no function holds any."""
+    """Whether convert_variables_to_constants is enough: variables are only read, and functions hold no variables."""
     for node in index.graph_def.node:
         if node.op in _NOT_PLAIN or is_update(node.op):
             return False

@@ -1,9 +1,10 @@
-"""One graph, one session, one compiled callable: the fastest way to run a graph, safe from many threads."""
+"""Runs a graph through one compiled callable of one session: the fastest way, and safe from many threads."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from serialization.checks.memory import require_memory
@@ -17,19 +18,21 @@ if TYPE_CHECKING:
 
 Values = Mapping[str, "NDArray[Any]"]  # arrays by the keys of inputs, or of outputs
 Run = Callable[[Values], Values]
-DEFAULT_TIMEOUT = 600.0  # seconds for one run, unless another time is asked for
+DEFAULT_TIMEOUT = 600.0  # seconds for one run
 
 
 class Predictor:
-    """Runs a Signature's tensors: values by input key go in, values by output key come out.
+    """Runs a Signature's tensors: takes arrays by input key, returns arrays by output key.
 
-    Nothing is added to the graph and nothing is compiled after the first call. Called with arrays of the signature's
-    dtypes (strings as dtype object); raises tf.errors.OpError where the graph does. A run that takes longer than
-    `timeout` seconds is cancelled, and tf.errors.DeadlineExceededError raised; without one UserError, after 10 minutes.
-    `inline` runs the graph in the calling thread, which for a small graph is much faster than handing it to a pool, but
-    then no run can be stopped, and denormal numbers (below 1.2e-38 as float32), which the pool makes zero, are kept.
+    The arrays have the signature's dtypes, strings the dtype object. The graph is compiled once, and nothing is added
+    to it. A call raises tf.errors.OpError if the graph does. A run over `timeout` seconds is cancelled with
+    tf.errors.DeadlineExceededError; without `timeout`, with UserError after 10 minutes.
 
-    Raises UserError where the graph cannot be run, for want of memory too.
+    `inline` runs the graph in the calling thread. For a small graph that is much faster than TensorFlow's thread pool.
+    But such a run cannot be cancelled, and it keeps denormal numbers (below 1.2e-38 as float32), which the pool makes
+    zero.
+
+    Raises UserError if the graph cannot be run, or needs more memory than there is. `with` closes the session.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class Predictor:
     ) -> None:
         self.session = session
         self.signature = signature
-        # Two keys may stand for one tensor, which is fed once.
+        # Two keys may name one tensor, which is fed once.
         self._inputs = tuple({tensor.name: tensor.key for tensor in signature.inputs}.values())
         self._outputs = tuple(tensor.key for tensor in signature.outputs)
         self._strings = any(tensor.dtype == "string" for tensor in signature.outputs)
@@ -60,37 +63,49 @@ class Predictor:
                 f"the model gave no answer in {DEFAULT_TIMEOUT:g} seconds; a loop in it may never end; "
                 "feed it other values with --feed, or name other --outputs"
             ) from None
-        except UnicodeDecodeError as error:  # of TensorFlow's own message, which quotes a value that is no UTF-8
+        except UnicodeDecodeError as error:  # TensorFlow's message quotes a value that is not UTF-8
             raise tf.errors.InvalidArgumentError(None, None, error.object.decode(errors="backslashreplace")) from None
-        if self._strings:  # TensorFlow gives a single string as bytes
+        if self._strings:  # TensorFlow returns a scalar string as bytes
             values = [np.array(value, dtype=object) if isinstance(value, bytes) else value for value in values]
         return dict(zip(self._outputs, values, strict=True))
 
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
+
+
+def compile_later(session: Any, signature: Signature) -> Run:
+    """Runs what a Predictor runs, which is made in the first run: it holds a graph's constants several times."""
+    make = cache(lambda: Predictor(session, signature))
+    return lambda values: make()(values)
+
 
 def give_sessions_own_threads() -> None:
-    """Give each session threads of its own for its ops, to be called before the first: all have its threads, otherwise.
+    """Give each session its own threads for its ops; otherwise all share those of the first. Call before any session.
 
-    TensorFlow (LocalDevice in core/common_runtime/local_device.cc) reads the variable once, and documents no other way;
-    tests/run/test_predictor.py notices when it no longer does.
+    TensorFlow (LocalDevice in core/common_runtime/local_device.cc) reads the variable once, and documents no other way.
+    tests/run/test_predictor.py fails if TensorFlow no longer reads it.
     """
     os.environ["TF_OVERRIDE_GLOBAL_THREADPOOL"] = "1"
 
 
 def open_session(graph: Any, **how: Any) -> Any:
-    """A session on the graph, configured by `make_session_config`, which takes the other arguments."""
+    """A session on the graph; `how` are the arguments of `make_session_config`."""
     return tf1.Session(graph=graph, config=make_session_config(**how))
 
 
 def make_session_config(
     *, optimize: bool = True, fuse: bool = True, in_order: bool = False, threads: int | None = None
 ) -> Any:
-    """The ConfigProto of a session: devices that are missing here do not matter, GPU memory is taken as needed.
+    """The ConfigProto of a session: ops of missing devices run elsewhere, GPU memory is taken as needed.
 
-    `optimize=False` switches the graph optimizers off, so that two forms of a model compute bit for bit the same.
-    `fuse=False` switches off the one that puts several ops into one kernel: such kernels take longer to set up.
-    `in_order` runs op after op in an order fixed beforehand, which takes less than to see what can run next; a graph
-    with the control flow of TensorFlow 1 cannot be run like that.
-    `threads` is how many compute one op, after `give_sessions_own_threads`; by default as many as there are processors.
+    `optimize=False` switches the graph optimizers off, so that two forms of a model compute the same bits.
+    `fuse=False` switches off the optimizer that fuses ops into one kernel: fused kernels take longer to set up.
+    `in_order` runs the ops in a fixed order, which saves the scheduler's time. A graph with TensorFlow 1's control flow
+    cannot be run in order.
+    `threads` compute one op, after `give_sessions_own_threads`; by default as many as there are processors.
     """
     config = tf1.ConfigProto(allow_soft_placement=True)
     config.gpu_options.allow_growth = True
@@ -108,9 +123,9 @@ def make_session_config(
 
 
 def _compile(session: Any, signature: Signature, inline: bool, timeout: float) -> Any:
-    """A private call of TensorFlow: `make_callable` takes no CallableOptions, and 4 to 11 times as long a call.
+    """Compile by a private method of TensorFlow: `make_callable` takes no options, and each call 4 to 11 times as long.
 
-    tests/run/test_predictor.py fails when TensorFlow changes it.
+    tests/run/test_predictor.py fails if TensorFlow changes the method.
     """
     options = config_pb2.CallableOptions(
         feed=list(dict.fromkeys(tensor.name for tensor in signature.inputs)),

@@ -19,23 +19,23 @@ def print_predictions(
     hints: Mapping[str, Hint] | None = None,
     batches: Iterable[int] = (),
 ) -> None:
-    """Print the predictions for what `--feed` gives, else for generated values that the model takes.
+    """Print the predictions for the values of `--feed`, or for the first generated values that the model takes.
 
-    Raises UserError where the model runs on none of them.
+    Raises UserError if the model takes none of them.
     """
     attempts = iter([[read_feeds(wanted, given)]]) if given else generate_attempts(wanted, hints, batches)
     failure: BaseException | None = None
     for attempt in attempts:
         for values in attempt:
             try:
-                with quiet():  # what the graph itself prints
+                with quiet():  # the graph may print
                     results = predict(values)
             except tf.errors.OpError as error:
                 failure = failure or error
                 continue
             if not given and wanted.inputs:
                 print("no --feed, so these values are generated:")
-            # What was generated need not be seen whole: an image is hundreds of lines.
+            # Generated values are shortened: an image has hundreds of lines.
             with np.printoptions(threshold=1000 if given else 100, edgeitems=3 if given else 2):
                 _print(wanted.inputs, values)
             _print(wanted.outputs, results)

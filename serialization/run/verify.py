@@ -1,4 +1,4 @@
-"""Run the source and the result of a conversion on the same feeds, and compare bit for bit."""
+"""Runs the source and the result of a conversion on the same feeds, and compares them bit for bit."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 OpenResult = Callable[[bool], AbstractContextManager[Run]]
 NOT_VERIFIED = "not verified, as --no-verify asks"
-_UNSTEADY = 1e-3  # of the largest number: what an output may differ from itself by, from run to run
-_ROUNDING = 1e-5  # of the largest number: what optimizers may change by adding up in another order
+_UNSTEADY = 1e-3  # the most that an output may differ between two runs of the source, relative to its largest number
+_ROUNDING = 1e-5  # the most that is put down to rounding, relative to the largest number
 
 
 class NotVerifiedError(Exception):
-    """The source itself does not run on the feeds: nothing is known about the result."""
+    """The source does not run on the feeds, so the result cannot be compared."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What a comparison found: one line, the feeds on which the source ran, and what the result answered."""
+    """The outcome of a comparison: a line to print, the feeds on which the source ran, and the result's answers."""
 
     line: str
     feeds: tuple[Values, ...]
@@ -49,12 +49,12 @@ def prove_same(
     *,
     steady: bool = False,
 ) -> str:
-    """Compare on the feeds that `--feed` gives, else on generated ones; then say what the default optimizers change.
+    """Compare source and result on the feeds of `--feed` or on generated feeds; then report the effect of optimizers.
 
-    `open_result` opens what was written, once without and once with the optimizers, so that one is in memory at a time.
-    `steady` says that the result keeps no state, so the source may answer no differently the second time.
+    `open_result` opens the written model, once without and once with TensorFlow's default graph optimizers, so that one
+    is in memory at a time. `steady` says that the result keeps no state, so two runs of the source must answer alike.
 
-    Returns the lines to print. Raises UserError where the result differs, or where the source does not run on `given`.
+    Returns the lines to print. Raises UserError if the result differs, or if the source does not run on `given`.
     """
     wanted = origin.signature
     attempts = iter([[read_feeds(wanted, given)]]) if given else generate_attempts(wanted, origin.hints, origin.batches)
@@ -66,19 +66,21 @@ def prove_same(
             _require_steady(origin.predict, repeat, feed, random or {})
 
     try:
-        with quiet(), open_each(False) as result:  # quiet, for a graph may print
+        with quiet(), open_each(False) as result:  # quiet: a graph may print
             proof = compare_runs(origin.predict, result, attempts, random, look, rounding=origin.compiled)
     except NotVerifiedError as failure:
         if given:
-            raise UserError(f"the source does not run on what --feed gives: {failure}; nothing was written") from None
-        advice = f"; what would prove it: {format_feed_flags(wanted)}" if wanted.inputs else ""
+            raise UserError(
+                f"the source does not run on the values of --feed: {failure}; nothing was written"
+            ) from None
+        advice = f"; to prove it, add {format_feed_flags(wanted)}" if wanted.inputs else ""
         return f"not verified: the source does not run on generated feeds: {failure}{advice}"
     with quiet(), open_each(True) as optimized:
         return "\n".join([f"proved: {proof.line}", *compare_optimized(proof, optimized, random)])
 
 
 def _afresh(open_result: OpenResult) -> OpenResult:
-    """Where a run changes variables, each begins with what was written, as each run of the source does."""
+    """Open the result anew for each run, as the source does, since a run changes its variables."""
 
     @contextmanager
     def open_each(optimize: bool) -> Iterator[Run]:
@@ -101,9 +103,8 @@ def _require_steady(first: Run, second: Run, feed: Values, random: Mapping[str, 
             )
 
 
-def find_random_outputs(graph_def: Any, wanted: Signature) -> dict[str, str]:
-    """For each output, by key, the first random op that it depends on, where there is one."""
-    index = GraphIndex(graph_def)
+def find_random_outputs(index: GraphIndex, wanted: Signature) -> dict[str, str]:
+    """The outputs that depend on a random op, by key, each with its first random op."""
     found = {}
     for tensor in wanted.outputs:
         nodes = [index.nodes[name] for name in index.reachable([tensor.name])]
@@ -123,11 +124,11 @@ def compare_runs(
     *,
     rounding: bool = False,
 ) -> Proof:
-    """Compare on the first feeds that the source runs on. `random` says for outputs which random op they depend on.
+    """Compare on the first feeds that the source runs on. `random` names the random ops that outputs depend on.
 
-    `look` is called with the first of these feeds before. `rounding` allows for what is due to rounding alone.
+    `look` is called first, with the first of these feeds. `rounding` accepts differences as small as rounding.
 
-    Raises UserError at the first output that differs, NotVerifiedError where the source runs on none of the feeds.
+    Raises UserError at the first output that differs, NotVerifiedError if the source runs on none of the feeds.
     """
     random = random or {}
     failure = None
@@ -145,7 +146,7 @@ def compare_runs(
 
 
 def compare_optimized(proof: Proof, optimized: Run, random: Mapping[str, str] | None = None) -> list[str]:
-    """What TensorFlow's default optimizers change in the result's outputs by more than rounding, a line for each."""
+    """A line for each output that TensorFlow's default optimizers change by more than rounding."""
     worst: dict[str, float] = {}
     for feed, plain in zip(proof.feeds, proof.answers, strict=True):
         moved = optimized(feed)
@@ -164,7 +165,7 @@ def compare_optimized(proof: Proof, optimized: Run, random: Mapping[str, str] | 
 
 def has_same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Whether two arrays of the same dtype and shape hold the same bits."""
-    # Bytes, for a NaN does not equal itself and 0.0 equals -0.0; but strings are objects, whose bytes are addresses.
+    # Bytes, since a NaN does not equal itself and 0.0 equals -0.0. Strings are objects, whose bytes are addresses.
     return bool(np.array_equal(a, b)) if a.dtype == object else bool(a.tobytes() == b.tobytes())
 
 
@@ -194,7 +195,7 @@ def _compare_all(
                 differ.add(key)
             problem = _problem(key, value, got[key], shape_only=key in random)
             if problem:
-                again = source(feed)[key]  # some ops add up in whatever order their threads come
+                again = source(feed)[key]  # some ops add up in the order in which their threads finish
                 own = _difference(value, again) if again.shape == value.shape else 0.0
                 largest = float(np.max(np.abs(value), initial=0.0)) if value.dtype.kind in "fc" else 0.0
                 if rounding and _difference(value, got[key]) <= _ROUNDING * largest:
@@ -238,7 +239,7 @@ def _difference(a: NDArray[Any], b: NDArray[Any]) -> float:
     if a.dtype == np.bool_:
         return float(np.any(a != b))
     with np.errstate(all="ignore"):
-        # Equal infinities and NaNs in the same places are no difference.
+        # Equal infinities are no difference, nor are NaNs in the same places.
         gap = np.abs(a.astype(np.complex128) - b.astype(np.complex128))
         gap = np.where(
             (a == b) | (np.isnan(gap) & np.isnan(a) & np.isnan(b)) if a.dtype.kind in "fc" else (a == b), 0, gap

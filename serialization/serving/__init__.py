@@ -1,1 +1,1 @@
-"""The HTTP side of freezemodel_serve.py."""
+"""Serves a model over HTTP, for freezemodel_serve.py."""

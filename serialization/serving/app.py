@@ -1,9 +1,11 @@
-"""The other routes of the Flask application: health, metrics, the page; and errors as JSON, and the log."""
+"""Adds the routes for health, metrics and the page to the Flask application; makes errors JSON; logs requests."""
 
 from __future__ import annotations
 
+import re
 import time
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
@@ -20,11 +22,14 @@ from serialization.serving.page import render_page
 from serialization.serving.requests import RequestInfo, RequestLog, get_path, make_error_body, make_internal_error
 from serialization.serving.wire.json_format import make_example_body, require_json_form
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
 
 def make_predict_route(run: Predictor, settings: Settings) -> PredictRoute:
-    """The route that answers with this model, which is warmed up, and run in the way that is measured to be fastest.
+    """Warm the model up, choose the fastest way to run it, and return the route that answers with it.
 
-    Raises UserError where the model cannot be asked in JSON, or not in the batches that the settings want.
+    Raises UserError if JSON has no form for its inputs and outputs, or if it cannot run in the batches of the settings.
     """
     require_json_form(run.signature)
     return PredictRoute(
@@ -36,9 +41,10 @@ def add_routes(app: Flask, name: str, route: PredictRoute, load_seconds: float) 
     """Add the page, health, metrics and the OpenAPI document of the model `name`, and make every error JSON."""
     engine, settings = route.engine, route.settings
     example = make_example_body(engine.signature, engine.example)
-    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its answers are no JSON
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # Flask's answers to OPTIONS are not JSON
     app.config[SERVING] = engine, route
     app.config[EXAMPLE] = example
+    app.wsgi_app = _merge_slashes(app.wsgi_app)  # type: ignore[assignment, method-assign]  # as Flask's documentation does
     _log_every_request(app, route)
 
     @app.get("/")
@@ -67,15 +73,24 @@ def add_routes(app: Flask, name: str, route: PredictRoute, load_seconds: float) 
     route.log.metrics.loaded(load_seconds)
 
 
+def _merge_slashes(wsgi_app: WSGIApplication) -> WSGIApplication:
+    """The application, with //healthz taken as /healthz: proxies double slashes, and clients do not repeat a POST."""
+
+    def run(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ["PATH_INFO"] = re.sub("/+", "/", environ["PATH_INFO"])
+        return wsgi_app(environ, start_response)
+
+    return run
+
+
 def _log_every_request(app: Flask, predict: PredictRoute) -> None:
-    """Ids, errors as JSON, log and metrics for all routes but PredictRoute, which does the same for itself."""
+    """Add ids, errors as JSON, the log and metrics to all routes but PredictRoute, which does this itself."""
     log = predict.log
 
     @app.before_request
     def begin() -> None:
         g.info = RequestInfo(request.environ, log.new_id(request.environ), time.perf_counter())
-        # Flask redirects `OPTIONS *` to a page of HTML, and takes //healthz for /healthz.
-        if isinstance(request.routing_exception, RequestRedirect) or request.environ["PATH_INFO"].startswith("//"):
+        if isinstance(request.routing_exception, RequestRedirect):  # of `OPTIONS *`, to a page of HTML
             raise NotFound
 
     @app.after_request

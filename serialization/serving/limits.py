@@ -1,4 +1,4 @@
-"""The limits of a server: how much it takes, how long it waits, how it runs rows. Each has the default of its flag."""
+"""The limits of a server: sizes, times, and how it runs rows. The defaults are those of the flags."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Settings:
     max_in_flight: int = 128
     nonfinite: str = "error"
     log_format: str = "none"
-    max_batch_size: int | None = None  # None: decided by measuring; 1: no batching
-    batch_timeout_ms: float = 0.0  # what comes while a batch runs is the next one
-    metrics_folder: str | None = None  # where the workers of one server add up their metrics
+    max_batch_size: int | None = None  # None: measured at the start; 1: no batches
+    batch_timeout_ms: float = 0.0  # 0: the requests that arrive during one batch are the next
+    metrics_folder: str | None = None  # shared by the workers of one server, to add up their metrics
 
 
 LIMITS = {field.name: field.default for field in fields(Settings) if field.name != "metrics_folder"}

@@ -1,7 +1,7 @@
 """Prometheus metrics of a server, added up over its workers.
 
-prometheus_client's own counters take longer than a small model does. So requests are noted, added up a thousand at a
-time, and shown by a collector of that library when it is asked.
+A counter of prometheus_client takes longer than a small model. So requests are noted, and added up a thousand at a
+time. When somebody reads the metrics, a collector of that library shows the sums.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from serialization.tensorflow import np
 
 _SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
 _ROWS = [float(2**n) for n in range(13)]
-_SHARED = 0.5  # seconds after which a worker writes its numbers though nobody asks: what counts on when it dies
-_ASKED = 1.0  # seconds for another worker to write its numbers when it is asked to
+_WRITE_INTERVAL = 0.5  # seconds; the numbers that a worker wrote last stay when it dies
+_ANSWER_TIME = 1.0  # seconds that a worker has to write its numbers when another asks
 _NOTED = 1000  # requests that are added up at once
 
 
@@ -38,7 +38,7 @@ class _Histogram(msgspec.Struct):
 
 
 class _Numbers(msgspec.Struct):
-    """What one worker has counted."""
+    """The counts of one worker."""
 
     requests: dict[str, int]  # by "status route"
     seconds: dict[str, _Histogram]  # by route
@@ -48,16 +48,16 @@ class _Numbers(msgspec.Struct):
 
 
 class Metrics:
-    """Requests by route and status, their latency, how many are in flight, batch sizes, the time to load.
+    """Requests by route and status, their latency, requests in flight, batch sizes, the time to load.
 
-    With a `folder`, each worker writes its numbers there, and any worker answers for all of them: it asks the others to
-    write theirs, so that nothing that was counted once is missing the next time, whichever worker is asked then.
+    With a `folder`, each worker writes its numbers there. A worker that is asked for the metrics asks the others to
+    write first, so counts never go down between two readings from different workers.
     """
 
     def __init__(self, folder: str | None) -> None:
         self._numbers = _Numbers({}, {}, _Histogram([0] * (len(_ROWS) + 1)))
         self._lock = threading.Lock()
-        self._writing = threading.Lock()  # held for as long as a disk takes, which no request is to wait for
+        self._writing = threading.Lock()  # held while the disk writes; requests do not take it
         self._count_in_flight: Callable[[], int] = int
         self._folder = None if folder is None else Path(folder)
         self._noted: defaultdict[tuple[str, int], list[float]] = defaultdict(list)  # seconds by route and status
@@ -67,9 +67,10 @@ class Metrics:
             threading.Thread(target=self._share, name="metrics", daemon=True).start()
 
     def count(self, route: str, status: int, seconds: Sequence[float], rows: int) -> None:
-        """Requests are answered, which took so long. `route` is the rule, never a path, of which there is no end.
+        """Count answered requests, by the seconds that each took.
 
-        `rows` were run at once, of all of them; 0 where none were.
+        `route` is the route's rule, never a path: clients send any number of paths. `rows` is the number of rows that
+        the model ran at once for these requests, or 0 if it did not run.
         """
         with self._lock:
             self._noted[route, status] += seconds
@@ -80,7 +81,7 @@ class Metrics:
                 self._add_noted()
 
     def _add_noted(self) -> None:
-        """Under the lock: make one of what is noted and what was counted before."""
+        """Add the noted requests to the counts. The caller holds the lock."""
         numbers = self._numbers
         for (route, status), seconds in self._noted.items():
             key = f"{status} {route}"
@@ -96,11 +97,11 @@ class Metrics:
         self._numbers.load_seconds = seconds
 
     def watch_in_flight(self, number: Callable[[], int]) -> None:
-        """Report what `number` gives as the requests in flight."""
+        """Report the result of `number()` as the requests in flight."""
         self._count_in_flight = number
 
     def page(self) -> tuple[bytes, str]:
-        """The metrics as Prometheus reads them, and their content type."""
+        """The metrics in Prometheus's text format, and their content type."""
         import prometheus_client
 
         registry = prometheus_client.CollectorRegistry()
@@ -108,7 +109,7 @@ class Metrics:
         return prometheus_client.generate_latest(registry), prometheus_client.CONTENT_TYPE_LATEST
 
     def collect(self) -> Iterator[Any]:
-        """What prometheus_client asks a collector for."""
+        """The metric families, for prometheus_client."""
         from prometheus_client import core
 
         workers = self._all_workers()
@@ -139,7 +140,7 @@ class Metrics:
         yield core.GaugeMetricFamily("serving_load_seconds", "From a worker's start to ready", load)
 
     def _all_workers(self) -> list[_Numbers]:
-        """The numbers of this worker and of the others; the dead have nothing in flight."""
+        """The numbers of this worker and of the others; a dead worker has no requests in flight."""
         mine = self._write()
         others = []
         for file in self._ask_others():
@@ -150,62 +151,62 @@ class Metrics:
         return [msgspec.json.decode(mine, type=_Numbers), *others]
 
     def _write(self) -> bytes:
-        """What this worker has counted until now, as it is written for the others."""
+        """Write the counts of this worker for the others; returns them as JSON."""
         with self._writing:
             with self._lock:
                 self._add_noted()
                 self._numbers.in_flight = self._count_in_flight()
                 text = msgspec.json.encode(self._numbers)
             if self._folder is not None:
-                with suppress(OSError):  # the folder is gone, or the disk is full, which it may not be the next time
+                with suppress(OSError):  # the folder is gone, or the disk is full; the next call tries again
                     new = self._folder / f"{os.getpid()}.new"
                     new.write_bytes(text)
                     new.replace(new.with_suffix(".json"))
         return text
 
     def _ask_others(self) -> list[Path]:
-        """The files of the other workers, which those that live have just written."""
+        """The files of the other workers, after the living ones have written them anew."""
         if self._folder is None:
             return []
         files = [file for file in sorted(self._folder.glob("*.json")) if file.stem != str(os.getpid())]
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
-            asking.bind("")  # any address of unix(7)
-            until = time.monotonic() + _ASKED
-            asked = 0
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+            connection.bind("")  # any free address, unix(7)
+            end = time.monotonic() + _ANSWER_TIME
+            pending = 0
             for file in files:
-                with suppress(OSError):  # it is dead
-                    asking.sendto(b"", self._address(file.stem))
-                    asked += 1
-            while asked and (left := until - time.monotonic()) > 0:
-                asking.settimeout(left)
+                with suppress(OSError):  # the worker is dead
+                    connection.sendto(b"", self._address(file.stem))
+                    pending += 1
+            while pending and (left := end - time.monotonic()) > 0:
+                connection.settimeout(left)
                 with suppress(TimeoutError):
-                    asking.recv(1)
-                    asked -= 1
+                    connection.recv(1)
+                    pending -= 1
         return files
 
     def _address(self, worker: str | int) -> str:
-        """Where a worker is asked, in the abstract namespace of unix(7), which needs no file and has no short limit."""
+        """The socket address of a worker, in unix(7)'s abstract namespace: it needs no file and allows long names."""
         assert self._folder is not None
         return f"\0{self._folder.name}-{worker}"
 
     def _share(self) -> None:
         assert self._folder is not None
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asked:
-            asked.bind(self._address(os.getpid()))
-            asked.settimeout(_SHARED)
-            who = None
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+            connection.bind(self._address(os.getpid()))
+            connection.settimeout(_WRITE_INTERVAL)
+            asker = None
             while self._folder.is_dir():  # the supervisor removes it at the end
                 self._write()
-                if who:
-                    with suppress(OSError):  # it waits no more
-                        asked.sendto(b"", who)
-                who = None
+                if asker:
+                    with suppress(OSError):  # the asker no longer waits
+                        connection.sendto(b"", asker)
+                asker = None
                 with suppress(TimeoutError):
-                    _, who = asked.recvfrom(1)
+                    _, asker = connection.recvfrom(1)
 
 
 def _add_up(bounds: list[float], histograms: list[_Histogram]) -> tuple[list[tuple[str, float]], float]:
-    """Buckets as Prometheus has them, each with all that is below its bound, and the sum of the values."""
+    """Prometheus's buckets, each with the number of all values up to its bound; and the sum of the values."""
     buckets: list[tuple[str, float]] = []
     below = 0
     for i, bound in enumerate([*bounds, float("inf")]):

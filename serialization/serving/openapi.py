@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 description of a server, made from the signature of its model."""
+"""Describes a server in OpenAPI 3.1, from the signature of its model."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from serialization.serving.wire.npy_format import CONTENT_TYPES
 
 _REFUSALS = {
     "400": "The body does not fit; the error names the place",
-    "404": "Nothing is there",
-    "405": "Another method",
+    "404": "No such route",
+    "405": "The route does not take this method",
     "406": "The answer has no .npy form",
-    "408": "The body did not come in time",
+    "408": "The body did not arrive in time",
     "413": "The body is too long",
-    "415": "The body is of another content type",
+    "415": "The content type is not one of those listed",
     "422": "The model refuses the values, or its answer is not finite",
     "500": "A fault of the server",
     "503": "Too many requests are in flight, memory is short, or the server is ending",
@@ -29,7 +29,7 @@ _REFUSALS = {
 
 
 def describe_api(name: str, signature: Signature, settings: Settings, example: str) -> dict[str, Any]:
-    """The document that /openapi.json answers."""
+    """The document at /openapi.json."""
     error = {"$ref": "#/components/schemas/Error"}
     refusals = {
         status: {"description": text, "content": {"application/json": {"schema": error}}}
@@ -41,7 +41,7 @@ def describe_api(name: str, signature: Signature, settings: Settings, example: s
     one_in = len(signature.inputs) == 1 and signature.inputs[0].dtype != "string"
     one_out = len(signature.outputs) == 1 and signature.outputs[0].dtype != "string"
     predict = {
-        "summary": "What the model predicts",
+        "summary": "Predict with the model",
         "operationId": "predict",
         "requestBody": {
             "required": True,

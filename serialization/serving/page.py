@@ -1,4 +1,4 @@
-"""The page at `/`: the model, its signature, and a request to try, in one file without external assets."""
+"""Renders the page at `/`: the model, its signature, and a request to try, in one file without external assets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TEMPLATE = Path(__file__).with_name("page.html")
 def render_page(name: str, engine: Engine, example: str) -> str:
     """The page's HTML. `example` is the body of a request that works."""
     signature = engine.signature
-    told = {
+    data = {
         "name": name,
         "how": engine.how,
         "route": PREDICT,
@@ -31,12 +31,12 @@ def render_page(name: str, engine: Engine, example: str) -> str:
         "example": example,
         "image": _image(signature),
     }
-    # Inside <script> only this sequence could end the data; JSON reads the escape as the same text.
-    return _TEMPLATE.read_text("utf-8").replace("__MODEL__", json.dumps(told).replace("<", "\\u003c"))
+    # Inside <script> only `<` can end the data; JSON reads the escape as the same character.
+    return _TEMPLATE.read_text("utf-8").replace("__MODEL__", json.dumps(data).replace("<", "\\u003c"))
 
 
 def _rows(place: str, tensors: Sequence[Tensor]) -> list[dict[str, str]]:
-    """What the page's table shows: where a tensor is in a body, and what it is in the graph."""
+    """The rows of the page's table: each tensor's place in a body, and its name, dtype and shape in the graph."""
     return [
         {
             "place": place if len(tensors) == 1 else f"{place}.{tensor.key}",
@@ -49,17 +49,17 @@ def _rows(place: str, tensors: Sequence[Tensor]) -> list[dict[str, str]]:
 
 
 def _image(signature: Signature) -> dict[str, Any] | None:
-    """How a picture becomes the input; None where the input is no picture."""
+    """The size and layout of the images that the model takes; None if it takes no images."""
     if len(signature.inputs) != 1:
         return None
     try:
-        wanted = describe_image_input(signature.inputs[0])
+        image_input = describe_image_input(signature.inputs[0])
     except UserError:
         return None
     return {
-        "height": wanted.height,
-        "width": wanted.width,
-        "channels": wanted.channels,
-        "first": wanted.channels_first,
-        "whole": not wanted.tensor.dtype.startswith(("float", "bfloat", "half")),
+        "height": image_input.height,
+        "width": image_input.width,
+        "channels": image_input.channels,
+        "first": image_input.channels_first,
+        "whole": not image_input.tensor.dtype.startswith(("float", "bfloat", "half")),
     }

@@ -1,4 +1,4 @@
-"""Shared by all routes: errors as JSON, the request id, the log line, the count in the metrics."""
+"""Gives requests ids, log lines, counts in the metrics and errors as JSON, for all routes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GOOD_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 class RequestError(Exception):
-    """A request that gets an error for an answer: its status, and what the client can read in `{"error": ...}`."""
+    """A request that is answered with an error: its status, its headers, and its message in `{"error": ...}`."""
 
     def __init__(self, status: int, message: str, **headers: str) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class RequestError(Exception):
 
 
 class RequestInfo(msgspec.Struct, gc=False):
-    """A request from its coming to its answer."""
+    """A request, from its arrival to its answer."""
 
     environ: dict[str, Any]
     id: str
@@ -40,7 +40,7 @@ class RequestInfo(msgspec.Struct, gc=False):
 
 
 class RequestLog:
-    """Gives every request its id, counts it and writes its line, whichever route answers it."""
+    """Gives every request its id, counts it, and writes its log line."""
 
     def __init__(self, metrics: Metrics, log_format: str) -> None:
         self.metrics = metrics
@@ -48,16 +48,16 @@ class RequestLog:
         self._ids = map((secrets.token_hex(6) + "-{}").format, itertools.count(1))
 
     def new_id(self, environ: dict[str, Any]) -> str:
-        """A request's id: the client's own in X-Request-Id, if it is a plain word, or a new one."""
+        """A request's id: the client's X-Request-Id if it is a plain word, else a new id."""
         given = environ.get("HTTP_X_REQUEST_ID")
         if given is not None and _GOOD_ID.fullmatch(given):
             return str(given)
         return next(self._ids)
 
     def record(self, requests: Sequence[RequestInfo], route: str, status: int, rows: int = 0) -> None:
-        """Count requests that have the same answer to come, and write their lines in the log.
+        """Count requests that are answered alike, and write their log lines.
 
-        `rows` is how many were run at once for them.
+        `rows` is the number of rows that the model ran at once for them.
         """
         now = time.perf_counter()
         self.metrics.count(route, status, [now - info.started for info in requests], rows)
@@ -85,19 +85,19 @@ class RequestLog:
 
 
 def _as_one_word(value: object) -> str:
-    """A path may hold line ends and blanks, which would forge lines of the log and words in it."""
+    """The value without line ends and blanks, with which a path could forge log lines and their words."""
     word = str(value)
     return word if word.isprintable() and " " not in word else repr(word).replace(" ", r"\x20")
 
 
 def require_row_count(rows: int, max_rows: int, place: str) -> None:
-    """Raise RequestError where a request has no rows, or more than the server takes."""
+    """Raise RequestError if a request has no rows, or more than the server takes."""
     if not 1 <= rows <= max_rows:
         raise RequestError(400, f"{place}: expected 1 to {max_rows} rows, got {rows}")
 
 
 def get_path(environ: dict[str, Any]) -> str:
-    """The path that was asked for; WSGI has its bytes as Latin-1 (PEP 3333)."""
+    """The path of the request; WSGI gives its bytes as Latin-1 (PEP 3333)."""
     path: str = environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"]
     return path.encode("latin-1").decode(errors="replace")
 
@@ -107,12 +107,12 @@ def make_error_body(message: str, request_id: str) -> bytes:
 
 
 def print_exception(where: str) -> None:
-    """Show the exception that is being handled to who runs the server, if they still listen."""
+    """Write the exception that is being handled to stderr, if it is still open."""
     with suppress(OSError):
         sys.stderr.write(f"{where}:\n{traceback.format_exc()}")
 
 
 def make_internal_error(request_id: str) -> str:
-    """Show the exception that is being handled to who runs the server; what the client is told instead."""
+    """Write the exception that is being handled to stderr; returns the message for the client."""
     print_exception(f"request {request_id}")
     return "internal error; the server's log tells more under this request id"

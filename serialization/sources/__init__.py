@@ -1,1 +1,1 @@
-"""Opening a model, one module for each form that it comes in."""
+"""Opens models, with one module for each format."""

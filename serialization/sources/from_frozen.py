@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from serialization.checks import harm
 from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.graph.graph_index import GraphIndex
-from serialization.graph.lookup_tables import read_constant_keys
+from serialization.graph.lookup_tables import read_constant_keys, run_table_initializers
 from serialization.graph.op_sets import VARIABLES
 from serialization.graph.repair import remove_refs
 from serialization.graph.signature import Signature
 from serialization.run.feed_hints import find_batch_sizes, find_hints
 from serialization.run.generated_feeds import Hint
 from serialization.sources.choose import prepare_graph
-from serialization.sources.frozen_reader import GraphFile
+from serialization.sources.frozen_reader import GraphFile, LargeConstant, fill_constants, replace_constants
+from serialization.tensorflow import explain_failures
 
 
 @dataclass(frozen=True)
 class PreparedFrozenModel:
-    """A GraphDef of what `signature` needs; `notes` say what was done, `hints` and `batches` what feeds it may want."""
+    """The part of a frozen graph that `signature` needs; `initializers` fill its tables.
 
-    graph_def: Any
+    Each of the `constants`, which stay in a large file, is a variable in the graph. `notes` report choices and repairs.
+    `hints` and `batches` are for generate_attempts.
+    """
+
+    index: GraphIndex
     signature: Signature
     initializers: tuple[str, ...]
+    constants: Mapping[str, LargeConstant]
     notes: tuple[str, ...]
-    hints: dict[str, Hint]
+    hints: Mapping[str, Hint]
     batches: tuple[int, ...]
 
-    def require_safe(self, path: Path, *, trust: bool = False) -> None:
-        """Raise UserError where running it could do harm, unless `trust`."""
-        sides = (self.signature.outputs, self.signature.inputs)
-        outputs, inputs = ([tensor.name for tensor in side] for side in sides)
-        findings = harm.scan_graph(GraphIndex(self.graph_def), [*outputs, *self.initializers], inputs, path.parent)
-        harm.require_safe(findings, path, trust=trust)
+    @property
+    def graph_def(self) -> Any:
+        return self.index.graph_def
 
 
 def prepare_frozen_model(
@@ -44,27 +47,47 @@ def prepare_frozen_model(
     inputs: str | None = None,
     outputs: str | None = None,
     known: Signature | None = None,
+    *,
+    trust: bool = False,
 ) -> PreparedFrozenModel:
-    """Choose inputs and outputs, unless they are `known`, prune and repair.
+    """Choose inputs and outputs, unless they are `known`, then prune and repair the graph.
 
-    Raises UserError where it cannot be run, variables included.
+    Raises UserError for a graph that cannot be run, for one that holds variables, and for one that could do harm,
+    unless `trust`.
     """
     path = file.path
-    ready = prepare_graph(file, inputs, outputs, what=show_path(path), known=known)
-    held = [node.name for node in ready.graph_def.node if node.op in VARIABLES]
-    if held:
-        more = f" and {len(held) - 5} more" if len(held) > 5 else ""
+    lacking = [node.name for node in file.graph_def.node if node.op in VARIABLES]
+    ready = prepare_graph(file, inputs, outputs, what=show_path(path), known=known, lacking=lacking)
+    graph_def = ready.index.graph_def
+    variables = [name for name, node in ready.index.nodes.items() if node.op in VARIABLES]
+    if variables:
+        more = f" and {len(variables) - 5} more" if len(variables) > 5 else ""
         raise UserError(
-            f"{show_path(path)} is not frozen; it holds the variables {', '.join(held[:5])}{more}, whose values are in "
-            "a checkpoint; freeze it with freezemodel_save.py --checkpoint PREFIX --graph FILE"
+            f"{show_path(path)} is not frozen; it holds the variables {', '.join(variables[:5])}{more}, whose values "
+            "are in a checkpoint; freeze it with freezemodel_save.py --checkpoint PREFIX --graph FILE"
         )
-    lines = remove_refs(ready.graph_def)
-    index = GraphIndex(ready.graph_def)
+    lines = remove_refs(ready.index)
+    index = GraphIndex(graph_def) if lines else ready.index
+    wanted, feeds = ([tensor.name for tensor in side] for side in (ready.signature.outputs, ready.signature.inputs))
+    harm.require_safe(harm.scan_graph(index, [*wanted, *ready.initializers], feeds, path.parent), path, trust=trust)
+    hints = find_hints(index, ready.signature, read_constant_keys(index))
+    constants = replace_constants(graph_def, file.constants)
     return PreparedFrozenModel(
-        ready.graph_def,
+        GraphIndex(graph_def) if constants else index,
         ready.signature,
         ready.initializers,
+        constants,
         (*ready.notes, *(f"repaired: {line}" for line in lines)),
-        find_hints(index, ready.signature, read_constant_keys(index)),
+        hints,
         tuple(find_batch_sizes(file.graph_def)),
     )
+
+
+def complete_import(session: Any, prepared: PreparedFrozenModel, scope: str) -> None:
+    """Give the session what importing leaves empty: the constants that were left in a large file, and lookup tables.
+
+    The graph was imported below `scope`, which may be empty.
+    """
+    with explain_failures("the model cannot be run here"):
+        fill_constants(session, scope, prepared.constants)
+    run_table_initializers(session, [f"{scope}/{name}" if scope else name for name in prepared.initializers])

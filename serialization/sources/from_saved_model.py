@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,22 +15,27 @@ from serialization.checks.memory import require_modest_tensors
 from serialization.checks.what_loading_runs import list_asset_files
 from serialization.console import format_count, show_path
 from serialization.errors import UserError
-from serialization.files.locate import SavedModelFolder, read_checkpoint_at
+from serialization.files.checkpoint_files import read_checkpoint_at
+from serialization.files.locate import SavedModelFolder
 from serialization.formats import protos
 from serialization.formats.checkpoint_index import OBJECT_GRAPH, format_saver_path, is_taken_for_pattern
 from serialization.formats.file_kind import ModelFile
 from serialization.formats.messages import read_message
 from serialization.graph import repair
 from serialization.graph.cut import add_default_values, cut_at_inputs
-from serialization.graph.graph_def import list_training_nodes
+from serialization.graph.graph_def import list_training_nodes, measure_variables
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions, is_xla_compiled
 from serialization.graph.kernels import require_kernels
 from serialization.graph.lookup_tables import read_table_keys
 from serialization.graph.op_registry import require_known_ops
 from serialization.graph.op_sets import VARIABLES
-from serialization.graph.removed_ops import rewrite_removed_ops
-from serialization.graph.repair import record_sparse_sizes, remove_recorded_shapes, require_dense_shapes
+from serialization.graph.repair import (
+    record_sparse_sizes,
+    remove_recorded_shapes,
+    replace_absent_ops,
+    require_dense_shapes,
+)
 from serialization.graph.signature import (
     Signature,
     bind_signature,
@@ -38,10 +43,9 @@ from serialization.graph.signature import (
     list_signature_defs,
     read_signature_def,
 )
-from serialization.graph.tpu_wrappers import remove_tpu_wrappers
 from serialization.run.feed_hints import find_hints
 from serialization.run.origin import Origin, run_from_first_state, takes_plain_calls
-from serialization.run.predictor import Predictor, Run
+from serialization.run.predictor import Run, compile_later
 from serialization.sources.choose import choose_signature
 from serialization.sources.frozen_reader import GraphFile
 from serialization.sources.variable_mapping import Restore
@@ -55,8 +59,10 @@ _TABLES = "table_initializer"
 class PreparedSavedModel:
     """The MetaGraphDef of a SavedModel, read and scanned once, and the tensors to feed and to fetch.
 
-    `repaired` is the MetaGraphDef that TensorFlow's loader is given in place of the file's; None where the file needs
-    no repair. `left_out` are the variables that its own restore op does not fill. `notes` list the repairs.
+    `repaired` is the MetaGraphDef to load in place of the file's, or None if the file needs no repair. `left_out` are
+    the variables that the SavedModel's own restore op does not fill. `notes` report choices and repairs.
+
+    `graph_size` is the size in bytes of the GraphDef that the signature needs, `size` the size of its variables.
     """
 
     folder: Path
@@ -64,12 +70,19 @@ class PreparedSavedModel:
     signature: Signature
     repaired: Any
     left_out: tuple[Restore, ...]
+    graph_size: int
+    size: int
     notes: tuple[str, ...] = ()
 
     @property
     def tags(self) -> list[str]:
         """The tag-set of the MetaGraphDef."""
         return list(self.meta_graph.meta_info_def.tags)
+
+    @property
+    def whole(self) -> Any:
+        """The GraphDef as it is in the file."""
+        return self.meta_graph.graph_def
 
 
 def prepare_saved_model(
@@ -80,20 +93,17 @@ def prepare_saved_model(
     outputs: str | None = None,
     *,
     trust: bool = False,
-    check: Callable[[Any], None] = lambda graph_def: None,
 ) -> PreparedSavedModel:
     """Read the SavedModel that was found and choose its MetaGraphDef and signature.
 
     The parameters are the flags of the same names; `key` is `--signature`.
 
-    `check` is given the GraphDef that the signature needs, and may raise UserError.
-
-    Raises UserError where loading it or calling one of its signatures could do harm, unless `trust`; for ops that this
-    TensorFlow does not know; and where the folder has no such tag-set or signature.
+    Raises UserError if loading it or calling one of its signatures could do harm, unless `trust`; for ops that this
+    TensorFlow does not know; and for a tag-set or signature that the folder does not have.
     """
     folder = found.path
-    meta_graph = choose_meta_graph(read_saved_model(found.file), tag_set)
-    file = GraphFile(GraphIndex(meta_graph.graph_def))
+    file = choose_meta_graph(read_saved_model(found.file), tag_set)
+    meta_graph = file.meta_graph
     if (inputs and outputs) or not (key or list_signature_defs(meta_graph) or meta_graph.object_graph_def.nodes):
         wanted, notes = choose_signature(file, inputs, outputs)
     else:
@@ -101,27 +111,36 @@ def prepare_saved_model(
         if inputs or outputs:
             wanted, _ = choose_signature(file, inputs, outputs, wanted)
     outs, ins = ([tensor.name for tensor in side] for side in (wanted.outputs, wanted.inputs))
-    # The chosen tensors may be those of no signature: named by the user, or inferred.
+    # Tensors that the user named, or that were inferred, may be in no signature.
     findings = harm.scan_meta_graph(meta_graph, outs, ins, saved_model=folder, index=file.index, every_signature=True)
     harm.require_safe(findings, folder, trust=trust)
-    needed = prune_graph(file.index, [*outs, *ins])
-    require_known_ops(needed, show_path(folder))
+    needed = GraphIndex(prune_graph(file.index, [*outs, *ins]))
+    require_known_ops(needed.graph_def, show_path(folder))
     require_modest_tensors(needed, show_path(folder))
-    require_variables(found, meta_graph, GraphIndex(needed))
-    check(needed)
-    repaired, lines = _repair(meta_graph)
-    require_kernels(prune_graph(GraphIndex(repaired.graph_def), [*outs, *ins]), show_path(folder))
+    require_variables(found, file, needed)
+    repaired, lines = _repair(file)
+    changed = prune_graph(GraphIndex(repaired.graph_def), [*outs, *ins]) if lines else needed.graph_def
+    require_kernels(changed, show_path(folder))
     notes += [f"repaired: {line}" for line in lines]
     if left := find_left_out_variables(meta_graph, folder, file.index):
         notes.append(
             f"repaired: restored {format_count(len(left), 'variable')} that the SavedModel's own restore op leaves out"
         )
-    return PreparedSavedModel(folder, meta_graph, wanted, repaired if lines else None, tuple(left), tuple(notes))
+    return PreparedSavedModel(
+        folder,
+        meta_graph,
+        wanted,
+        repaired if lines else None,
+        tuple(left),
+        needed.graph_def.ByteSize(),
+        measure_variables(needed.graph_def),
+        tuple(notes),
+    )
 
 
-def require_variables(found: SavedModelFolder, meta_graph: Any, needed: GraphIndex) -> None:
-    """Raise UserError where the folder lacks the variables that the MetaGraphDef's Saver restores for a graph."""
-    restored = GraphIndex(meta_graph.graph_def).reachable([meta_graph.saver_def.restore_op_name])
+def require_variables(found: SavedModelFolder, file: GraphFile, needed: GraphIndex) -> None:
+    """Raise UserError if the folder lacks the variables of the `needed` part that the graph's own Saver restores."""
+    restored = file.index.reachable([file.meta_graph.saver_def.restore_op_name])
     names = [node.name for node in needed.graph_def.node if node.op in VARIABLES and node.name in restored]
     if names and found.variables is None:
         listed = f"{', '.join(names[:3])}{', ...' if names[3:] else ''}"
@@ -134,7 +153,7 @@ def require_variables(found: SavedModelFolder, meta_graph: Any, needed: GraphInd
 
 @contextmanager
 def link_repaired_folder(prepared: PreparedSavedModel) -> Iterator[Path]:
-    """The folder that TensorFlow's loader takes: its own, or one with the repaired graph and links to the rest."""
+    """The folder to load: the SavedModel's own, or a temporary one with the repaired graph and links to the rest."""
     if prepared.repaired is None and not is_taken_for_pattern(prepared.folder):
         yield prepared.folder
         return
@@ -149,30 +168,32 @@ def link_repaired_folder(prepared: PreparedSavedModel) -> Iterator[Path]:
         yield place
 
 
-def _repair(meta_graph: Any) -> tuple[Any, list[str]]:
+def _repair(file: GraphFile) -> tuple[Any, list[str]]:
+    """A copy of the MetaGraphDef that TensorFlow can load, and a line on each repair since the file was read."""
     copy = protos.MetaGraphDef()
-    copy.CopyFrom(meta_graph)
-    repairs = (require_dense_shapes, remove_tpu_wrappers, rewrite_removed_ops, remove_recorded_shapes)
-    return copy, [*repair.make_version_readable(copy), *(line for mend in repairs for line in mend(copy.graph_def))]
+    copy.CopyFrom(file.meta_graph)
+    graph_def = copy.graph_def
+    lines = [*repair.make_version_readable(copy), *replace_absent_ops(graph_def), *remove_recorded_shapes(graph_def)]
+    return copy, [*file.notes, *lines]
 
 
 def make_saved_model_origin(
     session: Any, exported: PreparedSavedModel, afresh: Callable[[], AbstractContextManager[Run]]
 ) -> Origin:
-    """The loaded SavedModel ready to be converted; `afresh` gives one that runs and is loaded anew."""
+    """The loaded SavedModel as the source of a conversion; `afresh` loads it once more, with its first state."""
     wanted = bind_signature(session.graph, exported.signature)
-    flat, names = _flatten(session.graph.as_graph_def(), wanted)
-    run, twice = run_from_first_state(afresh) if list_training_nodes(flat) else (Predictor(session, wanted), None)
-    record_sparse_sizes(flat, list_signature_defs(exported.meta_graph).values())
-    index = GraphIndex(flat)
+    index, names = _flatten(session.graph.as_graph_def(), wanted)
+    trains = list_training_nodes(index.graph_def)
+    run, twice = run_from_first_state(afresh) if trains else (compile_later(session, wanted), None)
+    record_sparse_sizes(index, list_signature_defs(exported.meta_graph).values())
     found = find_hints(index, names, read_table_keys(session, index))
     compiled = is_xla_compiled(exported.meta_graph.graph_def)
     plain = takes_plain_calls(index) and _is_read_plainly(index, session.graph)
-    return Origin(session, flat, names, run, plain, found, repeat=twice, compiled=compiled)
+    return Origin(session, index, names, run, plain, found, repeat=twice, compiled=compiled)
 
 
 def _is_read_plainly(index: GraphIndex, graph: Any) -> bool:
-    """Whether convert_variables_to_constants finds the values: it runs VARIABLE/Read/ReadVariableOp in the session."""
+    """Whether convert_variables_to_constants finds all values: it reads them by the op VARIABLE/Read/ReadVariableOp."""
     known = {operation.name for operation in graph.get_operations()}
     handles = [node.name for node in index.graph_def.node if node.op == "VarHandleOp"]
     users = {index.nodes[user].op for name in handles for user in index.consumers(name)}
@@ -181,27 +202,30 @@ def _is_read_plainly(index: GraphIndex, graph: Any) -> bool:
     )
 
 
-def _flatten(graph_def: Any, wanted: Signature) -> tuple[Any, Signature]:
-    """What the signature needs of a GraphDef, without functions; cut first, while the inputs are there to be cut at."""
+def _flatten(graph_def: Any, wanted: Signature) -> tuple[GraphIndex, Signature]:
+    """The part of a GraphDef that the signature needs, without functions. Cut first: inlining may remove inputs."""
     index, names, _ = cut_at_inputs(GraphIndex(graph_def), wanted)
     roots = [tensor.name for tensor in (*names.outputs, *names.inputs)]
-    flat = prune_graph(GraphIndex(inline_functions(prune_graph(index, roots), roots)), roots)
-    add_default_values(flat, names.inputs)
-    return flat, names
+    flat = GraphIndex(prune_graph(index, roots))
+    if flat.functions:
+        flat = GraphIndex(prune_graph(GraphIndex(inline_functions(flat.graph_def, roots)), roots))
+    return add_default_values(flat, names.inputs), names
 
 
-def read_saved_model(file: ModelFile) -> Any:
-    """The SavedModel message in a saved_model.pb or .pbtxt. Raises UserError where it is damaged or unsound."""
-    saved_model = read_message(file)
-    for meta_graph in saved_model.meta_graphs:
-        require_sound_graph(GraphIndex(meta_graph.graph_def), show_path(file.path))
-    return saved_model
+def read_saved_model(file: ModelFile) -> list[GraphFile]:
+    """The graphs in a saved_model.pb or .pbtxt, with their MetaGraphDefs. Raises UserError if one would crash."""
+    graphs = []
+    for meta_graph in read_message(file).meta_graphs:
+        index, notes = require_dense_shapes(GraphIndex(meta_graph.graph_def))
+        require_sound_graph(index, show_path(file.path))
+        graphs.append(GraphFile(index, meta_graph, file.path, tuple(notes)))
+    return graphs
 
 
-def choose_meta_graph(saved_model: Any, tag_set: str | None = None) -> Any:
-    """The MetaGraphDef with these tags (comma separated, "" for none); by default the usual one."""
-    by_tags = {frozenset(meta_graph.meta_info_def.tags): meta_graph for meta_graph in saved_model.meta_graphs}
-    if tag_set is None and (usual := find_usual_meta_graph(saved_model)) is not None:
+def choose_meta_graph(graphs: Sequence[GraphFile], tag_set: str | None = None) -> GraphFile:
+    """The graph with these tags (comma separated, "" for none); by default the usual one."""
+    by_tags = {frozenset(graph.meta_graph.meta_info_def.tags): graph for graph in graphs}
+    if tag_set is None and (usual := find_usual_meta_graph(graphs)) is not None:
         return usual
     wanted = SERVE if tag_set is None else tag_set
     tags = frozenset(wanted.split(",")) if wanted else frozenset()
@@ -211,19 +235,19 @@ def choose_meta_graph(saved_model: Any, tag_set: str | None = None) -> Any:
     return by_tags[tags]
 
 
-def find_usual_meta_graph(saved_model: Any) -> Any:
-    """The only MetaGraphDef, else the one tagged `serve`, else the one without tags; None if there is none of these.
+def find_usual_meta_graph(graphs: Sequence[GraphFile]) -> GraphFile | None:
+    """The only graph, else the one tagged `serve`, else the one without tags; None if there is none of these.
 
     A module of TensorFlow Hub's first format has one without tags, for inference, and one tagged `train`.
     """
-    if len(saved_model.meta_graphs) == 1:
-        return saved_model.meta_graphs[0]
-    by_tags = {tuple(meta_graph.meta_info_def.tags): meta_graph for meta_graph in saved_model.meta_graphs}
+    if len(graphs) == 1:
+        return graphs[0]
+    by_tags = {tuple(graph.meta_graph.meta_info_def.tags): graph for graph in graphs}
     return by_tags.get((SERVE,), by_tags.get(()))
 
 
 def complete_loading(session: Any, prepared: PreparedSavedModel) -> None:
-    """Fill the lookup tables and the variables that TensorFlow's loader leaves empty, in a session that it loaded."""
+    """Fill the lookup tables and variables that TensorFlow's loader left empty in the session."""
     initializers, vocabularies = _find_table_initializers(prepared.meta_graph, prepared.folder)
     session.run(initializers, vocabularies)
     if not prepared.left_out:
@@ -243,7 +267,7 @@ def complete_loading(session: Any, prepared: PreparedSavedModel) -> None:
 def _find_table_initializers(meta_graph: Any, folder: Path) -> tuple[list[str], dict[str, str]]:
     """The ops that fill the tables of an export without a main op, and the paths of vocabularies to feed.
 
-    The paths lie in this folder; the graph's constants name the folder where the model was trained.
+    The paths are in this folder; the constants in the graph name the folder of the training.
     """
     main = [key for key in ("saved_model_main_op", "legacy_init_op") if key in meta_graph.collection_def]
     if main or "__saved_model_init_op" in meta_graph.signature_def or _TABLES not in meta_graph.collection_def:
@@ -255,9 +279,9 @@ def _find_table_initializers(meta_graph: Any, folder: Path) -> tuple[list[str], 
 def find_left_out_variables(meta_graph: Any, folder: Path, index: GraphIndex) -> list[Restore]:
     """Variables that the signatures need, that the checkpoint holds, and that the graph's restore op does not fill.
 
-    `tf.saved_model.save` writes such a graph of a Keras 3 model: it restores copies of the variables. TensorFlow 2's
-    own loader does not see it, for it restores objects; TensorFlow Serving and all others that run the graph do.
-    `index` is that of its graph.
+    `tf.saved_model.save` writes such a graph for a Keras 3 model: its restore op fills copies of the variables.
+    TensorFlow 2's own loader restores objects, so it is not affected. TensorFlow Serving runs the restore op, and is.
+    `index` is the index of the MetaGraphDef's graph.
     """
     nodes, saved = index.nodes, meta_graph.object_graph_def
     outputs = [info.name for one in meta_graph.signature_def.values() for info in one.outputs.values()]
@@ -279,7 +303,7 @@ def find_left_out_variables(meta_graph: Any, folder: Path, index: GraphIndex) ->
 
 
 def _keys_of_objects(folder: Path) -> dict[int, str]:
-    """Under which key the SavedModel's checkpoint holds the value of a variable, by the number of its object."""
+    """The checkpoint keys of variables, by the numbers of their objects."""
     prefix = folder / "variables" / "variables"
     if not prefix.with_name("variables.index").is_file():
         return {}

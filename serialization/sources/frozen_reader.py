@@ -1,8 +1,8 @@
-"""Reads graphs from files; of a frozen graph of hundreds of megabytes without several copies of it in memory.
+"""Reads graphs from files, and large frozen graphs without several copies in memory.
 
-Parsing the file whole, importing the message and letting TensorFlow's optimizers fold it each copy every constant.
-Here the large constants stay in the file while the rest is parsed; in the graph each becomes a resource variable of the
-same name, and is read from the file straight into it. Running it computes the same.
+Parsing the file, importing the message, and constant folding each copy every constant. So the large constants stay in
+the file while the rest is parsed. In the graph each becomes a resource variable of the same name, and is read from the
+file straight into that variable. The graph computes the same.
 Format: https://protobuf.dev/programming-guides/encoding/, tensorflow/core/framework/{graph,node_def,tensor}.proto.
 """
 
@@ -27,7 +27,7 @@ from serialization.graph.graph_index import GraphIndex
 from serialization.graph.repair import require_dense_shapes
 from serialization.tensorflow import np, tf, tf1
 
-LARGE_FILE = 100_000_000  # bytes; below this TensorFlow's own way takes a second, and folds the constants
+LARGE_FILE = 32_000_000  # bytes; below this a few copies do not matter, and TensorFlow folds the constants
 _LARGE_NODE = 1 << 20
 _ALIGNED = 64  # bytes, EIGEN_MAX_ALIGN_BYTES
 _NODE, _NAME, _ATTRIBUTE, _KEY, _VALUE, _TENSOR, _CONTENT = 1, 1, 5, 1, 2, 8, 4  # the numbers of the fields
@@ -35,7 +35,7 @@ _NODE, _NAME, _ATTRIBUTE, _KEY, _VALUE, _TENSOR, _CONTENT = 1, 1, 5, 1, 2, 8, 4 
 
 @dataclass(frozen=True)
 class LargeConstant:
-    """Where the bytes of a constant lie in its file; `dtype` is TensorFlow's number."""
+    """The place of a constant's bytes in its file; `dtype` is TensorFlow's number."""
 
     file: ModelFile
     offset: int
@@ -48,8 +48,8 @@ class LargeConstant:
 class GraphFile:
     """A graph that was read from a file: a GraphDef with its index, and the MetaGraphDef around it if there is one.
 
-    The graph is not changed after that. `constants` were left in the file; they are here by their nodes' names. `notes`
-    say what was repaired in the rest, one line each.
+    The graph is not changed afterwards. `constants` are the constants left in the file, by their nodes' names. `notes`
+    report repairs, one line each.
     """
 
     index: GraphIndex
@@ -66,8 +66,8 @@ class GraphFile:
 def read_graph_file(file: ModelFile, *, lean: bool = False) -> GraphFile:
     """The graph in a file that holds a GraphDef or a MetaGraphDef, binary or text.
 
-    `lean` leaves the large constants of a large binary GraphDef in the file, as `constants`. Raises UserError where the
-    file holds no graph, where it is damaged, and where TensorFlow's runtime would not survive the graph.
+    `lean` leaves the large constants of a large binary GraphDef in the file, as `constants`. Raises UserError for a
+    file without a graph, for a damaged file, and for a graph that would crash TensorFlow's runtime.
     """
     where = show_path(file.path)
     if file.kind is Kind.SAVED_MODEL:
@@ -81,16 +81,16 @@ def read_graph_file(file: ModelFile, *, lean: bool = False) -> GraphFile:
     graph_def = message if meta_graph is None else meta_graph.graph_def
     if not all(node.name and node.op for node in graph_def.node):
         raise UserError(f"{where} is damaged; it has nodes without a name or an op; copy it here again")
-    notes = tuple(require_dense_shapes(graph_def))
-    result = GraphFile(GraphIndex(graph_def), meta_graph, file.path, notes, constants)
+    index, notes = require_dense_shapes(GraphIndex(graph_def))
+    result = GraphFile(index, meta_graph, file.path, tuple(notes), constants)
     require_sound_graph(result.index, where, {name: left.length for name, left in constants.items()})
     return result
 
 
 def read_large_graph_def(file: ModelFile) -> tuple[Any, dict[str, LargeConstant]]:
-    """The GraphDef in a file with its large constants left empty, and where these lie, by name.
+    """The GraphDef in a file with its large constants left empty, and the places of these constants, by name.
 
-    Raises UserError where it cannot be read to its end.
+    Raises UserError if the file cannot be read to its end.
     """
     from google.protobuf.message import DecodeError
 
@@ -111,7 +111,7 @@ def read_large_graph_def(file: ModelFile) -> tuple[Any, dict[str, LargeConstant]
 
 
 def replace_constants(graph_def: Any, constants: Mapping[str, LargeConstant]) -> dict[str, LargeConstant]:
-    """Put a variable in the place of each of these constants; change the GraphDef, return those that are in it."""
+    """Replace these constants of the GraphDef, in place, by variables. Returns the constants that were in it."""
     used = {}
     for node in list(graph_def.node):
         if node.name not in constants or node.op != "Const":
@@ -131,12 +131,12 @@ def replace_constants(graph_def: Any, constants: Mapping[str, LargeConstant]) ->
 def fill_constants(session: Any, scope: str, constants: Mapping[str, LargeConstant]) -> None:
     """Read each constant from its file into its variable, one at a time, behind a progress bar.
 
-    The graph was imported below `scope`, which may be empty. Its collection of global variables then holds these too,
-    so that a Saver writes them.
+    The graph was imported below `scope`, which may be empty. The variables are added to its collection of global
+    variables, so that a Saver writes them.
     """
     if not constants:
         return
-    from tensorflow.python.ops.resource_variable_ops import ResourceVariable  # tf1.Variable.from_proto takes none
+    from tensorflow.python.ops.resource_variable_ops import ResourceVariable  # tf1.Variable.from_proto refuses
 
     graph = session.graph
     assignments = []
@@ -152,24 +152,24 @@ def fill_constants(session: Any, scope: str, constants: Mapping[str, LargeConsta
             )
             graph.add_to_collection(tf1.GraphKeys.GLOBAL_VARIABLES, ResourceVariable.from_proto(known))
         nothing = tf.no_op()
-    session.run(nothing)  # only here does TensorFlow let go of the arrays of sessions that are closed
+    session.run(nothing)  # TensorFlow frees the arrays of closed sessions only when another session runs
     size = sum(constant.length for constant in constants.values())
     for assign, value, constant in show_progress(assignments, "loading", size, weigh=lambda step: step[2].length):
         session.run(assign, {value: _read_values(constant)})
 
 
 def _read_values(constant: LargeConstant) -> Any:
-    """The values, where TensorFlow takes them as they lie: of an array that begins elsewhere it makes a copy."""
-    whole = np.empty(constant.length + _ALIGNED, np.uint8)
-    start = -whole.ctypes.data % _ALIGNED
-    content = whole[start : start + constant.length]
+    """The values as an aligned array: TensorFlow would copy any other."""
+    buffer = np.empty(constant.length + _ALIGNED, np.uint8)
+    start = -buffer.ctypes.data % _ALIGNED
+    content = buffer[start : start + constant.length]
     if not constant.file.read_into(content.data, constant.offset):
-        raise UserError(f"{show_path(constant.file.path)} has been changed while it was read; run this again")
+        raise UserError(f"{show_path(constant.file.path)} was changed while it was read; run this again")
     return content.view(tf.as_dtype(constant.dtype).as_numpy_dtype).reshape(constant.shape)
 
 
 def _large_constant(file: ModelFile, begin: int, end: int) -> tuple[Any, LargeConstant] | None:
-    """The NodeDef at this place without its large content, and where that is; None if it is no plain large constant."""
+    """The NodeDef at this place without its large content, and the content's place; None for any other node."""
     node, data = protos.NodeDef(), file.data
     content = None
     for number, start, inner, stop in _fields(data, begin, end):
@@ -186,12 +186,14 @@ def _large_constant(file: ModelFile, begin: int, end: int) -> tuple[Any, LargeCo
     tensor = node.attr["value"].tensor
     shape = tuple(int(dim.size) for dim in tensor.tensor_shape.dim)
     dtype = tensor.dtype
-    whole = dtype != dtypes.STRING and math.prod(shape) * get_dtype_size(dtype) == content[1] - content[0]
-    return (node, LargeConstant(file, content[0], content[1] - content[0], dtype, shape)) if whole else None
+    length = content[1] - content[0]
+    if dtype == dtypes.STRING or math.prod(shape) * get_dtype_size(dtype) != length:
+        return None
+    return node, LargeConstant(file, content[0], length, dtype, shape)
 
 
 def _large_attribute(data: bytes | mmap.mmap, begin: int, end: int) -> tuple[Any, tuple[int, int]] | None:
-    """The tensor of an attribute called `value`, without its content, and where the content is."""
+    """The tensor of an attribute called `value`, without its content, and the content's place."""
     fields = {number: (inner, stop) for number, _, inner, stop in _fields(data, begin, end)}
     if data[slice(*fields.get(_KEY, (0, 0)))] != b"value" or _VALUE not in fields:
         return None
@@ -203,14 +205,14 @@ def _large_attribute(data: bytes | mmap.mmap, begin: int, end: int) -> tuple[Any
         if number == _CONTENT:
             content = (inner, stop)
         elif stop - inner > _LARGE_NODE:
-            return None  # the values are in another field than TensorFlow uses for many
+            return None  # the values are in a field that TensorFlow does not use for large tensors
         else:
             tensor.MergeFromString(data[start:stop])
     return None if content is None else (tensor, content)
 
 
 def _fields(data: bytes | mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Each field of a message: its number, where it starts, and where what is inside it begins and ends."""
+    """Each field of a message: its number, its start, and the begin and end of its content."""
     for found in iterate_fields(data, position, end):
         if found.end > end:
             raise wire.DamagedError("a field is cut off")
@@ -218,5 +220,5 @@ def _fields(data: bytes | mmap.mmap, position: int, end: int) -> Iterator[tuple[
 
 
 def read_graph_def(path: Path) -> Any:
-    """The GraphDef in a file, binary or text, of its own or in a MetaGraphDef. Raises UserError if there is none."""
+    """The GraphDef in a file, binary or text, alone or in a MetaGraphDef. Raises UserError if there is none."""
     return read_graph_file(ModelFile(path)).graph_def

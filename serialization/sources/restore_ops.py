@@ -1,6 +1,6 @@
-"""A Saver for exactly the variables of a pruned graph, written into its MetaGraphDef.
+"""Adds a Saver for exactly the variables of a pruned graph to its MetaGraphDef.
 
-So import_meta_graph, Saver.restore and the SavedModel builder work on a pruned graph as on a whole one.
+With it import_meta_graph, Saver.restore and the SavedModel builder work on a pruned graph as on a whole one.
 """
 
 from __future__ import annotations
@@ -13,26 +13,25 @@ from serialization.graph.graph_index import GraphIndex
 from serialization.sources.variable_mapping import Restore
 
 
-def add_saver(graph_def: Any, restores: Sequence[Restore]) -> Any:
-    """A MetaGraphDef of the GraphDef with a Saver for exactly these variables, and collections that name them."""
+def add_saver(index: GraphIndex, restores: Sequence[Restore]) -> Any:
+    """A MetaGraphDef of a copy of the graph, a Saver for exactly these variables, and collections that name them."""
     meta_graph = protos.MetaGraphDef()
     graph = meta_graph.graph_def
-    graph.CopyFrom(graph_def)
+    graph.CopyFrom(index.graph_def)
     if not restores:
         return meta_graph
-    taken = {node.name for node in graph.node}
-    scope = next(name for name in _names("restore") if name not in taken and f"{name}/all" not in taken)
+    nodes = index.nodes
+    scope = next(name for name in _names("restore") if name not in nodes and f"{name}/all" not in nodes)
     path, keys, specs = (f"{scope}/{name}" for name in ("path", "keys", "slices"))
     _add_strings(graph, path, [b"model"], scalar=True)
     _add_strings(graph, keys, [restore.key.encode() for restore in restores])
     _add_strings(graph, specs, [restore.spec.encode() for restore in restores])
     graph.node.add(name=f"{scope}/read", op="RestoreV2", input=[path, keys, specs])
     graph.node[-1].attr["dtypes"].list.type.extend(restore.dtype for restore in restores)
-    nodes = GraphIndex(graph).nodes
     everything = graph.node.add(name=f"{scope}/all", op="NoOp")
     for position, restore in enumerate(restores):
         _add_assignment(
-            meta_graph, nodes[restore.node], restore, f"{scope}/read:{position}", f"{scope}/assign_{position}", taken
+            meta_graph, nodes[restore.node], restore, f"{scope}/read:{position}", f"{scope}/assign_{position}", nodes
         )
         everything.input.append(f"^{scope}/assign_{position}")
     meta_graph.saver_def.filename_tensor_name = f"{path}:0"

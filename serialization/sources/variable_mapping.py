@@ -1,6 +1,6 @@
 """Maps each variable of a graph to its key in a checkpoint, and compares shapes and dtypes before anything is restored.
 
-The mapping is read from the graph's own restore ops: they know renamed variables and the slices of partitioned ones.
+The mapping is read from the graph's own restore ops, which record renamed variables and slices of partitioned ones.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _LISTED = 10
 
 @dataclass(frozen=True)
 class Restore:
-    """The variable of a node gets what the checkpoint holds under `key`.
+    """The variable of the node `node` is restored from the checkpoint's value at `key`.
 
     `spec` is the shape and the slice of a partitioned variable as RestoreV2 takes it ("10 4 0,5:-"), else empty.
-    `shape` is None where the graph does not tell it. `saved` says whether the graph's own Saver restores it.
+    `shape` is None if the graph does not record it. `saved` says whether the graph's own Saver restores it.
     """
 
     node: str
@@ -41,10 +41,9 @@ class Restore:
 
 
 def map_variables(index: GraphIndex, saver_def: Any = None) -> dict[str, Restore]:
-    """How each variable of a graph is restored, by its node's name, as the restore ops of the graph say.
+    """The Restore of each variable of a graph, by its node's name, from the restore ops of the graph.
 
-    Where there are several Savers, what the recorded one does counts. A variable that none restores is looked for
-    under its own name.
+    Of several Savers the one in `saver_def` decides. A variable that no Saver restores has its own name as its key.
     """
     recorded = saver_def.restore_op_name if saver_def is not None else ""
     ours = index.reachable([recorded] if recorded else [])
@@ -73,7 +72,7 @@ def map_variables(index: GraphIndex, saver_def: Any = None) -> dict[str, Restore
 def rename_keys(
     restores: Mapping[str, Restore], renames: Sequence[tuple[str, str]], known: Iterable[str]
 ) -> dict[str, Restore]:
-    """Apply `--rename OLD=NEW`: what the graph calls NEW, a variable or a scope, the checkpoint holds as OLD."""
+    """Apply `--rename OLD=NEW`: the graph's variable or scope NEW is OLD in the checkpoint."""
     result, held = dict(restores), set(known)
     for old, new in renames:
         new_scope, old_scope = new.rstrip("/") + "/", old.rstrip("/") + "/"
@@ -92,7 +91,7 @@ def rename_keys(
 
 
 def take_averages(restores: Mapping[str, Restore], known: Iterable[str]) -> dict[str, Restore]:
-    """The same variables with their moving averages, for those of which the checkpoint holds one."""
+    """The same variables, each restored from its moving average if the checkpoint holds one."""
     held = set(known)
     return {n: replace(r, key=r.key + AVERAGE) if r.key + AVERAGE in held else r for n, r in restores.items()}
 
@@ -106,9 +105,9 @@ def check_mapping(
     *,
     partial: bool = False,
 ) -> list[str]:
-    """Compare a graph's variables with what a checkpoint holds: `shapes` and `kinds` (dtype numbers) by its keys.
+    """Compare a graph's variables with a checkpoint's `shapes` and `kinds` (dtype numbers), both by key.
 
-    Returns a line each on what does not match and does no harm. Raises UserError that reports all the rest at once.
+    Returns a note for each harmless mismatch. Raises UserError that reports all other mismatches at once.
     """
     restores, wanted = sorted(restores, key=lambda restore: restore.key), set(needed)
     missing, wrong = [], []
@@ -136,13 +135,13 @@ def check_mapping(
 
 
 def _is_for_training(key: str, known: Iterable[str]) -> bool:
-    """Whether a variable is an optimizer's: named below the one it belongs to, or one of a few that every model has."""
+    """Whether a variable belongs to training: a slot below another variable, or one of a few well-known names."""
     scope, _, last = key.rpartition("/")
     return scope in known or re.fullmatch(r"global_step|beta[12]_power(_\d+)?|save_counter", last) is not None
 
 
 def _restored_from(index: GraphIndex, edge: str) -> tuple[str, str] | None:
-    """Key and slice of the restore op that an assigned value comes from, through Identity and Reshape."""
+    """Key and slice of the restore op behind an assigned value, which may pass through Identity, Reshape and Cast."""
     edge = index.trace_back(edge, IDENTITIES | {"Reshape", "Cast"})
     node = index.producer(edge)
     if node is None or node.op not in RESTORE_OPS:
@@ -166,7 +165,7 @@ def _strings(index: GraphIndex, edge: str) -> list[str]:
 
 
 def _unless_old(node: Any, sizes: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """A `Variable` of TensorFlow 0.x without dimensions may be of any shape."""
+    """None for a `Variable` of TensorFlow 0.x without dimensions, which may have any shape."""
     return None if node.op == "Variable" and sizes == () else sizes
 
 
@@ -202,14 +201,14 @@ def _complaint(
     if likely:
         parts.append(f"likely renames: {' '.join(likely)}")
     elif missing and not fatal and not wrong:
-        parts.append("no output needs what is missing, so --partial goes on without it")
+        parts.append("no output needs the missing variables, so --partial goes on without them")
     else:
         parts.append("name the checkpoint of this graph, or the graph of this checkpoint with --graph")
     return "; ".join(parts)
 
 
 def _likely(missing: Sequence[Restore], extra: Sequence[str], shapes: Mapping[str, Sequence[int]]) -> Iterator[str]:
-    """Pairs of a missing and an unused name of the same shape; one for a whole scope where all differ in that alone."""
+    """`--rename` flags for missing and unused names of the same shape; one for a scope if only the scope differs."""
     free = [key for key in extra if not key.endswith(AVERAGE)]
     pairs = []
     for restore in missing:

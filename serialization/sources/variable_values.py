@@ -1,4 +1,4 @@
-"""The values of a checkpoint's variables: read, shown, and compared with those of a session."""
+"""Reads and prints the values of a checkpoint's variables, and compares them with a session's."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from serialization.tensorflow import explain_failures, np, tf1
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_FEW = 10  # numbers that fit into a line
+_FEW = 10  # numbers that fit on a line
 
 
 def read_value(reader: Any, restore: Restore) -> NDArray[Any]:
-    """A variable's value, or its slice of a partitioned one, by TensorFlow's reader."""
+    """The value of a variable, or of its slice of a partitioned variable, read by TensorFlow's reader."""
     value = reader.get_tensor(restore.key)
     if not restore.spec:
         return np.asarray(value)
@@ -36,9 +36,9 @@ def read_value(reader: Any, restore: Restore) -> NDArray[Any]:
 
 
 def read_stored_values(held: Checkpoint, restores: Iterable[Restore]) -> Callable[[Any], NDArray[Any] | StoredValue]:
-    """The value of a variable's node, straight from the checkpoint, for write_frozen_graph."""
+    """A function for write_frozen_graph that reads a variable's value, by its node, from the checkpoint's files."""
     by_node = {restore.node: restore for restore in restores}
-    reader = cache(lambda: _open(held))  # which needs TensorFlow, so only where needed
+    reader = cache(lambda: _open(held))  # opened if needed, since it imports TensorFlow
 
     def read(node: Any) -> NDArray[Any] | StoredValue:
         restore = by_node[node.name]
@@ -52,7 +52,7 @@ def read_stored_values(held: Checkpoint, restores: Iterable[Restore]) -> Callabl
 
 
 def get_value_shape(restore: Restore) -> tuple[int, ...]:
-    """The shape of a variable's value, or of its slice of a partitioned one."""
+    """The shape of a variable's value, or of its slice of a partitioned variable."""
     if not restore.spec:
         return restore.shape or ()
     sizes, extents = parse_slice_spec(restore.spec)
@@ -60,7 +60,7 @@ def get_value_shape(restore: Restore) -> tuple[int, ...]:
 
 
 def get_value_size(held: Checkpoint, restore: Restore) -> int:
-    """How many bytes a variable's value has."""
+    """The size of a variable's value, in bytes."""
     place = held.places.get(restore.key.encode())
     if place is not None and restore.dtype == dtypes.STRING:
         return place.size
@@ -68,22 +68,31 @@ def get_value_size(held: Checkpoint, restore: Restore) -> int:
 
 
 def require_same_variables(session: Any, held: Checkpoint, restores: Collection[Restore]) -> str:
-    """Compare each variable of a session with the checkpoint, bit for bit; return what was proved.
+    """Compare each variable of a session with the checkpoint, bit for bit; return the proof as a sentence.
 
-    Raises UserError that names the first one that differs.
+    Raises UserError with the first variable that differs.
     """
     reader = _open(held)
     variables = {one.op.name: one for one in session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES)}
     for restore in restores:
         if not has_same_bits(session.run(variables[restore.node]), read_value(reader, restore)):
-            raise UserError(f"{restore.node} does not hold what {show_path(held.prefix)} holds under {restore.key}")
+            where = show_path(held.prefix)
+            raise UserError(f"the variable {restore.node} differs from {restore.key} in {where}")
     return (
         f"{format_count(len(restores), 'variable')} {'holds' if len(restores) == 1 else 'hold'} the checkpoint's bits"
     )
 
 
+def print_uninitialized(step: str, session: Any) -> None:
+    """Say how many of the graph's variables hold nothing in this session after a step."""
+    with session.graph.as_default():
+        empty = len(session.run(tf1.report_uninitialized_variables()))
+    count = len(session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES))
+    print(f"{step}: {empty} of {format_count(count, 'variable')} {'is' if count == 1 else 'are'} uninitialized")
+
+
 def print_variables(held: Checkpoint) -> None:
-    """A table of the variables as the checkpoint's index has them, with values where these are few."""
+    """Print a table of all variables in the checkpoint, with the values of small ones."""
     keys, variables = find_variable_keys(held), {variable.name: variable for variable in held.variables}
     rows = []
     with explain_failures(f"the checkpoint {show_path(held.prefix)} cannot be read"):
@@ -97,8 +106,11 @@ def print_variables(held: Checkpoint) -> None:
 
 
 def print_variable(held: Checkpoint, name: str) -> None:
-    """One variable of the checkpoint, whole, by its key or its own name. Raises UserError with the valid names."""
-    name = name.removesuffix(":0")  # which a variable has as a tensor of the graph, and not in a checkpoint
+    """Print one variable of the checkpoint whole, by its key or its own name.
+
+    For an unknown name raises UserError with the valid names.
+    """
+    name = name.removesuffix(":0")  # the graph's tensor has this suffix, the checkpoint's key does not
     keys = find_variable_keys(held)
     key = keys.get(name, name)
     with explain_failures(f"the checkpoint {show_path(held.prefix)} cannot be read"):

@@ -1,7 +1,7 @@
-"""Writes a GraphDef of gigabytes one node at a time, so that no more than a slice of one variable is in memory.
+"""Writes a GraphDef of gigabytes one node at a time, with no more than a slice of one variable in memory.
 
-A GraphDef's nodes are a repeated field, and protobuf merges messages that stand one after the other: a file of many
-serialized GraphDefs with one node each is a GraphDef with all of them.
+The nodes of a GraphDef are a repeated field, and protobuf merges messages that follow each other. So many serialized
+GraphDefs of one node each, in one file, are one GraphDef with all nodes.
 https://protobuf.dev/programming-guides/encoding/#last-one-wins
 """
 
@@ -30,10 +30,10 @@ _LARGE = 1 << 16  # bytes; smaller constants are written by protobuf itself
 
 
 def write_frozen_graph(path: Path, graph_def: Any, value_of: Callable[[Any], Value], size: int) -> None:
-    """Write the GraphDef to a file with the value of each variable in the place of its node.
+    """Write the GraphDef to a file, with each variable's node replaced by a constant.
 
-    `value_of` gives the value for the node of a variable, and is called once for each; `size` is about how many bytes
-    they have together.
+    `value_of` returns the value for the node of a variable, and is called once for each. `size` is about the number of
+    bytes of all values.
     """
     with path.open("wb") as file:
         for piece in show_progress(_pieces(graph_def, value_of), "freezing", size, weigh=len):
@@ -54,7 +54,7 @@ def _serialize(**fields: Any) -> bytes:
 
 
 def _constant(name: str, value: Value, dtype: int) -> Iterator[Piece]:
-    """A GraphDef with one constant. Its bytes go to the file as they are: protobuf would copy them three times."""
+    """A GraphDef with one constant, whose bytes are passed on as they are: protobuf would copy them three times."""
     if isinstance(value, StoredValue):
         yield _head(name, value, dtype)
         yield from value.pieces()
@@ -66,7 +66,7 @@ def _constant(name: str, value: Value, dtype: int) -> Iterator[Piece]:
 
 
 def _head(name: str, value: Value, dtype: int) -> bytes:
-    """A GraphDef with one constant up to where the bytes of its value begin."""
+    """A GraphDef with one constant, up to the first byte of its value."""
     tensor = protos.TensorProto(dtype=dtype)
     tensor.tensor_shape.SetInParent()
     for size in value.shape:
@@ -77,7 +77,7 @@ def _head(name: str, value: Value, dtype: int) -> bytes:
     node = protos.NodeDef(name=name, op="Const")
     node.attr["dtype"].type = dtype
     before = node.SerializeToString(deterministic=True)
-    # The fields around it, from inside out: 8 AttrValue.tensor, 2 the map's value, 5 NodeDef.attr, 1 GraphDef.node.
+    # The enclosing fields, from inside out: 8 AttrValue.tensor, 2 the map's value, 5 NodeDef.attr, 1 GraphDef.node.
     attribute = b"\x42" + write_varint(length)
     entry = b"\x0a\x05value\x12" + write_varint(len(attribute) + length) + attribute
     field = b"\x2a" + write_varint(len(entry) + length) + entry

@@ -1,21 +1,25 @@
-"""Freezes any graph: rewrites each op that takes a variable to take its value, and puts constants in their place."""
+"""Freezes any graph: makes each op that takes a variable take its value, and replaces variables by constants."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import format_size, print_notes, print_table
+from serialization.console import format_command, format_size, print_notes, print_table, show_path
 from serialization.errors import UserError
 from serialization.formats import dtypes
-from serialization.formats.dtypes import get_dtype_size
 from serialization.formats.file_kind import ModelFile
 from serialization.graph.const_nodes import make_constant
 from serialization.graph.cut import cut_at_inputs
-from serialization.graph.graph_def import get_node_name, list_data_edges, list_training_nodes, list_variable_nodes
+from serialization.graph.graph_def import (
+    get_node_name,
+    list_data_edges,
+    list_training_nodes,
+    list_variable_nodes,
+    measure_variables,
+)
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions
 from serialization.graph.lookup_tables import inline_tables, list_table_nodes
@@ -23,44 +27,50 @@ from serialization.graph.op_sets import PASS_THROUGH, VARIABLES, is_update
 from serialization.graph.repair import format_repairs, make_graph_loadable, remove_refs
 from serialization.graph.signature import Signature
 from serialization.run.origin import Origin
+from serialization.sources.from_checkpoint import PreparedCheckpoint
 from serialization.sources.frozen_reader import read_large_graph_def
+from serialization.sources.variable_values import read_stored_values
 from serialization.targets.frozen_writer import write_frozen_graph
 from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from serialization.sources.from_saved_model import PreparedSavedModel
     from serialization.targets.frozen_writer import Value
 
 LIMIT = 2**31 - 1  # bytes in one protobuf message
-PLAIN = 64_000_000  # bytes of variables up to which the plain call's several copies of them do not matter
+PLAIN = 64_000_000  # bytes of variables; up to this the several copies that the plain call makes do not matter
 
 
 def suffices_plain_call(origin: Origin, size: int) -> bool:
-    """Whether convert_variables_to_constants freezes this model well; `size` is how many bytes its variables have.
+    """Whether convert_variables_to_constants freezes this model well; `size` is the size of its variables in bytes.
 
-    It copies every variable several times, and leaves functions, tables and references as they are. Where that matters,
-    freeze_graph does the same, one variable at a time.
+    The call copies every variable several times, and keeps functions, tables and references. For a model with these,
+    or with large variables, freeze_graph does the same, one variable at a time.
     """
     return origin.plain and size <= PLAIN
 
 
-def is_streamable(graph_def: Any, size: int, *, verified: bool) -> bool:
-    """Whether to copy the values from the checkpoint's data files into the frozen file, without a session.
+def freeze_stored_values(path: Path, prepared: PreparedCheckpoint | PreparedSavedModel) -> bool:
+    """Freeze a checkpoint by copying the values from its data files, without a session; whether that can be done.
 
-    `size` is how many bytes the variables have. A session fills the tables, and the proof needs one in any case.
+    Lookup tables are filled in a session, and the functions of a SavedModel are inlined from one.
     """
-    return not list_table_nodes(graph_def) and (not verified or size > PLAIN)
+    if not isinstance(prepared, PreparedCheckpoint) or list_table_nodes(prepared.pruned):
+        return False
+    value_of = read_stored_values(prepared.held, prepared.restores)
+    freeze_graph(path, prepared.index, prepared.signature, value_of=value_of)
+    return True
 
 
-def replace_variables(graph_def: Any) -> list[str]:
-    """Make every op that takes a resource variable's handle take its value; change the GraphDef and say what was done.
+def replace_variables(index: GraphIndex) -> list[str]:
+    """Rewrite, in place, every op that takes a resource variable's handle to take its value. Returns notes on repairs.
 
-    The nodes of the variables stay, for write_frozen_graph to put constants in their place. Raises UserError for ops
-    that cannot.
+    The nodes of the variables stay; write_frozen_graph replaces them by constants. The index keeps the right names, but
+    not all edges. Raises UserError for ops that cannot be rewritten.
     """
-    variables = {node.name: node for node in graph_def.node if node.op == "VarHandleOp"}
-    index = GraphIndex(graph_def)
+    variables = {name: node for name, node in index.nodes.items() if node.op == "VarHandleOp"}
     done: Counter[tuple[str, str]] = Counter()
     added: list[Any] = []
     for name, variable in variables.items():
@@ -76,34 +86,34 @@ def replace_variables(graph_def: Any) -> list[str]:
                     waiting.append(user.name)
                 else:
                     added += _take_value(user, dtype, done)
-    graph_def.node.extend(added)
+    index.graph_def.node.extend(added)
     return format_repairs(done)
 
 
 def freeze_graph(
     path: Path,
-    graph_def: Any,
+    index: GraphIndex,
     wanted: Signature,
     session: Any = None,
     value_of: Callable[[Any], Value] | None = None,
 ) -> Signature:
-    """Freeze what the signature needs into a file, and say what was done; returns the signature by the names there.
+    """Freeze the part of the graph that the signature needs into a file, and print notes; returns the file's signature.
 
-    The values of variables come from `value_of`, see write_frozen_graph, else out of the session, which tables need in
-    any case.
+    `value_of` gives the values of variables, see write_frozen_graph; without it the session does. Tables always need
+    the session.
     """
-    flat, wanted, notes = flatten_graph(graph_def, wanted, session)
+    flat, wanted, notes = flatten_graph(index, wanted, session)
     print_notes(notes)
     write_frozen_graph(path, flat, value_of or read_session_values(session, flat), measure_variables(flat))
     return wanted
 
 
 def measure_difference(name: str, whole: Any, path: Path) -> list[tuple[str, int, int, int, int]]:
-    """What freezing removed, as rows for `print_difference`: of the GraphDef called `name`, and of the frozen file.
+    """Rows for `print_difference`: the source's GraphDef, called `name`, and the frozen file.
 
     Raises UserError if a variable or a training op is left in the frozen graph.
     """
-    frozen, _ = read_large_graph_def(ModelFile(path))  # without the values, which have gone to the file one at a time
+    frozen, _ = read_large_graph_def(ModelFile(path))  # without the large values
     rows = [
         (title, len(graph_def.node), size, len(list_variable_nodes(graph_def)), len(list_training_nodes(graph_def)))
         for title, graph_def, size in ((name, whole, whole.ByteSize()), ("frozen", frozen, path.stat().st_size))
@@ -119,7 +129,7 @@ def print_difference(rows: Sequence[tuple[str, int, int, int, int]]) -> None:
 
 
 def require_frozen_functions(graph_def: Any) -> None:
-    """Raise UserError if a function that could not be inlined holds a variable."""
+    """Raise UserError if a function that was not inlined holds a variable."""
     for function in graph_def.library.function:
         left = [node.name for node in function.node_def if node.op in VARIABLES or node.op == "ReadVariableOp"]
         if left:
@@ -129,27 +139,25 @@ def require_frozen_functions(graph_def: Any) -> None:
             )
 
 
-def require_fits(graph_def: Any, size: int, what: str, way_out: str) -> None:
-    """Raise UserError if the graph with so many bytes of variables is more than protobuf can hold."""
-    if size + graph_def.ByteSize() > LIMIT - (1 << 16):
+def require_freezable(prepared: PreparedCheckpoint | PreparedSavedModel, path: Path) -> None:
+    """Raise UserError if the model at `path` is more than protobuf can hold in one GraphDef."""
+    way_out = "use the SavedModel as it is"
+    if isinstance(prepared, PreparedCheckpoint):
+        way_out = f"`{format_command('savedmodel_from_checkpoint.py', '--checkpoint', path)}`"
+    require_fits(prepared.graph_size, prepared.size, show_path(path), way_out)
+
+
+def require_fits(graph_size: int, size: int, what: str, way_out: str) -> None:
+    """Raise UserError if a graph of so many bytes and `size` bytes of variables are too much for one protobuf."""
+    if size + graph_size > LIMIT - (1 << 16):
         raise UserError(
             f"{what} is too large to be frozen; its variables hold {format_size(size)}, a GraphDef at most 2.15 GB; "
             f"keep the variables beside the graph: {way_out}"
         )
 
 
-def measure_variables(graph_def: Any) -> int:
-    """How many bytes the graph's variables have, as far as their nodes tell."""
-    size = 0
-    for node in graph_def.node:
-        if node.op in VARIABLES:
-            dims = node.attr["shape"].shape.dim
-            size += math.prod(max(0, dim.size) for dim in dims) * get_dtype_size(node.attr["dtype"].type)
-    return size
-
-
 def _take_value(node: Any, dtype: int, done: Counter[tuple[str, str]]) -> list[Any]:
-    """Rewrite one op that takes a variable's handle. Returns the nodes that this needs beside it."""
+    """Rewrite one op that takes a variable's handle. Returns the nodes to add to the graph."""
     attributes = {name: type(value).FromString(value.SerializeToString()) for name, value in node.attr.items()}
     data = list_data_edges(node)
     control = [edge for edge in node.input if edge.startswith("^")]
@@ -162,7 +170,7 @@ def _take_value(node: Any, dtype: int, done: Counter[tuple[str, str]]) -> list[A
             np.array(attributes["batch_dims"].i if "batch_dims" in attributes else 0, np.int32),
             dtypes.INT32,
         )
-        axis.input.append(f"^{get_node_name(data[1])}")  # in a loop, all that a node takes has to be of that loop
+        axis.input.append(f"^{get_node_name(data[1])}")  # in a loop, all inputs of a node must belong to the loop
         _become(
             node, "GatherV2", [*data, axis.name, *control], Tparams=dtype, Tindices=attributes["Tindices"].type, Taxis=3
         )
@@ -177,7 +185,7 @@ def _take_value(node: Any, dtype: int, done: Counter[tuple[str, str]]) -> list[A
     if node.op == "VarIsInitializedOp":  # remove_refs makes it a constant
         return []
     if is_update(node.op) or node.op == "DestroyResourceOp":
-        done["left out {}: what is frozen does not change", f"{node.op} op"] += 1
+        done["left out {}: a frozen variable does not change", f"{node.op} op"] += 1
         _become(node, "NoOp", [f"^{get_node_name(data[0])}", *control])
         return []
     raise UserError(
@@ -197,7 +205,7 @@ def _become(node: Any, op: str, inputs: list[str], **types: int) -> None:
 def read_session_values(session: Any, graph_def: Any) -> Callable[[Any], NDArray[Any]]:
     """A `value_of` for write_frozen_graph that reads the GraphDef's variables from a session."""
     tensors = {}
-    with session.graph.as_default():  # all before the first is run: each addition makes the session look at the graph
+    with session.graph.as_default():  # all ops before the first run: a session extends its graph after each new op
         for node in graph_def.node:
             if node.op in VARIABLES:
                 tensor = session.graph.get_tensor_by_name(f"{node.name}:0")
@@ -216,24 +224,24 @@ def read_session_values(session: Any, graph_def: Any) -> Callable[[Any], NDArray
     return read
 
 
-def flatten_graph(graph_def: Any, wanted: Signature, session: Any) -> tuple[Any, Signature, list[str]]:
-    """The GraphDef of what the signature needs, with functions and tables inlined and nothing that takes a variable.
+def flatten_graph(index: GraphIndex, wanted: Signature, session: Any) -> tuple[Any, Signature, list[str]]:
+    """The GraphDef that the signature needs, with functions and tables inlined, and without ops that take a variable.
 
-    The nodes of the variables are still there, for write_frozen_graph. Also returns the signature by the names in that
-    GraphDef, which differ where it was cut at an input, and a line on each thing that was done.
+    The nodes of the variables stay, for write_frozen_graph. Also returns the signature with the names in that GraphDef,
+    which differ if it was cut at an input, and notes on repairs.
     """
-    index, wanted, notes = cut_at_inputs(GraphIndex(graph_def), wanted)
+    index, wanted, notes = cut_at_inputs(index, wanted)
     roots = [tensor.name for tensor in (*wanted.outputs, *wanted.inputs)]
-    result = prune_graph(index, roots)
-    if result.library.function:
-        calls = len(result.library.function)
-        result = prune_graph(GraphIndex(inline_functions(result, roots)), roots)
-        if not result.library.function:
+    needed = GraphIndex(prune_graph(index, roots))
+    if needed.functions:
+        calls = len(needed.functions)
+        needed = GraphIndex(prune_graph(GraphIndex(inline_functions(needed.graph_def, roots)), roots))
+        if not needed.functions:
             notes.append(f"inlined {calls} functions")
-    notes += inline_tables(result, session)
-    notes += replace_variables(result)
-    notes += [f"repaired: {line}" for line in remove_refs(result)]
-    result = prune_graph(GraphIndex(result), roots)
+    if tables := inline_tables(needed, session):
+        needed = GraphIndex(needed.graph_def)
+    notes += [*tables, *replace_variables(needed), *(f"repaired: {line}" for line in remove_refs(needed))]
+    result = GraphIndex(prune_graph(GraphIndex(needed.graph_def), roots))
     make_graph_loadable(result)
-    require_frozen_functions(result)
-    return result, wanted, notes
+    require_frozen_functions(result.graph_def)
+    return result.graph_def, wanted, notes

@@ -2,137 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import PROJECT, Run, environment
+from handmade_graphs import X, Y, graph, ops, scan, set_string
 
-from serialization.checks import harm, harmful_ops
+from serialization.checks import harm
 from serialization.errors import UserError
 from serialization.formats import protos
-from serialization.graph.graph_index import GraphIndex
-from serialization.graph.known_ops import load_known_ops
 from serialization.tensorflow import tf, tf1
-
-
-def graph(*nodes: tuple[str, str, list[str]], **functions: list[tuple[str, str, list[str]]]) -> Any:
-    """A GraphDef of (name, op, inputs); each of `functions` is a FunctionDef with the argument `arg` and such nodes."""
-    result = protos.GraphDef()
-    for name, op, inputs in nodes:
-        result.node.add(name=name, op=op, input=inputs)
-    for name, body in functions.items():
-        function = result.library.function.add()
-        function.signature.name = name
-        function.signature.input_arg.add(name="arg", type=7)
-        for node, op, inputs in body:
-            function.node_def.add(name=node, op=op, input=inputs)
-    return result
-
-
-def set_string(graph_def: Any, name: str, value: str) -> Any:
-    """Give a Const its value, or a PrintV2 its output_stream."""
-    for node in [*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)]:
-        if node.name == name:
-            if node.op == "Const":
-                node.attr["value"].tensor.string_val.append(value.encode())
-            else:
-                node.attr["output_stream"].s = value.encode()
-    return graph_def
-
-
-def call(graph_def: Any, name: str, function: str) -> Any:
-    """Make a node call a function by attribute."""
-    next(node for node in graph_def.node if node.name == name).attr["f"].func.name = function
-    return graph_def
-
-
-def scan(graph_def: Any, *arguments: Any, **named: Any) -> list[harm.Finding]:
-    return harm.scan_graph(GraphIndex(graph_def), *arguments, **named)
-
-
-def ops(findings: Iterable[harm.Finding]) -> list[str]:
-    return [finding.op for finding in findings]
-
-
-Node = tuple[str, str, list[str]]
-X: Node = ("x", "Placeholder", [])
-Y: Node = ("y", "Identity", ["x"])
-
-
-def test_every_op_of_the_table_is_registered() -> None:
-    elsewhere = {"TRTEngineOp", "LMDBReader", "ExperimentalSqlDataset"}  # registered in other builds of TensorFlow
-    assert set(harmful_ops.EFFECTS) - set(load_known_ops()) <= elsewhere
-
-
-@pytest.mark.parametrize(
-    "op", sorted({"PrintV2", *harmful_ops.EFFECTS} - {"XlaCallModule", "FixedUnigramCandidateSampler"})
-)
-def test_each_op_is_found_if_an_output_needs_it(op: str) -> None:
-    graph_def = graph(X, ("bad", op, ["x", "x"]), ("y", "Identity", ["x", "^bad"]))
-    node = graph_def.node[1]
-    if op == "PrintV2":
-        node.attr["output_stream"].s = b"file:///tmp/x"
-    node.attr["debug_urls"].list.s.append(b"file:///tmp/x")
-    node.attr["descriptor_source"].s = b"/etc/passwd"
-    found = scan(graph_def, ["y"])
-    assert [(f.effect, f.op, f.node) for f in found] == [(harmful_ops.EFFECTS[op], op, "bad")]
-    assert scan(graph_def, ["x"]) == []
-
-
-def test_ops_behind_data_edges_control_edges_and_functions_are_found() -> None:
-    evil = [("write", "WriteFile", ["arg", "arg"])]
-    for op in (
-        "PartitionedCall",
-        "StatefulPartitionedCall",
-        "MapDataset",
-        "OneShotIterator",
-        "While",
-        "SymbolicGradient",
-    ):
-        graph_def = call(graph(X, ("call", op, ["x"]), ("y", "Identity", ["call"]), F=evil), "call", "F")
-        assert [(f.op, f.function) for f in scan(graph_def, ["y:0"])] == [("WriteFile", "F")], op
-    by_name = graph(X, ("y", "F", ["x"]), F=evil)
-    assert ops(scan(by_name, ["y"])) == ["WriteFile"]
-
-
-def test_ops_behind_lists_of_functions_and_nested_functions_are_found() -> None:
-    graph_def = graph(X, ("y", "Case", ["x"]), F=[], G=[("inner", "MapDefun", ["arg"])], H=[("r", "ReadFile", ["arg"])])
-    node = graph_def.node[1]
-    for name in ("F", "G"):
-        node.attr["branches"].list.func.add(name=name)
-    inner = graph_def.library.function[1].node_def[0]
-    inner.attr["outer"].func.name = "F"
-    inner.attr["outer"].func.attr["nested"].func.name = "H"
-    assert [(f.op, f.function) for f in scan(graph_def, ["y"])] == [("ReadFile", "H")]
-
-
-def test_ops_in_gradients_and_other_implementations_are_found() -> None:
-    graph_def = graph(X, ("y", "F", ["x"]), F=[], G=[("w", "WriteFile", ["arg"])], H=[("r", "ReadFile", ["arg"])])
-    graph_def.library.gradient.add(function_name="F", gradient_func="G")
-    for function in (graph_def.library.function[0], graph_def.library.function[2]):
-        function.attr["api_implements"].s = b"lstm"
-    assert ops(scan(graph_def, ["y"])) == ["WriteFile", "ReadFile"]
-
-
-def test_ops_behind_fed_tensors_are_not_found() -> None:
-    graph_def = graph(
-        ("dataset", "TFRecordDatasetV2", []), ("next", "IteratorGetNext", ["dataset"]), ("y", "Neg", ["next"])
-    )
-    assert ops(scan(graph_def, ["y"])) == ["TFRecordDatasetV2"]
-    assert scan(graph_def, ["y"], ["next"]) == []
-    assert ops(scan(graph_def, ["y"], ["next:1"])) == ["TFRecordDatasetV2"]
-    graph_def.node[2].input.append("^next")  # an op that is waited for runs, whatever is fed for its output
-    assert ops(scan(graph_def, ["y"], ["next"])) == ["TFRecordDatasetV2"]
-
-
-def test_without_outputs_every_node_counts() -> None:
-    assert ops(scan(graph(X, Y, ("w", "WriteFile", ["x", "x"])))) == ["WriteFile"]
 
 
 def test_ops_that_the_import_evaluates_are_found_anywhere() -> None:
@@ -198,144 +82,6 @@ def test_xla_modules_are_refused_only_with_custom_calls() -> None:
     assert ops(scan(graph_def, ["y"])) == ["XlaCallModule"]
 
 
-def test_only_the_saver_may_restore() -> None:
-    def meta_graph(*more: tuple[str, str, list[str]]) -> Any:
-        name: Node = ("save/Const", "Const", [])
-        saves: Node = ("save/save", "SaveV2", ["save/Const"])
-        restores = [("save/restore", "RestoreV2", ["save/Const"]), ("save/all", "NoOp", ["^save/restore", "^more"])]
-        result = protos.MetaGraphDef(graph_def=graph(X, Y, name, saves, *restores, *more))
-        result.saver_def.filename_tensor_name = "save/Const:0"
-        result.saver_def.save_tensor_name = "save/save:0"
-        result.saver_def.restore_op_name = "save/all"
-        return result
-
-    assert harm.scan_meta_graph(meta_graph(), ["y"]) == []
-    assert ops(harm.scan_meta_graph(meta_graph(("more", "WriteFile", [])), ["y"])) == ["WriteFile"]
-    assert ops(harm.scan_meta_graph(meta_graph(("more", "SaveV2", ["save/Const"])), ["y"])) == ["SaveV2"]
-    elsewhere = set_string(meta_graph(("c", "Const", []), ("more", "RestoreV2", ["c"])).graph_def, "c", "/other")
-    copy = meta_graph()
-    copy.graph_def.CopyFrom(elsewhere)
-    assert [str(f) for f in harm.scan_meta_graph(copy, ["y"])] == ["RestoreV2 at more (file /other)"]
-    assert ops(harm.scan_meta_graph(meta_graph(), ["save/restore"])) == ["RestoreV2"]
-
-
-def test_the_saver_may_restore_inside_of_a_function() -> None:
-    nodes = [X, Y, ("name", "Placeholder", []), ("restore", "StatefulPartitionedCall", ["name"])]
-    meta_graph = protos.MetaGraphDef(graph_def=graph(*nodes, F=[("r", "RestoreV2", ["arg"])]))
-    call(meta_graph.graph_def, "restore", "F")
-    meta_graph.saver_def.filename_tensor_name = "name:0"
-    meta_graph.saver_def.restore_op_name = "restore"
-    assert harm.scan_meta_graph(meta_graph, ["y"]) == []
-    meta_graph.saver_def.filename_tensor_name = "x:0"
-    assert ops(harm.scan_meta_graph(meta_graph, ["y"])) == ["RestoreV2"]
-
-
-@pytest.mark.parametrize("where", ["signature", "main_op", "legacy_init_op", "table_initializer", "init signature"])
-def test_each_entry_point_of_a_saved_model_is_scanned(where: str) -> None:
-    meta_graph = protos.MetaGraphDef(graph_def=graph(X, Y, ("w", "WriteFile", ["x"]), ("init", "NoOp", ["^w"])))
-    assert harm.scan_meta_graph(meta_graph) == []
-    if where == "signature":
-        meta_graph.signature_def["other"].outputs["y"].name = "w:0"
-    elif where == "init signature":
-        meta_graph.signature_def["__saved_model_init_op"].outputs["__saved_model_init_op"].name = "init"
-    else:
-        name = f"saved_model_{where}" if where == "main_op" else where
-        meta_graph.collection_def[name].node_list.value.append("init")
-    assert ops(harm.scan_meta_graph(meta_graph)) == ["WriteFile"]
-    meta_graph.signature_def["serving_default"].outputs["y"].name = "y:0"
-    chosen = harm.scan_meta_graph(meta_graph, ["y:0"])
-    assert ops(chosen) == ([] if where == "signature" else ["WriteFile"])
-
-
-def test_training_signatures_are_not_scanned() -> None:
-    meta_graph = protos.MetaGraphDef(graph_def=graph(X, ("w", "WriteFile", ["x"])))
-    meta_graph.signature_def["__saved_model_train_op"].outputs["__saved_model_train_op"].name = "w"
-    assert harm.scan_meta_graph(meta_graph) == []
-
-
-@pytest.mark.parametrize(
-    "name", ["_initialize", "_create_resource", "_destroy_resource", "signatures", "restore", "call"]
-)
-def test_each_entry_point_of_an_object_graph_is_scanned(name: str) -> None:
-    meta_graph = protos.MetaGraphDef(graph_def=graph(X, F=[("w", "WriteFile", ["arg"])]))
-    nodes = meta_graph.object_graph_def.nodes
-    root, function = nodes.add(), nodes.add()
-    function.function.concrete_functions.append("F")
-    if name == "signatures":
-        root.children.add(local_name=name, node_id=2)
-        nodes.add().children.add(local_name="serving_default", node_id=1)
-    elif name == "restore":
-        root.saveable_objects["v"].restore_function = 1
-    else:
-        root.children.add(local_name=name, node_id=1)
-    # A method that nobody calls at loading may do what it likes: scripts run signatures only.
-    assert ops(harm.scan_meta_graph(meta_graph)) == ([] if name == "call" else ["WriteFile"])
-
-
-def table_model(folder: Path, filename: str, *, collection: bool = False) -> Any:
-    """A MetaGraphDef whose table is filled from an asset; its init op is the table's."""
-    nodes = [X, Y, ("asset", "Const", []), ("table", "HashTableV2", [])]
-    graph_def = graph(*nodes, ("init", "InitializeTableFromTextFileV2", ["table", "asset"]))
-    meta_graph = protos.MetaGraphDef(graph_def=set_string(graph_def, "asset", "/where/it/was/trained"))
-    meta_graph.collection_def["saved_model_main_op"].node_list.value.append("init")
-    asset = protos.AssetFileDef(filename=filename)
-    asset.tensor_info.name = "asset:0"
-    if collection:
-        meta_graph.collection_def["saved_model_assets"].any_list.value.add().Pack(asset)
-    else:
-        meta_graph.asset_file_def.append(asset)
-    (folder / "assets").mkdir(exist_ok=True)
-    return meta_graph
-
-
-@pytest.mark.parametrize("collection", [False, True])
-def test_assets_of_the_model_may_be_read(tmp_path: Path, collection: bool) -> None:
-    assert harm.scan_meta_graph(table_model(tmp_path, "v.txt", collection=collection), saved_model=tmp_path) == []
-
-
-def test_an_asset_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
-    """Reading it would never end."""
-    meta_graph = table_model(tmp_path, "v.txt", collection=False)
-    (tmp_path / "assets" / "v.txt").unlink(missing_ok=True)
-    os.mkfifo(tmp_path / "assets" / "v.txt")
-    (found,) = harm.scan_meta_graph(meta_graph, saved_model=tmp_path)
-    assert str(found) == "v.txt (an asset that is no plain file)"
-
-
-@pytest.mark.parametrize("filename", ["../v.txt", "/etc/passwd", "sub/../../../v.txt", "", "link", "nul\0l"])
-@pytest.mark.parametrize("collection", [False, True])
-def test_assets_that_leave_the_folder_are_refused(tmp_path: Path, filename: str, collection: bool) -> None:
-    meta_graph = table_model(tmp_path, filename, collection=collection)
-    (tmp_path / "assets" / "link").symlink_to("/etc/passwd")
-    found = harm.scan_meta_graph(meta_graph, saved_model=tmp_path)
-    assert ops(found)[0] == ""
-    with pytest.raises(UserError, match="an asset path that leaves the folder"):
-        harm.require_safe(found, tmp_path)
-
-
-def test_damaged_asset_records_are_refused(tmp_path: Path) -> None:
-    meta_graph = table_model(tmp_path, "v.txt", collection=True)
-    meta_graph.collection_def["variables"].bytes_list.value.append(b"\x0a\xff")
-    assert harm.scan_meta_graph(meta_graph, saved_model=tmp_path) == []
-    meta_graph.collection_def["saved_model_assets"].any_list.value[0].value = b"\x0a\xff"
-    with pytest.raises(UserError, match="the record of an asset cannot be read"):
-        harm.scan_meta_graph(meta_graph, saved_model=tmp_path)
-
-
-def test_an_initializer_may_read_a_captured_asset(tmp_path: Path) -> None:
-    body = [("init", "InitializeTableFromTextFileV2", ["arg", "arg"])]
-    meta_graph = protos.MetaGraphDef(graph_def=graph(X, F=body))
-    nodes = meta_graph.object_graph_def.nodes
-    nodes.add().children.add(local_name="_initialize", node_id=1)
-    nodes.add().function.concrete_functions.append("F")
-    nodes.add().asset.asset_file_def_index = 0
-    meta_graph.asset_file_def.add(filename="v.txt")
-    (tmp_path / "assets").mkdir()
-    assert ops(harm.scan_meta_graph(meta_graph, saved_model=tmp_path)) == ["InitializeTableFromTextFileV2"]
-    meta_graph.object_graph_def.concrete_functions["F"].bound_inputs.append(2)
-    assert harm.scan_meta_graph(meta_graph, saved_model=tmp_path) == []
-
-
 def test_a_table_may_be_filled_from_a_file_beside_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [X, ("file", "Const", []), ("y", "InitializeTableFromTextFileV2", ["x", "file"])]
 
@@ -362,15 +108,6 @@ def test_the_error_names_effects_ops_and_nodes_without_control_characters(tmp_pa
         f"run code: PyFunc at {'p' * 120}…; nothing was loaded; --trust-model loads it all the same"
     )
     harm.require_safe(scan(graph_def), tmp_path, trust=True)
-
-
-def test_the_scan_ends_for_a_cycle_and_for_a_long_chain(tmp_path: Path) -> None:
-    loop = graph(("a", "Identity", ["b"]), ("b", "Identity", ["a"]), ("y", "ReadFile", ["a"]))
-    assert ops(scan(loop, ["y"])) == ["ReadFile"]
-    chain = [("n0", "Const", []), *((f"n{i}", "Identity", [f"n{i - 1}"]) for i in range(1, 20_000))]
-    assert ops(scan(graph(*chain, ("y", "ReadFile", ["n19999"])), ["y"])) == ["ReadFile"]
-    calling = graph(("y", "F", []), F=[("f", "F", ["arg"]), ("r", "ReadFile", ["arg"])])
-    assert ops(scan(calling, ["y"])) == ["ReadFile"]
 
 
 # What scripts do with models that would write a file when they are loaded or run.

@@ -13,9 +13,8 @@ from conftest import Run
 from serialization.checks import memory
 from serialization.checks.memory import find_available_memory
 from serialization.formats import protos
-from serialization.graph.const_nodes import make_constant, read_integers
 from serialization.run import predictor
-from serialization.tensorflow import np, tf, tf1
+from serialization.tensorflow import tf, tf1
 
 
 def sizes(*values: int, dtype: str = "int32") -> Any:
@@ -170,16 +169,3 @@ def test_an_endless_loop_is_stopped(run: Run, tmp_path: Path, monkeypatch: pytes
     assert run("freezemodel_load", *words, "--feed", "x=[1]").stderr == line
     assert run("savedmodel_from_frozen", *words, "--export-dir", tmp_path / "1").stderr == line
     assert sorted(tmp_path.iterdir()) == [file]
-
-
-def test_integers_of_a_constant_are_read_in_each_form() -> None:
-    for values in ([3, -1], [1 << 40], []):
-        for dtype, number in (("<i8", 9), ("<i4", 3)):
-            if dtype == "<i8" or max(values, default=0) < 1 << 31:
-                assert read_integers(make_constant("c", np.array(values, dtype), number)) == values
-    node = make_constant("c", np.zeros(3, "<i4"), 3)
-    node.attr["value"].tensor.ClearField("tensor_content")
-    node.attr["value"].tensor.int_val.append(7)
-    assert read_integers(node) == [7, 7, 7], "the last number stands for those that are missing"
-    assert read_integers(make_constant("c", np.zeros(3, "<f4"), 1)) == []
-    assert read_integers(None) == read_integers(protos.NodeDef(op="Const")) == []

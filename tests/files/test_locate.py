@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import graphs
 import pytest
 from conftest import PROJECT, Fails, Run, environment, restored
 from foreign import KINDS, write_foreign_files
 
 from serialization import project
 from serialization.files import locate
-from serialization.formats import protos
 from serialization.formats.checkpoint_index import format_saver_path
-from serialization.formats.file_kind import Kind, detect_kind
 from serialization.tensorflow import np, tf, tf1
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
@@ -386,91 +381,7 @@ def test_a_checkpoint_in_the_first_format_is_found_and_restored(tmp_path: Path, 
         assert session.run("v/Read/ReadVariableOp:0").tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-# The readers against TensorFlow's own.
-
-
-def test_the_index_is_read_as_tensorflow_reads_it(toy: Path) -> None:
-    found = locate.find_checkpoint(toy / "graph.ckpt")
-    reader = tf1.train.load_checkpoint(str(toy / "graph.ckpt"))
-    dtypes = {name: tf.as_dtype(dtype).name for name, dtype in reader.get_variable_to_dtype_map().items()}
-    assert {v.name: list(v.shape) for v in found.variables} == reader.get_variable_to_shape_map()
-    assert {v.name: v.dtype for v in found.variables} == dtypes
-    assert [file.stat().st_size for file in found.files] == list(found.ends)
-
-
-def test_an_index_of_many_blocks_is_read(tmp_path: Path) -> None:
-    with tf1.Graph().as_default(), tf1.Session() as session:
-        for number in range(300):
-            tf1.get_variable(f"layer_{number:03}/a_rather_long_name/weights", initializer=float(number))
-        session.run(tf1.global_variables_initializer())
-        tf1.train.Saver().save(session, str(tmp_path / "m"))
-    found = locate.find_checkpoint(tmp_path / "m")
-    assert [v.name for v in found.variables] == [f"layer_{n:03}/a_rather_long_name/weights" for n in range(300)]
-
-
-@pytest.mark.parametrize("at", [0.8, 0.95])
-def test_a_damaged_later_block_of_the_first_format_is_reported(run: Run, tmp_path: Path, at: float) -> None:
-    def build() -> None:
-        x = tf1.placeholder(tf.float32, [None, 100], name="x")
-        for number in range(10):
-            x = x @ tf1.get_variable(f"w{number}", [100, 100], use_resource=False)
-
-    prefix = graphs.save(tmp_path, build, write_version=1)
-    data = bytearray(prefix.read_bytes())
-    data[int(at * len(data))] ^= 1
-    prefix.write_bytes(data)
-    found = r"the checksum of a block differs, number \d of \d"
-    line = rf"{prefix} is damaged or no part of a checkpoint; {found}; copy it here again\n"
-    for words in (
-        ("checkpoint_restore", "--checkpoint", prefix),
-        ("checkpoint_restore", "--checkpoint", prefix, "--tensor", "w1"),
-        ("freezemodel_save", "--checkpoint", prefix, "--frozen-model", tmp_path / "m.pb", "--no-verify"),
-    ):
-        done = run(*words)
-        assert (done.status, re.fullmatch(f"error: {line}", done.stderr) is not None) == (1, True), done.stderr
-    assert not (tmp_path / "m.pb").exists()
-    assert re.search(line, run("model_inspect", prefix).stdout)
-
-
-def test_the_kind_is_told_from_the_bytes(toy: Path, tmp_path: Path) -> None:
-    from google.protobuf import text_format
-
-    expected = {
-        "frozen_model.pb": Kind.GRAPH,
-        "graph.ckpt.meta": Kind.META_GRAPH,
-        "savedmodel_from_source/saved_model.pb": Kind.SAVED_MODEL,
-    }
-    classes = {Kind.GRAPH: "GraphDef", Kind.META_GRAPH: "MetaGraphDef", Kind.SAVED_MODEL: "SavedModel"}
-    for name, kind in expected.items():
-        message = getattr(protos, classes[kind]).FromString((toy / name).read_bytes())
-        (tmp_path / "binary").write_bytes(message.SerializeToString())
-        (tmp_path / "text").write_text(f"# by hand\n{text_format.MessageToString(message)}")
-        assert detect_kind(tmp_path / "binary") is kind
-        assert detect_kind(tmp_path / "text") is kind
-
-
-def test_text_protobufs_load(run: Run, toy: Path, tmp_path: Path) -> None:
-    from google.protobuf import text_format
-
-    graph_def = protos.GraphDef.FromString((toy / "frozen_model.pb").read_bytes())
-    (tmp_path / "model.pb").write_text(text_format.MessageToString(graph_def))
-    names = ("--inputs", "x=Placeholder/inputs_placeholder", "--outputs", "Accuracy/predictions")
-    done = run("freezemodel_load", "--frozen-model", tmp_path / "model.pb", *names, "--feed", json.dumps([[9] * 10]))
-    assert (done.status, done.stderr) == (0, "")
-    assert "[[ True]]" in done.stdout
-
-
-def test_the_message_classes_are_tensorflow_s_own() -> None:
-    code = (
-        "from serialization.formats import protos; import sys; protos.GraphDef, protos.SavedModel, protos.Event\n"
-        "assert 'tensorflow' not in sys.modules\n"
-        "from serialization.tensorflow import tf1\n"
-        "assert tf1.GraphDef is protos.GraphDef\n"
-        "with tf1.Graph().as_default() as graph: tf1.placeholder('float32', name='x')\n"
-        "assert protos.GraphDef.FromString(graph.as_graph_def().SerializeToString()).node[0].name == 'x'\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment(), capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+# Refusals of all scripts.
 
 
 def test_refusals_do_not_start_tensorflow(tmp_path: Path) -> None:

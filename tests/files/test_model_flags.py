@@ -10,7 +10,7 @@ from conftest import Run
 
 from serialization.console import show_path
 from serialization.errors import UserError
-from serialization.files.model_flags import MODEL_KINDS, find_model
+from serialization.files.model_flags import MODEL_KINDS, find_given_model, find_model
 from serialization.project import ROOT
 
 PLACES = {"frozen_model": "frozen_model.pb", "saved_model": "savedmodel_from_source", "checkpoint": "graph.ckpt"}
@@ -65,3 +65,15 @@ def test_each_script_shows_the_command_that_goes_on_with_its_own_step(
 def test_a_missing_model_is_reported(tmp_path: Path, kind: str) -> None:
     with pytest.raises(UserError, match=r"^no (frozen model|SavedModel|checkpoint) at "):
         find_model(kind, tmp_path / "none")
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+def test_the_model_that_is_given_is_found(toy: Path, kind: str) -> None:
+    paths = {other: toy / PLACES[other] if other == kind else None for other in MODEL_KINDS}
+    found_kind, found = find_given_model(**paths)
+    assert (found_kind, found.path) == (kind, toy / PLACES[kind])
+
+
+def test_without_a_model_the_frozen_one_under_results_is_found(toy: Path) -> None:
+    kind, found = find_given_model(frozen_model=None, checkpoint=None)
+    assert (kind, found.path) == ("frozen_model", toy / "frozen_model.pb")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
 import graphs
 import pytest
-from conftest import PROJECT, Run, environment
+from conftest import Run
 
 from serialization.files.locate import find_checkpoint
 from serialization.formats.checkpoint_index import encode_slice_key
@@ -130,35 +128,8 @@ def test_a_damaged_byte_is_reported_in_one_line(run: Run, tmp_path: Path) -> Non
     assert sorted(tmp_path.iterdir()) == before
 
 
-PROGRAM = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import freezemodel_save
-status = freezemodel_save.main(sys.argv[2:])
-peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print("loaded", "tensorflow" in sys.modules, "peak", peak)
-"""
-
-
-def test_freezing_holds_neither_tensorflow_nor_a_whole_variable_in_memory(tmp_path: Path) -> None:
-    """The variable has 200 MB."""
-
-    def build() -> None:
-        x = tf1.placeholder(tf.float32, [None, 5000], name="x")
-        tf.matmul(x, tf1.get_variable("w", [5000, 10_000], initializer=tf1.ones_initializer()), name="y")
-
-    prefix = graphs.save(tmp_path, build)
-    words = ["--no-verify", "--checkpoint", str(prefix), "--frozen-model", str(tmp_path / "m.pb")]
-    command = [sys.executable, "-c", PROGRAM, str(PROJECT), *words]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
-    *_, loaded, _, peak = done.stdout.split()
-    assert (loaded, done.stderr) == ("False", "")
-    assert int(peak) < 100_000, "kilobytes"
-    assert (tmp_path / "m.pb").stat().st_size > 200_000_000
-
-
 def test_a_prepared_checkpoint_has_the_size_of_its_values(tmp_path: Path) -> None:
     prefix = graphs.save(tmp_path, every_kind)
     held = find_checkpoint(prefix)
     prepared: PreparedCheckpoint = prepare_checkpoint(held, read_checkpoint_graph(held), inputs="x", outputs="y")
-    assert prepared.size() == sum(place.size for place in held.places.values())
+    assert prepared.size == sum(place.size for place in held.places.values())

@@ -45,3 +45,11 @@ def test_bytes_that_are_no_field_are_refused(data: bytes, message: str) -> None:
 def test_a_field_may_claim_to_reach_beyond_the_end() -> None:
     (field,) = iterate_fields(b"\x0a\x7fabc", 0, 5)
     assert (field.begin, field.end) == (2, 129)
+
+
+def test_fields_of_every_wire_type_follow_each_other() -> None:
+    data = b"\x08\x96\x01" + b"\x11" + bytes(8) + b"\x1a\x02ab" + b"\x25" + bytes(4) + b"\xf8\x7f\x00"
+    fields = [(f.number, f.wire, f.start, f.begin, f.end) for f in iterate_fields(data, 0, len(data))]
+    assert fields == [(1, 0, 0, 1, 3), (2, 1, 3, 4, 12), (3, 2, 12, 14, 16), (4, 5, 16, 17, 21), (2047, 0, 21, 23, 24)]
+    assert list(iterate_fields(data, 12, 16)) == [wire.Field(3, 2, 12, 14, 16)]
+    assert list(iterate_fields(data, 3, 3)) == []

@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from handmade_graphs import graph
 
-from serialization.formats import protos
 from serialization.graph.graph_index import GraphIndex, prune_graph
-
-
-def graph(*nodes: tuple[str, str, list[str]], **functions: list[tuple[str, str, list[str]]]) -> Any:
-    graph_def = protos.GraphDef()
-    for name, op, inputs in nodes:
-        graph_def.node.add(name=name, op=op, input=inputs)
-    for function, body in functions.items():
-        added = graph_def.library.function.add()
-        added.signature.name = function
-        for name, op, inputs in body:
-            added.node_def.add(name=name, op=op, input=inputs)
-    return graph_def
-
 
 LOOP = graph(
     ("x", "Placeholder", []),

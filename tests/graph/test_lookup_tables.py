@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import graphs
 import pytest
 from conftest import Run
+from handmade_graphs import graph
 
-from serialization.tensorflow import tf
+from serialization.graph.graph_index import GraphIndex
+from serialization.graph.lookup_tables import list_table_initializers
+from serialization.tensorflow import tf, tf1
 
 WORDS, NUMBERS = ["one", "two"], [1, 2]
 
@@ -70,6 +74,41 @@ def test_a_frozen_table_answers_without_its_file(
     done = run("freezemodel_save", "--saved-model", tmp_path / "export", "--frozen-model", again)
     assert (done.status, done.stderr) == (0, "")
     assert answer in run("freezemodel_load", "--frozen-model", again, "--feed", asked).stdout
+
+
+@pytest.mark.parametrize("script", ["freezemodel_save", "savedmodel_from_checkpoint"])
+def test_a_table_of_constants_in_a_checkpoint_is_filled(run: Run, tmp_path: Path, script: str) -> None:
+    def build() -> None:
+        words = tf1.placeholder(tf.string, [None], name="words")
+        scale = tf1.get_variable("scale", [], tf.int32, initializer=tf1.ones_initializer())
+        tf.multiply(static().lookup(words), scale, name="y")
+
+    prefix, out = graphs.save(tmp_path, build), tmp_path / "out"
+    asked = ("--feed", '["two", "x"]')
+    flag = "--frozen-model" if script == "freezemodel_save" else "--export-dir"
+    done = run(script, "--checkpoint", prefix, "--outputs", "y", flag, out, *asked)
+    assert (done.status, done.stderr) == (0, "")
+    if script == "freezemodel_save":
+        done = run("freezemodel_load", "--frozen-model", out, *asked)
+    else:
+        done = run("savedmodel_pretrained", "--saved-model", out, *asked)
+    assert "[ 2 -1]" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("table", "fill", "fills"),
+    [
+        ("HashTableV2", "InitializeTableV2", True),
+        ("HashTable", "InitializeTableFromTextFile", True),
+        ("HashTableV2", "LookupTableImportV2", True),
+        ("MutableHashTableV2", "LookupTableImportV2", False),  # which restores it from a checkpoint
+        ("HashTableV2", "LookupTableFindV2", False),
+        ("MutableHashTableV2", "LookupTableInsertV2", False),
+    ],
+)
+def test_initializers_are_the_nodes_that_fill_a_table_first(table: str, fill: str, fills: bool) -> None:
+    index = GraphIndex(graph(("table", table, []), ("fill", fill, ["table", "keys", "values"]), ("bare", fill, [])))
+    assert [node.name for node in list_table_initializers(index)] == ["fill"] * fills
 
 
 def test_generated_feeds_hold_keys_of_the_table(run: Run, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Generated feeds fit together where the graph tells how."""
+"""Generated feeds of several inputs fit together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from serialization.tensorflow import tf, tf1
 
 
 @pytest.mark.parametrize("names", [("x/indices", "x/values", "x/shape"), ("x", "x_1", "x_2")])
-def test_the_three_parts_of_a_sparse_placeholder(run: Run, tmp_path: Path, names: tuple[str, str, str]) -> None:
+def test_a_sparse_placeholder_gets_parts_that_fit_together(
+    run: Run, tmp_path: Path, names: tuple[str, str, str]
+) -> None:
     with tf1.Graph().as_default() as graph:
         dtypes, shapes = (tf.int64, tf.float32, tf.int64), ([None, 2], [None], [2])
         parts = [tf1.placeholder(d, s, name=n) for d, s, n in zip(dtypes, shapes, names, strict=True)]
@@ -25,43 +27,7 @@ def test_the_three_parts_of_a_sparse_placeholder(run: Run, tmp_path: Path, names
     assert f"prefix/{names[2]}:0 int64 [2]\n[1 1]\n" in done.stdout
 
 
-def test_three_inputs_that_are_no_sparse_tensor() -> None:
+def test_three_float_inputs_are_not_a_sparse_tensor() -> None:
     tensors = tuple(Tensor(name, f"{name}:0", "float32", (None,)) for name in ("x", "x_1", "x_2"))
     (first, *_) = generate_feed(Signature(tensors, ()))
     assert [value.shape for value in first.values()] == [(1,), (1,), (1,)]
-
-
-def test_a_batch_that_is_built_in(run: Run, tmp_path: Path) -> None:
-    """The first word for each of 7 rows; a frozen graph records no shapes."""
-    with tf1.Graph().as_default() as graph:
-        words = tf1.placeholder(tf.int32, [None, None], name="words")
-        tf.concat([tf.ones([7, 1], tf.int32), words], 1, name="y")
-    (tmp_path / "m.pb").write_bytes(graph.as_graph_def().SerializeToString())
-    done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb")
-    assert (done.status, done.stderr) == (0, "")
-    assert "prefix/words:0 int32 [7, 4]\n" in done.stdout
-
-
-@pytest.mark.parametrize(("argument", "kept"), [("keep_prob", 1), ("rate", 0)])
-def test_dropout_keeps_all(run: Run, tmp_path: Path, argument: str, kept: int) -> None:
-    with tf1.Graph().as_default() as graph:
-        share = tf1.placeholder(tf.float32)
-        x = tf1.placeholder(tf.float32, [None, 5], name="x")
-        tf.identity(tf1.nn.dropout(x, **{argument: share}), name="y")
-    (tmp_path / "m.pb").write_bytes(graph.as_graph_def().SerializeToString())
-    done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb")
-    assert (done.status, done.stderr) == (0, "")
-    assert f"prefix/Placeholder:0 float32 []\n{kept}.0\n" in done.stdout
-    lines = done.stdout.splitlines()
-    fed, answered = (lines[lines.index(f"prefix/{name}:0 float32 [1, 5]") + 1] for name in ("x", "y"))
-    assert fed == answered
-
-
-def test_the_message_tells_what_to_feed(run: Run, tmp_path: Path) -> None:
-    with tf1.Graph().as_default() as graph:
-        numbers = tf1.placeholder(tf.string, [None], name="numbers")
-        tf.io.decode_compressed(numbers, "ZLIB", name="y")
-    (tmp_path / "m.pb").write_bytes(graph.as_graph_def().SerializeToString())
-    done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb")
-    assert done.stderr.startswith("error: the model does not run on generated values: ")
-    assert done.stderr.endswith("; name values that it takes: --feed numbers=VALUE (string [None])\n")

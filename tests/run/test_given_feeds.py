@@ -1,4 +1,4 @@
-"""What `--feed` gives fits, or it is said which value does not, where it stands, and what was expected."""
+"""Values of `--feed` are converted, or the error names the value, its place and what was expected."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def error(*texts: str, inputs: tuple[Tensor, ...] = (tensor(),)) -> str:
     return str(caught.value)
 
 
-def test_json_goes_by_the_rules_of_json_values() -> None:
+def test_json_follows_the_rules_of_json_values() -> None:
     assert convert_value(tensor(), [[1, 2.5]]).tolist() == [[1.0, 2.5]]
     assert error("[[1, 2], [1, null]]") == "--feed x[1][1]: expected a number, got null"
     assert error("x=1e999") == "--feed x: expected the shape [None, 2], got a number"
@@ -42,21 +42,21 @@ def test_json_goes_by_the_rules_of_json_values() -> None:
         ("float32", np.zeros((1, 3)), "x: expected the shape [None, 2], got [1, 3]"),
         ("float32", np.zeros((1, 2), bool), "x: expected float32, got bool"),
         ("float32", np.array([["a", "b"]]), "x: expected float32, got <U1"),
-        ("float32", np.array([[1, 1e39]]), "x[0][1]: 1e+39 is beyond what float32 holds"),
+        ("float32", np.array([[1, 1e39]]), "x[0][1]: 1e+39 is beyond the range of float32"),
         ("int32", np.array([[1.0, 2.0]]), "x: expected int32, got float64"),
-        ("int32", np.array([[1, 2**40]]), f"x[0][1]: {2**40} is beyond what int32 holds"),
-        ("uint8", np.array([[1, -1]]), "x[0][1]: -1 is beyond what uint8 holds"),
+        ("int32", np.array([[1, 2**40]]), f"x[0][1]: {2**40} is beyond the range of int32"),
+        ("uint8", np.array([[1, -1]]), "x[0][1]: -1 is beyond the range of uint8"),
         ("bool", np.array([[1, 0]]), "x: expected bool, got int64"),
         ("string", np.array([[1, 0]]), "x: expected strings, got int64"),
     ],
 )
-def test_arrays_that_do_not_fit(dtype: str, array: Any, message: str) -> None:
+def test_arrays_of_wrong_shape_or_dtype_are_refused(dtype: str, array: Any, message: str) -> None:
     with pytest.raises(MisfitError) as caught:
         convert_value(tensor(dtype), array)
     assert str(caught.value) == message
 
 
-def test_arrays_that_fit() -> None:
+def test_arrays_are_converted_to_the_dtype() -> None:
     assert convert_value(tensor("float32"), np.array([[1, 2]], np.uint8)).dtype == np.float32
     assert convert_value(tensor("int32"), np.array([[1, 2]], np.int64)).dtype == np.int32
     assert convert_value(tensor("float32"), np.array([[np.inf, np.nan]])).tolist()[0][0] == np.inf
@@ -67,7 +67,7 @@ def test_arrays_that_fit() -> None:
     assert convert_value(tensor("complex64"), np.array([[1j, 2]])).dtype == np.complex64
 
 
-def test_files(tmp_path: Path) -> None:
+def test_values_are_read_from_npy_npz_and_json_files(tmp_path: Path) -> None:
     two = (tensor(key="x"), tensor("int32", (None,), "n"))
     np.savez(tmp_path / "both.npz", x=np.ones((1, 2)), n=np.array([3]))
     (tmp_path / "both.json").write_text('{"x": [[1, 1]], "n": [3]}')
@@ -96,7 +96,7 @@ def test_files(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_files_that_are_something_else(tmp_path: Path, content: bytes, message: str) -> None:
+def test_files_of_other_formats_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "values").write_bytes(content)
     found = error(f"@{tmp_path}/values")
     assert found.startswith(f"{tmp_path}/values {message}")
@@ -104,7 +104,7 @@ def test_files_that_are_something_else(tmp_path: Path, content: bytes, message: 
     assert error(f"@{tmp_path}/values.json").startswith(f"{tmp_path}/values.json is not JSON: Expecting value: line 1")
 
 
-def test_names() -> None:
+def test_unknown_repeated_and_missing_names_are_refused() -> None:
     assert error("y=[[1,2]]") == "--feed y: no such input; the inputs are x"
     assert error("x=[[1,2]]", "x:0=[[3,4]]") == "--feed x:0: given twice; give each input one value"
     two = (tensor(key="x"), tensor("int32", (None,), "n"))

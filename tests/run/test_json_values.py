@@ -1,4 +1,4 @@
-"""`--feed` and a request's body take the same JSON values, make the same bits of them, and refuse others alike."""
+"""`--feed` and a request's body accept the same JSON values, make the same arrays, and give the same errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TEXT = 'expected a string, or {"b64": its bytes in base64}'
 
 @lru_cache(None)
 def serve_identity(dtype: str, shape: Shape) -> FlaskClient:
-    """A client of a model that answers what it is given; strings as their bytes in base64."""
+    """A client of a model that answers with its input; strings as their bytes in base64."""
 
     def load() -> tuple[Any, Signature]:
         with tf1.Graph().as_default() as graph:
@@ -42,7 +42,7 @@ def serve_identity(dtype: str, shape: Shape) -> FlaskClient:
 
 
 def give_as_feed(dtype: str, shape: Shape, text: str) -> Any:
-    """The array that `--feed x=TEXT` gives, or the message."""
+    """The array of `--feed x=TEXT`, or the message."""
     try:
         found = read_feeds(Signature((Tensor("x", "x:0", dtype, shape),), ()), [parse_feed(f"x={text}")])
     except UserError as error:
@@ -51,8 +51,8 @@ def give_as_feed(dtype: str, shape: Shape, text: str) -> Any:
 
 
 def give_as_body(dtype: str, shape: Shape, text: str) -> Any:
-    """The array that the model is given for the body `{"x": TEXT}`, or the message; the same for a long body."""
-    as_json = dtype == "string" or dtype.startswith("float8")  # numpy has no name for these in a .npy file
+    """The array that the model gets for the body `{"x": TEXT}`, or the message; the same for a long body."""
+    as_json = dtype == "string"  # a .npy file has no strings
     headers = {"Content-Type": "application/json", "Accept": "application/json" if as_json else "application/x-npy"}
     body = f'{{"x": {text}}}'.encode()
     answer, other = (
@@ -68,8 +68,7 @@ def give_as_body(dtype: str, shape: Shape, text: str) -> Any:
     assert answer.data == other.data
     if as_json:
         return convert_json(Tensor("y", "y:0", dtype, shape), answer.get_json()["y"], "y")
-    array = np.load(io.BytesIO(answer.data))
-    return array.view(tf.as_dtype(dtype).as_numpy_dtype) if array.dtype.kind == "V" else array
+    return np.load(io.BytesIO(answer.data)).astype(tf.as_dtype(dtype).as_numpy_dtype)
 
 
 def limits(dtype: str) -> Any:
@@ -110,7 +109,7 @@ GOOD: list[tuple[str, Shape, str, Any]] = [
 
 
 @pytest.mark.parametrize(("dtype", "shape", "text", "expected"), GOOD)
-def test_values_that_fit_become_the_same_array(dtype: str, shape: Shape, text: str, expected: Any) -> None:
+def test_valid_values_become_the_same_array(dtype: str, shape: Shape, text: str, expected: Any) -> None:
     by_feed, by_body = give_as_feed(dtype, shape, text), give_as_body(dtype, shape, text)
     wanted = object if dtype == "string" else tf.as_dtype(dtype).as_numpy_dtype
     assert by_feed.dtype == by_body.dtype == wanted
@@ -122,11 +121,11 @@ def test_values_that_fit_become_the_same_array(dtype: str, shape: Shape, text: s
 
 def beyond(dtype: str) -> str:
     span = f", {least(dtype)} to {most(dtype)}" if dtype in WHOLE else ""
-    return f"x[1]: the number is beyond what {dtype} holds{span}"
+    return f"x[1]: the number is beyond the range of {dtype}{span}"
 
 
 def too_large(dtype: str) -> list[str]:
-    """The nearest numbers that the dtype does not hold, and far ones."""
+    """Numbers just beyond the limits of a dtype, and far beyond them."""
     if dtype in WHOLE:
         return [str(least(dtype) - 1), str(most(dtype) + 1), str(10**40), "9" * 400, "-" + "9" * 5000]
     near = [] if dtype == "float64" else [repr(most(dtype) * 1.001), repr(least(dtype) * 1.001)]
@@ -186,9 +185,7 @@ BAD: list[tuple[str, Shape, str, str]] = [
 
 
 @pytest.mark.parametrize(("dtype", "shape", "text", "message"), BAD)
-def test_values_that_do_not_fit_are_refused_in_the_same_words(
-    dtype: str, shape: Shape, text: str, message: str
-) -> None:
+def test_invalid_values_get_the_same_message(dtype: str, shape: Shape, text: str, message: str) -> None:
     if not text.startswith("{"):  # --feed takes an object for several inputs
         assert give_as_feed(dtype, shape, text) == message
     assert give_as_body(dtype, shape, text) == message
@@ -227,12 +224,12 @@ def test_only_the_server_limits_the_number_of_rows() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128", "qint8", "quint8", "qint32", "resource", "variant"])
-def test_a_dtype_without_json_values(dtype: str) -> None:
+def test_a_dtype_without_json_values_is_refused(dtype: str) -> None:
     assert find_rule(dtype) is None
     assert give_as_feed(dtype, (None,), "[1]") == f"x: JSON has no values of {dtype}; give @file.npy"
 
 
-def test_places_and_shapes() -> None:
+def test_places_and_shapes_are_computed_from_positions() -> None:
     assert format_place("x", 11, (2, 3, 2)) == "x[1][2][1]"
     assert format_place("x", 0, ()) == "x"
     assert measure_shape([[1, 2], [3, 4]], None, "x") == (2, 2)

@@ -1,4 +1,4 @@
-"""The compiled callable: the private call it rests on, threads, and a graph that does not grow."""
+"""The compiled callable: TensorFlow's private method for it, threads, and a graph that does not grow."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import PROJECT, environment
 
 import freezemodel_load
 import model
-from serialization.graph.signature import make_signature
-from serialization.run.predictor import Predictor, open_session
+from serialization.graph.signature import Signature, Tensor, make_signature
+from serialization.run.predictor import Predictor, compile_later, open_session
 from serialization.sources.frozen_reader import read_graph_def
 from serialization.tensorflow import config_pb2, np, tf1
 
@@ -23,13 +24,13 @@ def make(made: Path) -> Predictor:
     return Predictor(open_session(graph), names)
 
 
-def test_tensorflow_still_has_the_private_call() -> None:
+def test_tensorflow_has_the_private_method() -> None:
     """If this fails, serialization/run/predictor.py needs another way to a compiled callable."""
     assert callable(tf1.Session._make_callable_from_options)
     assert {"feed", "fetch", "run_options"} <= set(config_pb2.CallableOptions.DESCRIPTOR.fields_by_name)
 
 
-def test_predicts_what_session_run_predicts_and_adds_nothing(made: Path) -> None:
+def test_answers_equal_session_run_and_the_graph_does_not_grow(made: Path) -> None:
     predict = make(made)
     inputs, _ = model.make_rows(100)
     before = len(predict.session.graph.get_operations())
@@ -39,7 +40,22 @@ def test_predicts_what_session_run_predicts_and_adds_nothing(made: Path) -> None
     assert len(predict.session.graph.get_operations()) == before
 
 
-def test_many_threads_get_their_own_answers(made: Path) -> None:
+def test_with_closes_the_session(made: Path) -> None:
+    with make(made) as predict:
+        predict({"x": model.make_rows(1)[0]})
+    with pytest.raises(RuntimeError, match="closed Session"):
+        predict.session.run(predict.signature.outputs[0].name)
+
+
+def test_a_graph_is_compiled_in_its_first_run(made: Path) -> None:
+    predict = make(made)
+    wrong = Signature(predict.signature.inputs, (Tensor("y", "prefix/nowhere:0", "bool", None),))
+    run = compile_later(predict.session, wrong)
+    with pytest.raises(KeyError, match="nowhere"):
+        run({"x": model.make_rows(1)[0]})
+
+
+def test_each_of_many_threads_gets_its_own_answer(made: Path) -> None:
     predict = make(made)
     inputs, _ = model.make_rows(2000)
 
@@ -52,8 +68,8 @@ def test_many_threads_get_their_own_answers(made: Path) -> None:
     assert 0.3 < np.mean(answers) < 0.7
 
 
-def test_a_session_may_compute_in_one_thread() -> None:
-    """In a process of its own, for it has to be said before the first session."""
+def test_a_session_can_compute_in_one_thread() -> None:
+    """In its own process: the threads are set before the first session."""
     code = """
 import threading, time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The comparison of a source with its result: what it finds, and what it does not take for a difference."""
+"""A source is compared with its result: differences are found, rounding and random outputs are accepted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FEEDS = [[{"x": np.ones(2, "f")}]]
 
 
 def answer(*values: Any) -> Callable[[Any], dict[str, Any]]:
-    """A model that gives these values, one after the other, and the last one for ever."""
+    """A model that answers with these values one after the other, and then always with the last."""
     left = [np.asarray(value) for value in values]
     return lambda feeds: {"y": left.pop(0) if len(left) > 1 else left[0]}
 
@@ -24,7 +24,7 @@ def answer(*values: Any) -> Callable[[Any], dict[str, Any]]:
 @pytest.mark.parametrize(
     "value", [np.array([1.0, np.nan, np.inf], "f"), np.array([b"a", b""], object), np.array([True]), np.array([], "i8")]
 )
-def test_the_same_bits(value: Any) -> None:
+def test_equal_outputs_are_proved(value: Any) -> None:
     proof = compare_runs(answer(value), answer(value), FEEDS)
     assert proof.line == "y: the same bits as the source, on 2 rows"
 
@@ -41,24 +41,24 @@ def test_the_same_bits(value: Any) -> None:
         (np.array([True]), np.array([False]), "y is off"),
     ],
 )
-def test_a_difference(expected: Any, actual: Any, line: str) -> None:
+def test_different_outputs_are_reported(expected: Any, actual: Any, line: str) -> None:
     with pytest.raises(UserError) as caught:
         compare_runs(answer(expected), answer(actual), FEEDS)
     assert str(caught.value) == f"the result differs from its source: {line}; nothing was written"
 
 
-def test_a_source_that_differs_from_itself_by_rounding() -> None:
+def test_a_source_may_differ_from_itself_by_rounding() -> None:
     source = answer(np.array([1000], "f"), np.array([1000.0001], "f"))
     proof = compare_runs(source, answer(np.array([1000.0001], "f")), FEEDS)
     assert proof.line == "y: within 0.00012 of the source, which differs from itself as much"
 
 
-def test_a_source_that_counts_is_no_rounding() -> None:
+def test_a_counter_is_not_taken_for_rounding() -> None:
     with pytest.raises(UserError, match="y is off by up to 1; nothing was written"):
         compare_runs(answer(np.array([1], "f"), np.array([2], "f")), answer(np.array([2], "f")), FEEDS)
 
 
-def test_random_outputs_are_compared_in_shape() -> None:
+def test_random_outputs_are_compared_by_shape_and_dtype() -> None:
     random = {"y": "RandomUniform u"}
     line = compare_runs(answer(np.array([1], "f")), answer(np.array([2], "f")), FEEDS, random).line
     assert line == "y: only its shape and dtype, for RandomUniform u is random"
@@ -68,7 +68,7 @@ def test_random_outputs_are_compared_in_shape() -> None:
     assert line == "y: the same bits as the source, on 2 rows"
 
 
-def test_the_first_feeds_that_the_source_runs_on() -> None:
+def test_the_first_feeds_that_run_are_compared() -> None:
     def picky(feeds: Any) -> dict[str, Any]:
         if len(feeds["x"]) != 3:
             raise tf.errors.InvalidArgumentError(None, None, "three rows, please")
@@ -82,7 +82,7 @@ def test_the_first_feeds_that_the_source_runs_on() -> None:
         compare_runs(answer(np.array([1], "f")), picky, FEEDS)
 
 
-def test_what_the_optimizers_move() -> None:
+def test_differences_by_the_optimizers_are_reported() -> None:
     same = answer(np.array([1, 100], "f"))
     proof = compare_runs(same, same, FEEDS)
     moved = verify.compare_optimized(proof, answer(np.array([1, 100.5], "f")))

@@ -1,4 +1,4 @@
-"""Whatever hypothesis invents is answered right or refused with a place; and 64 threads never mix up their rows."""
+"""Bodies that hypothesis generates are answered rightly, or refused with a place; the OpenAPI document is valid."""
 
 from __future__ import annotations
 
@@ -43,29 +43,29 @@ NEARLY_TWO = st.fixed_dictionaries(
 
 
 def call(app: Flask, body: bytes) -> tuple[int, Any]:
-    """The application, called as a WSGI server calls it, without what Flask's test client adds."""
-    said: list[str] = []
+    """Status and JSON of the application, called as a WSGI server calls it, without Flask's test client."""
+    statuses: list[str] = []
     environ = create_environ(PREDICT, method="POST", data=body, content_type="application/json")
-    answer = b"".join(app(environ, lambda status, headers: said.append(status)))  # type: ignore[arg-type]
-    return int(said[0][:3]), msgspec.json.decode(answer)
+    answer = b"".join(app(environ, lambda status, headers: statuses.append(status)))  # type: ignore[arg-type]
+    return int(statuses[0][:3]), msgspec.json.decode(answer)
 
 
 def json_of(value: Any) -> bytes:
-    """As Python writes it, NaN and Infinity too, which no JSON may hold."""
+    """The value as Python writes it, with NaN and Infinity, which are not JSON."""
     import json
 
     return json.dumps(value).encode()
 
 
 def check(app: Flask, predict: Predictor, value: Any) -> None:
-    """2xx with the session's own answer, or 4xx with a place."""
+    """Check that the answer is 200 with the session's own answer, or 4xx with a place."""
     status, answer = call(app, json_of(value))
     if status == 200:
         arrays = {
             tensor.key: np.array(value["x"] if len(predict.signature.inputs) == 1 else value["x"][tensor.key])
             for tensor in predict.signature.inputs
         }
-        # Numbers beyond an int64 are unsigned ones to numpy, and beyond a uint64 objects.
+        # Numpy makes numbers beyond an int64 unsigned, and numbers beyond a uint64 objects.
         assert {type(number) for array in arrays.values() for number in array.ravel().tolist()} <= {int, float}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -85,7 +85,7 @@ def _hypothesis_keeps_nothing_in_the_tree(tmp_path_factory: pytest.TempPathFacto
     set_hypothesis_home_dir(tmp_path_factory.mktemp("hypothesis"))
 
 
-# As the server runs them: TensorFlow's pool makes denormal numbers zero; an inline run keeps them.
+# Inline, as the server runs these models: TensorFlow's pool would make denormal numbers zero.
 @pytest.fixture(scope="module")
 def one() -> tuple[Flask, Predictor]:
     return small_app("matrices"), Predictor(*open_small("matrices"), inline=True)
@@ -101,13 +101,13 @@ MANY = settings(max_examples=2500, deadline=None, database=None, suppress_health
 
 @MANY
 @given(st.one_of(ANYTHING, ANYTHING.map(lambda value: {"x": value}), NEARLY_ROWS.map(lambda rows: {"x": rows})))
-def test_one_input_takes_or_refuses_anything(one: tuple[Flask, Predictor], value: Any) -> None:
+def test_any_value_of_one_input_is_answered_or_refused(one: tuple[Flask, Predictor], value: Any) -> None:
     check(*one, value)
 
 
 @MANY
 @given(ROWS)
-def test_one_input_answers_what_the_session_does(one: tuple[Flask, Predictor], rows: list[list[float]]) -> None:
+def test_one_input_gets_the_answers_of_the_session(one: tuple[Flask, Predictor], rows: list[list[float]]) -> None:
     status, answer = call(one[0], json_of({"x": rows}))
     assert status == 200
     (expected,) = one[1]({"x": np.array(rows, np.float32)}).values()
@@ -116,13 +116,13 @@ def test_one_input_answers_what_the_session_does(one: tuple[Flask, Predictor], r
 
 @MANY
 @given(st.one_of(ANYTHING.map(lambda value: {"x": value}), NEARLY_TWO.map(lambda value: {"x": value})))
-def test_several_inputs_take_or_refuse_anything(two: tuple[Flask, Predictor], value: Any) -> None:
+def test_any_values_of_several_inputs_are_answered_or_refused(two: tuple[Flask, Predictor], value: Any) -> None:
     check(*two, value)
 
 
 @MANY
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: ('{"x": [[' + text).encode())))
-def test_bytes_that_are_no_json(one: tuple[Flask, Predictor], body: bytes) -> None:
+def test_bytes_that_are_not_json_are_refused(one: tuple[Flask, Predictor], body: bytes) -> None:
     status, answer = call(one[0], body)
     assert status == 400
     assert set(answer) == {"error", "request_id"}
@@ -154,15 +154,15 @@ def test_bytes_that_are_no_json(one: tuple[Flask, Predictor], body: bytes) -> No
         b"{'x': [[1,1,1,1,1,1,1,1]]}",
     ],
 )
-def test_hostile_bodies(one: tuple[Flask, Predictor], body: bytes) -> None:
+def test_hostile_bodies_are_refused(one: tuple[Flask, Predictor], body: bytes) -> None:
     status, answer = call(one[0], body)
     assert status == 400
     assert answer["error"]
 
 
 @pytest.mark.parametrize("batch_size", [1, 32])
-def test_64_threads_never_mix_up_their_rows(batch_size: int) -> None:
-    """20,000 requests, each with a row of its own, and each answer is that row's."""
+def test_each_of_64_threads_gets_its_own_rows(batch_size: int) -> None:
+    """20,000 requests, each with its own row; each answer is the answer to that row."""
     app = make_app("matrices", lambda: open_small("matrices"), Settings(max_batch_size=batch_size))
     predict = Predictor(*open_small("matrices"))
     rows = np.random.default_rng(1).uniform(-1, 1, (20_000, 8)).astype(np.float32)
@@ -211,7 +211,7 @@ def test_schemathesis_finds_no_server_error(name: str) -> None:
         @given(case=operation.as_strategy())
         def run(case: Any) -> None:
             response = case.call(app=app)
-            # JSON Schema takes 2.0 for a whole number, and this server does not.
+            # 2.0 is a whole number to JSON Schema, but not to this server.
             case.validate_response(response, excluded_checks=[positive_data_acceptance])
             assert response.status_code < 500
             cases[0] += 1
@@ -220,8 +220,8 @@ def test_schemathesis_finds_no_server_error(name: str) -> None:
     assert cases[0] > 50
 
 
-def test_a_number_beyond_float32_is_refused_where_it_stands(one: tuple[Flask, Predictor]) -> None:
+def test_a_number_beyond_float32_is_refused_with_its_place(one: tuple[Flask, Predictor]) -> None:
     row = [1.0] * 7
     assert call(one[0], json_of({"x": [[*row, LIMIT]]}))[0] == 200
     status, answer = call(one[0], json_of({"x": [[*row, 1.0], [*row, 1e39]]}))
-    assert (status, answer["error"]) == (400, "x[1][7]: the number is beyond what float32 holds")
+    assert (status, answer["error"]) == (400, "x[1][7]: the number is beyond the range of float32")

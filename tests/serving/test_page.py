@@ -68,7 +68,7 @@ def resnet() -> Iterator[Server]:
         yield server
 
 
-def test_the_example_works_at_once(page: Page, toy: Server) -> None:
+def test_the_example_can_be_sent(page: Page, toy: Server) -> None:
     page.goto(toy.url)
     assert page.locator("#name").inner_text() in toy.printed[0]
     assert "Placeholder/inputs_placeholder:0" in page.locator("#tensors").inner_text()
@@ -91,7 +91,7 @@ def test_an_error_is_shown_with_its_place(page: Page, toy: Server) -> None:
     expect(page.locator("#status")).to_contain_text("200 in ")
 
 
-def test_the_curl_line_is_what_was_sent(page: Page, toy: Server) -> None:
+def test_the_curl_line_sends_the_same_request(page: Page, toy: Server) -> None:
     import subprocess
 
     page.goto(toy.url)
@@ -106,7 +106,7 @@ def test_the_curl_line_is_what_was_sent(page: Page, toy: Server) -> None:
 
 
 def test_a_long_body_is_saved_for_curl(page: Page, toy: Server) -> None:
-    """As a word of a command it would be too long."""
+    """It would be too long as an argument of a command."""
     page.goto(toy.url)
     body = json.dumps({"x": [[5] * 10] * 4000})
     page.fill("#body", body)
@@ -118,13 +118,13 @@ def test_a_long_body_is_saved_for_curl(page: Page, toy: Server) -> None:
     assert page.locator("#save").is_hidden()
 
 
-def test_the_keyboard_sends_and_a_silent_server_is_told(page: Page, toy: Server) -> None:
+def test_control_enter_sends_and_a_failed_request_is_shown(page: Page, toy: Server) -> None:
     page.goto(toy.url)
     page.press("#body", "Control+Enter")
     expect(page.locator("#status")).to_contain_text("200 in ")
     page.evaluate("() => { window.fetch = () => Promise.reject(new TypeError('nobody there')); }")
     page.click("#send")
-    expect(page.locator("#status")).to_have_text("no answer came: nobody there")
+    expect(page.locator("#status")).to_have_text("no answer: nobody there")
     assert page.locator("#answer").inner_text() == "–"
 
 
@@ -137,14 +137,14 @@ def test_the_places_in_a_body_are_shown(page: Page, resnet: Server) -> None:
     assert {f"y.{key}" for key in json.loads(page.locator("#answer").inner_text())["y"]} == set(places[1:])
 
 
-def test_a_phone_needs_no_sideways_scrolling(page: Page, toy: Server, resnet: Server) -> None:
+def test_the_page_fits_a_phone(page: Page, toy: Server, resnet: Server) -> None:
     for server in (toy, resnet):
         page.goto(server.url)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
 @pytest.mark.parametrize(("sample", "label"), [("ankle_boot_0", 9), ("trouser_0", 1), ("bag_0", 8)])
-def test_a_picture_can_be_chosen(page: Page, resnet: Server, sample: str, label: int) -> None:
+def test_an_image_can_be_chosen(page: Page, resnet: Server, sample: str, label: int) -> None:
     page.goto(resnet.url)
     assert page.locator("#range-row").is_hidden(), "the pixels are uint8"
     page.set_input_files("#file", PROJECT / "pretrainedresnet" / "samples" / f"{sample}.png")
@@ -153,7 +153,7 @@ def test_a_picture_can_be_chosen(page: Page, resnet: Server, sample: str, label:
     assert [value for value in answer.values() if len(value) == 1 and isinstance(value[0], int)] == [[label]]
 
 
-def test_a_picture_can_be_dropped(page: Page, resnet: Server) -> None:
+def test_an_image_can_be_dropped(page: Page, resnet: Server) -> None:
     page.goto(resnet.url)
     data = (PROJECT / "pretrainedresnet" / "samples" / "trouser_0.png").read_bytes()
     transfer = page.evaluate_handle(
@@ -167,8 +167,8 @@ def test_a_picture_can_be_dropped(page: Page, resnet: Server) -> None:
     assert [1] in json.loads(page.locator("#answer").inner_text())["y"].values()
 
 
-def test_a_file_that_is_no_picture(page: Page, resnet: Server, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_is_refused(page: Page, resnet: Server, tmp_path: Path) -> None:
     (tmp_path / "none.png").write_bytes(b"no picture")
     page.goto(resnet.url)
     page.set_input_files("#file", tmp_path / "none.png")
-    expect(page.locator("#status")).to_contain_text("no picture")
+    expect(page.locator("#status")).to_contain_text("cannot read this file as an image")

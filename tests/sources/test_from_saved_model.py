@@ -1,4 +1,4 @@
-"""SavedModels of TensorFlow 1 and 2 and of Keras 3, frozen: functions and tables inlined, nothing left outside."""
+"""SavedModels of TensorFlow 1 and 2 and of Keras 3 are frozen: functions and tables are inlined."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_functions_loops_and_branches_are_inlined(run: Run, module_folder: Path,
     assert "[[ -8.  54.]]" in (out := run("freezemodel_load", *words).stdout) or "[[-8. 54.]]" in out
 
 
-def test_a_table_answers_without_its_file(run: Run, module_folder: Path, tmp_path: Path) -> None:
+def test_a_frozen_table_needs_no_vocabulary_file(run: Run, module_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "moved"
     shutil.copytree(module_folder, folder)
     done = freeze(run, folder, tmp_path, "--signature", "look_up")
@@ -80,7 +80,7 @@ def test_a_table_answers_without_its_file(run: Run, module_folder: Path, tmp_pat
     shutil.rmtree(folder)
     words = ("--frozen-model", tmp_path / "m.pb", "--feed", '["two","zero","x"]')
     assert "[ 2  0 -1]" in run("freezemodel_load", *words).stdout
-    # And for whoever does what everybody does: import it and run it, with no initializer.
+    # TensorFlow's plain import runs it too, without an initializer.
     with tf1.Graph().as_default() as graph:
         tf1.import_graph_def(read_graph_def(tmp_path / "m.pb"), name="")
         placeholder = next(op for op in graph.get_operations() if op.type == "Placeholder")
@@ -93,7 +93,7 @@ def test_a_table_answers_without_its_file(run: Run, module_folder: Path, tmp_pat
 
 
 @pytest.mark.parametrize("script", ["freezemodel_save", "savedmodel_from_checkpoint"])
-def test_tables_of_a_checkpoint(run: Run, words_file: Path, tmp_path: Path, script: str) -> None:
+def test_tables_of_a_checkpoint_are_converted(run: Run, words_file: Path, tmp_path: Path, script: str) -> None:
     vocabulary = tmp_path / "training" / "words.txt"
     vocabulary.parent.mkdir()
     shutil.copy(words_file, vocabulary)
@@ -116,7 +116,7 @@ def test_tables_of_a_checkpoint(run: Run, words_file: Path, tmp_path: Path, scri
         assert loaded(words=tf.constant(["two", "one", "x"]))["numbers"].numpy().tolist() == [2, 1, -1]
 
 
-def test_a_vocabulary_that_is_gone(run: Run, words_file: Path, tmp_path: Path) -> None:
+def test_a_missing_vocabulary_is_one_line(run: Run, words_file: Path, tmp_path: Path) -> None:
     vocabulary = tmp_path / "words.txt"
     shutil.copy(words_file, vocabulary)
     prefix = graphs.save(tmp_path, lambda: graphs.vocabulary(vocabulary))
@@ -138,7 +138,7 @@ def test_a_vocabulary_that_is_gone(run: Run, words_file: Path, tmp_path: Path) -
     assert not list(tmp_path.glob("*.pb"))
 
 
-def test_keras_export(run: Run, tmp_path: Path) -> None:
+def test_a_keras_export_is_frozen(run: Run, tmp_path: Path) -> None:
     keras = tf.keras
     layers = [keras.layers.Dense(4, activation="relu"), keras.layers.BatchNormalization(), keras.layers.Dense(2)]
     model = keras.Sequential([keras.Input((3,)), *layers])
@@ -149,13 +149,13 @@ def test_keras_export(run: Run, tmp_path: Path) -> None:
     assert is_flat(tmp_path / "m.pb")
 
 
-def test_first_saved_models(run: Run, toy: Path, tmp_path: Path) -> None:
+def test_a_tensorflow_1_saved_model_is_frozen(run: Run, toy: Path, tmp_path: Path) -> None:
     done = freeze(run, toy / "savedmodel_from_source", tmp_path, "--outputs", "sum=NN/truediv")
     assert (done.status, done.stderr) == (0, "")
     assert "proved: sum: the same bits as the source, on 1,003 rows" in done.stdout
 
 
-def test_a_model_that_counts_cannot_be_frozen(run: Run, tmp_path: Path) -> None:
+def test_a_model_with_a_counter_cannot_be_frozen(run: Run, tmp_path: Path) -> None:
     class Counter(tf.Module):
         def __init__(self) -> None:
             self.count = tf.Variable(0.0)
@@ -175,7 +175,7 @@ def test_a_model_that_counts_cannot_be_frozen(run: Run, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.pb"))
 
 
-def test_two_keys_for_one_tensor(run: Run, tmp_path: Path) -> None:
+def test_two_keys_may_name_one_tensor(run: Run, tmp_path: Path) -> None:
     with tf1.Graph().as_default(), tf1.Session() as session:
         x = tf1.placeholder(tf.float32, [None], name="x")
         y = tf.negative(x, name="y")
@@ -184,7 +184,7 @@ def test_two_keys_for_one_tensor(run: Run, tmp_path: Path) -> None:
     assert (done.status, done.stderr) == (0, "")
 
 
-def test_a_kernel_that_this_tensorflow_lacks(run: Run, tmp_path: Path) -> None:
+def test_an_op_that_tensorflow_lacks_is_one_line(run: Run, tmp_path: Path) -> None:
     with tf1.Graph().as_default(), tf1.Session() as session:
         x = tf1.placeholder(tf.float32, [None], name="x")
         tf1.saved_model.simple_save(session, str(tmp_path / "1"), {"x": x}, {"y": tf.negative(x, name="y")})
@@ -197,7 +197,7 @@ def test_a_kernel_that_this_tensorflow_lacks(run: Run, tmp_path: Path) -> None:
     )
 
 
-def test_values_are_the_same_as_tensorflows_own(run: Run, module_folder: Path, tmp_path: Path) -> None:
+def test_frozen_values_equal_those_of_tensorflow_2(run: Run, module_folder: Path, tmp_path: Path) -> None:
     assert freeze(run, module_folder, tmp_path, "--no-verify").status == 0
     rows = np.random.default_rng(0).normal(size=(5, 2)).astype("f")
     np.save(tmp_path / "rows.npy", rows)
@@ -206,8 +206,8 @@ def test_values_are_the_same_as_tensorflows_own(run: Run, module_folder: Path, t
     assert str(expected) in done.stdout
 
 
-def test_a_version_and_shapes_that_the_loader_refuses(run: Run, tmp_path: Path, words_file: Path) -> None:
-    """As exports of TensorFlow 0.12 have them; the asset has to be found from the repaired copy too."""
+def test_a_version_and_shapes_that_the_loader_refuses_are_repaired(run: Run, tmp_path: Path, words_file: Path) -> None:
+    """As in exports of TensorFlow 0.12. The repaired copy finds the asset too."""
     with tf1.Graph().as_default(), tf1.Session() as session:
         graphs.vocabulary(words_file)
         session.run([tf1.global_variables_initializer(), tf1.tables_initializer()])
@@ -231,7 +231,7 @@ def test_a_version_and_shapes_that_the_loader_refuses(run: Run, tmp_path: Path, 
 
 
 def save_function(folder: Path, function: Any, *specs: Any, **tracked: Any) -> Path:
-    """A SavedModel of one function, `tracked` being what it captures."""
+    """Save a SavedModel of one function; `tracked` are the variables that it uses."""
     model = tf.Module()
     for name, value in tracked.items():
         setattr(model, name, value)
@@ -239,7 +239,7 @@ def save_function(folder: Path, function: Any, *specs: Any, **tracked: Any) -> P
     return folder
 
 
-def test_an_embedding_in_a_loop(run: Run, tmp_path: Path) -> None:
+def test_an_embedding_in_a_loop_is_frozen(run: Run, tmp_path: Path) -> None:
     table = tf.Variable([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
 
     def decode(start: Any) -> Any:
@@ -259,7 +259,7 @@ def test_an_embedding_in_a_loop(run: Run, tmp_path: Path) -> None:
     assert "[[1 2 0 1 2]]" in run("freezemodel_load", *words).stdout
 
 
-def test_a_single_string_and_keys_of_all_kinds(run: Run, tmp_path: Path) -> None:
+def test_scalar_strings_and_unusual_keys_are_frozen(run: Run, tmp_path: Path) -> None:
     def join(words: Any) -> Any:
         return {"whole": tf.strings.reduce_join(words), "a,b": tf.size(words), "c=d e:0": tf.size(words) + 1}
 
@@ -268,7 +268,7 @@ def test_a_single_string_and_keys_of_all_kinds(run: Run, tmp_path: Path) -> None
     assert "proved: a,b, c=d e:0, whole: the same bits" in done.stdout
 
 
-def test_what_a_model_prints_is_no_error(run: Run, tmp_path: Path) -> None:
+def test_output_printed_by_a_model_is_not_an_error(run: Run, tmp_path: Path) -> None:
     def show(x: Any) -> Any:
         tf.print("shape", tf.shape(x))
         return {"y": x + 1.0}
@@ -303,7 +303,7 @@ def test_a_ragged_input_is_proved(run: Run, tmp_path: Path) -> None:
     assert "proved: output_0: the same bits" in done.stdout
 
 
-def test_a_model_without_signatures(run: Run, tmp_path: Path) -> None:
+def test_a_model_without_signatures_is_refused_or_inferred(run: Run, tmp_path: Path) -> None:
     model = tf.Module()
     model.v = tf.Variable(1.0)
     tf.saved_model.save(model, str(tmp_path / "1"))
@@ -312,7 +312,7 @@ def test_a_model_without_signatures(run: Run, tmp_path: Path) -> None:
         "tf.saved_model.save(model, folder, signatures=function)\n"
     )
 
-    with tf1.Graph().as_default(), tf1.Session() as session:  # of TensorFlow 1, the graph tells enough
+    with tf1.Graph().as_default(), tf1.Session() as session:  # TensorFlow 1: outputs are inferred from the graph
         graphs.classifier()
         session.run(tf1.global_variables_initializer())
         builder = tf1.saved_model.Builder(str(tmp_path / "2"))
@@ -323,7 +323,7 @@ def test_a_model_without_signatures(run: Run, tmp_path: Path) -> None:
     assert "inferred output logits:0" in done.stdout
 
 
-def test_a_keras_model_as_tensorflow_saves_it(run: Run, tmp_path: Path) -> None:
+def test_variables_that_a_restore_op_leaves_out_are_restored(run: Run, tmp_path: Path) -> None:
     """Its graph restores copies of the variables: see find_left_out_variables in sources/from_saved_model.py."""
     layers = tf.keras.layers
     network = tf.keras.Sequential([layers.Input((4,)), layers.Dense(3, kernel_initializer="ones")])

@@ -1,4 +1,4 @@
-"""Large frozen graphs: the constants that are left in the file come back as what they were."""
+"""Large constants of a frozen graph stay in the file, and are read into variables."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from conftest import Run
 import freezemodel_load
 from serialization.errors import UserError
 from serialization.formats.file_kind import ModelFile
-from serialization.sources import frozen_reader
+from serialization.run.predictor import Predictor
+from serialization.sources import from_frozen, frozen_reader
 from serialization.sources.frozen_reader import fill_constants, read_graph_def, read_large_graph_def
-from serialization.targets.frozen_writer import write_frozen_graph
 from serialization.tensorflow import np, tf, tf1
 
 
@@ -32,7 +32,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_constants_stay_in_the_file(file: Path) -> None:
+def test_large_constants_stay_in_the_file(file: Path) -> None:
     graph_def, constants = read_large_graph_def(ModelFile(file))
     assert {name: (c.dtype, c.shape) for name, c in constants.items()} == {
         "w": (1, (600, 600)),
@@ -45,10 +45,12 @@ def test_the_constants_stay_in_the_file(file: Path) -> None:
     assert {node.name: node for node in graph_def.node} == {node.name: node for node in whole.node}
 
 
-def test_it_computes_the_same(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, _ = freezemodel_load.open_frozen(ModelFile(file), None, None)
+def test_a_graph_with_constants_in_the_file_computes_the_same(
+    run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Predictor(*freezemodel_load.open_frozen(ModelFile(file)))
     monkeypatch.setattr(frozen_reader, "LARGE_FILE", 1000)
-    lean, _ = freezemodel_load.open_frozen(ModelFile(file), None, None)
+    lean = Predictor(*freezemodel_load.open_frozen(ModelFile(file)))
     assert [op.name for op in lean.session.graph.get_operations() if op.type == "VarHandleOp"]
     row = {"x": np.random.default_rng(0).normal(size=(3, 600)).astype("f")}
     np.testing.assert_allclose(plain(row)["y"], lean(row)["y"], rtol=1e-5)
@@ -57,10 +59,10 @@ def test_it_computes_the_same(run: Run, file: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("how", ["replaced", "written to"])
-def test_a_file_that_changes_while_it_is_loaded(
+def test_a_file_that_changes_while_loading_is_refused(
     run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """A replaced file is read to its end; in one that was written to, other bytes would be taken for weights."""
+    """A replaced file is read to its end. An overwritten file would give wrong weights."""
     path = tmp_path / "m.pb"
     path.write_bytes(file.read_bytes())
     monkeypatch.setattr(frozen_reader, "LARGE_FILE", 1000)
@@ -73,19 +75,19 @@ def test_a_file_that_changes_while_it_is_loaded(
         path.write_bytes(b"\0" * file.stat().st_size)
         fill_constants(*arguments)
 
-    monkeypatch.setattr(freezemodel_load, "fill_constants", change_and_fill)
+    monkeypatch.setattr(from_frozen, "fill_constants", change_and_fill)
     done = run("freezemodel_load", "--frozen-model", path, "--feed", row)
     if how == "replaced":
         assert (done.status, done.stdout, done.stderr) == (0, before.stdout, "")
     else:
-        assert (done.status, done.stderr) == (1, f"error: {path} has been changed while it was read; run this again\n")
+        assert (done.status, done.stderr) == (1, f"error: {path} was changed while it was read; run this again\n")
 
 
 @pytest.mark.parametrize("lean", [False, True])
-def test_every_size_of_file_is_checked_alike(
+def test_small_and_large_files_are_checked_alike(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lean: bool
 ) -> None:
-    """A large file goes another way through the reader; nameless nodes and unsound graphs are refused all the same."""
+    """Large files are read in another way; nameless nodes and unsound graphs are refused in both."""
     if lean:
         monkeypatch.setattr(frozen_reader, "LARGE_FILE", 1000)
     for fault, line in (
@@ -107,7 +109,7 @@ def test_every_size_of_file_is_checked_alike(
         assert line in done.stderr
 
 
-def test_a_constant_in_a_loop_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_constant_in_a_loop_keeps_its_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def loop() -> None:
         x = tf1.placeholder(tf.float32, [600], name="x")
         tf1.disable_control_flow_v2()
@@ -122,12 +124,14 @@ def test_a_constant_in_a_loop_stays_one(tmp_path: Path, monkeypatch: pytest.Monk
     path = tmp_path / "m.pb"
     path.write_bytes(graphs.freeze(loop, ["y"]).SerializeToString())
     monkeypatch.setattr(frozen_reader, "LARGE_FILE", 1000)
-    predict, _ = freezemodel_load.open_frozen(ModelFile(path), None, None)
+    predict = Predictor(*freezemodel_load.open_frozen(ModelFile(path)))
     assert predict({"x": np.ones(600, "f")})["y"].tolist() == [360000.0] * 600
 
 
 @pytest.mark.parametrize("cut", [100, 5000, 1_500_000])
-def test_cut_short(run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
+def test_a_truncated_file_is_one_line(
+    run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
     monkeypatch.setattr(frozen_reader, "LARGE_FILE", 50)
     path = tmp_path / "m.pb"
     path.write_bytes(file.read_bytes()[:-cut])
@@ -135,29 +139,6 @@ def test_cut_short(run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert done.status == 1
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
-
-
-def test_written_one_node_at_a_time(tmp_path: Path) -> None:
-    """The streamed file is the GraphDef that protobuf would have written, in another order of its fields."""
-    values: dict[str, Any] = {
-        "large": np.arange(100_000, dtype="i4").reshape(100, 10, 100),
-        "fortran": np.asfortranarray(np.arange(90_000, dtype="f8").reshape(300, 300)),
-        "small": np.array(3, "f4"),
-        "text": np.array([[b"a"], [b"bc"]], object),
-    }
-    dtypes = {"large": 3, "fortran": 2, "small": 1, "text": 7}
-    graph_def = tf1.GraphDef(node=[tf1.NodeDef(name=name, op="VariableV2") for name in values])
-    for node in graph_def.node:
-        node.attr["dtype"].type = dtypes[node.name]
-    graph_def.versions.producer = 1087
-    write_frozen_graph(tmp_path / "m.pb", graph_def, lambda node: values[node.name], 1_120_000)
-    read = tf1.GraphDef.FromString((tmp_path / "m.pb").read_bytes())
-    assert read.versions.producer == 1087
-    assert [node.name for node in read.node] == list(values)
-    for node in read.node:
-        got = tf.make_ndarray(node.attr["value"].tensor)
-        assert (got.dtype, got.shape) == (values[node.name].dtype, values[node.name].shape)
-        assert (got == values[node.name]).all()
 
 
 def test_freezing_without_a_session_gives_the_same_file(run: Run, tmp_path: Path) -> None:
@@ -171,7 +152,7 @@ def test_freezing_without_a_session_gives_the_same_file(run: Run, tmp_path: Path
     }
 
 
-def test_varints_that_never_end(tmp_path: Path) -> None:
+def test_an_endless_varint_is_damage(tmp_path: Path) -> None:
     (tmp_path / "m.pb").write_bytes(b"\x0a" + b"\xff" * 100)
     with pytest.raises(UserError) as caught:
         read_large_graph_def(ModelFile(tmp_path / "m.pb"))

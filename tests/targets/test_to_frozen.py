@@ -1,4 +1,4 @@
-"""Control flow, state and ops of TensorFlow 0.12 to 1.x: saved, frozen, read back, and run like their source."""
+"""Control flow, state and ops of TensorFlow 0.12 to 1.x are frozen, and run like their source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ARRAYS = [f"TensorArray{what}" for what in ("", "Write", "Read", "Gather", "Size
 def old(
     repaired: str = "", producer: int = 0, renamed: dict[str, str] | None = None
 ) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    """A graph in which ops are `renamed` to what they were called up to GraphDef version `producer`."""
+    """A graph with ops `renamed` to their names up to GraphDef version `producer`."""
 
     def add(build: Callable[[], None]) -> Callable[[], None]:
         GRAPHS[build.__name__] = (build, producer, renamed or {}, repaired)
@@ -161,13 +161,13 @@ def queue_and_report_of_uninitialized() -> None:
 
 
 def _age(meta_graph: Any, producer: int, renamed: dict[str, str]) -> None:
-    """Write the graph as a TensorFlow of GraphDef version `producer` did."""
+    """Change the graph to the form of GraphDef version `producer`."""
     meta_graph.graph_def.versions.producer = producer
     for node in meta_graph.graph_def.node:
         new = renamed.get(node.op)
         if new is None or node.name.startswith("save"):
             continue
-        if node.op.startswith("TensorArray"):  # whose flow began with a constant, and whose handle was a string
+        if node.op.startswith("TensorArray"):  # its flow began with a constant, and its handle was a string
             node.input[:] = ["flow" if edge == "TensorArray:1" else edge for edge in node.input]
             for name in ("identical_element_shapes", *(["element_shape"] if new in ARRAYS else [])):
                 node.attr.pop(name, None)
@@ -191,7 +191,7 @@ def _first_control_flow() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_frozen_and_loaded(run: Run, tmp_path: Path, name: str) -> None:
+def test_old_ops_are_frozen_and_loaded(run: Run, tmp_path: Path, name: str) -> None:
     build, producer, renamed, repaired = GRAPHS[name]
     prefix = graphs.save(tmp_path, build)
     if producer:

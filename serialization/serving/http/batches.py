@@ -15,8 +15,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from serialization.serving.http.alarm import Alarm
 from serialization.serving.http.predict_route import Request
+from serialization.serving.http.watch import Watch
 from serialization.serving.requests import print_exception
 
 _TIMES = 4.0  # the time of the last batch: one that takes longer, and longer than `long`, may have no end
@@ -52,8 +52,8 @@ class Batches:
         self._began: dict[int, float] = {}
         self._starting = 0  # threads that are to be such
         self._least_long = self._long = long
-        self._watched = False  # whether the alarm will ring
-        self._alarm = Alarm(self._look, "batches")
+        self._watch = Watch(long)
+        self._watch.looks.append(self._look)
 
     def put(self, request: Request, came: float) -> None:
         """Run it with what else waits then; it has no more rows than a batch. `came` is of time.perf_counter."""
@@ -106,19 +106,16 @@ class Batches:
                 return []
             self._began[me] = time.perf_counter()
             self._start()
-            if not self._watched:
-                self._watched = True
-                self._alarm.set(self._least_long)
+            if len(self._began) == 1:  # with more, one may have taken long already
+                self._watch.put_off()
             return batch
 
-    def _look(self) -> None:
-        """When the alarm rings: have others take the place of those that have taken long."""
+    def _look(self) -> bool:
+        """Have others take the place of the threads that have taken long."""
         with self._changed:
             now = time.perf_counter()
             for thread, began in list(self._began.items()):
                 if now - began >= self._long:
                     del self._began[thread]
             self._start()
-            self._watched = bool(self._began)
-            if self._watched:
-                self._alarm.set(self._least_long)
+            return bool(self._began)

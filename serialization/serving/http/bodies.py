@@ -1,4 +1,4 @@
-"""Reads a request's body, with a limit on its length and on the client's time."""
+"""Reads the bodies of requests, with limits on their length and on the client's time."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
+from serialization.console import format_count
 from serialization.serving.http.sockets import Sockets
 from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError, RequestInfo
 
-_LATE = "serialization.late"  # in the environ of a request whose body was waited for long enough
+_LATE = "serialization.late"  # the key in the environ of a request whose body is late
 _QUEUED = 0.05  # seconds that a request may have waited in the server before it began
-_SOONER = 2.0  # seconds for a body where as many are read as requests may be in flight
+_CROWDED_TIMEOUT = 2.0  # seconds for a body, while as many bodies are read as requests may be in flight
 
 
 class BodyReader:
     """Reads bodies for many threads at once.
 
-    A thread that reads waits in the server, which has no time limit for bodies. So a watchman looks after all readers
-    and shuts down the connection of one that is late: the server then reports the end of the body. `in_flight` gives
-    the requests that are being read or run.
+    The server has no time limit for bodies. So a watchman, which is a thread, shuts down the connection of a late body.
+    The thread that reads the body then gets its end. `in_flight` returns the requests that are being read or run.
     """
 
     def __init__(self, settings: Settings, in_flight: Callable[[], Iterable[RequestInfo]]) -> None:
@@ -33,19 +33,19 @@ class BodyReader:
         self._limit = settings.max_body_mb * 1_000_000
         self._seconds = settings.body_timeout
         self._most = settings.max_in_flight
-        self._length = lru_cache(64)(self._check_length)  # of a client's bodies, often the same
+        self._length = lru_cache(64)(self._check_length)  # a client's bodies often have the same length
         self._reading: dict[int, tuple[float, dict[str, Any]]] = {}
         threading.Thread(target=self._watch, name="body-watch", daemon=True).start()
 
     def read(self, environ: dict[str, Any], started: float) -> bytes:
-        """The whole body of a request that has `started`, by time.perf_counter.
+        """The whole body of a request that began at `started`, by time.perf_counter.
 
-        Raises RequestError where it is too long, cut off, or too slow.
+        Raises RequestError if the body is too long, cut off, or late.
         """
-        given = environ.get("CONTENT_LENGTH")
-        length = self._length(given) if given else _unsaid_length(environ)
-        me = threading.get_ident()
-        self._reading[me] = started, environ
+        header = environ.get("CONTENT_LENGTH")
+        length = self._length(header) if header else _default_length(environ)
+        thread = threading.get_ident()
+        self._reading[thread] = started, environ
         try:
             if length is None:
                 return self._read_to_end(environ)
@@ -53,36 +53,36 @@ class BodyReader:
         except OSError as error:
             raise RequestError(400, f"the body could not be read: {error}") from None
         finally:
-            del self._reading[me]
+            del self._reading[thread]
         if len(body) == length:
             return body
         if _LATE in environ:
-            raise RequestError(408, f"only {len(body):,} of {length:,} bytes came in time")
-        raise RequestError(400, f"the body ends after {len(body):,} of {length:,} bytes")
+            raise RequestError(408, f"only {len(body):,} of {format_count(length, 'byte')} arrived in time")
+        raise RequestError(400, f"the body ends after {len(body):,} of {format_count(length, 'byte')}")
 
     def reads(self, thread: int) -> bool:
         """Whether this thread waits for a body."""
         return thread in self._reading
 
-    def _check_length(self, given: str) -> int:
-        if not (given.isascii() and given.isdigit()):
-            raise RequestError(400, f"Content-Length: expected a whole number, got {given[:100]!r}")
-        length = int(given.lstrip("0")[:20] or 0)  # Python reads no number of 5,000 digits
+    def _check_length(self, header: str) -> int:
+        if not (header.isascii() and header.isdigit()):
+            raise RequestError(400, f"Content-Length: expected a whole number, got {header[:100]!r}")
+        length = int(header.lstrip("0")[:20] or 0)  # Python refuses to convert 5,000 digits
         if length > self._limit:
-            raise RequestError(413, f"the body has {length:,} bytes; at most {self._limit:,} are taken")
+            raise RequestError(413, f"the body has {length:,} bytes; at most {self._limit:,} are accepted")
         return length
 
     def _read_to_end(self, environ: dict[str, Any]) -> bytes:
-        """A body whose length nobody knows; a server may give less than it is asked for before there is no more."""
+        """A body of unknown length. A read may return fewer bytes than asked for before the end of the body."""
         chunks = []
-        wanted = self._limit + 1  # one byte more than is taken tells whether there is more
-        while wanted > 0 and (chunk := environ["wsgi.input"].read(wanted)):
+        left = self._limit + 1  # the byte beyond the limit shows that the body is too long
+        while left > 0 and (chunk := environ["wsgi.input"].read(left)):
             chunks.append(chunk)
-            wanted -= len(chunk)
-        if wanted <= 0:
+            left -= len(chunk)
+        if left <= 0:
             raise RequestError(413, f"the body has more than {self._limit:,} bytes")
         if _LATE in environ:
-            raise RequestError(408, "the body did not come in time")
+            raise RequestError(408, "the body did not arrive in time")
         return b"".join(chunks)
 
     def _watch(self) -> None:
@@ -91,7 +91,7 @@ class BodyReader:
             time.sleep(0.5)
             seconds = self._seconds
             if len(self._reading) >= self._most:
-                seconds = min(seconds, _SOONER)
+                seconds = min(seconds, _CROWDED_TIMEOUT)
             now = time.perf_counter()
             late = [(at, environ) for at, environ in self._reading.copy().values() if now - at > seconds]
             for _, environ in late:
@@ -102,22 +102,22 @@ class BodyReader:
                 others = [info for info in self._in_flight() if id(info.environ) not in known]
                 ages = [now - info.started for info in others if info.environ.get("REMOTE_ADDR", "") in addresses]
                 if now - min(at for at, _ in late) > seconds + self._timeout:
-                    ages = []  # the others have had their time
+                    ages = []  # the runs of all other requests are over or cancelled by now
                 _shut_down(sockets, addresses, seconds, ages)
 
 
-def _unsaid_length(environ: dict[str, Any]) -> int | None:
-    """None for a body that comes in chunks, whose length nobody knows before its end."""
+def _default_length(environ: dict[str, Any]) -> int | None:
+    """The length of a body without Content-Length: unknown (None) if it is sent in chunks, else 0."""
     return None if "HTTP_TRANSFER_ENCODING" in environ or environ.get("wsgi.input_terminated") else 0
 
 
 def _shut_down(sockets: Sockets, addresses: set[str], seconds: float, ages: list[float]) -> None:
-    """Stop receiving on the connections from these addresses that have been owed an answer for so long.
+    """Stop receiving on connections from these addresses on which nothing was sent for `seconds`, if they may be late.
 
-    WSGI does not tell which connection a request came by. But a connection that nothing was sent on for longer than a
-    body may take is idle, is the one that is late, or has a request that is not late: its run takes long, or it came
-    after the connection was idle. `ages` are the seconds since such requests began, none of them much later than the
-    last byte came by its connection.
+    WSGI does not tell the connection of a request. A connection on which nothing was sent for so long is idle, or its
+    body is late, or its request is not late: the run takes long, or the connection was idle before the request. `ages`
+    are the seconds since requests of the last kind began. A connection is spared if its last byte arrived after such a
+    request began, or shortly before.
     """
     for connection in sockets:
         try:
@@ -129,9 +129,9 @@ def _shut_down(sockets: Sockets, addresses: set[str], seconds: float, ages: list
             sent, received = (ms / 1000 for ms in struct.unpack_from("=I4xI", info, _TCPI_LAST_DATA_SENT))
             if sent >= seconds and not any(age > received - _QUEUED for age in ages):
                 connection.shutdown(socket.SHUT_RD)
-        except OSError:  # no TCP, or no peer any more
+        except OSError:  # not TCP, or the peer is gone
             continue
 
 
-# Offset in struct tcp_info of linux/tcp.h: eight bytes, then 32-bit numbers; the next but one is tcpi_last_data_recv.
+# The offset in struct tcp_info of linux/tcp.h: 8 bytes, then 32-bit numbers. tcpi_last_data_recv is 8 bytes further on.
 _TCPI_LAST_DATA_SENT = 8 + 9 * 4

@@ -16,8 +16,11 @@ from serialization.serving.http.batches import Batches
 from serialization.serving.http.gatherer import Gatherer
 from serialization.serving.http.predict_route import PREDICT, SERVING, Request
 from serialization.serving.http.relay import Relay
+from serialization.serving.http.watch import Watch
 from serialization.serving.limits import Settings
 from serialization.serving.model.engine import TRIED_ROWS
+
+_SILENCE = 0.001  # seconds without a request after which a batch need not wait for more, nor a leader for a body
 
 
 def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str, Any]], object], Callable[[], None]]:
@@ -31,6 +34,7 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
     through_wsgi = _callback_wrapper(app, {})
     engine, route = app.config[SERVING]
     most_rows = TRIED_ROWS
+    watch = Watch(_SILENCE)
     together: Batches | Gatherer | None = None
     if engine.predict_batch:
         most_rows = engine.batch_size
@@ -47,7 +51,7 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
             for part in split_requests(requests, most_rows):
                 route.answer(part)
 
-        together = Gatherer(run, min(most_rows, settings.max_in_flight))
+        together = Gatherer(run, min(most_rows, settings.max_in_flight), watch)
 
     def answer(protocol: Any, environ: dict[str, Any]) -> bool:
         """Whether all of the request has been read, for sure."""
@@ -63,7 +67,9 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
             route.answer([request])
         return True
 
-    relay = Relay(answer, route.bodies.reads) if engine.inline or engine.together else None
+    relay = None
+    if engine.inline or engine.together:
+        relay = Relay(answer, route.bodies.reads, watch, late=_SILENCE / 2)
 
     def drain() -> None:
         route.draining = True

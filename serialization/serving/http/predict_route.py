@@ -1,6 +1,6 @@
-"""POST /api/predict without Flask, which takes longer to match a route than a small model takes to run.
+"""Answers POST /api/predict without Flask, which takes longer to match a route than a small model takes to run.
 
-The Flask view waits in `respond`. The project's own server goes past the view: it calls `admit` and then `answer`, from
+The Flask view calls `respond`. The project's own server does not use the view: it calls `admit` and then `answer`, from
 any thread, for several requests at once.
 """
 
@@ -34,8 +34,8 @@ from serialization.serving.wire.json_format import JsonFormat
 from serialization.serving.wire.npy_format import NpyFormat
 from serialization.tensorflow import tf
 
-SERVING = "SERVING"  # the key in app.config of what a server may use beside WSGI: the engine and the predict route
-EXAMPLE = "EXAMPLE"  # and of the body of a request that works
+SERVING = "SERVING"  # the key in app.config of the engine and the predict route, for servers that do not use WSGI
+EXAMPLE = "EXAMPLE"  # the key in app.config of the body of a request that works
 PREDICT = "/api/predict"
 _JSON, _NPY = "application/json", "application/x-npy"
 _JSON_HEADERS, _NPY_HEADERS = [("Content-Type", _JSON)], [("Content-Type", _NPY)]
@@ -49,15 +49,15 @@ class Request(RequestInfo, gc=False, eq=False):
     """A request on its way to the model."""
 
     reply: Reply
-    values: Mapping[str, Any] = {}  # of the model's inputs, by key: arrays, or nested lists that are sure to make one
-    rows: int = 0  # of all its inputs, if it may be run with others; 0 if one has more than another
+    values: Mapping[str, Any] = {}  # by input key: arrays, or nested lists that are known to make an array
+    rows: int = 0  # of each input, if the request may be run with others; 0 if inputs have different numbers of rows
 
 
 Answer = tuple[Request, Headers, bytes]
 
 
 class PredictRoute:
-    """Decodes a body, runs the model, encodes the answer; from as many threads as there are."""
+    """Decodes bodies, runs the model, encodes answers, in any number of threads."""
 
     def __init__(self, engine: Engine, settings: Settings, log: RequestLog) -> None:
         self.path = PREDICT
@@ -72,15 +72,15 @@ class PredictRoute:
         self._timeout = settings.timeout
         self._json = JsonFormat(engine.signature, settings.max_rows, settings.nonfinite)
         self._npy = NpyFormat(engine.signature, settings.max_rows)
-        self._lock = threading.Lock()  # to add one in flight; to take one away needs none, for it only makes room
+        self._lock = threading.Lock()  # to add a request in flight; removing one only makes room
         self._in_flight: set[Request] = set()
         self.bodies = BodyReader(settings, self._in_flight.copy)
         log.metrics.watch_in_flight(lambda: len(self._in_flight))
-        self._find_decoder = lru_cache(64)(self._choose_decoder)  # clients have few ways to write their headers
-        self.draining = False  # set when the server is about to end: clients then open no further request here
+        self._find_decoder = lru_cache(64)(self._choose_decoder)  # few different headers are in use
+        self.draining = False  # set when the server is about to end: answers then close their connections
 
     def respond(self, environ: dict[str, Any]) -> tuple[bytes, int, Headers]:
-        """The answer to a request of WSGI, as a Flask view returns it: body, status, headers."""
+        """The answer to a WSGI request, as a Flask view returns it: body, status, headers."""
         answers: list[tuple[bytes, int, Headers]] = []
         request = self.admit(environ, lambda status, headers, body: answers.append((body, status, headers)))
         if request is not None:
@@ -88,7 +88,7 @@ class PredictRoute:
         return answers[0]
 
     def admit(self, environ: dict[str, Any], reply: Reply) -> Request | None:
-        """Read and decode a request that is then to be answered; None if it is already, with an error."""
+        """Read and decode a request, for `answer`; returns None if it was refused and already answered."""
         request = Request(environ, self.log.new_id(environ), time.perf_counter(), reply)
         try:
             decode = self._find_decoder(
@@ -109,20 +109,20 @@ class PredictRoute:
         return request
 
     def answer(self, requests: Sequence[Request], predict: Predict | None = None) -> None:
-        """Run the model once for all rows of these requests, by `predict`, or as the engine chose for a request.
+        """Run the model once for all rows of these requests and answer them; `predict` replaces the engine's function.
 
-        Where there are several, each has the same number of rows in all its inputs.
+        If there are several requests, each has the same number of rows in all its inputs.
         """
         try:
             results, rows = (predict or self._predict)(self._json.stack([request.values for request in requests]))
             parts = _parts(requests)
             if len(requests) > 1 and set(map(len, results.values())) != {parts[-1].stop}:
-                raise ValueError("the model gives other rows than it takes")
+                raise ValueError("the model returns another number of rows than it takes")
         except Exception as error:
             if len(requests) == 1 or isinstance(error, tf.errors.DeadlineExceededError):
                 for request in requests:
                     self._refuse(request, error)
-            else:  # each for itself: the rows do not fit together, or the model refuses those of one
+            else:  # the rows do not fit together, or the model refuses the rows of one request
                 for request in requests:
                     self.answer([request], predict)
             return
@@ -131,7 +131,7 @@ class PredictRoute:
     def _choose_decoder(
         self, method: str, encoding: str | None, content_type: str
     ) -> Callable[[bytes], Mapping[str, Any]]:
-        """What decodes the body. Raises RequestError where nothing can be answered, whatever it is."""
+        """The function that decodes a body. Raises RequestError if the headers alone are wrong."""
         if method != "POST":
             raise RequestError(405, f"{PREDICT} takes POST, not {make_printable(method)}", Allow="POST")
         if encoding is not None and encoding.lower() != "identity":
@@ -161,7 +161,7 @@ class PredictRoute:
                     answers.append((request, _JSON_HEADERS, self._json.encode(lists, part)))
             except Exception as error:
                 self._refuse(request, error)
-            if answers and not self._inline:  # clients of a larger model ask again while the others are answered
+            if answers and not self._inline:  # a larger model: a client can send its next request meanwhile
                 self._send(200, answers, rows)
                 answers = []
         if answers:
@@ -176,9 +176,9 @@ class PredictRoute:
         self._send(status, [(request, [*headers, *_JSON_HEADERS], make_error_body(message, request.id))])
 
     def _explain(self, error: Exception) -> Exception:
-        """A RequestError for what TensorFlow raises for the values of a request, or for too many of them."""
+        """A RequestError for an error of TensorFlow that the values of a request caused, else the same error."""
         if isinstance(error, tf.errors.DeadlineExceededError):
-            return RequestError(504, f"the model took longer than {self._timeout:g} seconds")
+            return RequestError(504, f"the model took longer than {self._timeout:g} s")
         faulty = isinstance(error, tf.errors.InternalError) and not self._still_runs()
         if isinstance(error, (*VALUE_ERRORS, tf.errors.FailedPreconditionError)) and not faulty:
             return RequestError(422, f"the model refuses the values: {_first_line(error)}")
@@ -187,14 +187,14 @@ class PredictRoute:
         return error
 
     def _still_runs(self) -> bool:
-        """Whether the model takes what it took at the start, so that it is the values if it does not take others."""
+        """Whether the model still runs on the example: if so, the values of a request caused its error."""
         try:
             return self._example is None or bool(self._predict(self._example))
         except tf.errors.OpError:
             return False
 
     def _send(self, status: int, answers: Sequence[Answer], rows: int = 0) -> None:
-        """One right after the other, so that the server and its clients wake once for them."""
+        """Send answers one right after the other, so that the server and its clients wake once for all."""
         requests = [request for request, _, _ in answers]
         self._in_flight.difference_update(requests)
         self.log.record(requests, PREDICT, status, rows)
@@ -202,25 +202,25 @@ class PredictRoute:
         for request, headers, body in answers:
             try:
                 request.reply(status, [*headers, ("X-Request-Id", request.id), *ending], body)
-            except Exception:  # of others that are answered together each has still its own answer
+            except Exception:  # the other requests still get their answers
                 print_exception(f"request {request.id}")
 
 
 def _rows(values: Mapping[str, Any]) -> int:
-    """Of each, if all have the same number, or 0."""
+    """The number of rows of each input, or 0 if inputs differ."""
     counts = set(map(len, values.values()))
     return counts.pop() if len(counts) == 1 else 0
 
 
 def _parts(requests: Sequence[Request]) -> Sequence[Any]:
-    """Which of the rows that are run together are whose: all of them, None, if it is one request."""
+    """The slices of the rows that belong to each request; for a single request None, which means all rows."""
     if len(requests) == 1:
         return (None,)
     ends = list(accumulate([request.rows for request in requests]))
     return list(map(slice, [0, *ends], ends))
 
 
-@lru_cache(64)  # clients have few ways to say it, and each takes longer to read than a small model runs
+@lru_cache(64)  # parsing a header takes longer than a small model runs, and few different headers are in use
 def _prefers_npy(accept: str) -> bool:
     best = parse_accept_header(accept, MIMEAccept).best_match((_JSON, *npy_format.CONTENT_TYPES), _JSON)
     return best != _JSON

@@ -1,4 +1,4 @@
-"""Runs granian: this process supervises; worker processes load the model and answer."""
+"""Runs granian: this process supervises worker processes, which load the model and answer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import importlib
 import multiprocessing
 import multiprocessing.connection
 import os
+import resource
 import shlex
 import signal
 import socket
@@ -30,16 +31,18 @@ if TYPE_CHECKING:
     from flask import Flask
 
 MakeApp = Callable[..., "Flask"]
-_SHORT = 500  # characters of an example that is shown when requests are answered
-_MORE_THREADS = 4  # than requests may be in flight: these answer that there are too many, and every other route
-_IDLE = 600  # seconds that granian keeps a thread that has nothing to do; at most these
-_AGAIN = 10  # seconds until a worker that could not be replaced is tried again; granian gives up on less than 5.5
-_NOTICE = 0.5  # seconds between "no more requests on this connection" and the end of the last one
+_SHORT = 500  # characters; a longer example is not printed when the server is ready
+_MORE_THREADS = 4  # beside those of requests in flight: they answer the other routes, and 503 to further requests
+_IDLE = 600  # seconds that granian keeps a thread without work; granian allows no more
+_AGAIN = 10  # seconds between tries to replace a worker; granian gives up if they are less than 5.5
+_CONNECTIONS = 65_536  # the most of a worker
+_FILES = 256  # the most that a worker opens beside its connections
+_NOTICE = 0.5  # seconds in which answers carry `Connection: close`, before the server ends
 
 
-def announce_server(what: str, bodies: Sequence[str], url: str, example: str) -> None:
-    """Say that requests are answered from now on, and how to make one: with these bodies, the example, or a browser."""
-    print(f"serving {what} on {url}; Ctrl-C ends it; try", flush=True)
+def announce_server(model: str, bodies: Sequence[str], url: str, example: str) -> None:
+    """Print that the server is ready, with curl commands for these bodies or the example, or with the page's URL."""
+    print(f"serving {model} on {url}; Ctrl-C ends it; try", flush=True)
     shown = bodies or ([example] if example else [])
     for body in shown:
         data = shlex.quote(body)
@@ -58,27 +61,28 @@ def run_server(
     workers: int,
     grace: float,
 ) -> None:
-    """Serve the application until SIGINT or SIGTERM; `announce` is given the URL, and a body to ask with.
+    """Serve the application until SIGINT, SIGTERM or SIGHUP; `announce` is called with the URL and an example body.
 
-    `make_app` is pickled and called in each worker, with the settings. A worker that dies is replaced; the others go on
-    where that cannot be done. At the end, which SIGHUP asks for too, requests in flight are finished, for at most
-    `grace` seconds. Raises UserError where the address cannot be had, where `make_app` raises one at the start, and
-    where workers die before they answer.
+    `make_app` is pickled and called in each worker, with the settings. A worker that dies is replaced; if that fails,
+    the others go on. At the end the server finishes the requests in flight, for at most `grace` seconds. Raises
+    UserError if the address cannot be used, if `make_app` raises one at the start, and if workers die before they
+    answer.
     """
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
     from granian.server import Server
 
-    # A forked worker would share locks and threads of this process; TensorFlow is imported in the workers only.
+    # A forked worker would inherit locked locks of this process. Only the workers import TensorFlow.
     multiprocessing.set_start_method("spawn", force=True)
     notice = min(_NOTICE, grace / 2)
     hangup = signal.getsignal(signal.SIGHUP)
+    connections = _allow_connections()
     with _reserve(host, port) as reserved, tempfile.TemporaryDirectory(prefix="serving-metrics-") as folder:
         address = reserved.getsockname()[:2]
         port = address[1]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         reports: Any = multiprocessing.SimpleQueue()
-        # Its end is the news. An Event would do, but setting one waits for ever where a worker died waiting for it.
+        # Closing `served` tells the workers to end. An Event would block for ever if a worker died while it waited.
         ending, served = multiprocessing.Pipe(duplex=False)
         failures: list[str] = []
         granian = Server(
@@ -86,9 +90,10 @@ def run_server(
             address=address[0],
             port=port,
             interface=Interfaces.WSGI,
-            # HTTP/2 has no time limit for a connection that says nothing, nor has one on which it may yet come.
+            # With HTTP/2, granian has no time limit for a connection that sends nothing.
             http=HTTPModes.http1,
             workers=workers,
+            backpressure=connections,  # by default 1,024 for all workers: idle connections would lock others out
             blocking_threads=settings.max_in_flight + _MORE_THREADS,
             blocking_threads_idle_timeout=_IDLE,
             http1_settings=HTTP1Settings(header_read_timeout=round(settings.body_timeout * 1000)),
@@ -103,12 +108,12 @@ def run_server(
         def start() -> None:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop())
-            # Granian would replace all workers, and drop what they are at. nohup(1) has it ignored.
+            # On SIGHUP granian would replace all workers and drop their requests. nohup(1) ignores SIGHUP.
             signal.signal(signal.SIGHUP, signal.SIG_IGN if hangup is signal.SIG_IGN else lambda *_: stop())
 
             def ready(example: str) -> None:
                 _wait_until_it_listens(address)
-                with suppress(OSError):  # nobody may listen, or a disk be full: requests are answered all the same
+                with suppress(OSError):  # stdout is closed, or its disk is full: the server runs all the same
                     announce(url, example)
 
             read = partial(_read_reports, reports, failures, granian, ready, stop)
@@ -124,22 +129,31 @@ def run_server(
         try:
             granian.serve(spawn_target=_run_worker, target_loader=load, wrap_loader=False)
         except SystemExit:  # granian gives up on workers that die as soon as they are replaced
-            failures.append("the worker processes die as soon as they are started; nothing is served any more")
+            failures.append("the worker processes die as soon as they start; the server has ended")
         if failures:
             raise UserError(failures[0])
 
 
-def _reserve(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, which keeps it for the workers.
+def _allow_connections() -> int:
+    """Raise the limit of open files for the workers, and return the number of connections that a worker may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        most = _CONNECTIONS + _FILES
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, _CONNECTIONS + _FILES), most))
+    return max(1, min(most - _FILES, _CONNECTIONS))
 
-    Each worker listens on a socket of its own, with SO_REUSEPORT, which would share the port with a stranger's server
-    instead of failing. Bound without it, and given it only then, the address is ours alone.
+
+def _reserve(host: str, port: int) -> socket.socket:
+    """A socket bound to the address, which reserves it for the workers.
+
+    Each worker listens on its own socket with SO_REUSEPORT, which would also share the port with another program's
+    server. This socket is bound without SO_REUSEPORT and gets it afterwards, so binding fails if the port is in use.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "this is no name of a host"
-        raise UserError(f"no address {host}; {why}; name another --host") from None
+        problem = error.strerror if isinstance(error, OSError) else "it is not a host name"
+        raise UserError(f"no address {host}; {problem}; name another --host") from None
     reserved = socket.socket(family)
     try:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -153,7 +167,7 @@ def _reserve(host: str, port: int) -> socket.socket:
 
 
 def _stop(granian: Any, served: Any, notice: float) -> None:
-    """First tell clients, with each answer, to come no more; then end. A second signal ends at once."""
+    """Close connections with their next answers for `notice` seconds, then end. A second signal ends at once."""
     if served.closed:
         granian.signal_handler_interrupt()
         return
@@ -167,7 +181,7 @@ def _stop(granian: Any, served: Any, notice: float) -> None:
 
 
 def _wait_until_it_listens(address: tuple[str, int]) -> None:
-    """A worker listens a moment after its application is ready, and does not say when."""
+    """Wait until a worker listens, a moment after its application is ready; granian does not report it."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])
     while True:
         try:
@@ -181,17 +195,17 @@ def _wait_until_it_listens(address: tuple[str, int]) -> None:
 def _read_reports(
     reports: Any, failures: list[str], granian: Any, ready: Callable[[str], None], stop: Callable[[], None]
 ) -> None:
-    """In the supervisor: announce when all workers are ready, end everything when one cannot start before that.
+    """In the supervisor: announce when all workers are ready; end the server if one cannot start before that.
 
-    Granian takes a worker that dies within 5.5 seconds of its predecessor for one that cannot start, and gives up.
+    If two workers die within 5.5 seconds, granian concludes that workers cannot start, and gives up.
     """
     unready = granian.workers
     while True:
         failure, example = reports.get()
         if not failure:
-            granian.respawned_wrks.clear()  # one that was ready may die whenever it likes
+            granian.respawned_wrks.clear()  # the worker could start, whenever it dies
             unready -= 1
-            if unready == 0:  # those that come later replace one
+            if unready == 0:  # later workers replace dead ones
                 ready(example)
         elif unready > 0:
             failures.append(failure)
@@ -202,7 +216,7 @@ def _read_reports(
 
 
 def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending: Any) -> Any:
-    """In the worker, before it listens: what answers with the application, loaded and warmed up."""
+    """In the worker, before it listens: load the application, and return the function that answers requests."""
     from serialization.serving.http.direct import make_direct
     from serialization.serving.http.predict_route import EXAMPLE
     from serialization.serving.requests import print_exception
@@ -210,13 +224,13 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending:
     try:
         app = make_app(settings=settings)
         answer, drain = make_direct(app, settings)
-    except Exception as error:  # whatever it is, the supervisor is to know
+    except Exception as error:  # of any kind: the supervisor reports it
         if isinstance(error, (UserError, OSError)):
             reports.put((format_error(error), ""))
         else:
             print_exception("a worker")
-            reports.put(("a worker cannot start; its traceback above tells why", ""))
-        time.sleep(_AGAIN)  # the supervisor replaces a worker that ends by itself
+            reports.put(("a worker cannot start; its traceback above shows why", ""))
+        time.sleep(_AGAIN)  # the supervisor replaces this worker when it ends
         os._exit(1)
 
     def drain_at_the_end() -> None:
@@ -226,33 +240,34 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending:
     threading.Thread(target=drain_at_the_end, name="drain", daemon=True).start()
     threading.Thread(target=_limit_unread_answers, args=[settings.body_timeout], daemon=True).start()
     gc.collect()
-    gc.freeze()  # what is loaded stays: no collection during a request looks through TensorFlow's million objects
+    gc.freeze()  # so that no collection during a request goes through TensorFlow's million objects
     example = app.config[EXAMPLE]
     reports.put(("", example if len(example) <= _SHORT else ""))
     return answer
 
 
 def _limit_unread_answers(seconds: float) -> None:
-    """Once this process listens: have a connection closed whose client takes nothing of its answer for so long."""
+    """Once this process listens: make the kernel close connections on which a client reads no answer for `seconds`."""
     with closing(Sockets()) as sockets:
         while True:
             for found in sockets:
                 listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
                 if listens and found.family in (socket.AF_INET, socket.AF_INET6):
                     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
-                    return  # what is accepted inherits it, tcp(7)
-            time.sleep(0.01)  # granian does not say when it listens
+                    return  # accepted sockets inherit the option, tcp(7)
+            time.sleep(0.01)  # granian does not report when it listens
 
 
 def _run_worker(*arguments: Any) -> None:
-    """In the worker: what granian would run, its private function, in a process that ends when it should.
+    """In the worker: run granian's private worker function, in a process that ends with its supervisor.
 
-    It finds the application wrapped already. Every test of a server fails when granian calls it differently.
+    The application is wrapped already, so granian's own wrapper is replaced. Every test of a server fails if granian
+    changes its private functions.
     """
     from granian.server import Server
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.setpgid(0, 0)  # Ctrl-C goes to the supervisor alone, which then ends its workers in order
+    os.setpgid(0, 0)  # Ctrl-C goes to the supervisor alone, which then ends its workers
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     atexit.register(_leave)
     module: Any = importlib.import_module("granian.server.mp")
@@ -268,7 +283,7 @@ def _end_with_supervisor() -> None:
 
 
 def _leave() -> None:
-    """End the worker at once: granian's threads would ask for an interpreter that is going down, and abort."""
-    with suppress(OSError):  # of a full disk
+    """End the worker at once: granian's threads would abort in an interpreter that is shutting down."""
+    with suppress(OSError):  # the disk is full
         sys.stdout.flush()
     os._exit(0)

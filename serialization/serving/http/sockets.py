@@ -1,4 +1,4 @@
-"""Finds the sockets of this process without a new descriptor, for there may be none left."""
+"""Finds the sockets of this process without opening a descriptor, since none may be left."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 class Sockets:
-    """All sockets that are open, one after the other; each is a copy, for as long as the next one is not asked for."""
+    """Iterates over all open sockets. Each is a duplicate, which is valid until the next one is read."""
 
     def __init__(self) -> None:
         self._status = os.open("/proc/self/status", os.O_RDONLY)
@@ -26,7 +26,7 @@ class Sockets:
                 try:
                     os.dup2(descriptor, self._copy, inheritable=False)
                     found = socket.socket(fileno=self._copy)
-                except OSError:  # nothing is open there, or no socket
+                except OSError:  # the descriptor is closed, or not a socket
                     continue
                 try:
                     yield found

@@ -1,1 +1,1 @@
-"""How one model is run for requests."""
+"""Runs one model for requests."""

@@ -1,4 +1,4 @@
-"""Trial runs of a model: values that it takes, the time of a run, whether rows answer alike together and alone."""
+"""Tries a model: finds values that it takes, times a run, compares rows run together with rows run alone."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-# What TensorFlow raises for values that a signature cannot tell from others: an index beyond a table, sizes of two
-# inputs that must be the same, a size that a kernel has no code for (aborted, by oneDNN), what cannot be unpacked.
+# TensorFlow's errors for values that fit the signature: an index beyond a table, inputs of sizes that must be equal, a
+# size that a kernel does not support (oneDNN aborts), a text that cannot be decoded.
 VALUE_ERRORS = (
     tf.errors.InvalidArgumentError,
     tf.errors.OutOfRangeError,
@@ -31,15 +31,15 @@ VALUE_ERRORS = (
 
 
 def find_example(predict: Predictor, graph: Any) -> tuple[dict[str, NDArray[Any]], bool]:
-    """Values of one row, and whether the model takes them; running them is its warm-up.
+    """Values of one row, and whether the model takes them; the run warms the model up.
 
-    What a model that takes encoded pictures or the like wants of its strings, only its users may know.
+    A model may want strings of a format that neither its signature nor its graph shows.
     """
     for example in _examples(predict.signature, graph):
         with explain_failures("the model does not run"):
             try:
                 predict(example)
-            except VALUE_ERRORS:  # it wants more of its inputs than the signature says
+            except VALUE_ERRORS:  # the signature does not show all that the model wants
                 continue
             return example, True
     return next(_examples(predict.signature, graph)), False
@@ -55,7 +55,7 @@ def _examples(signature: Signature, graph: Any) -> Iterator[dict[str, NDArray[An
 
 
 def time_run(predict: Predictor, values: Mapping[str, Any]) -> float:
-    """The median of some runs."""
+    """The median time of some runs, in seconds."""
     times: list[float] = []
     started = time.perf_counter()
     while len(times) < 3 or (len(times) < 51 and time.perf_counter() - started < 0.2):
@@ -66,7 +66,7 @@ def time_run(predict: Predictor, values: Mapping[str, Any]) -> float:
 
 
 def is_quicker(one: Predictor, other: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
-    """Measured in turns, for what else runs on the machine must not decide."""
+    """Whether `one` runs faster than `other`. They run in turns, so that other programs slow both."""
     took = [(time_run(one, example), time_run(other, example)) for _ in range(3)]
     return min(seconds for seconds, _ in took) < min(seconds for _, seconds in took)
 
@@ -80,9 +80,9 @@ def has_same_answers(
     *,
     exactly: bool = False,
 ) -> bool:
-    """Whether rows get the same answers together, in each of these numbers of rows, as each alone.
+    """Whether rows get the same answers together as alone, for each number of rows in `counts`.
 
-    There are up to `most` different rows, as far as the model takes them.
+    Up to `most` different rows are tried, as far as the model takes them.
     """
     rows, answers = [example], [alone(example)]
     for seed in range(1, most):
@@ -107,7 +107,7 @@ def has_same_answers(
 def _other_rows(
     signature: Signature, example: Mapping[str, NDArray[Any]], seed: int
 ) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """Rows of the example's shapes, with values that differ in all that rows may share: lengths, limits, signs."""
+    """Rows of the example's shapes with other values, which differ in lengths, sizes and signs."""
     made = generate_feed(signature, seed)[0]
     generator = np.random.default_rng(seed)
     row = {}
@@ -115,7 +115,7 @@ def _other_rows(
         row[key] = other = made[key] if made[key].shape == value.shape else value
         if value.dtype == object:
             row[key] = np.full_like(value, b" ".join([b"text%d" % seed] * (1 + seed % 5)))
-        elif np.issubdtype(value.dtype, np.integer) and np.array_equal(other, value):  # a length, say
+        elif np.issubdtype(value.dtype, np.integer) and np.array_equal(other, value):  # for example a length
             row[key] = generator.integers(0, np.maximum(value, 1), endpoint=True).astype(value.dtype)
     yield row
     for scale in (-1, 0.1, 0.01):
@@ -123,7 +123,7 @@ def _other_rows(
 
 
 def _same(actual: Any, expected: Any) -> bool:
-    """Bit for bit."""
+    """Whether the arrays hold the same bits."""
     if actual.shape != expected.shape or actual.dtype != expected.dtype:
         return False
     return bool(np.array_equal(actual, expected)) if actual.dtype == object else actual.tobytes() == expected.tobytes()

@@ -1,1 +1,1 @@
-"""How requests and answers are written on the wire, one module for each format."""
+"""Decodes requests and encodes answers, with one module for each format."""

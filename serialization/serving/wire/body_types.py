@@ -1,7 +1,7 @@
-"""Makes a msgspec type of a request's body from the signature, once; msgspec decodes bodies of that type fast.
+"""Makes a msgspec type for a request's body from the signature; msgspec decodes bodies of that type fast.
 
-msgspec takes only what the rules of run/json_values.py take. What it cannot see, lists of different lengths and numbers
-beyond a uint64, is found when the array is made.
+The type accepts only bodies that the rules of run/json_values.py accept, but for lists of different lengths and numbers
+beyond a uint64. These are found when the array is made.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ class _Base64(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def make_body_decoder(inputs: Sequence[Tensor], max_rows: int, ranks: Sequence[int]) -> msgspec.json.Decoder[Any]:
-    """The decoder for bodies whose inputs have these ranks; a signature may leave a rank open.
+    """The decoder for bodies with inputs of these ranks; the signature may leave ranks open.
 
-    It gives an object whose field0 is the value of the only input, or of several an object with field0, field1, ...
+    It returns an object. Its field0 is the value of the only input; or, for several inputs, an object with their values
+    in field0, field1, ...
     """
     types = [
         _tensor_type(tensor, tensor.shape if tensor.shape is not None else (None,) * rank, max_rows)
@@ -41,14 +42,14 @@ def make_body_decoder(inputs: Sequence[Tensor], max_rows: int, ranks: Sequence[i
 
 
 def _object_type(keys: Sequence[str], types: Sequence[Any]) -> Any:
-    """A type for an object with exactly these keys; its fields are called field0, field1, for a key may be any text."""
+    """A type for an object with exactly these keys. Its fields are field0, field1, ..., since a key may be any text."""
     fields = [(f"field{i}", type_) for i, type_ in enumerate(types)]
     renamed = {f"field{i}": key for i, key in enumerate(keys)}
     return msgspec.defstruct("Body", fields, rename=renamed.get, forbid_unknown_fields=True, gc=False)
 
 
 def _tensor_type(tensor: Tensor, shape: Sequence[int | None], max_rows: int) -> Any:
-    """Nested lists of this shape, with values that the tensor's dtype can hold."""
+    """The type of nested lists of this shape, with values that the tensor's dtype can hold."""
     result: Any = _value_type(tensor)
     for axis, size in reversed(list(enumerate(shape))):
         if size is not None:
@@ -66,18 +67,18 @@ def _value_type(tensor: Tensor) -> Any:
         return str | _Base64
     if rule.kind == "bool":
         return bool
-    # msgspec compares with an int64; what is beyond a uint64 is found when the array is made.
+    # msgspec compares with an int64; a number beyond a uint64 is found when the array is made.
     most = None if tensor.dtype == "uint64" else rule.most
     return Annotated[int if rule.kind == "int" else float, msgspec.Meta(ge=rule.least, le=most)]
 
 
 def is_regular(tensor: Tensor) -> bool:
-    """Whether the decoder makes sure that all lists are of one length and all numbers within the dtype."""
+    """Whether the decoder ensures that all lists of a dimension have one length and all numbers fit the dtype."""
     return tensor.shape is not None and None not in tensor.shape[1:] and tensor.dtype not in ("string", "uint64")
 
 
 def choose_array_maker(tensor: Tensor) -> Callable[[Any], NDArray[Any]]:
-    """The function that makes the array of this tensor from nested lists that the decoder has let through.
+    """The function that makes the array of this tensor from nested lists that the decoder has accepted.
 
     It raises MisfitError for lists of different lengths, and OverflowError for a number beyond a uint64.
     """
@@ -85,14 +86,14 @@ def choose_array_maker(tensor: Tensor) -> Callable[[Any], NDArray[Any]]:
     dtype: Any = object if strings else get_numpy_dtype(tensor.dtype)
     if is_regular(tensor):
         sizes = [size or 0 for size in (tensor.shape or ())[1:]]
-        if 0 in sizes:  # the lists do not tell the sizes behind it
+        if 0 in sizes:  # empty lists do not show the sizes below them
             return lambda value: np.empty((len(value), *sizes), dtype)
         if len(sizes) < 2:
             return lambda value: np.array(value, dtype)
         numbers = math.prod(sizes)
 
         def make_deep(value: Any) -> NDArray[Any]:
-            """Numpy takes twice as long to walk through the lists of an image itself."""
+            """The array of deeply nested lists; numpy alone takes twice as long for an image."""
             count = len(value) * numbers
             for _ in sizes:
                 value = chain.from_iterable(value)

@@ -1,7 +1,7 @@
 """Decodes `{"x": [[[[0],[1],...]]]}` into an array at once, without a Python object for each number.
 
-simdjson finds the numbers. Taken is only what the decoder of nested lists takes, with the same array for it, bit for
-bit. The rest is left to that decoder, which says what is wrong with it and where.
+simdjson reads the numbers. This decoder accepts only bodies that the decoder of nested lists accepts too, and makes the
+same array, bit for bit. It leaves all other bodies to that decoder, which finds the fault and its place.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from serialization.tensorflow import np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LONG = 200  # bytes of a body from which this way is the faster one
+LONG = 200  # bytes; this decoder is faster for longer bodies
 
 _IN_NUMBERS_AND_SPACE = b"0123456789+-.eE \t\r\n"
-_BUFFERS = {"f": ("d", "float64"), "i": ("i", "int64"), "u": ("u", "uint64")}  # what simdjson gives for what kind
-_MINUS_ZERO = re.compile(rb"-0(?![.0-9])")  # of floats; simdjson takes it for an integer, which has no such zero
+# simdjson's type of buffer and its dtype, by numpy's kind of the tensor's dtype.
+_BUFFERS = {"f": ("d", "float64"), "i": ("i", "int64"), "u": ("u", "uint64")}
+_MINUS_ZERO = re.compile(rb"-0(?![.0-9])")  # simdjson reads it as an integer, which loses the sign
 
 
 def make_decoder(tensor: Tensor, max_rows: int) -> Callable[[bytes], NDArray[Any] | None] | None:
-    """What makes the array of a body with only this input, or None to leave that body to others.
+    """A function that makes the array of a body with only this input, or returns None to leave the body to others.
 
-    None for an input that is no list of numbers, or whose size is open in more than the number of rows, or zero.
+    There is none for an input that is not a list of numbers, that has an open size beside the rows, or a size of zero.
     """
     if not tensor.shape or None in tensor.shape[1:] or 0 in tensor.shape:
         return None

@@ -1,8 +1,8 @@
-"""Tensors as JSON: `{"x": [[0,1,2,3,4,5,6,7,8,9]]}` goes in, `{"y": [[false]]}` comes out.
+"""Decodes and encodes tensors as JSON: `{"x": [[0,1,2,3,4,5,6,7,8,9]]}` is answered with `{"y": [[false]]}`.
 
-With several inputs x is an object of tensors by key, with several outputs y is one. Strings may be `{"b64": "aGk="}`,
-as in TensorFlow Serving. msgspec and simdjson decode the bodies that fit. Any other goes through the rules of
-run/json_values.py, as a value of `--feed` does; they say where the fault is.
+With several inputs x is an object of tensors by key; so is y with several outputs. Strings may be `{"b64": "aGk="}`, as
+in TensorFlow Serving. msgspec and simdjson decode the bodies that fit. All other bodies go through the rules of
+run/json_values.py, like a value of `--feed`; these find the fault and its place.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 from serialization.console import make_printable
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
-from serialization.run.generated_feeds import get_numpy_dtype
+from serialization.run.generated_feeds import get_numpy_dtype, get_portable_dtype
 from serialization.run.given_feeds import make_default
 from serialization.run.json_values import (
     MAX_RANK,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class JsonFormat:
-    """Decodes the bodies that a signature takes, encodes what it gives. RequestError where one does not fit."""
+    """Decodes the inputs of a signature and encodes its outputs. Raises RequestError for a body that does not fit."""
 
     def __init__(self, signature: Signature, max_rows: int, nonfinite: str = "error") -> None:
         self._inputs = signature.inputs
@@ -57,18 +57,18 @@ class JsonFormat:
         self._repeated = [(t.key, first[t.name]) for t in signature.inputs if t.key != first[t.name]]
         self._irregular = [tensor.key for tensor in signature.inputs if not is_regular(tensor)]
         self._flat = flat_json.make_decoder(signature.inputs[0], max_rows) if len(signature.inputs) == 1 else None
-        # JSON has no NaN and no Infinity; msgspec writes null for them, and nothing else is null.
+        # msgspec writes null for NaN and Infinity, which JSON does not have, and for nothing else.
         self._may_be_null = nonfinite != "null" and any(_kind(tensor) == "float" for tensor in signature.outputs)
         self._listers = {tensor.key: _lister(tensor) for tensor in signature.outputs}
         self._only_input = signature.inputs[0].key if len(signature.inputs) == 1 else None
         self._only_output = signature.outputs[0].key if len(signature.outputs) == 1 else None
         strings = any(_kind(tensor) == "string" for tensor in signature.inputs)
-        # Numbers hold no quotes: with as many quotes as keys need, each key is there once. Strings need a closer look.
+        # If all values are numbers, a body with this many quotes has each key once. Strings contain quotes themselves.
         self._quotes = -1 if strings else 2 + (0 if len(signature.inputs) == 1 else 2 * len(signature.inputs))
         self._encode = msgspec.json.Encoder().encode
 
     def decode(self, body: bytes) -> dict[str, Any]:
-        """The values of a request's body, by input key: arrays, or nested lists that are sure to make one."""
+        """The values of a request's body, by input key: arrays, or nested lists that are known to make an array."""
         if len(body) > flat_json.LONG and self._flat and (array := self._flat(body)) is not None:
             return {self._inputs[0].key: array}
         try:
@@ -85,13 +85,13 @@ class JsonFormat:
             values = self._decode_by_rules(body)
         for key, first in self._repeated:
             if not np.array_equal(values[key], values[first]):
-                raise RequestError(400, f"{INPUT}.{key}: expected what {INPUT}.{first} has, for both feed one tensor")
+                raise RequestError(400, f"{INPUT}.{key}: expected the values of {INPUT}.{first}; both feed one tensor")
         return values
 
     def stack(self, bodies: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
-        """The arrays of what came in several bodies, by input key: the rows of one after those of the other.
+        """The arrays of several bodies, by input key, one body's rows after the other's.
 
-        Raises ValueError where they do not fit together.
+        Raises ValueError if they do not fit together.
         """
         arrays = {}
         for key, make in self._makers.items():
@@ -108,7 +108,7 @@ class JsonFormat:
         return {key: lister(results[key]) for key, lister in self._listers.items()}
 
     def encode(self, lists: Mapping[str, Any], rows: slice | None) -> bytes:
-        """The body of an answer, from nested lists by output key: these rows, or all there is."""
+        """The body of an answer, from nested lists by output key: these rows, or all if `rows` is None."""
         value: Any
         if self._only_output is None:
             value = lists if rows is None else {key: nested[rows] for key, nested in lists.items()}
@@ -135,7 +135,7 @@ class JsonFormat:
         return self._encode({OUTPUT: values if self._only_output is None else values[self._only_output]})
 
     def _decode_by_rules(self, body: bytes) -> dict[str, Any]:
-        """The same, slower, and saying where the fault is."""
+        """The values of a body by the rules of run/json_values.py, which are slower, and find the place of a fault."""
         try:
             if not body.strip():
                 raise MisfitError("the body is empty; expected a JSON object")
@@ -159,7 +159,7 @@ class JsonFormat:
         return self._decoder_for_ranks(self._ranks(body)).decode(body)
 
     def _ranks(self, body: bytes) -> tuple[int, ...]:
-        """How deep the lists of each input are; as deep as its first element."""
+        """The depth of each input's lists, measured at their first elements."""
         value = msgspec.json.decode(body)
         value = value.get(INPUT) if isinstance(value, dict) else None
         ranks = []
@@ -173,22 +173,22 @@ class JsonFormat:
 
 
 def make_example_body(signature: Signature, values: Mapping[str, Any]) -> str:
-    """The body of a request with these arrays, to show and to copy."""
+    """The body of a request with these arrays, for the user to copy."""
     lists = {tensor.key: _lister(tensor)(values[tensor.key]) for tensor in signature.inputs}
     return msgspec.json.encode({INPUT: next(iter(lists.values())) if len(lists) == 1 else lists}).decode()
 
 
 def require_json_form(signature: Signature) -> None:
-    """Raises UserError where a dtype has no values in JSON, or a key is one that msgspec takes for no field."""
+    """Raise UserError if JSON has no values of a dtype, or if a key cannot be the name of a msgspec field."""
     if not signature.inputs or not signature.outputs:
         missing = "outputs" if signature.inputs else "inputs"
-        raise UserError(f"the signature has no {missing}; nothing can be asked; name some with --{missing}")
+        raise UserError(f"the signature has no {missing}, so it cannot be served; name some with --{missing}")
     for tensor in signature.inputs if len(signature.inputs) > 1 else ():
         if not tensor.key.isprintable() or set('"\\') & set(tensor.key):
             raise UserError(f"{tensor} cannot be served as {tensor.key!r}; choose another key, --inputs KEY=NAME")
     for tensor in (*signature.inputs, *signature.outputs):
         if find_rule(tensor.dtype) is None:
-            raise UserError(f"{tensor} cannot be served; JSON has nothing for {tensor.dtype}; name other tensors")
+            raise UserError(f"{tensor} cannot be served; JSON has no {tensor.dtype}; name other tensors")
 
 
 def _kind(tensor: Tensor) -> str:
@@ -201,7 +201,7 @@ def _read_body(body: bytes) -> Any:
         return read_json(body.decode())
     except MisfitError as misfit:
         raise MisfitError(f"the body: {misfit}") from None
-    except ValueError as error:  # no UTF-8, or no JSON
+    except ValueError as error:  # not UTF-8, or not JSON
         raise MisfitError(f"the body is not JSON: {error}") from None
 
 
@@ -220,7 +220,7 @@ def _take_fields(value: Any, keys: Sequence[str], place: str) -> dict[str, Any]:
 
 
 def _lister(tensor: Tensor) -> Callable[[Any], Any]:
-    """What makes nested lists of an output's array (or of the scalar that TensorFlow gives for rank 0)."""
+    """The function that makes nested lists of an output's array, or of TensorFlow's scalar for rank 0."""
     if tensor.dtype == "string":
         as_base64 = tensor.key.endswith("_bytes")
 
@@ -236,9 +236,9 @@ def _lister(tensor: Tensor) -> Callable[[Any], Any]:
             return [lists(part) for part in value] if isinstance(value, list) else write(value)
 
         return lists
-    if get_numpy_dtype(tensor.dtype).kind == "V":  # bfloat16, int4 and the like, for which numpy has no Python numbers
-        wide = np.int8 if _kind(tensor) == "int" else np.float32
-        return lambda value: np.asarray(value).astype(wide).tolist()
+    dtype = get_portable_dtype(tensor.dtype)
+    if dtype != get_numpy_dtype(tensor.dtype):  # numpy makes no Python numbers of bfloat16 and other short dtypes
+        return lambda value: np.asarray(value).astype(dtype).tolist()
     return lambda value: value.tolist()
 
 

@@ -1,4 +1,4 @@
-"""Tensors as .npy files, numpy's own format: as many bytes as there are numbers, and nothing to parse.
+"""Decodes and encodes tensors as .npy files, numpy's own format: a header, and the bytes of the numbers.
 
 Format: numpy.lib.format. Pickled objects, which could run code, are never read.
 """
@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from serialization.graph.signature import Signature, show_shape
-from serialization.run.generated_feeds import get_numpy_dtype
+from serialization.run.generated_feeds import get_numpy_dtype, get_portable_dtype
+from serialization.run.json_values import find_rule
 from serialization.serving.requests import INPUT, RequestError, require_row_count
 from serialization.tensorflow import np, tf
 
@@ -23,25 +24,26 @@ CONTENT_TYPES = ("application/x-npy", "application/octet-stream")
 
 
 class NpyFormat:
-    """One array in, and where the client accepts it one array out. RequestError where a body does not fit."""
+    """Decodes a single input and encodes a single output. Raises RequestError for a body that does not fit."""
 
     def __init__(self, signature: Signature, max_rows: int) -> None:
         self._tensor = signature.inputs[0]
         self._max_rows = max_rows
         self._only_input = len(signature.inputs) == 1 and self._tensor.dtype != "string"
         self._dtype = get_numpy_dtype(self._tensor.dtype)
+        self._portable = get_portable_dtype(self._tensor.dtype)
         only_output = len(signature.outputs) == 1 and signature.outputs[0].dtype != "string"
-        self._output = signature.outputs[0].key if only_output else None
+        self._output = signature.outputs[0] if only_output else None
 
     def decode(self, body: bytes) -> dict[str, NDArray[Any]]:
-        """The array of a request's body, by input key; it shares the body's memory."""
+        """The array of a request's body, by input key; it shares the body's memory if it can."""
         if not self._only_input:
             raise RequestError(415, "a .npy body holds one array of numbers, which this model does not take; send JSON")
         shape, fortran_order, dtype, offset = _read_header(body)
-        if self._dtype.kind == "V" and dtype == np.dtype(("V", self._dtype.itemsize)):
-            dtype = self._dtype  # bfloat16 and the like, whose names numpy does not write
-        if dtype.hasobject or dtype.fields is not None or not np.can_cast(dtype, self._dtype, "equiv"):
-            raise RequestError(400, f"{INPUT}: expected {self._tensor.dtype}, got {dtype}; numpy's astype() converts")
+        if self._dtype != self._portable and dtype == np.dtype(("V", self._dtype.itemsize)):
+            dtype = self._dtype  # numpy.save writes bfloat16 and other short dtypes as bytes without a name
+        if dtype.hasobject or dtype.fields is not None or not self._takes(dtype):
+            raise RequestError(400, f"{INPUT}: expected {self._portable}, got {dtype}; numpy's astype() converts")
         self._require_shape(shape)
         count = math.prod(shape)
         if len(body) - offset != count * dtype.itemsize:
@@ -52,35 +54,48 @@ class NpyFormat:
             array = array.reshape(shape[::-1]).T if fortran_order else array.reshape(shape)
         except ValueError:  # too many dimensions, or an empty one beside one too long
             raise RequestError(400, f"{INPUT}: no array has the shape {list(shape)}") from None
-        array = np.asarray(array, self._dtype, order="C")
-        if tf.as_dtype(self._tensor.dtype).is_floating and not np.isfinite(array).all():
-            place = "".join(f"[{i}]" for i in np.argwhere(~np.isfinite(array))[0])
-            raise RequestError(400, f"{INPUT}{place}: expected a number, got NaN or Infinity")
-        return {self._tensor.key: array}
+        if tf.as_dtype(self._tensor.dtype).is_floating:
+            _require_all(np.isfinite(array), "expected a number, got NaN or Infinity")
+        if not np.can_cast(dtype, self._dtype, "equiv"):
+            rule = find_rule(self._tensor.dtype)
+            assert rule is not None
+            within = (array >= rule.least) & (array <= rule.most)
+            _require_all(within, f"the number is beyond the range of {self._tensor.dtype}")
+        return {self._tensor.key: np.asarray(array, self._dtype, order="C")}
 
     def encode(self, results: Mapping[str, Any], rows: slice | None) -> bytes:
-        """The .npy file of the only output: these rows of it, or all there is."""
+        """The .npy file of the only output: these rows, or all if `rows` is None; in a dtype that numpy.load reads."""
         if self._output is None:
             raise RequestError(
                 406, "a .npy body holds one array of numbers, which this model does not give; accept JSON"
             )
         file = io.BytesIO()
-        array = np.asarray(results[self._output])
+        array = np.asarray(results[self._output.key]).astype(get_portable_dtype(self._output.dtype), copy=False)
         np.lib.format.write_array(file, array if rows is None else array[rows], allow_pickle=False)
         return file.getvalue()
 
+    def _takes(self, dtype: np.dtype[Any]) -> bool:
+        return any(np.can_cast(dtype, known, "equiv") for known in (self._dtype, self._portable))
+
     def _require_shape(self, shape: tuple[int, ...]) -> None:
-        wanted = self._tensor.shape
-        if wanted is not None and (
-            len(wanted) != len(shape) or any(w not in (None, g) for w, g in zip(wanted, shape, strict=True))
+        expected = self._tensor.shape
+        if expected is not None and (
+            len(expected) != len(shape) or any(e not in (None, s) for e, s in zip(expected, shape, strict=True))
         ):
-            raise RequestError(400, f"{INPUT}: expected the shape {show_shape(wanted)}, got {list(shape)}")
-        if shape and (wanted is None or wanted[0] is None):
+            raise RequestError(400, f"{INPUT}: expected the shape {show_shape(expected)}, got {list(shape)}")
+        if shape and (expected is None or expected[0] is None):
             require_row_count(shape[0], self._max_rows, INPUT)
 
 
+def _require_all(right: NDArray[np.bool_], reason: str) -> None:
+    """Raise RequestError with the place of the first number that is not right, if there is one."""
+    if not right.all():
+        place = "".join(f"[{i}]" for i in np.argwhere(~right)[0])
+        raise RequestError(400, f"{INPUT}{place}: {reason}")
+
+
 def _read_header(body: bytes) -> tuple[tuple[int, ...], bool, Any, int]:
-    """Shape, whether in Fortran's order, dtype, and where the numbers begin."""
+    """Shape, whether the numbers are in Fortran's order, dtype, and the offset of the numbers."""
     try:
         size = 10 + int.from_bytes(body[8:10], "little")
         if body[6:8] == b"\x02\x00":
@@ -88,16 +103,16 @@ def _read_header(body: bytes) -> tuple[tuple[int, ...], bool, Any, int]:
         shape, fortran_order, dtype = _parse_header(body[:size])
     except Exception:  # numpy's parser of a hostile header may raise anything
         raise RequestError(
-            400, "the body is no .npy file of version 1 or 2, or not all of it (curl has --data-binary)"
+            400, "the body is not a whole .npy file of version 1 or 2; with curl, send it by --data-binary"
         ) from None
     if any(type(size) is not int or not 0 <= size < 2**63 for size in shape):  # numpy lets True pass
-        raise RequestError(400, f"{INPUT}: the shape in the header is none")
+        raise RequestError(400, f"{INPUT}: the header has no valid shape")
     return shape, fortran_order, dtype, size
 
 
 @lru_cache(64)
 def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, Any]:
-    """What numpy makes of it, which lets Python's parser read it: as long as all the rest of a small request takes."""
+    """Shape, order and dtype by numpy, whose parser takes as long as the rest of a small request."""
     file = io.BytesIO(header)
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

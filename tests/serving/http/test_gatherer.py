@@ -19,6 +19,7 @@ from serialization.run.predictor import Predictor
 from serialization.serving.http.direct import make_direct, split_requests
 from serialization.serving.http.gatherer import Gatherer
 from serialization.serving.http.predict_route import SERVING
+from serialization.serving.http.watch import Watch
 from serialization.serving.limits import Settings
 from serialization.tensorflow import np, tf
 
@@ -253,147 +254,154 @@ def test_64_clients_get_each_their_own(workers: tuple[Workers, Flask]) -> None:
     assert in_flight(app).endswith(" 0.0")
 
 
+class HandWatch(Watch):
+    """Looks when the test says so."""
+
+    def __init__(self) -> None:
+        self.looks = []
+        self.kept = 0.0
+        self.times_put_off = 0
+
+    def put_off(self) -> None:
+        self.times_put_off += 1
+
+    def look(self) -> None:
+        (look,) = self.looks
+        while look():
+            pass
+
+
 class Heard:
-    """Collects what a gatherer hands on."""
+    """Collects what a gatherer hands on, and in which thread."""
 
-    def __init__(
-        self,
-        most: int = 8,
-        seconds: float = 0,
-        expected: int = 1,
-        patience: tuple[float, float] = (0.0005, 0.02),
-        over: float = 60,  # a machine may stand still for a while, after which a gatherer would begin anew
-    ) -> None:
-        self.batches: list[tuple[int, list[int]]] = []
-        self.seconds = seconds
-        self.gatherer = Gatherer(self._hear, most, patience=patience, over=over)
-        self.gatherer._expected = expected
-        self.gatherer._done = time.perf_counter()  # a moment ago: those that it expects may come now
+    def __init__(self, most: int = 16) -> None:
+        self.batches: list[list[int]] = []
+        self.threads: list[int] = []
+        self.watch = HandWatch()
+        self.gatherer = Gatherer(self.hear, most, self.watch)
 
-    def _hear(self, things: list[int]) -> None:
-        if self.seconds:
-            time.sleep(self.seconds)
-        self.batches.append((threading.get_ident(), things))
+    def hear(self, things: list[int]) -> None:
+        self.batches.append(things)
+        self.threads.append(threading.get_ident())
 
-    def put(self, *things: int) -> None:
-        for thing in things:
-            self.gatherer.put(thing, time.perf_counter())
+    def put_at_once(self, count: int) -> None:
+        """Each was there already when the one before it was done with."""
+        for i in range(count):
+            self.gatherer.put(i, 0.0)
 
-    def wait_for(self, count: int) -> list[int]:
-        soon(lambda: sum(len(things) for _, things in self.batches) >= count)
-        return [thing for _, things in self.batches for thing in things]
+    def put_with_pauses(self, count: int) -> None:
+        for i in range(count):
+            self.gatherer.put(i, time.perf_counter() + 1)
 
+    def learn(self) -> None:
+        """Put things until the most of them come as a batch, and forget the batches."""
+        while not self.batches or len(self.batches[-1]) < self.gatherer.most:
+            self.put_at_once(1)
+        del self.batches[:]
 
-@pytest.mark.parametrize("seconds", [0, 0.01])
-def test_who_is_alone_never_waits(seconds: float) -> None:
-    """However long the model takes: the next request comes a round trip after the answer."""
-    heard = Heard(seconds=seconds)
-    for i in range(50):
-        heard.gatherer.put(i, heard.gatherer._done + 0.00006)
-    assert heard.batches == [(threading.get_ident(), [i]) for i in range(50)]
+    def sizes(self) -> list[int]:
+        return [len(things) for things in self.batches]
 
 
-def test_what_comes_while_the_late_are_handed_on_does_not_wait_for_it() -> None:
-    heard = Heard(expected=8)
-    busy = threading.Event()
-
-    def hear(things: list[int]) -> None:
-        heard._hear(things)
-        if 1 in things:
-            busy.wait(30)
-
-    heard.gatherer._hand_on = hear
-    heard.put(1)
-    assert heard.wait_for(1) == [1]
-    assert heard.batches[-1][0] != threading.get_ident()
-    heard.put(2)
-    assert heard.batches[-1] == (threading.get_ident(), [2])
-    busy.set()
+def test_a_client_that_is_alone_never_waits() -> None:
+    heard = Heard()
+    heard.put_with_pauses(100)
+    assert heard.batches == [[i] for i in range(100)]
+    assert set(heard.threads) == {threading.get_ident()}
+    assert not heard.watch.times_put_off
 
 
-def test_what_took_long_to_come_is_not_forgotten() -> None:
-    """As a request does whose body comes late: what looks after the others may be over when it is put."""
-    heard = Heard(expected=8)
-    began = heard.gatherer._done
-    for i in range(3):
-        heard.gatherer.put(i, began)
-        assert heard.wait_for(i + 1) == list(range(i + 1))
+def test_more_are_waited_for_while_they_come_without_a_pause() -> None:
+    heard = Heard(most=4)
+    heard.put_at_once(200)
+    assert heard.sizes() == sorted(heard.sizes())
+    assert set(heard.sizes()) == {1, 2, 4}
+    assert [thing for things in heard.batches for thing in things] == list(range(200)), "none is lost or overtaken"
 
 
-def test_what_waited_for_the_lock_is_not_forgotten() -> None:
-    """The alarm may have rung meanwhile, for others."""
-    heard = Heard(expected=8)
-    with heard.gatherer._lock:
-        heard.gatherer._alarm.kept = time.perf_counter() + 0.05
-        threading.Thread(target=heard.put, args=[0]).start()
-        time.sleep(0.1)
-    assert heard.wait_for(1) == [0]
+def test_never_more_are_waited_for_than_the_most() -> None:
+    heard = Heard(most=6)
+    heard.put_at_once(500)
+    assert max(heard.sizes()) == 6
 
 
-def test_an_alarm_that_rings_late_lets_nobody_wait() -> None:
-    """It was set for a short time and looks when it is set for a long one; then it is to ring again."""
-    heard = Heard(expected=8)
-    heard.gatherer._patience = 0.1
-    heard.put(0)
-    heard.gatherer._patience = 0.0005
-    heard.gatherer._look()
-    assert heard.wait_for(1) == [0]
-    for i in range(1, 4):
-        heard.put(i)
-    assert heard.wait_for(4) == list(range(4))
+def test_what_waits_at_two_looks_is_handed_on() -> None:
+    heard = Heard()
+    heard.learn()
+    heard.put_at_once(3)
+    assert heard.batches == []
+    assert heard.watch.times_put_off, "or nobody would look"
+    assert heard.watch.looks[0](), "they may just have come: it is to look again"
+    assert heard.batches == []
+    heard.watch.look()
+    assert heard.batches == [[0, 1, 2]]
 
 
-def test_more_are_expected_while_they_come_without_a_pause() -> None:
-    heard = Heard(most=4, patience=(1, 1))  # a machine may stand still for a while
-    for i in range(102):
-        heard.gatherer.put(i, heard.gatherer._done + 0.00001)
-    sizes = [len(things) for _, things in heard.batches]
-    assert sizes == sorted(sizes)
-    assert set(sizes) == {1, 2, 4}
-    assert heard.wait_for(102) == list(range(102)), "the last ones are handed on, too"
+def test_after_fewer_came_no_more_are_waited_for_than_came() -> None:
+    heard = Heard()
+    heard.learn()
+    heard.put_at_once(3)
+    heard.watch.look()
+    heard.put_at_once(2)
+    assert heard.sizes() == [3, 2], "two is the power of two below three"
 
 
-def test_fewer_are_expected_after_fewer_came_some_times() -> None:
-    heard = Heard(expected=8)
-    for i in range(3):
-        heard.put(i)
-        assert heard.wait_for(i + 1) == list(range(i + 1))
-    assert threading.get_ident() not in {thread for thread, _ in heard.batches}
-    heard.put(3)
-    assert heard.batches[-1] == (threading.get_ident(), [3])
+def test_what_was_too_many_is_tried_again_later_each_time() -> None:
+    heard = Heard(most=2)
+    waits = []
+    for _ in range(4):
+        singles = 0
+        while 2 not in heard.sizes():
+            heard.put_at_once(1)
+            singles += 1
+        waits.append(singles)
+        heard.put_at_once(1)
+        heard.watch.look()
+        del heard.batches[:]
+    assert waits == sorted(set(waits)), waits
 
 
-def test_fewer_are_expected_while_they_are_waited_for_in_vain() -> None:
-    """As with 16 clients that have all to be answered before the first of them asks again."""
-    heard = Heard(most=16, expected=16, patience=(60, 60))  # a machine may stand still for a while
-    for _ in range(33):
-        heard.gatherer.put(0, heard.gatherer._done + 0.05)
-        for i in range(1, 16):
-            heard.gatherer.put(i, heard.gatherer._done + 0.00001)
-    assert heard.gatherer._expected == 8
-    tried_after = heard.gatherer._trials[16]
-    assert tried_after > heard.gatherer._trials[8], "it takes longer until 16 are tried again"
-    for _ in range(8 * tried_after - len(heard.gatherer._waiting)):
-        heard.gatherer.put(0, heard.gatherer._done + 0.00001)
-    assert heard.gatherer._expected == 16
+def test_a_number_that_held_long_is_tried_again_as_soon_as_at_first() -> None:
+    heard = Heard(most=2)
+    for _ in range(4):
+        heard.learn()
+        heard.put_at_once(1)
+        heard.watch.look()
+    heard.learn()
+    heard.put_at_once(1000)
+    heard.put_at_once(1)
+    heard.watch.look()
+    del heard.batches[:]
+    heard.put_at_once(20)
+    assert 2 in heard.sizes()
 
 
-def test_to_wait_as_long_as_clients_need_is_no_waste() -> None:
-    """As with 16 clients of a small model, which then has to start once for all of them."""
-    heard = Heard(most=16, expected=16, patience=(60, 60))  # a machine may stand still for a while
-    for _ in range(99):
-        for pause in (0.00006, *[0.00003] * 15):
-            heard.gatherer.put(0, heard.gatherer._done + pause)
-    assert heard.gatherer._expected == 16
+def test_fewer_are_waited_for_where_they_come_with_pauses() -> None:
+    """Each is answered late, and the server has nothing to do meanwhile."""
+    heard = Heard()
+    heard.learn()
+    heard.put_with_pauses(33 * (16 + 8 + 4 + 2) + 50)
+    assert heard.sizes()[-50:] == [1] * 50
 
 
-def test_all_begins_anew_when_nothing_was_asked_for_a_while() -> None:
-    heard = Heard(expected=8, over=0.1)
-    heard.gatherer.put(0, heard.gatherer._done + 1)
-    assert heard.batches == [(threading.get_ident(), [0])]
+def test_the_first_of_a_batch_may_come_after_a_pause() -> None:
+    """Its clients have to read their answers first."""
+    heard = Heard()
+    heard.learn()
+    for _ in range(100):
+        heard.put_with_pauses(1)
+        heard.put_at_once(15)
+    assert heard.sizes() == [16] * 100
 
 
 def test_nothing_is_lost_between_threads() -> None:
-    heard = Heard()
-    at_once(*(partial(heard.put, *range(1000 * n, 1000 * (n + 1))) for n in range(8)))
-    assert sorted(heard.wait_for(8000)) == list(range(8000))
+    heard: list[int] = []
+    gatherer = Gatherer(heard.extend, 8, Watch(0.001))
+
+    def put(things: range) -> None:
+        for thing in things:
+            gatherer.put(thing, time.perf_counter())
+
+    at_once(*(partial(put, range(1000 * n, 1000 * (n + 1))) for n in range(8)))
+    assert soon(lambda: len(heard) == 8000)
+    assert sorted(heard) == list(range(8000))

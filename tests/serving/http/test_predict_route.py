@@ -1,4 +1,4 @@
-"""What comes back for requests that no well-made client sends: from raw sockets, whole answers, headers and all."""
+"""Answers to unusual and malformed requests, sent by raw sockets: status, headers and body."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def server(made: Path) -> Iterator[Server]:
 
 
 def ask(server: Server, request: bytes, *, body: bool = True) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers (lower case) and body of the first answer to these bytes; the body is as long as it says."""
+    """Status, headers (lower case) and body of the first answer to these bytes."""
     with socket.create_connection(server.address, timeout=30) as connection:
         connection.sendall(request)
         received = b""
@@ -51,19 +51,20 @@ def ask(server: Server, request: bytes, *, body: bool = True) -> tuple[int, dict
         WHOLE.replace(HOST, b""),
         WHOLE.replace(b"/api/predict", b"http://elsewhere/api/predict"),
         WHOLE.replace(b"/api/predict", b"/api/predict?a=b"),
+        WHOLE.replace(b"/api/predict", b"//api//predict"),
         WHOLE.replace(HOST, HOST + b"X: \xe4\xff\r\n"),
         WHOLE.replace(HOST, HOST + b"Content-Encoding: Identity\r\n"),
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n%x;a=b\r\n%s\r\n0\r\nTrailer: x\r\n\r\n" % (len(BODY), BODY),
-        # Chunks go before a length, and the connection is closed: what follows cannot be taken for another request.
+        # Chunks take precedence over a length, and the connection is closed, so the rest is no second request.
         HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY),
     ],
 )
-def test_odd_requests_that_are_answered(server: Server, request_bytes: bytes) -> None:
+def test_unusual_requests_are_answered(server: Server, request_bytes: bytes) -> None:
     status, headers, body = ask(server, request_bytes)
     assert (status, headers["content-type"], body) == (200, "application/json", RIGHT)
 
 
-def test_a_client_that_waits_for_permission_gets_it(server: Server) -> None:
+def test_a_client_that_expects_100_continue_gets_it(server: Server) -> None:
     head, body = WHOLE.split(b"\r\n\r\n")
     with socket.create_connection(server.address, timeout=30) as connection:
         connection.sendall(head + b"\r\nExpect: 100-continue\r\n\r\n")
@@ -81,7 +82,7 @@ def test_a_client_that_waits_for_permission_gets_it(server: Server) -> None:
         ("GET /" + "a" * 10_000, 404, "nothing is at /" + "a" * 119 + "…; ", None),
         ("OPTIONS *", 404, "nothing is at ", None),
         ("CONNECT t:80", 404, "nothing is at ", None),
-        ("POST //api/predict", 404, "nothing is at //api/predict; ", None),
+        ("POST //nowhere", 404, "nothing is at /nowhere; ", None),
         (f"POST {PREDICT}/%c3%a9%0a", 404, f"nothing is at {PREDICT}/é?; predictions are at {PREDICT}", None),
         (f"POST {PREDICT}/", 404, f"nothing is at {PREDICT}/; predictions are at {PREDICT}", None),
         ("POST /healthz", 405, "/healthz takes GET and HEAD, not POST", "GET, HEAD"),
@@ -115,8 +116,8 @@ def test_a_compressed_body_is_refused(server: Server) -> None:
 
 
 @pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/", 200), ("/none", 404), (PREDICT, 405)])
-def test_head_has_the_headers_and_nothing_more(server: Server, path: str, status: int) -> None:
-    """And what is asked next on the same connection is answered."""
+def test_head_is_answered_with_the_headers_alone(server: Server, path: str, status: int) -> None:
+    """The next request on the same connection is answered too."""
     request = b"%s %s HTTP/1.1\r\n" + HOST + b"\r\n"
     given, headers, body = ask(server, request % (b"HEAD", path.encode()), body=False)
     assert (given, body) == (status, b"")
@@ -151,21 +152,21 @@ def test_head_has_the_headers_and_nothing_more(server: Server, path: str, status
         (b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 200 + b"\r\n", 431),
     ],
 )
-def test_what_is_not_http_is_refused_without_a_body(server: Server, request_bytes: bytes, status: int) -> None:
-    """Granian's parser answers these before there is a request, and leaves no say in how; docs/serving.md tells it."""
+def test_malformed_http_is_refused_without_a_body(server: Server, request_bytes: bytes, status: int) -> None:
+    """Granian's parser answers these itself, in a way that cannot be changed; docs/serving.md describes it."""
     given, headers, body = ask(server, request_bytes)
     assert (given, body, headers["connection"]) == (status, b"", "close")
     assert "content-type" not in headers
 
 
-def test_http_2_is_not_spoken(server: Server) -> None:
+def test_http_2_is_refused(server: Server) -> None:
     with socket.create_connection(server.address, timeout=30) as connection:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
         assert connection.recv(1000) == b""
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 408, 413, 415, 422, 429, 500, 503, 504])
-def test_whatever_the_application_refuses_with_is_json(status: int) -> None:
+def test_every_error_of_the_application_is_json(status: int) -> None:
     app = small_app("two")
     app.before_request(lambda: abort(status))
     answer = app.test_client().get("/healthz", headers={"X-Request-Id": "mine"})

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import queue
 import threading
 import time
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 from serving_models import soon
 
-from serialization.serving.http import relay
 from serialization.serving.http.relay import Relay
+from serialization.serving.http.watch import Watch
 
 
 class Pool:
     """A server's threads: each takes a request and answers it."""
 
-    def __init__(self, threads: int, idle: float = 60) -> None:
+    def __init__(self, threads: int, **options: float) -> None:
         self.reading: set[int] = set()
-        self.relay = Relay(self.answer, self.reading.__contains__, idle)
+        self.relay = Relay(self.answer, self.reading.__contains__, Watch(0.001), **{"late": 0.0005, **options})
         self.requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self.answered: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.threads = [threading.Thread(target=self.work, daemon=True) for _ in range(threads)]
@@ -102,8 +97,20 @@ def test_all_busy_and_free_again(pool: Pool) -> None:
     assert len(set(pool.ask(20)[1:])) == 1
 
 
-def test_no_thread_stands_by_when_nothing_is_asked() -> None:
-    pool = busy_at_once(Pool(3, idle=0.1))
+def test_a_leader_whose_thread_was_ended_is_replaced() -> None:
+    """A server ends threads that do nothing; the leader is the only one that it sees doing nothing."""
+    pool = busy_at_once(Pool(2, idle=0.1))
+    (leader,) = set(pool.ask(5))
+    pool.requests.put(None)
+    assert soon(lambda: leader not in {thread.ident for thread in threading.enumerate()})
+    time.sleep(0.2)
+    new = threading.Thread(target=pool.work, daemon=True)
+    new.start()
+    assert set(pool.ask(20)) == {new.ident}
+
+
+def test_followers_are_let_go_at_the_end(pool: Pool) -> None:
+    pool.relay.end()
     for _ in pool.threads:
         pool.requests.put(None)
     for thread in pool.threads:
@@ -111,30 +118,9 @@ def test_no_thread_stands_by_when_nothing_is_asked() -> None:
         assert not thread.is_alive()
 
 
-def test_a_thread_that_waits_for_a_body_loses_its_turn_sooner(pool: Pool) -> None:
+def test_a_leader_that_waits_for_a_body_is_replaced_sooner() -> None:
+    pool = busy_at_once(Pool(3, late=0.001))
     (first,) = set(pool.ask(5))
-    begun, wait = threading.Semaphore(0), threading.Event()
-    before = time.perf_counter()
-    pool.requests.put({"begun": begun, "wait": wait, "slow body": True})
-    assert begun.acquire(timeout=10)
-    (second,) = set(pool.ask(5))
-    assert first != second
-    assert pool.relay._wary > before + relay._WARY, "the next one that is late loses it sooner still"
-    wait.set()
-    assert pool.answered.get(timeout=10) == first
-
-
-def test_a_thread_whose_request_was_not_read_does_not_stand_by() -> None:
-    """A server can close its connection only then."""
-    made = Relay(lambda: False, lambda _: False)
-    made._leader = -1  # another's
-    made()
-
-
-def test_an_alarm_that_rings_late_takes_nobody_out_of_sight(pool: Pool) -> None:
-    """It looks when the request that set it is over, and the next one has not set it, for it was set already."""
-    (first,) = set(pool.ask(5))
-    pool.relay._look()
     begun, wait = threading.Semaphore(0), threading.Event()
     pool.requests.put({"begun": begun, "wait": wait, "slow body": True})
     assert begun.acquire(timeout=10)
@@ -144,47 +130,27 @@ def test_an_alarm_that_rings_late_takes_nobody_out_of_sight(pool: Pool) -> None:
     assert pool.answered.get(timeout=10) == first
 
 
-def test_a_thread_without_a_processor_does_not_sleep() -> None:
-    """It is in the middle of reading a body, say, and others have the processors."""
-    found: queue.SimpleQueue[int] = queue.SimpleQueue()
-    wait = threading.Event()
-
-    def work(then: Callable[[], object]) -> None:
-        found.put(threading.get_native_id())
-        then()
-
-    asleep = threading.Thread(target=work, args=[wait.wait])
-    asleep.start()
-    native = found.get(timeout=10)
-    assert soon(lambda: relay._sleeps(native))
+def test_a_leader_may_wait_for_a_body_as_long_as_said() -> None:
+    pool = busy_at_once(Pool(2, late=0.3))
+    (leader,) = set(pool.ask(5))
+    begun, wait = threading.Semaphore(0), threading.Event()
+    pool.requests.put({"begun": begun, "wait": wait, "slow body": True})
+    assert begun.acquire(timeout=10)
+    pool.requests.put({})
+    time.sleep(0.1)
+    assert pool.answered.empty(), "the follower must not lead yet"
+    assert pool.answered.get(timeout=10) != leader
     wait.set()
-    asleep.join()
-    assert soon(lambda: relay._sleeps(native)), "the kernel ends it a moment after Python"
-    busy = threading.Thread(target=work, args=[partial(hashlib.pbkdf2_hmac, "sha256", b"", b"", 2_000_000)])
-    busy.start()
-    native = found.get(timeout=10)
-    assert soon(lambda: not relay._sleeps(native))
-    busy.join()
+    assert pool.answered.get(timeout=10) == leader
 
 
-def test_without_a_free_descriptor_a_thread_is_thought_to_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise it would lead for ever."""
-
-    def fail(_: Path) -> bytes:
-        raise OSError(errno.EMFILE, "too many open files")
-
-    monkeypatch.setattr(Path, "read_bytes", fail)
-    assert relay._sleeps(threading.get_native_id())
-
-
-def test_a_thread_that_is_no_more_keeps_no_turn() -> None:
-    """Whatever else is asked meanwhile, of threads that may not follow."""
-    made = Relay(lambda: False, lambda _: False, idle=0.1)
-    made._leader = -1
-    made._began[-1] = -time.perf_counter()
-
-    def ask() -> bool:
-        made()
-        return not made._leader
-
-    assert soon(ask)
+def test_a_thread_whose_request_was_not_read_does_not_follow(pool: Pool) -> None:
+    """A server cannot close its connection before the call is over."""
+    (leader,) = set(pool.ask(5))
+    begun, wait = threading.Semaphore(0), threading.Event()
+    pool.requests.put({"begun": begun, "wait": wait})
+    assert begun.acquire(timeout=10)
+    pool.relay({"refused": True})
+    assert pool.answered.get(timeout=10) == threading.get_ident()
+    wait.set()
+    assert pool.answered.get(timeout=10) == leader

@@ -1,4 +1,4 @@
-"""Models that are particular about their values are served all the same; those that cannot run are not."""
+"""The engine chooses how to run a model: inline, in the pool, or in batches."""
 
 from __future__ import annotations
 
@@ -20,30 +20,7 @@ from serialization.targets import to_frozen
 from serialization.tensorflow import np, tf, tf1
 
 
-def test_a_model_of_encoded_pictures_is_warmed_up_with_one() -> None:
-    """The example of the page and of /openapi.json is a picture that works."""
-    client = small_app("picture").test_client()
-    document = client.get("/openapi.json").get_json()
-    content = document["paths"]["/api/predict"]["post"]["requestBody"]["content"]["application/json"]
-    assert list(content["example"]["x"][0]) == ["b64"]
-    assert post(client, json.dumps(content["example"]))[0] == 200
-    status, answer = post(client, '{"x": ["no picture"]}')
-    assert status == 422
-    assert answer["error"].startswith("the model refuses the values: ")
-
-
-def test_a_model_for_which_no_values_can_be_found_is_served_without_a_warm_up() -> None:
-    client = small_app("particular").test_client()
-    assert client.get("/readyz").get_json()["runs"] == "in TensorFlow's threads"
-    assert post(client, '{"x": [[1000, 1]]}') == (200, {"y": [[1000, 1]]})
-    status, answer = post(client, '{"x": [[1, 1]]}')
-    assert status == 422
-    assert "too small" in answer["error"]
-    with pytest.raises(UserError, match=r"the model cannot run in batches: .*too small"):
-        small_app("particular", max_batch_size=8)
-
-
-def test_a_number_of_rows_that_a_kernel_has_no_code_for_is_refused() -> None:
+def test_a_number_of_rows_that_a_kernel_does_not_support_is_refused() -> None:
     client = small_app("three rows").test_client()
     rows = np.ones((3, 4, 4, 5)).tolist()
     status, answer = post(client, json.dumps({"x": rows[:2]}))
@@ -51,12 +28,7 @@ def test_a_number_of_rows_that_a_kernel_has_no_code_for_is_refused() -> None:
     assert post(client, json.dumps({"x": rows}))[0] == 200
 
 
-def test_a_model_that_runs_on_no_values_is_one_line() -> None:
-    with pytest.raises(UserError, match=r"the model does not run: .*uninitialized"):
-        small_app("unfinished")
-
-
-def test_a_model_whose_rows_answer_for_each_other_is_served_alone() -> None:
+def test_a_model_with_dependent_rows_is_served() -> None:
     assert post(small_app("centred").test_client(), '{"x": [[1, 5]]}') == (200, {"y": [[0, 0]]})
 
 
@@ -64,9 +36,9 @@ MIXING = ["reversed", "mean up to the longest", "small and in order", "centred",
 
 
 @pytest.mark.parametrize("name", [*MIXING, "limited together"])
-def test_rows_that_may_answer_for_each_other_are_not_run_together_unasked(name: str) -> None:
-    made, _ = small_app(name).config[SERVING]
-    assert (made.together, made.batch_size) == (False, 1)
+def test_requests_with_dependent_rows_run_alone_by_default(name: str) -> None:
+    chosen, _ = small_app(name).config[SERVING]
+    assert (chosen.together, chosen.batch_size) == (False, 1)
 
 
 @pytest.mark.parametrize("name", MIXING)
@@ -75,26 +47,26 @@ def test_forced_batching_is_refused_when_rows_interact(name: str) -> None:
         small_app(name, max_batch_size=32)
 
 
-def test_what_only_the_graph_shows_is_told() -> None:
-    told = small_app("limited together", max_batch_size=8).test_client().get("/readyz").get_json()["runs"]
-    assert told.startswith("in batches of up to 8 rows, as asked, though they may depend on each other")
+def test_readyz_says_that_forced_batches_may_mix_rows() -> None:
+    runs = small_app("limited together", max_batch_size=8).test_client().get("/readyz").get_json()["runs"]
+    assert runs.startswith("in batches of up to 8 rows by --max-batch-size, though rows may depend on each other")
 
 
-def test_bytes_of_which_only_the_example_is_taken_run_in_batches() -> None:
+def test_a_model_that_takes_only_the_example_runs_in_batches() -> None:
     client = small_app("particular bytes", max_batch_size=8).test_client()
     assert post(client, '{"x": [[0, 0]]}') == (200, {"y": [[0, 0]]})
     assert post(client, '{"x": [[0, 1]]}')[0] == 422
 
 
-def test_an_input_that_nothing_needs_is_no_reason_to_run_rows_alone() -> None:
-    session, wanted = open_small("two")
-    unneeded = replace(wanted, outputs=wanted.outputs[1:])
-    made = engine.make_engine(Predictor(session, unneeded), Settings(max_batch_size=4))
-    assert made.how.startswith("in batches of up to 4 rows")
+def test_an_unused_input_does_not_prevent_batches() -> None:
+    session, signature = open_small("two")
+    one_output = replace(signature, outputs=signature.outputs[1:])
+    chosen = engine.make_engine(Predictor(session, one_output), Settings(max_batch_size=4))
+    assert chosen.how.startswith("in batches of up to 4 rows")
 
 
-def test_a_table_that_grows_is_where_it_was_filled(tmp_path: Path) -> None:
-    """A second session would have an empty one."""
+def test_a_mutable_table_stays_in_its_session(tmp_path: Path) -> None:
+    """The table would be empty in a second session."""
     module = tf.Module()
     module.table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
     module.table.insert(tf.constant(["a"]), tf.constant([1], tf.int64))
@@ -103,17 +75,17 @@ def test_a_table_that_grows_is_where_it_was_filled(tmp_path: Path) -> None:
     tf.saved_model.save(module, str(tmp_path / "model"), signatures=look_up)
     client = freezemodel_serve.create_app(saved_model=tmp_path / "model").test_client()
     assert post(client, '{"x": ["a", "b"]}') == (200, {"y": [1, -1]})
-    with pytest.raises(UserError, match=r"it has a state that is no variable, .*MutableHashTableV2"):
+    with pytest.raises(UserError, match=r"it has state that is not a variable: .*MutableHashTableV2"):
         freezemodel_serve.create_app(saved_model=tmp_path / "model", settings=Settings(max_batch_size=4))
 
 
-def test_what_is_quick_for_small_values_alone_has_a_time_limit() -> None:
-    client = small_app("as many as asked", timeout=1.0).test_client()
+def test_a_model_that_is_slow_for_large_values_has_a_time_limit() -> None:
+    client = small_app("slow for large values", timeout=1.0).test_client()
     assert post(client, '{"x": [3]}')[0] == 200
-    assert post(client, '{"x": [100000000]}') == (504, {"error": "the model took longer than 1 seconds"})
+    assert post(client, '{"x": [100000000]}') == (504, {"error": "the model took longer than 1 s"})
 
 
-def test_an_internal_error_is_the_values_fault_if_others_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_is_422_if_the_example_still_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     app = small_app("quotient")
     assert post(app.test_client(), '{"x": {"a": [7], "b": [2]}}') == (200, {"y": [3]})
     assert post(app.test_client(), '{"x": {"a": [7], "b": [0]}}')[0] == 422
@@ -127,7 +99,7 @@ def test_an_internal_error_is_the_values_fault_if_others_still_run(monkeypatch: 
 
 
 def test_a_small_model_runs_in_order_if_it_can() -> None:
-    """What `_quickest` tries beside the model's own session, and what it cannot try."""
+    """A session that runs ops in order gives the same answers; it cannot run TensorFlow 1's control flow."""
     session, signature = open_small("two")
     values = {"a": np.array([[1, 2, 3]], np.float32), "b": np.array([4], np.int32)}
     in_order = Predictor(open_session(session.graph, fuse=False, in_order=True), signature, inline=True)
@@ -142,24 +114,24 @@ def test_a_small_model_runs_in_order_if_it_can() -> None:
 
 def test_a_small_model_with_old_control_flow_is_served() -> None:
     client = small_app("switch").test_client()
-    assert client.get("/readyz").get_json()["runs"] == "in TensorFlow's threads"  # a branch may take for ever
+    assert client.get("/readyz").get_json()["runs"] == "in TensorFlow's threads"  # a branch may never end
     assert post(client, '{"x": [[1, 2]]}') == (200, {"y": [[2, 3]]})
     assert post(client, '{"x": [[-1, -2]]}') == (200, {"y": [[-2, -3]]})
 
 
 def test_a_model_on_several_devices_does_not_run_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What runs on the first would wait for ever for what the second is to give."""
+    """In order, an op on the first device could wait for ever for an op on the second."""
     opened, signature = open_small("two")
     session = tf1.Session(graph=opened.graph, config=tf1.ConfigProto(device_count={"CPU": 2}))
-    asked: list[bool] = []
+    in_order_values: list[bool] = []
 
     def open_and_note(graph: Any, *, fuse: bool, in_order: bool = False) -> Any:
-        asked.append(in_order)
+        in_order_values.append(in_order)
         return open_session(graph, fuse=fuse, in_order=in_order)
 
     monkeypatch.setattr(engine, "open_session", open_and_note)
     engine.make_engine(Predictor(session, signature), Settings())
-    assert asked == [False]
+    assert in_order_values == [False]
 
 
 @pytest.mark.parametrize("quicker", [True, False])
@@ -186,9 +158,9 @@ def test_a_model_too_large_for_a_graph_def_is_served_without_batches(monkeypatch
         small_app("matrices", max_batch_size=8)
 
 
-def test_what_may_never_end_runs_in_batches_that_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An inline run cannot be stopped."""
-    monkeypatch.setattr(engine, "_with_one_thread", lambda *_: pytest.fail("it is not to be tried"))
-    monkeypatch.setattr(engine, "_look_at", lambda *_: (True, False))
+def test_a_model_that_may_never_end_runs_in_batches_with_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An inline run cannot be cancelled."""
+    monkeypatch.setattr(engine, "_with_one_thread", lambda *_: pytest.fail("one thread must not be tried"))
+    monkeypatch.setattr(engine, "_analyze_rows", lambda *_: (True, False))
     app = small_app("matrices", max_batch_size=8)
     assert app.test_client().get("/readyz").get_json()["runs"] == "in batches of up to 8 rows"

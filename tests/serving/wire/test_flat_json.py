@@ -102,7 +102,7 @@ def nearly_right(draw: st.DrawFn) -> tuple[str, tuple[int | None, ...], bytes]:
         start = draw(st.integers(0, len(text)))
         end = start + draw(st.integers(0, 2))
         cut, text = text[start:end], text[:start] + text[end:]
-        # What is cut out may come back near by: in the next list, or on the wrong side of a bracket.
+        # The removed text may come back near by: in the next list, or on the wrong side of a bracket.
         to = max(0, start + draw(st.integers(-2, 2)))
         text = text[:to] + draw(st.one_of(st.just(cut), st.just(""), st.sampled_from(SIGNS))) + text[to:]
     return dtype, shape, text.encode()
@@ -153,7 +153,7 @@ def test_agrees_with_nested_lists_and_with_the_rules(case: tuple[str, tuple[int 
         '{"x": [[[1],[3]]]}\0',
     ],
 )
-def test_a_sign_in_the_wrong_place(body: str) -> None:
+def test_a_misplaced_sign_is_refused(body: str) -> None:
     both, nested = formats("int32", (None, 2, 1))
     status, *error = outcome(both, body.encode())
     assert status == 400
@@ -162,7 +162,7 @@ def test_a_sign_in_the_wrong_place(body: str) -> None:
 
 @pytest.mark.parametrize("dtype", INTS + FLOATS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_regular_body_needs_no_nested_lists(dtype: str, shape: tuple[int | None, ...]) -> None:
+def test_a_regular_body_is_decoded_without_nested_lists(dtype: str, shape: tuple[int | None, ...]) -> None:
     both, nested = formats(dtype, shape)
     sizes = [size or MAX_ROWS for size in shape]
     values = np.random.default_rng(1).integers(0, 100, sizes)
@@ -180,10 +180,10 @@ def flat_json_alone(decoder: JsonFormat, body: bytes) -> Any:
 
 
 @pytest.mark.parametrize("shape", [None, (), (None, None), (None, 2, None), (None, 0), (0, 2), (None, 2, 0)])
-def test_what_has_no_one_shape_is_left_to_nested_lists(shape: tuple[int | None, ...] | None) -> None:
+def test_an_input_with_open_sizes_is_left_to_nested_lists(shape: tuple[int | None, ...] | None) -> None:
     assert flat_json.make_decoder(Tensor("x", "x:0", "int32", shape), MAX_ROWS) is None
 
 
 @pytest.mark.parametrize("dtype", ["string", "bool", "bfloat16"])
-def test_what_simdjson_has_no_numbers_of_is_left_to_nested_lists(dtype: str) -> None:
+def test_a_dtype_that_simdjson_lacks_is_left_to_nested_lists(dtype: str) -> None:
     assert flat_json.make_decoder(Tensor("x", "x:0", dtype, (None, 2)), MAX_ROWS) is None

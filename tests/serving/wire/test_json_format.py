@@ -1,19 +1,17 @@
-"""What goes over the wire: several inputs and outputs, every dtype, strings, .npy bodies, answers beyond numbers."""
+"""Requests and answers as JSON: several inputs and outputs, strings, dtypes, nonfinite answers."""
 
 from __future__ import annotations
 
 import base64
-import io
 import json
-import math
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from conftest import Clients
 from flask.testing import FlaskClient
-from serving_models import PREDICT, open_small, post, small_app
+from serving_models import open_small, post
 
 from freezemodel_serve import make_app
 from serialization.errors import UserError
@@ -23,25 +21,10 @@ from serialization.serving.limits import Settings
 from serialization.serving.wire.json_format import require_json_form
 from serialization.tensorflow import np, tf, tf1
 
-
-@pytest.fixture(scope="module")
-def clients() -> Callable[..., FlaskClient]:
-    made: dict[str, FlaskClient] = {}
-
-    def client(name: str, **settings: Any) -> FlaskClient:
-        key = f"{name} {settings}"
-        if key not in made:
-            made[key] = small_app(name, **settings).test_client()
-        return made[key]
-
-    return client
-
-
-Clients = Callable[..., FlaskClient]
 NO_STRING = 'x[0][1]: expected a string, or {"b64": its bytes in base64}'
 
 
-def test_several_inputs_and_outputs(clients: Clients) -> None:
+def test_several_inputs_and_outputs_are_objects_by_key(clients: Clients) -> None:
     body = '{"x": {"a": [[1, 2, 3], [4, 5, 6.5]], "b": [0, 10]}}'
     expected = {"y": {"sum": [[1, 2, 3], [14, 15, 16.5]], "positive": [False, True]}}
     assert post(clients("two"), body) == (200, expected)
@@ -58,7 +41,7 @@ def test_several_inputs_and_outputs(clients: Clients) -> None:
         ('{"x": {"a": [[1, 2, 3]], "b": [1.5]}}', "x.b[0]: expected a whole number, got a number"),
         (
             '{"x": {"a": [[1, 2, 3]], "b": [2147483648]}}',
-            "x.b[0]: the number is beyond what int32 holds, -2147483648 to 2147483647",
+            "x.b[0]: the number is beyond the range of int32, -2147483648 to 2147483647",
         ),
         (
             '{"x": {"a": [[1, 2, 3]], "b": [1], "b": [2]}}',
@@ -69,25 +52,25 @@ def test_several_inputs_and_outputs(clients: Clients) -> None:
         ('{"x": {"a": [[1]], "b": [1]}, "x": {"a": [5]}}', "the body: the key 'x' is there twice"),
     ],
 )
-def test_names_the_place_among_several_inputs(clients: Clients, body: str, error: str) -> None:
+def test_an_error_names_its_place_among_several_inputs(clients: Clients, body: str, error: str) -> None:
     assert post(clients("two"), body) == (400, {"error": error})
 
 
-def test_rows_that_do_not_match_are_what_the_model_refuses(clients: Clients) -> None:
+def test_unequal_numbers_of_rows_are_refused_by_the_model(clients: Clients) -> None:
     status, answer = post(clients("two"), '{"x": {"a": [[1, 2, 3], [1, 2, 3]], "b": [1, 2, 3]}}')
     assert status == 422
     assert answer["error"].startswith("the model refuses the values: ")
 
 
-def test_a_refusal_may_quote_bytes_that_are_no_utf_8(clients: Clients) -> None:
-    """TensorFlow's own session fails to say why."""
+def test_a_refusal_may_quote_bytes_that_are_not_utf_8(clients: Clients) -> None:
+    """TensorFlow's own session raises UnicodeDecodeError instead of its message."""
     assert post(clients("number"), '{"x": ["2", "3.5"]}') == (200, {"y": [2, 3.5]})
     status, answer = post(clients("number"), '{"x": [{"b64": "YdNi"}]}')
     assert status == 422
     assert answer["error"].endswith(r"could not correctly convert string: a\xd3b")
 
 
-def test_an_index_beyond_the_table_is_what_the_model_refuses(clients: Clients) -> None:
+def test_an_index_beyond_the_table_is_refused_by_the_model(clients: Clients) -> None:
     assert post(clients("embedding"), '{"x": [[0, 9]]}') == (200, {"y": [38]})
     status, answer = post(clients("embedding"), '{"x": [[0, 10]]}')
     assert status == 422
@@ -102,7 +85,7 @@ def test_an_index_beyond_the_table_is_what_the_model_refuses(clients: Clients) -
         ('{"x": [["", {"b64": "/w=="}]]}', {"y": [{"b64": base64.b64encode(b"-\xff").decode()}]}),
     ],
 )
-def test_strings(clients: Clients, body: str, expected: object) -> None:
+def test_strings_are_text_or_base64(clients: Clients, body: str, expected: object) -> None:
     assert post(clients("text"), body) == (200, expected)
 
 
@@ -116,11 +99,11 @@ def test_strings(clients: Clients, body: str, expected: object) -> None:
         ('{"x": [["a", "b"]], "x": [["a", "b"]]}', "the body: the key 'x' is there twice"),
     ],
 )
-def test_strings_that_do_not_fit(clients: Clients, body: str, place: str) -> None:
+def test_wrong_strings_are_refused(clients: Clients, body: str, place: str) -> None:
     assert post(clients("text"), body) == (400, {"error": place})
 
 
-def test_a_key_that_ends_in_bytes_answers_in_base64(clients: Clients) -> None:
+def test_an_output_key_that_ends_in_bytes_is_answered_in_base64(clients: Clients) -> None:
     data = os.urandom(100)
     encoded = base64.b64encode(data).decode()
     answer = post(clients("bytes"), json.dumps({"x": [{"b64": encoded}, "hi"]}))
@@ -129,7 +112,7 @@ def test_a_key_that_ends_in_bytes_answers_in_base64(clients: Clients) -> None:
 
 
 @pytest.mark.parametrize("value", [1.5, [1.5], [[1, 2], [3, 4]], [[[[[1]]]]]])
-def test_any_rank(clients: Clients, value: Any) -> None:
+def test_an_input_of_unknown_rank_takes_any_rank(clients: Clients, value: Any) -> None:
     status, answer = post(clients("any rank"), json.dumps({"x": value}))
     assert status == 200
     assert np.array_equal(answer["y"], 2 * np.asarray(value))
@@ -145,16 +128,16 @@ def test_any_rank(clients: Clients, value: Any) -> None:
         ('{"a": 1}', "x: expected a number, got an object"),
     ],
 )
-def test_any_rank_that_does_not_fit(clients: Clients, value: str, error: str) -> None:
+def test_wrong_lists_of_unknown_rank_are_refused(clients: Clients, value: str, error: str) -> None:
     assert post(clients("any rank"), f'{{"x": {value}}}') == (400, {"error": error})
 
 
-def test_a_scalar(clients: Clients) -> None:
+def test_a_scalar_input_takes_a_number(clients: Clients) -> None:
     assert post(clients("scalar"), '{"x": 2.5}') == (200, {"y": -2.5})
     assert post(clients("scalar"), '{"x": [2.5]}') == (400, {"error": "x: expected a number, got a list"})
 
 
-def test_open_dimensions(clients: Clients) -> None:
+def test_open_dimensions_take_any_size(clients: Clients) -> None:
     client = clients("embedding")
     assert post(client, '{"x": [[], []]}') == (200, {"y": [0, 0]})
     assert post(client, '{"x": [[1, 2], [3]]}') == (400, {"error": "x[1]: expected 2 values as in x[0], got 1"})
@@ -171,7 +154,7 @@ NUMBERS: dict[str, list[Any]] = {
 }
 
 
-def test_every_dtype_to_its_bounds(clients: Clients) -> None:
+def test_every_dtype_takes_its_limits(clients: Clients) -> None:
     assert post(clients("numbers"), json.dumps({"x": NUMBERS})) == (200, {"y": NUMBERS})
 
 
@@ -194,7 +177,7 @@ def test_every_dtype_to_its_bounds(clients: Clients) -> None:
         ("int64", None),
     ],
 )
-def test_refuses_what_the_dtype_does_not_hold(clients: Clients, key: str, value: Any) -> None:
+def test_values_beyond_the_dtype_are_refused(clients: Clients, key: str, value: Any) -> None:
     status, answer = post(clients("numbers"), json.dumps({"x": {**NUMBERS, key: [value, value]}}))
     assert status == 400
     assert answer["error"].startswith(f"x.{key}[0]: ")
@@ -208,102 +191,8 @@ def test_refuses_what_the_dtype_does_not_hold(clients: Clients, key: str, value:
         ("string", (200, {"y": [[0.0, 0.0], ["-Infinity", "NaN"]]})),
     ],
 )
-def test_answers_that_are_no_number(clients: Clients, policy: str, expected: object) -> None:
+def test_nonfinite_answers_follow_the_flag(clients: Clients, policy: str, expected: object) -> None:
     assert post(clients("log", nonfinite=policy), '{"x": [[1, 1], [0, -1]]}') == expected
-
-
-def npy(array: Any, **options: Any) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array, **options)
-    return file.getvalue()
-
-
-def npy_with_shape(shape: str) -> bytes:
-    """The header of a .npy file, with whatever there is to read for its shape."""
-    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': %s}\n" % shape.encode()
-    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
-
-
-def test_npy_in_and_out(clients: Clients) -> None:
-    client = clients("log")
-    array = np.array([[1, 2], [3, 4]], np.float32)
-    for given in (array, np.asfortranarray(array), array.astype(">f4")):
-        answer = client.post(PREDICT, data=npy(given), content_type="application/x-npy")
-        assert np.allclose(json.loads(answer.data)["y"], np.log(array))
-        accept = {"Accept": "application/x-npy"}
-        answer = client.post(PREDICT, data=npy(given), content_type="application/octet-stream", headers=accept)
-        assert answer.content_type == "application/x-npy"
-        assert np.allclose(np.load(io.BytesIO(answer.data)), np.log(array))
-
-
-@pytest.mark.parametrize(
-    ("accept", "given"),
-    [
-        ("application/x-npy, */*", "application/x-npy"),
-        ("application/x-npy, application/json;q=0.5", "application/x-npy"),
-        ("application/x-npy;q=0.5, application/json", "application/json"),
-        ("application/x-npy;q=0, */*", "application/json"),
-        ("application/x-npy;q=0", "application/json"),
-        ("application/*", "application/json"),
-        ("text/html", "application/json"),
-        (";;q=application/x-npy", "application/json"),
-    ],
-)
-def test_npy_is_given_where_it_is_preferred(clients: Clients, accept: str, given: str) -> None:
-    answer = clients("log").post(PREDICT, json={"x": [[1, 2]]}, headers={"Accept": accept})
-    assert (answer.status_code, answer.content_type) == (200, given)
-
-
-@pytest.mark.parametrize(
-    ("body", "error"),
-    [
-        (b"", "the body is no .npy file of version 1 or 2, or not all of it"),
-        (b"not numpy at all", "the body is no .npy file of version 1 or 2, or not all of it"),
-        (npy(np.zeros((2, 2), np.float32))[:-1], "x: expected 16 bytes of numbers, got 15"),
-        (npy(np.zeros((2, 2), np.float32)) + b"\0", "x: expected 16 bytes of numbers, got 17"),
-        (npy(np.zeros((2, 2))), "x: expected float32, got float64"),
-        (npy(np.zeros((2, 3), np.float32)), "x: expected the shape [None, 2], got [2, 3]"),
-        (npy(np.zeros(2, np.float32)), "x: expected the shape [None, 2], got [2]"),
-        (npy(np.zeros((0, 2), np.float32)), "x: expected 1 to 4096 rows, got 0"),
-        (npy(np.array([[1, np.nan]], np.float32)), "x[0][1]: expected a number, got NaN or Infinity"),
-        (npy(np.array([[object()]]), allow_pickle=True), "x: expected float32, got object"),
-        (npy(np.zeros((1, 2), [("a", "f4")])), "x: expected float32, got [('a', '<f4')]"),
-        (npy_with_shape("(-1, 2)"), "x: the shape in the header is none"),
-        (npy_with_shape("(True, 2)") + bytes(8), "x: the shape in the header is none"),
-        (npy_with_shape("(0x" + "f" * 5000 + ", 2)"), "x: the shape in the header is none"),
-        (
-            npy_with_shape("(2**3, 2)"),
-            "the body is no .npy file of version 1 or 2, or not all of it",
-        ),
-        (
-            b"\x93NUMPY\x01\x00\x02\x00{\n",
-            "the body is no .npy file of version 1 or 2, or not all of it",
-        ),
-        (b"\x93NUMPY\x09\x00", "the body is no .npy file of version 1 or 2, or not all of it"),
-    ],
-)
-def test_npy_that_does_not_fit(clients: Clients, body: bytes, error: str) -> None:
-    status, answer = post(clients("log"), body, "application/x-npy")
-    assert status == 400
-    assert answer["error"].startswith(error)
-
-
-@pytest.mark.parametrize("shape", [(1,) * 65, (1, 0, 2**62), (1, 2**40, 2**40, 0)])
-def test_npy_of_a_shape_that_no_array_has(clients: Clients, shape: tuple[int, ...]) -> None:
-    status, answer = post(
-        clients("any rank"), npy_with_shape(str(shape)) + bytes(4) * math.prod(shape), "application/x-npy"
-    )
-    assert (status, answer["error"][:26]) == (400, "x: no array has the shape ")
-
-
-def test_npy_is_never_unpickled(clients: Clients, tmp_path: Any) -> None:
-    class Trap:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return (os.mkdir, (str(tmp_path / "trapped"),))
-
-    body = npy(np.array([[Trap(), Trap()]], object), allow_pickle=True)
-    assert post(clients("log"), body, "application/x-npy")[0] == 400
-    assert not (tmp_path / "trapped").exists()
 
 
 def app_with(shape: tuple[int | None, ...], inputs: str, outputs: str, dtype: str = "float32") -> FlaskClient:
@@ -329,47 +218,41 @@ def test_a_key_may_look_like_an_index() -> None:
     )
 
 
-def test_two_keys_of_one_tensor_have_one_value() -> None:
+def test_two_keys_of_one_tensor_must_have_one_value() -> None:
     client = app_with((None, 3), "a=x,b=x", "sum")
     assert post(client, '{"x": {"a": [[1, 2, 3]], "b": [[1, 2, 3]]}}') == (200, {"y": [6]})
-    error = "x.b: expected what x.a has, for both feed one tensor"
+    error = "x.b: expected the values of x.a; both feed one tensor"
     assert post(client, '{"x": {"a": [[1, 2, 3]], "b": [[1, 2, 4]]}}') == (400, {"error": error})
 
 
-def test_an_axis_of_no_size_hides_no_other() -> None:
+def test_an_axis_of_size_zero_keeps_the_other_sizes() -> None:
     assert post(app_with((None, 0, 2), "x", "sum"), '{"x": [[], []]}') == (200, {"y": [[], []]})
     assert post(app_with((None, 2, 0), "x", "sum"), '{"x": [[[], []]]}') == (200, {"y": [[0, 0]]})
 
 
 @pytest.mark.parametrize("dtype", ["float8_e5m2", "float8_e4m3fn", "bfloat16", "half"])
-def test_short_floats_are_taken(dtype: str) -> None:
+def test_short_floats_are_accepted(dtype: str) -> None:
     client = app_with((None, 1), "x", "sum", dtype)
     assert post(client, json.dumps({"x": [[1.5]] * 100})) == (200, {"y": [1.5] * 100})
 
 
-def test_npy_where_the_model_takes_or_gives_several(clients: Clients) -> None:
-    assert post(clients("two"), npy(np.zeros((1, 3), np.float32)), "application/x-npy")[0] == 415
-    body = '{"x": {"a": [[1, 2, 3]], "b": [1]}}'
-    assert post(clients("two"), body, Accept="application/x-npy")[0] == 406
-
-
-def test_a_dtype_without_a_json_form_cannot_be_served() -> None:
-    _, wanted = open_small("log")
-    complex_input = Signature((Tensor("x", "x:0", "complex64", (None,)),), wanted.outputs)
+def test_a_dtype_without_json_values_cannot_be_served() -> None:
+    _, signature = open_small("log")
+    complex_input = Signature((Tensor("x", "x:0", "complex64", (None,)),), signature.outputs)
     with pytest.raises(UserError, match=r"x:0 complex64.*cannot be served"):
         require_json_form(complex_input)
 
 
-def test_a_key_that_cannot_be_told_apart_in_json_is_one_line() -> None:
-    _, wanted = open_small("two")
-    quoted = Signature((wanted.inputs[0], replace(wanted.inputs[1], key='say "b"')), wanted.outputs)
+def test_a_key_with_quotes_is_one_line() -> None:
+    _, signature = open_small("two")
+    quoted = Signature((signature.inputs[0], replace(signature.inputs[1], key='say "b"')), signature.outputs)
     with pytest.raises(UserError, match="cannot be served as 'say \"b\"'"):
         require_json_form(quoted)
 
 
 def test_a_signature_without_inputs_or_outputs_is_one_line() -> None:
-    _, wanted = open_small("two")
-    with pytest.raises(UserError, match="no inputs; nothing can be asked; name some with --inputs"):
-        require_json_form(replace(wanted, inputs=()))
-    with pytest.raises(UserError, match="no outputs; nothing can be asked; name some with --outputs"):
-        require_json_form(replace(wanted, outputs=()))
+    _, signature = open_small("two")
+    with pytest.raises(UserError, match="no inputs, so it cannot be served; name some with --inputs"):
+        require_json_form(replace(signature, inputs=()))
+    with pytest.raises(UserError, match="no outputs, so it cannot be served; name some with --outputs"):
+        require_json_form(replace(signature, outputs=()))

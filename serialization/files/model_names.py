@@ -1,0 +1,55 @@
+"""What the files of a model are called: the prefix that a checkpoint's file belongs to, the file of a SavedModel."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PosixPath
+
+SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+_CHECKPOINT_FILE = re.compile(r"(?P<prefix>.*?)\.(index|meta|meta\.json|data-\d{5}-of-\d{5})")
+_V1_FILE = re.compile(r"(?P<prefix>.+)-\d{5}-of-\d{5}")
+
+
+class FolderPrefix(PosixPath):
+    """The checkpoint prefix `folder/`: its files are folder/.index, folder/.meta and so on. A Path drops the slash."""
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def parent(self) -> Path:  # type: ignore[override]
+        return Path(super().__str__())
+
+    def with_name(self, name: str) -> Path:  # type: ignore[override]
+        return self.parent / name
+
+    def is_file(self) -> bool:
+        return False
+
+    def is_dir(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}/"
+
+
+def strip_to_prefix(path: Path) -> Path:
+    """The prefix of the checkpoint that a file belongs to; `path` itself if it belongs to none."""
+    match = _CHECKPOINT_FILE.fullmatch(path.name)
+    if match is None and not path.with_name(f"{path.name}.index").is_file() and path.is_file():
+        match = _V1_FILE.fullmatch(path.name)
+    if match is None:
+        return path
+    return path.with_name(match["prefix"]) if match["prefix"] else FolderPrefix(path.parent)
+
+
+def find_saved_model_file(folder: Path) -> Path | None:
+    """The file of a folder's SavedModel, which TensorFlow would read; None if there is none."""
+    return next((folder / name for name in SAVED_MODEL_FILES if (folder / name).is_file()), None)
+
+
+def list_versions(folder: Path) -> list[Path]:
+    """The numbered SavedModels in a folder, the newest last."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted((f for f in found if f.name.isdecimal() and find_saved_model_file(f)), key=lambda f: int(f.name))
