@@ -26,6 +26,7 @@ from serialization.console import format_command, print_notes, show_path
 from serialization.files.locate import find_checkpoint
 from serialization.flags import CHECKPOINT_FLAGS, RUN_FLAGS
 from serialization.formats.checkpoint_index import Checkpoint
+from serialization.graph.function_optimizers import switch_off_optimizers
 from serialization.graph.lookup_tables import run_table_initializers
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
@@ -49,6 +50,8 @@ def import_graph(prepared: PreparedCheckpoint, *, optimize: bool = False) -> tup
     The Saver is None where there is no variable. Raises UserError where importing, restoring or running could do harm.
     """
     require_safe_checkpoint(prepared)
+    if not optimize:
+        switch_off_optimizers(prepared.meta_graph.graph_def)
     with tf1.Graph().as_default() as graph, explain_failures("the graph cannot be imported"):
         saver = tf1.train.import_meta_graph(prepared.meta_graph, clear_devices=True)
     return open_session(graph, optimize=optimize), saver

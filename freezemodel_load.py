@@ -22,6 +22,7 @@ from serialization.console import format_command, print_notes
 from serialization.files.locate import find_frozen_model
 from serialization.flags import RUN_FLAGS
 from serialization.formats.file_kind import ModelFile
+from serialization.graph.function_optimizers import switch_off_optimizers, switch_on_optimizers
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
 from serialization.run.given_feeds import parse_feed
@@ -44,6 +45,7 @@ def import_graph(graph_def: Any) -> Any:
 
 def load(ready: PreparedFrozenModel, *, optimize: bool = True) -> tuple[Any, Signature]:
     """A session on the imported graph, and the signature that it is run by."""
+    (switch_on_optimizers if optimize else switch_off_optimizers)(ready.graph_def)
     graph = import_graph(ready.graph_def)
     session = open_session(graph, optimize=optimize)
     # The plain call leaves lookup tables empty, and would hold the constants of a large file several times.

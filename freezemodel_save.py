@@ -6,6 +6,7 @@ Teaches tf.compat.v1.graph_util.convert_variables_to_constants(session, graph_de
     python freezemodel_save.py --checkpoint my/model.ckpt --inputs x --outputs softmax --frozen-model my/frozen_model.pb
     python freezemodel_save.py --saved-model my/exported/1 --frozen-model my/frozen_model.pb
 
+Without --frozen-model, a model of your own called NAME becomes results/NAME.pb, which --overwrite alone replaces.
 A frozen model cannot be trained any more, needs no variables to be restored, and runs wherever a GraphDef is read.
 """
 
@@ -21,7 +22,7 @@ from checkpoint_restore import open_checkpoint, read_checkpoint
 from freezemodel_load import load
 from savedmodel_pretrained import open_saved_model, read_saved_model
 from serialization import cli, project
-from serialization.cli import make_parser, refuse_flags, repeat_flags
+from serialization.cli import make_parser, name_target, refuse_flags, repeat_flags
 from serialization.console import format_command, show_path
 from serialization.errors import UserError
 from serialization.files.publish import stage_output
@@ -33,7 +34,7 @@ from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor
-from serialization.run.verify import NOT_VERIFIED, find_random_outputs, prove_same
+from serialization.run.verify import NOT_VERIFIED, prove_same
 from serialization.sources.from_checkpoint import PreparedCheckpoint
 from serialization.sources.from_frozen import prepare_frozen_model
 from serialization.sources.from_saved_model import PreparedSavedModel
@@ -89,8 +90,7 @@ def prove(origin: Origin, path: Path, names: Signature, args: argparse.Namespace
     def run_again(optimize: bool) -> Predictor:
         return Predictor(*load(ready, optimize=optimize))
 
-    random = find_random_outputs(ready.index, ready.signature)
-    return prove_same(origin, run_again, args.feed, random, steady=True)
+    return prove_same(origin, run_again, args.feed, steady=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         refuse_flags(parser, args, ("checkpoint", *CHECKPOINT_FLAGS), either)
     else:
         refuse_flags(parser, args, SAVED_MODEL_FLAGS, "goes with --saved-model")
+    name_target(parser, args, "frozen_model", "checkpoint", "saved_model")
     overwrite = args.overwrite or args.frozen_model == parser.get_default("frozen_model")
 
     with stage_output(args.frozen_model, overwrite=overwrite) as path:

@@ -5,6 +5,7 @@ Teaches import_meta_graph, Saver.restore, build_signature_def and tf.compat.v1.s
     python savedmodel_from_checkpoint.py
     python savedmodel_from_checkpoint.py --checkpoint my/model.ckpt --inputs x --outputs y=softmax --export-dir my/1
 
+Without --export-dir, a model of your own called NAME becomes results/NAME, which --overwrite alone replaces.
 A checkpoint's MetaGraphDef knows the graph, but not which tensors matter to a caller: that is what a signature adds.
 """
 
@@ -17,10 +18,11 @@ from typing import Any
 from checkpoint_restore import open_checkpoint, read_checkpoint
 from savedmodel_from_source import prove
 from serialization import cli, project
-from serialization.cli import make_parser
+from serialization.cli import make_parser, name_target
 from serialization.console import print_export
 from serialization.files.publish import stage_output
 from serialization.flags import CHECKPOINT_FLAGS, CONVERSION_FLAGS
+from serialization.graph.function_optimizers import switch_on_exported_optimizers
 from serialization.graph.lookup_tables import collect_vocabulary_files, make_table_initializer
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import SERVING_DEFAULT, Signature, build_signature_def
@@ -50,7 +52,9 @@ def save(session: Any, folder: Path, wanted: Signature) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     default = project.RESULTS / "savedmodel_from_checkpoint"
     flags = (*CHECKPOINT_FLAGS, *CONVERSION_FLAGS)
-    args = make_parser(__doc__, *flags, checkpoint=project.RESULTS / "graph.ckpt", export_dir=default).parse_args(argv)
+    parser = make_parser(__doc__, *flags, checkpoint=project.RESULTS / "graph.ckpt", export_dir=default)
+    args = parser.parse_args(argv)
+    name_target(parser, args, "export_dir", "checkpoint")
 
     with stage_output(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
         load_op_library(args.op_library)
@@ -59,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with origin.session:
             with explain_failures("the SavedModel cannot be written"):
                 save(origin.session, folder, origin.signature)
+                switch_on_exported_optimizers(folder)
             proof = NOT_VERIFIED if args.no_verify else prove(origin, folder, args.feed, trust=args.trust_model)
     print_export(args.export_dir, proof)
     return 0

@@ -5,6 +5,7 @@ Teaches import_graph_def(graph_def, name="") and tf.compat.v1.saved_model.simple
     python savedmodel_from_frozen.py
     python savedmodel_from_frozen.py --frozen-model my/model.pb --inputs x --outputs y=softmax --export-dir my/1
 
+Without --export-dir, a model of your own called NAME becomes results/NAME, which --overwrite alone replaces.
 The variables of a frozen model are constants in its graph, so the variables/ folder of the SavedModel holds none. Of a
 graph over 32 MB, each constant over 1 MiB becomes a variable there: in the graph, each step would copy all of them.
 """
@@ -19,11 +20,12 @@ from freezemodel_load import read_frozen
 from savedmodel_from_checkpoint import save
 from savedmodel_from_source import prove
 from serialization import cli, project
-from serialization.cli import make_parser
+from serialization.cli import make_parser, name_target
 from serialization.console import print_export, print_notes
 from serialization.files.locate import find_frozen_model
 from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS
+from serialization.graph.function_optimizers import switch_off_optimizers, switch_on_exported_optimizers
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
 from serialization.run.origin import Origin
@@ -35,6 +37,7 @@ from serialization.tensorflow import explain_failures, tf1
 
 def load(ready: PreparedFrozenModel) -> Origin:
     """A session on the frozen graph, under the names that it has in the file: a SavedModel's tensors need no prefix."""
+    switch_off_optimizers(ready.graph_def)
     with tf1.Graph().as_default() as graph, explain_failures("the frozen model cannot be imported"):
         tf1.import_graph_def(ready.graph_def, name="")
     session = open_session(graph, optimize=False)
@@ -58,7 +61,9 @@ def export(session: Any, folder: Path, wanted: Signature) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     default = project.RESULTS / "savedmodel_from_frozen"
     frozen_model = project.RESULTS / "frozen_model.pb"
-    args = make_parser(__doc__, *CONVERSION_FLAGS, frozen_model=frozen_model, export_dir=default).parse_args(argv)
+    parser = make_parser(__doc__, *CONVERSION_FLAGS, frozen_model=frozen_model, export_dir=default)
+    args = parser.parse_args(argv)
+    name_target(parser, args, "export_dir", "frozen_model")
 
     with stage_output(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
         load_op_library(args.op_library)
@@ -72,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             write = export if origin.signature.inputs and not ready.initializers else save
             with explain_failures("the SavedModel cannot be written"):
                 write(origin.session, folder, origin.signature)
+                switch_on_exported_optimizers(folder)
             proof = NOT_VERIFIED if args.no_verify else prove(origin, folder, args.feed, trust=args.trust_model)
     print_export(args.export_dir, proof)
     return 0

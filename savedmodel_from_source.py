@@ -27,7 +27,7 @@ from serialization.graph.signature import Signature, make_signature
 from serialization.run.given_feeds import Feed
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor
-from serialization.run.verify import find_random_outputs, prove_same
+from serialization.run.verify import prove_same
 from serialization.sources.from_saved_model import prepare_saved_model
 from serialization.tensorflow import explain_failures, tf1
 
@@ -57,8 +57,7 @@ def prove(origin: Origin, folder: Path, given: Sequence[Feed] | None = None, *, 
     """Load what was written, by its signature alone, and compare it with the session it came from."""
     with explain_failures("the export cannot be loaded"):
         prepared = prepare_saved_model(find_saved_model(folder), trust=trust)
-    random = find_random_outputs(origin.index, origin.signature)
-    return prove_same(origin, lambda optimize: Predictor(*load(prepared, optimize=optimize)), given, random)
+    return prove_same(origin, lambda optimize: Predictor(*load(prepared, optimize=optimize)), given)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -44,7 +44,7 @@ def load(prepared: PreparedSavedModel, *, optimize: bool = True) -> tuple[Any, S
     where = show_path(prepared.folder)
     session = open_session(tf1.Graph(), optimize=optimize)
     with session.graph.as_default(), explain_failures(f"the SavedModel {where} cannot be loaded"):
-        with link_repaired_folder(prepared) as folder:
+        with link_repaired_folder(prepared, optimize=optimize) as folder:
             tf1.saved_model.load(session, prepared.tags, str(folder))
         # The plain call refuses a graph with stale shapes or an unreadable version, leaves the tables of exports
         # without a main op empty, and some variables of Keras 3.

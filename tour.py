@@ -18,7 +18,7 @@ from pathlib import Path
 
 from serialization import cli, project
 from serialization.cli import make_parser
-from serialization.console import show_path
+from serialization.console import shorten_path, show_path
 from serialization.errors import UserError
 
 CHECKPOINT = project.RESULTS / "savedmodel_from_checkpoint"
@@ -31,7 +31,7 @@ def chapter(title: str) -> None:
 
 def run(*words: str | Path) -> str:
     """Show and run a command, and return its output. Raises UserError unless it ends with status 0."""
-    shown = [show_path(word) if isinstance(word, Path) else word for word in words]
+    shown = [shorten_path(word) if isinstance(word, Path) else word for word in words]
     print(f"$ {shlex.join(shown)}", flush=True)
     program = {"python": sys.executable, "saved_model_cli": str(Path(sys.executable).with_name("saved_model_cli"))}
     # TensorFlow's own tool writes its log to stderr; the scripts write only errors there.
@@ -57,7 +57,7 @@ def expect(name: str, expected: object, found: object) -> None:
 
 def ask_server() -> None:
     """Start the server on a free port, send it the two requests, stop it with Ctrl-C."""
-    words = ["python", show_path(project.ROOT / "freezemodel_serve.py"), "--port", "0"]
+    words = ["python", shorten_path(project.ROOT / "freezemodel_serve.py"), "--port", "0"]
     print(f"$ {shlex.join(words)} &", flush=True)
     server = subprocess.Popen([sys.executable, *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert server.stdout is not None

@@ -11,6 +11,7 @@ import inspect
 import io
 import itertools
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -23,9 +24,10 @@ from serialization import __version__
 from serialization.console import format_error, show_path
 from serialization.errors import UserError
 from serialization.flags import FLAG_GROUPS, FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
-from serialization.project import ROOT
+from serialization.project import ROOT, real_path
 from serialization.tensorflow import find_tensorflow_version
 
+_IN_A_FOLDER = ("saved_model.pb", "saved_model.pbtxt", "checkpoint")  # the folder's name tells one model from another
 _FLAG_OF_SUFFIX = {
     **dict.fromkeys((".npy", ".npz"), "--feed"),
     **dict.fromkeys((".png", ".jpg", ".jpeg"), "--image"),
@@ -158,6 +160,22 @@ def refuse_flags(parser: argparse.ArgumentParser, args: argparse.Namespace, flag
     for flag, value in zip(flags, select_values(args, *flags).values(), strict=True):
         if value != unset[flag.replace("-", "_")]:
             parser.error(f"--{flag} {why}")
+
+
+def name_target(parser: argparse.ArgumentParser, args: argparse.Namespace, target: str, *sources: str) -> None:
+    """Name what is written after a model of the user's own, where no flag names it: the default is the toy model's.
+
+    It lies beside the default, which may be replaced: my/model.ckpt becomes results/model.pb, models/house/1
+    results/house.pb. `target` and `sources` are the attributes of the flags that name what is written, and read.
+    """
+    default, toys = parser.get_default(target), [parser.get_default(name) for name in sources]
+    given = [path for name, toy in zip(sources, toys, strict=True) if (path := getattr(args, name)) != toy]
+    own = [path for path in map(real_path, given) if path not in [real_path(toy) for toy in toys if toy]]
+    if own and getattr(args, target) == default:
+        names = [part for part in own[0].parts if not part.isdecimal() and part not in _IN_A_FOLDER]
+        setattr(
+            args, target, default.with_name(re.sub(r"\.(pb|pbtxt|ckpt|index|meta)$", "", names[-1]) + default.suffix)
+        )
 
 
 def choose_model(

@@ -17,10 +17,15 @@ from serialization.project import ROOT
 Step = TypeVar("Step")
 
 
-def show_path(path: Path) -> str:
-    """The path as the user would type it: relative if it is below the current directory."""
+def shorten_path(path: Path) -> str:
+    """The path relative to the current directory where it lies below it, else the absolute path."""
     path = Path(os.path.abspath(path))
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def show_path(path: Path) -> str:
+    r"""The path for a line of text: as `shorten_path` gives it, a line end or the like in it written as `\n`."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shorten_path(path))
 
 
 def make_printable(text: str, most: int = 120) -> str:
@@ -39,7 +44,7 @@ def format_error(error: BaseException) -> str:
 
 def format_command(script: str, *arguments: str | Path) -> str:
     """The line that runs a script of this project, for the user to copy."""
-    words = [show_path(ROOT / script), *(show_path(a) if isinstance(a, Path) else a for a in arguments)]
+    words = [shorten_path(ROOT / script), *(shorten_path(a) if isinstance(a, Path) else a for a in arguments)]
     return shlex.join(["python", *words])
 
 
@@ -49,6 +54,12 @@ def format_size(count: int) -> str:
         return format_count(count, "byte")
     power = min((len(str(count)) - 1) // 3, 4)
     return f"{count / 1000**power:.3g} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
+
+
+def list_some(names: Sequence[str], most: int = 5) -> str:
+    """The first of some names, and how many more there are: `a, b and 3 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -105,7 +116,7 @@ def print_export(folder: Path, proof: str) -> None:
 
 def format_show(folder: Path) -> str:
     """The command that shows a SavedModel with TensorFlow's own tool, without the tool's log on stderr."""
-    return f"{shlex.join(['saved_model_cli', 'show', '--dir', show_path(folder), '--all'])} 2>/dev/null"
+    return f"{shlex.join(['saved_model_cli', 'show', '--dir', shorten_path(folder), '--all'])} 2>/dev/null"
 
 
 def format_count(count: int, noun: str, plural: str = "") -> str:

@@ -12,8 +12,9 @@ import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from serialization.errors import UserError
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 _held: list[str] = []
+_quiet_lock, _stderr_back, _quiet_depth = threading.Lock(), ExitStack(), 0
 
 
 _DISTRIBUTIONS = (
@@ -61,11 +63,15 @@ def get_held_back() -> str:
 
 @contextmanager
 def explain_failures(what: str) -> Iterator[None]:
-    """Raise TensorFlow's errors about a model as a UserError of one line: `what` failed, and TensorFlow's reason."""
+    """Raise TensorFlow's errors about a model as a UserError of one line: `what` failed, and TensorFlow's reason.
+
+    Compilers in TensorFlow write a line of their own to stderr before that, which is held back.
+    """
     from google.protobuf.message import DecodeError
 
     try:
-        yield
+        with quiet():
+            yield
     except (ValueError, TypeError, KeyError, NotImplementedError, DecodeError) as error:
         raise UserError(f"{what}: {format_reason(error)}") from None
     except Exception as error:
@@ -124,7 +130,26 @@ class _Hold(logging.Handler):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back file descriptor 2 (stderr): TensorFlow and its libraries write to it at every log level."""
+    """Hold back file descriptor 2 (stderr): TensorFlow and its libraries write to it at every log level.
+
+    Several threads may do so at a time: the last that ends gives it back.
+    """
+    global _quiet_depth
+    with _quiet_lock:
+        if not _quiet_depth:
+            _stderr_back.enter_context(_hold_stderr())
+        _quiet_depth += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_depth -= 1
+            if not _quiet_depth:
+                _stderr_back.close()
+
+
+@contextmanager
+def _hold_stderr() -> Iterator[None]:
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as file:

@@ -27,6 +27,9 @@ PROJECT = project.ROOT
 SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py") if path.stem != "model")
 
 
+# Line ends of every kind, and characters with a meaning to shells, formats or patterns: a file's name may hold them.
+ODD = "\n\r\u2028\u0085\f\"'%\\[]*?{}=@#;"
+
 # How the lines begin that say what was chosen, left out and repaired; each stands in a script's output once.
 NOTES = ("repaired: ", "inferred output ", "outputs as recorded ", "inputs, as ", "cut at ", "inlined ", "left out ")
 

@@ -47,10 +47,10 @@ from serialization.console import print_table
 from serialization.errors import UserError
 from serialization.files.locate import find_checkpoint, find_frozen_model, find_saved_model
 from serialization.graph.graph_index import GraphIndex
+from serialization.graph.random_ops import find_random_outputs
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.given_feeds import read_feeds
 from serialization.run.predictor import Predictor
-from serialization.run.verify import find_random_outputs
 from serialization.sources import from_saved_model
 from serialization.sources.from_checkpoint import PreparedCheckpoint, prepare_checkpoint, read_checkpoint_graph
 from serialization.sources.from_frozen import PreparedFrozenModel, prepare_frozen_model
@@ -208,8 +208,8 @@ def compare(file: Path, expected: dict[str, Any], main: Main, *words: object, qu
             got, want = results[name], np.asarray(value)
             if got.shape != want.shape:
                 return Step("run", FAILED, f"{name} is {got.shape}, recorded {want.shape}", step.seconds)
-            scale = max(1.0, float(np.nanmax(np.abs(want.astype(float)), initial=0.0)))
             got, want = got.astype(float), want.astype(float)
+            scale = float(np.max(np.abs(want), initial=1.0, where=np.isfinite(want)))
             if name in loose:
                 got, want = (np.sort(got, None), np.sort(want, None)) if loose[name] == UNORDERED else (got, got)
             if not np.allclose(got, want, rtol=1e-4, atol=1e-6 * scale, equal_nan=True):
@@ -245,8 +245,7 @@ def name_outputs(argv: Sequence[str] | None) -> int:
 
 def unspecified(file: Path, names: Iterable[str]) -> dict[str, str]:
     """For outputs whose values are not specified, why: a random op, or a TopKV2 that need not sort."""
-    graph_def = read_graph_def(file)
-    index = GraphIndex(graph_def)
+    index = GraphIndex(read_graph_def(file))
     outputs = tuple(Tensor(name, name, "float32", None) for name in names)
     found = dict.fromkeys(find_random_outputs(index, Signature((), outputs)), "its values, which are random")
     for name in names:
@@ -293,8 +292,9 @@ def signatures(folder: Path) -> Iterator[tuple[list[object], str]]:
     meta_graphs = [graph.meta_graph for graph in found]
     for meta_graph in meta_graphs:
         tags: list[object] = ["--tag-set", ",".join(meta_graph.meta_info_def.tags)] if len(meta_graphs) > 1 else []
-        yield from ((tags, key) for key in sorted(meta_graph.signature_def) if not key.startswith("__saved_model_"))
-    if not any(meta_graph.signature_def for meta_graph in meta_graphs):
+        keys = [key for key in sorted(meta_graph.signature_def) if not key.startswith("__saved_model_")]
+        yield from ((tags, key) for key in keys or [""])
+    if not meta_graphs:
         yield [], ""
 
 

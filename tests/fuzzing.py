@@ -22,11 +22,13 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import mutations
 
 from serialization.cli import call_main
 
@@ -38,6 +40,9 @@ KEPT = {"looked at": 4 << 20, "loaded": 16 << 20}
 ADDRESSES = {"looked at": 256 << 20, "loaded": 8 << 30}
 
 
+Change = Callable[[bytes, int], bytes]
+
+
 @dataclass(frozen=True)
 class Kind:
     """A file to damage, relative to the folder of the artefacts, and the script that is to read it."""
@@ -46,6 +51,7 @@ class Kind:
     script: str
     words: tuple[str, ...]
     needs: str = ""  # what else to copy: a folder, relative as `file`
+    change: Change | None = None  # what is made of the file, if not `damage`
 
 
 def _inspect(file: str, path: str | None = None, needs: str = "") -> Kind:
@@ -95,6 +101,27 @@ LOADED = {
     "load saved index": Kind("image/variables/variables.index", "savedmodel_pretrained", _SAVED, "image"),
     "load saved data": Kind("image/variables/variables.data-00000-of-00001", "savedmodel_pretrained", _SAVED, "image"),
 }
+_CHANGES = {
+    "graph": mutations.mutate_graph,
+    "picture": mutations.mutate_graph,
+    "load graph": mutations.mutate_graph,
+    "meta": mutations.mutate_meta_graph,
+    "freeze meta": mutations.mutate_meta_graph,
+    "restore meta": mutations.mutate_meta_graph,
+    "saved": mutations.mutate_saved_model,
+    "load saved": mutations.mutate_saved_model,
+    "index": mutations.mutate_index,
+    "freeze index": mutations.mutate_index,
+    "saved index": mutations.mutate_index,
+    "restore index": mutations.mutate_index,
+    "load saved index": mutations.mutate_index,
+    "v1": mutations.mutate_v1,
+    "restore v1": mutations.mutate_v1,
+}
+# The same files, where the message in them is changed and stays well-formed.
+MUTATED = {f"mutated {name}" for name in _CHANGES}
+for _kinds in (LOOKED_AT, LOADED):
+    _kinds |= {f"mutated {name}": replace(_kinds[name], change=_CHANGES[name]) for name in _CHANGES.keys() & _kinds}
 KINDS = LOOKED_AT | LOADED
 
 
@@ -149,7 +176,7 @@ def run_case(folder: Path, name: str, case: int) -> tuple[int, str]:
         shutil.copy(folder / "image.png", ".")
         target = Path(kind.file)
         if case >= 0:
-            target.write_bytes(damage(target.read_bytes(), case))
+            target.write_bytes((kind.change or damage)(target.read_bytes(), case))
         status, written = _call(kind)
     if "Traceback" in written:
         # After the traceback stands what TensorFlow wrote before.

@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Run
+from conftest import ODD, Run
 from google.protobuf import json_format
 
+from serialization.files import publish
 from serialization.tensorflow import np, tf, tf1
 
 FILES = ["checkpoint", "graph.ckpt.data-00000-of-00001", "graph.ckpt.index", "graph.ckpt.meta", "graph.ckpt.meta.json"]
@@ -18,6 +19,10 @@ FILES = ["checkpoint", "graph.ckpt.data-00000-of-00001", "graph.ckpt.index", "gr
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def variables(prefix: Path) -> dict[str, bytes]:
@@ -130,9 +135,41 @@ def test_a_checkpoint_is_never_replaced_by_a_file(run: Run, toy: Path) -> None:
 
 def test_a_run_that_was_killed_while_it_cleaned_up(run: Run, toy: Path) -> None:
     """All files were moved and the list of them removed already: only the empty folder is left."""
-    (toy / ".graph.ckpt.commit").mkdir()
+    commit = publish._commit_folder(toy / "graph.ckpt")
+    commit.mkdir()
     assert run("checkpoint_restore").status == 0
-    assert not (toy / ".graph.ckpt.commit").exists()
+    assert not commit.exists()
+
+
+def test_a_killed_run_leaves_a_file_that_its_list_does_not_name(run: Run, toy: Path) -> None:
+    """Whatever it is, it is somebody's: nothing is removed, nor replaced."""
+    commit = publish._commit_folder(toy / "graph.ckpt")
+    commit.mkdir()
+    (commit / "mine").write_text("kept")
+    before = read_all(toy)
+    for words in (["checkpoint_restore"], ["checkpoint_save", "--resume", "--epochs", 11]):
+        done = run(*words)
+        assert done.status == 1
+        assert done.stderr == (
+            f"error: {commit} was left by a run that was killed, and holds 'mine', which its list of files does not "
+            "name; move that file to another place\n"
+        )
+        assert read_all(toy) == before
+
+
+@pytest.mark.parametrize("name", [*(f"g{character}h" for character in ODD), "n" * 235, "ü" * 117])
+def test_a_prefix_of_any_characters(run: Run, tmp_path: Path, name: str) -> None:
+    """The longest of its files has a name of 255 bytes, with `.data-00000-of-00001` at its end."""
+    here = tmp_path / "here"
+    files = {"checkpoint", *(f"{name}.{end}" for end in ("index", "data-00000-of-00001", "meta", "meta.json"))}
+    assert run("checkpoint_save", "--epochs", 1, "--checkpoint", here / name).status == 0
+    assert {file.name for file in here.iterdir()} == files
+    before = read_all(here)
+    assert run("checkpoint_save", "--resume", "--epochs", 2, "--checkpoint", here).status == 0, "by the folder's name"
+    assert {file.name for file in here.iterdir()} == files
+    assert tf1.train.latest_checkpoint(str(here)) == str(here / name)
+    after = read_all(here)
+    assert [file for file in files if after[file] != before[file]] != []
 
 
 def test_folders_made_for_a_failing_run_go_with_it(run: Run, results: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import graphs
 import pytest
 from conftest import Run
 
@@ -103,3 +104,23 @@ def test_a_variable_that_nothing_restores_is_an_error_of_one_line(run: Run, tmp_
     assert done.stderr.startswith("error: a variable holds no value; ")
     assert done.stderr.endswith(" left_out; name other --outputs\n")
     assert not (tmp_path / "m.pb").exists()
+
+
+def test_a_model_of_the_users_own_is_named_after_itself(run: Run, toy: Path, tmp_path: Path) -> None:
+    """The toy's frozen model stays, and so does what the first run wrote."""
+    before = (toy / "frozen_model.pb").read_bytes()
+    prefix = graphs.save(tmp_path, graphs.classifier)
+    done = run("freezemodel_save", "--checkpoint", prefix, "--outputs", "logits")
+    assert (done.status, done.stderr) == (0, "")
+    assert f"wrote {toy}/model.pb\n" in done.stdout
+    assert (toy / "frozen_model.pb").read_bytes() == before
+    done = run("freezemodel_save", "--checkpoint", prefix, "--outputs", "logits")
+    assert (done.status, done.stderr) == (1, f"error: {toy}/model.pb exists already; --overwrite replaces it\n")
+    assert run("savedmodel_from_frozen", "--frozen-model", toy / "model.pb").status == 0
+    assert (toy / "model" / "saved_model.pb").is_file()
+    (tmp_path / "house").mkdir()
+    (toy / "model").rename(tmp_path / "house" / "1")
+    assert run("freezemodel_save", "--saved-model", tmp_path / "house" / "1").status == 0
+    assert (toy / "house.pb").is_file()
+    assert run("savedmodel_from_checkpoint", "--checkpoint", prefix, "--outputs", "logits").status == 0
+    assert (toy / "model" / "saved_model.pb").is_file()

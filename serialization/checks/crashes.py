@@ -1,23 +1,34 @@
 """Finds faults at which TensorFlow's runtime would crash, hang or take all memory, before it gets the graph.
 
-Seen in TensorFlow 2.21: a function that calls itself is inlined until the stack overflows; an Unpack with 2**40 outputs
-allocates them one by one; a Const of shape [2**33] that is given one number is filled up to 34 GB.
+Seen in TensorFlow 2.21: a function that calls itself is inlined until the stack overflows, and so are functions that
+call each other 20,000 deep; an Unpack with 2**40 outputs allocates them one by one; a Const of shape [2**33] that is
+given one number is filled up to 34 GB. What is found here need not be thought of elsewhere: the names of nodes and
+inputs are such as TensorFlow takes, and a node of a known op has the inputs of that op.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from serialization.checks.what_runs import CallGraph
 from serialization.console import format_count, format_size, make_printable
 from serialization.errors import UserError
-from serialization.formats.dtypes import get_dtype_size
-from serialization.graph.graph_def import get_node_name, iterate_nodes
+from serialization.formats import dtypes
+from serialization.formats.dtypes import get_base_dtype, get_dtype_name, get_dtype_size
+from serialization.formats.wire import DamagedError
+from serialization.graph.const_nodes import split_string_content
+from serialization.graph.graph_def import get_node_name, iterate_nodes, list_data_edges
 from serialization.graph.graph_index import GraphIndex
+from serialization.graph.known_ops import load_op_inputs
 
 _COUNTS = ("N", "num", "num_split", "num_outs", "num_outputs", "Nsparse", "Ndense", "num_sparse", "num_dense")
 _MOST = 100_000  # inputs or outputs of one node
+_DEEPEST = 3000  # functions that call each other; TensorFlow's stack overflows at some 8,000
+_NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\\/>-]*")
+_EDGE = re.compile(rf"\^?{_NAME.pattern}(:[A-Za-z]\w*)?(:\d{{1,9}})?")  # in a function an output has a name, too
 _FREE = 1 << 30  # bytes that constants may take beyond four times what the file gives for them
 
 
@@ -32,17 +43,19 @@ def require_sound_graph(index: GraphIndex, what: str, left: Mapping[str, int] | 
 
 def find_crashes(index: GraphIndex, left: Mapping[str, int] | None = None) -> Iterator[str]:
     """The faults of the graph, such as `its function f calls itself`; `left` as in require_sound_graph."""
-    if name := _recursive(index):
-        yield f"its function {make_printable(name)} calls itself"
+    yield from _find_deep_calls(index)
     given = sum((left or {}).values())
     taken = 0
     for node in iterate_nodes(index.graph_def):
+        yield from _find_misfits(node)
         for count in _COUNTS:
             number = node.attr[count].i if count in node.attr else 0
             if number > max(_MOST, len(node.input)):
                 yield f"its node {make_printable(node.name)} has {number:,} inputs or outputs"
         if node.op == "Const":
             tensor = node.attr["value"].tensor
+            if node.name not in (left or {}) and (wrong := _describe_wrong_value(tensor)):
+                yield f"its constant {make_printable(node.name)} {wrong}"
             given += tensor.ByteSize()
             taken += math.prod(max(0, dim.size) for dim in tensor.tensor_shape.dim) * get_dtype_size(tensor.dtype)
     if taken > 4 * given + _FREE:
@@ -61,8 +74,55 @@ def find_loose_ends(index: GraphIndex) -> Iterator[str]:
         )
 
 
-def _recursive(index: GraphIndex) -> str:
-    """The name of a function that calls itself, directly or through others; empty if there is none."""
+def _find_misfits(node: Any) -> Iterator[str]:
+    """What is wrong with the names of a node and of its inputs, and with their number."""
+    if not _NAME.fullmatch(node.name):
+        yield f"a node is called {make_printable(node.name)!r}, which is no name of a node"
+    if wrong := next((edge for edge in node.input if not _EDGE.fullmatch(edge)), None):
+        yield f"its node {make_printable(node.name)} has the input {make_printable(wrong)!r}, which is no tensor"
+    least, attributes = load_op_inputs().get(node.op, (0, ()))
+    more = [_read_count(node, attribute) for attribute in attributes]
+    count, wanted = len(list_data_edges(node)), least + sum(number or 0 for number in more)
+    if node.op in load_op_inputs() and (count < wanted or (count > wanted and None not in more)):
+        yield (
+            f"its node {make_printable(node.name)} has {format_count(count, 'input')}, and {node.op} takes {wanted:,}"
+        )
+
+
+def _read_count(node: Any, attribute: str) -> int | None:
+    """How many inputs an attribute says that a node has, a number or a list; None where it does not say it here."""
+    name = attribute.removeprefix("*")
+    if name not in node.attr or node.attr[name].placeholder:
+        return None
+    value = node.attr[name]
+    return len(value.list.type) if attribute.startswith("*") else int(value.i)
+
+
+def _describe_wrong_value(tensor: Any) -> str:
+    """What is wrong with the value of a constant; empty where it fits its dtype and its shape."""
+    if get_dtype_name(tensor.dtype) == "unknown" or get_base_dtype(tensor.dtype) != tensor.dtype:
+        return f"has no dtype that TensorFlow knows, but number {tensor.dtype}"
+    if tensor.tensor_shape.unknown_rank or any(dim.size < 0 for dim in tensor.tensor_shape.dim):
+        return "has no shape"
+    count = math.prod(dim.size for dim in tensor.tensor_shape.dim)
+    content = tensor.tensor_content
+    if tensor.dtype == dtypes.STRING:
+        try:
+            split_string_content(content, count)
+        except DamagedError as error:
+            return f"is cut off; {error}"
+    elif content and tensor.dtype not in (dtypes.RESOURCE, dtypes.VARIANT):
+        size = count * get_dtype_size(tensor.dtype)
+        if len(content) != size:
+            return f"holds {format_size(len(content))}, and its shape and dtype take {format_size(size)}"
+    listed = sum(len(values) for field, values in tensor.ListFields() if field.name.endswith("_val"))
+    if listed > 2 * count:  # a complex number is listed as two
+        return f"lists {listed:,} values, and its shape has {count:,}"
+    return ""
+
+
+def _find_deep_calls(index: GraphIndex) -> Iterator[str]:
+    """A function that calls itself, directly or through others; else the depth of the calls, where it is too deep."""
     graph = CallGraph(index)
     calls = {
         name: {called for node in function.node_def for called in graph.called(node)} & index.functions.keys()
@@ -74,11 +134,15 @@ def _recursive(index: GraphIndex) -> str:
         for other in called:
             callers[other].append(name)
     open_calls = {name: len(called) for name, called in calls.items()}
-    done = [name for name, count in open_calls.items() if not count]
+    depths = {name: 1 for name, count in open_calls.items() if not count}
+    done = list(depths)
     for name in done:
         for caller in callers[name]:
+            depths[caller] = max(depths.get(caller, 0), depths[name] + 1)
             open_calls[caller] -= 1
             if not open_calls[caller]:
                 done.append(caller)
-    left = set(calls) - set(done)
-    return min(left, default="")
+    if left := set(calls) - set(done):
+        yield f"its function {make_printable(min(left))} calls itself"
+    elif max(depths.values(), default=0) > _DEEPEST:
+        yield f"its functions call each other {max(depths.values()):,} deep; TensorFlow's stack holds some thousands"

@@ -144,7 +144,7 @@ def _named_in(state: Path) -> str | None:
     from google.protobuf.text_encoding import CUnescape
 
     # The text form of tensorflow/python/training/checkpoint_state.proto.
-    match = re.search(r'^model_checkpoint_path: "(.*)"', state.read_text(errors="replace"), re.MULTILINE)
+    match = re.search(r'^model_checkpoint_path: "(.*)"', state.read_text("utf-8", "surrogateescape"), re.MULTILINE)
     if match is None:
         return None
     try:

@@ -6,8 +6,8 @@ import re
 from pathlib import Path, PosixPath
 
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
-_CHECKPOINT_FILE = re.compile(r"(?P<prefix>.*?)\.(index|meta|meta\.json|data-\d{5}-of-\d{5})")
-_V1_FILE = re.compile(r"(?P<prefix>.+)-\d{5}-of-\d{5}")
+_CHECKPOINT_FILE = re.compile(r"(?P<prefix>.*?)\.(index|meta|meta\.json|data-\d{5}-of-\d{5})", re.DOTALL)
+_V1_FILE = re.compile(r"(?P<prefix>.+)-\d{5}-of-\d{5}", re.DOTALL)
 
 
 class FolderPrefix(PosixPath):

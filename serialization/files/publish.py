@@ -11,13 +11,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
-import glob
+import hashlib
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import reduce
 from pathlib import Path
 
 from serialization.console import show_path
@@ -25,7 +26,9 @@ from serialization.errors import UserError
 
 _NOREPLACE, _EXCHANGE = 1, 2  # flags of renameat2(2)
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # the answers of a kernel or file system without it
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REPLACED = "replaced"
+_STAGED = "staged"  # the prefix of a staged checkpoint: writers add to names, and a name has at most 255 bytes
 
 
 @contextmanager
@@ -49,17 +52,17 @@ def stage_output(target: Path, *, overwrite: bool) -> Iterator[Path]:
 def stage_checkpoint(prefix: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a checkpoint prefix to save to; on leaving without an exception its files become those of `prefix`.
 
-    Several files cannot be renamed in one step. So the complete staging folder is renamed to `.NAME.commit`. Once that
-    is done, `finish_checkpoint` moves the files: in this run, or if it is killed, in the next run that reads the
-    checkpoint. TensorFlow finds no checkpoint without its index, so the old index is removed first and the new one
-    moved last.
+    Several files cannot be renamed in one step. So the complete staging folder is renamed to the commit folder, with a
+    manifest in it: the names of its files. Once that is done, `finish_checkpoint` moves the files: in this run, or if
+    it is killed, in the next run that reads the checkpoint. TensorFlow finds no checkpoint without its index, so the
+    old index is removed first and the new one moved last.
     """
     finish_checkpoint(prefix)
     _refuse_existing(prefix, list_checkpoint_files(prefix), overwrite)
     with _staging_folder(prefix) as folder:
-        new = folder / prefix.name
-        yield new
-        (folder / _MANIFEST).write_text("\n".join(file.name for file in folder.iterdir()), "utf-8", "surrogateescape")
+        yield folder / _STAGED
+        _give_name(folder, prefix.name)
+        (folder / _MANIFEST).write_bytes(b"\0".join(os.fsencode(file.name) for file in folder.iterdir()))
         _sync(folder)
         with _locked(prefix.parent):
             _finish(prefix)  # another run may have renamed its folder meanwhile
@@ -80,20 +83,40 @@ def _finish(prefix: Path) -> None:
     commit = _commit_folder(prefix)
     if not commit.is_dir():  # another process has finished it meanwhile
         return
-    if not (commit / _MANIFEST).is_file():  # the run was killed while it removed the empty folder
-        shutil.rmtree(commit)
-        return
-    names = (commit / _MANIFEST).read_text("utf-8", "surrogateescape").splitlines()
-    index = f"{prefix.name}.index"
-    if (commit / index).exists():
-        (prefix.parent / index).unlink(missing_ok=True)
-    for stale in list_checkpoint_files(prefix):
-        if stale.name not in names:
-            stale.unlink()
-    for name in sorted(names, key=lambda name: name == index):
-        if (commit / name).exists():  # else it was moved before the run was killed
-            (commit / name).replace(prefix.parent / name)
-    shutil.rmtree(commit)
+    manifest = commit / _MANIFEST
+    # Without a manifest the run was killed while it removed the empty folder.
+    listed = manifest.read_bytes() if manifest.is_file() else b""
+    names = [os.fsdecode(name) for name in listed.split(b"\0") if name]
+    unlisted = sorted({file.name for file in commit.iterdir()} - {_MANIFEST, *names})
+    if unlisted:
+        raise UserError(
+            f"{show_path(commit)} was left by a run that was killed, and holds {unlisted[0]!r}, which its list of "
+            "files does not name; move that file to another place"
+        )
+    if names:
+        index = f"{prefix.name}.index"
+        if (commit / index).exists():
+            (prefix.parent / index).unlink(missing_ok=True)
+        for stale in list_checkpoint_files(prefix):
+            if stale.name not in names:
+                stale.unlink()
+        for name in sorted(names, key=lambda name: name == index):
+            if (commit / name).exists():  # else it was moved before the run was killed
+                (commit / name).replace(prefix.parent / name)
+    manifest.unlink(missing_ok=True)
+    commit.rmdir()  # which fails if the folder holds anything else
+
+
+def _give_name(folder: Path, name: str) -> None:
+    """Name the staged files as their target, also in the folder's `checkpoint` file, which says what is the latest."""
+    from google.protobuf.text_encoding import CEscape
+
+    for file in list_checkpoint_files(folder / _STAGED):
+        file.rename(folder / f"{name}{file.name.removeprefix(_STAGED)}")
+    state = folder / "checkpoint"
+    if state.is_file():
+        escaped = CEscape(os.fsencode(name), as_utf8=False)
+        state.write_text(state.read_text("utf-8").replace(f'"{_STAGED}"', f'"{escaped}"'), "utf-8")
 
 
 def list_checkpoint_files(prefix: Path) -> list[Path]:
@@ -113,7 +136,12 @@ _OF_A_SAVED_MODEL = {
 
 
 def _commit_folder(prefix: Path) -> Path:
-    return prefix.parent / f".{prefix.name}.commit"
+    return prefix.parent / f".commit-{_digest(prefix.name)}"
+
+
+def _digest(name: str) -> str:
+    """Stands for the name of a target in the names of the folders beside it, which would be too long with the name."""
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
 
 def _follow(target: Path) -> Path:
@@ -139,7 +167,7 @@ def _refuse_other_things(target: Path) -> None:
             raise UserError(f"{show_path(target)} holds more than a SavedModel, such as {others[0]}; name a new folder")
     elif target.exists() and not target.is_file():
         raise UserError(f"{show_path(target)} is neither a file nor a folder; name a new file")
-    elif target.exists() and re.fullmatch(rf".+{_CHECKPOINT_FILE}|checkpoint|saved_model\.pb(txt)?", target.name):
+    elif target.exists() and re.fullmatch(rf"(?s:.+){_CHECKPOINT_FILE}|checkpoint|saved_model\.pb(txt)?", target.name):
         raise UserError(f"{show_path(target)} is part of another model; name a new file")
 
 
@@ -148,8 +176,8 @@ def _staging_folder(target: Path) -> Iterator[Path]:
     """A locked folder beside the target, removed on leaving. Staging folders of killed runs are removed first."""
     new_parents = [parent for parent in target.parents if not parent.exists()]
     _make_folder(target.parent)
-    prefix = f".{target.name}.partial-"
-    for leftover in target.parent.glob(f"{glob.escape(prefix)}*"):
+    prefix = f".partial-{_digest(target.name)}-"
+    for leftover in target.parent.glob(f"{prefix}*"):
         with _try_lock(leftover) as abandoned:
             if abandoned:
                 _put_back(leftover, target)
@@ -162,11 +190,24 @@ def _staging_folder(target: Path) -> Iterator[Path]:
         folder.chmod(0o777 & ~_umask())  # else an exported folder would keep mkdtemp's 0700
         try:
             yield folder
+        except (OSError, UserError) as error:
+            raise _name_target(error, folder, target) from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             for parent in new_parents:  # the deepest first; those with a result stay
                 with suppress(OSError):
                     parent.rmdir()
+
+
+def _name_target(error: OSError | UserError, folder: Path, target: Path) -> Exception:
+    """The error with the target in the place of the staged files, which are gone when the user reads it."""
+    if isinstance(error, UserError):
+        staged = (folder / _STAGED, folder / target.name)
+        return UserError(reduce(lambda text, path: text.replace(str(path), str(target)), staged, str(error)))
+    full = error.filename is None and error.errno in _FULL  # write(2) fails without the file's name
+    if not full and not str(error.filename).startswith(f"{folder}{os.sep}"):
+        return error
+    return UserError(f"cannot write {show_path(target)}; {error.strerror}; name another place")
 
 
 def _make_staging_folder(target: Path, prefix: str) -> Path:

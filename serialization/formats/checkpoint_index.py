@@ -14,11 +14,12 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from serialization.console import format_error, show_path
+from serialization.console import format_error, make_printable, show_path
 from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.dtypes import get_dtype_name
@@ -29,6 +30,7 @@ from serialization.formats.wire import DamagedError
 Extent = tuple[int, int]  # start and length on one axis; the length -1 is all of it
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_MOST = 2**63 - 1  # numbers in a tensor
 _V1_SHARD = re.compile(r"-\d{5}-of-(\d{5})")
 
 
@@ -171,7 +173,7 @@ def _damage_as_error(file: Path) -> Iterator[None]:
 
 
 def _read_v2(prefix: Path, index: ModelFile) -> Checkpoint:
-    pairs = read_sstable(index.data[:])
+    pairs = read_sstable(index.data)
     key, value = next(pairs, (b"?", b""))
     header = protos.BundleHeaderProto.FromString(value)
     if key or header.num_shards < 1:
@@ -190,24 +192,45 @@ def _read_v2(prefix: Path, index: ModelFile) -> Checkpoint:
             ends[entry.shard_id] = max(ends[entry.shard_id], entry.offset + entry.size)
             places[key] = Place(files[entry.shard_id], entry.offset, entry.size, unmask_crc32c(entry.crc32c))
         if not key.startswith(b"\0"):  # else it is the key of one slice of a partitioned variable
-            shape = tuple(dim.size for dim in entry.shape.dim)
-            variables.append(Variable(key.decode(), get_dtype_name(entry.dtype), shape, max(1, len(entry.slices))))
+            variable = _describe_variable(key.decode(), entry.dtype, entry.shape, entry.slices)
+            variables.append(variable)
             if entry.slices:
-                parts[key.decode()] = tuple(
-                    tuple((e.start, e.length if e.HasField("length") else -1) for e in part.extent)
-                    for part in entry.slices
-                )
+                parts[variable.name] = tuple(tuple(_list_extents(part)) for part in entry.slices)
     object_graph = any(variable.name == OBJECT_GRAPH for variable in variables)
     named = tuple(variable for variable in variables if variable.name != OBJECT_GRAPH)
     return Checkpoint(prefix, "V2", files, named, object_graph, tuple(ends), places, parts, (index,))
 
 
+def _describe_variable(name: str, dtype: int, shape: Any, slices: Sequence[Any]) -> Variable:
+    """A variable as an index describes it. Raises DamagedError where TensorFlow would abort at the description."""
+    variable = Variable(name, get_dtype_name(dtype), tuple(dim.size for dim in shape.dim), max(1, len(slices)))
+    if variable.dtype == "unknown":
+        raise DamagedError(f"{make_printable(name)} is of the dtype {dtype}, which TensorFlow does not have")
+    if shape.unknown_rank or min(variable.shape, default=0) < 0 or variable.count > _MOST:
+        raise DamagedError(f"{make_printable(name)} has no shape")
+    for part in slices:
+        extents = _list_extents(part)
+        if len(extents) != len(variable.shape) or not all(map(_is_within, extents, variable.shape)):
+            raise DamagedError(f"{make_printable(name)} has a slice beyond its shape {list(variable.shape)}")
+    return variable
+
+
+def _list_extents(part: Any) -> list[Extent]:
+    """The extents of a TensorSliceProto."""
+    return [(e.start, e.length if e.HasField("length") else -1) for e in part.extent]
+
+
+def _is_within(extent: Extent, size: int) -> bool:
+    start, length = extent
+    return extent == (0, -1) or (start >= 0 and length >= 0 and start + length <= size)
+
+
 def _read_v1(prefix: Path, shards: Sequence[ModelFile]) -> Checkpoint:
     found: dict[str, Variable] = {}
     for shard in shards:
-        for name, dtype, shape, slices in _v1_tensors(shard):
-            before = found[name].slices if name in found else 0
-            found[name] = Variable(name, dtype, shape, before + slices)
+        for variable in _list_v1_variables(shard):
+            before = found[variable.name].slices if variable.name in found else 0
+            found[variable.name] = replace(variable, slices=before + variable.slices)
     files = tuple(shard.path for shard in shards)
     match = _V1_SHARD.fullmatch(files[0].name, len(prefix.name)) if files != (prefix,) else None
     if match is not None:
@@ -217,7 +240,7 @@ def _read_v1(prefix: Path, shards: Sequence[ModelFile]) -> Checkpoint:
     return Checkpoint(prefix, "V1", files, named, False, tables=tuple(shards))
 
 
-def _v1_tensors(file: ModelFile) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
+def _list_v1_variables(file: ModelFile) -> Iterator[Variable]:
     # The first key is empty, and its value describes the tensors. The values after it are not decoded.
     if not file.data:
         raise DamagedError("it is empty")
@@ -226,5 +249,4 @@ def _v1_tensors(file: ModelFile) -> Iterator[tuple[str, str, tuple[int, ...], in
     if key or not slices.HasField("meta"):
         raise DamagedError("it begins without a description")
     for tensor in slices.meta.tensor:
-        shape = tuple(dim.size for dim in tensor.shape.dim)
-        yield tensor.name, get_dtype_name(tensor.type), shape, max(1, len(tensor.slice))
+        yield _describe_variable(tensor.name, tensor.type, tensor.shape, tensor.slice)

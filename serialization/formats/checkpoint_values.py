@@ -8,6 +8,7 @@ reads the rest: strings, and slices that are not stored as exactly that slice.
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from serialization.formats.dtypes import get_dtype_size
 from serialization.formats.sstable import compute_crc32c
 
 _PIECE = 1 << 20  # bytes
+_EXTENT = r"(?:-|\d{1,18},\d{1,18})"
+_SPEC = re.compile(rf"((?:\d{{1,18}} )+)({_EXTENT}(?::{_EXTENT})*)")
 _ALL = -1  # the length of an extent that is all of its axis
 
 
@@ -68,6 +71,12 @@ def find_stored_value(held: Checkpoint, name: str, spec: str, dtype: int, shape:
         return None
     stored = StoredValue(name, dtype, shape, tuple(held.places[key] for key in keys))
     return stored if stored.nbytes == math.prod(shape) * get_dtype_size(dtype) else None
+
+
+def is_slice_spec(text: str) -> bool:
+    """Whether `parse_slice_spec` can read a text: as many extents as sizes."""
+    match = _SPEC.fullmatch(text)
+    return match is not None and match[1].count(" ") == match[2].count(":") + 1
 
 
 def parse_slice_spec(spec: str) -> tuple[tuple[int, ...], tuple[Extent, ...]]:

@@ -7,6 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from serialization.formats import dtypes, protos
+from serialization.formats.wire import DamagedError, read_varint
+from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,3 +49,40 @@ def read_integers(node: Any) -> list[int]:
         return [int.from_bytes(content[start : start + width], sys.byteorder, signed=True) for start in starts]
     values: list[int] = list(listed)
     return values + values[-1:] * (count - len(values))  # the last one is repeated for those that are missing
+
+
+def read_strings(node: Any) -> list[bytes]:
+    """The strings of a Const node; [] for any other node."""
+    if node is None or node.op != "Const" or node.attr["value"].tensor.dtype != dtypes.STRING:
+        return []
+    tensor = node.attr["value"].tensor
+    count = math.prod(max(0, dim.size) for dim in tensor.tensor_shape.dim)
+    content = tensor.tensor_content  # TensorFlow takes it where both are there
+    strings = split_string_content(content, count) if content else list(tensor.string_val)
+    return strings * count if len(strings) == 1 else strings  # one stands for all
+
+
+def read_array(node: Any) -> NDArray[Any]:
+    """The value of a Const node, strings as objects."""
+    tensor = node.attr["value"].tensor
+    if tensor.dtype != dtypes.STRING:
+        return np.asarray(tf.make_ndarray(tensor))
+    return np.array(read_strings(node), object).reshape([dim.size for dim in tensor.tensor_shape.dim])
+
+
+def split_string_content(content: bytes, count: int) -> list[bytes]:
+    """The strings of a tensor_content: the length of each, then the bytes of all. Raises DamagedError.
+
+    Format: DecodeStringList in tensorflow/core/platform/tensor_coding.cc.
+    """
+    lengths, position = [], 0
+    for _ in range(count if content else 0):
+        length, position = read_varint(content, position, len(content))
+        lengths.append(length)
+    strings = []
+    for length in lengths:
+        strings.append(content[position : position + length])
+        position += length
+    if position != len(content):
+        raise DamagedError("strings have other lengths than recorded")
+    return strings

@@ -1,9 +1,11 @@
 """The ops that TensorFlow registers, read from known_ops.txt without starting TensorFlow.
 
-Each line is an op: its name, then its outputs. After the name, `*` says that the op is stateful, `<9` that the versions
-of GraphDef from 9 on no longer have it, `!GPU` that it has no kernel for CPU, but for the named devices, if any.
-An output is the number of its dtype, or the attribute that holds the dtype, with the default after `=`. `N*` before an
-output means that attribute N is the number of such outputs; `*` alone means that the attribute is a list of dtypes.
+Each line is an op: its name, how many inputs it takes, and its outputs. After the name, `*` says that the op is
+stateful, `<9` that the versions of GraphDef from 9 on no longer have it, `!GPU` that it has no kernel for CPU, but for
+the named devices, if any. `1+N+*Tin` inputs are one, as many as attribute N says, and as many as attribute Tin lists
+dtypes. An output is the number of its dtype, or the attribute that holds the dtype, with the default after `=`. `N*`
+before an output means that attribute N is the number of such outputs; `*` alone means that the attribute is a list of
+dtypes.
 `python -m serialization.graph.known_ops` writes the list from the runtime's registry, and
 tests/graph/test_known_ops.py fails if the two differ.
 """
@@ -26,34 +28,54 @@ _ON_CPU = {"CPU", "DEFAULT"}
 @cache
 def load_known_ops() -> dict[str, bool]:
     """The registered ops by name, each with whether it is stateful."""
-    return {op: bool(found["stateful"]) for op, (found, _) in _read().items()}
+    return {op: bool(found["stateful"]) for op, (found, _, _) in _read().items()}
 
 
 @cache
 def load_op_outputs() -> dict[str, list[str]]:
     """The outputs of the registered ops by name, as known_ops.txt writes them."""
-    return {op: outputs for op, (_, outputs) in _read().items()}
+    return {op: outputs for op, (_, _, outputs) in _read().items()}
+
+
+@cache
+def load_op_inputs() -> dict[str, tuple[int, tuple[str, ...]]]:
+    """How many inputs the registered ops take, by name: a number, and the attributes that say how many more."""
+    found = {}
+    for op, (_, inputs, _) in _read().items():
+        count, *attributes = inputs.split("+")
+        found[op] = int(count), tuple(attributes)
+    return found
 
 
 @cache
 def load_removed_ops() -> dict[str, int]:
     """The ops that later versions of GraphDef lack, each with the first such version."""
-    return {op: int(found["ended"]) for op, (found, _) in _read().items() if found["ended"]}
+    return {op: int(found["ended"]) for op, (found, _, _) in _read().items() if found["ended"]}
 
 
 @cache
 def load_ops_without_kernel() -> dict[str, list[str]]:
     """The ops without a kernel for CPU, each with the types of the devices that it has kernels for."""
-    devices = {op: found["devices"] for op, (found, _) in _read().items() if found["devices"] is not None}
+    devices = {op: found["devices"] for op, (found, _, _) in _read().items() if found["devices"] is not None}
     return {op: listed.split(",") if listed else [] for op, listed in devices.items()}
 
 
 @cache
-def _read() -> dict[str, tuple[re.Match[str], list[str]]]:
-    """What is said after each op's name, and its outputs."""
+def _read() -> dict[str, tuple[re.Match[str], str, list[str]]]:
+    """What is said after each op's name, its inputs, and its outputs."""
     split = (line.split() for line in _FILE.read_text().splitlines())
-    found = ((_NAME.fullmatch(name), outputs) for name, *outputs in split)
-    return {match["op"]: (match, outputs) for match, outputs in found if match is not None}
+    found = ((_NAME.fullmatch(name), inputs, outputs) for name, inputs, *outputs in split)
+    return {match["op"]: (match, inputs, outputs) for match, inputs, outputs in found if match is not None}
+
+
+def describe_op_inputs(definition: Any) -> str:
+    """How many inputs an OpDef takes, as known_ops.txt writes it."""
+    several = [
+        arg.number_attr or f"*{arg.type_list_attr}"
+        for arg in definition.input_arg
+        if arg.number_attr or arg.type_list_attr
+    ]
+    return "+".join([str(len(definition.input_arg) - len(several)), *several])
 
 
 def describe_op_outputs(definition: Any) -> list[str]:
@@ -84,7 +106,9 @@ def list_registered_ops() -> list[str]:
         if not kernel.label and not kernel.device_type.startswith("XLA"):
             devices[kernel.op].add(kernel.device_type)
     ops = protos.OpList.FromString(read(pywrap_tf_session.TF_GetAllOpList())).op
-    return sorted(" ".join([_describe_name(op, devices[op.name]), *describe_op_outputs(op)]) for op in ops)
+    return sorted(
+        " ".join([_describe_name(op, devices[op.name]), describe_op_inputs(op), *describe_op_outputs(op)]) for op in ops
+    )
 
 
 def _describe_name(op: Any, devices: set[str]) -> str:

@@ -14,7 +14,7 @@ from serialization.console import format_error
 from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.graph import op_sets
-from serialization.graph.const_nodes import make_constant
+from serialization.graph.const_nodes import make_constant, read_array
 from serialization.graph.graph_def import get_node_name
 from serialization.graph.graph_index import GraphIndex
 from serialization.tensorflow import np, tf, tf1
@@ -58,7 +58,7 @@ def read_constant_keys(index: GraphIndex) -> dict[str, Any]:
         if node.op in op_sets.TABLE_WRITERS and len(node.input) > 1:
             keys = index.producer(node.input[1])
             if keys is not None and keys.op == "Const":
-                found[get_node_name(node.input[0])] = tf.make_ndarray(keys.attr["value"].tensor).ravel()
+                found[get_node_name(node.input[0])] = read_array(keys).ravel()
     return found
 
 
@@ -97,7 +97,7 @@ def _read(session: Any, table: Any, index: GraphIndex) -> tuple[Any, Any]:
             f"the lookup table {table.name} is empty; found no initializer that fills it; it cannot be frozen"
         ) from None
     if table.op in op_sets.DENSE_TABLES:  # the export has all slots, also those marked as empty
-        nothing = [tf.make_ndarray(mark.attr["value"].tensor) for mark in marks if mark.op == "Const"]
+        nothing = [read_array(mark) for mark in marks if mark.op == "Const"]
         held = ~np.isin(keys.ravel(), nothing)
         shape = [dim.size for dim in table.attr["value_shape"].shape.dim] if "value_shape" in table.attr else []
         keys, values = keys.ravel()[held], values.reshape([-1, *shape])[held]

@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from serialization.console import format_error, show_path
+from serialization.console import format_error, list_some, show_path
 from serialization.errors import UserError
 from serialization.graph.graph_def import iterate_nodes
 from serialization.graph.known_ops import describe_op_outputs, load_known_ops, load_op_outputs
 from serialization.graph.op_libraries import advise_on_libraries, guess_op_library
+from serialization.graph.op_sets import PYTHON_CALLS
 from serialization.tensorflow import tf
 
 
@@ -31,7 +32,17 @@ def load_op_library(path: Path | None) -> None:
 
 
 def require_known_ops(graph_def: Any, what: str) -> None:
-    """Raise UserError with all ops of the graph that this TensorFlow does not know, each with its library."""
+    """Raise UserError with all ops of the graph that this TensorFlow does not know, each with its library.
+
+    Ops that call a function of the Python program which made the graph are unknown, too.
+    """
+    python = [node.name for node in iterate_nodes(graph_def) if node.op in PYTHON_CALLS]
+    if python:
+        raise UserError(
+            f"{what} calls Python functions, at {list_some(python)}; they were in the program that made the model, and "
+            "are not in its file; cut the graph there: name the tensors behind as --inputs, or tensors in front as "
+            "--outputs"
+        )
     functions = {function.signature.name for function in graph_def.library.function}
     unknown: dict[str, list[str]] = defaultdict(list)
     for node in iterate_nodes(graph_def):

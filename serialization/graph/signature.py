@@ -134,19 +134,25 @@ def _recorded(infos: Mapping[str, Any]) -> tuple[Tensor, ...]:
     def shape(info: Any) -> tuple[int | None, ...] | None:
         if info.tensor_shape.unknown_rank:
             return None
-        return tuple(None if dim.size == -1 else dim.size for dim in info.tensor_shape.dim)
+        return tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
+
+    def name(text: str) -> str:
+        op, _, output = text.partition(":")
+        if not op or op.startswith("^") or not (output or "0").isdecimal():
+            raise UserError(f"the signature is damaged; {text!r} is no name of a tensor; name --inputs and --outputs")
+        return f"{op}:{output or 0}"
 
     def parts(key: str, info: Any) -> Iterator[Tensor]:
         if info.HasField("coo_sparse"):  # three tensors under one key
             sparse, dtype = info.coo_sparse, get_dtype_name(info.dtype)
-            yield Tensor(f"{key}/indices", sparse.indices_tensor_name, "int64", (None, None))
-            yield Tensor(f"{key}/values", sparse.values_tensor_name, dtype, (None,))
-            yield Tensor(f"{key}/dense_shape", sparse.dense_shape_tensor_name, "int64", (None,))
+            yield Tensor(f"{key}/indices", name(sparse.indices_tensor_name), "int64", (None, None))
+            yield Tensor(f"{key}/values", name(sparse.values_tensor_name), dtype, (None,))
+            yield Tensor(f"{key}/dense_shape", name(sparse.dense_shape_tensor_name), "int64", (None,))
         elif info.HasField("composite_tensor"):
             for number, component in enumerate(info.composite_tensor.components):
                 yield from parts(f"{key}/{number}", component)
         else:
-            yield Tensor(key, info.name, get_dtype_name(info.dtype), shape(info))
+            yield Tensor(key, name(info.name), get_dtype_name(info.dtype), shape(info))
 
     # A protobuf map has no fixed order; sorted, it is the same in every run.
     return tuple(tensor for key, info in sorted(infos.items()) for tensor in parts(key, info))

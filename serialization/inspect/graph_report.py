@@ -39,7 +39,7 @@ def describe_graph(
         "nodes": len(graph_def.node),
         "signatures": {key: _signature(signature_def) for key, signature_def in recorded.items()},
         "candidates": likely,
-        "placeholders": [str(describe_tensor({n.name: n}, n.name)) for n in graph_def.node if n.op in PLACEHOLDERS],
+        "placeholders": [str(describe_tensor({"": n}, "")) for n in graph_def.node if n.op in PLACEHOLDERS],
         "constants": _constants(graph_def),
         "ops": dict(Counter(node.op for node in iterate_nodes(graph_def)).most_common()),
         "functions": [_function(function) for function in functions],

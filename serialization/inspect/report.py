@@ -12,7 +12,7 @@ from typing import Any
 
 from serialization.checks import harm
 from serialization.checks.crashes import find_crashes, find_loose_ends
-from serialization.console import show_path
+from serialization.console import shorten_path, show_path
 from serialization.errors import UserError
 from serialization.files.checkpoint_files import (
     find_prefix,
@@ -96,10 +96,10 @@ def _beside_a_checkpoint(meta: Path) -> bool:
 
 
 def _report(kind: str, path: Path, form: str, files: Iterable[Path]) -> Report:
-    listed = [{"file": show_path(file), "bytes": file.stat().st_size} for file in files if file.is_file()]
+    listed = [{"file": shorten_path(file), "bytes": file.stat().st_size} for file in files if file.is_file()]
     return {
         "kind": kind,
-        "path": show_path(path),
+        "path": shorten_path(path),
         "format": form,
         "tensorflow_version": None,
         "bytes": sum(file["bytes"] for file in listed),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-from serialization.console import format_count, format_size, make_printable, print_table
+from serialization.console import format_count, format_size, make_printable, print_table, show_path
 from serialization.graph.signature import show_shape
 from serialization.inspect import report as reports
 
@@ -32,9 +33,8 @@ def print_heading(report: dict[str, Any]) -> None:
     }[report["kind"]]
     writer = report["tensorflow_version"]
     count = len(report["files"])
-    print(
-        f"{report['path']}: {kind}, {report['format']}, {format_size(report['bytes'])} in {format_count(count, 'file')}"
-    )
+    size = f"{format_size(report['bytes'])} in {format_count(count, 'file')}"
+    print(f"{show_path(Path(report['path']))}: {kind}, {report['format']}, {size}")
     print(f"TensorFlow version: {make_printable(writer) if writer else 'not recorded'}")
     for note in report["notes"]:
         print(note)

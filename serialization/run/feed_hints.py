@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from serialization.formats import dtypes, protos
-from serialization.graph.const_nodes import read_integers
+from serialization.graph.const_nodes import read_integers, read_strings
 from serialization.graph.graph_def import get_node_name, get_tensor_name, iterate_nodes, list_data_edges
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import ENTERS, IDENTITIES, MERGES, PASS_THROUGH, TABLE_LOOKUPS, VARIABLES, VIEWS
@@ -202,8 +202,7 @@ def _features(node: Any, index: GraphIndex) -> tuple[list[tuple[str, int]], list
     """The names and dtypes of the features, the sparse ones first, and the shapes of the features."""
 
     def strings(edge: str) -> list[str]:
-        constant = index.producer(edge)
-        return [v.decode() for v in constant.attr["value"].tensor.string_val] if constant is not None else []
+        return [value.decode(errors="replace") for value in read_strings(index.producer(edge))]
 
     data = list_data_edges(node)
     sparse_types = list(node.attr["sparse_types"].list.type)

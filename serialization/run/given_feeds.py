@@ -7,10 +7,12 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from serialization.console import format_error, show_path
+from serialization.checks.memory import find_available_memory
+from serialization.console import format_error, format_size, show_path
 from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.graph.signature import Signature, Tensor, show_shape
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _MOST_DEFAULTS = 1 << 24  # numbers in a default value; a few bytes of a file may stand for any number
 _LISTED = 10
+_COPIES = 4  # an array is in memory: as read, as the dtype, as TensorFlow's, and the model's answer is about as large
 
 
 class Feed(NamedTuple):
@@ -31,6 +34,19 @@ class Feed(NamedTuple):
     name: str | None
     value: Any
     file: Path | None
+
+
+class ArchivedArray(NamedTuple):
+    """An array of a .npz file of which nothing but the header was read: a small file may unpack to any size."""
+
+    file: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def read(self) -> NDArray[Any]:
+        with _explain_damage(self.file), zipfile.ZipFile(self.file) as archive, archive.open(self.name) as opened:
+            return np.asarray(np.lib.format.read_array(opened, allow_pickle=False))
 
 
 def parse_feed(text: str) -> Feed:
@@ -105,15 +121,16 @@ def make_default(default: bytes) -> NDArray[Any]:
 
 def convert_value(tensor: Tensor, value: Any) -> NDArray[Any]:
     """A JSON value or an array, as an array of the tensor's dtype and shape; strings as objects. Raises MisfitError."""
-    if isinstance(value, np.ndarray):
-        return _from_array(tensor, value)
+    if isinstance(value, (np.ndarray, ArchivedArray)):
+        _require_fits(tensor, value)
+        return _from_array(tensor, value if isinstance(value, np.ndarray) else value.read())
     return convert_json(tensor, value, tensor.key)
 
 
 def _by_name(feed: Feed, inputs: Sequence[Tensor]) -> Iterator[tuple[str, Any]]:
     """The names and values of inputs in one flag: of a named input, of the only input, or of several by name."""
     value = feed.value if feed.file is None else _read(feed.file)
-    arrays = isinstance(value, dict) and all(isinstance(part, np.ndarray) for part in value.values())
+    arrays = isinstance(value, dict) and all(isinstance(part, (np.ndarray, ArchivedArray)) for part in value.values())
     if feed.name is not None:
         if arrays:
             value = value[feed.name] if feed.name in value else _only(value, f"called {feed.name}", feed)
@@ -138,19 +155,16 @@ def _read(file: Path) -> Any:
     """The content of a .npy, .npz or JSON file, told apart by the first bytes; a .npz file gives a dict of arrays."""
     with file.open("rb") as opened:
         magic = opened.read(6)
-    try:
+    with _explain_damage(file):
         if magic == b"\x93NUMPY":
             # allow_pickle would let the file run code. A mapped file takes no memory for a header that claims too much.
             return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
         if magic.startswith(b"PK"):
             with zipfile.ZipFile(file) as archive:
-                return {name.removesuffix(".npy"): _read_array(archive, name) for name in archive.namelist()}
-    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-        if "allow_pickle" in str(error) or "Python objects" in str(error):
-            raise UserError(
-                f"{show_path(file)} holds Python objects, which are not loaded; save numbers or strings"
-            ) from None
-        raise UserError(f"{show_path(file)} cannot be read; {format_error(error)}; save it again") from None
+                return {name.removesuffix(".npy"): _read_header(archive, file, name) for name in archive.namelist()}
+    size, most = file.stat().st_size, find_available_memory() // _COPIES
+    if size > most:
+        raise UserError(f"{show_path(file)} has {format_size(size)}, too much here; save at most {format_size(most)}")
     try:
         return read_json(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -158,17 +172,41 @@ def _read(file: Path) -> Any:
         raise UserError(f"{show_path(file)} is not {reason}; save the values as one of these") from None
 
 
-def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    with archive.open(name) as file:
-        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+@contextmanager
+def _explain_damage(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+        if "allow_pickle" in str(error) or "Python objects" in str(error):
+            raise UserError(
+                f"{show_path(file)} holds Python objects, which are not loaded; save numbers or strings"
+            ) from None
+        raise UserError(f"{show_path(file)} cannot be read; {format_error(error)}; save it again") from None
+
+
+def _read_header(archive: zipfile.ZipFile, file: Path, name: str) -> ArchivedArray:
+    with archive.open(name) as opened:
+        version = np.lib.format.read_magic(opened)
+        if version not in ((1, 0), (2, 0)):  # 3.0 is for records
+            raise ValueError(f"{name} is of version {version[0]}.{version[1]} of the format")
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(opened)
+    return ArchivedArray(file, name, shape, dtype)
+
+
+def _require_fits(tensor: Tensor, array: NDArray[Any] | ArchivedArray) -> None:
+    """Raise MisfitError where an array has another shape, or is more than this machine can feed."""
+    wanted = tensor.shape
+    if wanted is not None and (
+        len(wanted) != len(array.shape) or any(w not in (None, g) for w, g in zip(wanted, array.shape, strict=True))
+    ):
+        raise MisfitError(f"{tensor.key}: expected the shape {show_shape(wanted)}, got {list(array.shape)}")
+    size, most = math.prod(array.shape) * array.dtype.itemsize, find_available_memory() // _COPIES
+    if size > most:
+        raise MisfitError(f"{tensor.key}: {format_size(size)} are too much here; feed at most {format_size(most)}")
 
 
 def _from_array(tensor: Tensor, array: NDArray[Any]) -> NDArray[Any]:
-    expected = tensor.shape
-    if expected is not None and (
-        len(expected) != array.ndim or any(e not in (None, a) for e, a in zip(expected, array.shape, strict=True))
-    ):
-        raise MisfitError(f"{tensor.key}: expected the shape {show_shape(expected)}, got {list(array.shape)}")
     if tensor.dtype == "string":
         if array.dtype.kind not in "SU":
             raise MisfitError(f"{tensor.key}: expected strings, got {array.dtype}")

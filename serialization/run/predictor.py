@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from serialization.checks.memory import require_memory
 from serialization.errors import UserError
+from serialization.graph.function_optimizers import make_unoptimized_config
 from serialization.graph.signature import Signature
 from serialization.run.generated_feeds import find_sparse_inputs
 from serialization.tensorflow import config_pb2, explain_failures, np, tf, tf1
@@ -101,7 +102,8 @@ def make_session_config(
 ) -> Any:
     """The ConfigProto of a session: ops of missing devices run elsewhere, GPU memory is taken as needed.
 
-    `optimize=False` switches the graph optimizers off, so that two forms of a model compute the same bits.
+    `optimize=False` switches the graph optimizers off, so that two forms of a model compute the same bits;
+    `switch_off_optimizers` does so in the bodies of functions.
     `fuse=False` switches off the optimizer that fuses ops into one kernel: fused kernels take longer to set up.
     `in_order` runs the ops in a fixed order, which saves the scheduler's time. A graph with TensorFlow 1's control flow
     cannot be run in order.
@@ -117,8 +119,7 @@ def make_session_config(
     if not fuse:
         rewrites.remapping = rewrites.OFF
     if not optimize:
-        rewrites.disable_meta_optimizer = True
-        config.graph_options.optimizer_options.opt_level = tf1.OptimizerOptions.L0
+        config.MergeFrom(make_unoptimized_config())
     return config
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
+from serialization.run.failures import may_be_mended, require_mendable
 from serialization.run.generated_feeds import Hint, format_feed_flags, generate_attempts
 from serialization.run.given_feeds import Feed, read_feeds
 from serialization.run.predictor import Run, Values
@@ -40,7 +41,9 @@ def print_predictions(
                 _print(wanted.inputs, values)
             _print(wanted.outputs, results)
             return
-    advice = "" if given or not wanted.inputs else f"; name values that it takes: {format_feed_flags(wanted)}"
+    require_mendable(failure)
+    helps = wanted.inputs and not given and may_be_mended(failure)
+    advice = "" if not helps else f"; name values that it takes: {format_feed_flags(wanted)}"
     raise UserError(
         f"the model does not run on {'these' if given else 'generated'} values: {format_reason(failure)}{advice}"
     )

@@ -1,4 +1,8 @@
-"""Runs the source and the result of a conversion on the same feeds, and compares them bit for bit."""
+"""Runs the source and the result of a conversion on the same feeds, and compares them bit for bit.
+
+Each of them runs twice in one session: with a seed, random ops give the same numbers in the first run of both, and
+others in the next.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import format_count
+from serialization.console import format_count, list_some
 from serialization.errors import UserError
-from serialization.graph.graph_index import GraphIndex
-from serialization.graph.op_sets import RANDOM_OPS
-from serialization.graph.signature import Signature
+from serialization.graph.random_ops import find_dropout_layers, find_random_outputs
+from serialization.run.failures import may_be_mended, require_mendable
 from serialization.run.generated_feeds import format_feed_flags, generate_attempts
 from serialization.run.given_feeds import Feed, read_feeds
 from serialization.run.predictor import Run, Values
@@ -29,54 +32,77 @@ _ROUNDING = 1e-5  # the most that is put down to rounding, relative to the large
 
 
 class NotVerifiedError(Exception):
-    """The source does not run on the feeds, so the result cannot be compared."""
+    """The source does not run on the feeds, so the result cannot be compared. The cause is the source's failure."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The outcome of a comparison: a line to print, the feeds on which the source ran, and the result's answers."""
+    """The outcome of a comparison: a line to print, the feeds on which the source ran, and the result's answers.
+
+    `random` are the keys of the outputs of which only shape and dtype could be compared.
+    """
 
     line: str
     feeds: tuple[Values, ...]
     answers: tuple[Values, ...]
+    random: frozenset[str] = frozenset()
 
 
 def prove_same(
-    origin: Origin,
-    open_result: OpenResult,
-    given: Sequence[Feed] | None,
-    random: Mapping[str, str] | None = None,
-    *,
-    steady: bool = False,
+    origin: Origin, open_result: OpenResult, given: Sequence[Feed] | None = None, *, steady: bool = False
 ) -> str:
     """Compare source and result on the feeds of `--feed` or on generated feeds; then report the effect of optimizers.
 
     `open_result` opens the written model, once without and once with TensorFlow's default graph optimizers, so that one
     is in memory at a time. `steady` says that the result keeps no state, so two runs of the source must answer alike.
 
-    Returns the lines to print. Raises UserError if the result differs, or if the source does not run on `given`.
+    Returns the lines to print. Raises UserError if the result differs, if the source does not run on `given`, or if no
+    feed could make it run.
     """
-    wanted = origin.signature
+    wanted, index = origin.signature, origin.index
+    ops, layers = find_random_outputs(index, wanted), find_dropout_layers(index, wanted)
+    random = {key: any(layers.get(name) for name in names) for key, names in ops.items()}
     attempts = iter([[read_feeds(wanted, given)]]) if given else generate_attempts(wanted, origin.hints, origin.batches)
     repeat = origin.repeat if steady else None
     open_each = _afresh(open_result) if origin.repeat is not None and not steady else open_result
 
     def look(feed: Values) -> None:
         if repeat is not None:
-            _require_steady(origin.predict, repeat, feed, random or {})
+            _require_steady(origin.predict, repeat, feed, random)
 
+    fed = f" {'given' if given else 'generated'} for {list_some([t.key for t in wanted.inputs], 10)}" * bool(
+        wanted.inputs
+    )
     try:
         with quiet(), open_each(False) as result:  # quiet: a graph may print
-            proof = compare_runs(origin.predict, result, attempts, random, look, rounding=origin.compiled)
+            proof = compare_runs(origin.predict, result, attempts, random, look, rounding=origin.compiled, fed=fed)
     except NotVerifiedError as failure:
+        require_mendable(failure.__cause__)
         if given:
             raise UserError(
                 f"the source does not run on the values of --feed: {failure}; nothing was written"
             ) from None
-        advice = f"; to prove it, add {format_feed_flags(wanted)}" if wanted.inputs else ""
+        helps = wanted.inputs and may_be_mended(failure.__cause__)
+        advice = f"; to prove it, add {format_feed_flags(wanted)}" if helps else ""
         return f"not verified: the source does not run on generated feeds: {failure}{advice}"
     with quiet(), open_each(True) as optimized:
-        return "\n".join([f"proved: {proof.line}", *compare_optimized(proof, optimized, random)])
+        moved = compare_optimized(proof, optimized)
+    return "\n".join([*_judge(proof, ops, layers), *moved])
+
+
+def _judge(proof: Proof, ops: Mapping[str, tuple[str, ...]], layers: Mapping[str, bool]) -> list[str]:
+    """The line of a comparison, and one on dropout; `ops` are the random ops behind each output."""
+    if not proof.random:
+        return [f"proved: {proof.line}"]
+    names = list(dict.fromkeys(name for key in ops if key in proof.random for name in ops[key]))
+    lines = [f"not verified: random: {list_some(names)}; {proof.line}"]
+    if on := [name for name in names if name in layers]:
+        which = "layer of this graph drops" if len(on) == 1 else "layers of this graph drop"
+        lines.append(
+            f"dropout is on: {len(on):,} {which} out at inference; save the model from a graph that is built for "
+            "inference (training=False, keep_prob=1), or feed what switches dropout off"
+        )
+    return lines
 
 
 def _afresh(open_result: OpenResult) -> OpenResult:
@@ -93,7 +119,7 @@ def _afresh(open_result: OpenResult) -> OpenResult:
     return open_each
 
 
-def _require_steady(first: Run, second: Run, feed: Values, random: Mapping[str, str]) -> None:
+def _require_steady(first: Run, second: Run, feed: Values, random: Mapping[str, bool]) -> None:
     before, after = first(feed), second(feed)
     for key, value in before.items():
         if key not in random and not has_same_bits(value, after[key]):
@@ -103,59 +129,49 @@ def _require_steady(first: Run, second: Run, feed: Values, random: Mapping[str, 
             )
 
 
-def find_random_outputs(index: GraphIndex, wanted: Signature) -> dict[str, str]:
-    """The outputs that depend on a random op, by key, each with its first random op."""
-    found = {}
-    for tensor in wanted.outputs:
-        nodes = [index.nodes[name] for name in index.reachable([tensor.name])]
-        inner = (node for name in index.called_functions(nodes) for node in index.functions[name].node_def)
-        node = next((node for node in (*nodes, *inner) if node.op in RANDOM_OPS), None)
-        if node is not None:
-            found[tensor.key] = f"{node.op} {node.name}"
-    return found
-
-
 def compare_runs(
     source: Run,
     result: Run,
     attempts: Iterable[Sequence[Values]],
-    random: Mapping[str, str] | None = None,
+    random: Mapping[str, bool] | None = None,
     look: Callable[[Values], None] = lambda feed: None,
     *,
     rounding: bool = False,
+    fed: str = "",
 ) -> Proof:
-    """Compare on the first feeds that the source runs on. `random` names the random ops that outputs depend on.
+    """Compare on the first feeds that the source runs on. `random` are the outputs that depend on random ops.
 
-    `look` is called first, with the first of these feeds. `rounding` accepts differences as small as rounding.
+    Of these, only shape and dtype are compared if a second run gives other values, and always if `random` says True.
+    `look` is called first, with the first of these feeds. `rounding` accepts differences as small as rounding. `fed` is
+    for the proof's line: the inputs that were fed.
 
     Raises UserError at the first output that differs, NotVerifiedError if the source runs on none of the feeds.
     """
-    random = random or {}
     failure = None
     for batch in attempts:
-        expected: list[tuple[Values, Values]] = []
+        expected: list[tuple[Values, list[Values]]] = []
         for feed in batch:
             try:
-                expected.append((feed, source(feed)))
+                # Without random ops the first feed shows whether a run changes the next.
+                expected.append((feed, [source(feed) for _ in range(2 if random or not expected else 1)]))
             except tf.errors.OpError as error:
                 failure = failure or error
         if expected:
             look(expected[0][0])
-            return _compare_all(source, result, expected, random, rounding=rounding)
-    raise NotVerifiedError(format_reason(failure))
+            return _compare_all(source, result, expected, random or {}, rounding=rounding, fed=fed)
+    raise NotVerifiedError(format_reason(failure)) from failure
 
 
-def compare_optimized(proof: Proof, optimized: Run, random: Mapping[str, str] | None = None) -> list[str]:
+def compare_optimized(proof: Proof, optimized: Run) -> list[str]:
     """A line for each output that TensorFlow's default optimizers change by more than rounding."""
     worst: dict[str, float] = {}
     for feed, plain in zip(proof.feeds, proof.answers, strict=True):
         moved = optimized(feed)
         for key, value in plain.items():
-            if key in (random or {}) or not np.issubdtype(value.dtype, np.number) or value.shape != moved[key].shape:
+            if key in proof.random or value.dtype.kind not in "iufc" or value.shape != moved[key].shape:
                 continue
             difference = _difference(value, moved[key])
-            scale = float(np.nanmax(np.abs(np.where(np.isfinite(value), value, 0)), initial=0.0))
-            if difference > _ROUNDING * max(scale, 1e-30):
+            if difference > _ROUNDING * max(_largest(value), 1e-30):
                 worst[key] = max(worst.get(key, 0.0), difference)
     return [
         f"TensorFlow's default graph optimizers move {key} by up to {difference:.2g}; without them it is the source's"
@@ -172,54 +188,65 @@ def has_same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
 def _compare_all(
     source: Run,
     result: Run,
-    expected: Sequence[tuple[Values, Values]],
-    random: Mapping[str, str],
+    expected: Sequence[tuple[Values, Sequence[Values]]],
+    random: Mapping[str, bool],
     *,
     rounding: bool,
+    fed: str,
 ) -> Proof:
     rows = 0
     differ: set[str] = set()
     tolerances: dict[str, float] = {}
     answers = []
     rounded: dict[str, float] = {}
-    for feed, wanted in expected:
+    for feed, runs in expected:
         try:
-            got = result(feed)
+            got = [result(feed) for _ in runs]
         except tf.errors.OpError as error:
             raise UserError(
                 f"the result does not run where its source does: {format_reason(error)}; nothing was written"
             ) from None
-        answers.append(got)
-        for key, value in wanted.items():
-            if key in random and not has_same_bits(value, got[key]):
+        answers.append(got[0])
+        for key, value in runs[0].items():
+            if key in random and (random[key] or not _all_same(key, [*runs, *got])):
                 differ.add(key)
-            problem = _problem(key, value, got[key], shape_only=key in random)
-            if problem:
-                again = source(feed)[key]  # some ops add up in the order in which their threads finish
-                own = _difference(value, again) if again.shape == value.shape else 0.0
-                largest = float(np.max(np.abs(value), initial=0.0)) if value.dtype.kind in "fc" else 0.0
-                if rounding and _difference(value, got[key]) <= _ROUNDING * largest:
-                    rounded[key] = max(rounded.get(key, 0.0), _difference(value, got[key]))
-                    continue
-                if not own or _difference(value, got[key]) > 4 * own or own > _UNSTEADY * largest:
-                    raise UserError(f"the result differs from its source: {problem}; nothing was written")
-                tolerances[key] = max(tolerances.get(key, 0.0), _difference(value, got[key]))
+            for wanted, actual in zip(runs, got, strict=True):
+                problem = _find_problem(key, wanted[key], actual[key], shape_only=key in differ)
+                if problem:
+                    gap = _difference(wanted[key], actual[key])
+                    largest = _largest(value) if value.dtype.kind in "fc" else 0.0
+                    if rounding and gap <= _ROUNDING * largest:
+                        rounded[key] = max(rounded.get(key, 0.0), gap)
+                        continue
+                    again = source(feed)[key]  # some ops add up in the order in which their threads finish
+                    own = _difference(value, again) if again.shape == value.shape else 0.0
+                    if not own or gap > 4 * own or own > _UNSTEADY * largest:
+                        raise UserError(f"the result differs from its source: {problem}; nothing was written")
+                    tolerances[key] = max(tolerances.get(key, 0.0), gap)
         rows += _rows(feed)
-    exact = [key for key in expected[0][1] if key not in differ | tolerances.keys() | rounded.keys()]
-    parts = [f"{', '.join(exact)}: the same bits as the source, on {format_count(rows, 'row')}"] if exact else []
+    exact = [key for key in expected[0][1][0] if key not in differ | tolerances.keys() | rounded.keys()]
+    covered = f"on {format_count(rows, 'row')}{fed}"
+    parts = [f"{', '.join(exact)}: the same bits as the source, {covered}"] if exact else []
     parts += [
         f"{key}: within {t:.2g} of the source, which differs from itself as much" for key, t in tolerances.items()
     ]
     parts += [f"{key}: within {t:.2g} of the source, which XLA compiles and so rounds" for key, t in rounded.items()]
-    parts += [f"{key}: only its shape and dtype, for {op} is random" for key, op in random.items() if key in differ]
-    return Proof("; ".join(parts), tuple(feed for feed, _ in expected), tuple(answers))
+    parts += [f"{key}: its shape and dtype are the source's" for key in random if key in differ]
+    parts += [f"compared {covered}"] if not exact else []
+    return Proof("; ".join(parts), tuple(feed for feed, _ in expected), tuple(answers), frozenset(differ))
+
+
+def _all_same(key: str, runs: Sequence[Values]) -> bool:
+    first = runs[0][key]
+    same = (other[key].dtype == first.dtype and other[key].shape == first.shape for other in runs)
+    return all(same) and all(has_same_bits(first, other[key]) for other in runs)
 
 
 def _rows(feed: Values) -> int:
     return max((len(value) for value in feed.values() if value.ndim), default=1)
 
 
-def _problem(key: str, expected: NDArray[Any], actual: NDArray[Any], *, shape_only: bool) -> str:
+def _find_problem(key: str, expected: NDArray[Any], actual: NDArray[Any], *, shape_only: bool) -> str:
     want, got = (f"{value.dtype}{list(value.shape)}" for value in (expected, actual))
     if want != got:
         return (
@@ -245,3 +272,8 @@ def _difference(a: NDArray[Any], b: NDArray[Any]) -> float:
             (a == b) | (np.isnan(gap) & np.isnan(a) & np.isnan(b)) if a.dtype.kind in "fc" else (a == b), 0, gap
         )
     return float("inf") if np.isnan(gap).any() else float(np.max(gap, initial=0.0))
+
+
+def _largest(value: NDArray[Any]) -> float:
+    """The largest finite number; 0 if there is none."""
+    return float(np.max(np.abs(value), initial=0.0, where=np.isfinite(value)))

@@ -18,6 +18,7 @@ from serialization.formats.dtypes import get_dtype_number
 from serialization.formats.file_kind import ModelFile
 from serialization.formats.object_graph import find_variable_keys
 from serialization.graph import repair
+from serialization.graph.function_optimizers import switch_on_optimizers
 from serialization.graph.graph_def import list_training_nodes
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.lookup_tables import read_table_keys
@@ -230,6 +231,6 @@ def make_checkpoint_origin(session: Any, prepared: PreparedCheckpoint, fill: Cal
     held = read_table_keys(session, prepared.index)
     found = find_hints(prepared.index, wanted, held) if held else prepared.hints
     plain = takes_plain_calls(prepared.index)
-    return Origin(
-        session, GraphIndex(session.graph.as_graph_def()), wanted, once, plain, found, prepared.batches, twice
-    )
+    graph_def = session.graph.as_graph_def()
+    switch_on_optimizers(graph_def)
+    return Origin(session, GraphIndex(graph_def), wanted, once, plain, found, prepared.batches, twice)

@@ -23,6 +23,11 @@ from serialization.formats.file_kind import ModelFile
 from serialization.formats.messages import read_message
 from serialization.graph import repair
 from serialization.graph.cut import add_default_values, cut_at_inputs
+from serialization.graph.function_optimizers import (
+    list_function_calls,
+    switch_off_optimizers,
+    switch_on_optimizers,
+)
 from serialization.graph.graph_def import list_training_nodes, measure_variables
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions, is_xla_compiled
@@ -152,9 +157,19 @@ def require_variables(found: SavedModelFolder, file: GraphFile, needed: GraphInd
 
 
 @contextmanager
-def link_repaired_folder(prepared: PreparedSavedModel) -> Iterator[Path]:
-    """The folder to load: the SavedModel's own, or a temporary one with the repaired graph and links to the rest."""
-    if prepared.repaired is None and not is_taken_for_pattern(prepared.folder):
+def link_repaired_folder(prepared: PreparedSavedModel, *, optimize: bool = True) -> Iterator[Path]:
+    """The folder to load: the SavedModel's own, or a temporary one with the repaired graph and links to the rest.
+
+    Without `optimize`, no function in that graph is optimized.
+    """
+    meta_graph = prepared.repaired
+    if not optimize and list_function_calls(prepared.meta_graph.graph_def):
+        meta_graph = protos.MetaGraphDef()
+        meta_graph.CopyFrom(prepared.repaired or prepared.meta_graph)
+        switch_off_optimizers(meta_graph.graph_def)
+    if meta_graph is None and is_taken_for_pattern(prepared.folder):
+        meta_graph = prepared.meta_graph
+    if meta_graph is None:
         yield prepared.folder
         return
     with TemporaryDirectory(prefix="repaired-") as name:
@@ -162,7 +177,6 @@ def link_repaired_folder(prepared: PreparedSavedModel) -> Iterator[Path]:
         for part in prepared.folder.iterdir():
             if part.is_dir():
                 (place / part.name).symlink_to(part.resolve())
-        meta_graph = prepared.repaired if prepared.repaired is not None else prepared.meta_graph
         saved_model = protos.SavedModel(saved_model_schema_version=1, meta_graphs=[meta_graph])
         (place / "saved_model.pb").write_bytes(saved_model.SerializeToString())
         yield place
@@ -183,6 +197,7 @@ def make_saved_model_origin(
     """The loaded SavedModel as the source of a conversion; `afresh` loads it once more, with its first state."""
     wanted = bind_signature(session.graph, exported.signature)
     index, names = _flatten(session.graph.as_graph_def(), wanted)
+    switch_on_optimizers(index.graph_def)
     trains = list_training_nodes(index.graph_def)
     run, twice = run_from_first_state(afresh) if trains else (compile_later(session, wanted), None)
     record_sparse_sizes(index, list_signature_defs(exported.meta_graph).values())

@@ -6,15 +6,16 @@ The mapping is read from the graph's own restore ops, which record renamed varia
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serialization.console import format_count
+from serialization.console import format_count, make_printable
 from serialization.errors import UserError
+from serialization.formats.checkpoint_values import is_slice_spec
 from serialization.formats.dtypes import get_base_dtype, get_dtype_name
+from serialization.graph.const_nodes import read_strings
 from serialization.graph.graph_def import get_output_index
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import ASSIGNMENTS, IDENTITIES, RESTORE_OPS, VARIABLES
@@ -151,17 +152,17 @@ def _restored_from(index: GraphIndex, edge: str) -> tuple[str, str] | None:
     number = get_output_index(edge)
     if number >= len(keys):
         return None
-    return keys[number], specs[number] if number < len(specs) else ""
+    spec = specs[number] if number < len(specs) else ""
+    if spec and not is_slice_spec(spec):
+        raise UserError(
+            f"the graph is damaged; it restores {make_printable(spec)!r} of {make_printable(keys[number])}, which is "
+            "no slice; copy it here again"
+        )
+    return keys[number], spec
 
 
 def _strings(index: GraphIndex, edge: str) -> list[str]:
-    node = index.producer(edge)
-    if node is None or node.op != "Const":
-        return []
-    tensor = node.attr["value"].tensor
-    values = [value.decode() for value in tensor.string_val]
-    count = math.prod(dim.size for dim in tensor.tensor_shape.dim)
-    return values * count if len(values) == 1 else values
+    return [value.decode(errors="replace") for value in read_strings(index.producer(edge))]
 
 
 def _unless_old(node: Any, sizes: tuple[int, ...] | None) -> tuple[int, ...] | None:

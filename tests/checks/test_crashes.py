@@ -51,7 +51,63 @@ def large_constant() -> Any:
     return graph_def
 
 
+def deep() -> Any:
+    """Each of 5,000 functions calls the next."""
+    graph_def = protos.GraphDef()
+    graph_def.node.add(name="x", op="Placeholder").attr["dtype"].type = 1
+    for number in range(5000):
+        function = graph_def.library.function.add()
+        function.signature.name = f"F{number}"
+        if number < 4999:
+            function.node_def.add(name="call", op="PartitionedCall").attr["f"].func.name = f"F{number + 1}"
+    identity(graph_def, "x")
+    return graph_def
+
+
+def edited(change: Callable[[Any], None]) -> Callable[[], Any]:
+    """A graph of two constants, their product and its copy, with this change."""
+
+    def make() -> Any:
+        graph_def = protos.GraphDef()
+        for name in ("a", "b"):
+            node = graph_def.node.add(name=name, op="Const")
+            node.attr["dtype"].type = node.attr["value"].tensor.dtype = 1
+            node.attr["value"].tensor.tensor_shape.dim.add(size=2)
+            node.attr["value"].tensor.tensor_content = bytes(8)
+        graph_def.node.add(name="ab", op="Mul", input=["a", "b"]).attr["T"].type = 1
+        identity(graph_def, "ab")
+        change(graph_def)
+        return graph_def
+
+    return make
+
+
+def strings(graph_def: Any) -> None:
+    tensor = graph_def.node[0].attr["value"].tensor
+    tensor.dtype = 7
+    tensor.tensor_content = b"\x01\x05ab"
+
+
 FAULTS = [
+    (deep, "its functions call each other 5,000 deep; TensorFlow's stack holds some thousands"),
+    (edited(lambda g: setattr(g.node[3], "name", "a:b")), "a node is called 'a:b', which is no name of a node"),
+    (edited(lambda g: setattr(g.node[3], "name", "^ab")), "a node is called '^ab', which is no name of a node"),
+    (edited(lambda g: g.node[2].input.append("^a:b:c:d")), "its node ab has the input '^a:b:c:d', which is no tensor"),
+    (edited(lambda g: g.node[2].input.pop()), "its node ab has 1 input, and Mul takes 2"),
+    (edited(lambda g: g.node[2].input.append("a")), "its node ab has 3 inputs, and Mul takes 2"),
+    (
+        edited(lambda g: setattr(g.node[0].attr["value"].tensor, "dtype", 99)),
+        "its constant a has no dtype that TensorFlow knows, but number 99",
+    ),
+    (
+        edited(lambda g: setattr(g.node[0].attr["value"].tensor.tensor_shape.dim[0], "size", -1)),
+        "its constant a has no shape",
+    ),
+    (
+        edited(lambda g: setattr(g.node[0].attr["value"].tensor.tensor_shape.dim[0], "size", 3)),
+        "its constant a holds 8 bytes, and its shape and dtype take 12 bytes",
+    ),
+    (edited(strings), "its constant a is cut off; strings have other lengths than recorded"),
     (recursive, "its function F calls itself"),
     (many_outputs, "its node apart has 1,099,511,627,776 inputs or outputs"),
     (large_constant, "its constants would take 34.4 GB, of which it holds 18 bytes"),
@@ -118,7 +174,7 @@ def test_missing_nodes_are_reported_if_an_output_needs_them(run: Run, tmp_path: 
     for name, op, source in (
         ("a", "Placeholder", ""),
         ("b", "Neg", "gone"),
-        ("c", "Add", "gone_too"),
+        ("c", "Abs", "gone_too"),
         ("d", "Neg", "a"),
     ):
         node = graph_def.node.add(name=name, op=op, input=[source] * bool(source))

@@ -123,7 +123,9 @@ def test_places_variables_and_ends_are_those_of_the_entries(tmp_path: Path) -> N
 
 
 def meta(*names: str) -> bytes:
-    tensors = [{"name": name, "type": 1, "shape": {"dim": [{"size": 2}]}, "slice": [{}, {}]} for name in names]
+    tensors = [
+        {"name": name, "type": 1, "shape": {"dim": [{"size": 2}]}, "slice": [{"extent": [{}]}] * 2} for name in names
+    ]
     return bytes(protos.SavedTensorSlices(meta={"tensor": tensors}).SerializeToString())
 
 
@@ -156,6 +158,24 @@ V2_FAULTS = {
     "a name that is no text": (
         [(b"", header()), (b"\xff", entry())],
         "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",
+    ),
+    "a dtype that is none": (
+        [(b"", header()), (b"w", entry(4, dtype=99))],
+        "w is of the dtype 99, which TensorFlow does not have",
+    ),
+    "a negative size": ([(b"", header()), (b"w", entry(-4))], "w has no shape"),
+    "more numbers than there are": ([(b"", header()), (b"w", entry(1 << 62, 4))], "w has no shape"),
+    "a slice of another rank": (
+        [(b"", header()), (b"w", entry(4, 4, slices=[{"extent": [{"start": 0, "length": 2}]}]))],
+        "w has a slice beyond its shape [4, 4]",
+    ),
+    "a slice beyond the end": (
+        [(b"", header()), (b"w", entry(4, slices=[{"extent": [{"start": 3, "length": 2}]}]))],
+        "w has a slice beyond its shape [4]",
+    ),
+    "a slice before the start": (
+        [(b"", header()), (b"w", entry(4, slices=[{"extent": [{"start": -1, "length": 2}]}]))],
+        "w has a slice beyond its shape [4]",
     ),
     "no protobuf": (
         [(b"", header()), (b"v", b"\x07")],

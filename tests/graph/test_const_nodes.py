@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from serialization.formats import dtypes, protos
-from serialization.graph.const_nodes import make_constant, read_integers
-from serialization.tensorflow import np, tf
+from serialization.formats.wire import write_varint
+from serialization.graph.const_nodes import make_constant, read_array, read_integers, read_strings
+from serialization.tensorflow import np, tf, tf1
 
 
 def test_integers_of_a_constant_are_read_in_each_form() -> None:
@@ -62,3 +63,24 @@ def test_no_more_integers_are_read_than_a_tensor_has_axes(number: int) -> None:
     assert read_integers(listed(number, (2**40,), [5])) == [], "which would take all memory"
     assert read_integers(listed(number, (2**40, -1), [5])) == [5], "a damaged shape"
     assert read_integers(listed(number, (), [5] * 257)) == []
+
+
+@pytest.mark.parametrize("strings", [[b"a", b"", b"c" * 300], [b""], []])
+def test_strings_in_a_tensor_content_are_read_as_tensorflow_reads_them(strings: list[bytes]) -> None:
+    node = make_constant("c", np.array(strings, object), dtypes.STRING)
+    tensor = node.attr["value"].tensor
+    tensor.ClearField("string_val")
+    tensor.tensor_content = b"".join(write_varint(len(text)) for text in strings) + b"".join(strings)
+    assert read_strings(node) == read_array(node).tolist() == strings
+    with tf1.Graph().as_default() as graph, tf1.Session() as session:
+        tf1.import_graph_def(protos.GraphDef(node=[node]), name="")
+        assert session.run(graph.get_tensor_by_name("c:0")).tolist() == strings
+
+
+def test_one_string_stands_for_all_and_a_content_counts_before_a_list() -> None:
+    node = make_constant("c", np.array([b"a", b"b"], object), dtypes.STRING)
+    del node.attr["value"].tensor.string_val[1:]
+    assert read_strings(node) == [b"a", b"a"]
+    node.attr["value"].tensor.tensor_content = b"\1\1xy"
+    assert read_strings(node) == [b"x", b"y"]
+    assert read_strings(make_constant("c", np.zeros(3, "f"), 1)) == read_strings(None) == []

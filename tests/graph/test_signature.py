@@ -158,3 +158,14 @@ def test_a_signature_that_is_not_there_is_one_line(there: list[str], key: str | 
     with pytest.raises(UserError) as caught:
         choose_signature_def(protos.MetaGraphDef(signature_def={name: {} for name in there}), key)
     assert str(caught.value) == line
+
+
+def test_a_tensors_name_may_leave_out_its_output() -> None:
+    signature_def = protos.SignatureDef()
+    signature_def.inputs["x"].name, signature_def.outputs["y"].name = "x", "scope/y:1"
+    signature = read_signature_def(signature_def)
+    assert [tensor.name for tensor in (*signature.inputs, *signature.outputs)] == ["x:0", "scope/y:1"]
+    for name in ("", "^x", ":0", "x:y", "x:0:0", "x:-1"):
+        signature_def.outputs["y"].name = name
+        with pytest.raises(UserError, match="is no name of a tensor; name --inputs and --outputs"):
+            read_signature_def(signature_def)

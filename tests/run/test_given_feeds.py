@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
+from serialization.run import given_feeds
 from serialization.run.given_feeds import convert_value, parse_feed, read_feeds
 from serialization.run.json_values import MisfitError
 from serialization.tensorflow import np, tf
@@ -114,3 +116,26 @@ def test_unknown_repeated_and_missing_names_are_refused() -> None:
         "--feed featur_7: no such input; the nearest are feature_7, feature_27, feature_17"
     )
     assert error("zzz=[[1,2]]", inputs=many).endswith("feature_8, feature_9 and 20 more")
+
+
+def test_sizes_are_looked_at_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small .npz may unpack to gigabytes, and a file may be mostly holes."""
+    with (
+        zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("x.npy", "w") as file,
+    ):
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 2)})
+    with (tmp_path / "holes.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (1 << 32, 2)})
+        file.truncate(file.tell() + (1 << 35))
+    with (tmp_path / "holes.json").open("wb") as file:
+        file.truncate(1 << 35)
+    monkeypatch.setattr(given_feeds, "find_available_memory", lambda: 8 << 30)
+    assert error(f"@{tmp_path}/bomb.npz") == "--feed x: 8.8 TB are too much here; feed at most 2.15 GB"
+    assert error(f"@{tmp_path}/holes.npy") == "--feed x: 34.4 GB are too much here; feed at most 2.15 GB"
+    assert error(f"@{tmp_path}/holes.json") == (
+        f"{tmp_path}/holes.json has 34.4 GB, too much here; save at most 2.15 GB"
+    )
+    for name, shape in (("bomb.npz", [1 << 40, 2]), ("holes.npy", [1 << 32, 2])):
+        message = error(f"@{tmp_path}/{name}", inputs=(tensor(shape=(None, 3)),))
+        assert message == f"--feed x: expected the shape [None, 3], got {shape}"

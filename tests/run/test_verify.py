@@ -50,7 +50,7 @@ def test_different_outputs_are_reported(expected: Any, actual: Any, line: str) -
 def test_a_source_may_differ_from_itself_by_rounding() -> None:
     source = answer(np.array([1000], "f"), np.array([1000.0001], "f"))
     proof = compare_runs(source, answer(np.array([1000.0001], "f")), FEEDS)
-    assert proof.line == "y: within 0.00012 of the source, which differs from itself as much"
+    assert proof.line == "y: within 0.00012 of the source, which differs from itself as much; compared on 2 rows"
 
 
 def test_a_counter_is_not_taken_for_rounding() -> None:
@@ -58,14 +58,33 @@ def test_a_counter_is_not_taken_for_rounding() -> None:
         compare_runs(answer(np.array([1], "f"), np.array([2], "f")), answer(np.array([2], "f")), FEEDS)
 
 
-def test_random_outputs_are_compared_by_shape_and_dtype() -> None:
-    random = {"y": "RandomUniform u"}
-    line = compare_runs(answer(np.array([1], "f")), answer(np.array([2], "f")), FEEDS, random).line
-    assert line == "y: only its shape and dtype, for RandomUniform u is random"
+def test_an_infinite_number_makes_no_tolerance_infinite() -> None:
+    source = answer(np.array([np.inf, 1], "f"), np.array([np.inf, 2], "f"))
+    with pytest.raises(UserError, match="y is off by up to 3; nothing was written"):
+        compare_runs(source, answer(np.array([np.inf, 4], "f")), FEEDS)
+    infinite = answer(np.array([np.inf, 1], "f"))
+    moved = verify.compare_optimized(compare_runs(infinite, infinite, FEEDS), answer(np.array([np.inf, 2], "f")))
+    assert moved == ["TensorFlow's default graph optimizers move y by up to 1; without them it is the source's"]
+
+
+def test_random_outputs_are_compared_in_shape() -> None:
+    proof = compare_runs(answer(np.array([1], "f")), answer(np.array([2], "f")), FEEDS, {"y": False})
+    assert (proof.line, proof.random) == ("y: its shape and dtype are the source's; compared on 2 rows", frozenset("y"))
     with pytest.raises(UserError, match="not float32"):
-        compare_runs(answer(np.array([1], "f")), answer(np.array([2], "i")), FEEDS, random)
-    line = compare_runs(answer(np.array([1], "f")), answer(np.array([1], "f")), FEEDS, random).line
-    assert line == "y: the same bits as the source, on 2 rows"
+        compare_runs(answer(np.array([1], "f")), answer(np.array([2], "i")), FEEDS, {"y": False})
+    proof = compare_runs(answer(np.array([1], "f")), answer(np.array([1], "f")), FEEDS, {"y": False})
+    assert (proof.line, proof.random) == ("y: the same bits as the source, on 2 rows", frozenset())
+
+
+def test_a_seed_does_not_make_a_random_output_the_same() -> None:
+    """Source and result give the same numbers, run for run; but the second run of one session gives others."""
+
+    def seeded() -> Any:
+        return answer(np.array([1], "f"), np.array([2], "f"))
+
+    assert compare_runs(seeded(), seeded(), FEEDS, {"y": False}).random == {"y"}
+    same = answer(np.array([1], "f"))
+    assert compare_runs(same, same, FEEDS, {"y": True}).random == {"y"}, "the graph is certain to be random"
 
 
 def test_the_first_feeds_that_run_are_compared() -> None:

@@ -151,11 +151,84 @@ def test_a_random_output_is_named_and_compared_by_shape(run: Run, tmp_path: Path
 
     prefix = graphs.save(tmp_path, build)
     done = freeze(run, prefix, tmp_path, "--outputs", "noisy,clean")
+    assert (done.status, done.stderr) == (0, "")
     assert (
-        "proved: clean: the same bits as the source, on 1,003 rows; noisy: only its shape and dtype, for "
-        in done.stdout
+        "not verified: random: noise/RandomStandardNormal; clean: the same bits as the source, on 1,003 rows generated "
+        "for x; noisy: its shape and dtype are the source's\n" in done.stdout
     )
-    assert "RandomStandardNormal noise/RandomStandardNormal is random" in done.stdout
+
+
+@pytest.mark.parametrize("seed", [None, 1])
+def test_dropout_that_is_on_is_no_proof_and_said_in_words(run: Run, tmp_path: Path, seed: int | None) -> None:
+    def build() -> None:
+        tf1.set_random_seed(seed)
+        x = tf1.placeholder(tf.float32, [None, 4], name="x")
+        w = tf1.get_variable("w", [4, 4], initializer=tf1.ones_initializer())
+        hidden = tf.nn.dropout(tf.nn.dropout(x @ w, rate=0.5), rate=0.1)
+        tf.argmax(hidden @ w, 1, name="y")  # rows of equal numbers: the answer is the same in every run
+
+    done = freeze(run, graphs.save(tmp_path, build), tmp_path, "--outputs", "y")
+    assert (done.status, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert (
+        "not verified: random: dropout/random_uniform/RandomUniform, dropout_1/random_uniform/RandomUniform; "
+        "y: its shape and dtype are the source's; compared on 1,003 rows generated for x"
+    ) in lines
+    assert (
+        "dropout is on: 2 layers of this graph drop out at inference; save the model from a graph that is built for "
+        "inference (training=False, keep_prob=1), or feed what switches dropout off"
+    ) in lines
+
+
+def test_a_proof_says_what_it_covered(run: Run, tmp_path: Path) -> None:
+    def build() -> None:
+        x, y = (tf1.placeholder(tf.float32, [None], name=name) for name in "xy")
+        tf.multiply(x + y, tf1.get_variable("w", [], initializer=tf1.ones_initializer()), name="sum")
+
+    prefix = graphs.save(tmp_path, build)
+    done = freeze(run, prefix, tmp_path, "--outputs", "sum")
+    assert "proved: sum: the same bits as the source, on 1,003 rows generated for x, y\n" in done.stdout
+    done = freeze(run, prefix, tmp_path, "--outputs", "sum", "--feed", "x=[1,2]", "--feed", "y=[3,4]", "--overwrite")
+    assert "proved: sum: the same bits as the source, on 2 rows given for x, y\n" in done.stdout
+
+
+def test_a_python_function_is_refused_and_cut_out(run: Run, tmp_path: Path) -> None:
+    """It was in the program, and is not in the file."""
+
+    def build() -> None:
+        x = tf1.placeholder(tf.float32, [None, 3], name="x")
+        (rois,) = tf1.py_func(lambda a: a + 1, [x], [tf.float32], name="proposal_layer")
+        rois.set_shape([None, 3])
+        tf.nn.softmax(rois @ tf1.get_variable("w", [3, 2], initializer=tf1.ones_initializer()), name="y")
+
+    prefix = graphs.save(tmp_path, build)
+    for words in ((), ("--trust-model",)):
+        done = freeze(run, prefix, tmp_path, "--outputs", "y", *words)
+        assert done.status == 1
+        assert done.stderr == (
+            f"error: {prefix} calls Python functions, at proposal_layer; they were in the program that made the model, "
+            "and are not in its file; cut the graph there: name the tensors behind as --inputs, or tensors in front as "
+            "--outputs\n"
+        )
+    done = freeze(run, prefix, tmp_path, "--inputs", "proposal_layer", "--outputs", "y")
+    assert "proved: y: the same bits as the source, on 1,003 rows generated for proposal_layer\n" in done.stdout
+
+
+def test_an_iterator_without_data_is_refused(run: Run, tmp_path: Path) -> None:
+    """No feed would help: the graph takes its rows from a data set that nothing opens."""
+
+    def build() -> None:
+        rows = tf1.data.make_initializable_iterator(tf.data.Dataset.from_tensors([1.0, 2.0])).get_next("rows")
+        x = tf1.placeholder(tf.float32, [2], name="x")
+        tf.multiply(x + rows, tf1.get_variable("w", [], initializer=tf1.ones_initializer()), name="y")
+
+    prefix = graphs.save(tmp_path, build)
+    done = freeze(run, prefix, tmp_path, "--inputs", "x", "--outputs", "y")
+    assert done.status == 1
+    assert "the model cannot be run here, whatever it is fed" in done.stderr
+    assert "; cut the graph around node rows: name the tensors behind it with --inputs" in done.stderr
+    assert "--feed" not in done.stderr
+    assert not (tmp_path / "m.pb").exists()
 
 
 def test_not_verified_gives_the_reason_and_the_feed_flags(run: Run, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import json
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -37,6 +38,8 @@ _IDLE = 600  # seconds that granian keeps a thread without work; granian allows 
 _AGAIN = 10  # seconds between tries to replace a worker; granian gives up if they are less than 5.5
 _CONNECTIONS = 65_536  # the most of a worker
 _FILES = 256  # the most that a worker opens beside its connections
+_LONGEST_FAILURE = 10_000  # characters of a message from a worker
+_LONGEST_REPORT = 1 << 17  # bytes, well below the limit of a datagram
 _NOTICE = 0.5  # seconds in which answers carry `Connection: close`, before the server ends
 
 
@@ -81,7 +84,8 @@ def run_server(
         address = reserved.getsockname()[:2]
         port = address[1]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        reports: Any = multiprocessing.SimpleQueue()
+        # Datagrams need no lock. A worker that is killed while it holds the lock of a queue blocks all later workers.
+        received, reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         # Closing `served` tells the workers to end. An Event would block for ever if a worker died while it waited.
         ending, served = multiprocessing.Pipe(duplex=False)
         failures: list[str] = []
@@ -116,7 +120,7 @@ def run_server(
                 with suppress(OSError):  # stdout is closed, or its disk is full: the server runs all the same
                     announce(url, example)
 
-            read = partial(_read_reports, reports, failures, granian, ready, stop)
+            read = partial(_read_reports, received, failures, granian, ready, stop)
             threading.Thread(target=read, daemon=True).start()
 
         load = partial(
@@ -193,7 +197,7 @@ def _wait_until_it_listens(address: tuple[str, int]) -> None:
 
 
 def _read_reports(
-    reports: Any, failures: list[str], granian: Any, ready: Callable[[str], None], stop: Callable[[], None]
+    received: socket.socket, failures: list[str], granian: Any, ready: Callable[[str], None], stop: Callable[[], None]
 ) -> None:
     """In the supervisor: announce when all workers are ready; end the server if one cannot start before that.
 
@@ -201,7 +205,7 @@ def _read_reports(
     """
     unready = granian.workers
     while True:
-        failure, example = reports.get()
+        failure, example = json.loads(received.recv(_LONGEST_REPORT))
         if not failure:
             granian.respawned_wrks.clear()  # the worker could start, whenever it dies
             unready -= 1
@@ -215,7 +219,12 @@ def _read_reports(
                 print(f"a worker is missing: {failure}; trying again in {_AGAIN} seconds", file=sys.stderr, flush=True)
 
 
-def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending: Any) -> Any:
+def _report(reports: socket.socket, failure: str, example: str = "") -> None:
+    """In the worker: tell the supervisor that it is ready, or why it cannot start."""
+    reports.send(json.dumps([failure[:_LONGEST_FAILURE], example]).encode())
+
+
+def _load_in_worker(make_app: MakeApp, settings: Settings, reports: socket.socket, ending: Any) -> Any:
     """In the worker, before it listens: load the application, and return the function that answers requests."""
     from serialization.serving.http.direct import make_direct
     from serialization.serving.http.predict_route import EXAMPLE
@@ -226,10 +235,10 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending:
         answer, drain = make_direct(app, settings)
     except Exception as error:  # of any kind: the supervisor reports it
         if isinstance(error, (UserError, OSError)):
-            reports.put((format_error(error), ""))
+            _report(reports, format_error(error))
         else:
             print_exception("a worker")
-            reports.put(("a worker cannot start; its traceback above shows why", ""))
+            _report(reports, "a worker cannot start; its traceback above shows why")
         time.sleep(_AGAIN)  # the supervisor replaces this worker when it ends
         os._exit(1)
 
@@ -242,7 +251,7 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending:
     gc.collect()
     gc.freeze()  # so that no collection during a request goes through TensorFlow's million objects
     example = app.config[EXAMPLE]
-    reports.put(("", example if len(example) <= _SHORT else ""))
+    _report(reports, "", example if len(example) <= _SHORT else "")
     return answer
 
 
