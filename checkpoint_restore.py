@@ -21,6 +21,7 @@ from typing import Any
 
 import model
 from serialization import cli, project
+from serialization.checks.crashes import nests_deeply
 from serialization.cli import make_parser, refuse_flags, repeat_flags, select_values
 from serialization.console import format_command, print_notes, show_path
 from serialization.files.locate import find_checkpoint
@@ -50,6 +51,7 @@ def import_graph(prepared: PreparedCheckpoint, *, optimize: bool = False) -> tup
     The Saver is None where there is no variable. Raises UserError where importing, restoring or running could do harm.
     """
     require_safe_checkpoint(prepared)
+    optimize = optimize and not nests_deeply(prepared.index)
     if not optimize:
         switch_off_optimizers(prepared.meta_graph.graph_def)
     with tf1.Graph().as_default() as graph, explain_failures("the graph cannot be imported"):

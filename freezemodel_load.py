@@ -17,6 +17,7 @@ from typing import Any
 
 import model
 from serialization import cli, project
+from serialization.checks.crashes import nests_deeply
 from serialization.cli import make_parser, repeat_flags
 from serialization.console import format_command, print_notes
 from serialization.files.locate import find_frozen_model
@@ -45,6 +46,7 @@ def import_graph(graph_def: Any) -> Any:
 
 def load(ready: PreparedFrozenModel, *, optimize: bool = True) -> tuple[Any, Signature]:
     """A session on the imported graph, and the signature that it is run by."""
+    optimize = optimize and not nests_deeply(ready.index)
     (switch_on_optimizers if optimize else switch_off_optimizers)(ready.graph_def)
     graph = import_graph(ready.graph_def)
     session = open_session(graph, optimize=optimize)

@@ -37,8 +37,8 @@ from serialization.run.predictor import Predictor
 from serialization.run.verify import NOT_VERIFIED, prove_same
 from serialization.sources.from_checkpoint import PreparedCheckpoint
 from serialization.sources.from_frozen import prepare_frozen_model
-from serialization.sources.from_saved_model import PreparedSavedModel
 from serialization.sources.frozen_reader import read_graph_file
+from serialization.sources.private_copy import PreparedSavedModel
 from serialization.targets.to_frozen import (
     freeze_graph,
     freeze_stored_values,

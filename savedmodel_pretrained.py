@@ -18,10 +18,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from serialization import cli, project
+from serialization.checks.crashes import nests_deeply
 from serialization.cli import make_parser, refuse_flags, select_values
 from serialization.console import format_command, format_show, print_notes, show_path
 from serialization.files.locate import SavedModelFolder, find_saved_model
 from serialization.flags import RUN_FLAGS, SAVED_MODEL_FLAGS
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
 from serialization.project import real_path
@@ -29,12 +31,12 @@ from serialization.run.classifier import show_classes
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
 from serialization.run.show_predictions import print_predictions
-from serialization.sources.from_saved_model import (
+from serialization.sources.from_saved_model import make_saved_model_origin, prepare_saved_model
+from serialization.sources.private_copy import (
     PreparedSavedModel,
-    complete_loading,
-    link_repaired_folder,
-    make_saved_model_origin,
-    prepare_saved_model,
+    load_from_memory,
+    make_private_copy,
+    restore_left_out,
 )
 from serialization.tensorflow import explain_failures, tf1
 
@@ -42,13 +44,15 @@ from serialization.tensorflow import explain_failures, tf1
 def load(prepared: PreparedSavedModel, *, optimize: bool = True) -> tuple[Any, Signature]:
     """A session in which the SavedModel is loaded, graph, variables and tables, and the signature that it is run by."""
     where = show_path(prepared.folder)
+    optimize = optimize and not nests_deeply(GraphIndex(prepared.whole))
     session = open_session(tf1.Graph(), optimize=optimize)
     with session.graph.as_default(), explain_failures(f"the SavedModel {where} cannot be loaded"):
-        with link_repaired_folder(prepared, optimize=optimize) as folder:
+        # Not the user's own folder: TensorFlow gets what was scanned, and repaired.
+        if folder := make_private_copy(session, prepared, optimize=optimize):
             tf1.saved_model.load(session, prepared.tags, str(folder))
-        # The plain call refuses a graph with stale shapes or an unreadable version, leaves the tables of exports
-        # without a main op empty, and some variables of Keras 3.
-        complete_loading(session, prepared)
+        else:
+            load_from_memory(session, prepared, optimize=optimize)
+        restore_left_out(session, prepared)  # the plain call leaves some variables of Keras 3 empty
     return session, bind_signature(session.graph, prepared.signature)
 
 

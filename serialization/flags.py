@@ -179,7 +179,17 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
         "no-verify": {"action": "store_true", "help": "publish without comparing the result with its source"},
     },
     "safety": {
-        "trust-model": {"action": "store_true", "help": "load the model although the safety scan refuses it"},
+        "trust-model": {
+            "action": "store_true",
+            "help": "load the model although the safety scan refuses it (still confined)",
+        },
+        "allow-read": {
+            "type": parse_path,
+            "action": "append",
+            "metavar": "PATH",
+            "help": "a file, or a folder with all in it, that the confined process may read too; repeatable",
+        },
+        "unconfined": {"action": "store_true", "help": "do not confine the process that loads the model"},
         "strict": {
             "action": "store_true",
             "help": "exit with status 1 if there are faults, or ops that are unknown, unsafe or without a kernel",
@@ -269,6 +279,7 @@ FLAGS = {flag: options for flags in FLAG_GROUPS.values() for flag, options in fl
 # Flags that go together in every script.
 CHECKPOINT_FLAGS = ("graph", "rename", "partial", "ema")
 SAVED_MODEL_FLAGS = ("tag-set", "signature")
+CONFINEMENT_FLAGS = ("allow-read", "unconfined")
 MODEL_FLAGS = ("inputs", "outputs", "op-library", "trust-model")
-RUN_FLAGS = (*MODEL_FLAGS, "feed")
+RUN_FLAGS = (*MODEL_FLAGS, *CONFINEMENT_FLAGS, "feed")
 CONVERSION_FLAGS = (*RUN_FLAGS, "overwrite", "no-verify")

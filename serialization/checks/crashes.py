@@ -13,20 +13,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from serialization.checks.what_runs import CallGraph
 from serialization.console import format_count, format_size, make_printable
 from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.formats.dtypes import get_base_dtype, get_dtype_name, get_dtype_size
 from serialization.formats.wire import DamagedError
 from serialization.graph.const_nodes import split_string_content
-from serialization.graph.graph_def import get_node_name, iterate_nodes, list_data_edges
+from serialization.graph.graph_def import find_called_functions, get_node_name, iterate_nodes, list_data_edges
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.known_ops import load_op_inputs
 
 _COUNTS = ("N", "num", "num_split", "num_outs", "num_outputs", "Nsparse", "Ndense", "num_sparse", "num_dense")
 _MOST = 100_000  # inputs or outputs of one node
-_DEEPEST = 3000  # functions that call each other; TensorFlow's stack overflows at some 8,000
+_DEEP, _DEEPEST = 200, 3000  # functions that call each other
 _NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\\/>-]*")
 _EDGE = re.compile(rf"\^?{_NAME.pattern}(:[A-Za-z]\w*)?(:\d{{1,9}})?")  # in a function an output has a name, too
 _FREE = 1 << 30  # bytes that constants may take beyond four times what the file gives for them
@@ -121,11 +120,24 @@ def _describe_wrong_value(tensor: Any) -> str:
     return ""
 
 
+def nests_deeply(index: GraphIndex) -> bool:
+    """Whether functions call each other so deep that TensorFlow's optimizers take minutes: quadratic time."""
+    return max(_measure_depths(index).values(), default=0) > _DEEP
+
+
 def _find_deep_calls(index: GraphIndex) -> Iterator[str]:
     """A function that calls itself, directly or through others; else the depth of the calls, where it is too deep."""
-    graph = CallGraph(index)
+    depths = _measure_depths(index)
+    if left := index.functions.keys() - depths.keys():
+        yield f"its function {make_printable(min(left))} calls itself"
+    elif max(depths.values(), default=0) > _DEEPEST:
+        yield f"its functions call each other {max(depths.values()):,} deep; TensorFlow's stack holds some thousands"
+
+
+def _measure_depths(index: GraphIndex) -> dict[str, int]:
+    """How deep each function calls others, itself included; without those that call themselves."""
     calls = {
-        name: {called for node in function.node_def for called in graph.called(node)} & index.functions.keys()
+        name: {called for node in function.node_def for called in find_called_functions(node, index.functions)}
         for name, function in index.functions.items()
     }
     # A function without calls to the remaining ones is in no circle. Remove such functions until none is left.
@@ -134,15 +146,14 @@ def _find_deep_calls(index: GraphIndex) -> Iterator[str]:
         for other in called:
             callers[other].append(name)
     open_calls = {name: len(called) for name, called in calls.items()}
-    depths = {name: 1 for name, count in open_calls.items() if not count}
-    done = list(depths)
+    done = [name for name, count in open_calls.items() if not count]
+    depths = dict.fromkeys(done, 1)
+    below: dict[str, int] = {}
     for name in done:
         for caller in callers[name]:
-            depths[caller] = max(depths.get(caller, 0), depths[name] + 1)
+            below[caller] = max(below.get(caller, 0), depths[name])
             open_calls[caller] -= 1
             if not open_calls[caller]:
+                depths[caller] = below[caller] + 1
                 done.append(caller)
-    if left := set(calls) - set(done):
-        yield f"its function {make_printable(min(left))} calls itself"
-    elif max(depths.values(), default=0) > _DEEPEST:
-        yield f"its functions call each other {max(depths.values()):,} deep; TensorFlow's stack holds some thousands"
+    return depths

@@ -99,6 +99,8 @@ def find_saved_model(
         make = advise_making(path, f"name the folder that holds {SAVED_MODEL_FILES[0]}", "savedmodel_", "pretrained")
         there = f"; {describe_contents(path)}" if path.is_dir() else ""
         raise UserError(f"no SavedModel at {show_path(path)}; found no {SAVED_MODEL_FILES[0]}{there}; {make}")
+    if not found_file.is_file():
+        raise UserError(f"{show_path(found_file)} is no plain file; TensorFlow would wait for it; put the model there")
     file = open_file(found_file, opened)
     if file.kind is not Kind.SAVED_MODEL:
         raise explain_other_kind(file.path, file.kind, "a SavedModel")

@@ -111,15 +111,20 @@ def make_graph_loadable(index: GraphIndex) -> list[str]:
             node.attr["shape"].shape.unknown_rank = True  # these versions wrote an unknown rank in this way
     for node in graph_def.node:
         _check_edges(node, names)
-        colocated = (
-            [name for name in node.attr["_class"].list.s if _is_in(name, names)] if "_class" in node.attr else []
-        )
-        if "_class" in node.attr:
-            if not colocated:
-                del node.attr["_class"]
-            else:
-                node.attr["_class"].list.s[:] = colocated
+    remove_lost_locations(graph_def)
     return [*format_repairs(done), *remove_recorded_shapes(graph_def)]
+
+
+def remove_lost_locations(graph_def: Any) -> None:
+    """Remove what colocates nodes with others that the graph does not have, which keeps it from being imported."""
+    names = GraphIndex(graph_def).nodes
+    for node in graph_def.node:
+        if "_class" in node.attr:
+            colocated = [name for name in node.attr["_class"].list.s if _is_in(name, names)]
+            if colocated:
+                node.attr["_class"].list.s[:] = colocated
+            else:
+                del node.attr["_class"]
 
 
 def remove_recorded_shapes(graph_def: Any) -> list[str]:

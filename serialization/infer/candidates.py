@@ -190,7 +190,7 @@ def _has_values(flow: Flow, candidate: Candidate) -> bool:
 
 
 def _keep_scores(flow: Flow, found: list[Candidate]) -> list[Candidate]:
-    """Of several forms of one answer - scores, fewer scores, the class, its text - the scores of all classes."""
+    """Of several forms of one answer (scores, fewer scores, the class, its text) the scores of all classes."""
     steps = {c: find_parameter_free_ancestors(flow, get_node_name(c.tensor.name)) for c in found}
     scores = [c for c in found if flow.nodes[get_node_name(flow.behind_views(c.tensor.name))].op in _ACTIVATIONS]
 

@@ -145,9 +145,9 @@ class Flow:
         for node in self.nodes.values():
             if node.op in op_sets.ENTERS:
                 frames[node.attr["frame_name"].s].append(node.name)
-        return [self._find_interior(enters) for enters in frames.values()]
+        return [self._find_interior(enters, len(frames)) for enters in frames.values()]
 
-    def _find_interior(self, enters: Iterable[str]) -> set[str]:
+    def _find_interior(self, enters: Iterable[str], deepest: int) -> set[str]:
         seen = {(name, 1) for name in enters}
         waiting = list(seen)
         while waiting:
@@ -155,7 +155,7 @@ class Flow:
             for user in self.index.consumers(name):
                 op = self.nodes[user].op
                 new = (user, depth + (op in op_sets.ENTERS) - (op in op_sets.EXITS))
-                if new[1] > 0 and new not in seen:
+                if 0 < new[1] <= deepest and new not in seen:
                     seen.add(new)
                     waiting.append(new)
         return {name for name, _ in seen}
@@ -225,10 +225,13 @@ class Flow:
         return tensor
 
     def _is_view(self, node: Any) -> bool:
-        """Whether an unnamed node gives a deep tensor unchanged, or in the shape that its only consumer wants."""
-        shown = self.index.producers(node)[:1] if node.op in op_sets.VIEWS else []
-        view = any(name in self.deep for name in shown) and not has_own_name(node)
-        return view and (node.op in op_sets.IDENTITIES or len(self.users(node.name)) < 2)
+        """Whether an unnamed node gives a deep tensor unchanged, or the part, shape or dtype that a consumer wants."""
+        shown = self.index.producers(node)[:1]
+        if has_own_name(node) or not any(name in self.deep for name in shown):
+            return False
+        if node.op in ("Cast", "Slice", "StridedSlice"):
+            return has_own_name(self.nodes[shown[0]])
+        return node.op in op_sets.IDENTITIES or (node.op in op_sets.VIEWS and len(self.users(node.name)) < 2)
 
     def needs(self, edge: str) -> int:
         """The bits of the sources that the tensor on an edge depends on."""

@@ -1,7 +1,7 @@
 """Finds where values enter a graph: its placeholders, and the nodes that give what comes out of an input pipeline.
 
 It works on the protobuf, without TensorFlow's runtime. A batch comes from an iterator or a queue, or from a Python
-function that makes the input. What only a pipeline needs - file names, readers, the dataset - is no part of the model.
+function that makes the input. What only a pipeline needs (file names, readers, the dataset) is no part of the model.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from serialization.graph.graph_def import get_node_name, get_tensor_name, list_d
 from serialization.graph.graph_index import GraphIndex
 from serialization.infer.names import has_own_name
 
-DEFAULTS = op_sets.ALL_PLACEHOLDERS - op_sets.PLACEHOLDERS
+_DEFAULTS = op_sets.ALL_PLACEHOLDERS - op_sets.PLACEHOLDERS
 
 
 def find_pipeline_ends(index: GraphIndex) -> set[str]:
@@ -35,7 +35,7 @@ def find_pipeline_ends(index: GraphIndex) -> set[str]:
             if user not in handed and _hands_on(index, node, handed):
                 handed.add(user)
                 waiting.append(user)
-                if node.op in op_sets.MERGES | DEFAULTS or (node.op in op_sets.IDENTITIES and has_own_name(node)):
+                if node.op in op_sets.MERGES | _DEFAULTS or (node.op in op_sets.IDENTITIES and has_own_name(node)):
                     ends.add(user)
     return ends
 
@@ -74,4 +74,4 @@ def _hands_on(index: GraphIndex, node: Any, handed: Collection[str]) -> bool:
     data = [name in handed for name in index.producers(node)]
     if node.op in op_sets.MERGES:
         return all(data)
-    return node.op in op_sets.IDENTITIES | op_sets.SWITCHES | DEFAULTS and any(data[:1])
+    return node.op in op_sets.IDENTITIES | op_sets.SWITCHES | _DEFAULTS and any(data[:1])

@@ -15,6 +15,7 @@ from serialization.infer.data_edges import Flow
 from serialization.infer.names import has_own_name
 
 CHOOSING = {"ArgMax", "ArgMin"}
+_DECIDING = {"Round", "Greater", "GreaterEqual", "Less", "LessEqual"}
 _DECODERS = {"CTCGreedyDecoder", "CTCBeamSearchDecoder"}
 
 _BEFORE_LABELS = "the last tensor before the labels"
@@ -93,15 +94,17 @@ def _choose_form(flow: Flow, members: list[str], common: Collection[str]) -> str
     last = next(name for name in flow.nodes if name in common and name not in before)
     tensor = next((member for member in members if get_node_name(member) == last), f"{last}:0")
     later = [member for member in members if get_node_name(member) != last]
-    choices = [member for member in later if flow.nodes[get_node_name(member)].op in CHOOSING]
+    origins = {member: flow.index.trace_back(member, VIEWS | {"Cast"}) for member in later}
+    choices = {m: o for m, o in origins.items() if flow.nodes[get_node_name(o)].op in CHOOSING | _DECIDING}
     named = [member for member in later if has_own_name(flow.nodes[get_node_name(member)])]
     if named and (named[0] in choices or not has_own_name(flow.nodes[last])):
         return named[0]
     # Its author computes scores from the answer, and from these the class.
-    scores = [get_tensor_name(flow.nodes[get_node_name(choice)].input[0]) for choice in choices]
+    scores = [get_tensor_name(flow.nodes[get_node_name(choice)].input[0]) for choice in choices.values()]
     scores = [score for score in scores if get_node_name(score) not in before | {last}]
+    chosen = [member for member, choice in choices.items() if flow.nodes[get_node_name(choice)].op in CHOOSING]
     sequence = len(flow.describe(tensor).shape or ()) > 2
-    return (scores or (choices if sequence else []) or [tensor])[0]
+    return (scores or (chosen if sequence else []) or [tensor])[0]
 
 
 def _before_labels(flow: Flow, labels: int, features: int) -> set[str]:
@@ -167,7 +170,34 @@ def _before_losses(flow: Flow, ends: Iterable[str], features: int) -> set[str]:
         if get_node_name(edge) in compared
     }
     found |= {flow.behind_views(get_tensor_name(edge)) for edge in edges}
-    return found | {tensor for tensor in last if get_node_name(tensor) not in compared}
+    return found | {_under_its_name(flow, tensor, seen) for tensor in last if get_node_name(tensor) not in compared}
+
+
+def _under_its_name(flow: Flow, tensor: str, seen: Collection[str]) -> str:
+    """The named form of an unnamed tensor, of the same shape, through which all goes that the losses take of it."""
+    start, shape = get_node_name(tensor), flow.describe(tensor).shape
+    if has_own_name(flow.nodes[start]) or not shape:
+        return tensor
+    after = flow.follow([start]) & set(seen)
+    for name in reversed([name for name in flow.nodes if name in after and has_own_name(flow.nodes[name])]):
+        steps = find_parameter_free_ancestors(flow, name)
+        alone = {step for step in steps if flow.is_parametric(flow.nodes[step])} == {start}
+        if alone and flow.describe(f"{name}:0").shape == shape and not _goes_around(flow, start, name, after):
+            return f"{name}:0"
+    return tensor
+
+
+def _goes_around(flow: Flow, start: str, name: str, within: Collection[str]) -> bool:
+    """Whether values go from one node to those behind another without going through it."""
+    behind = flow.follow([name])
+    found, waiting = {start}, [start]
+    while waiting:
+        new = [n for n in flow.users(waiting.pop()) if n in within and n not in found and n != name]
+        if any(user in behind for user in new):
+            return True
+        found.update(new)
+        waiting += new
+    return False
 
 
 def _before_fixed_network(flow: Flow, tensor: str) -> list[str]:

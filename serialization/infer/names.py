@@ -9,7 +9,7 @@ from serialization.graph.graph_def import get_node_name
 
 _FUNCTIONS = {"truediv", "stack", "unstack", "embeddinglookup", "floordiv", "xwplusb", "l2normalize", "clipbyvalue"}
 _FUNCTIONS |= {"logsoftmax", "tofloat", "toint32", "toint64", "dropout", "gather", "concat", "add", "sub", "cond"}
-_FUNCTIONS |= {"convertimage", "saturatecast", "clipbynorm", "reducelogsumexp"}
+_FUNCTIONS |= {"convertimage", "saturatecast", "clipbynorm", "reducelogsumexp", "controldependency"}
 _NAMED = re.compile(
     r"(^|[/_])((output|predict|prob|softmax|logits|final_result).*|scores?(_\d+)?$)", re.IGNORECASE | re.DOTALL
 )

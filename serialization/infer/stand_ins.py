@@ -32,7 +32,8 @@ def find_stand_ins(flow: Flow) -> dict[str, str]:
         for made in (t for one in some for other in some if one != other for t in _difference(flow, one, other)):
             if made not in found and variable not in flow.parameters_of(get_node_name(made)):
                 found[made] = None
-    return dict.fromkeys(merge_forms(flow, found), _STANDS_IN)
+    trained = [made for made in found if flow.is_trained(get_node_name(made))]  # not a delayed copy of the network
+    return dict.fromkeys(merge_forms(flow, trained or found), _STANDS_IN)
 
 
 def _difference(flow: Flow, one: str, other: str, seen: set[tuple[str, str]] | None = None) -> list[str]:

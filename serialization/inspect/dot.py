@@ -143,7 +143,7 @@ def _merge(nodes: list[Any], groups: dict[str, str], boxes: int) -> dict[str, st
 def _label(box: _Box) -> str:
     if len(box.nodes) == 1:
         (node,) = box.nodes
-        tensor = describe_tensor({node.name: node}, node.name)
+        tensor = describe_tensor({"": node}, "")
         if node.op in op_sets.PLACEHOLDERS:
             return f"{box.name}\n{tensor.dtype} {show_shape(tensor.shape)}"
         return box.name if box.name.rpartition("/")[2] == node.op else f"{box.name}\n{node.op}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from serialization.checks import harm
 from serialization.checks.crashes import find_crashes
-from serialization.checks.harm import is_below_folder
+from serialization.checks.harm import find_asset
 from serialization.checks.what_loading_runs import list_asset_files
 from serialization.formats.dtypes import get_dtype_name
 from serialization.graph.graph_def import iterate_nodes
@@ -137,8 +137,7 @@ def _tables(graph_def: Any) -> list[Report]:
 
 def _assets(meta_graph: Any, folder: Path | None) -> Iterator[Report]:
     for asset in list_asset_files(meta_graph):
-        inside = folder is not None and is_below_folder(folder / "assets", asset.filename)
-        file = folder / "assets" / asset.filename if folder is not None and inside else None
+        file = find_asset(folder, asset.filename) if folder is not None else None
         size = file.stat().st_size if file is not None and file.is_file() else None
         yield {"file": asset.filename, "tensor": asset.tensor_info.name, "bytes": size}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from serialization.checks import harm
+from serialization.checks.confinement import describe_confinement
 from serialization.checks.crashes import find_crashes, find_loose_ends
 from serialization.console import shorten_path, show_path
 from serialization.errors import UserError
@@ -29,6 +30,7 @@ from serialization.formats.foreign_files import Foreign
 from serialization.formats.messages import read_message
 from serialization.formats.object_graph import ObjectVariable, find_copies, read_object_graph
 from serialization.formats.wire import DamagedError
+from serialization.graph.const_nodes import unpack_strings
 from serialization.graph.graph_def import CUT_OFF, may_be_cut_off
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.repair import require_dense_shapes
@@ -110,13 +112,15 @@ def _report(kind: str, path: Path, form: str, files: Iterable[Path]) -> Report:
         "variables": [],
         "parameters": 0,
         "moving_averages": [],
+        "confinement": describe_confinement(),
     }
 
 
 def _of_graph(file: ModelFile) -> tuple[Report, GraphIndex]:
     path = file.path
-    index, _ = require_dense_shapes(GraphIndex(read_message(file)))
-    graph_def = index.graph_def
+    graph_def = read_message(file)
+    unpack_strings(graph_def)
+    index, _ = require_dense_shapes(GraphIndex(graph_def))
     report = _report("graph_def", path, _form(file), [path])
     found = harm.scan_graph(index, folder=path.parent)
     report["notes"] += [CUT_OFF] if may_be_cut_off(graph_def) else []
@@ -214,6 +218,7 @@ def _averages(names: Iterable[str]) -> list[str]:
 def _add_meta_graph(
     report: Report, meta_graph: Any, folder: Path | None, saved_model: Path | None = None
 ) -> GraphIndex:
+    unpack_strings(meta_graph.graph_def)
     index, _ = require_dense_shapes(GraphIndex(meta_graph.graph_def))
     add_v0_signatures(meta_graph, index)
     recorded = list_signature_defs(meta_graph)

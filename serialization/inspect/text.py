@@ -21,6 +21,7 @@ def print_report(report: dict[str, Any], found: list[str]) -> None:
         print_graph(graph, f"tag-set {tags}: " if report["kind"] == "saved_model" or graph["tags"] else "")
     print_variable_rows(report)
     print_findings(found)
+    print(report["confinement"])
 
 
 def print_heading(report: dict[str, Any]) -> None:

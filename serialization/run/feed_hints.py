@@ -213,8 +213,8 @@ def _features(node: Any, index: GraphIndex) -> tuple[list[tuple[str, int]], list
     elif node.op == "ParseExampleV2":
         sparse, dense = strings(data[2]), strings(data[3])
     elif node.op == "ParseSingleExample":
-        sparse = [key.decode() for key in node.attr["sparse_keys"].list.s]
-        dense = [key.decode() for key in node.attr["dense_keys"].list.s]
+        sparse = [key.decode(errors="replace") for key in node.attr["sparse_keys"].list.s]
+        dense = [key.decode(errors="replace") for key in node.attr["dense_keys"].list.s]
     else:
         return [], []
     shapes = [tuple(int(dim.size) for dim in shape.dim) for shape in node.attr["dense_shapes"].list.shape]

@@ -106,12 +106,14 @@ def choose_signature(
         chosen_inputs = _named(index, inputs, keys.inputs)
         _require_enough(index, chosen_inputs, chosen_outputs)
         return Signature(chosen_inputs, chosen_outputs), notes
-    if signature is not None and (outputs is None or recorded is not None):
-        return Signature(signature.inputs, chosen_outputs), notes
-    names = find_inputs(index, [tensor.name for tensor in chosen_outputs])
+    if recorded is not None:
+        return Signature(recorded.inputs, chosen_outputs), notes
+    given = keys.inputs if outputs is None else ()  # which may forget a switch, or count on the input pipeline
     known = {tensor.name: tensor for tensor in keys.inputs}
-    chosen_inputs = tuple(known[name] if name in known else _describe(index, name) for name in names)
-    notes.append(f"inputs, as the outputs need them: {_list(chosen_inputs) or 'none'}")
+    names = find_inputs(index, [tensor.name for tensor in chosen_outputs], [tensor.name for tensor in given])
+    chosen_inputs = (*given, *(known[name] if name in known else _describe(index, name) for name in names))
+    if names or not given:
+        notes.append(f"inputs, as the outputs need them: {_list(chosen_inputs) or 'none'}")
     return Signature(chosen_inputs, chosen_outputs), notes
 
 
@@ -165,8 +167,7 @@ def _named(index: GraphIndex, text: str, recorded: Collection[Tensor]) -> tuple[
     tensors = []
     for key, name in split_tensors(text):
         by_key = known.get(name.removesuffix(":0")) if get_node_name(name) not in index.nodes else None
-        if by_key is None:
-            _require(index, name, known)
+        _require(index, by_key.name if by_key else name, known)
         tensors.append(replace(by_key or _describe(index, name), key=key))
     return tuple(tensors)
 

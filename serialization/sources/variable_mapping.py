@@ -60,7 +60,7 @@ def map_variables(index: GraphIndex, saver_def: Any = None) -> dict[str, Restore
     result = {}
     for node in index.graph_def.node:
         if node.op in VARIABLES:
-            shared = node.attr["shared_name"].s.decode() if node.op == "VarHandleOp" else ""
+            shared = node.attr["shared_name"].s.decode(errors="replace") if node.op == "VarHandleOp" else ""
             key, spec, saved = found.get(node.name, (shared or node.name, "", not found))
             shape = node.attr["shape"].shape
             known = not shape.unknown_rank and all(dim.size >= 0 for dim in shape.dim)

@@ -52,7 +52,9 @@ def wide_and_deep_export() -> None:
     with tf1.variable_scope("dnn"):
         logits = dense(dense(columns.input_layer(read, deep), 8, "hiddenlayer_0", tf.nn.relu), 1, "logits")
     with tf1.variable_scope("linear"):
-        logits = tf.add(logits, columns.linear_model(read, [kind]), name="add")
+        logits = tf.add(
+            logits, dense(columns.input_layer(read, [columns.indicator_column(kind)]), 1, "work"), name="add"
+        )
     with tf.name_scope("head/predictions"):
         logistic = tf.nn.sigmoid(logits, name="logistic")
         both = tf.concat([tf.zeros_like(logits), logits], -1, name="two_class_logits")

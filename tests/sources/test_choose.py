@@ -339,3 +339,18 @@ def test_flags_take_the_keys_of_a_signature(run: Run, tmp_path: Path) -> None:
     ran = run("freezemodel_save", *words, "--outputs", "output_7", "--overwrite")
     assert ran.status == 1
     assert "the keys of its signature are output_0, output_1" in ran.stderr
+
+
+def test_a_signature_that_counts_on_its_pipeline_gets_the_batch_as_an_input(run: Run, tmp_path: Path) -> None:
+    prefix = graphs.save(tmp_path, lambda: classify(*from_dataset(one_shot=True)))
+
+    def record(meta_graph: Any) -> None:
+        signature = meta_graph.signature_def["serving_default"]
+        for side, key in ((signature.inputs, "keep_prob"), (signature.outputs, "prob")):
+            side[key].name, side[key].dtype = f"{key}:0", tf.float32.as_datatype_enum
+
+    graphs.edit_meta(prefix, record)
+    ran = run("freezemodel_save", "--checkpoint", prefix, "--frozen-model", tmp_path / "frozen.pb")
+    assert ran.status == 0, ran.stderr
+    held = {node.name for node in read_graph_def(tmp_path / "frozen.pb").node if node.op == "Placeholder"}
+    assert held == {"IteratorGetNext", "is_training", "keep_prob"}

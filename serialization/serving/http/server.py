@@ -18,12 +18,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import format_error
+from serialization.checks.confinement import confine, explain_error, needed_environment
 from serialization.errors import UserError
 from serialization.serving.http.sockets import Sockets
 from serialization.serving.limits import Settings
@@ -58,6 +59,7 @@ def run_server(
     make_app: MakeApp,
     settings: Settings,
     announce: Callable[[str, str], None],
+    readable: Sequence[Path] | None = None,
     *,
     host: str,
     port: int,
@@ -66,10 +68,10 @@ def run_server(
 ) -> None:
     """Serve the application until SIGINT, SIGTERM or SIGHUP; `announce` is called with the URL and an example body.
 
-    `make_app` is pickled and called in each worker, with the settings. A worker that dies is replaced; if that fails,
-    the others go on. At the end the server finishes the requests in flight, for at most `grace` seconds. Raises
-    UserError if the address cannot be used, if `make_app` raises one at the start, and if workers die before they
-    answer.
+    `make_app` is pickled and called in each worker, with the settings. Before that, each worker confines itself to
+    reading `readable`, unless that is None. A worker that dies is replaced; if that fails, the others go on. At the end
+    the server finishes the requests in flight, for at most `grace` seconds. Raises UserError if the address cannot be
+    used, if `make_app` raises one at the start, and if workers die before they answer.
     """
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
@@ -80,7 +82,11 @@ def run_server(
     notice = min(_NOTICE, grace / 2)
     hangup = signal.getsignal(signal.SIGHUP)
     connections = _allow_connections()
-    with _reserve(host, port) as reserved, tempfile.TemporaryDirectory(prefix="serving-metrics-") as folder:
+    with (
+        _reserve(host, port) as reserved,
+        tempfile.TemporaryDirectory(prefix="serving-") as folder,
+        nullcontext() if readable is None else needed_environment(),
+    ):
         address = reserved.getsockname()[:2]
         port = address[1]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -130,8 +136,9 @@ def run_server(
             reports,
             ending,
         )
+        restrict = None if readable is None else partial(confine, readable, [Path(folder)], [port])
         try:
-            granian.serve(spawn_target=_run_worker, target_loader=load, wrap_loader=False)
+            granian.serve(spawn_target=partial(_run_worker, restrict), target_loader=load, wrap_loader=False)
         except SystemExit:  # granian gives up on workers that die as soon as they are replaced
             failures.append("the worker processes die as soon as they start; the server has ended")
         if failures:
@@ -235,7 +242,7 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: socket.socke
         answer, drain = make_direct(app, settings)
     except Exception as error:  # of any kind: the supervisor reports it
         if isinstance(error, (UserError, OSError)):
-            _report(reports, format_error(error))
+            _report(reports, explain_error(error))
         else:
             print_exception("a worker")
             _report(reports, "a worker cannot start; its traceback above shows why")
@@ -267,14 +274,16 @@ def _limit_unread_answers(seconds: float) -> None:
             time.sleep(0.01)  # granian does not report when it listens
 
 
-def _run_worker(*arguments: Any) -> None:
+def _run_worker(restrict: Callable[[], None] | None, *arguments: Any) -> None:
     """In the worker: run granian's private worker function, in a process that ends with its supervisor.
 
-    The application is wrapped already, so granian's own wrapper is replaced. Every test of a server fails if granian
-    changes its private functions.
+    The worker confines itself first. The application is wrapped already, so granian's own wrapper is replaced. Every
+    test of a server fails if granian changes its private functions.
     """
     from granian.server import Server
 
+    if restrict is not None:
+        restrict()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setpgid(0, 0)  # Ctrl-C goes to the supervisor alone, which then ends its workers
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
