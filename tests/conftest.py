@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -217,3 +218,18 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         report.outcome = "failed"
         report.longrepr = f"skipped without naming an `optional:` corpus or browser: {report.longrepr}"
     return report
+
+
+@pytest.fixture
+def effects(tmp_path: Path) -> Iterator[Any]:
+    """The harmful_models.Effects that no model may have."""
+    from harmful_models import Effects
+
+    folder = tmp_path / "effects"
+    folder.mkdir()
+    (folder / "secret").write_text("SECRET-7531\n")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        yield Effects(folder / "written", folder / "secret", "{}:{}".format(*server.getsockname()))
+        with pytest.raises(BlockingIOError):
+            server.accept()

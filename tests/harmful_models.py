@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conftest import Ran
+
 from serialization.formats import protos
 from serialization.tensorflow import tf, tf1
 
@@ -22,6 +24,11 @@ class Effects:
     written: Path
     secret: Path
     address: str
+
+
+def require_no_effect(effects: Effects, done: Ran) -> None:
+    assert not list(effects.written.parent.glob("written*"))
+    assert "SECRET" not in done.stdout + done.stderr
 
 
 Make = Callable[[Path, Effects], Path]

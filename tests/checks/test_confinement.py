@@ -18,8 +18,8 @@ from unittest.mock import patch
 
 import pytest
 from conftest import PROJECT, Ran, Run, environment
-from harmful_models import Effects, Make
-from test_harm import HARMFUL, SCRIPTS, require_no_effect
+from harmful_models import Effects, Make, require_no_effect
+from test_harm import HARMFUL, SCRIPTS
 
 from serialization.checks import confinement, system_calls
 from serialization.checks.confinement import confine, describe_confinement
@@ -348,10 +348,12 @@ def test_a_model_that_the_scan_lets_through_has_no_effect(
     words += ("--inputs", "x", "--outputs", "y", "--feed", "[1.0]")
     before = sorted(outside.iterdir())
     done = run_trusted("freezemodel_load", *words)
-    assert done.returncode == 1, done.stdout
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
+    if what != "lists a folder":  # TensorFlow takes a folder that it may not read for an empty one
+        assert done.returncode == 1, done.stdout
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
     assert SECRET not in done.stdout + done.stderr
+    assert "outside/secret" not in done.stdout
     assert sorted(outside.iterdir()) == before
     assert run("freezemodel_load", *words, "--trust-model").status == 0, "it works where nothing confines it"
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import harmful_models
 import pytest
-from conftest import PROJECT, Ran, Run, environment
+from conftest import PROJECT, Run, environment
 from handmade_graphs import X, Y, graph, ops, scan, set_string
-from harmful_models import Effects, Make
+from harmful_models import Effects, Make, require_no_effect
 
 from serialization.checks import harm
 from serialization.errors import UserError
@@ -156,24 +155,6 @@ REFUSALS = re.compile(
     r"error: the SavedModel is damaged; of its 2 MetaGraphDefs several have the same tag-set, .*\n|"
     r"error: the checkpoint \S+ is incomplete; its data file \S+ is missing; .*\n"
 )
-
-
-@pytest.fixture
-def effects(tmp_path: Path) -> Iterator[Effects]:
-    """What no model may touch; afterwards it is as it was."""
-    folder = tmp_path / "effects"
-    folder.mkdir()
-    (folder / "secret").write_text("SECRET-7531\n")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.setblocking(False)
-        yield Effects(folder / "written", folder / "secret", "{}:{}".format(*server.getsockname()))
-        with pytest.raises(BlockingIOError):
-            server.accept()
-
-
-def require_no_effect(effects: Effects, done: Ran) -> None:
-    assert not list(effects.written.parent.glob("written*"))
-    assert "SECRET" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(("flag", "make"), HARMFUL, ids=[make.__name__ for _, make in HARMFUL])
