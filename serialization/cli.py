@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import inspect
 import io
 import itertools
 import os
@@ -129,6 +130,7 @@ def _find_flag(path: Path) -> tuple[str, str]:
     from serialization.files.model_names import find_saved_model_file, list_versions
     from serialization.files.publish import list_checkpoint_files
     from serialization.formats.file_kind import Kind, detect_kind
+    from serialization.formats.foreign_files import Foreign
 
     if path.is_dir():
         if find_saved_model_file(path) or list_versions(path):
@@ -141,13 +143,13 @@ def _find_flag(path: Path) -> tuple[str, str]:
     if not path.is_file():
         return "no file", ""
     kind = detect_kind(path)
-    flag = {
+    flags: dict[Kind | Foreign, str] = {
         Kind.GRAPH: "--frozen-model",
         Kind.SAVED_MODEL: "--saved-model",
         Kind.META_GRAPH: "--checkpoint" if path.suffix == ".meta" else "--graph",
         **dict.fromkeys((Kind.TABLE, Kind.DATA, Kind.STATE), "--checkpoint"),
-    }.get(kind, "")
-    return kind.value, flag
+    }
+    return kind.value, flags.get(kind, "")
 
 
 def check_type(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -264,6 +266,8 @@ def call_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] |
         if isinstance(error, BrokenPipeError):  # `script.py | head`: the reader has left, and needs no message
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signal.SIGPIPE
+        if isinstance(error, UserError):
+            error = UserError(error.advise(Path(inspect.getfile(main)).stem))
         print(f"error: {explain_error(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

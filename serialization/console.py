@@ -125,6 +125,6 @@ def format_show(folder: Path) -> str:
     return f"{shlex.join(['saved_model_cli', 'show', '--dir', shorten_path(folder), '--all'])} 2>/dev/null"
 
 
-def format_count(count: int, noun: str) -> str:
-    """A count and its noun, singular or plural: `1 image`, `10,000 images`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def format_count(count: int, noun: str, plural: str = "") -> str:
+    """A count and its noun, singular or plural: `1 image`, `10,000 images`; `plural` is one without -s."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"

@@ -20,6 +20,7 @@ from flask.testing import FlaskClient
 import checkpoint_restore
 from serialization import project
 from serialization.cli import call_main
+from serialization.console import show_path
 from serialization.files.locate import find_checkpoint
 from serialization.sources.from_checkpoint import read_checkpoint_graph, take_whole_checkpoint
 
@@ -44,6 +45,7 @@ class Ran:
 
 
 Run = Callable[..., Ran]
+Fails = Callable[..., str]
 
 
 @pytest.fixture
@@ -81,6 +83,24 @@ def freeze(run: Run, prefix: Path, out: Path, *words: object) -> Ran:
 def nothing_left(out: Path) -> bool:
     """Whether a failed run has left neither a frozen model nor a temporary file."""
     return not list(out.glob("*.pb")) and not list(out.glob(".*"))
+
+
+@pytest.fixture
+def error(run: Run, tmp_path: Path) -> Fails:
+    """Run a script that must fail, and return its line without `error: ` and with the folders' names shortened."""
+
+    def fail(script: str, *words: object) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        done = run(script, *words)
+        assert done.status == 1
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.endswith("\n")
+        assert done.stderr.count("\n") == 1
+        assert sorted(tmp_path.rglob("*")) == before, "something was left behind"
+        line = done.stderr.removeprefix("error: ").removesuffix("\n")
+        return line.replace(f"{tmp_path}/", "").replace(f"python {show_path(PROJECT)}/", "python ")
+
+    return fail
 
 
 @pytest.fixture

@@ -197,7 +197,6 @@ def test_arrows_run_one_way() -> None:
 # Modules in which there is too little for a test of their own, each with the test that covers it.
 COVERED_BY = {
     "errors": "test_cli",
-    "files/advice": "files/test_locate",
     "files/checkpoint_files": "files/test_locate",
     "files/model_names": "files/test_locate",
     "inspect/graph_report": "inspect/test_report",

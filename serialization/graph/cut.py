@@ -59,6 +59,25 @@ def cut_at_inputs(index: GraphIndex, wanted: Signature) -> tuple[GraphIndex, Sig
     return GraphIndex(copy), Signature(inputs, wanted.outputs), [note]
 
 
+def add_default_values(index: GraphIndex, inputs: Iterable[Tensor]) -> GraphIndex:
+    """Give the placeholders of inputs with a default value that value: then they need not be fed.
+
+    Returns the index of the changed GraphDef, or the given one if no input has a default value.
+    """
+    nodes, added = index.nodes, []
+    for tensor in inputs:
+        node = nodes[get_node_name(tensor.name)]
+        if tensor.default is not None and node.op == "Placeholder":
+            value = protos.NodeDef(name=find_free_name(f"{node.name}/default", nodes), op="Const")
+            value.attr["value"].tensor.ParseFromString(tensor.default)
+            value.attr["dtype"].type = value.attr["value"].tensor.dtype
+            node.op = "PlaceholderWithDefault"
+            node.input.append(value.name)
+            added.append(value)
+    index.graph_def.node.extend(added)
+    return GraphIndex(index.graph_def) if added else index
+
+
 def _is_computed(index: GraphIndex, tensor: str) -> bool:
     """Whether the graph computes the tensor; or the default of a placeholder, from other inputs or a pipeline."""
     name = get_node_name(tensor)

@@ -13,9 +13,10 @@ from serialization.formats.dtypes import get_dtype_name
 from serialization.graph.cut import cut_at_inputs
 from serialization.graph.graph_def import CUT_OFF, get_node_name, get_output_index, may_be_cut_off
 from serialization.graph.graph_index import GraphIndex, prune_graph
+from serialization.graph.kernels import require_kernels
 from serialization.graph.lookup_tables import list_table_initializers
 from serialization.graph.op_registry import count_nameable_outputs, get_output_dtype, require_known_ops
-from serialization.graph.repair import make_graph_loadable
+from serialization.graph.repair import make_graph_loadable, replace_absent_ops
 from serialization.graph.signature import (
     SERVING_DEFAULT,
     Signature,
@@ -66,9 +67,11 @@ def prepare_graph(
     index, wanted, cuts = cut_at_inputs(file.index, wanted)
     notes += cuts
     graph_def, initializers = _prune(index, wanted)
+    repairs = replace_absent_ops(graph_def)
     pruned = GraphIndex(graph_def)
-    repairs = make_graph_loadable(pruned)
+    repairs += make_graph_loadable(pruned)
     require_known_ops(graph_def, what)
+    require_kernels(graph_def, what)
     require_modest_tensors(pruned, what)
     notes += [f"repaired: {line}" for line in (*file.notes, *repairs)]
     return PreparedGraph(pruned, wanted, tuple(initializers), tuple(notes))
@@ -118,7 +121,7 @@ def _recorded(file: GraphFile, *, required: bool) -> Signature | None:
     """The signature that the file records; None if there is none, or if none is `required` and there are several."""
     if file.meta_graph is None:
         return None
-    known = sorted(list_signature_defs(file.meta_graph))
+    known = list(list_signature_defs(file.meta_graph))
     if len(known) > 1 and SERVING_DEFAULT not in known:
         if not required:
             return None

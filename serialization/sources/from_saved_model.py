@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 from serialization.checks import harm
@@ -15,19 +14,26 @@ from serialization.console import format_count, show_path
 from serialization.errors import UserError
 from serialization.files.locate import SavedModelFolder
 from serialization.formats import protos
-from serialization.formats.checkpoint_index import OBJECT_GRAPH
+from serialization.formats.checkpoint_index import OBJECT_GRAPH, Checkpoint, format_saver_path
 from serialization.formats.file_kind import ModelFile
 from serialization.formats.messages import read_message
 from serialization.graph import repair
 from serialization.graph.const_nodes import unpack_strings
-from serialization.graph.cut import cut_at_inputs
+from serialization.graph.cut import add_default_values, cut_at_inputs
 from serialization.graph.function_optimizers import switch_on_optimizers
 from serialization.graph.graph_def import list_training_nodes, measure_variables
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions, is_xla_compiled
+from serialization.graph.kernels import require_kernels
 from serialization.graph.lookup_tables import read_table_keys
 from serialization.graph.op_registry import require_known_ops
-from serialization.graph.repair import remove_recorded_shapes
+from serialization.graph.op_sets import VARIABLES
+from serialization.graph.repair import (
+    record_sparse_sizes,
+    remove_recorded_shapes,
+    replace_absent_ops,
+    require_dense_shapes,
+)
 from serialization.graph.signature import (
     Signature,
     bind_signature,
@@ -80,11 +86,17 @@ def prepare_saved_model(
     needed = GraphIndex(prune_graph(file.index, [*outs, *ins]))
     require_known_ops(needed.graph_def, show_path(folder))
     require_modest_tensors(needed, show_path(folder))
+    require_variables(found, file, needed)
     meta_graph = cut_meta_graph(whole, reached, wanted)
     assets = find_asset_files(meta_graph, names.list_asset_nodes(), folder)
-    lines = [*repair.make_version_readable(meta_graph), *remove_recorded_shapes(meta_graph.graph_def)]
+    graph_def = meta_graph.graph_def
+    lines = [*file.notes, *repair.make_version_readable(meta_graph)]
+    lines += [*replace_absent_ops(graph_def), *remove_recorded_shapes(graph_def)]
+    index = GraphIndex(graph_def)
+    record_sparse_sizes(index, list_signature_defs(whole).values())
+    require_kernels(prune_graph(index, [*outs, *ins]), show_path(folder))
     notes += [f"repaired: {line}" for line in lines]
-    if left := find_left_out_variables(whole, folder, GraphIndex(meta_graph.graph_def)):
+    if left := find_left_out_variables(whole, found.variables, index):
         notes.append(
             f"repaired: restored {format_count(len(left), 'variable')} that the SavedModel's own restore op leaves out"
         )
@@ -94,11 +106,25 @@ def prepare_saved_model(
         meta_graph,
         wanted,
         assets,
+        found.variables,
         tuple(left),
         needed.graph_def.ByteSize(),
         measure_variables(needed.graph_def),
         tuple(notes),
     )
+
+
+def require_variables(found: SavedModelFolder, file: GraphFile, needed: GraphIndex) -> None:
+    """Raise UserError if the folder lacks the variables of the `needed` part that the graph's own Saver restores."""
+    restored = file.index.reachable([file.meta_graph.saver_def.restore_op_name])
+    names = [node.name for node in needed.graph_def.node if node.op in VARIABLES and node.name in restored]
+    if names and found.variables is None:
+        listed = f"{', '.join(names[:3])}{', ...' if names[3:] else ''}"
+        raise UserError(
+            f"the SavedModel {show_path(found.path)} is incomplete; its graph restores "
+            f"{format_count(len(names), 'variable')} ({listed}), and there is no variables/variables.index; "
+            "copy the whole folder variables here too"
+        )
 
 
 def make_saved_model_origin(
@@ -130,10 +156,10 @@ def _flatten(graph_def: Any, wanted: Signature) -> tuple[GraphIndex, Signature]:
     """The part of a GraphDef that the signature needs, without functions. Cut first: inlining may remove inputs."""
     index, names, _ = cut_at_inputs(GraphIndex(graph_def), wanted)
     roots = [tensor.name for tensor in (*names.outputs, *names.inputs)]
-    needed = GraphIndex(prune_graph(index, roots))
-    if not needed.functions:
-        return needed, names
-    return GraphIndex(prune_graph(GraphIndex(inline_functions(needed.graph_def, roots)), roots)), names
+    flat = GraphIndex(prune_graph(index, roots))
+    if flat.functions:
+        flat = GraphIndex(prune_graph(GraphIndex(inline_functions(flat.graph_def, roots)), roots))
+    return add_default_values(flat, names.inputs), names
 
 
 def read_saved_model(file: ModelFile) -> list[GraphFile]:
@@ -141,30 +167,42 @@ def read_saved_model(file: ModelFile) -> list[GraphFile]:
     graphs = []
     for meta_graph in read_message(file).meta_graphs:
         unpack_strings(meta_graph.graph_def)
-        graphs.append(GraphFile(GraphIndex(meta_graph.graph_def), meta_graph))
-    for graph in graphs:
-        require_sound_graph(graph.index, show_path(file.path))
+        index, notes = require_dense_shapes(GraphIndex(meta_graph.graph_def))
+        require_sound_graph(index, show_path(file.path))
+        graphs.append(GraphFile(index, meta_graph, file.path, tuple(notes)))
     return graphs
 
 
 def choose_meta_graph(graphs: Sequence[GraphFile], tag_set: str | None = None) -> GraphFile:
-    """The graph with these tags (comma separated); by default the only one, else the one tagged `serve`."""
+    """The graph with these tags (comma separated, "" for none); by default the usual one."""
     by_tags = {frozenset(graph.meta_graph.meta_info_def.tags): graph for graph in graphs}
     if len(by_tags) < len(graphs):
         raise UserError(
             f"the SavedModel is damaged; of its {len(graphs)} MetaGraphDefs several have the same "
             "tag-set, and loaders differ in which they take; export it again"
         )
-    if tag_set is None and len(by_tags) == 1:
-        return graphs[0]
-    tags = frozenset((tag_set or SERVE).split(","))
+    if tag_set is None and (usual := find_usual_meta_graph(graphs)) is not None:
+        return usual
+    wanted = SERVE if tag_set is None else tag_set
+    tags = frozenset(wanted.split(",")) if wanted else frozenset()
     if tags not in by_tags:
-        known = "; ".join(",".join(sorted(tags)) or "no tags" for tags in by_tags)
-        raise UserError(f"the SavedModel has no tag-set {tag_set or SERVE}; it has {known}; choose with --tag-set")
+        known = "; ".join(",".join(sorted(tags)) or "'' (without tags)" for tags in by_tags)
+        raise UserError(f"the SavedModel has no tag-set {wanted or repr('')}; it has {known}; choose with --tag-set")
     return by_tags[tags]
 
 
-def find_left_out_variables(meta_graph: Any, folder: Path, index: GraphIndex) -> list[Restore]:
+def find_usual_meta_graph(graphs: Sequence[GraphFile]) -> GraphFile | None:
+    """The only graph, else the one tagged `serve`, else the one without tags; None if there is none of these.
+
+    A module of TensorFlow Hub's first format has one without tags, for inference, and one tagged `train`.
+    """
+    if len(graphs) == 1:
+        return graphs[0]
+    by_tags = {tuple(graph.meta_graph.meta_info_def.tags): graph for graph in graphs}
+    return by_tags.get((SERVE,), by_tags.get(()))
+
+
+def find_left_out_variables(meta_graph: Any, variables: Checkpoint | None, index: GraphIndex) -> list[Restore]:
     """Variables that the signatures need, that the checkpoint holds, and that the graph's restore op does not fill.
 
     `tf.saved_model.save` writes such a graph for a Keras 3 model: its restore op fills copies of the variables.
@@ -180,7 +218,7 @@ def find_left_out_variables(meta_graph: Any, folder: Path, index: GraphIndex) ->
         objects = saved.concrete_functions[function].bound_inputs if function in saved.concrete_functions else ()
         handles = index.producers(nodes[name])[-len(objects) or None :]
         left |= {h: o for h, o in zip(handles, objects, strict=False) if h in nodes and h not in filled}
-    keys = _keys_of_objects(folder) if left else {}
+    keys = _keys_of_objects(variables) if left and variables is not None else {}
     return [
         Restore(name, keys[number], "", nodes[name].attr["dtype"].type, None)
         for name, number in left.items()
@@ -190,12 +228,9 @@ def find_left_out_variables(meta_graph: Any, folder: Path, index: GraphIndex) ->
     ]
 
 
-def _keys_of_objects(folder: Path) -> dict[int, str]:
+def _keys_of_objects(held: Checkpoint) -> dict[int, str]:
     """The checkpoint keys of variables, by the numbers of their objects."""
-    prefix = folder / "variables" / "variables"
-    if not prefix.with_name("variables.index").is_file():
-        return {}
-    reader = tf1.train.NewCheckpointReader(str(prefix))
+    reader = tf1.train.NewCheckpointReader(format_saver_path(held))
     graph = reader.get_tensor(OBJECT_GRAPH) if reader.has_tensor(OBJECT_GRAPH) else b""
     nodes = protos.TrackableObjectGraph.FromString(graph).nodes
     return {n: a.checkpoint_key for n, node in enumerate(nodes) for a in node.attributes if a.name == "VARIABLE_VALUE"}

@@ -17,6 +17,7 @@ from serialization.checks.what_runs import Reached
 from serialization.console import make_printable, show_path
 from serialization.errors import UserError
 from serialization.formats import dtypes, protos
+from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
 from serialization.graph.const_nodes import make_constant
 from serialization.graph.cut import find_free_name, keep_nodes
 from serialization.graph.function_optimizers import switch_off_optimizers
@@ -34,8 +35,9 @@ class PreparedSavedModel:
     """The MetaGraphDef of a SavedModel, read and scanned once, and the tensors to feed and to fetch.
 
     `whole` is the GraphDef as it is in the file, `meta_graph` what TensorFlow gets of it: what was scanned, no more.
-    `assets` are the files of its assets, by the nodes whose values are to be their paths. `left_out` are the variables
-    that the SavedModel's own restore op does not fill. `notes` report choices and repairs.
+    `assets` are the files of its assets, by the nodes whose values are to be their paths. `variables` is the index of
+    its checkpoint, if it has one. `left_out` are the variables that the SavedModel's own restore op does not fill.
+    `notes` report choices and repairs.
 
     `graph_size` is the size in bytes of the GraphDef that the signature needs, `size` the size of its variables.
     """
@@ -45,6 +47,7 @@ class PreparedSavedModel:
     meta_graph: Any
     signature: Signature
     assets: Mapping[str, Path]
+    variables: Checkpoint | None
     left_out: tuple[Restore, ...]
     graph_size: int
     size: int
@@ -54,11 +57,6 @@ class PreparedSavedModel:
     def tags(self) -> list[str]:
         """The tag-set of the MetaGraphDef."""
         return list(self.meta_graph.meta_info_def.tags)
-
-    @property
-    def variables(self) -> str:
-        """The prefix of its checkpoint."""
-        return str(self.folder / "variables" / "variables")
 
 
 def cut_meta_graph(whole: Any, reached: Reached, wanted: Signature) -> Any:
@@ -135,16 +133,19 @@ def make_private_copy(session: Any, prepared: PreparedSavedModel, *, optimize: b
 def load_from_memory(session: Any, prepared: PreparedSavedModel, *, optimize: bool = True) -> None:
     """What TensorFlow's loader does with a folder, where none can be written."""
     saver = tf1.train.import_meta_graph(_complete_meta_graph(prepared, prepared.assets, optimize=optimize))
-    if saver is not None:
-        saver.restore(session, prepared.variables)
+    if saver is not None and prepared.variables is not None:
+        saver.restore(session, format_saver_path(prepared.variables))
     session.run(session.graph.get_collection(_MAIN_OP))
 
 
 def restore_left_out(session: Any, prepared: PreparedSavedModel) -> None:
     """Fill the variables that the SavedModel's own restore op leaves empty, in a session that it is loaded in."""
+    if prepared.variables is None:
+        return
+    path = format_saver_path(prepared.variables)
     for one in prepared.left_out:
         (value,) = tf.raw_ops.RestoreV2(
-            prefix=prepared.variables,
+            prefix=path,
             tensor_names=[one.key],
             shape_and_slices=[one.spec],
             dtypes=[tf.as_dtype(one.dtype)],
