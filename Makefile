@@ -25,6 +25,7 @@ MEGABYTES ?= 1024
 bench: $(VENV)/installed results/frozen_model.pb
 	$(BIN)/python benchmarks/freezing.py --megabytes $(MEGABYTES)
 	$(BIN)/python benchmarks/inspecting.py
+	$(BIN)/python benchmarks/confining.py
 	$(BIN)/python benchmarks/bench_serving.py --write $(SERVING)
 
 bench-environments: $(patsubst %,benchmarks/environments/%/installed,litserve bentoml mlserver)

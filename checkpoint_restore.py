@@ -63,7 +63,8 @@ def restore(session: Any, saver: Any, prepared: PreparedCheckpoint) -> None:
     """Run the graph's own restore op, which reads the data files; fetching a variable before that is an error."""
     if saver is not None:
         # Outside of its graph TensorFlow 2 takes the Saver for one that is not built yet.
-        with session.graph.as_default(), explain_failures(f"the checkpoint {prepared.path} cannot be restored"):
+        where = show_path(prepared.held.prefix)
+        with session.graph.as_default(), explain_failures(f"the checkpoint {where} cannot be restored"):
             saver.restore(session, prepared.path)
     # The plain call leaves lookup tables empty. Their values may come from variables, so they are filled now.
     run_table_initializers(session, prepared.initializers)
@@ -113,14 +114,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     load_op_library(args.op_library)
     asked = any(select_values(args, "inputs", "outputs", "feed", "rename", "partial", "ema").values())
     prepared = read_checkpoint(args, whole_toy=not asked, need_outputs=asked)
-    prefix, toy = show_path(prepared.held.prefix), model.is_toy(prepared.whole) and not asked
+    toy = model.is_toy(prepared.whole) and not asked
     session, saver = import_graph(prepared)
     with session:
-        variable_values.print_uninitialized(f"imported {prefix}.meta", session)
+        variable_values.print_uninitialized(f"imported {show_path(prepared.file)}", session)
         restore(session, saver, prepared)
-        variable_values.print_uninitialized(f"restored {prefix}", session)
+        variable_values.print_uninitialized(f"restored {show_path(prepared.held.prefix)}", session)
         variable_values.print_variables(prepared.held)
-        proof = variable_values.require_same_variables(session, prepared.path, prepared.restores)
+        proof = variable_values.require_same_variables(session, prepared.held, prepared.restores)
         wanted = bind_signature(session.graph, prepared.signature)
         if toy:
             accuracy = model.measure_accuracy(Predictor(session, wanted), 10_000)

@@ -26,9 +26,9 @@ from serialization.cli import make_parser, repeat_flags
 from serialization.console import format_command, format_count, format_size, print_table, show_path
 from serialization.errors import UserError
 from serialization.files import locate
-from serialization.files.checkpoint_files import open_meta_graph_file
+from serialization.files.checkpoint_files import open_meta_graph_file, read_checkpoint_at
 from serialization.files.publish import list_checkpoint_files, stage_checkpoint
-from serialization.formats.checkpoint_index import Checkpoint
+from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
 from serialization.formats.file_kind import ModelFile
 from serialization.formats.messages import read_message
 from serialization.tensorflow import explain_failures, np, tf1
@@ -47,7 +47,8 @@ def save(session: Any, saver: Any, prefix: Path) -> None:
 
 def prove(session: Any, prefix: Path) -> str:
     """Read every variable back from the data files and compare it with the session's, bit for bit."""
-    reader = tf1.train.load_checkpoint(str(prefix))
+    held = read_checkpoint_at(prefix)
+    reader = tf1.train.load_checkpoint(format_saver_path(held))
     variables = session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES)
     for variable in variables:
         if not np.array_equal(reader.get_tensor(variable.op.name), session.run(variable)):
@@ -91,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         saver = tf1.train.Saver(sharded=args.shards > 1, save_relative_paths=True)
         if resumed:
             with explain_failures(f"the checkpoint {show_path(target)} cannot be restored"):
-                saver.restore(session, str(target))
+                saver.restore(session, format_saver_path(resumed))
         else:
             session.run(initialize)
         done = model.epochs_done(session)

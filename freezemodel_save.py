@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from serialization.errors import UserError
 from serialization.files.publish import stage_output
 from serialization.flags import CHECKPOINT_FLAGS, CONVERSION_FLAGS, SAVED_MODEL_FLAGS
 from serialization.formats.file_kind import ModelFile
+from serialization.graph.graph_index import GraphIndex
+from serialization.graph.keys import name_by_keys
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.origin import Origin
@@ -34,8 +37,8 @@ from serialization.run.predictor import Predictor
 from serialization.run.verify import NOT_VERIFIED, prove_same
 from serialization.sources.from_checkpoint import PreparedCheckpoint
 from serialization.sources.from_frozen import prepare_frozen_model
-from serialization.sources.from_saved_model import PreparedSavedModel
 from serialization.sources.frozen_reader import read_graph_file
+from serialization.sources.private_copy import PreparedSavedModel
 from serialization.targets.to_frozen import (
     freeze_graph,
     freeze_stored_values,
@@ -51,7 +54,11 @@ Source = PreparedCheckpoint | PreparedSavedModel  # read and scanned; nothing of
 
 def open_source(prepared: Source) -> Origin:
     """The model with its variables, in a session: restored or loaded."""
-    return open_checkpoint(prepared) if isinstance(prepared, PreparedCheckpoint) else open_saved_model(prepared)
+    if isinstance(prepared, PreparedCheckpoint):
+        return open_checkpoint(prepared)
+    origin = open_saved_model(prepared)
+    graph_def, names = name_by_keys(origin.graph_def, origin.signature)  # a GraphDef records no signature
+    return replace(origin, index=GraphIndex(graph_def), signature=names)
 
 
 def freeze(session: Any, graph_def: Any, wanted: Iterable[Tensor]) -> Any:

@@ -26,10 +26,10 @@ from checkpoint_restore import restore_session
 from freezemodel_load import open_frozen
 from savedmodel_pretrained import load_session
 from serialization import cli, project
-from serialization.cli import choose_model, make_parser, select_values
+from serialization.cli import choose_model, list_readable, make_parser, select_values
 from serialization.console import show_path
 from serialization.files.model_flags import MODEL_KINDS, find_given_model, find_model
-from serialization.flags import MODEL_FLAGS, SAVED_MODEL_FLAGS
+from serialization.flags import CONFINEMENT_FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature
 from serialization.run.predictor import Predictor, give_sessions_own_threads
@@ -95,17 +95,19 @@ def create_app(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    flags = ("saved-model", "checkpoint", *SAVED_MODEL_FLAGS, *MODEL_FLAGS)
+    flags = ("saved-model", "checkpoint", *SAVED_MODEL_FLAGS, *MODEL_FLAGS, *CONFINEMENT_FLAGS)
     parser = make_parser(__doc__, *flags, frozen_model=project.RESULTS / "frozen_model.pb", **ADDRESS, **LIMITS)
     args = parser.parse_args(argv)
     kind, names = choose_model(parser, args, MODEL_KINDS)
-    path = find_model(kind, getattr(args, kind), "freezemodel_serve.py").path  # before any worker looks for it
+    path = find_model(kind, getattr(args, kind)).path  # before any worker looks for it
     bodies = [] if args.inputs or args.outputs else model.make_example_bodies(path)
     announce = partial(announce_server, show_path(path), bodies)
     settings = Settings(**select_values(args, *LIMITS))
-    run_server(partial(create_app, **{kind: path}, **names), settings, announce, **select_values(args, *ADDRESS))
+    readable = None if args.unconfined else list_readable(args)
+    make = partial(create_app, **{kind: path}, **names)
+    run_server(make, settings, announce, readable, **select_values(args, *ADDRESS))
     return 0
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, loads_model=False)

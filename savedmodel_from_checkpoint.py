@@ -19,7 +19,7 @@ from checkpoint_restore import open_checkpoint, read_checkpoint
 from savedmodel_from_source import prove
 from serialization import cli, project
 from serialization.cli import make_parser, name_target
-from serialization.console import print_export
+from serialization.console import list_export, print_export
 from serialization.files.publish import stage_output
 from serialization.flags import CHECKPOINT_FLAGS, CONVERSION_FLAGS
 from serialization.graph.function_optimizers import switch_on_exported_optimizers
@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 save(origin.session, folder, origin.signature)
                 switch_on_exported_optimizers(folder)
             proof = NOT_VERIFIED if args.no_verify else prove(origin, folder, args.feed, trust=args.trust_model)
-    print_export(args.export_dir, proof)
+        files = list_export(folder, args.export_dir)
+    print_export(args.export_dir, files, proof)
     return 0
 
 

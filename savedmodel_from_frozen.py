@@ -21,7 +21,7 @@ from savedmodel_from_checkpoint import save
 from savedmodel_from_source import prove
 from serialization import cli, project
 from serialization.cli import make_parser, name_target
-from serialization.console import print_export, print_notes
+from serialization.console import list_export, print_export, print_notes
 from serialization.files.locate import find_frozen_model
 from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS
@@ -79,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 write(origin.session, folder, origin.signature)
                 switch_on_exported_optimizers(folder)
             proof = NOT_VERIFIED if args.no_verify else prove(origin, folder, args.feed, trust=args.trust_model)
-    print_export(args.export_dir, proof)
+        files = list_export(folder, args.export_dir)
+    print_export(args.export_dir, files, proof)
     return 0
 
 

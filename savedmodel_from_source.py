@@ -19,7 +19,7 @@ import model
 from savedmodel_pretrained import load
 from serialization import cli, project
 from serialization.cli import make_parser
-from serialization.console import format_count, print_export
+from serialization.console import format_count, list_export, print_export
 from serialization.files.locate import find_saved_model
 from serialization.files.publish import stage_output
 from serialization.graph.graph_index import GraphIndex
@@ -75,8 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             export(session, folder, wanted)
         index = GraphIndex(session.graph.as_graph_def())
         proof = prove(Origin(session, index, wanted, Predictor(session, wanted)), folder)
+        files = list_export(folder, args.export_dir)
     print(f"trained {format_count(args.epochs, 'epoch')}; held-out accuracy {accuracy:.4f}")
-    print_export(args.export_dir, proof)
+    print_export(args.export_dir, files, proof)
     return 0
 
 

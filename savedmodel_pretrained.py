@@ -31,12 +31,12 @@ from serialization.run.classifier import show_classes
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
 from serialization.run.show_predictions import print_predictions
-from serialization.sources.from_saved_model import (
+from serialization.sources.from_saved_model import make_saved_model_origin, prepare_saved_model
+from serialization.sources.private_copy import (
     PreparedSavedModel,
-    complete_loading,
-    link_repaired_folder,
-    make_saved_model_origin,
-    prepare_saved_model,
+    load_from_memory,
+    make_private_copy,
+    restore_left_out,
 )
 from serialization.tensorflow import explain_failures, tf1
 
@@ -47,11 +47,12 @@ def load(prepared: PreparedSavedModel, *, optimize: bool = True) -> tuple[Any, S
     optimize = optimize and not nests_deeply(GraphIndex(prepared.whole))
     session = open_session(tf1.Graph(), optimize=optimize)
     with session.graph.as_default(), explain_failures(f"the SavedModel {where} cannot be loaded"):
-        with link_repaired_folder(prepared, optimize=optimize) as folder:
+        # Not the user's own folder: TensorFlow gets what was scanned, and repaired.
+        if folder := make_private_copy(session, prepared, optimize=optimize):
             tf1.saved_model.load(session, prepared.tags, str(folder))
-        # The plain call refuses a graph with stale shapes or an unreadable version, leaves the tables of exports
-        # without a main op empty, and some variables of Keras 3.
-        complete_loading(session, prepared)
+        else:
+            load_from_memory(session, prepared, optimize=optimize)
+        restore_left_out(session, prepared)  # the plain call leaves some variables of Keras 3 empty
     return session, bind_signature(session.graph, prepared.signature)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import inspect
 import io
 import itertools
 import os
@@ -16,14 +17,18 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from serialization import __version__
-from serialization.console import format_error, show_path
+from serialization.checks.confinement import describe_confinement, explain_error
+from serialization.child import run_in_child
+from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.flags import FLAG_GROUPS, FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
 from serialization.project import ROOT, real_path
+from serialization.run.given_feeds import Feed
 from serialization.tensorflow import find_tensorflow_version
 
 _IN_A_FOLDER = ("saved_model.pb", "saved_model.pbtxt", "checkpoint")  # the folder's name tells one model from another
@@ -32,6 +37,9 @@ _FLAG_OF_SUFFIX = {
     **dict.fromkeys((".png", ".jpg", ".jpeg"), "--image"),
     ".so": "--op-library",
 }
+
+
+_parsed = argparse.Namespace()  # the flags of the script that this process runs
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,6 +54,8 @@ class _Parser(argparse.ArgumentParser):
         if others:
             takes_path = any(not action.option_strings for action in self._actions)
             self.error(_explain_word(others[0], list(self._option_string_actions), takes_path=takes_path))
+        global _parsed
+        _parsed = known
         return known
 
 
@@ -53,6 +63,7 @@ class _ShowVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         installed = find_tensorflow_version()
         print(f"serialization {__version__}, TensorFlow {installed or 'is not installed'}")
+        print(describe_confinement())
         parser.exit()
 
 
@@ -119,6 +130,7 @@ def _find_flag(path: Path) -> tuple[str, str]:
     from serialization.files.model_names import find_saved_model_file, list_versions
     from serialization.files.publish import list_checkpoint_files
     from serialization.formats.file_kind import Kind, detect_kind
+    from serialization.formats.foreign_files import Foreign
 
     if path.is_dir():
         if find_saved_model_file(path) or list_versions(path):
@@ -131,13 +143,13 @@ def _find_flag(path: Path) -> tuple[str, str]:
     if not path.is_file():
         return "no file", ""
     kind = detect_kind(path)
-    flag = {
+    flags: dict[Kind | Foreign, str] = {
         Kind.GRAPH: "--frozen-model",
         Kind.SAVED_MODEL: "--saved-model",
         Kind.META_GRAPH: "--checkpoint" if path.suffix == ".meta" else "--graph",
         **dict.fromkeys((Kind.TABLE, Kind.DATA, Kind.STATE), "--checkpoint"),
-    }.get(kind, "")
-    return kind.value, flag
+    }
+    return kind.value, flags.get(kind, "")
 
 
 def check_type(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -197,9 +209,33 @@ def select_values(args: argparse.Namespace, *flags: str) -> dict[str, Any]:
     return {name: getattr(args, name) for name in (flag.replace("-", "_") for flag in flags)}
 
 
-def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
-    """Run a script's `main` as the process: exit 0 done, 1 failed, 2 wrong flags, 130 interrupted."""
-    sys.exit(call_main(main))
+def run(main: Callable[[Sequence[str] | None], int], *, loads_model: bool = True) -> NoReturn:
+    """Run a script's `main` as the process: exit 0 done, 1 failed, 2 wrong flags, 130 interrupted.
+
+    A script that loads a model does so in a child process, which confines itself before.
+    """
+    _open_standard_streams()
+    work = partial(call_main, main)
+    sys.exit(run_in_child(work, _list_readable_if_confined) if loads_model else work())
+
+
+def _list_readable_if_confined() -> list[Path] | None:
+    """What the flags let this process read. None in a script that loads no models of others, and where users say so."""
+    return None if getattr(_parsed, "unconfined", True) else list_readable(_parsed)
+
+
+def list_readable(args: argparse.Namespace) -> list[Path]:
+    """The files and folders that the flags let a confined process read."""
+    from serialization.checks.readable_files import list_readable_files
+
+    opened = args.allow_read or []
+    for path in opened:
+        if not path.exists():
+            raise UserError(f"--allow-read {path}: nothing is there; name the file or folder that the model reads")
+    values = [value for name, value in vars(args).items() if name != "allow_read"]
+    values += [inner for value in values if isinstance(value, list) for inner in value]
+    paths = [value.file if isinstance(value, Feed) else value for value in values]
+    return [*opened, *list_readable_files(path for path in paths if isinstance(path, Path))]
 
 
 def _open_standard_streams() -> None:
@@ -230,7 +266,9 @@ def call_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] |
         if isinstance(error, BrokenPipeError):  # `script.py | head`: the reader has left, and needs no message
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signal.SIGPIPE
-        print(f"error: {format_error(error)}", file=sys.stderr)
+        if isinstance(error, UserError):
+            error = UserError(error.advise(Path(inspect.getfile(main)).stem))
+        print(f"error: {explain_error(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -101,17 +101,23 @@ def print_notes(notes: Iterable[str]) -> None:
         print(note)
 
 
-def print_export(folder: Path, proof: str) -> None:
-    """Print the end of a script that exports a SavedModel: its files, the proof, the next command."""
+def list_export(folder: Path, target: Path) -> list[tuple[str, str]]:
+    """The files of an export that is still in `folder`, by their places below `target`, and their sizes."""
     rows = []
     for path in sorted(folder.rglob("*")):
+        shown = show_path(target / path.relative_to(folder))
         if path.is_file():
-            rows.append((show_path(path), format_size(path.stat().st_size)))
+            rows.append((shown, format_size(path.stat().st_size)))
         elif not any(path.iterdir()):
-            rows.append((f"{show_path(path)}/", "empty"))
-    print_table(("file", "size"), rows)
+            rows.append((f"{shown}/", "empty"))
+    return rows
+
+
+def print_export(target: Path, files: Iterable[tuple[str, str]], proof: str) -> None:
+    """The end of a script that exports a SavedModel: what it wrote, the proof, what to try next."""
+    print_table(("file", "size"), files)
     print(proof)
-    print(f"next: {format_show(folder)}")
+    print(f"next: {format_show(target)}")
 
 
 def format_show(folder: Path) -> str:
@@ -119,6 +125,6 @@ def format_show(folder: Path) -> str:
     return f"{shlex.join(['saved_model_cli', 'show', '--dir', shorten_path(folder), '--all'])} 2>/dev/null"
 
 
-def format_count(count: int, noun: str) -> str:
-    """A count and its noun, singular or plural: `1 image`, `10,000 images`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def format_count(count: int, noun: str, plural: str = "") -> str:
+    """A count and its noun, singular or plural: `1 image`, `10,000 images`; `plural` is one without -s."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"

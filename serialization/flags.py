@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ def parse_path(text: str) -> Path:
     """The type of a flag that takes a path. A `~` that the shell did not expand becomes the home folder."""
     if not text:
         raise ValueError("expected a path, got an empty word")
+    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+        raise ValueError(f"expected a path on this machine, got {text!r}; copy what is at {scheme[0]} here first")
     return Path(text).expanduser()
 
 
@@ -75,8 +78,8 @@ def parse_word(text: str) -> str:
 
 
 def parse_tags(text: str) -> str:
-    """The type of `--tag-set`: names, comma separated; as saved_model_cli takes them."""
-    if not all(tag.strip() for tag in text.split(",")):
+    """The type of `--tag-set`: names, comma separated, as saved_model_cli takes them; or none, which is a set too."""
+    if text and not all(tag.strip() for tag in text.split(",")):
         raise ValueError(f"expected tags, comma separated, got {text!r}")
     return ",".join(tag.strip() for tag in text.split(","))
 
@@ -132,7 +135,7 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
         "tag-set": {
             "type": parse_tags,
             "metavar": "TAGS",
-            "help": "the MetaGraphDef to take from the SavedModel, by its tags, comma separated",
+            "help": "the MetaGraphDef to take from the SavedModel, by its tags, comma separated; '' is the one without",
         },
         "signature": {"type": parse_word, "metavar": "KEY", "help": "the SignatureDef to take from the SavedModel"},
         "op-library": {
@@ -176,8 +179,21 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
         "no-verify": {"action": "store_true", "help": "publish without comparing the result with its source"},
     },
     "safety": {
-        "trust-model": {"action": "store_true", "help": "load the model although the safety scan refuses it"},
-        "strict": {"action": "store_true", "help": "exit with status 1 if there are faults, unknown ops or unsafe ops"},
+        "trust-model": {
+            "action": "store_true",
+            "help": "load the model although the safety scan refuses it (still confined)",
+        },
+        "allow-read": {
+            "type": parse_path,
+            "action": "append",
+            "metavar": "PATH",
+            "help": "a file, or a folder with all in it, that the confined process may read too; repeatable",
+        },
+        "unconfined": {"action": "store_true", "help": "do not confine the process that loads the model"},
+        "strict": {
+            "action": "store_true",
+            "help": "exit with status 1 if there are faults, or ops that are unknown, unsafe or without a kernel",
+        },
     },
     "what is written": {
         "export-dir": {"type": parse_path, "metavar": "DIR", "help": "a SavedModel to write"},
@@ -263,6 +279,7 @@ FLAGS = {flag: options for flags in FLAG_GROUPS.values() for flag, options in fl
 # Flags that go together in every script.
 CHECKPOINT_FLAGS = ("graph", "rename", "partial", "ema")
 SAVED_MODEL_FLAGS = ("tag-set", "signature")
+CONFINEMENT_FLAGS = ("allow-read", "unconfined")
 MODEL_FLAGS = ("inputs", "outputs", "op-library", "trust-model")
-RUN_FLAGS = (*MODEL_FLAGS, "feed")
+RUN_FLAGS = (*MODEL_FLAGS, *CONFINEMENT_FLAGS, "feed")
 CONVERSION_FLAGS = (*RUN_FLAGS, "overwrite", "no-verify")

@@ -114,8 +114,7 @@ def _load(name: str) -> Any:
     # 3 silences all but fatal errors; a user who wants the log sets the variable.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():
-        # First the package itself: where formats/protos.py has imported messages of it, that would not be done.
-        importlib.import_module("tensorflow")
+        importlib.import_module("tensorflow")  # first: some of its modules import it, and are then imported in part
         module = importlib.import_module(name)
     log = logging.getLogger("tensorflow")
     log.addHandler(_Hold())

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -19,6 +20,7 @@ from flask.testing import FlaskClient
 import checkpoint_restore
 from serialization import project
 from serialization.cli import call_main
+from serialization.console import show_path
 from serialization.files.locate import find_checkpoint
 from serialization.sources.from_checkpoint import read_checkpoint_graph, take_whole_checkpoint
 
@@ -43,6 +45,7 @@ class Ran:
 
 
 Run = Callable[..., Ran]
+Fails = Callable[..., str]
 
 
 @pytest.fixture
@@ -80,6 +83,24 @@ def freeze(run: Run, prefix: Path, out: Path, *words: object) -> Ran:
 def nothing_left(out: Path) -> bool:
     """Whether a failed run has left neither a frozen model nor a temporary file."""
     return not list(out.glob("*.pb")) and not list(out.glob(".*"))
+
+
+@pytest.fixture
+def error(run: Run, tmp_path: Path) -> Fails:
+    """Run a script that must fail, and return its line without `error: ` and with the folders' names shortened."""
+
+    def fail(script: str, *words: object) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        done = run(script, *words)
+        assert done.status == 1
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.endswith("\n")
+        assert done.stderr.count("\n") == 1
+        assert sorted(tmp_path.rglob("*")) == before, "something was left behind"
+        line = done.stderr.removeprefix("error: ").removesuffix("\n")
+        return line.replace(f"{tmp_path}/", "").replace(f"python {show_path(PROJECT)}/", "python ")
+
+    return fail
 
 
 @pytest.fixture
@@ -197,3 +218,18 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         report.outcome = "failed"
         report.longrepr = f"skipped without naming an `optional:` corpus or browser: {report.longrepr}"
     return report
+
+
+@pytest.fixture
+def effects(tmp_path: Path) -> Iterator[Any]:
+    """The harmful_models.Effects that no model may have."""
+    from harmful_models import Effects
+
+    folder = tmp_path / "effects"
+    folder.mkdir()
+    (folder / "secret").write_text("SECRET-7531\n")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        yield Effects(folder / "written", folder / "secret", "{}:{}".format(*server.getsockname()))
+        with pytest.raises(BlockingIOError):
+            server.accept()

@@ -13,6 +13,8 @@ Each step is the script that a user would run, as a process of its own with a ti
     savedmodels   freezemodel_save.py --saved-model for each signature, freezemodel_load.py on the result
     negative      each of them: the right answer is a refusal
 
+Where values are recorded or outputs hinted, the outputs that are inferred without flags have to be these.
+
 An artefact fails where a step ends with a traceback, is killed, runs out of time, is wrong, or where a negative one is
 accepted. Exit status 1 if one fails.
 """
@@ -43,14 +45,16 @@ import savedmodel_from_frozen
 from serialization.cli import make_parser
 from serialization.console import print_table
 from serialization.errors import UserError
-from serialization.files.locate import find_frozen_model, find_saved_model
+from serialization.files.locate import find_checkpoint, find_frozen_model, find_saved_model
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.random_ops import find_random_outputs
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.given_feeds import read_feeds
 from serialization.run.predictor import Predictor
 from serialization.sources import from_saved_model
-from serialization.sources.frozen_reader import read_graph_def
+from serialization.sources.from_checkpoint import PreparedCheckpoint, prepare_checkpoint, read_checkpoint_graph
+from serialization.sources.from_frozen import PreparedFrozenModel, prepare_frozen_model
+from serialization.sources.frozen_reader import read_graph_def, read_graph_file
 from serialization.tensorflow import explain_failures, np, tf
 
 UNORDERED = "its order, which TopKV2 leaves open"
@@ -116,6 +120,8 @@ def convert_checkpoint(path: Path, outputs: str | None, feeds: dict[str, object]
     frozen, words = out / "frozen.pb", ["--checkpoint", path]
     step = run("freeze, inferred", freezemodel_save.main, *words, "--frozen-model", frozen)
     yield step
+    if outputs is not None and step.outcome != REFUSED:
+        yield compare_names(outputs.split(","), *words)
     if outputs is None and step.outcome == REFUSED:
         return
     if outputs is not None:
@@ -149,7 +155,11 @@ def stock_steps(artefact: Artefact, out: Path) -> Iterator[Step]:
 
 def convert_frozen(artefact: Artefact, out: Path) -> Iterator[Step]:
     for file, expected, words in frozen_files(artefact, out):
-        yield run("export", savedmodel_from_frozen.main, *words, "--export-dir", out / "export")
+        step = run("export", savedmodel_from_frozen.main, *words, "--export-dir", out / "export")
+        yield step
+        names = [*expected] or (artefact.outputs or "").split(",")
+        if any(names) and step.outcome != REFUSED:
+            yield compare_names(names, "--frozen-model", file)
         if expected:
             yield compare(file, expected, answer, *words)
         else:
@@ -207,6 +217,30 @@ def compare(file: Path, expected: dict[str, Any], main: Main, *words: object, qu
                 return Step("run", FAILED, f"{name} differs from the recorded values by {worst:.3g}", step.seconds)
     but = "".join(f"; {name} but for {why}" for name, why in loose.items())
     return Step("run", VERIFIED, f"{', '.join(expected)}: as recorded{but}", step.seconds)
+
+
+def compare_names(names: Iterable[str], *words: object) -> Step:
+    """The outputs that are inferred for a model without flags, compared with those that a person who knows it names."""
+    with tempfile.NamedTemporaryFile("r") as file:
+        step = run("infer", name_outputs, file.name, *words)
+        inferred = file.read().split()
+    wanted = sorted(name if ":" in name else f"{name}:0" for name in names)
+    if step.outcome == VERIFIED and inferred != wanted:
+        return Step("infer", FAILED, f"inferred {', '.join(inferred)}; meant {', '.join(wanted)}", step.seconds)
+    return step
+
+
+def name_outputs(argv: Sequence[str] | None) -> int:
+    """Write the names of the outputs of `--checkpoint` or `--frozen-model` into a file."""
+    file, flag, path = argv or ()
+    prepared: PreparedCheckpoint | PreparedFrozenModel
+    if flag == "--checkpoint":
+        held = find_checkpoint(Path(path))
+        prepared = prepare_checkpoint(held, read_checkpoint_graph(held))
+    else:
+        prepared = prepare_frozen_model(read_graph_file(find_frozen_model(Path(path))))
+    Path(file).write_text("\n".join(sorted(tensor.name for tensor in prepared.signature.outputs)))
+    return 0
 
 
 def unspecified(file: Path, names: Iterable[str]) -> dict[str, str]:

@@ -1,4 +1,8 @@
-"""Run scripts in processes of their own, forked from one that has TensorFlow imported: that takes most of the time."""
+"""Run scripts in processes of their own, forked from one that has TensorFlow imported: that takes most of the time.
+
+A script of the project is confined as it is when a user runs it, but may write anywhere below the folder for temporary
+files.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,11 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
+from serialization.checks.confinement import confine
+from serialization.checks.readable_files import list_readable_files
 from serialization.cli import call_main
 
 LIMIT = 180  # seconds for one step
@@ -39,7 +46,7 @@ def run(what: str, main: Main, *words: object, quiet: bool = True) -> Step:
         started = time.monotonic()
         child = os.fork()
         if child == 0:
-            become(main, [str(word) for word in words], stdout.fileno(), stderr.fileno())
+            become(main, [str(word) for word in words], stdout.fileno(), stderr.fileno(), confined=quiet)
         status = wait(child, started + LIMIT)
         seconds = time.monotonic() - started
         stdout.seek(0)
@@ -57,12 +64,16 @@ def run(what: str, main: Main, *words: object, quiet: bool = True) -> Step:
     return Step(what, FAILED, f"{ended}: {lines[-1] if lines else 'no message'}", seconds)
 
 
-def become(main: Main, words: list[str], stdout: int, stderr: int) -> NoReturn:
+def become(main: Main, words: list[str], stdout: int, stderr: int, *, confined: bool) -> NoReturn:
     """Go on as the script with these words."""
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
     status = 70
     try:
+        given = [Path(word.partition("=@")[2] or word) for word in words]
+        if confined:
+            there = list_readable_files(path for path in given if os.path.lexists(path))
+            confine(there, [Path(tempfile.gettempdir())])
         status = call_main(main, words)
         sys.stdout.flush()
     finally:

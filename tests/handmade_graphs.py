@@ -29,6 +29,7 @@ def set_string(graph_def: Any, name: str, value: str) -> Any:
     for node in [*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)]:
         if node.name == name:
             if node.op == "Const":
+                node.attr["value"].tensor.dtype = 7
                 node.attr["value"].tensor.string_val.append(value.encode())
             else:
                 node.attr["output_stream"].s = value.encode()

@@ -13,6 +13,7 @@ import pytest
 from conftest import PROJECT, Run, environment
 
 from serialization import __version__
+from serialization.checks.confinement import describe_confinement
 from serialization.cli import call_main, make_parser
 from serialization.errors import UserError
 from serialization.flags import parse_path
@@ -148,7 +149,7 @@ def test_the_version_without_tensorflow(tmp_path: Path) -> None:
     command = [sys.executable, "-S", "-B", str(PROJECT / "tour.py"), "--version"]  # -S: without site-packages
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"serialization {__version__}, TensorFlow is not installed\n"
+    assert done.stdout == f"serialization {__version__}, TensorFlow is not installed\n{describe_confinement()}\n"
 
 
 def test_a_reader_that_leaves_early_is_not_an_error(made: Path) -> None:

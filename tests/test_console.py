@@ -17,6 +17,7 @@ from serialization.console import (
     format_error,
     format_show,
     format_size,
+    list_export,
     make_printable,
     print_export,
     print_notes,
@@ -121,15 +122,16 @@ def test_an_export_is_listed_with_its_sizes_and_empty_folders(
     (tmp_path / "a b" / "variables").mkdir(parents=True)
     (tmp_path / "a b" / "saved_model.pb").write_bytes(bytes(1500))
     print_notes(["first", "second"])
-    print_export(tmp_path / "a b", "proved: all")
+    target = tmp_path / "models" / "1"
+    print_export(target, list_export(tmp_path / "a b", target), "proved: all")
     assert capsys.readouterr().out.splitlines() == [
         "first",
         "second",
-        "file                size",
-        "a b/saved_model.pb  1.5 kB",
-        "a b/variables/      empty",
+        "file                      size",
+        "models/1/saved_model.pb  1.5 kB",
+        "models/1/variables/      empty",
         "proved: all",
-        f"next: {format_show(tmp_path / 'a b')}",
+        f"next: {format_show(target)}",
     ]
     assert format_show(tmp_path / "a b") == "saved_model_cli show --dir 'a b' --all 2>/dev/null"
 

@@ -17,6 +17,7 @@ import pytest
 from conftest import PROJECT, SCRIPTS, Run, environment
 
 import serialization
+from serialization.checks.confinement import describe_confinement
 from serialization.flags import FLAG_GROUPS, FLAGS
 
 
@@ -76,7 +77,8 @@ def test_version_is_told_without_importing_tensorflow(script: str, tmp_path: Pat
     command = [sys.executable, "-X", "importtime", str(PROJECT / f"{script}.py"), "--version"]
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
     tensorflow = importlib.metadata.version("tensorflow")
-    assert done.stdout == f"serialization {serialization.__version__}, TensorFlow {tensorflow}\n", done.stderr
+    version = f"serialization {serialization.__version__}, TensorFlow {tensorflow}\n{describe_confinement()}\n"
+    assert done.stdout == version, done.stderr
     imported = set(re.findall(r"\| +(\w+)", done.stderr)) & {"tensorflow", "numpy"}
     assert not imported, f"{script}.py --version imports {', '.join(imported)}; import it where it is used"
 
@@ -177,6 +179,8 @@ def test_skeleton(script: str) -> None:
         'if __name__ == "__main__":\n    cli.run(main)\n',
     )
     assert f"\n{begin}\n" in source, f"{script}.py has to have `{begin}`"
+    if script in ("tour", "freezemodel_serve"):  # their first process loads no model
+        source = source.replace("cli.run(main, loads_model=False)", "cli.run(main)")
     assert source.endswith(f"\n\n{end}"), f"{script}.py has to end with:\n{end}"
 
 
@@ -193,7 +197,6 @@ def test_arrows_run_one_way() -> None:
 # Modules in which there is too little for a test of their own, each with the test that covers it.
 COVERED_BY = {
     "errors": "test_cli",
-    "files/advice": "files/test_locate",
     "files/checkpoint_files": "files/test_locate",
     "files/model_names": "files/test_locate",
     "inspect/graph_report": "inspect/test_report",

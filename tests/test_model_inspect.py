@@ -74,10 +74,10 @@ def test_the_meta_graph_of_the_tag_set_is_drawn(run: Run, tmp_path: Path) -> Non
         ("no", "nothing at {}/no; name a file or the folder of a model, or the prefix of a checkpoint"),
         (
             "noise",
-            "{}/noise is a file of an unknown kind, not a checkpoint; it may be damaged; copy it here again, "
+            "{}/noise is a file of an unknown kind, not a model of TensorFlow; it may be damaged; copy it here again, "
             "or name another file",
         ),
-        ("empty", "{}/empty is empty, not a checkpoint; copy it here again"),
+        ("empty", "{}/empty is empty, not a model of TensorFlow; copy it here again"),
     ],
 )
 def test_a_path_without_a_model_is_refused(run: Run, tmp_path: Path, name: str, line: str) -> None:
@@ -107,3 +107,15 @@ def test_tensorflow_and_numpy_are_never_imported(toy: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment(), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_each_variable_of_a_keras_export_counts_once(run: Run, tmp_path: Path) -> None:
+    """Keras 3 exports each twice; the two zero biases are two variables all the same."""
+    layers = [tf.keras.layers.Dense(8), tf.keras.layers.BatchNormalization(), tf.keras.layers.Dense(8)]
+    model = tf.keras.Sequential([tf.keras.layers.Input([8]), *layers])
+    model.export(tmp_path / "1", verbose=False)
+    report = inspect(run, tmp_path / "1")
+    assert report["parameters"] == model.count_params() == 176
+    assert len(report["variables"]) == 2 * sum(variable["copy_of"] is not None for variable in report["variables"])
+    shown = run("model_inspect", tmp_path / "1").stdout
+    assert "\nparameters: 176 in 8 variables, and 8 copies of these\n" in shown

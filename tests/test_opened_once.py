@@ -225,14 +225,14 @@ def test_serving(tmp_path: Path, vocabulary_file: Path, monkeypatch: pytest.Monk
     hook.mkdir()
     folder.mkdir()
     (hook / "sitecustomize.py").write_text(_LOG)
-    path, expected = folder, "saved_model.pb"
+    path, expected = folder / "1", "saved_model.pb"
     if kind == "checkpoint":
         path, expected = save_v2(folder), "model.ckpt.meta"
     elif kind == "frozen-model":
         path, expected = folder / "frozen.pb", "frozen.pb"
         path.write_bytes(graphs.freeze(graphs.classifier, ["logits"]).SerializeToString())
     else:
-        export(folder / "1", vocabulary_file, text=False)
+        export(path, vocabulary_file, text=False)
     for name, value in {"PYTHONPATH": hook, "FOLDER": folder, "LOG": log}.items():
         monkeypatch.setenv(name, str(value))
     with serving(f"--{kind}", path, *(() if kind == "saved-model" else NAMES)):

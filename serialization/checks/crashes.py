@@ -13,14 +13,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from serialization.checks.what_runs import CallGraph
 from serialization.console import format_count, format_size, make_printable
 from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.formats.dtypes import get_base_dtype, get_dtype_name, get_dtype_size
 from serialization.formats.wire import DamagedError
 from serialization.graph.const_nodes import split_string_content
-from serialization.graph.graph_def import get_node_name, iterate_nodes, list_data_edges
+from serialization.graph.graph_def import find_called_functions, get_node_name, iterate_nodes, list_data_edges
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.known_ops import load_op_inputs
 
@@ -137,9 +136,8 @@ def _find_deep_calls(index: GraphIndex) -> Iterator[str]:
 
 def _measure_depths(index: GraphIndex) -> dict[str, int]:
     """How deep each function calls others, itself included; without those that call themselves."""
-    graph = CallGraph(index)
     calls = {
-        name: {called for node in function.node_def for called in graph.called(node)} & index.functions.keys()
+        name: {called for node in function.node_def for called in find_called_functions(node, index.functions)}
         for name, function in index.functions.items()
     }
     # A function without calls to the remaining ones is in no circle. Remove such functions until none is left.

@@ -1,8 +1,9 @@
 """The safety scan: finds ops that could harm the machine, before TensorFlow loads the model.
 
 Loading a model runs parts of it: init ops, table initializers, and even stateless ops of which import_graph_def infers
-shapes. So the protobuf is scanned before TensorFlow gets it. The scan looks at the ops that would run, not at all ops:
-an honest SavedModel has SaveV2 and RestoreV2 for its Saver. docs/safety.md lists what is refused, and the limits.
+shapes. So the protobuf is scanned before TensorFlow gets it. An op of the list is refused wherever it may run, unless
+its filename or its attribute has a shape of `file_names` or `_HARMLESS`. docs/safety.md lists what is refused, and the
+limits.
 """
 
 from __future__ import annotations
@@ -12,18 +13,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from serialization.checks.file_names import ASSET, CONSTANT, OWN_CHECKPOINT, FileName, FileNames
 from serialization.checks.harmful_ops import CONNECTS, EFFECTS, FILE_INPUTS, READS, RUNS, WRITES
-from serialization.checks.what_loading_runs import find_loading_reaches, list_asset_files
-from serialization.checks.what_runs import GRAPH, CallGraph, Reach, StringOrigin
+from serialization.checks.stablehlo import find_foreign_call
+from serialization.checks.what_loading_runs import find_what_loading_runs, list_asset_files
+from serialization.checks.what_runs import FETCH, GRAPH, Reached, find_session_run
 from serialization.console import make_printable, show_path
 from serialization.errors import UserError
+from serialization.files.model_names import find_saved_model_file
 from serialization.graph import op_sets
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.known_ops import load_known_ops
 
-_FORWARDS = op_sets.IDENTITIES | {"IdentityN"}
-_STORES = op_sets.ASSIGNMENTS | op_sets.ENQUEUES | {"RandomShuffle", "TensorSliceDataset"}
 _NAMELESS = "an asset without a name"
+_HIDDEN = "a file name that is computed, carried or renamed"
+# Ops that harm by an attribute: its default, and how its harmless values begin or, without `*`, what they are.
+_HARMLESS = {
+    "PrintV2": ("output_stream", ("stderr", "stdout", "log(info)", "log(warning)", "log(error)")),  # tf.print
+    "DecodeProtoV2": ("descriptor_source", ("", "local://", "bytes://*")),  # tf.io.decode_proto
+    "EncodeProto": ("descriptor_source", ("", "local://", "bytes://*")),  # tf.Transform's quantiles
+    "FixedUnigramCandidateSampler": ("vocab_file", ("",)),  # tf.nn.fixed_unigram_candidate_sampler(unigrams=...)
+}
+_CACHES = {"CacheDataset", "CacheDatasetV2"}
 
 
 @dataclass(frozen=True)
@@ -55,8 +66,9 @@ def scan_graph(
     `outputs` of None stands for every node. Give the graph as it will be imported: pruned, if it is going to be pruned.
     Files below `folder` may fill tables.
     """
-    reach = Reach(CallGraph(index), inputs).fetch(index.nodes if outputs is None else outputs)
-    return _report([reach], folder, folder)
+    fetched = index.nodes if outputs is None else outputs
+    reached = Reached(index, [find_session_run(index, FETCH, fetched, inputs)])
+    return scan_reached(reached, FileNames(reached), folder)
 
 
 def scan_meta_graph(
@@ -67,17 +79,44 @@ def scan_meta_graph(
     *,
     saved_model: Path | None = None,
     index: GraphIndex | None = None,
-    every_signature: bool = False,
 ) -> list[Finding]:
     """The findings in a MetaGraphDef that is imported, restored and initialized, when `outputs` are fetched.
 
-    `outputs` of None stands for the outputs of all recorded signatures, which `every_signature` adds to others.
-    `saved_model` is the SavedModel's folder, whose assets may be read. Files below `folder` may fill tables. `index` is
-    the index of its graph, if there is one already.
+    `outputs` of None stands for the outputs of all recorded signatures. `saved_model` is the SavedModel's folder, whose
+    assets may be read. Files below `folder` may fill tables. `index` is the index of its graph, if there is one.
     """
     index = index or GraphIndex(meta_graph.graph_def)
-    reaches = find_loading_reaches(meta_graph, index, outputs, inputs, every_signature=every_signature)
-    return _assets(meta_graph, saved_model) + _report(reaches, folder, saved_model and saved_model / "assets")
+    reached, names = find_what_loading_runs(meta_graph, index, outputs, inputs, with_assets=saved_model is not None)
+    assets = [] if saved_model is None else scan_assets(meta_graph, saved_model)
+    return [*assets, *scan_reached(reached, names, folder)]
+
+
+def scan_reached(reached: Reached, names: FileNames, beside: Path | None = None) -> list[Finding]:
+    """The findings among the nodes that may run, and among those that TensorFlow may evaluate during an import.
+
+    Files below `beside` may fill tables.
+    """
+    found: dict[Finding, None] = {}
+    for scope, node in reached.iterate_nodes():
+        if node.op in EFFECTS and (detail := _find_harm(names, scope, node, beside)) is not None:
+            found[Finding(EFFECTS[node.op], node.op, node.name, scope, detail)] = None
+    others = (node for name, node in reached.index.nodes.items() if node.op in EFFECTS and name not in reached.nodes)
+    for node in others:
+        if _may_run_at_import(reached.index, node) and _find_harm(names, GRAPH, node, beside) is not None:
+            found[Finding(EFFECTS[node.op], node.op, node.name, "", "evaluated while the graph is imported")] = None
+    return sorted(found, key=lambda finding: (finding.function, finding.node))
+
+
+def scan_assets(meta_graph: Any, saved_model: Path) -> list[Finding]:
+    """The assets that lie outside of the SavedModel, or are no plain files."""
+    found = []
+    for name in dict.fromkeys(asset.filename for asset in list_asset_files(meta_graph)):
+        file = find_asset(saved_model, name)
+        if file is None:
+            found.append(Finding(READS, "", name or _NAMELESS, detail="(an asset path that leaves the folder)"))
+        elif file.exists() and not file.is_file():  # reading a pipe may never end
+            found.append(Finding(READS, "", name, detail="(an asset that is no plain file)"))
+    return found
 
 
 def require_safe(findings: Iterable[Finding], path: Path, *, trust: bool = False) -> None:
@@ -93,106 +132,76 @@ def require_safe(findings: Iterable[Finding], path: Path, *, trust: bool = False
     )
 
 
+def find_asset(saved_model: Path, name: str) -> Path | None:
+    """The asset of a SavedModel, links followed; None where it leaves the model's folder.
+
+    In a cache of models each file is a link into one other folder: there saved_model.pb shows which.
+    """
+    main = find_saved_model_file(saved_model) or saved_model / "saved_model.pb"
+    file = _resolve_below(saved_model / "assets" / name, saved_model, main.resolve().parent)
+    return file if name and not Path(name).is_absolute() and ".." not in Path(name).parts else None
+
+
 def _some(found: list[str], most: int = 5) -> str:
     return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
 
 
-def _report(reaches: list[Reach], folder: Path | None, assets: Path | None) -> list[Finding]:
-    """The findings among the reached nodes, and among nodes that TensorFlow evaluates during the import."""
-    graph = reaches[0].graph
-    found: dict[Finding, None] = {}
-    for reach in reaches:
-        for (scope, name), node in reach.run.items():
-            if node.op in EFFECTS and (detail := _harm(reach, scope, node, folder, assets)) is not None:
-                found[Finding(EFFECTS[node.op], node.op, name, scope, detail)] = None
-    reached = {name for reach in reaches for scope, name in reach.run if scope == GRAPH}
-    for name, node in graph.index.nodes.items():
-        if name not in reached and node.op in EFFECTS and not load_known_ops().get(node.op, True):
-            importing = Reach(graph)
-            if _evaluated_at_import(graph.index, node) and _harm(importing, GRAPH, node, folder, assets) is not None:
-                found[Finding(EFFECTS[node.op], node.op, name, "", "evaluated while the graph is imported")] = None
-    return sorted(found, key=lambda finding: (finding.function, finding.node))
-
-
-def _harm(reach: Reach, scope: str, node: Any, folder: Path | None, assets: Path | None) -> str | None:
+def _find_harm(names: FileNames, scope: str, node: Any, beside: Path | None) -> str | None:
     """None if this use of a listed op is harmless; else the detail of the finding, which may be empty."""
-    if node.op == "PrintV2":
-        stream = node.attr["output_stream"].s.decode(errors="replace") if "output_stream" in node.attr else "stderr"
-        return None if not stream.startswith("file:") else f"to {make_printable(stream)}"
-    if node.op.startswith("Debug"):
-        urls = node.attr["debug_urls"].list.s if "debug_urls" in node.attr else []
-        return f"to {make_printable(urls[0].decode(errors='replace'))}" if urls else None
-    if node.op in ("DecodeProtoV2", "EncodeProto"):
-        source = node.attr["descriptor_source"].s if "descriptor_source" in node.attr else b""
-        return None if source in (b"", b"local://") or source.startswith(b"bytes://") else ""
-    if node.op == "FixedUnigramCandidateSampler":
-        return None if "vocab_file" not in node.attr or not node.attr["vocab_file"].s else ""
-    if node.op == "XlaCallModule":  # compiled arithmetic, unless it calls code that is registered in the process
-        return "custom_call" if b"custom_call" in node.attr["module"].s else None
-    inputs = FILE_INPUTS[node.op]
-    sources: set[StringOrigin] = set()
-    for index in inputs:
-        sources |= reach.sources(scope, node, index)
-    if node.op in op_sets.RESTORE_OPS and sources == {StringOrigin("saver")}:
+    if node.op in _HARMLESS:
+        return _find_harm_by_attribute(node, *_HARMLESS[node.op])
+    if node.op == "XlaCallModule":
+        return find_foreign_call(node)
+    if node.op not in FILE_INPUTS:
+        return ""
+    file = names.find_file_name(scope, node, FILE_INPUTS[node.op])
+    if file is None:
+        return _HIDDEN
+    if node.op in op_sets.RESTORE_OPS:
+        allowed = file == OWN_CHECKPOINT
+    elif node.op in _CACHES:
+        allowed = file == FileName(CONSTANT, b"")  # kept in memory
+    else:
+        table = node.op in op_sets.TEXT_FILE_INITIALIZERS
+        allowed = file.kind == ASSET or (table and file.kind == CONSTANT and _lies_below(beside, file.value))
+    return None if allowed else f"file {make_printable(file.value.decode(errors='replace'))}".rstrip()
+
+
+def _find_harm_by_attribute(node: Any, name: str, harmless: tuple[str, ...]) -> str | None:
+    if name not in node.attr:
         return None
-    table = node.op in op_sets.TEXT_FILE_INITIALIZERS
-    if sources and all(_may_be_read(source, node.op, folder if table else None, assets) for source in sources):
+    if node.attr[name].WhichOneof("value") != "s":
+        return f"its {name} is given by its caller"
+    value = node.attr[name].s.decode(errors="replace")
+    if any(value == one or (one.endswith("*") and value.startswith(one[:-1])) for one in harmless):
         return None
-    paths = sorted(make_printable(source.value.decode(errors="replace")) for source in sources if source.value)
-    return f"file {_some(paths, 2)}" if paths else ""
+    return f"{name} {make_printable(value)}"
 
 
-def _may_be_read(source: StringOrigin, op: str, folder: Path | None, assets: Path | None) -> bool:
-    name = source.value.decode(errors="surrogateescape")
-    if source.kind == "asset":
-        return assets is not None and is_below_folder(assets, name)
-    if op.startswith("CacheDataset"):
-        return source == StringOrigin("constant", b"")  # kept in memory
-    return (
-        source.kind == "constant" and folder is not None and bool(name) and is_below_folder(folder, Path.cwd() / name)
-    )
-
-
-def is_below_folder(folder: Path, name: str | Path) -> bool:
-    """Whether a file lies below a folder, links followed; False for a name that is no valid path."""
-    try:
-        return (folder / name).resolve().is_relative_to(folder.resolve())
-    except (OSError, ValueError, RuntimeError):
+def _lies_below(folder: Path | None, name: bytes) -> bool:
+    """Whether a name is that of a plain file below a folder, or of none. One with :// is an address for TensorFlow."""
+    if folder is None or not name or b"://" in name:
         return False
+    file = _resolve_below(Path.cwd() / name.decode(errors="surrogateescape"), folder)
+    return file is not None and (file.is_file() or not file.exists())
 
 
-def _evaluated_at_import(index: GraphIndex, node: Any) -> bool:
-    """Whether TensorFlow may run a node while it infers shapes, because a shape depends on the node's value.
+def _resolve_below(path: Path, *folders: Path) -> Path | None:
+    """A path with its links followed; None if it is no valid one, or leads elsewhere than below these folders."""
+    try:
+        file = path.resolve()
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return file if any(folder.resolve() in file.parents for folder in folders) else None
 
-    It cannot if an op before the node is stateful or a placeholder. It does not if the value is only stored, as
-    match_filenames_once stores that of a MatchingFiles in a variable.
+
+def _may_run_at_import(index: GraphIndex, node: Any) -> bool:
+    """Whether TensorFlow may run a node while it infers shapes: nothing before it is stateful, or a placeholder.
+
+    It does not for MatchingFiles, whose values only fill datasets and variables.
     """
     known = load_known_ops()
     before = {index.nodes[name].op for name in index.upstream(node.name)}
-    if any(known.get(op, True) or op in op_sets.ALL_PLACEHOLDERS for op in before):
-        return False
-    seen, waiting = set[str](), [node.name]
-    while waiting:
-        for name in index.consumers(waiting.pop()):
-            op = index.nodes[name].op
-            if op not in _STORES | _FORWARDS:
-                return True
-            if op in _FORWARDS and name not in seen:
-                seen.add(name)
-                waiting.append(name)
-    return False
-
-
-def _assets(meta_graph: Any, saved_model: Path | None) -> list[Finding]:
-    """The assets that lie outside of the SavedModel, or are no plain files."""
-    if saved_model is None:
-        return []
-    names = dict.fromkeys(asset.filename for asset in list_asset_files(meta_graph))
-    folder = saved_model / "assets"
-    found = []
-    for name in names:
-        if not name or not is_below_folder(folder, name):
-            found.append(Finding(READS, "", name or _NAMELESS, detail="(an asset path that leaves the folder)"))
-        elif (folder / name).exists() and not (folder / name).is_file():  # reading a pipe may never end
-            found.append(Finding(READS, "", name, detail="(an asset that is no plain file)"))
-    return found
+    return node.op != "MatchingFiles" and not any(
+        known.get(op, True) or op in op_sets.ALL_PLACEHOLDERS for op in before
+    )

@@ -10,8 +10,19 @@ from pathlib import Path
 from serialization.console import format_count, make_printable, show_path
 from serialization.errors import UserError
 from serialization.files import publish
-from serialization.files.advice import advise_making, advise_use, explain_other_kind
-from serialization.files.model_names import SAVED_MODEL_FILES, FolderPrefix, find_saved_model_file, strip_to_prefix
+from serialization.files.model_names import (
+    SAVED_MODEL_FILES,
+    FolderPrefix,
+    find_saved_model_file,
+    list_versions,
+    strip_to_prefix,
+)
+from serialization.files.other_models import (
+    OtherModelError,
+    advise_making,
+    describe_contents,
+    explain_other_kind,
+)
 from serialization.files.publish import list_checkpoint_files
 from serialization.formats.checkpoint_index import (
     Checkpoint,
@@ -21,6 +32,7 @@ from serialization.formats.checkpoint_index import (
     read_checkpoint_index,
 )
 from serialization.formats.file_kind import Kind, ModelFile, detect_kind
+from serialization.formats.foreign_files import Foreign
 from serialization.project import real_path
 
 NAME_PREFIX = "name its prefix, one of its files, or its folder"
@@ -48,9 +60,9 @@ def read_checkpoint_at(prefix: Path, opened: ModelFile | None = None) -> Checkpo
     files = [open_file(file, opened) for file in find_index_files(prefix)]
     for file in files:
         if file.kind is not Kind.TABLE:
-            raise UserError(explain_other_kind(file.path, file.kind, "a checkpoint"))
+            raise explain_other_kind(file.path, file.kind, "a checkpoint")
     if not files:
-        raise UserError(_no_checkpoint(prefix))
+        raise _no_checkpoint(prefix)
     return read_checkpoint_index(prefix, files)
 
 
@@ -70,8 +82,8 @@ def require_whole_checkpoint(held: Checkpoint) -> None:
             )
         size = file.stat().st_size
         if size < end:
-            if size and detect_kind(file) is Kind.LFS:
-                raise UserError(explain_other_kind(file, Kind.LFS, "a data file of a checkpoint"))
+            if size and (kind := detect_kind(file)) in (Foreign.LFS, Foreign.HTML):
+                raise explain_other_kind(file, kind, "a data file of a checkpoint")
             raise UserError(
                 f"the checkpoint {show_path(prefix)} is cut short; its data file {file.name} has "
                 f"{format_count(size, 'byte')}, its index needs {end}; copy it here again"
@@ -86,8 +98,12 @@ def open_meta_graph_file(held: Checkpoint, opened: ModelFile | None = None) -> M
     if path.is_file():
         file = open_file(path, opened)
         if file.kind is not Kind.META_GRAPH:
-            raise UserError(explain_other_kind(path, file.kind, "the graph of a checkpoint"))
+            raise explain_other_kind(path, file.kind, "the graph of a checkpoint")
         return file
+    saved_model = prefix.parent.parent
+    if prefix.name == prefix.parent.name == "variables" and find_saved_model_file(saved_model) is not None:
+        what = f"the checkpoint {show_path(prefix)} holds the variables of a SavedModel and no graph"
+        raise OtherModelError(what, "saved_model", saved_model)
     if held.object_graph:
         raise UserError(
             f"{show_path(prefix)} is an object checkpoint of TensorFlow 2, which holds variables and no graph; found "
@@ -111,14 +127,13 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
             if real_path(pointed.parent) != real_path(folder):
                 say(f"{show_path(state)} points to {make_printable(named)}; using the one here, {show_path(here)}")
             return here
-    if not found and find_saved_model_file(folder) is not None:
-        raise UserError(
-            f"{show_path(folder)} is a SavedModel, not a checkpoint; {advise_use(Kind.SAVED_MODEL, folder)}"
-        )
+    if not found and (find_saved_model_file(folder) is not None or list_versions(folder)):
+        raise OtherModelError(f"{show_path(folder)} is a SavedModel, not a checkpoint", "saved_model", folder)
     if not found:
         state_names = f"; its `checkpoint` file names {make_printable(named)}" if named else ""
         make = advise_making(folder / "graph.ckpt", NAME_PREFIX, "checkpoint_")
-        raise UserError(f"no checkpoint in {show_path(folder)}; found no *.index{state_names}; {make}")
+        there = describe_contents(folder)
+        raise UserError(f"no checkpoint in {show_path(folder)}; found no *.index{state_names}; {there}; {make}")
     if named is not None:
         away = f"{show_path(state)} names {make_printable(named)}, which is not here"
         say(f"{away}; using the newest, {show_path(found[-1])}")
@@ -126,14 +141,16 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
 
 
 def _named_in(state: Path) -> str | None:
-    # The text form of tensorflow/python/training/checkpoint_state.proto.
     from google.protobuf.text_encoding import CUnescape
 
+    # The text form of tensorflow/python/training/checkpoint_state.proto.
     match = re.search(r'^model_checkpoint_path: "(.*)"', state.read_text("utf-8", "surrogateescape"), re.MULTILINE)
-    try:
-        named = os.fsdecode(CUnescape(match[1])) if match else "\0"
-    except ValueError:  # it ends in the middle of an escape
+    if match is None:
         return None
+    try:
+        named = os.fsdecode(CUnescape(match[1]))
+    except ValueError:  # somebody has written it by hand
+        named = match[1]
     if "\0" in named:  # no path holds a NUL
         return None
     return re.sub(r"-\?{5}-of-\d{5}$", "", named)  # the first format names its shards with this pattern
@@ -153,20 +170,20 @@ def _modified(prefix: Path) -> tuple[float, str]:
     return max(file.stat().st_mtime for file in files if file.is_file()), prefix.name
 
 
-def _no_checkpoint(prefix: Path) -> str:
+def _no_checkpoint(prefix: Path) -> UserError:
     graph = prefix.with_name(f"{prefix.name}.meta")
-    if graph.is_file():
-        return (
-            f"the checkpoint {show_path(prefix)} holds a graph and no variables; found {graph.name} and no "
-            f"{prefix.name}.index; copy the index and the data files here too"
-        )
     data = [file for file in list_checkpoint_files(prefix) if ".data-" in file.name]
     if data:
-        return (
+        return UserError(
             f"the checkpoint {show_path(prefix)} is incomplete; found {data[0].name} and no {prefix.name}.index; "
             "copy it here too"
         )
+    if graph.is_file():
+        return UserError(
+            f"the checkpoint {show_path(prefix)} holds a graph and no variables; found {graph.name} and no "
+            f"{prefix.name}.index; copy the index and the data files here too"
+        )
     if find_saved_model_file(prefix.parent) is not None and prefix.name in SAVED_MODEL_FILES:
-        return f"{show_path(prefix)} is a SavedModel, not a checkpoint; {advise_use(Kind.SAVED_MODEL, prefix.parent)}"
+        return OtherModelError(f"{show_path(prefix)} is a SavedModel, not a checkpoint", "saved_model", prefix.parent)
     make = advise_making(prefix, NAME_PREFIX, "checkpoint_")
-    return f"no checkpoint at {show_path(prefix)}; found no {prefix.name}.index; {make}"
+    return UserError(f"no checkpoint at {show_path(prefix)}; found no {prefix.name}.index; {make}")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from serialization.console import format_count, show_path
 from serialization.errors import UserError
-from serialization.files.advice import advise_making, advise_restoring, advise_use, explain_other_kind
 from serialization.files.checkpoint_files import (
     Say,
     find_prefix,
@@ -20,6 +19,12 @@ from serialization.files.checkpoint_files import (
     require_whole_checkpoint,
 )
 from serialization.files.model_names import SAVED_MODEL_FILES, find_saved_model_file, list_versions
+from serialization.files.other_models import (
+    OtherModelError,
+    advise_making,
+    describe_contents,
+    explain_other_kind,
+)
 from serialization.files.publish import list_checkpoint_files
 from serialization.formats.checkpoint_index import Checkpoint, list_v1_files
 from serialization.formats.file_kind import Kind, ModelFile, detect_kind
@@ -54,18 +59,19 @@ def require_model_at(path: Path, prefix: Path) -> None:
 
 def find_frozen_model(path: Path) -> ModelFile:
     """The opened file of a GraphDef. Raises UserError that names the kind of file that `path` is instead."""
-    if find_saved_model_file(path) is not None:
-        raise UserError(f"{show_path(path)} is a SavedModel, not a frozen model; {advise_use(Kind.SAVED_MODEL, path)}")
+    if find_saved_model_file(path) is not None or list_versions(path):
+        raise OtherModelError(f"{show_path(path)} is a SavedModel, not a frozen model", "saved_model", path)
     if path.is_dir():
-        raise UserError(f"{show_path(path)} is a folder, not a frozen model; name the file itself")
+        there = describe_contents(path)
+        raise UserError(f"{show_path(path)} is a folder, not a frozen model; {there}; name the file itself")
     if not path.is_file():
         if list_checkpoint_files(path):
-            raise UserError(f"{show_path(path)} is a checkpoint, not a frozen model; {advise_restoring(path)}")
+            raise OtherModelError(f"{show_path(path)} is a checkpoint, not a frozen model", "checkpoint", path)
         make = advise_making(path, "name the file of a GraphDef", "freezemodel_")
         raise UserError(f"no frozen model at {show_path(path)}; {make}")
     file = ModelFile(path)
     if file.kind is not Kind.GRAPH:
-        raise UserError(explain_other_kind(path, file.kind, "a frozen model"))
+        raise explain_other_kind(path, file.kind, "a frozen model")
     return file
 
 
@@ -86,15 +92,18 @@ def find_saved_model(
     found_file = find_saved_model_file(folder)
     if found_file is None:
         if path.is_file():
-            raise UserError(explain_other_kind(path, detect_kind(path), "a SavedModel"))
+            raise explain_other_kind(path, detect_kind(path), "a SavedModel")
         if list_checkpoint_files(path) or (path.is_dir() and next(path.glob("*.index"), None) is not None):
             what = "the folder of a checkpoint" if path.is_dir() else "a checkpoint"
-            raise UserError(f"{show_path(path)} is {what}, not a SavedModel; {advise_restoring(path)}")
+            raise OtherModelError(f"{show_path(path)} is {what}, not a SavedModel", "checkpoint", path)
         make = advise_making(path, f"name the folder that holds {SAVED_MODEL_FILES[0]}", "savedmodel_", "pretrained")
-        raise UserError(f"no SavedModel at {show_path(path)}; found no {SAVED_MODEL_FILES[0]}; {make}")
+        there = f"; {describe_contents(path)}" if path.is_dir() else ""
+        raise UserError(f"no SavedModel at {show_path(path)}; found no {SAVED_MODEL_FILES[0]}{there}; {make}")
+    if not found_file.is_file():
+        raise UserError(f"{show_path(found_file)} is no plain file; TensorFlow would wait for it; put the model there")
     file = open_file(found_file, opened)
     if file.kind is not Kind.SAVED_MODEL:
-        raise UserError(explain_other_kind(file.path, file.kind, "a SavedModel"))
+        raise explain_other_kind(file.path, file.kind, "a SavedModel")
     prefix = folder / "variables" / "variables"
     variables = read_checkpoint_at(prefix) if prefix.with_name("variables.index").exists() else None
     if whole and variables is not None:

@@ -1,15 +1,12 @@
-"""Finds the model that a flag names; the error for a model of another kind shows the right flag."""
+"""Finds the model that a flag names."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
 from serialization import project
-from serialization.console import format_command, show_path
-from serialization.errors import UserError
 from serialization.files.locate import find_checkpoint, find_frozen_model, find_saved_model
 
 # By attribute name, as argparse has them.
@@ -21,24 +18,12 @@ _FINDERS: dict[str, Callable[[Path], Any]] = {
 MODEL_KINDS = tuple(_FINDERS)
 
 
-def find_model(kind: str, path: Path, script: str = "") -> Any:
+def find_model(kind: str, path: Path) -> Any:
     """The model of this kind at the path, opened: a ModelFile, a SavedModelFolder or a Checkpoint, each with a `path`.
 
-    Raises UserError if there is none. If a model of another kind is there, the error shows the command of `script`.
+    Raises UserError if there is none.
     """
-    try:
-        return _FINDERS[kind](path)
-    except UserError:
-        if not script:
-            raise
-        for other in (name for name in MODEL_KINDS if name != kind):
-            with suppress(UserError), redirect_stdout(None):
-                _FINDERS[other](path)
-                break
-        else:
-            raise
-    right = format_command(script, f"--{other.replace('_', '-')}", path)
-    raise UserError(f"{show_path(path)} is no {kind.replace('_', ' ')}; use `{right}`")
+    return _FINDERS[kind](path)
 
 
 def find_given_model(**paths: Path | None) -> tuple[str, Any]:

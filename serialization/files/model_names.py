@@ -46,7 +46,7 @@ def strip_to_prefix(path: Path) -> Path:
 
 def find_saved_model_file(folder: Path) -> Path | None:
     """The file of a folder's SavedModel, which TensorFlow would read; None if there is none."""
-    return next((folder / name for name in SAVED_MODEL_FILES if (folder / name).is_file()), None)
+    return next((folder / name for name in SAVED_MODEL_FILES if (folder / name).exists()), None)
 
 
 def list_versions(folder: Path) -> list[Path]:

@@ -4,6 +4,9 @@ Everything is written into a staging folder beside its target and renamed when i
 half a model, a run that fails or is killed changes nothing, and the old result stays until the new one is ready. A run
 locks its staging folder (flock). The kernel releases the lock however the run ends, so the next run recognises a folder
 that was left behind.
+
+A process that is confined may write the staging folder and nothing else; its parent does the rest for it, see
+serialization/files/publisher.py.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from pathlib import Path
 
 from serialization.console import show_path
 from serialization.errors import UserError
+from serialization.files.publisher import staged_by_parent
 
 _NOREPLACE, _EXCHANGE = 1, 2  # flags of renameat2(2)
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # the answers of a kernel or file system without it
@@ -31,6 +35,7 @@ _REPLACED = "replaced"
 _STAGED = "staged"  # the prefix of a staged checkpoint: writers add to names, and a name has at most 255 bytes
 
 
+@staged_by_parent
 @contextmanager
 def stage_output(target: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a path to write a file or a folder to; on leaving without an exception it becomes `target`.
@@ -48,6 +53,7 @@ def stage_output(target: Path, *, overwrite: bool) -> Iterator[Path]:
         _move_into_place(new, target, overwrite)
 
 
+@staged_by_parent
 @contextmanager
 def stage_checkpoint(prefix: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a checkpoint prefix to save to; on leaving without an exception its files become those of `prefix`.

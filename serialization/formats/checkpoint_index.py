@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +82,16 @@ class Checkpoint:
         """Its prefix, as the path of every other model."""
         return self.prefix
 
+    @cached_property
+    def links(self) -> Path:
+        """A folder of links to its files, under the prefix `model`; it is removed with this object."""
+        folder = Path(tempfile.mkdtemp(prefix="checkpoint-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        # In the first format the tables are the files.
+        for file in {*self.files, *(table.path for table in self.tables)}:
+            (folder / f"model{file.name.removeprefix(self.prefix.name)}").symlink_to(file.absolute())
+        return folder
+
 
 def find_index_files(prefix: Path) -> list[Path]:
     """The index files of a checkpoint: PREFIX.index, else the files of a V1 checkpoint, if there are any."""
@@ -113,11 +127,20 @@ def list_v1_files(prefix: Path) -> list[Path]:
     return sorted(file for file in found if _V1_SHARD.fullmatch(file.name, len(prefix.name)))
 
 
+def is_taken_for_pattern(path: Path) -> bool:
+    """Whether TensorFlow takes the path of a checkpoint for a pattern of names, as Saver.restore and readers do."""
+    return re.search(r"[][*?\\]", str(path)) is not None
+
+
 def format_saver_path(checkpoint: Checkpoint) -> str:
-    """The path that Saver.restore takes: the prefix, or the pattern of the names of V1 shards."""
+    """The path that Saver.restore and readers take: the prefix, or the pattern of the names of V1 shards.
+
+    Where the prefix itself would be taken for a pattern, it is that of links, which go with the Checkpoint.
+    """
+    prefix = f"{checkpoint.links}/model" if is_taken_for_pattern(checkpoint.prefix) else str(checkpoint.prefix)
     if checkpoint.version == "V1" and checkpoint.files != (checkpoint.prefix,):
-        return f"{checkpoint.prefix}-?????-of-{len(checkpoint.files):05}"
-    return str(checkpoint.prefix)
+        return f"{prefix}-?????-of-{len(checkpoint.files):05}"
+    return prefix
 
 
 def encode_slice_key(name: str, extents: Sequence[Extent]) -> bytes:

@@ -1,4 +1,4 @@
-"""Tells the kind of a file from its bytes, without TensorFlow.
+"""Tells the kind of a file from its bytes, without TensorFlow: a part of a model, or what other programs write.
 
 A binary protobuf does not record its type: any GraphDef parses as a SavedModel without MetaGraphDefs. So the kind is
 told from the place of the first NodeDef: field 1 of a GraphDef, 2.1 of a MetaGraphDef, 2.2.1 of a SavedModel.
@@ -16,13 +16,14 @@ from enum import Enum
 from pathlib import Path
 
 from serialization.formats import sstable, wire
+from serialization.formats.foreign_files import Foreign, detect_foreign, detect_foreign_text
 from serialization.formats.wire import iterate_fields
 
 _HEAD = 65536
 
 
 class Kind(Enum):
-    """The kinds of files; the value is the name of the kind in errors."""
+    """The kinds of TensorFlow's files; the value is the name of the kind in errors."""
 
     GRAPH = "a frozen model (a GraphDef)"
     META_GRAPH = "the graph of a checkpoint (a MetaGraphDef)"
@@ -31,13 +32,6 @@ class Kind(Enum):
     DATA = "a data file of a checkpoint"
     STATE = "a folder's `checkpoint` file"
     EMPTY = "empty"
-    LFS = "a pointer of Git LFS, not the file itself"
-    KERAS = "a Keras model (.keras)"
-    HDF5 = "a Keras model or its weights (HDF5)"
-    TFLITE = "a TensorFlow Lite model"
-    ARCHIVE = "an archive"
-    HTML = "a web page"
-    JSON = "JSON"
     UNKNOWN = "a file of an unknown kind"
 
 
@@ -90,23 +84,25 @@ class ModelFile:
         return done == len(buffer) and (status.st_size, status.st_mtime_ns) == self.stamp
 
 
-def detect_kind(file: Path) -> Kind:
+def detect_kind(file: Path) -> Kind | Foreign:
     """The kind of a file that is not read otherwise. Raises OSError if it cannot be read."""
     return ModelFile(file).kind
 
 
-def _kind_of(data: bytes | mmap.mmap, name: str) -> Kind:
-    if not data:
-        return Kind.EMPTY
+def _kind_of(data: bytes | mmap.mmap, name: str) -> Kind | Foreign:
     head = data[:_HEAD]
-    kind = _by_signature(head, data[-8:])
-    if kind is None and _is_text(head):
-        kind = _by_text(head.decode(errors="replace"))
-    if kind is None:
-        kind = next((kind for kind, path in _BINARY.items() if _holds_node(data, 0, len(data), path)), None)
-    if kind is None and re.fullmatch(r".*\.data-\d{5}-of-\d{5}", name):
-        kind = Kind.DATA  # it holds bare numbers, so only the name tells
-    return kind or Kind.UNKNOWN
+    if not head.strip():
+        return Kind.EMPTY
+    if data[-8:] == sstable.MAGIC:
+        return Kind.TABLE
+    text = head.decode(errors="replace") if _is_text(head) else ""
+    if not text and re.fullmatch(r".*\.data-\d{5}-of-\d{5}", name):
+        return Kind.DATA  # it holds bare numbers, so only the name tells
+    if kind := detect_foreign(data, head):
+        return kind
+    if text:
+        return _by_text(text) or detect_foreign_text(text)
+    return next((kind for kind, path in _BINARY.items() if _holds_node(data, 0, len(data), path)), Kind.UNKNOWN)
 
 
 def _is_text(head: bytes) -> bool:
@@ -114,32 +110,9 @@ def _is_text(head: bytes) -> bool:
     return re.search(rb"[\x00-\x08\x0e-\x1f]", head) is None
 
 
-def _by_signature(head: bytes, tail: bytes) -> Kind | None:
-    if not head.strip():
-        return Kind.EMPTY
-    if head.startswith(b"version https://git-lfs"):
-        return Kind.LFS
-    if tail == sstable.MAGIC:
-        return Kind.TABLE
-    if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return Kind.HDF5
-    if head.startswith(b"PK\x03\x04"):
-        return Kind.KERAS if b"metadata.json" in head[:100] or b"config.json" in head else Kind.ARCHIVE
-    if head[4:8] == b"TFL3":
-        return Kind.TFLITE
-    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf")) or head[257:262] == b"ustar":
-        return Kind.ARCHIVE
-    if re.match(rb"\s*<(!doctype|html|\?xml)", head, re.IGNORECASE):
-        return Kind.HTML
-    return None
-
-
 def _by_text(head: str) -> Kind | None:
-    first = re.match(r"(?:\s+|#[^\n]*\n)*([\w{\[]+)", head.removeprefix("\ufeff"))
-    word = first[1] if first else ""
-    if word.startswith(("{", "[")):
-        return Kind.JSON
-    return next((kind for kind, fields in _TEXT.items() if word in fields), None)
+    first = re.match(r"(?:\s+|#[^\n]*\n)*(\w+)", head.removeprefix("\ufeff"))
+    return next((kind for kind, fields in _TEXT.items() if first and first[1] in fields), None)
 
 
 def _holds_node(data: bytes | mmap.mmap, start: int, end: int, path: tuple[int, ...]) -> bool:

@@ -8,6 +8,7 @@ from serialization.console import format_error, format_size, show_path
 from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.file_kind import Kind, ModelFile
+from serialization.formats.foreign_files import Foreign
 
 _CLASSES = {Kind.GRAPH: "GraphDef", Kind.META_GRAPH: "MetaGraphDef", Kind.SAVED_MODEL: "SavedModel"}
 _LIMIT = 2**31 - 1  # protobuf's own, for any message
@@ -23,7 +24,8 @@ def read_message(file: ModelFile) -> Any:
 
     where = show_path(file.path)
     if file.kind not in _CLASSES:
-        raise UserError(f"{where} is {file.kind.value}; it holds no graph; name another file")
+        advice = file.kind.advice if isinstance(file.kind, Foreign) else "name another file"
+        raise UserError(f"{where} is {file.kind.value}, not a graph; {advice}")
     if len(file.data) > _LIMIT:
         raise UserError(
             f"{where} has {format_size(len(file.data))}, and protobuf reads at most 2 GiB; "

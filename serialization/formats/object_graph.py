@@ -6,9 +6,13 @@ slots: variables that an optimizer keeps for another variable.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from serialization.console import show_path
+from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.checkpoint_index import OBJECT_GRAPH, Checkpoint
 from serialization.formats.sstable import compute_crc32c, unmask_crc32c
@@ -52,6 +56,39 @@ def read_object_graph(held: Checkpoint) -> dict[str, ObjectVariable]:
                 of = owner.full_name or owner.checkpoint_key
                 found[kept.checkpoint_key] = ObjectVariable(kept.full_name, "optimizer slot", slot.slot_name, of)
     return found
+
+
+def find_variable_keys(held: Checkpoint) -> dict[str, str]:
+    """The key of each variable by its name: in an object checkpoint by its own, which it has in a graph too.
+
+    TensorFlow's Saver.restore takes these names as well. A name that several variables have stands for none of them;
+    these are found by their keys. Raises UserError where the object graph is damaged.
+    """
+    try:
+        known = read_object_graph(held)
+    except DamagedError as damage:
+        raise UserError(f"{show_path(held.prefix)} is damaged; {damage}; copy it here again") from None
+    copies = find_copies(held, known)
+    named = [v.name for v in held.variables if v.name in known and v.name not in copies]
+    times = Counter([*(v.name for v in held.variables), *(known[key].full_name for key in named)])
+    names = {key: known[key].full_name for key in named if times[known[key].full_name] == 1}
+    return {names.get(v.name) or v.name: v.name for v in held.variables}
+
+
+def find_copies(held: Checkpoint, known: Mapping[str, ObjectVariable]) -> dict[str, str]:
+    """The keys of variables that are there twice, each with the key that counts: of the same name, with the same value.
+
+    Keras 3 exports each variable in two lists of objects. `known` are the variables of the object graph.
+    """
+    first: dict[tuple[object, ...], str] = {}
+    copies = {}
+    for variable in held.variables:
+        key, place = variable.name, held.places.get(variable.name.encode())
+        if place is not None and key in known and known[key].full_name:
+            same = (known[key].full_name, variable.dtype, variable.shape, place.checksum)
+            if first.setdefault(same, key) != key:
+                copies[key] = first[same]
+    return copies
 
 
 def _read_string(held: Checkpoint) -> bytes:

@@ -17,6 +17,7 @@ _MODULES = {
     "FunctionDef": "framework.function_pb2",
     "GraphDef": "framework.graph_pb2",
     "NodeDef": "framework.node_def_pb2",
+    "KernelList": "framework.kernel_def_pb2",
     "OpList": "framework.op_def_pb2",
     "TensorProto": "framework.tensor_pb2",
     "TensorShapeProto": "framework.tensor_shape_pb2",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     FunctionDef: Any
     GraphDef: Any
     NodeDef: Any
+    KernelList: Any
     OpList: Any
     TensorProto: Any
     TensorShapeProto: Any

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from serialization.formats import dtypes, protos
 from serialization.formats.wire import DamagedError, read_varint
+from serialization.graph.graph_def import iterate_nodes
 from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
@@ -68,6 +70,21 @@ def read_array(node: Any) -> NDArray[Any]:
     if tensor.dtype != dtypes.STRING:
         return np.asarray(tf.make_ndarray(tensor))
     return np.array(read_strings(node), object).reshape([dim.size for dim in tensor.tensor_shape.dim])
+
+
+def unpack_strings(graph_def: Any) -> None:
+    """Give every constant of strings the one form that all readers understand alike: `string_val` alone.
+
+    Where both are there, TensorFlow reads `tensor_content`. Content that cannot be read stays, and no graph with it is
+    loaded.
+    """
+    for node in iterate_nodes(graph_def):
+        if node.op == "Const" and "value" in node.attr and node.attr["value"].tensor.tensor_content:
+            tensor = node.attr["value"].tensor
+            if tensor.dtype == dtypes.STRING:
+                with suppress(DamagedError):
+                    tensor.string_val[:] = read_strings(node)
+                    tensor.ClearField("tensor_content")
 
 
 def split_string_content(content: bytes, count: int) -> list[bytes]:

@@ -12,14 +12,14 @@ from typing import Any
 
 from serialization.formats import protos
 from serialization.graph.graph_def import iterate_nodes
-from serialization.tensorflow import config_pb2, tf1
+from serialization.tensorflow import tf1
 
 _CONFIG = "config_proto"
 
 
 def make_unoptimized_config() -> Any:
     """A ConfigProto that switches all of TensorFlow's graph optimizers off."""
-    config = config_pb2.ConfigProto()
+    config = tf1.ConfigProto()
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     config.graph_options.optimizer_options.opt_level = tf1.OptimizerOptions.L0
     return config

@@ -41,13 +41,16 @@ def list_data_edges(node: Any) -> list[str]:
 
 
 def find_called_functions(node: Any, functions: Collection[str]) -> Iterator[str]:
-    """The names of the functions that a node calls: as its op, or in an attribute."""
+    """The names of the functions that a node may call: its op, and those that its attributes name at any depth."""
     if node.op in functions:
         yield node.op
-    for value in node.attr.values():
+    waiting = list(node.attr.values())
+    while waiting:
+        value = waiting.pop()
         for function in (value.func, *value.list.func):
             if function.name in functions:
                 yield function.name
+            waiting += function.attr.values()
 
 
 def iterate_nodes(graph_def: Any) -> Iterator[Any]:

@@ -111,15 +111,19 @@ def prune_graph(index: GraphIndex, roots: Iterable[str]) -> Any:
 
     `roots` are names of nodes or tensors.
     """
-    keep = index.reachable(roots)
-    pruned = protos.GraphDef(versions=index.graph_def.versions)
-    pruned.node.extend(node for node in index.graph_def.node if node.name in keep)
+    return take_nodes(index, index.reachable(roots))
+
+
+def take_nodes(index: GraphIndex, keep: Collection[str]) -> Any:
+    """A new GraphDef of the nodes with these names, in the original order, and of the functions that they call."""
+    taken = protos.GraphDef(versions=index.graph_def.versions)
+    taken.node.extend(node for node in index.graph_def.node if node.name in keep)
     library = index.graph_def.library
     gradients = {gradient.function_name: gradient.gradient_func for gradient in library.gradient}
-    called = index.called_functions(pruned.node)
+    called = index.called_functions(taken.node)
     while more := {gradients[name] for name in called if name in gradients} - called.keys():
         called |= dict.fromkeys(more)
         called |= index.called_functions(node for name in more for node in index.functions[name].node_def)
-    pruned.library.function.extend(f for f in library.function if f.signature.name in called)
-    pruned.library.gradient.extend(g for g in library.gradient if g.function_name in called)
-    return pruned
+    taken.library.function.extend(f for name, f in index.functions.items() if name in called)
+    taken.library.gradient.extend(g for g in library.gradient if g.function_name in called)
+    return taken

@@ -8,7 +8,7 @@ from typing import Any
 from serialization.errors import UserError
 from serialization.graph.graph_def import iterate_nodes
 from serialization.graph.op_sets import BRANCHES, FUNCTION_CALLS, WHILES
-from serialization.tensorflow import config_pb2, explain_failures, tf1
+from serialization.tensorflow import explain_failures, tf1
 
 _COMPILED = "_XlaMustCompile"
 _KEPT_WHOLE = ("_noinline", _COMPILED)  # attributes that keep a function from being inlined
@@ -60,7 +60,7 @@ def _optimize(graph_def: Any, fetches: list[str]) -> Any:
     meta_graph = tf1.train.export_meta_graph(graph_def=graph.as_graph_def(), graph=graph)
     train_op = meta_graph.collection_def["train_op"]
     train_op.node_list.value.extend(fetches)
-    config = config_pb2.ConfigProto()
+    config = tf1.ConfigProto()
     rewrite = config.graph_options.rewrite_options
     rewrite.min_graph_nodes = -1
     rewrite.optimizers.append("function")

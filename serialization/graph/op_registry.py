@@ -1,8 +1,7 @@
-"""The ops that this TensorFlow knows, and the libraries that register other ops."""
+"""The ops that this TensorFlow knows, with those of the op libraries that are loaded."""
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
@@ -13,43 +12,9 @@ from serialization.console import format_error, list_some, show_path
 from serialization.errors import UserError
 from serialization.graph.graph_def import iterate_nodes
 from serialization.graph.known_ops import describe_op_outputs, load_known_ops, load_op_outputs
+from serialization.graph.op_libraries import advise_on_libraries, guess_op_library
 from serialization.graph.op_sets import PYTHON_CALLS
 from serialization.tensorflow import tf
-
-# By the ops' names; first match wins.
-_LIBRARIES = (
-    (r"Addons>.*|.*EuclideanDistanceTransform.*", "tensorflow-addons"),
-    (
-        r"TFText>.*|.*Wordpiece.*|Sentencepiece.*|.*UnicodeScript.*|Rouge.*|CaseFoldUTF8|NormalizeUTF8.*|.*SplitMerge.*|"
-        r".*SentenceBreak.*|ConstrainedSequence|.*Tokenize.*",
-        "tensorflow-text",
-    ),
-    (r"SimpleML.*|DecisionForest.*", "tensorflow_decision_forests"),
-    (r"IO>.*|Arrow.*|Kafka.*|AudioReadable.*|.*BigQuery.*", "tensorflow-io"),
-    (r"TRTEngineOp.*|CreateTRT.*|GetCalibrationData.*", "a TensorFlow built with TensorRT"),
-    (r"BoostedTrees.*", "TensorFlow up to 2.15, which had boosted trees"),
-    (
-        r"ProdEnv.*|ProdForce.*|ProdVirial.*|DescrptS.*|Tabulate.*|PairTab|NeighborStat|SoftMin.*|MapAparam|"
-        r"UnaggregatedDy.*|ParallelProd.*|Quantize[NV].*|MatmulFlt.*|.*Fitting.*NvnmdOp|.*Nvnmd",
-        "DeePMD-kit (libdeepmd_op.so)",
-    ),
-    (
-        r"EntropyEncode.*|EntropyDecode.*|RangeDecode.*|RangeEncode.*|CreateRange.*|UnboundedIndex.*|PmfToQuantizedCdf|"
-        r"RunLength.*Code",
-        "tensorflow-compression",
-    ),
-    (r"Rnnt.*|WarpCtc|WarpCTC", "warp-ctc or warp-transducer"),
-    (
-        r"Resampler.*|SkipGramGenerateCandidates|KmeansPlusPlus.*|NearestNeighbors|GatherTree|BytesInUse|BytesLimit|"
-        r"ImageConnectedComponents|ImageProjectiveTransform|.*Forest.*|.*Tree.*|MaxBytesInUse|ZeroInitializer.*|"
-        r"PeriodicResample.*|.*Bytestring.*|FactParallel.*|AdjustHsvInYiq|SdcaSolver|Reduce.*Slice.*|BlockLSTM.*|.*VariantsV\d",
-        "tf.contrib of TensorFlow 1.x",
-    ),
-    (r"Horovod.*", "horovod"),
-    (r".*BlockSparse.*|Blocksparse.*", "blocksparse"),
-    (r"CTCBeamSearchDecoderWithLM|CTCBeamSearchDecoderTrie", "DeepSpeech's native_client"),
-    (r"RoiPool.*|RoiAlign.*|RoIPool.*|PSROI.*", "a Faster R-CNN project's own roi_pooling.so"),
-)
 
 
 def load_op_library(path: Path | None) -> None:
@@ -86,14 +51,8 @@ def require_known_ops(graph_def: Any, what: str) -> None:
     if unknown:
         listed = ", ".join(f"{op} ({guess_op_library(op)}; {_count(names)})" for op, names in sorted(unknown.items()))
         raise UserError(
-            f"{what} needs ops that TensorFlow {tf.__version__} does not know: {listed}; "
-            "load their library with --op-library FILE.so"
+            f"{what} needs ops that TensorFlow {tf.__version__} does not know: {listed}; {advise_on_libraries(unknown)}"
         )
-
-
-def guess_op_library(op: str) -> str:
-    """The library that registers an op, guessed from the op's name."""
-    return next((library for pattern, library in _LIBRARIES if re.fullmatch(pattern, op)), "of an unknown library")
 
 
 def get_output_dtype(node: Any, index: int) -> int:

@@ -68,9 +68,10 @@ ITERATORS: Final = frozenset(
         *("AnonymousIterator", "AnonymousIteratorV2", "AnonymousIteratorV3", "MultiDeviceIterator"),
     }
 )
-# They take values from an iterator, a queue, a reader, a barrier or a staging area.
+# They take values from an iterator, a queue, a reader, a barrier, a staging area or the host of a TPU.
 PIPELINES: Final = frozenset(
     {
+        *("InfeedDequeue", "InfeedDequeueTuple"),
         *("IteratorGetNext", "IteratorGetNextSync", "MultiDeviceIteratorGetNextFromShard"),
         *("QueueDequeue", "QueueDequeueV2", "QueueDequeueMany", "QueueDequeueManyV2"),
         *("QueueDequeueUpTo", "QueueDequeueUpToV2", "ReaderRead", "ReaderReadV2", "ReaderReadUpTo", "ReaderReadUpToV2"),

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from serialization.console import format_count, make_printable
 from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.formats.dtypes import get_base_dtype
+from serialization.graph.const_nodes import read_integers
 from serialization.graph.graph_def import get_node_name, iterate_nodes
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_registry import get_output_dtypes
 from serialization.graph.op_sets import INITIALIZED_CHECKS, REF_FORMS, VARIABLES
+from serialization.graph.removed_ops import rewrite_removed_ops
+from serialization.graph.tpu_wrappers import remove_tpu_wrappers
 
+# An attribute of the placeholder of a dense shape: the known sizes, and -1 for the others. TensorFlow passes it on.
+SPARSE_SIZES = "_sparse_sizes"
 _RENAMED = {"Variable": "VariableV2"}  # an op of TensorFlow 0.x, which convert_variables_to_constants does not know
 _UPDATED = {"AssignAdd": "AddV2", "AssignSub": "Sub"}
 _SCATTERED = {
@@ -52,6 +57,39 @@ def make_version_readable(meta_graph: Any) -> list[str]:
     return []
 
 
+def require_dense_shapes(index: GraphIndex) -> tuple[GraphIndex, list[str]]:
+    """Make inputs of the dense shapes of sparse placeholders whose sizes are not all known.
+
+    tf.compat.v1.sparse_placeholder gives them a default, such as [-1, 5], at which the runtime aborts. To a Reshape,
+    -1 is a size like any other. Returns the index of the changed GraphDef, or the given one if nothing changed.
+    """
+    done: Counter[tuple[str, str]] = Counter()
+    for node in index.graph_def.node:
+        if node.op != "PlaceholderWithDefault" or not node.input or node.attr["dtype"].type != dtypes.INT64:
+            continue
+        sizes = read_integers(index.producer(node.input[0]))
+        reshapes = any(index.nodes[user].op == "Reshape" for user in index.consumers(node.name))
+        if min(sizes, default=0) < 0 and not reshapes:
+            node.op = "Placeholder"
+            del node.input[:]
+            node.attr[SPARSE_SIZES].list.i.extend(sizes)
+            done["made {} an input: its default has a size of -1", "dense shape"] += 1
+    return GraphIndex(index.graph_def) if done else index, format_repairs(done)
+
+
+def record_sparse_sizes(index: GraphIndex, signature_defs: Iterable[Any]) -> None:
+    """Write to the placeholders of dense shapes which sizes the signatures know."""
+    for info in (info for one in signature_defs for info in one.inputs.values()):
+        node = index.producer(info.coo_sparse.dense_shape_tensor_name)
+        if node is not None and info.tensor_shape.dim and SPARSE_SIZES not in node.attr:
+            node.attr[SPARSE_SIZES].list.i.extend(dim.size for dim in info.tensor_shape.dim)
+
+
+def replace_absent_ops(graph_def: Any) -> list[str]:
+    """Replace ops that are there for TPUs alone, and ops that TensorFlow has removed."""
+    return [*remove_tpu_wrappers(graph_def), *rewrite_removed_ops(graph_def)]
+
+
 def make_graph_loadable(index: GraphIndex) -> list[str]:
     """Repair a graph of another TensorFlow so that this one can import it. Raises UserError if it is damaged.
 
@@ -73,15 +111,20 @@ def make_graph_loadable(index: GraphIndex) -> list[str]:
             node.attr["shape"].shape.unknown_rank = True  # these versions wrote an unknown rank in this way
     for node in graph_def.node:
         _check_edges(node, names)
-        colocated = (
-            [name for name in node.attr["_class"].list.s if _is_in(name, names)] if "_class" in node.attr else []
-        )
-        if "_class" in node.attr:
-            if not colocated:
-                del node.attr["_class"]
-            else:
-                node.attr["_class"].list.s[:] = colocated
+    remove_lost_locations(graph_def)
     return [*format_repairs(done), *remove_recorded_shapes(graph_def)]
+
+
+def remove_lost_locations(graph_def: Any) -> None:
+    """Remove what colocates nodes with others that the graph does not have, which keeps it from being imported."""
+    names = GraphIndex(graph_def).nodes
+    for node in graph_def.node:
+        if "_class" in node.attr:
+            colocated = [name for name in node.attr["_class"].list.s if _is_in(name, names)]
+            if colocated:
+                node.attr["_class"].list.s[:] = colocated
+            else:
+                del node.attr["_class"]
 
 
 def remove_recorded_shapes(graph_def: Any) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from serialization.errors import UserError
@@ -12,6 +12,8 @@ from serialization.formats.dtypes import get_dtype_name
 from serialization.tensorflow import tf1
 
 SERVING_DEFAULT = "serving_default"
+_HUB_DEFAULT = "default"  # of a module in the first format of TensorFlow Hub
+_NO_SIGNATURES = frozenset({"__saved_model_init_op", "__saved_model_train_op"})  # ops to run, kept as SignatureDefs
 
 
 @dataclass(frozen=True)
@@ -19,13 +21,14 @@ class Tensor:
     """A tensor that is fed or fetched: `key` for callers, `name` in the graph.
 
     `dtype` is TensorFlow's name for it ("float32", "string"). `shape` is None for an unknown rank; in it, None is any
-    size.
+    size. `default`, a serialized TensorProto, is the value of an input that is not fed, if it has one.
     """
 
     key: str
     name: str
     dtype: str
     shape: tuple[int | None, ...] | None
+    default: bytes | None = None
 
     def __str__(self) -> str:
         return f"{self.name} {self.dtype} {show_shape(self.shape)}"
@@ -59,9 +62,17 @@ def bind_signature(graph: Any, signature: Signature, scope: str = "") -> Signatu
     """The same tensors in a tf.Graph, below `scope`, with the dtypes and shapes that the import inferred."""
 
     def look_up(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
-        return tuple(_describe(tensor.key, _find(graph, tensor.name, scope)) for tensor in tensors)
+        return tuple(
+            replace(_describe(tensor.key, _find(graph, tensor.name, scope)), default=tensor.default)
+            for tensor in tensors
+        )
 
     return Signature(look_up(signature.inputs), look_up(signature.outputs))
+
+
+def list_signature_defs(meta_graph: Any) -> dict[str, Any]:
+    """The MetaGraphDef's SignatureDefs by key, without those that only name an op which a loader runs."""
+    return {key: meta_graph.signature_def[key] for key in sorted(meta_graph.signature_def) if key not in _NO_SIGNATURES}
 
 
 def choose_signature_def(meta_graph: Any, key: str | None = None) -> Any:
@@ -73,21 +84,19 @@ def choose_signature_def(meta_graph: Any, key: str | None = None) -> Any:
             "tf.saved_model.save(model, folder, signatures=function)"
         )
     if key is None:
-        key = next(iter(known)) if len(known) == 1 else SERVING_DEFAULT
+        usual = _HUB_DEFAULT if _HUB_DEFAULT in known and SERVING_DEFAULT not in known else SERVING_DEFAULT
+        key = next(iter(known)) if len(known) == 1 else usual
     if key not in known:
         listed = ", ".join(sorted(known))
         raise UserError(f"the SavedModel has no signature {key}; it has {listed}; choose with --signature")
     return known[key]
 
 
-def list_signature_defs(meta_graph: Any) -> dict[str, Any]:
-    """The SignatureDefs of a MetaGraphDef that can be called: its init op is written as one, and is none."""
-    return {key: known for key, known in meta_graph.signature_def.items() if key != "__saved_model_init_op"}
-
-
 def read_signature_def(signature_def: Any) -> Signature:
     """The Signature that a SignatureDef records."""
-    return Signature(_recorded(signature_def.inputs), _recorded(signature_def.outputs))
+    defaults = {key: value.SerializeToString() for key, value in signature_def.defaults.items()}
+    inputs = (replace(tensor, default=defaults.get(tensor.key)) for tensor in _recorded(signature_def.inputs))
+    return Signature(tuple(inputs), _recorded(signature_def.outputs))
 
 
 def build_signature_def(graph: Any, signature: Signature) -> Any:
@@ -96,9 +105,13 @@ def build_signature_def(graph: Any, signature: Signature) -> Any:
     def infos(tensors: Iterable[Tensor]) -> dict[str, Any]:
         return {t.key: tf1.saved_model.build_tensor_info(graph.get_tensor_by_name(t.name)) for t in tensors}
 
-    return tf1.saved_model.build_signature_def(
+    built = tf1.saved_model.build_signature_def(
         infos(signature.inputs), infos(signature.outputs), tf1.saved_model.signature_constants.PREDICT_METHOD_NAME
     )
+    for tensor in signature.inputs:
+        if tensor.default is not None:
+            built.defaults[tensor.key].ParseFromString(tensor.default)
+    return built
 
 
 def _find(graph: Any, name: str, scope: str) -> Any:

@@ -9,15 +9,16 @@ from typing import Any
 from serialization.formats.dtypes import get_dtype_name
 from serialization.graph.graph_def import get_node_name, get_output_index
 from serialization.graph.op_registry import get_output_dtypes
-from serialization.graph.op_sets import BATCH_NORMS, PLACEHOLDERS
+from serialization.graph.op_sets import ALL_PLACEHOLDERS, BATCH_NORMS, MERGES
 from serialization.graph.signature import Tensor
 
 _SWITCH_NAME = re.compile(
     r"(is_?|in_?)?(train|training|phase|phase_train|learning_phase|test|testing)(_\w+)?", re.IGNORECASE
 )
 _KEEP_NAME = re.compile(r"\w*(keep_?prob|dropout|drop_?prob|drop_?rate|keep_?rate)\w*", re.IGNORECASE)
-# Their outputs after the first are for the gradient.
+# Their outputs after the first are for the gradient, or tell which branch or length it was.
 _ONE_OF_SEVERAL = BATCH_NORMS | {"SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits"}
+_ONE_OF_SEVERAL |= MERGES | {f"TensorArrayConcat{version}" for version in ("", "V2", "V3")}
 _DTYPES_OF_UNKNOWN = ("dtype", "out_type", "output_type", "T")  # by custom, in the ops of other libraries
 
 
@@ -63,7 +64,7 @@ def _shape(node: Any, index: int) -> tuple[int | None, ...] | None:
     shapes = node.attr["output_shapes"].list.shape if "output_shapes" in node.attr else ()
     if index < len(shapes):
         return _sizes(shapes[index])
-    if node.op in PLACEHOLDERS and "shape" in node.attr:
+    if node.op in ALL_PLACEHOLDERS and "shape" in node.attr:
         return _sizes(node.attr["shape"].shape)
     return None
 

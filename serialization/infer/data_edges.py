@@ -7,38 +7,34 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
-from serialization.formats.dtypes import get_dtype_name
 from serialization.graph import op_sets
 from serialization.graph.graph_def import get_node_name, get_tensor_name, list_data_edges
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import Tensor
 from serialization.graph.tensors import describe_tensor
+from serialization.infer.entrances import find_pipeline_ends, list_variables, list_weights
+from serialization.infer.names import has_own_name
+from serialization.infer.set_aside import find_gradients, find_nodes_aside
 
-VALUE_FREE = op_sets.SHAPES | op_sets.LIKES  # their results do not depend on the values, unless these ops select them:
+_VALUE_FREE = op_sets.SHAPES | op_sets.LIKES  # their results do not depend on the values, unless these ops select them:
 _SELECTING = re.compile(r"NonMaxSuppression.*|Where|Unique.*|ListDiff|.*Greedy.*|.*BeamSearch.*")
-_SHOWN = op_sets.VIEWS | {"Cast", "Mul", "Slice", "StridedSlice", "GatherV2"}
-# No caller fetches them. Nodes that only they consume are left out too.
-_PLUMBING = op_sets.SAVE_OPS | op_sets.RESTORE_OPS | op_sets.INITIALIZED_CHECKS | op_sets.SUMMARY_WRITERS
-_PLUMBING |= op_sets.TABLE_WRITERS | op_sets.TABLE_EXPORTS | op_sets.TABLE_SIZES | op_sets.ENQUEUES | op_sets.CLOSES
-_PLUMBING |= {"Assert", "NoOp", "ControlTrigger", "Abort", "DestroyResourceOp", "MakeIterator", "WriteFile", "PrintV2"}
 # They pass a parameter's value on. A value that comes out of a loop may be another one.
 _PASS_ON = op_sets.PASS_THROUGH - op_sets.MERGES - op_sets.EXITS - op_sets.NEXT_ITERATIONS | {"ReadVariableOp", "Cast"}
 # Ops that combine features with parameters. A regularizer's Mul or Add takes parameters too, but no feature.
 _PARAMETRIC = re.compile(
     r"(.*MatMul.*|.*Conv.*|Gather.*|ResourceGather.*|BiasAdd.*|Add|AddV2|Sub|Mul|.*BatchNorm.*|.*LSTM.*|.*GRU.*|Einsum)"
 )
+_CALLS = op_sets.WHILES | op_sets.BRANCHES | op_sets.FUNCTION_CALLS  # the op that combines them is in the function
 _GRADIENT = re.compile(r"(?:.*/)?gradients(?:_\d+)?/(.+?)_grad/.*")
 _SEED = re.compile(r"(?:.*/)?gradients(?:_\d+)?/(Fill|Const|grad_ys|ones)[^/]*")  # the first nodes of the gradients
 # Without Switch and Merge, whose gradients have names of their own.
 _TRANSPARENT = op_sets.PASS_THROUGH - op_sets.SWITCHES - op_sets.MERGES | {"Cast", "AddN", "Reshape", "ReadVariableOp"}
 _FORMS = op_sets.VIEWS | op_sets.ENTERS | {"Cast", "Shape"}
-_FUNCTIONS = {"truediv", "stack", "unstack", "embeddinglookup", "floordiv", "xwplusb", "l2normalize", "clipbyvalue"}
-_FUNCTIONS |= {"logsoftmax", "tofloat", "toint32", "toint64", "dropout", "gather", "concat", "add", "sub", "cond"}
 _DROPOUT = re.compile(r"(^|/)\w*dropout\w*/", re.IGNORECASE)
-_TRAINING_SCOPE = re.compile(r"(.*/)?(gradients(_\d+)?|report_uninitialized_variables(_\d+)?|save(_\d+)?)/.*")
 
 
 class Flow:
@@ -46,19 +42,24 @@ class Flow:
 
     def __init__(self, index: GraphIndex) -> None:
         self.index, self.nodes = index, index.nodes
-        self.training = any(_TRAINING_SCOPE.fullmatch(name) and "gradients" in name for name in self.nodes)
-        self.aside = self._set_aside()
-        self.sources = self._find_sources()
-        self.bits = {source: 1 << position for position, source in enumerate(self.sources)}
+        self.ends = find_pipeline_ends(index)
+        self.frozen = not list_variables(index)
+        gradients, self.answering_gradients = find_gradients(index)
+        self.training = bool(gradients)
+        self._selected = index.downstream(name for name, node in self.nodes.items() if _SELECTING.fullmatch(node.op))
+        self.bits = {source: 1 << position for position, source in enumerate(self._list_sources(self.nodes.values()))}
         self.depends = self._spread(self.bits)
+        self.aside = find_nodes_aside(index, gradients, self.ends, self.depends)
+        self.sources = self._list_sources(self.rest())
         self.parameters = self._find_parameters()
-        self.deep = self._find_deep()
-        gradients = {name: match[1] for name in self.nodes if (match := _GRADIENT.fullmatch(name))}
-        self.trained = set(gradients.values()) & self.nodes.keys()
+        self._parameters_of: dict[str, frozenset[str]] = {}
+        self.deep = self.follow(n.name for n in self.rest() if self.is_parametric(n) and self.depends[n.name])
+        owners = {name: match[1] for name in gradients if (match := _GRADIENT.fullmatch(name))}
+        self.trained = set(owners.values()) & self.nodes.keys()
         self.losses = {
-            gradients[name]
-            for name in gradients
-            if gradients[name] in self.nodes and any(map(_SEED.fullmatch, self.index.producers(self.nodes[name])))
+            owner
+            for name, owner in owners.items()
+            if owner in self.nodes and any(map(_SEED.fullmatch, self.index.producers(self.nodes[name])))
         }
 
     def rest(self) -> Iterator[Any]:
@@ -66,41 +67,44 @@ class Flow:
         return (node for node in self.nodes.values() if node.name not in self.aside)
 
     def users(self, name: str) -> list[str]:
-        """The consumers of a node that are not left out."""
-        return [user for user in self.index.consumers(name) if user not in self.aside]
+        """The consumers of a node that are not left out, and that take more than its shape."""
+        users = (user for user in self.index.consumers(name) if user not in self.aside)
+        return [user for user in users if self.nodes[user].op not in _VALUE_FREE]
 
-    def _set_aside(self) -> set[str]:
-        training = {name for name in self.nodes if _TRAINING_SCOPE.fullmatch(name)}
-        training |= self.index.downstream(name for name in training if "gradients" in name)
-        plumbing = {n.name for n in self.nodes.values() if n.op in _PLUMBING or op_sets.is_update(n.op)}
-        waiting = list(plumbing)
-        while waiting:  # a node that only plumbing consumes is plumbing
-            for name in self.index.producers(self.nodes[waiting.pop()]):
-                known = name not in self.nodes or name in plumbing or self.nodes[name].op in op_sets.PLACEHOLDERS
-                if not known and all(user in plumbing for user in self.index.consumers(name)):
-                    plumbing.add(name)
-                    waiting.append(name)
-        summaries = {n.name for n in self.nodes.values() if n.op in op_sets.SUMMARIES}
-        waiting = list(summaries)
-        while waiting:  # a node that only prepares an answer for a summary
-            for name in self.index.producers(self.nodes[waiting.pop()]):
-                node = self.nodes.get(name)
-                shown = node is not None and name not in summaries and node.op in _SHOWN and not has_own_name(node)
-                if shown and all(user in summaries for user in self.index.consumers(name)):
-                    summaries.add(name)
-                    waiting.append(name)
-        return training | plumbing | summaries
+    def is_value_free(self, name: str) -> bool:
+        """Whether the node tells only the shape of its input, so that no value goes through it."""
+        return self.nodes[name].op in _VALUE_FREE and name not in self._selected
 
-    def _find_sources(self) -> list[str]:
-        """The tensors that bring values in: placeholders, else the outputs of queues and iterators."""
-        placeholders = [node.name for node in self.rest() if node.op in op_sets.PLACEHOLDERS]
-        if any(self.users(name) for name in placeholders):
-            return [f"{name}:0" for name in placeholders if self.users(name)]
-        edges = (edge for node in self.rest() for edge in list_data_edges(node))
-        pipelines = dict.fromkeys(
-            e for e in edges if get_node_name(e) in self.nodes and self.nodes[get_node_name(e)].op in op_sets.PIPELINES
-        )
-        return [get_tensor_name(edge) for edge in pipelines]
+    def follow(self, names: Iterable[str]) -> set[str]:
+        """These nodes and all nodes to which their values go."""
+        found = set(names)
+        waiting = list(found)
+        while waiting:
+            new = [user for user in self.index.consumers(waiting.pop()) if user not in found]
+            new = [user for user in new if not self.is_value_free(user) and user not in self.ends]
+            found.update(new)
+            waiting += new
+        return found
+
+    def trace(self, name: str) -> set[str]:
+        """A node and all nodes whose values go to it."""
+        found, waiting = {name}, [name]
+        while waiting:
+            new = [n for n in self.index.producers(self.nodes[waiting.pop()]) if n not in found and n in self.nodes]
+            new = [n for n in new if not self.is_value_free(n)]
+            found.update(new)
+            waiting += new
+        return found
+
+    def _list_sources(self, nodes: Iterable[Any]) -> list[str]:
+        """The tensors that bring values to these nodes: placeholders, and what comes out of input pipelines."""
+        inner = [node for node in nodes if node.name not in self.ends]
+        used = dict.fromkeys(get_tensor_name(edge) for node in inner for edge in list_data_edges(node))
+        placeholders = [f"{node.name}:0" for node in self.nodes.values() if node.op in op_sets.PLACEHOLDERS]
+        return [
+            *(tensor for tensor in placeholders if tensor in used),
+            *(tensor for tensor in used if get_node_name(tensor) in self.ends),
+        ]
 
     def _spread(self, bits: Mapping[str, int]) -> dict[str, int]:
         """The sources that each node depends on, as bits; also through loops."""
@@ -111,11 +115,10 @@ class Flow:
         for source, bit in bits.items():
             if self.nodes[get_node_name(source)].op in op_sets.PLACEHOLDERS:
                 depends[get_node_name(source)] |= bit
-        selected = self.index.downstream(name for name, node in self.nodes.items() if _SELECTING.fullmatch(node.op))
         waiting = [name for name, value in depends.items() if value]
         while waiting:
             name = waiting.pop()
-            if self.nodes[name].op in op_sets.PIPELINES or (self.nodes[name].op in VALUE_FREE and name not in selected):
+            if name in self.ends or self.is_value_free(name):
                 continue
             for user in self.index.consumers(name):
                 if depends[user] | depends[name] != depends[user]:
@@ -125,8 +128,7 @@ class Flow:
 
     def _find_parameters(self) -> dict[str, str]:
         """Nodes that pass on the value of a variable or of a constant with axes, each with the name of that node."""
-        roots = [node.name for node in self.nodes.values() if node.op in op_sets.VARIABLES]
-        roots = roots or [node.name for node in self.nodes.values() if _is_weight(node)]
+        roots = [node.name for node in list_weights(self.index)]
         found, waiting = {name: name for name in roots}, list(roots)
         while waiting:
             name = waiting.pop()
@@ -136,9 +138,40 @@ class Flow:
                     waiting.append(user)
         return found
 
-    def _find_deep(self) -> set[str]:
-        """The nodes that are computed from features and parameters."""
-        return self.index.downstream(n.name for n in self.rest() if self.is_parametric(n) and self.depends[n.name])
+    @cached_property
+    def loops(self) -> list[set[str]]:
+        """The nodes within each loop of TensorFlow 1, from its Enter nodes up to its Exit nodes."""
+        frames: dict[bytes, list[str]] = defaultdict(list)
+        for node in self.nodes.values():
+            if node.op in op_sets.ENTERS:
+                frames[node.attr["frame_name"].s].append(node.name)
+        return [self._find_interior(enters, len(frames)) for enters in frames.values()]
+
+    def _find_interior(self, enters: Iterable[str], deepest: int) -> set[str]:
+        seen = {(name, 1) for name in enters}
+        waiting = list(seen)
+        while waiting:
+            name, depth = waiting.pop()
+            for user in self.index.consumers(name):
+                op = self.nodes[user].op
+                new = (user, depth + (op in op_sets.ENTERS) - (op in op_sets.EXITS))
+                if 0 < new[1] <= deepest and new not in seen:
+                    seen.add(new)
+                    waiting.append(new)
+        return {name for name, _ in seen}
+
+    @cached_property
+    def updated(self) -> set[str]:
+        """The variables that something changes after their first value."""
+        found: set[str] = set()
+        for node in self.nodes.values():
+            if op_sets.is_update(node.op) and node.input and self._is_learned(node):
+                found.update(self.parameters.get(name, "") for name in self.index.producers(node))
+        return found
+
+    def _is_learned(self, node: Any) -> bool:
+        """Whether the update is no first value, none that is restored, and no copy of another variable."""
+        return node.op not in op_sets.ASSIGNMENTS or any(map(self.needs, list_data_edges(node)[1:]))
 
     def is_trained(self, name: str) -> bool:
         """Whether a gradient goes through the node."""
@@ -180,17 +213,29 @@ class Flow:
 
     def is_parametric(self, node: Any) -> bool:
         """Whether this node combines values with parameters."""
-        return bool(_PARAMETRIC.fullmatch(node.op)) and any(
-            name in self.parameters for name in self.index.producers(node)
-        )
+        combines = node.op in _CALLS or _PARAMETRIC.fullmatch(node.op) is not None
+        return combines and any(name in self.parameters for name in self.index.producers(node))
 
     def behind_views(self, tensor: str) -> str:
         """The tensor of which this one is only another view."""
         node = self.nodes[get_node_name(tensor)]
-        while node.op in op_sets.VIEWS and get_node_name(node.input[0]) in self.deep and not has_own_name(node):
+        while self._is_view(node):
             tensor = get_tensor_name(node.input[0])
             node = self.nodes[get_node_name(tensor)]
         return tensor
+
+    def _is_view(self, node: Any) -> bool:
+        """Whether an unnamed node gives a deep tensor unchanged, or the part, shape or dtype that a consumer wants."""
+        shown = self.index.producers(node)[:1]
+        if has_own_name(node) or not any(name in self.deep for name in shown):
+            return False
+        if node.op in ("Cast", "Slice", "StridedSlice"):
+            return has_own_name(self.nodes[shown[0]])
+        return node.op in op_sets.IDENTITIES or (node.op in op_sets.VIEWS and len(self.users(node.name)) < 2)
+
+    def needs(self, edge: str) -> int:
+        """The bits of the sources that the tensor on an edge depends on."""
+        return self.depends[get_node_name(edge)] | self.bits.get(get_tensor_name(edge), 0)
 
     def features(self) -> int:
         """The bits of the sources that are combined with parameters."""
@@ -205,26 +250,22 @@ class Flow:
         met = 0
         for node in self.rest():
             if node.name in self.deep:
-                for name in self.index.producers(node):
-                    met |= 0 if name in self.deep else self.depends[name]
+                for edge in list_data_edges(node):
+                    met |= 0 if get_node_name(edge) in self.deep else self.needs(edge)
         return met
 
     def parameters_of(self, name: str) -> frozenset[str]:
         """The variables, or weights in constants, that a node is computed from."""
-        seen = self.index.reachable([name])
-        return frozenset(n for n in seen if n in self.parameters and self.nodes[n].op in op_sets.VARIABLES | {"Const"})
+        if name not in self._parameters_of:
+            needed = (n for n in self.index.reachable([name]) if self.parameters.get(n) == n)
+            self._parameters_of[name] = frozenset(needed)
+        return self._parameters_of[name]
+
+    def is_scalar(self, tensor: str) -> bool:
+        """Whether it is one number, as far as the NodeDef tells."""
+        shape = self.describe(tensor).shape
+        return shape == () or (shape is None and self.nodes[get_node_name(tensor)].op in ("Mean", "Sum", "L2Loss"))
 
     def describe(self, tensor: str) -> Tensor:
         """The tensor of that name, as its NodeDef describes it."""
         return describe_tensor(self.nodes, tensor)
-
-
-def _is_weight(node: Any) -> bool:
-    tensor = node.attr["value"].tensor if node.op == "Const" else None
-    return tensor is not None and get_dtype_name(tensor.dtype).startswith("float") and len(tensor.tensor_shape.dim) > 0
-
-
-def has_own_name(node: Any) -> bool:
-    """Whether the author named the node. TensorFlow's own names are the op's or its function's, with a number."""
-    last = re.sub(r"(_\d+)?$", "", node.name.rpartition("/")[2]).replace("_", "").lower()
-    return last not in (re.sub(r"V\d$", "", node.op).lower(), node.op.lower()) and last not in _FUNCTIONS

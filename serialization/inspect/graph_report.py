@@ -9,16 +9,18 @@ from typing import Any
 
 from serialization.checks import harm
 from serialization.checks.crashes import find_crashes
-from serialization.checks.harm import is_below_folder
+from serialization.checks.harm import find_asset
 from serialization.checks.what_loading_runs import list_asset_files
 from serialization.formats.dtypes import get_dtype_name
 from serialization.graph.graph_def import iterate_nodes
 from serialization.graph.graph_index import GraphIndex
+from serialization.graph.kernels import describe_devices, find_ops_without_kernel
 from serialization.graph.known_ops import load_known_ops
-from serialization.graph.op_registry import guess_op_library
+from serialization.graph.op_libraries import guess_op_library
 from serialization.graph.op_sets import PLACEHOLDERS, TABLES
-from serialization.graph.signature import Tensor
+from serialization.graph.signature import Tensor, list_signature_defs
 from serialization.graph.tensors import describe_tensor
+from serialization.graph.tpu_wrappers import remove_tpu_wrappers
 from serialization.infer.candidates import infer_candidates
 
 Report = dict[str, Any]
@@ -28,18 +30,14 @@ def describe_graph(
     graph_def: Any, meta_graph: Any, found: list[harm.Finding], likely: Report | None, folder: Path | None = None
 ) -> Report:
     """One of the report's graphs. `found` is what the safety scan found, `folder` that of a SavedModel."""
-    signatures = (
-        {}
-        if meta_graph is None
-        else {k: _signature(meta_graph.signature_def[k]) for k in sorted(meta_graph.signature_def)}
-    )
+    recorded = {} if meta_graph is None else list_signature_defs(meta_graph)
     functions = graph_def.library.function
     return {
         "tags": [] if meta_graph is None else sorted(meta_graph.meta_info_def.tags),
         "producer": graph_def.versions.producer,
         "min_consumer": graph_def.versions.min_consumer,
         "nodes": len(graph_def.node),
-        "signatures": signatures,
+        "signatures": {key: _signature(signature_def) for key, signature_def in recorded.items()},
         "candidates": likely,
         "placeholders": [str(describe_tensor({"": n}, "")) for n in graph_def.node if n.op in PLACEHOLDERS],
         "constants": _constants(graph_def),
@@ -49,6 +47,7 @@ def describe_graph(
         "assets": [] if meta_graph is None else list(_assets(meta_graph, folder)),
         "devices": dict(Counter(node.device for node in iterate_nodes(graph_def) if node.device).most_common()),
         "unknown_ops": _unknown(graph_def),
+        "without_kernel": _without_kernel(graph_def),
         "findings": [
             {
                 "effect": f.effect,
@@ -138,8 +137,7 @@ def _tables(graph_def: Any) -> list[Report]:
 
 def _assets(meta_graph: Any, folder: Path | None) -> Iterator[Report]:
     for asset in list_asset_files(meta_graph):
-        inside = folder is not None and is_below_folder(folder / "assets", asset.filename)
-        file = folder / "assets" / asset.filename if folder is not None and inside else None
+        file = find_asset(folder, asset.filename) if folder is not None else None
         size = file.stat().st_size if file is not None and file.is_file() else None
         yield {"file": asset.filename, "tensor": asset.tensor_info.name, "bytes": size}
 
@@ -151,3 +149,12 @@ def _unknown(graph_def: Any) -> list[Report]:
         if node.op not in load_known_ops() and node.op not in functions:
             found.setdefault(node.op, []).append(node.name)
     return [{"op": op, "nodes": names, "library": guess_op_library(op)} for op, names in sorted(found.items())]
+
+
+def _without_kernel(graph_def: Any) -> list[Report]:
+    """The ops without a kernel for CPU, but for those around a computation for TPUs that the scripts remove."""
+    if any(node.op.startswith("TPU") for node in iterate_nodes(graph_def)):
+        graph_def = type(graph_def).FromString(graph_def.SerializeToString())
+        remove_tpu_wrappers(graph_def)
+    found = find_ops_without_kernel(graph_def)
+    return [{"op": op, "nodes": names, "why": describe_devices(op)} for op, names in sorted(found.items())]

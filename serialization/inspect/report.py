@@ -6,10 +6,12 @@ It is read from the model's files without TensorFlow's runtime. docs/model_inspe
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from serialization.checks import harm
+from serialization.checks.confinement import describe_confinement
 from serialization.checks.crashes import find_crashes, find_loose_ends
 from serialization.console import shorten_path, show_path
 from serialization.errors import UserError
@@ -21,16 +23,21 @@ from serialization.files.checkpoint_files import (
 )
 from serialization.files.locate import SavedModelFolder, find_saved_model, require_model_at
 from serialization.files.model_names import SAVED_MODEL_FILES, find_saved_model_file, list_versions, strip_to_prefix
+from serialization.files.other_models import explain_other_kind
 from serialization.formats.checkpoint_index import Checkpoint, list_v1_files
 from serialization.formats.file_kind import Kind, ModelFile
+from serialization.formats.foreign_files import Foreign
 from serialization.formats.messages import read_message
-from serialization.formats.object_graph import ObjectVariable, read_object_graph
+from serialization.formats.object_graph import ObjectVariable, find_copies, read_object_graph
 from serialization.formats.wire import DamagedError
+from serialization.graph.const_nodes import unpack_strings
 from serialization.graph.graph_def import CUT_OFF, may_be_cut_off
 from serialization.graph.graph_index import GraphIndex
+from serialization.graph.repair import require_dense_shapes
+from serialization.graph.signature import list_signature_defs
 from serialization.graph.v0_signatures import add_v0_signatures
 from serialization.inspect.graph_report import Report, describe_candidates, describe_graph
-from serialization.sources.from_saved_model import choose_meta_graph
+from serialization.sources.from_saved_model import choose_meta_graph, find_usual_meta_graph, require_variables
 from serialization.sources.frozen_reader import GraphFile
 
 AVERAGES = "/ExponentialMovingAverage"
@@ -50,16 +57,22 @@ def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, Graph
         return _of_meta_graph(opened)
     if _is_saved_model(path, opened):
         return _of_saved_model(find_saved_model(path, notes.append, whole=False, opened=opened), tag_set, notes)
+    if opened is not None and (isinstance(opened.kind, Foreign) or opened.kind in (Kind.EMPTY, Kind.UNKNOWN)):
+        raise explain_other_kind(path, opened.kind, "a model of TensorFlow")
     prefix = find_prefix(path, notes.append)
     require_model_at(path, prefix)
     return _of_checkpoint(read_checkpoint_at(prefix, opened), opened, notes)
 
 
 def list_findings(report: Report) -> list[str]:
-    """Faults, unknown ops and the findings of the safety scan, a line each: `--strict` fails if there are any."""
+    """Faults, ops that are unknown or have no kernel, and the findings of the safety scan, a line each.
+
+    `--strict` fails if there are any.
+    """
     found = list(report["faults"])
     for graph in report["graphs"]:
         found += [f"unknown op {op['op']} ({op['library']})" for op in graph["unknown_ops"]]
+        found += [f"{op['op']}, {op['why']} ({', '.join(op['nodes'][:3])})" for op in graph["without_kernel"]]
         found += [f"would {f['effect']}: {f['shown']}" for f in graph["findings"]]
     return found
 
@@ -74,8 +87,7 @@ def list_outputs(graph: Report) -> list[str]:
 def _is_saved_model(path: Path, opened: ModelFile | None) -> bool:
     if opened is not None:
         return path.name in SAVED_MODEL_FILES or opened.kind is Kind.SAVED_MODEL
-    folder = path if path.is_dir() else path.parent
-    return find_saved_model_file(folder) is not None or bool(list_versions(folder))
+    return path.is_dir() and (find_saved_model_file(path) is not None or bool(list_versions(path)))
 
 
 def _beside_a_checkpoint(meta: Path) -> bool:
@@ -100,14 +112,16 @@ def _report(kind: str, path: Path, form: str, files: Iterable[Path]) -> Report:
         "variables": [],
         "parameters": 0,
         "moving_averages": [],
+        "confinement": describe_confinement(),
     }
 
 
 def _of_graph(file: ModelFile) -> tuple[Report, GraphIndex]:
     path = file.path
     graph_def = read_message(file)
+    unpack_strings(graph_def)
+    index, _ = require_dense_shapes(GraphIndex(graph_def))
     report = _report("graph_def", path, _form(file), [path])
-    index = GraphIndex(graph_def)
     found = harm.scan_graph(index, folder=path.parent)
     report["notes"] += [CUT_OFF] if may_be_cut_off(graph_def) else []
     report["faults"] += [*find_crashes(index), *find_loose_ends(index)]
@@ -149,7 +163,12 @@ def _of_saved_model(found: SavedModelFolder, tag_set: str | None, notes: list[st
         report["faults"] += _faults(lambda: require_whole_checkpoint(variables))
         _add_variables(report, variables)
     graphs = [GraphFile(_add_meta_graph(report, graph, None, folder), graph) for graph in saved_model.meta_graphs]
-    return report, choose_meta_graph(graphs, tag_set).index if graphs else None
+    for graph in graphs:
+        report["faults"] += _faults(partial(require_variables, found, graph, graph.index))
+    if tag_set is not None:
+        return report, choose_meta_graph(graphs, tag_set).index
+    shown = find_usual_meta_graph(graphs) or next(iter(graphs), None)
+    return report, shown.index if shown is not None else None
 
 
 def _faults(check: Any) -> list[str]:
@@ -171,6 +190,7 @@ def _add_variables(report: Report, found: Checkpoint) -> None:
         known = {}
         if not report["faults"]:  # else the fault is a missing data file, which is listed already
             report["faults"].append(f"{show_path(found.prefix)} is damaged; {damage}; copy it here again")
+    copies = find_copies(found, known)
     for v in found.variables:
         one = known.get(v.name, ObjectVariable(""))
         report["variables"].append(
@@ -180,13 +200,14 @@ def _add_variables(report: Report, found: Checkpoint) -> None:
                 "role": one.role if known else None,
                 "slot": one.slot or None,
                 "slot_of": one.owner or None,
+                "copy_of": copies.get(v.name),
                 "dtype": v.dtype,
                 "shape": list(v.shape),
                 "parameters": v.count,
                 "slices": v.slices,
             }
         )
-    report["parameters"] = sum(v.count for v in found.variables if v.dtype != "string")
+    report["parameters"] = sum(v.count for v in found.variables if v.dtype != "string" and v.name not in copies)
     report["moving_averages"] = _averages(v.name for v in found.variables)
 
 
@@ -197,9 +218,10 @@ def _averages(names: Iterable[str]) -> list[str]:
 def _add_meta_graph(
     report: Report, meta_graph: Any, folder: Path | None, saved_model: Path | None = None
 ) -> GraphIndex:
-    index = GraphIndex(meta_graph.graph_def)
+    unpack_strings(meta_graph.graph_def)
+    index, _ = require_dense_shapes(GraphIndex(meta_graph.graph_def))
     add_v0_signatures(meta_graph, index)
-    recorded = meta_graph.signature_def
+    recorded = list_signature_defs(meta_graph)
     likely = None if recorded else describe_candidates(index)
     outputs = [candidate["name"] for candidate in likely["outputs"]] if likely else None
     found = harm.scan_meta_graph(meta_graph, outputs, folder=folder, saved_model=saved_model, index=index)

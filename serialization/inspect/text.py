@@ -17,9 +17,11 @@ def print_report(report: dict[str, Any], found: list[str]) -> None:
     """Print the whole report; `found` are the lines of `list_findings`."""
     print_heading(report)
     for graph in report["graphs"]:
-        print_graph(graph)
+        tags = ",".join(graph["tags"]) or "''"
+        print_graph(graph, f"tag-set {tags}: " if report["kind"] == "saved_model" or graph["tags"] else "")
     print_variable_rows(report)
     print_findings(found)
+    print(report["confinement"])
 
 
 def print_heading(report: dict[str, Any]) -> None:
@@ -49,9 +51,8 @@ def print_rows(headings: Sequence[str], values: Iterable[Sequence[object]], most
             print(f"and {len(lines) - most:,} more; --json lists all")
 
 
-def print_graph(graph: dict[str, Any]) -> None:
+def print_graph(graph: dict[str, Any], title: str) -> None:
     """Print one graph: its signatures or candidates, and its ops, functions, tables and assets."""
-    tags = f"tag-set {','.join(graph['tags'])}: " if graph["tags"] else ""
     functions = graph["functions"]
     inside = (
         f" and {sum(f['nodes'] for f in functions):,} in {format_count(len(functions), 'function')}"
@@ -59,7 +60,7 @@ def print_graph(graph: dict[str, Any]) -> None:
         else ""
     )
     print(
-        f"\n{make_printable(tags)}{format_count(graph['nodes'], 'node')}{inside}; GraphDef version {graph['producer']}"
+        f"\n{make_printable(title)}{format_count(graph['nodes'], 'node')}{inside}; GraphDef version {graph['producer']}"
     )
     for key, signature in graph["signatures"].items():
         called = [("input", t) for t in signature["inputs"]] + [("output", t) for t in signature["outputs"]]
@@ -107,7 +108,9 @@ def print_variable_rows(report: dict[str, Any]) -> None:
         shown = [[*row, _describe_role(v)] for row, v in zip(shown, report["variables"], strict=True)]
     print_rows(titles, shown)
     if shown:
-        print(f"\nparameters: {report['parameters']:,} in {format_count(len(shown), 'variable')}")
+        copies = sum(v["copy_of"] is not None for v in report["variables"])
+        stored = f", and {format_count(copies, 'copy', 'copies')} of these" if copies else ""
+        print(f"\nparameters: {report['parameters']:,} in {format_count(len(shown) - copies, 'variable')}{stored}")
         kept = [v["parameters"] for v in report["variables"] if str(v["role"]).startswith("optimizer")]
         if kept:
             print(f"of these the optimizer's: {sum(kept):,} in {format_count(len(kept), 'variable')}")
@@ -116,6 +119,8 @@ def print_variable_rows(report: dict[str, Any]) -> None:
 
 
 def _describe_role(variable: dict[str, Any]) -> str:
+    if variable["copy_of"]:
+        return f"a copy of {variable['copy_of']}"
     if variable["slot"]:
         return f"slot {variable['slot']} of {variable['slot_of']}"
     name = variable["full_name"] or ""

@@ -14,6 +14,7 @@ from serialization.graph.const_nodes import read_integers, read_strings
 from serialization.graph.graph_def import get_node_name, get_tensor_name, iterate_nodes, list_data_edges
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import ENTERS, IDENTITIES, MERGES, PASS_THROUGH, TABLE_LOOKUPS, VARIABLES, VIEWS
+from serialization.graph.repair import SPARSE_SIZES
 from serialization.graph.signature import Signature
 from serialization.run.generated_feeds import Hint
 
@@ -62,6 +63,9 @@ def find_hints(index: GraphIndex, wanted: Signature, keys: Mapping[str, Any] | N
             hint = replace(hint, example=_PNG if hint.example is None else base64.urlsafe_b64encode(_PNG).rstrip(b"="))
         if tensor.dtype.startswith("float") and not tensor.shape:
             hint = replace(hint, value=_share(tensor.name, index))
+        attributes = index.nodes[get_node_name(tensor.name)].attr
+        if SPARSE_SIZES in attributes:
+            hint = replace(hint, sizes=tuple(attributes[SPARSE_SIZES].list.i))
         if any("Conv" in op for op in ops):
             hint = replace(hint, most=_ROWS_OF_IMAGES)
         if hint != Hint():

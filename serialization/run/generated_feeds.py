@@ -22,7 +22,8 @@ class Hint:
     """A graph's hint about the values of an input.
 
     Whole numbers are below `top`. `example` is a text that the graph can decode. `most` is the most rows to feed,
-    `value` the only number to feed. `known` are keys of a lookup table.
+    `value` the only number to feed. `known` are keys of a lookup table. `sizes` are those of the sparse tensor whose
+    dense shape the input is, negative for any.
     """
 
     shape: tuple[int | None, ...] | None = None
@@ -31,6 +32,7 @@ class Hint:
     most: int = 0
     value: float | None = None
     known: tuple[Any, ...] = ()
+    sizes: tuple[int, ...] = ()
 
 
 def format_feed_flags(signature: Signature) -> str:
@@ -66,23 +68,27 @@ def generate_attempts(
                         {t.key: _make_value(t, hints.get(t.key), n, size, top, generator) for t in signature.inputs}
                         for n in wanted
                     ]
-                    yield [_with_sparse(signature, feed, n) for feed, n in zip(values, wanted, strict=True)]
+                    yield [_with_sparse(signature, feed, n, hints) for feed, n in zip(values, wanted, strict=True)]
     if any(_row_splits(values[0])):
         yield [_with_rows(feed) for feed in values]
 
 
-def _with_sparse(signature: Signature, feed: dict[str, NDArray[Any]], batch: int) -> dict[str, NDArray[Any]]:
+def _with_sparse(
+    signature: Signature, feed: dict[str, NDArray[Any]], batch: int, hints: Mapping[str, Hint]
+) -> dict[str, NDArray[Any]]:
     """The feed with one value in each row of the sparse tensors; three inputs make up a sparse tensor."""
-    for indices, values, shape in _sparse(signature):
+    for indices, values, shape in find_sparse_inputs(signature):
         rank = next((n for n in ((shape.shape or (None,))[0], (indices.shape or (None,))[-1]) if n), 2)
-        rows = np.arange(batch, dtype=np.int64)
-        feed[indices.key] = np.stack([rows, *[np.zeros_like(rows)] * (rank - 1)], axis=1)
-        feed[values.key] = np.resize(feed[values.key], batch)
-        feed[shape.key] = np.array([batch, *[1] * (rank - 1)], np.int64)
+        sizes = hints.get(shape.key, Hint()).sizes or (-1,) * rank
+        dense = [size if size >= 0 else 1 if axis else batch for axis, size in enumerate(sizes)]
+        rows = np.arange(dense[0], dtype=np.int64)
+        feed[indices.key] = np.stack([rows, *[np.zeros_like(rows)] * (len(dense) - 1)], axis=1)
+        feed[values.key] = np.resize(feed[values.key], dense[0])
+        feed[shape.key] = np.array(dense, np.int64)
     return feed
 
 
-def _sparse(signature: Signature) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def find_sparse_inputs(signature: Signature) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Indices, values and dense shape of each sparse tensor, by their keys, or by TensorFlow's names in a graph."""
     for side in ("key", "name"):
         tensors = {getattr(tensor, side).removesuffix(":0"): tensor for tensor in signature.inputs}

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from serialization.checks.memory import find_available_memory
 from serialization.console import format_error, format_size, show_path
 from serialization.errors import UserError
+from serialization.formats import protos
 from serialization.graph.signature import Signature, Tensor, show_shape
 from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.run.json_values import MisfitError, convert_json, format_place, read_json
-from serialization.tensorflow import np
+from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_MOST_DEFAULTS = 1 << 24  # numbers in a default value; a few bytes of a file may stand for any number
 _LISTED = 10
 _COPIES = 4  # an array is in memory: as read, as the dtype, as TensorFlow's, and the model's answer is about as large
 
@@ -82,8 +84,8 @@ def _file(text: str) -> Path:
 def read_feeds(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray[Any]]:
     """The arrays that `--feed` gives, one for each input, by key.
 
-    An input is named by its key or its tensor; a single input needs no name. Raises UserError with the value that does
-    not fit or is missing.
+    An input is named by its key or its tensor; a single input needs no name, and one with a default value no value.
+    Raises UserError with the value that does not fit or is missing.
     """
     by_name = {n: t for t in signature.inputs for n in (t.name.removesuffix(":0"), t.name, f"{t.key}:0")}
     by_name |= {tensor.key: tensor for tensor in signature.inputs}
@@ -99,10 +101,22 @@ def read_feeds(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray
                 found[tensor.key] = convert_value(tensor, value)
             except MisfitError as misfit:
                 raise UserError(f"--feed {misfit}") from None
+    for tensor in signature.inputs:
+        if tensor.default is not None and tensor.key not in found:
+            found[tensor.key] = make_default(tensor.default)
     missing = [str(tensor) for tensor in signature.inputs if tensor.key not in found]
     if missing:
         raise UserError(f"--feed gives no value for {', '.join(missing)}")
     return found
+
+
+def make_default(default: bytes) -> NDArray[Any]:
+    """The default value of an input, from its serialized TensorProto. Raises UserError where it would be too large."""
+    tensor = protos.TensorProto.FromString(default)
+    count = math.prod(dim.size for dim in tensor.tensor_shape.dim)
+    if count > _MOST_DEFAULTS:
+        raise UserError(f"the default value of an input has {count:,} numbers; give it a value with --feed")
+    return np.asarray(tf.make_ndarray(tensor))
 
 
 def convert_value(tensor: Tensor, value: Any) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from serialization.checks.memory import require_memory
 from serialization.errors import UserError
 from serialization.graph.function_optimizers import make_unoptimized_config
 from serialization.graph.signature import Signature
+from serialization.run.generated_feeds import find_sparse_inputs
 from serialization.tensorflow import config_pb2, explain_failures, np, tf, tf1
 
 if TYPE_CHECKING:
@@ -44,12 +45,16 @@ class Predictor:
         self._inputs = tuple({tensor.name: tensor.key for tensor in signature.inputs}.values())
         self._outputs = tuple(tensor.key for tensor in signature.outputs)
         self._strings = any(tensor.dtype == "string" for tensor in signature.outputs)
+        self._dense_shapes = tuple(shape.key for _, _, shape in find_sparse_inputs(signature))
         self._timeout = timeout
         require_memory(session.graph, signature)
         with explain_failures("the model cannot be run here"):
             self._callable = _compile(session, signature, inline, timeout or DEFAULT_TIMEOUT)
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        for key in self._dense_shapes:
+            if np.min(feeds[key], initial=0) < 0:  # the runtime would abort the process
+                raise tf.errors.InvalidArgumentError(None, None, f"{key}: a dense shape has no negative sizes")
         try:
             values = self._callable(*map(feeds.__getitem__, self._inputs))
         except tf.errors.DeadlineExceededError:

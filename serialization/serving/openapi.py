@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from serialization.graph.signature import Signature, Tensor
@@ -92,11 +92,13 @@ def _get(operation: str, summary: str, content_type: str, refusals: dict[str, An
 
 def _body(key: str, tensors: Sequence[Tensor], max_rows: int | None, nonfinite: str = "error") -> dict[str, Any]:
     schemas = {tensor.key: _schema(tensor, max_rows, nonfinite) for tensor in tensors}
-    return _object({key: next(iter(schemas.values())) if len(schemas) == 1 else _object(schemas)})
+    optional = {tensor.key for tensor in tensors if tensor.default is not None}
+    return _object({key: next(iter(schemas.values())) if len(schemas) == 1 else _object(schemas, optional)})
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+def _object(properties: dict[str, Any], optional: Collection[str] = ()) -> dict[str, Any]:
+    required = [key for key in properties if key not in optional]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def _schema(tensor: Tensor, max_rows: int | None, nonfinite: str) -> dict[str, Any]:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from serialization.checks.memory import require_modest_tensors
 from serialization.errors import UserError
 from serialization.formats.dtypes import get_dtype_name
-from serialization.graph import signature
 from serialization.graph.cut import cut_at_inputs
-from serialization.graph.graph_def import CUT_OFF, get_node_name, get_output_index, get_tensor_name, may_be_cut_off
+from serialization.graph.graph_def import CUT_OFF, get_node_name, get_output_index, may_be_cut_off
 from serialization.graph.graph_index import GraphIndex, prune_graph
+from serialization.graph.kernels import require_kernels
 from serialization.graph.lookup_tables import list_table_initializers
 from serialization.graph.op_registry import count_nameable_outputs, get_output_dtype, require_known_ops
-from serialization.graph.op_sets import PIPELINES, PLACEHOLDERS
-from serialization.graph.repair import make_graph_loadable
+from serialization.graph.repair import make_graph_loadable, replace_absent_ops
 from serialization.graph.signature import (
+    SERVING_DEFAULT,
     Signature,
     Tensor,
     choose_signature_def,
@@ -27,8 +27,11 @@ from serialization.graph.signature import (
     split_tensors,
 )
 from serialization.graph.tensors import describe_tensor
-from serialization.infer.candidates import Candidate, infer_candidates
+from serialization.infer.candidates import Candidate, Inferred, infer_candidates
+from serialization.infer.entrances import find_inputs
 from serialization.sources.frozen_reader import GraphFile
+
+_SHOWN, _LINE = 5, 400  # candidates in the message that the choice is ambiguous; their characters
 
 
 @dataclass(frozen=True)
@@ -42,111 +45,135 @@ class PreparedGraph:
 
 
 def prepare_graph(
-    file: GraphFile, inputs: str | None, outputs: str | None, what: str = "it", known: Signature | None = None
+    file: GraphFile,
+    inputs: str | None,
+    outputs: str | None,
+    what: str = "it",
+    known: Signature | None = None,
+    lacking: Collection[str] = (),
 ) -> PreparedGraph:
     """Choose inputs and outputs, unless they are `known`, then make the graph ready to be imported.
 
     `inputs` and `outputs` are the values of the flags. Without them the recorded signature is used, or if there is none
-    they are inferred. `what` names the model in messages. Raises UserError for a tensor that the graph does not have,
-    for ambiguous outputs, for ops that TensorFlow does not know, and for a damaged graph.
+    they are inferred. `what` names the model in messages, `lacking` are variables that have no value. Raises UserError
+    for a tensor that the graph does not have, for ambiguous outputs, for ops that TensorFlow does not know, and for a
+    damaged graph.
     """
-    wanted, notes = (known, []) if known is not None else choose_signature(file, inputs, outputs)
+    wanted, notes = (
+        (known, []) if known is not None else choose_signature(file, inputs, outputs, lacking=lacking, what=what)
+    )
     if may_be_cut_off(file.graph_def):
         notes.append(CUT_OFF)
     index, wanted, cuts = cut_at_inputs(file.index, wanted)
     notes += cuts
     graph_def, initializers = _prune(index, wanted)
+    repairs = replace_absent_ops(graph_def)
     pruned = GraphIndex(graph_def)
-    repairs = make_graph_loadable(pruned)
+    repairs += make_graph_loadable(pruned)
     require_known_ops(graph_def, what)
+    require_kernels(graph_def, what)
     require_modest_tensors(pruned, what)
     notes += [f"repaired: {line}" for line in (*file.notes, *repairs)]
     return PreparedGraph(pruned, wanted, tuple(initializers), tuple(notes))
 
 
 def choose_signature(
-    file: GraphFile, inputs: str | None, outputs: str | None, recorded: Signature | None = None
+    file: GraphFile,
+    inputs: str | None,
+    outputs: str | None,
+    recorded: Signature | None = None,
+    *,
+    lacking: Collection[str] = (),
+    what: str = "it",
 ) -> tuple[Signature, list[str]]:
-    """The Signature that the user names, or the file records, or the graph suggests, and one line on each choice."""
-    index = file.index
-    notes: list[str] = []
-    if outputs is None and recorded is None:
-        recorded = _recorded(file)
+    """The Signature that the user names, or the file records, or the graph suggests, and one line on each choice.
+
+    `inputs` and `outputs` may name the keys of the recorded signature.
+    """
+    index, notes = file.index, list[str]()
+    signature = recorded if recorded is not None else _recorded(file, required=outputs is None)
+    keys = signature if signature is not None else Signature((), ())
     if outputs is not None:
-        chosen_outputs = _named(index, outputs)
-    elif recorded is not None:
-        for tensor in (*recorded.inputs, *recorded.outputs):
+        chosen_outputs = _named(index, outputs, keys.outputs)
+    elif signature is not None:
+        for tensor in (*signature.inputs, *signature.outputs):
             _require(index, tensor.name)
-        chosen_outputs = recorded.outputs
+        chosen_outputs = signature.outputs
         notes.append(f"outputs as recorded in its signature: {_list(chosen_outputs)}")
     else:
-        chosen_outputs = _inferred_outputs(index, notes)
+        chosen_outputs = _infer_outputs(index, lacking, what, notes)
     if inputs is not None:
-        return Signature(_complete(index, _named(index, inputs), chosen_outputs), chosen_outputs), notes
+        chosen_inputs = _named(index, inputs, keys.inputs)
+        _require_enough(index, chosen_inputs, chosen_outputs)
+        return Signature(chosen_inputs, chosen_outputs), notes
     if recorded is not None:
         return Signature(recorded.inputs, chosen_outputs), notes
-    chosen_inputs = _inputs_of(index, chosen_outputs)
-    notes.append(f"inputs, as the outputs need them: {_list(chosen_inputs) or 'none'}")
+    given = keys.inputs if outputs is None else ()  # which may forget a switch, or count on the input pipeline
+    known = {tensor.name: tensor for tensor in keys.inputs}
+    names = find_inputs(index, [tensor.name for tensor in chosen_outputs], [tensor.name for tensor in given])
+    chosen_inputs = (*given, *(known[name] if name in known else _describe(index, name) for name in names))
+    if names or not given:
+        notes.append(f"inputs, as the outputs need them: {_list(chosen_inputs) or 'none'}")
     return Signature(chosen_inputs, chosen_outputs), notes
 
 
-def _recorded(file: GraphFile) -> Signature | None:
-    known = sorted(list_signature_defs(file.meta_graph)) if file.meta_graph is not None else []
-    if not known:
+def _recorded(file: GraphFile, *, required: bool) -> Signature | None:
+    """The signature that the file records; None if there is none, or if none is `required` and there are several."""
+    if file.meta_graph is None:
         return None
-    if len(known) > 1 and signature.SERVING_DEFAULT not in known:
+    known = list(list_signature_defs(file.meta_graph))
+    if len(known) > 1 and SERVING_DEFAULT not in known:
+        if not required:
+            return None
         raise UserError(
-            f"the graph records several signatures and none called {signature.SERVING_DEFAULT}; "
+            f"the graph records several signatures and none called {SERVING_DEFAULT}; "
             f"found {', '.join(known)}; choose with --inputs and --outputs"
         )
-    return read_signature_def(choose_signature_def(file.meta_graph))
+    return read_signature_def(choose_signature_def(file.meta_graph)) if known else None
 
 
-def _inferred_outputs(index: GraphIndex, notes: list[str]) -> tuple[Tensor, ...]:
-    found = infer_candidates(index)
-    if found.rivals:
-        listed = "; ".join(str(_completed(index, c).tensor) for c in found.rivals)
-        others = "; ".join(str(_completed(index, c).tensor) for c in found.others if c.role == "output")
-        raise UserError(
-            f"the graph's outputs are ambiguous; candidates are {listed}"
-            f"{'; less likely ' + others if others else ''}; choose with --outputs"
-        )
+def _infer_outputs(index: GraphIndex, lacking: Collection[str], what: str, notes: list[str]) -> tuple[Tensor, ...]:
+    found = infer_candidates(index, lacking)
     if not found.outputs:
-        raise UserError("the graph has no tensor that looks like an output; name the outputs with --outputs")
+        raise UserError(
+            "the graph computes nothing that looks like an output; found no tensor left over; name --outputs"
+        )
+    if found.rivals:
+        names = [candidate.tensor.name for candidate in found.rivals]
+        require_known_ops(prune_graph(index, names), what)
+        if all(index.reachable([name]).keys() & set(lacking) for name in names):
+            return (_describe(index, names[0]),)  # whichever it is, the variables have no values; that is said later
+        raise UserError(_describe_rivals(index, found))
     for candidate in found.outputs:
         notes.append(f"inferred output {_completed(index, candidate).tensor}: {candidate.why}")
     return tuple(_completed(index, candidate).tensor for candidate in found.outputs)
 
 
-def _inputs_of(index: GraphIndex, outputs: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """The placeholders that the outputs need; without placeholders, the tensors from a queue or an iterator."""
-    needed = index.reachable([tensor.name for tensor in outputs])
-    placeholders = [name for name in index.nodes if name in needed and index.nodes[name].op in PLACEHOLDERS]
-    if placeholders:
-        return tuple(_describe(index, f"{name}:0") for name in placeholders)
-    stop = {name for name in needed if index.nodes[name].op in PIPELINES}
-    needed = index.reachable([tensor.name for tensor in outputs], stop)
-    edges = dict.fromkeys(
-        edge
-        for name in index.nodes
-        if name in needed and name not in stop
-        for edge in index.nodes[name].input
-        if get_node_name(edge) in stop
+def _describe_rivals(index: GraphIndex, found: Inferred) -> str:
+    """The error that names the best candidates, as far as one line shows them."""
+    others = [candidate for candidate in found.others if candidate.role == "output"]
+    listed = [str(_completed(index, candidate).tensor) for candidate in (*found.rivals, *others)]
+    shown = [name for place, name in enumerate(listed[:_SHOWN]) if sum(map(len, listed[: place + 1])) < _LINE]
+    more = f" and {len(listed) - len(shown)} more" if len(listed) > len(shown) else ""
+    return (
+        f"it is ambiguous what the graph's outputs are; candidates are {'; '.join(shown) or listed[0][:_LINE]}{more}, "
+        "which model_inspect.py lists; choose with --outputs"
     )
-    tensors = dict.fromkeys(get_tensor_name(e) for e in edges if not e.startswith("^"))
-    return tuple(_describe(index, name) for name in tensors)
 
 
-def _named(index: GraphIndex, text: str) -> tuple[Tensor, ...]:
+def _named(index: GraphIndex, text: str, recorded: Collection[Tensor]) -> tuple[Tensor, ...]:
+    """The tensors of a flag, which names each by its own name or by its key in a signature."""
+    known = {tensor.key: tensor for tensor in recorded}
     tensors = []
     for key, name in split_tensors(text):
-        _require(index, name)
-        tensors.append(replace(_describe(index, name), key=key))
+        by_key = known.get(name.removesuffix(":0")) if get_node_name(name) not in index.nodes else None
+        _require(index, by_key.name if by_key else name, known)
+        tensors.append(replace(by_key or _describe(index, name), key=key))
     return tuple(tensors)
 
 
-def _require(index: GraphIndex, name: str) -> None:
-    """Raise UserError with the nearest names if the graph has no such tensor."""
+def _require(index: GraphIndex, name: str, keys: Collection[str] = ()) -> None:
+    """Raise UserError with the nearest names, and the `keys` of a signature, if the graph has no such tensor."""
     node = get_node_name(name)
     if node in index.nodes:
         count = count_nameable_outputs(index.nodes[node])
@@ -162,17 +189,16 @@ def _require(index: GraphIndex, name: str) -> None:
         if near
         else f"none of its {len(known)} nodes has a similar name"
     )
+    if keys:
+        hint += f"; the keys of its signature are {', '.join(list(keys)[:_SHOWN])}"
     raise UserError(f"no tensor {name} in the graph; {hint}")
 
 
-def _complete(index: GraphIndex, inputs: tuple[Tensor, ...], outputs: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """The inputs, unchanged. Raises UserError with the other placeholders that the outputs need."""
-    stop = {get_node_name(tensor.name) for tensor in inputs}
-    needed = index.reachable([tensor.name for tensor in outputs], stop)
-    more = [_describe(index, f"{n}:0") for n in needed if index.nodes[n].op in PLACEHOLDERS and n not in stop]
+def _require_enough(index: GraphIndex, inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> None:
+    """Raise UserError with the other tensors that the outputs need."""
+    more = find_inputs(index, [tensor.name for tensor in outputs], [tensor.name for tensor in inputs])
     if more:
-        raise UserError(f"the outputs also need {_list(more)}; add it to --inputs")
-    return inputs
+        raise UserError(f"the outputs also need {_list(_describe(index, name) for name in more)}; add it to --inputs")
 
 
 def _prune(index: GraphIndex, wanted: Signature) -> tuple[Any, list[str]]:

@@ -16,6 +16,7 @@ from serialization.formats import protos
 from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
 from serialization.formats.dtypes import get_dtype_number
 from serialization.formats.file_kind import ModelFile
+from serialization.formats.object_graph import find_variable_keys
 from serialization.graph import repair
 from serialization.graph.function_optimizers import switch_on_optimizers
 from serialization.graph.graph_def import list_training_nodes
@@ -83,7 +84,7 @@ def read_checkpoint_graph(held: Checkpoint, graph: Path | None = None) -> GraphF
     if file.meta_graph is None:
         return file
     add_v0_signatures(file.meta_graph, file.index)
-    return replace(file, notes=tuple(repair.make_version_readable(file.meta_graph)))
+    return replace(file, notes=(*file.notes, *repair.make_version_readable(file.meta_graph)))
 
 
 def take_whole_checkpoint(
@@ -127,15 +128,18 @@ def prepare_checkpoint(
     if keep and not (need_outputs or inputs or outputs or infer_candidates(file.index).outputs):
         return take_whole_checkpoint(held, file, trust=trust)
     _require_safe_saver(file, trust=trust)
-    ready = prepare_graph(file, inputs, outputs, what=show_path(held.prefix))
-    shapes = {variable.name: variable.shape for variable in held.variables}
-    kinds = {variable.name: get_dtype_number(variable.dtype) for variable in held.variables}
-    plan, notes = _choose_keys(held, file, shapes, rename, ema=ema)
+    keys = find_variable_keys(held)
+    names = {key: name for name, key in keys.items()}
+    shapes = {names[variable.name]: variable.shape for variable in held.variables}
+    kinds = {names[variable.name]: get_dtype_number(variable.dtype) for variable in held.variables}
+    plan, notes = _choose_names(held, file, names, shapes, rename, ema=ema)
+    lacking = {node for node, restore in plan.items() if restore.key not in shapes}
+    ready = prepare_graph(file, inputs, outputs, what=show_path(held.prefix), lacking=lacking)
     needed = [name for name in ready.index.nodes if name in plan]
     notes += check_mapping(plan.values(), needed, shapes, kinds, show_path(held.prefix), partial=partial)
     if whole and keep:
         return take_whole_checkpoint(held, file, ready.signature, trust=trust)
-    restores = tuple(plan[name] for name in needed)
+    restores = tuple(_sized(plan[name], shapes, keys) for name in needed)
     meta_graph = restore_ops.add_saver(ready.index, restores)
     if ready.initializers:
         meta_graph.collection_def["table_initializer"].node_list.value.extend(ready.initializers)
@@ -147,7 +151,7 @@ def prepare_checkpoint(
         index=ready.index,
         whole=file.graph_def,
         signature=ready.signature,
-        restores=tuple(_sized(restore, shapes) for restore in restores),
+        restores=restores,
         notes=(*ready.notes, *notes),
         trust=trust,
         initializers=ready.initializers,
@@ -156,18 +160,20 @@ def prepare_checkpoint(
     )
 
 
-def _choose_keys(
+def _choose_names(
     held: Checkpoint,
     file: GraphFile,
+    names: Mapping[str, str],
     shapes: Mapping[str, tuple[int, ...]],
     rename: Sequence[tuple[str, str]] | None,
     *,
     ema: bool,
 ) -> tuple[dict[str, Restore], list[str]]:
-    """Under which key the checkpoint holds each variable of the graph, and a line on moving averages."""
-    plan = map_variables(file.index, file.meta_graph.saver_def if file.meta_graph is not None else None)
+    """Under which of its names, by key, the checkpoint holds each variable, and a line on moving averages."""
+    mapped = map_variables(file.index, file.meta_graph.saver_def if file.meta_graph is not None else None)
+    plan = {node: replace(restore, key=names.get(restore.key, restore.key)) for node, restore in mapped.items()}
     if rename:
-        plan = rename_keys(plan, rename, shapes)
+        plan = rename_keys(plan, [(names.get(old, old), new) for old, new in rename], shapes)
     found = sum(key.endswith(variable_mapping.AVERAGE) for key in shapes)
     if not ema:
         averages = format_count(found, "moving average")
@@ -193,9 +199,10 @@ def _require_safe_saver(file: GraphFile, *, trust: bool) -> None:
         harm.require_safe(harm.scan_meta_graph(alone, [], folder=file.path.parent), file.path, trust=trust)
 
 
-def _sized(restore: Restore, shapes: Mapping[str, tuple[int, ...]]) -> Restore:
-    """The same with a shape: the checkpoint's, if the graph records none."""
-    return replace(restore, shape=tuple(shapes[restore.key])) if restore.shape is None else restore
+def _sized(restore: Restore, shapes: Mapping[str, tuple[int, ...]], keys: Mapping[str, str]) -> Restore:
+    """The same with the key of its name, and with a shape: the checkpoint's, if the graph records none."""
+    shape = tuple(shapes[restore.key]) if restore.shape is None else restore.shape
+    return replace(restore, key=keys[restore.key], shape=shape)
 
 
 def require_safe_checkpoint(prepared: PreparedCheckpoint) -> None:
@@ -204,7 +211,8 @@ def require_safe_checkpoint(prepared: PreparedCheckpoint) -> None:
     outputs, inputs = ([tensor.name for tensor in side] for side in tensors)
     run = [*outputs, *prepared.initializers]
     index = prepared.index if prepared.pruned is prepared.whole else None  # else a Saver was added to a copy
-    findings = harm.scan_meta_graph(prepared.meta_graph, run, inputs, Path(prepared.path).parent, index=index)
+    folder = prepared.held.prefix.parent
+    findings = harm.scan_meta_graph(prepared.meta_graph, run, inputs, folder, index=index)
     harm.require_safe(findings, prepared.file, trust=prepared.trust)
 
 

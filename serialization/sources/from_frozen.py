@@ -56,9 +56,10 @@ def prepare_frozen_model(
     unless `trust`.
     """
     path = file.path
-    ready = prepare_graph(file, inputs, outputs, what=show_path(path), known=known)
+    lacking = [node.name for node in file.graph_def.node if node.op in VARIABLES]
+    ready = prepare_graph(file, inputs, outputs, what=show_path(path), known=known, lacking=lacking)
     graph_def = ready.index.graph_def
-    variables = [node.name for node in graph_def.node if node.op in VARIABLES]
+    variables = [name for name, node in ready.index.nodes.items() if node.op in VARIABLES]
     if variables:
         more = f" and {len(variables) - 5} more" if len(variables) > 5 else ""
         raise UserError(

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from serialization.checks import harm
 from serialization.checks.crashes import require_sound_graph
 from serialization.checks.memory import require_modest_tensors
-from serialization.checks.what_loading_runs import list_asset_files
+from serialization.checks.what_loading_runs import find_what_loading_runs
 from serialization.console import format_count, show_path
 from serialization.errors import UserError
 from serialization.files.locate import SavedModelFolder
 from serialization.formats import protos
-from serialization.formats.checkpoint_index import OBJECT_GRAPH
+from serialization.formats.checkpoint_index import OBJECT_GRAPH, Checkpoint, format_saver_path
 from serialization.formats.file_kind import ModelFile
 from serialization.formats.messages import read_message
 from serialization.graph import repair
-from serialization.graph.cut import cut_at_inputs
-from serialization.graph.function_optimizers import (
-    list_function_calls,
-    switch_off_optimizers,
-    switch_on_optimizers,
-)
+from serialization.graph.const_nodes import unpack_strings
+from serialization.graph.cut import add_default_values, cut_at_inputs
+from serialization.graph.function_optimizers import switch_on_optimizers
 from serialization.graph.graph_def import list_training_nodes, measure_variables
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions, is_xla_compiled
+from serialization.graph.kernels import require_kernels
 from serialization.graph.lookup_tables import read_table_keys
 from serialization.graph.op_registry import require_known_ops
-from serialization.graph.repair import remove_recorded_shapes
+from serialization.graph.op_sets import VARIABLES
+from serialization.graph.repair import (
+    record_sparse_sizes,
+    remove_recorded_shapes,
+    replace_absent_ops,
+    require_dense_shapes,
+)
 from serialization.graph.signature import (
     Signature,
     bind_signature,
@@ -45,41 +46,11 @@ from serialization.run.origin import Origin, run_from_first_state, takes_plain_c
 from serialization.run.predictor import Run, compile_later
 from serialization.sources.choose import choose_signature
 from serialization.sources.frozen_reader import GraphFile
+from serialization.sources.private_copy import PreparedSavedModel, cut_meta_graph, find_asset_files
 from serialization.sources.variable_mapping import Restore
-from serialization.tensorflow import tf, tf1
+from serialization.tensorflow import tf1
 
 SERVE = "serve"
-_TABLES = "table_initializer"
-
-
-@dataclass(frozen=True)
-class PreparedSavedModel:
-    """The MetaGraphDef of a SavedModel, read and scanned once, and the tensors to feed and to fetch.
-
-    `repaired` is the MetaGraphDef to load in place of the file's, or None if the file needs no repair. `left_out` are
-    the variables that the SavedModel's own restore op does not fill. `notes` report choices and repairs.
-
-    `graph_size` is the size in bytes of the GraphDef that the signature needs, `size` the size of its variables.
-    """
-
-    folder: Path
-    meta_graph: Any
-    signature: Signature
-    repaired: Any
-    left_out: tuple[Restore, ...]
-    graph_size: int
-    size: int
-    notes: tuple[str, ...] = ()
-
-    @property
-    def tags(self) -> list[str]:
-        """The tag-set of the MetaGraphDef."""
-        return list(self.meta_graph.meta_info_def.tags)
-
-    @property
-    def whole(self) -> Any:
-        """The GraphDef as it is in the file."""
-        return self.meta_graph.graph_def
 
 
 def prepare_saved_model(
@@ -100,31 +71,42 @@ def prepare_saved_model(
     """
     folder = found.path
     file = choose_meta_graph(read_saved_model(found.file), tag_set)
-    meta_graph = file.meta_graph
-    if (inputs and outputs) or not (key or list_signature_defs(meta_graph) or meta_graph.object_graph_def.nodes):
+    whole = file.meta_graph
+    if (inputs and outputs) or not (key or list_signature_defs(whole) or whole.object_graph_def.nodes):
         wanted, notes = choose_signature(file, inputs, outputs)
     else:
-        wanted, notes = read_signature_def(choose_signature_def(meta_graph, key)), []
+        wanted, notes = read_signature_def(choose_signature_def(whole, key)), []
         if inputs or outputs:
             wanted, _ = choose_signature(file, inputs, outputs, wanted)
     outs, ins = ([tensor.name for tensor in side] for side in (wanted.outputs, wanted.inputs))
     # Tensors that the user named, or that were inferred, may be in no signature.
-    findings = harm.scan_meta_graph(meta_graph, outs, ins, saved_model=folder, index=file.index, every_signature=True)
+    reached, names = find_what_loading_runs(whole, file.index, outs, ins, every_signature=True, with_assets=True)
+    findings = [*harm.scan_assets(whole, folder), *harm.scan_reached(reached, names)]
     harm.require_safe(findings, folder, trust=trust)
     needed = GraphIndex(prune_graph(file.index, [*outs, *ins]))
     require_known_ops(needed.graph_def, show_path(folder))
     require_modest_tensors(needed, show_path(folder))
-    repaired, lines = _repair(meta_graph)
+    require_variables(found, file, needed)
+    meta_graph = cut_meta_graph(whole, reached, wanted)
+    assets = find_asset_files(meta_graph, names.list_asset_nodes(), folder)
+    graph_def = meta_graph.graph_def
+    lines = [*file.notes, *repair.make_version_readable(meta_graph)]
+    lines += [*replace_absent_ops(graph_def), *remove_recorded_shapes(graph_def)]
+    index = GraphIndex(graph_def)
+    record_sparse_sizes(index, list_signature_defs(whole).values())
+    require_kernels(prune_graph(index, [*outs, *ins]), show_path(folder))
     notes += [f"repaired: {line}" for line in lines]
-    if left := find_left_out_variables(meta_graph, folder, file.index):
+    if left := find_left_out_variables(whole, found.variables, index):
         notes.append(
             f"repaired: restored {format_count(len(left), 'variable')} that the SavedModel's own restore op leaves out"
         )
     return PreparedSavedModel(
         folder,
+        whole.graph_def,
         meta_graph,
         wanted,
-        repaired if lines else None,
+        assets,
+        found.variables,
         tuple(left),
         needed.graph_def.ByteSize(),
         measure_variables(needed.graph_def),
@@ -132,34 +114,17 @@ def prepare_saved_model(
     )
 
 
-@contextmanager
-def link_repaired_folder(prepared: PreparedSavedModel, *, optimize: bool = True) -> Iterator[Path]:
-    """The folder to load: the SavedModel's own, or a temporary one with the repaired graph and links to the rest.
-
-    Without `optimize`, no function in that graph is optimized.
-    """
-    meta_graph = prepared.repaired
-    if not optimize and list_function_calls(prepared.meta_graph.graph_def):
-        meta_graph = protos.MetaGraphDef()
-        meta_graph.CopyFrom(prepared.repaired or prepared.meta_graph)
-        switch_off_optimizers(meta_graph.graph_def)
-    if meta_graph is None:
-        yield prepared.folder
-        return
-    with TemporaryDirectory(prefix="repaired-") as name:
-        place = Path(name)
-        for part in prepared.folder.iterdir():
-            if part.is_dir():
-                (place / part.name).symlink_to(part.resolve())
-        saved_model = protos.SavedModel(saved_model_schema_version=1, meta_graphs=[meta_graph])
-        (place / "saved_model.pb").write_bytes(saved_model.SerializeToString())
-        yield place
-
-
-def _repair(meta_graph: Any) -> tuple[Any, list[str]]:
-    copy = protos.MetaGraphDef()
-    copy.CopyFrom(meta_graph)
-    return copy, [*repair.make_version_readable(copy), *remove_recorded_shapes(copy.graph_def)]
+def require_variables(found: SavedModelFolder, file: GraphFile, needed: GraphIndex) -> None:
+    """Raise UserError if the folder lacks the variables of the `needed` part that the graph's own Saver restores."""
+    restored = file.index.reachable([file.meta_graph.saver_def.restore_op_name])
+    names = [node.name for node in needed.graph_def.node if node.op in VARIABLES and node.name in restored]
+    if names and found.variables is None:
+        listed = f"{', '.join(names[:3])}{', ...' if names[3:] else ''}"
+        raise UserError(
+            f"the SavedModel {show_path(found.path)} is incomplete; its graph restores "
+            f"{format_count(len(names), 'variable')} ({listed}), and there is no variables/variables.index; "
+            "copy the whole folder variables here too"
+        )
 
 
 def make_saved_model_origin(
@@ -191,60 +156,53 @@ def _flatten(graph_def: Any, wanted: Signature) -> tuple[GraphIndex, Signature]:
     """The part of a GraphDef that the signature needs, without functions. Cut first: inlining may remove inputs."""
     index, names, _ = cut_at_inputs(GraphIndex(graph_def), wanted)
     roots = [tensor.name for tensor in (*names.outputs, *names.inputs)]
-    needed = GraphIndex(prune_graph(index, roots))
-    if not needed.functions:
-        return needed, names
-    return GraphIndex(prune_graph(GraphIndex(inline_functions(needed.graph_def, roots)), roots)), names
+    flat = GraphIndex(prune_graph(index, roots))
+    if flat.functions:
+        flat = GraphIndex(prune_graph(GraphIndex(inline_functions(flat.graph_def, roots)), roots))
+    return add_default_values(flat, names.inputs), names
 
 
 def read_saved_model(file: ModelFile) -> list[GraphFile]:
     """The graphs in a saved_model.pb or .pbtxt, with their MetaGraphDefs. Raises UserError if one would crash."""
-    graphs = [GraphFile(GraphIndex(found.graph_def), found) for found in read_message(file).meta_graphs]
-    for graph in graphs:
-        require_sound_graph(graph.index, show_path(file.path))
+    graphs = []
+    for meta_graph in read_message(file).meta_graphs:
+        unpack_strings(meta_graph.graph_def)
+        index, notes = require_dense_shapes(GraphIndex(meta_graph.graph_def))
+        require_sound_graph(index, show_path(file.path))
+        graphs.append(GraphFile(index, meta_graph, file.path, tuple(notes)))
     return graphs
 
 
 def choose_meta_graph(graphs: Sequence[GraphFile], tag_set: str | None = None) -> GraphFile:
-    """The graph with these tags (comma separated); by default the only one, else the one tagged `serve`."""
+    """The graph with these tags (comma separated, "" for none); by default the usual one."""
     by_tags = {frozenset(graph.meta_graph.meta_info_def.tags): graph for graph in graphs}
-    if tag_set is None and len(by_tags) == 1:
-        return graphs[0]
-    tags = frozenset((tag_set or SERVE).split(","))
+    if len(by_tags) < len(graphs):
+        raise UserError(
+            f"the SavedModel is damaged; of its {len(graphs)} MetaGraphDefs several have the same "
+            "tag-set, and loaders differ in which they take; export it again"
+        )
+    if tag_set is None and (usual := find_usual_meta_graph(graphs)) is not None:
+        return usual
+    wanted = SERVE if tag_set is None else tag_set
+    tags = frozenset(wanted.split(",")) if wanted else frozenset()
     if tags not in by_tags:
-        known = "; ".join(",".join(sorted(tags)) or "no tags" for tags in by_tags)
-        raise UserError(f"the SavedModel has no tag-set {tag_set or SERVE}; it has {known}; choose with --tag-set")
+        known = "; ".join(",".join(sorted(tags)) or "'' (without tags)" for tags in by_tags)
+        raise UserError(f"the SavedModel has no tag-set {wanted or repr('')}; it has {known}; choose with --tag-set")
     return by_tags[tags]
 
 
-def complete_loading(session: Any, prepared: PreparedSavedModel) -> None:
-    """Fill the lookup tables and variables that TensorFlow's loader left empty in the session."""
-    initializers, vocabularies = _find_table_initializers(prepared.meta_graph, prepared.folder)
-    session.run(initializers, vocabularies)
-    for one in prepared.left_out:
-        (value,) = tf.raw_ops.RestoreV2(
-            prefix=str(prepared.folder / "variables" / "variables"),
-            tensor_names=[one.key],
-            shape_and_slices=[one.spec],
-            dtypes=[tf.as_dtype(one.dtype)],
-        )
-        handle = session.graph.get_tensor_by_name(f"{one.node}:0")
-        session.run(tf.raw_ops.AssignVariableOp(resource=handle, value=value))
+def find_usual_meta_graph(graphs: Sequence[GraphFile]) -> GraphFile | None:
+    """The only graph, else the one tagged `serve`, else the one without tags; None if there is none of these.
 
-
-def _find_table_initializers(meta_graph: Any, folder: Path) -> tuple[list[str], dict[str, str]]:
-    """The ops that fill the tables of an export without a main op, and the paths of vocabularies to feed.
-
-    The paths are in this folder; the constants in the graph name the folder of the training.
+    A module of TensorFlow Hub's first format has one without tags, for inference, and one tagged `train`.
     """
-    main = [key for key in ("saved_model_main_op", "legacy_init_op") if key in meta_graph.collection_def]
-    if main or "__saved_model_init_op" in meta_graph.signature_def or _TABLES not in meta_graph.collection_def:
-        return [], {}
-    paths = {file.tensor_info.name: str(folder / "assets" / file.filename) for file in list_asset_files(meta_graph)}
-    return list(meta_graph.collection_def[_TABLES].node_list.value), paths
+    if len(graphs) == 1:
+        return graphs[0]
+    by_tags = {tuple(graph.meta_graph.meta_info_def.tags): graph for graph in graphs}
+    return by_tags.get((SERVE,), by_tags.get(()))
 
 
-def find_left_out_variables(meta_graph: Any, folder: Path, index: GraphIndex) -> list[Restore]:
+def find_left_out_variables(meta_graph: Any, variables: Checkpoint | None, index: GraphIndex) -> list[Restore]:
     """Variables that the signatures need, that the checkpoint holds, and that the graph's restore op does not fill.
 
     `tf.saved_model.save` writes such a graph for a Keras 3 model: its restore op fills copies of the variables.
@@ -260,7 +218,7 @@ def find_left_out_variables(meta_graph: Any, folder: Path, index: GraphIndex) ->
         objects = saved.concrete_functions[function].bound_inputs if function in saved.concrete_functions else ()
         handles = index.producers(nodes[name])[-len(objects) or None :]
         left |= {h: o for h, o in zip(handles, objects, strict=False) if h in nodes and h not in filled}
-    keys = _keys_of_objects(folder) if left else {}
+    keys = _keys_of_objects(variables) if left and variables is not None else {}
     return [
         Restore(name, keys[number], "", nodes[name].attr["dtype"].type, None)
         for name, number in left.items()
@@ -270,12 +228,9 @@ def find_left_out_variables(meta_graph: Any, folder: Path, index: GraphIndex) ->
     ]
 
 
-def _keys_of_objects(folder: Path) -> dict[int, str]:
+def _keys_of_objects(held: Checkpoint) -> dict[int, str]:
     """The checkpoint keys of variables, by the numbers of their objects."""
-    prefix = folder / "variables" / "variables"
-    if not prefix.with_name("variables.index").is_file():
-        return {}
-    reader = tf1.train.NewCheckpointReader(str(prefix))
+    reader = tf1.train.NewCheckpointReader(format_saver_path(held))
     graph = reader.get_tensor(OBJECT_GRAPH) if reader.has_tensor(OBJECT_GRAPH) else b""
     nodes = protos.TrackableObjectGraph.FromString(graph).nodes
     return {n: a.checkpoint_key for n, node in enumerate(nodes) for a in node.attributes if a.name == "VARIABLE_VALUE"}

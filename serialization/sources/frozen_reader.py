@@ -23,7 +23,9 @@ from serialization.formats.dtypes import get_dtype_size
 from serialization.formats.file_kind import Kind, ModelFile
 from serialization.formats.messages import read_message
 from serialization.formats.wire import iterate_fields
+from serialization.graph.const_nodes import unpack_strings
 from serialization.graph.graph_index import GraphIndex
+from serialization.graph.repair import require_dense_shapes
 from serialization.tensorflow import np, tf, tf1
 
 LARGE_FILE = 32_000_000  # bytes; below this a few copies do not matter, and TensorFlow folds the constants
@@ -48,7 +50,7 @@ class GraphFile:
     """A graph that was read from a file: a GraphDef with its index, and the MetaGraphDef around it if there is one.
 
     The graph is not changed afterwards. `constants` are the constants left in the file, by their nodes' names. `notes`
-    report repairs of the MetaGraphDef, one line each.
+    report repairs, one line each.
     """
 
     index: GraphIndex
@@ -80,7 +82,9 @@ def read_graph_file(file: ModelFile, *, lean: bool = False) -> GraphFile:
     graph_def = message if meta_graph is None else meta_graph.graph_def
     if not all(node.name and node.op for node in graph_def.node):
         raise UserError(f"{where} is damaged; it has nodes without a name or an op; copy it here again")
-    result = GraphFile(GraphIndex(graph_def), meta_graph, file.path, constants=constants)
+    unpack_strings(graph_def)
+    index, notes = require_dense_shapes(GraphIndex(graph_def))
+    result = GraphFile(index, meta_graph, file.path, tuple(notes), constants)
     require_sound_graph(result.index, where, {name: left.length for name, left in constants.items()})
     return result
 

@@ -13,10 +13,11 @@ from serialization.formats import dtypes
 from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
 from serialization.formats.checkpoint_values import StoredValue, find_stored_value, parse_slice_spec
 from serialization.formats.dtypes import get_dtype_size
+from serialization.formats.object_graph import find_variable_keys
 from serialization.graph.signature import show_shape
 from serialization.run.verify import has_same_bits
 from serialization.sources.variable_mapping import Restore
-from serialization.tensorflow import explain_failures, np, tf, tf1
+from serialization.tensorflow import explain_failures, np, tf1
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,15 +38,14 @@ def read_value(reader: Any, restore: Restore) -> NDArray[Any]:
 def read_stored_values(held: Checkpoint, restores: Iterable[Restore]) -> Callable[[Any], NDArray[Any] | StoredValue]:
     """A function for write_frozen_graph that reads a variable's value, by its node, from the checkpoint's files."""
     by_node = {restore.node: restore for restore in restores}
-    path = format_saver_path(held)
-    reader = cache(lambda: tf1.train.NewCheckpointReader(path))  # opened if needed, since it imports TensorFlow
+    reader = cache(lambda: _open(held))  # opened if needed, since it imports TensorFlow
 
     def read(node: Any) -> NDArray[Any] | StoredValue:
         restore = by_node[node.name]
         found = find_stored_value(held, restore.key, restore.spec, restore.dtype, get_value_shape(restore))
         if found is not None:
             return found
-        with explain_failures(f"the checkpoint {path} cannot be read"):
+        with explain_failures(f"the checkpoint {show_path(held.prefix)} cannot be read"):
             return read_value(reader(), restore)
 
     return read
@@ -67,16 +67,17 @@ def get_value_size(held: Checkpoint, restore: Restore) -> int:
     return math.prod(get_value_shape(restore)) * get_dtype_size(restore.dtype)
 
 
-def require_same_variables(session: Any, path: str, restores: Collection[Restore]) -> str:
-    """Compare each variable of a session with the checkpoint at `path`, bit for bit; return the proof as a sentence.
+def require_same_variables(session: Any, held: Checkpoint, restores: Collection[Restore]) -> str:
+    """Compare each variable of a session with the checkpoint, bit for bit; return the proof as a sentence.
 
     Raises UserError with the first variable that differs.
     """
-    reader = tf1.train.NewCheckpointReader(path)
-    held = {variable.op.name: variable for variable in session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES)}
+    reader = _open(held)
+    variables = {one.op.name: one for one in session.graph.get_collection(tf1.GraphKeys.GLOBAL_VARIABLES)}
     for restore in restores:
-        if not has_same_bits(session.run(held[restore.node]), read_value(reader, restore)):
-            raise UserError(f"the variable {restore.node} differs from {restore.key} in {path}")
+        if not has_same_bits(session.run(variables[restore.node]), read_value(reader, restore)):
+            where = show_path(held.prefix)
+            raise UserError(f"the variable {restore.node} differs from {restore.key} in {where}")
     return (
         f"{format_count(len(restores), 'variable')} {'holds' if len(restores) == 1 else 'hold'} the checkpoint's bits"
     )
@@ -92,26 +93,32 @@ def print_uninitialized(step: str, session: Any) -> None:
 
 def print_variables(held: Checkpoint) -> None:
     """Print a table of all variables in the checkpoint, with the values of small ones."""
+    keys, variables = find_variable_keys(held), {variable.name: variable for variable in held.variables}
+    rows = []
     with explain_failures(f"the checkpoint {show_path(held.prefix)} cannot be read"):
         reader = _open(held)
-        kinds = reader.get_variable_to_dtype_map()
-        rows = []
-        for name, shape in sorted(reader.get_variable_to_shape_map().items()):
-            few = np.prod(shape) <= _FEW
-            values = np.array2string(reader.get_tensor(name).ravel(), precision=4, max_line_width=1000) if few else ""
-            rows.append((name, tf.as_dtype(kinds[name]).name, show_shape(shape), values))
+        for name, key in sorted(keys.items()):
+            one = variables[key]
+            value = np.asarray(reader.get_tensor(key)).ravel() if one.count <= _FEW else None  # a string is bytes
+            shown = "" if value is None else np.array2string(value, precision=4, max_line_width=1000)
+            rows.append((name, one.dtype, show_shape(one.shape), shown))
     print_table(("variable", "dtype", "shape", "values"), rows)
 
 
 def print_variable(held: Checkpoint, name: str) -> None:
-    """Print one variable of the checkpoint whole. For an unknown name raises UserError with the valid names."""
+    """Print one variable of the checkpoint whole, by its key or its own name.
+
+    For an unknown name raises UserError with the valid names.
+    """
     name = name.removesuffix(":0")  # the graph's tensor has this suffix, the checkpoint's key does not
+    keys = find_variable_keys(held)
+    key = keys.get(name, name)
     with explain_failures(f"the checkpoint {show_path(held.prefix)} cannot be read"):
         reader = _open(held)
-        if not reader.has_tensor(name):
-            known = ", ".join(sorted(reader.get_variable_to_shape_map()))
+        if not reader.has_tensor(key):
+            known = ", ".join(sorted(keys))
             raise UserError(f"no variable {name} in {show_path(held.prefix)}; it has {known}")
-        value = reader.get_tensor(name)
+        value = np.asarray(reader.get_tensor(key))
     print(f"{name} {value.dtype} {show_shape(value.shape)}")
     print(np.array2string(value, threshold=value.size + 1))
 

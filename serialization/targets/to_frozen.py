@@ -36,7 +36,7 @@ from serialization.tensorflow import np, tf
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from serialization.sources.from_saved_model import PreparedSavedModel
+    from serialization.sources.private_copy import PreparedSavedModel
     from serialization.targets.frozen_writer import Value
 
 LIMIT = 2**31 - 1  # bytes in one protobuf message

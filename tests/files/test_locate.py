@@ -6,15 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, Run, environment, restored
+from conftest import PROJECT, Fails, Run, environment, restored
+from foreign import KINDS, write_foreign_files
 
 from serialization import project
-from serialization.console import show_path
 from serialization.files import locate
 from serialization.formats.checkpoint_index import format_saver_path
 from serialization.tensorflow import np, tf, tf1
@@ -22,84 +20,45 @@ from serialization.tensorflow import np, tf, tf1
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 
 
-@pytest.fixture
-def error(run: Run, tmp_path: Path) -> Callable[..., str]:
-    """Run a script that must fail, and return its line without `error: ` and with the folders' names shortened."""
-
-    def fail(script: str, *words: object) -> str:
-        before = sorted(tmp_path.rglob("*"))
-        done = run(script, *words)
-        assert done.status == 1
-        assert done.stderr.startswith("error: ")
-        assert done.stderr.endswith("\n")
-        assert done.stderr.count("\n") == 1
-        assert sorted(tmp_path.rglob("*")) == before, "something was left behind"
-        line = done.stderr.removeprefix("error: ").removesuffix("\n")
-        return line.replace(f"{tmp_path}/", "").replace(f"python {show_path(PROJECT)}/", "python ")
-
-    return fail
-
-
 # Files of another kind.
-
-
-def write_other_kinds(toy: Path) -> dict[str, Path]:
-    """One file of each kind, under names that do not tell the kind."""
-    with zipfile.ZipFile(toy / "keras", "w") as archive:
-        archive.writestr("metadata.json", "{}")
-    with zipfile.ZipFile(toy / "zip", "w") as archive:
-        archive.writestr("model.txt", "")
-    contents = {
-        "empty": b"",
-        "blank": b"\n \n",
-        "lfs": LFS,
-        "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(100),
-        "tflite": b"\x1c\0\0\0TFL3" + bytes(100),
-        "gzip": b"\x1f\x8b\x08\0" + bytes(100),
-        "html": b"<!DOCTYPE html>\n<html>",
-        "json": b'{"modelTopology": {}}',
-        "noise": bytes(range(256)),
-        "words": b"not a graph at all",
-    }
-    for name, content in contents.items():
-        (toy / name).write_bytes(content)
-    return {name: toy / name for name in [*contents, "keras", "zip"]}
 
 
 ADVICE = {
     "empty": "empty, not {}; copy it here again",
     "blank": "empty, not {}; copy it here again",
-    "lfs": "a pointer of Git LFS, not the file itself, not {}; fetch the file with `git lfs pull`",
-    "hdf5": "a Keras model or its weights (HDF5), not {}; load it with Keras and export it as a SavedModel: "
-    "model.export(DIR)",
-    "keras": "a Keras model (.keras), not {}; load it with Keras and export it as a SavedModel: model.export(DIR)",
-    "tflite": "a TensorFlow Lite model, not {}; it runs in TensorFlow Lite only; "
-    "name the model that it was converted from",
-    "gzip": "an archive, not {}; unpack it first",
-    "zip": "an archive, not {}; unpack it first",
-    "html": "a web page, not {}; the download went wrong; fetch the file itself",
-    "json": "JSON, not {}; name the binary file beside it",
     "noise": "a file of an unknown kind, not {}; it may be damaged; copy it here again, or name another file",
-    "words": "a file of an unknown kind, not {}; it may be damaged; copy it here again, or name another file",
+    **{name: f"{kind.value}, not {{}}; {kind.advice}" for name, kind in KINDS.items()},
 }
 
 
-@pytest.mark.parametrize("name", sorted(ADVICE))
-def test_the_error_for_a_file_of_another_kind_names_the_kind(error: Callable[..., str], toy: Path, name: str) -> None:
-    write_other_kinds(toy)
-    expected = f"results/{name} is {ADVICE[name]}"
-    assert error("freezemodel_load", "--frozen-model", toy / name) == expected.format("a frozen model")
-    assert error("savedmodel_from_frozen", "--frozen-model", toy / name, "--export-dir", toy / "new") == (
-        expected.format("a frozen model")
+def test_each_kind_has_its_own_advice() -> None:
+    assert ADVICE["onnx"] == "an ONNX model, not {}; ONNX Runtime runs it, and onnx2tf makes a SavedModel of it"
+    assert ADVICE["keras.keras"].endswith("export it as a SavedModel: keras.models.load_model(FILE).export(DIR)")
+    assert ADVICE["weights.weights.h5"].endswith(
+        "build the model in Keras, model.load_weights(FILE), then export it: model.export(DIR)"
     )
-    assert error("savedmodel_pretrained", "--saved-model", toy / name) == expected.format("a SavedModel")
-    assert error("checkpoint_restore", "--checkpoint", toy / name) == expected.format("a checkpoint")
-    assert error("freezemodel_save", "--checkpoint", toy / name, "--frozen-model", toy / "new.pb") == (
-        expected.format("a checkpoint")
-    )
+    assert ADVICE["pickle4"].startswith("a pickle, not {}; opening it runs the code that it holds")
 
 
-def test_the_error_for_a_model_of_another_kind_shows_the_right_command(error: Callable[..., str], toy: Path) -> None:
+def test_the_error_for_a_file_of_another_kind_names_the_kind(error: Fails, toy: Path) -> None:
+    write_foreign_files(toy)
+    for other, content in (("empty", b""), ("blank", b"\n \n"), ("noise", bytes(range(256)))):
+        (toy / other).write_bytes(content)
+    for name, advice in ADVICE.items():
+        expected = f"results/{name} is {advice}"
+        for script, flag, wanted, *more in (
+            ("freezemodel_load", "--frozen-model", "a frozen model"),
+            ("savedmodel_from_frozen", "--frozen-model", "a frozen model", "--export-dir", toy / "new"),
+            ("savedmodel_pretrained", "--saved-model", "a SavedModel"),
+            ("checkpoint_restore", "--checkpoint", "a checkpoint"),
+            ("freezemodel_save", "--checkpoint", "a checkpoint", "--frozen-model", toy / "new.pb"),
+            ("freezemodel_serve", "--checkpoint", "a checkpoint"),
+        ):
+            assert error(script, flag, toy / name, *more) == expected.format(wanted)
+        assert error("model_inspect", toy / name) == expected.format("a model of TensorFlow")
+
+
+def test_the_error_for_a_model_of_another_kind_shows_the_right_command(error: Fails, toy: Path) -> None:
     export = "results/savedmodel_from_source"
     shutil.copy(toy / "graph.ckpt.index", toy / "index.pb")
     shutil.copy(toy / "graph.ckpt.meta", toy / "meta.pb")
@@ -117,8 +76,8 @@ def test_the_error_for_a_model_of_another_kind_shows_the_right_command(error: Ca
         ),
         (
             "meta.pb",
-            "results/meta.pb is the graph of a checkpoint (a MetaGraphDef), not a frozen model; "
-            + use_restore.format("results/meta.pb"),
+            "results/meta.pb is the graph of a checkpoint (a MetaGraphDef), not a frozen model; name the checkpoint "
+            "too: `python checkpoint_restore.py --checkpoint PREFIX --graph results/meta.pb`",
         ),
         (
             "graph.ckpt.meta",
@@ -144,7 +103,13 @@ def test_the_error_for_a_model_of_another_kind_shows_the_right_command(error: Ca
             "graph.ckpt",
             "results/graph.ckpt is a checkpoint, not a frozen model; " + use_restore.format("results/graph.ckpt"),
         ),
-        ("", "results is a folder, not a frozen model; name the file itself"),
+        (
+            "",
+            "results is a folder, not a frozen model; it holds frozen_model.pb (a frozen model (a GraphDef)), "
+            "graph.ckpt (a checkpoint), index.pb (a checkpoint's index, or a checkpoint in TensorFlow's first format), "
+            "meta.pb (the graph of a checkpoint (a MetaGraphDef)), saved.pb (a SavedModel) and 3 more; "
+            "name the file itself",
+        ),
     ]
     for name, line in frozen:
         assert error("freezemodel_load", "--frozen-model", toy / name) == line
@@ -175,7 +140,7 @@ def test_the_error_for_a_model_of_another_kind_shows_the_right_command(error: Ca
         assert error("savedmodel_pretrained", "--saved-model", toy / name) == line
 
 
-def test_a_graph_def_called_saved_model_pb_is_refused(error: Callable[..., str], toy: Path) -> None:
+def test_a_graph_def_called_saved_model_pb_is_refused(error: Fails, toy: Path) -> None:
     (toy / "sm").mkdir()
     shutil.copy(toy / "frozen_model.pb", toy / "sm" / "saved_model.pb")
     assert error("savedmodel_pretrained", "--saved-model", toy / "sm") == (
@@ -184,7 +149,7 @@ def test_a_graph_def_called_saved_model_pb_is_refused(error: Callable[..., str],
     )
 
 
-def test_the_error_for_a_missing_model_says_what_to_name(error: Callable[..., str], tmp_path: Path) -> None:
+def test_the_error_for_a_missing_model_says_what_to_name(error: Fails, tmp_path: Path) -> None:
     for script in ("freezemodel_load", "freezemodel_serve", "savedmodel_from_frozen"):
         assert error(script, "--frozen-model", tmp_path / "no") == (
             "no frozen model at no; name the file of a GraphDef"
@@ -194,15 +159,15 @@ def test_the_error_for_a_missing_model_says_what_to_name(error: Callable[..., st
     )
     (tmp_path / "folder").mkdir()
     assert error("checkpoint_restore", "--checkpoint", tmp_path / "folder") == (
-        "no checkpoint in folder; found no *.index; name its prefix, one of its files, or its folder"
+        "no checkpoint in folder; found no *.index; it is empty; name its prefix, one of its files, or its folder"
     )
     assert error("savedmodel_pretrained", "--saved-model", tmp_path / "folder") == (
-        "no SavedModel at folder; found no saved_model.pb; name the folder that holds saved_model.pb"
+        "no SavedModel at folder; found no saved_model.pb; it is empty; name the folder that holds saved_model.pb"
     )
 
 
 def test_the_error_for_a_missing_default_names_the_script_that_writes_it(
-    error: Callable[..., str], results: Path, monkeypatch: pytest.MonkeyPatch
+    error: Fails, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project, "PRETRAINED", results / "resnet")
     made_by = {
@@ -225,7 +190,7 @@ def test_the_error_for_a_missing_default_names_the_script_that_writes_it(
 # Damaged files.
 
 
-def test_a_truncated_graph_is_reported(error: Callable[..., str], toy: Path) -> None:
+def test_a_truncated_graph_is_reported(error: Fails, toy: Path) -> None:
     model, meta = toy / "frozen_model.pb", toy / "graph.ckpt.meta"
     saved = toy / "savedmodel_from_source" / "saved_model.pb"
     for file, words, name in (
@@ -240,7 +205,7 @@ def test_a_truncated_graph_is_reported(error: Callable[..., str], toy: Path) -> 
         assert line.endswith("); copy it here again")
 
 
-def test_a_damaged_index_is_reported(error: Callable[..., str], toy: Path) -> None:
+def test_a_damaged_index_is_reported(error: Fails, toy: Path) -> None:
     index = toy / "graph.ckpt.index"
     whole = index.read_bytes()
     flipped = bytearray(whole)
@@ -257,7 +222,7 @@ def test_a_damaged_index_is_reported(error: Callable[..., str], toy: Path) -> No
     )
 
 
-def test_git_lfs_pointers_in_a_checkpoint_and_a_saved_model_are_reported(error: Callable[..., str], toy: Path) -> None:
+def test_git_lfs_pointers_in_a_checkpoint_and_a_saved_model_are_reported(error: Fails, toy: Path) -> None:
     lfs = "is a pointer of Git LFS, not the file itself, not {}; fetch the file with `git lfs pull`"
     for suffix, wanted in (
         (".data-00000-of-00001", "a data file of a checkpoint"),
@@ -284,7 +249,7 @@ def test_git_lfs_pointers_in_a_checkpoint_and_a_saved_model_are_reported(error: 
 # Incomplete checkpoints.
 
 
-def test_missing_and_truncated_data_files_are_reported(error: Callable[..., str], toy: Path, tmp_path: Path) -> None:
+def test_missing_and_truncated_data_files_are_reported(error: Fails, toy: Path, tmp_path: Path) -> None:
     data = toy / "graph.ckpt.data-00000-of-00001"
     whole = data.read_bytes()
     data.write_bytes(whole[:-1])
@@ -303,7 +268,7 @@ def test_missing_and_truncated_data_files_are_reported(error: Callable[..., str]
     )
 
 
-def test_a_missing_shard_is_reported(error: Callable[..., str], run: Run, results: Path, tmp_path: Path) -> None:
+def test_a_missing_shard_is_reported(error: Fails, run: Run, results: Path, tmp_path: Path) -> None:
     assert run("checkpoint_save", "--shards", 3, "--epochs", 1).status == 0
     (results / "graph.ckpt.data-00001-of-00003").unlink()
     assert error("checkpoint_restore") == (
@@ -312,7 +277,7 @@ def test_a_missing_shard_is_reported(error: Callable[..., str], run: Run, result
     )
 
 
-def test_a_checkpoint_without_graph_or_without_variables_is_refused(error: Callable[..., str], toy: Path) -> None:
+def test_a_checkpoint_without_graph_or_without_variables_is_refused(error: Fails, toy: Path) -> None:
     (toy / "graph.ckpt.meta").rename(toy / "kept")
     assert error("checkpoint_restore") == (
         "the checkpoint results/graph.ckpt holds variables and no graph; found no graph.ckpt.meta; "
@@ -324,13 +289,14 @@ def test_a_checkpoint_without_graph_or_without_variables_is_refused(error: Calla
         "graph.ckpt.index; copy it here too"
     )
     (toy / "kept").rename(toy / "graph.ckpt.meta")
+    (toy / "graph.ckpt.data-00000-of-00001").unlink()
     assert error("checkpoint_restore") == (
         "the checkpoint results/graph.ckpt holds a graph and no variables; found graph.ckpt.meta and no "
         "graph.ckpt.index; copy the index and the data files here too"
     )
 
 
-def test_an_object_checkpoint_has_no_graph_to_restore(error: Callable[..., str], tmp_path: Path) -> None:
+def test_an_object_checkpoint_has_no_graph_to_restore(error: Fails, tmp_path: Path) -> None:
     tf.train.Checkpoint(v=tf.Variable([1.0, 2.0])).write(str(tmp_path / "ckpt-1"))
     assert error("checkpoint_restore", "--checkpoint", tmp_path / "ckpt-1") == (
         "ckpt-1 is an object checkpoint of TensorFlow 2, which holds variables and no graph; found no ckpt-1.meta; "

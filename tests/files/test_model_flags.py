@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from conftest import Run
 
+from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.files.model_flags import MODEL_KINDS, find_given_model, find_model
+from serialization.project import ROOT
 
 PLACES = {"frozen_model": "frozen_model.pb", "saved_model": "savedmodel_from_source", "checkpoint": "graph.ckpt"}
+RUN = {
+    "frozen_model": "freezemodel_load.py",
+    "saved_model": "savedmodel_pretrained.py",
+    "checkpoint": "checkpoint_restore.py",
+}
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)
@@ -20,20 +29,42 @@ def test_a_model_under_another_flag_is_refused_with_the_right_command(made: Path
         assert find_model(kind, path).path == path
         return
     with pytest.raises(UserError) as caught:
-        find_model(kind, path, "freezemodel_serve.py")
-    flag = other.replace("_", "-")
-    assert str(caught.value).startswith(f"{path} is no {kind.replace('_', ' ')}; use `python ")
-    assert str(caught.value).endswith(f"freezemodel_serve.py --{flag} {path}`")
-    with pytest.raises(UserError) as caught:
         find_model(kind, path)
-    assert "freezemodel_serve" not in str(caught.value)
+    for script in ("freezemodel_serve", ""):
+        right = f"{script}.py" if script else RUN[other]
+        command = f"python {show_path(ROOT / right)} --{other.replace('_', '-')} {path}"
+        assert caught.value.advise(script).endswith(f"; use `{command}`")
+
+
+@pytest.mark.parametrize(
+    ("script", "flag", "other", "right"),
+    [
+        ("freezemodel_save", "--checkpoint", "saved_model", "freezemodel_save.py --saved-model"),
+        ("freezemodel_save", "--saved-model", "checkpoint", "freezemodel_save.py --checkpoint"),
+        ("freezemodel_save", "--checkpoint", "frozen_model", "freezemodel_load.py --frozen-model"),
+        ("freezemodel_serve", "--frozen-model", "checkpoint", "freezemodel_serve.py --checkpoint"),
+        ("freezemodel_load", "--frozen-model", "checkpoint", "checkpoint_restore.py --checkpoint"),
+        ("savedmodel_from_frozen", "--frozen-model", "checkpoint", "savedmodel_from_checkpoint.py --checkpoint"),
+        ("savedmodel_from_checkpoint", "--checkpoint", "frozen_model", "savedmodel_from_frozen.py --frozen-model"),
+        ("savedmodel_from_checkpoint", "--checkpoint", "saved_model", "savedmodel_pretrained.py --saved-model"),
+    ],
+)
+def test_each_script_shows_the_command_that_goes_on_with_its_own_step(
+    run: Run, made: Path, tmp_path: Path, script: str, flag: str, other: str, right: str
+) -> None:
+    path = made / PLACES[other]
+    target = {"freezemodel_save": "--frozen-model", "savedmodel_from_frozen": "--export-dir"}.get(script)
+    target = "--export-dir" if script == "savedmodel_from_checkpoint" else target
+    done = run(script, flag, path, *((target, tmp_path / "new") if target else ()))
+    assert done.status == 1
+    name, _, words = right.partition(" ")
+    assert done.stderr.endswith(f"; use `python {show_path(ROOT / name)} {words} {os.fspath(path)}`\n")
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)
-def test_a_missing_model_is_reported_the_same_with_and_without_a_script(tmp_path: Path, kind: str) -> None:
-    for script in ("", "freezemodel_serve.py"):
-        with pytest.raises(UserError, match=r"^no (frozen model|SavedModel|checkpoint) at "):
-            find_model(kind, tmp_path / "none", script)
+def test_a_missing_model_is_reported(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(UserError, match=r"^no (frozen model|SavedModel|checkpoint) at "):
+        find_model(kind, tmp_path / "none")
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)

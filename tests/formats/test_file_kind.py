@@ -13,6 +13,7 @@ from sstables import make_table
 
 from serialization.formats import protos
 from serialization.formats.file_kind import Kind, ModelFile, detect_kind
+from serialization.formats.foreign_files import Foreign
 
 
 def test_the_kind_is_told_from_the_bytes(toy: Path, tmp_path: Path) -> None:
@@ -47,27 +48,25 @@ def tarred() -> bytes:
 NODE = protos.NodeDef(name="x", op="Placeholder")
 GRAPH = protos.GraphDef(node=[NODE])
 NOT_TEXT = bytes(range(256))
-CONTENTS = [
+CONTENTS: list[tuple[bytes, Kind | Foreign]] = [
     (b"", Kind.EMPTY),
     (b" \n\t", Kind.EMPTY),
-    (b"version https://git-lfs.github.com/spec/v1\n", Kind.LFS),
+    (b"version https://git-lfs.github.com/spec/v1\n", Foreign.LFS),
     (make_table([(b"", b"")]), Kind.TABLE),
-    (b"\x89HDF\r\n\x1a\n", Kind.HDF5),
-    (b"\x1c\0\0\0TFL3", Kind.TFLITE),
-    (zipped("metadata.json"), Kind.KERAS),
-    (zipped("config.json"), Kind.KERAS),
-    (zipped("saved_model.pb"), Kind.ARCHIVE),
-    (tarred(), Kind.ARCHIVE),
-    (b"\x1f\x8b\x08\0", Kind.ARCHIVE),
-    (b"BZh9", Kind.ARCHIVE),
-    (b"\xfd7zXZ\0", Kind.ARCHIVE),
-    (b"7z\xbc\xaf\x27\x1c", Kind.ARCHIVE),
-    (b"\n <!DOCTYPE html>", Kind.HTML),
-    (b"<html lang='en'>", Kind.HTML),
-    (b'<?xml version="1.0"?>', Kind.HTML),
-    (b'{"x": 1}', Kind.JSON),
-    (b"\n[1, 2]", Kind.JSON),
-    (b"\xef\xbb\xbf{}", Kind.JSON),
+    (b"\x89HDF\r\n\x1a\n", Foreign.HDF5_WEIGHTS),
+    (b"\x1c\0\0\0TFL3", Foreign.TFLITE),
+    (zipped("saved_model.pb"), Foreign.ARCHIVE),
+    (tarred(), Foreign.ARCHIVE),
+    (b"\x1f\x8b\x08\0", Foreign.ARCHIVE),
+    (b"BZh9", Foreign.ARCHIVE),
+    (b"\xfd7zXZ\0", Foreign.ARCHIVE),
+    (b"7z\xbc\xaf\x27\x1c", Foreign.ARCHIVE),
+    (b"\n <!DOCTYPE html>", Foreign.HTML),
+    (b"<html lang='en'>", Foreign.HTML),
+    (b'<?xml version="1.0"?>', Foreign.XML),
+    (b'{"x": 1}', Foreign.JSON),
+    (b"\n[1, 2]", Foreign.JSON),
+    (b"\xef\xbb\xbf{}", Foreign.JSON),
     (b"node {}", Kind.GRAPH),
     (b"# a comment\n\n  library { }", Kind.GRAPH),
     (b"versions { producer: 27 }", Kind.GRAPH),
@@ -75,8 +74,8 @@ CONTENTS = [
     (b"meta_info_def {", Kind.META_GRAPH),
     (b"saved_model_schema_version: 1", Kind.SAVED_MODEL),
     (b'model_checkpoint_path: "m"', Kind.STATE),
-    (b"nodes of a graph", Kind.UNKNOWN),
-    (b"# nothing but a comment", Kind.UNKNOWN),
+    (b"nodes of a graph", Foreign.TEXT),
+    (b"# nothing but a comment", Foreign.TEXT),
     (NOT_TEXT, Kind.UNKNOWN),
     (GRAPH.SerializeToString(), Kind.GRAPH),
     (protos.GraphDef(node=[NODE], versions={"producer": 1}).SerializeToString()[:12], Kind.GRAPH),
@@ -99,7 +98,7 @@ CONTENTS = [
 @pytest.mark.parametrize(
     ("content", "kind"), CONTENTS, ids=[f"{n} {kind.name}" for n, (_, kind) in enumerate(CONTENTS)]
 )
-def test_each_kind_is_told_whatever_the_name(tmp_path: Path, content: bytes, kind: Kind) -> None:
+def test_each_kind_is_told_whatever_the_name(tmp_path: Path, content: bytes, kind: Kind | Foreign) -> None:
     (tmp_path / "model").write_bytes(content)
     assert detect_kind(tmp_path / "model") is kind
 

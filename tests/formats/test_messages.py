@@ -61,9 +61,9 @@ def error(path: Path) -> str:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "FILE is empty; it holds no graph; name another file"),
-        (b'model_checkpoint_path: "m"', "FILE is a folder's `checkpoint` file; it holds no graph; name another file"),
-        (bytes(range(256)), "FILE is a file of an unknown kind; it holds no graph; name another file"),
+        (b"", "FILE is empty, not a graph; name another file"),
+        (b'model_checkpoint_path: "m"', "FILE is a folder's `checkpoint` file, not a graph; name another file"),
+        (bytes(range(256)), "FILE is a file of an unknown kind, not a graph; name another file"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes, message: str) -> None:

@@ -31,8 +31,8 @@ def test_a_queue_is_cut_at_an_inner_tensor(run: Run, tmp_path: Path) -> None:
     done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--feed", "row=[3,4]")
     assert "prefix/y:0 float32 [2]\n[3. 4.]\n" in done.stdout
     done = freeze(run, tmp_path / "model.ckpt", tmp_path, "--outputs", "y", "--overwrite")
-    assert "inputs, as the outputs need them: producer_Dequeue:0 float32 [2]" in done.stdout, (
-        "a queue is no source of values"
+    assert "inputs, as the outputs need them: row:0 float32 [2]" in done.stdout, (
+        "a queue is no source of values; its author gave the batch this name"
     )
 
 
@@ -80,10 +80,12 @@ def test_two_outputs_of_one_node_have_two_placeholders() -> None:
 
 
 def test_a_name_that_is_taken_is_not_taken_again() -> None:
-    taken = GraphIndex(graph(X, ("a", "Neg", ["x"]), ("a_input", "Neg", ["a"]), ("y", "AddN", ["a_input", "a", "^a"])))
+    taken = GraphIndex(
+        graph(X, ("a", "Unique", ["x"]), ("a_input", "Neg", ["a"]), ("y", "AddN", ["a_input", "a", "a:1"]))
+    )
     index, signature, _ = cut_at_inputs(taken, wanted(tensor("a:0")))
     assert [t.name for t in signature.inputs] == ["a_input_:0"]
-    assert list(index.nodes["y"].input) == ["a_input", "a_input_", "^a"]
+    assert list(index.nodes["y"].input) == ["a_input", "a_input_", "a:1"]
 
 
 def test_a_tensor_of_unknown_dtype_is_no_place_to_cut() -> None:

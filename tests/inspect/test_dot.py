@@ -15,6 +15,7 @@ from handmade_graphs import X, call, graph
 
 from serialization import project
 from serialization.formats import protos
+from serialization.graph.graph_index import GraphIndex
 from serialization.inspect.dot import draw_graph
 from serialization.tensorflow import tf, tf1
 
@@ -87,7 +88,7 @@ def test_a_large_picture_has_few_boxes_and_hostile_names_are_quoted() -> None:
     for number in range(3000):
         node = graph_def.node.add(name=f"layer_{number % 200}/part_{number % 7}/op_{number}", op="Relu", input=[before])
         before = node.name
-    drawn = draw_graph(graph_def, [before])
+    drawn = draw_graph(GraphIndex(graph_def), [before])
     assert drawn.count(" [label=") - drawn.count(" -> ") <= 45
     assert '"x\\"];evil\\\\"' in drawn
 
@@ -103,17 +104,17 @@ LAYERS = graph(
 
 
 def test_only_nodes_that_the_outputs_need_are_drawn() -> None:
-    drawn = draw_graph(LAYERS, ["y:0"])
+    drawn = draw_graph(GraphIndex(LAYERS), ["y:0"])
     assert 'label="4 of 6 nodes that the outputs need; a number at an arrow counts tensors"' in drawn
     assert '"y" [label="y\\nSoftmax", fillcolor="#fbe4e6", penwidth=2];' in drawn
     assert "train" not in drawn
-    everything = draw_graph(LAYERS, [])
+    everything = draw_graph(GraphIndex(LAYERS), [])
     assert 'label="6 of 6 nodes; a number at an arrow counts tensors"' in everything
     assert '"train/loss" [label="train/loss\\nMean"];' in everything
 
 
 def test_a_scope_is_one_box_with_its_ops_and_variables() -> None:
-    drawn = draw_graph(LAYERS, [], boxes=3)
+    drawn = draw_graph(GraphIndex(LAYERS), [], boxes=3)
     assert '"dense" [label="dense\\nMatMul 2, 1 variable", fillcolor="#fdf1da"];' in drawn
     assert '"x" -> "dense" [label="2"];' in drawn
     assert '"dense" -> "y";' in drawn
@@ -122,10 +123,10 @@ def test_a_scope_is_one_box_with_its_ops_and_variables() -> None:
 def test_a_graph_that_only_calls_a_function_is_drawn_as_the_function() -> None:
     body = [("one", "Neg", ["arg"]), ("two", "Neg", ["one:y:0"]), ("three", "Neg", ["two:y:0"])]
     graph_def = call(graph(X, ("y", "StatefulPartitionedCall", ["x"]), F=body), "y", "F")
-    drawn = draw_graph(graph_def, ["y"])
+    drawn = draw_graph(GraphIndex(graph_def), ["y"])
     assert 'label="function F: 3 nodes"' in drawn
     assert '"one" -> "two";' in drawn
 
 
 def test_a_graph_without_nodes_is_an_empty_picture() -> None:
-    assert draw_graph(graph(), []).count("\n") == 5
+    assert draw_graph(GraphIndex(graph()), []).count("\n") == 5

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import PROJECT, environment
 
 import freezemodel_load
 import model
-from serialization.graph.signature import make_signature
-from serialization.run.predictor import Predictor, open_session
+from serialization.graph.signature import Signature, Tensor, make_signature
+from serialization.run.predictor import Predictor, compile_later, open_session
 from serialization.sources.frozen_reader import read_graph_def
 from serialization.tensorflow import config_pb2, np, tf1
 
@@ -37,6 +38,21 @@ def test_answers_equal_session_run_and_the_graph_does_not_grow(made: Path) -> No
     for _ in range(3):
         assert np.array_equal(predict({"x": inputs})["y"], fetched)
     assert len(predict.session.graph.get_operations()) == before
+
+
+def test_with_closes_the_session(made: Path) -> None:
+    with make(made) as predict:
+        predict({"x": model.make_rows(1)[0]})
+    with pytest.raises(RuntimeError, match="closed Session"):
+        predict.session.run(predict.signature.outputs[0].name)
+
+
+def test_a_graph_is_compiled_in_its_first_run(made: Path) -> None:
+    predict = make(made)
+    wrong = Signature(predict.signature.inputs, (Tensor("y", "prefix/nowhere:0", "bool", None),))
+    run = compile_later(predict.session, wrong)
+    with pytest.raises(KeyError, match="nowhere"):
+        run({"x": model.make_rows(1)[0]})
 
 
 def test_each_of_many_threads_gets_its_own_answer(made: Path) -> None:

@@ -122,5 +122,5 @@ def test_a_model_that_cannot_be_asked_in_json_is_refused() -> None:
     class Unaskable:
         signature: Any = Signature((Tensor("x", "x:0", "complex64", (None,)),), (Tensor("y", "y:0", "int32", (None,)),))
 
-    with pytest.raises(UserError, match=r"JSON has nothing for complex64"):
+    with pytest.raises(UserError, match=r"JSON has no complex64"):
         make_predict_route(Unaskable(), Settings())  # type: ignore[arg-type]

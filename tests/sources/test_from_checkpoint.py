@@ -96,8 +96,9 @@ def test_unknown_ops_are_refused_only_if_an_output_needs_them(run: Run, tmp_path
     done = freeze(run, prefix, tmp_path / "other", "--outputs", "logits")
     assert done.stderr == (
         f"error: {prefix} needs ops that TensorFlow {tf.__version__} does not know: Addons>Resampler "
-        "(tensorflow-addons; node logits), ProdForceSeA (DeePMD-kit (libdeepmd_op.so); node logits/MatMul); "
-        "load their library with --op-library FILE.so\n"
+        "(tensorflow-addons; node logits), ProdForceSeA (DeePMD-kit (libdeepmd_op.so); node logits/MatMul); there is "
+        "no build of tensorflow-addons for this TensorFlow; cut the graph around these ops with --inputs and "
+        "--outputs, or run it with the TensorFlow that it was made for\n"
     )
     assert done.status == 1
     assert nothing_left(tmp_path / "other")

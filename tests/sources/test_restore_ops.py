@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import graphs
 import pytest
@@ -36,7 +35,7 @@ def test_partitioned_variables_and_shards_are_restored(run: Run, tmp_path: Path)
         np.testing.assert_allclose(session.run("y:0", {"x:0": np.eye(6, dtype="f")}), whole, rtol=1e-6)
 
 
-def pruned(*more: tuple[str, str, list[str]]) -> Any:
+def pruned(*more: tuple[str, str, list[str]]) -> GraphIndex:
     """A graph with a variable of each kind, without anything that restores them."""
     graph_def = graph(X, ("resource", "VarHandleOp", []), ("reference", "VariableV2", []), *more)
     for node in graph_def.node:
@@ -44,7 +43,7 @@ def pruned(*more: tuple[str, str, list[str]]) -> Any:
             node.attr["dtype"].type = 1
             node.attr["shape"].shape.dim.add(size=2)
     graph_def.node[0].attr["dtype"].type = 1
-    return graph_def
+    return GraphIndex(graph_def)
 
 
 RESTORES = (Restore("resource", "key_a", "", 1, (2,)), Restore("reference", "key_b", "4 2,2", 1, (2,)))
@@ -52,7 +51,7 @@ RESTORES = (Restore("resource", "key_a", "", 1, (2,)), Restore("reference", "key
 
 def test_a_graph_without_variables_gets_no_saver() -> None:
     graph_def = graph(X)
-    meta_graph = add_saver(graph_def, [])
+    meta_graph = add_saver(GraphIndex(graph_def), [])
     assert (meta_graph.graph_def, meta_graph.HasField("saver_def")) == (graph_def, False)
     assert not meta_graph.collection_def
 
@@ -60,7 +59,7 @@ def test_a_graph_without_variables_gets_no_saver() -> None:
 def test_the_saver_restores_each_variable_from_its_key_and_slice() -> None:
     before = pruned()
     meta_graph = add_saver(before, RESTORES)
-    assert len(before.node) == 3, "the given graph is unchanged"
+    assert len(before.graph_def.node) == 3, "the given graph is unchanged"
     plan = map_variables(GraphIndex(meta_graph.graph_def), meta_graph.saver_def)
     assert {name: (one.key, one.spec, one.saved) for name, one in plan.items()} == {
         "resource": ("key_a", "", True),

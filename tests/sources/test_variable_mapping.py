@@ -264,7 +264,7 @@ def test_variables_that_no_output_needs_may_be_missing_with_partial() -> None:
             restores("a", "b"),
             {"a": [2]},
             {},
-            "the checkpoint does not hold b; no output needs what is missing, so --partial goes on without it",
+            "the checkpoint does not hold b; no output needs the missing variables, so --partial goes on without them",
         ),
         (
             restores("a"),

@@ -89,15 +89,16 @@ def test_values_stay_in_the_file_but_for_strings(prefix: Path) -> None:
 
 
 def test_variables_of_a_session_are_compared_bit_by_bit(prefix: Path) -> None:
+    held = find_checkpoint(prefix)
     with tf1.Graph().as_default(), tf1.Session() as session:
         w = tf1.get_variable("w", [4, 3], use_resource=True)
         tf1.train.Saver([w]).restore(session, str(prefix))
-        assert require_same_variables(session, str(prefix), [WHOLE]) == "1 variable holds the checkpoint's bits"
+        assert require_same_variables(session, held, [WHOLE]) == "1 variable holds the checkpoint's bits"
         session.run(w.assign_add(tf.constant([[-0.0] * 3] * 4)))
-        assert require_same_variables(session, str(prefix), [WHOLE, WHOLE]) == "2 variables hold the checkpoint's bits"
+        assert require_same_variables(session, held, [WHOLE, WHOLE]) == "2 variables hold the checkpoint's bits"
         session.run(w.assign(w * -1.0))
-        with pytest.raises(UserError, match=f"^w does not hold what {prefix} holds under w$"):
-            require_same_variables(session, str(prefix), [WHOLE])
+        with pytest.raises(UserError, match=f"^the variable w differs from w in {prefix}$"):
+            require_same_variables(session, held, [WHOLE])
 
 
 def test_only_a_few_numbers_are_shown_in_the_table(prefix: Path, capsys: pytest.CaptureFixture[str]) -> None:

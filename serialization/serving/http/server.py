@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import json
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -17,12 +18,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import format_error
+from serialization.checks.confinement import confine, explain_error, needed_environment
 from serialization.errors import UserError
 from serialization.serving.http.sockets import Sockets
 from serialization.serving.limits import Settings
@@ -37,6 +39,8 @@ _IDLE = 600  # seconds that granian keeps a thread without work; granian allows 
 _AGAIN = 10  # seconds between tries to replace a worker; granian gives up if they are less than 5.5
 _CONNECTIONS = 65_536  # the most of a worker
 _FILES = 256  # the most that a worker opens beside its connections
+_LONGEST_FAILURE = 10_000  # characters of a message from a worker
+_LONGEST_REPORT = 1 << 17  # bytes, well below the limit of a datagram
 _NOTICE = 0.5  # seconds in which answers carry `Connection: close`, before the server ends
 
 
@@ -55,6 +59,7 @@ def run_server(
     make_app: MakeApp,
     settings: Settings,
     announce: Callable[[str, str], None],
+    readable: Sequence[Path] | None = None,
     *,
     host: str,
     port: int,
@@ -63,10 +68,10 @@ def run_server(
 ) -> None:
     """Serve the application until SIGINT, SIGTERM or SIGHUP; `announce` is called with the URL and an example body.
 
-    `make_app` is pickled and called in each worker, with the settings. A worker that dies is replaced; if that fails,
-    the others go on. At the end the server finishes the requests in flight, for at most `grace` seconds. Raises
-    UserError if the address cannot be used, if `make_app` raises one at the start, and if workers die before they
-    answer.
+    `make_app` is pickled and called in each worker, with the settings. Before that, each worker confines itself to
+    reading `readable`, unless that is None. A worker that dies is replaced; if that fails, the others go on. At the end
+    the server finishes the requests in flight, for at most `grace` seconds. Raises UserError if the address cannot be
+    used, if `make_app` raises one at the start, and if workers die before they answer.
     """
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
@@ -77,11 +82,16 @@ def run_server(
     notice = min(_NOTICE, grace / 2)
     hangup = signal.getsignal(signal.SIGHUP)
     connections = _allow_connections()
-    with _reserve(host, port) as reserved, tempfile.TemporaryDirectory(prefix="serving-metrics-") as folder:
+    with (
+        _reserve(host, port) as reserved,
+        tempfile.TemporaryDirectory(prefix="serving-") as folder,
+        nullcontext() if readable is None else needed_environment(),
+    ):
         address = reserved.getsockname()[:2]
         port = address[1]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        reports: Any = multiprocessing.SimpleQueue()
+        # Datagrams need no lock. A worker that is killed while it holds the lock of a queue blocks all later workers.
+        received, reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         # Closing `served` tells the workers to end. An Event would block for ever if a worker died while it waited.
         ending, served = multiprocessing.Pipe(duplex=False)
         failures: list[str] = []
@@ -116,7 +126,7 @@ def run_server(
                 with suppress(OSError):  # stdout is closed, or its disk is full: the server runs all the same
                     announce(url, example)
 
-            read = partial(_read_reports, reports, failures, granian, ready, stop)
+            read = partial(_read_reports, received, failures, granian, ready, stop)
             threading.Thread(target=read, daemon=True).start()
 
         load = partial(
@@ -126,8 +136,9 @@ def run_server(
             reports,
             ending,
         )
+        restrict = None if readable is None else partial(confine, readable, [Path(folder)], [port])
         try:
-            granian.serve(spawn_target=_run_worker, target_loader=load, wrap_loader=False)
+            granian.serve(spawn_target=partial(_run_worker, restrict), target_loader=load, wrap_loader=False)
         except SystemExit:  # granian gives up on workers that die as soon as they are replaced
             failures.append("the worker processes die as soon as they start; the server has ended")
         if failures:
@@ -193,7 +204,7 @@ def _wait_until_it_listens(address: tuple[str, int]) -> None:
 
 
 def _read_reports(
-    reports: Any, failures: list[str], granian: Any, ready: Callable[[str], None], stop: Callable[[], None]
+    received: socket.socket, failures: list[str], granian: Any, ready: Callable[[str], None], stop: Callable[[], None]
 ) -> None:
     """In the supervisor: announce when all workers are ready; end the server if one cannot start before that.
 
@@ -201,7 +212,7 @@ def _read_reports(
     """
     unready = granian.workers
     while True:
-        failure, example = reports.get()
+        failure, example = json.loads(received.recv(_LONGEST_REPORT))
         if not failure:
             granian.respawned_wrks.clear()  # the worker could start, whenever it dies
             unready -= 1
@@ -215,7 +226,12 @@ def _read_reports(
                 print(f"a worker is missing: {failure}; trying again in {_AGAIN} seconds", file=sys.stderr, flush=True)
 
 
-def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending: Any) -> Any:
+def _report(reports: socket.socket, failure: str, example: str = "") -> None:
+    """In the worker: tell the supervisor that it is ready, or why it cannot start."""
+    reports.send(json.dumps([failure[:_LONGEST_FAILURE], example]).encode())
+
+
+def _load_in_worker(make_app: MakeApp, settings: Settings, reports: socket.socket, ending: Any) -> Any:
     """In the worker, before it listens: load the application, and return the function that answers requests."""
     from serialization.serving.http.direct import make_direct
     from serialization.serving.http.predict_route import EXAMPLE
@@ -226,10 +242,10 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending:
         answer, drain = make_direct(app, settings)
     except Exception as error:  # of any kind: the supervisor reports it
         if isinstance(error, (UserError, OSError)):
-            reports.put((format_error(error), ""))
+            _report(reports, explain_error(error))
         else:
             print_exception("a worker")
-            reports.put(("a worker cannot start; its traceback above shows why", ""))
+            _report(reports, "a worker cannot start; its traceback above shows why")
         time.sleep(_AGAIN)  # the supervisor replaces this worker when it ends
         os._exit(1)
 
@@ -242,7 +258,7 @@ def _load_in_worker(make_app: MakeApp, settings: Settings, reports: Any, ending:
     gc.collect()
     gc.freeze()  # so that no collection during a request goes through TensorFlow's million objects
     example = app.config[EXAMPLE]
-    reports.put(("", example if len(example) <= _SHORT else ""))
+    _report(reports, "", example if len(example) <= _SHORT else "")
     return answer
 
 
@@ -258,14 +274,16 @@ def _limit_unread_answers(seconds: float) -> None:
             time.sleep(0.01)  # granian does not report when it listens
 
 
-def _run_worker(*arguments: Any) -> None:
+def _run_worker(restrict: Callable[[], None] | None, *arguments: Any) -> None:
     """In the worker: run granian's private worker function, in a process that ends with its supervisor.
 
-    The application is wrapped already, so granian's own wrapper is replaced. Every test of a server fails if granian
-    changes its private functions.
+    The worker confines itself first. The application is wrapped already, so granian's own wrapper is replaced. Every
+    test of a server fails if granian changes its private functions.
     """
     from granian.server import Server
 
+    if restrict is not None:
+        restrict()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setpgid(0, 0)  # Ctrl-C goes to the supervisor alone, which then ends its workers
     threading.Thread(target=_end_with_supervisor, daemon=True).start()

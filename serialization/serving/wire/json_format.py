@@ -19,6 +19,7 @@ from serialization.console import make_printable
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.generated_feeds import get_numpy_dtype, get_portable_dtype
+from serialization.run.given_feeds import make_default
 from serialization.run.json_values import (
     MAX_RANK,
     MisfitError,
@@ -50,6 +51,7 @@ class JsonFormat:
         ranks = tuple(len(tensor.shape or ()) for tensor in signature.inputs)
         is_open = any(tensor.shape is None for tensor in signature.inputs)
         self._decode: Callable[[bytes], Any] = self._decode_open if is_open else self._decoder_for_ranks(ranks).decode
+        self._defaults = {t.key: make_default(t.default) for t in signature.inputs if t.default is not None}
         self._makers = {tensor.key: choose_array_maker(tensor) for tensor in signature.inputs}
         first = {tensor.name: tensor.key for tensor in reversed(signature.inputs)}
         self._repeated = [(t.key, first[t.name]) for t in signature.inputs if t.key != first[t.name]]
@@ -140,12 +142,15 @@ class JsonFormat:
             value = _take_fields(_read_body(body), [INPUT], "the body")[INPUT]
             if self._only_input is not None:
                 return {self._only_input: self._convert(self._inputs[0], value, INPUT)}
-            values = _take_fields(value, [tensor.key for tensor in self._inputs], INPUT)
+            given = {**self._defaults, **value} if isinstance(value, dict) else value
+            values = _take_fields(given, [tensor.key for tensor in self._inputs], INPUT)
             return {t.key: self._convert(t, values[t.key], f"{INPUT}.{t.key}") for t in self._inputs}
         except MisfitError as misfit:
             raise RequestError(400, str(misfit)) from None
 
     def _convert(self, tensor: Tensor, value: Any, place: str) -> NDArray[Any]:
+        if isinstance(value, np.ndarray):  # a default value
+            return value
         if isinstance(value, list) and (tensor.shape is None or tensor.shape[:1] == (None,)):
             require_row_count(len(value), self._max_rows, place)
         return convert_json(tensor, value, place)

@@ -1,0 +1,76 @@
+"""Which files belong to the model that a flag names: what a confined process may read of the user's files."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from serialization.files.model_names import find_saved_model_file, list_versions, strip_to_prefix
+from serialization.files.publish import list_checkpoint_files
+from serialization.formats.checkpoint_index import list_v1_files
+from serialization.graph.op_sets import TEXT_FILE_INITIALIZERS
+from serialization.project import real_path
+
+_MOST = 10_000  # files beside a model that are looked at for its vocabularies
+
+
+def list_readable_files(paths: Iterable[Path]) -> list[Path]:
+    """The files of what lies at these paths, and the folders whose files all belong to a model.
+
+    Whoever opens one of them follows its links.
+    """
+    return [file for path in paths for file in _list_files_at(path)]
+
+
+def _list_files_at(path: Path) -> Iterator[Path]:
+    folder = path.parent if path.name == "variables" or path.name.startswith("saved_model.pb") else path
+    exports = [folder] if find_saved_model_file(folder) else list_versions(folder)
+    for export in exports:
+        yield export
+        yield from _list_linked_files(export)
+    if exports:
+        return
+    if path.suffix == ".so":  # a library finds those it needs beside itself
+        yield from path.parent.glob("*.so*")
+    elif path.is_dir():
+        beside = list(path.iterdir())
+        prefixes = {strip_to_prefix(file) for file in beside if file.suffix in (".index", ".meta")}
+        yield from (path / "checkpoint", path / ".index")
+        for prefix in prefixes:
+            yield from _list_files_of_prefix(prefix)
+    else:
+        yield path
+        yield from _list_files_of_prefix(strip_to_prefix(path))
+
+
+def _list_files_of_prefix(prefix: Path) -> Iterator[Path]:
+    graph = prefix.with_name(f"{prefix.name}.meta")
+    yield prefix.parent / "checkpoint"
+    yield from (*list_checkpoint_files(prefix), *list_v1_files(prefix))
+    for file in (prefix, graph):
+        if file.is_file():
+            yield from _list_vocabularies(file)
+
+
+def _list_linked_files(export: Path) -> Iterator[Path]:
+    """The files elsewhere that links in a SavedModel lead to, as in the caches of models; of linked folders none."""
+    for folder, folders, names in os.walk(export):
+        yield from (real_path(Path(folder) / name) for name in names if (Path(folder) / name).is_symlink())
+        for name in folders:
+            linked = Path(folder) / name
+            if linked.is_symlink() and name == "variables":
+                yield from map(real_path, list_checkpoint_files(linked / "variables"))
+
+
+def _list_vocabularies(graph: Path) -> Iterator[Path]:
+    """The files below the folder of a graph that it names, if it has an op that fills a table from a file."""
+    with graph.open("rb") as opened:
+        if os.fstat(opened.fileno()).st_size == 0:
+            return
+        data = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    if any(data.find(op.encode()) >= 0 for op in TEXT_FILE_INITIALIZERS):
+        beside = (Path(folder) / name for folder, _, names in os.walk(graph.parent) for name in names)
+        yield from (file for file in islice(beside, _MOST) if data.find(os.fsencode(file.name)) >= 0)

@@ -1,0 +1,125 @@
+"""Runs a script in a child process, which confines itself; this process publishes what the child wrote.
+
+The child loads the model and may die of it. This process loads none: it makes and publishes the staging folders, passes
+signals on, and says in one line of which signal the child died.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from serialization.checks.confinement import confine
+from serialization.checks.system_calls import die_with_parent
+from serialization.files.publisher import Publisher, have_parent_publish, publish_for_child
+
+# The signals that are passed on, and as which. A terminal sends SIGINT to both processes; the child ignores its own.
+_PASSED_ON = {signal.SIGINT: signal.SIGUSR1}
+_PASSED_ON |= {number: number for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)}
+_THREADED = ("numpy", "tensorflow")  # these start threads when they are imported
+# The line of TensorFlow's log that says why it aborts: `F0000 00:00:1700000000.000000 123 file.cc:1] Check failed: …`.
+_FATAL = re.compile(r"^(?:F\d{4} |\S+ \S+: F ).*?\] (.*)$", re.MULTILINE)
+
+
+def run_in_child(main: Callable[[], int], list_readable: Callable[[], list[Path] | None]) -> int:
+    """What `main` returns, in a child; this process ends with the child's exit status once the child has ended.
+
+    The child confines itself before it imports numpy or TensorFlow. Then it may read what `list_readable` gives, unless
+    that is None, and write its staging folders. On a system that is not Linux, `main` runs in this process.
+    """
+    if sys.platform != "linux":
+        return main()
+    parent = os.getpid()
+    here, there = socket.socketpair()
+    said = os.memfd_create("stderr")
+    heard: set[int] = {number for number in _PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*heard, signal.SIGUSR1})
+    child = os.fork()
+    if child != 0:
+        there.close()
+        status = _watch(child, here, said, heard, before)
+        sys.stderr.flush()
+        os._exit(status)  # there is nothing here to be taken down in order, which takes milliseconds
+    here.close()
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:  # else the user wants to see the log as it comes
+        _hold_stderr(said)
+    sys.meta_path.insert(0, _BeforeThreads(have_parent_publish(there), list_readable))
+    return main()
+
+
+class _BeforeThreads:
+    """Confines this process when something imports numpy or TensorFlow for the first time."""
+
+    def __init__(self, publisher: Publisher, list_readable: Callable[[], list[Path] | None]) -> None:
+        self._publisher = publisher
+        self._list_readable = list_readable
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """What an import asks each finder for; this one finds nothing."""
+        if name in _THREADED and self in sys.meta_path:
+            readable = self._list_readable()
+            if readable is not None:
+                temporary = Path(tempfile.mkdtemp(prefix="loading-"))
+                self._publisher.begin_loading(temporary)
+                confine(readable, [temporary, *self._publisher.folders])
+            sys.meta_path.remove(self)  # last: where it fails, nothing is imported
+
+
+def _hold_stderr(said: int) -> None:
+    """Have libraries write to `said`, and Python to stderr: TensorFlow says there why it aborts."""
+    stderr = os.dup(2)
+    os.dup2(said, 2)
+    sys.stderr = os.fdopen(stderr, "w", 1, sys.stderr.encoding, "backslashreplace")
+
+
+def _watch(child: int, channel: socket.socket, said: int, heard: set[int], mask: set[int]) -> int:
+    """In the parent: serve the child until it ends; its exit status."""
+    passed: set[int] = set()
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        passed.add(number)
+        with suppress(ProcessLookupError):
+            os.kill(child, _PASSED_ON[signal.Signals(number)])
+
+    for number in heard:
+        signal.signal(number, pass_on)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    publish_for_child(channel)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    text = os.pread(said, 1 << 20, 0)
+    if status >= 0:
+        os.write(2, text)
+        return status
+    if -status in passed:
+        _die_of(-status)
+    print(f"error: {_explain_death(-status, text.decode(errors='replace'))}", file=sys.stderr)
+    return 1
+
+
+def _die_of(number: int) -> NoReturn:
+    """End this process by the signal that it passed on, as it would have ended without a child."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    raise AssertionError("a signal with its default action did not end the process")
+
+
+def _explain_death(number: int, said: str) -> str:
+    name = signal.Signals(number).name
+    if number == signal.SIGKILL:
+        return f"the process was killed; found {name}, as where the memory runs out; use a larger machine"
+    fatal = _FATAL.findall(said) or said.split("\n\n")[:1]
+    why = " ".join(fatal[0].split())[:300] or "no message"
+    return f"the model made TensorFlow crash; found {name}: {why}; it may be damaged, or made for another TensorFlow"

@@ -1,0 +1,127 @@
+"""What to do where a path holds no model, or a model of another kind than the wanted one; the content of a folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from serialization import project
+from serialization.console import format_command, make_printable, show_path
+from serialization.errors import UserError
+from serialization.files.model_names import SAVED_MODEL_FILES, strip_to_prefix
+from serialization.formats.file_kind import Kind, detect_kind
+from serialization.formats.foreign_files import Foreign
+from serialization.project import real_path
+
+_EXPORTS = ("source", "checkpoint", "frozen")
+_LISTED, _LOOKED_AT = 5, 200  # entries of a folder
+_CHECKPOINT_FILE = re.compile(r"(.+)\.(index|meta|data-\d{5}-of-\d{5})")
+_FOREIGN = {kind.value for kind in Foreign}
+_NO_MODELS = (Kind.EMPTY, Kind.STATE, Kind.UNKNOWN, Foreign.TEXT, Foreign.JSON, Foreign.HTML, Foreign.XML)
+_FLAGS = {"checkpoint": "--checkpoint", "saved_model": "--saved-model", "frozen_model": "--frozen-model"}
+# The script that runs a model of each kind, and the ones that go on with the step of the script that asks.
+_RUN = {
+    "checkpoint": "checkpoint_restore.py",
+    "saved_model": "savedmodel_pretrained.py",
+    "frozen_model": "freezemodel_load.py",
+}
+_EXPORT = {"checkpoint": "savedmodel_from_checkpoint.py", "frozen_model": "savedmodel_from_frozen.py"}
+_SAME_STEP = {
+    "freezemodel_save": dict.fromkeys(("checkpoint", "saved_model"), "freezemodel_save.py"),
+    "freezemodel_serve": dict.fromkeys(_FLAGS, "freezemodel_serve.py"),
+    "savedmodel_from_checkpoint": _EXPORT,
+    "savedmodel_from_frozen": _EXPORT,
+}
+
+
+def advise_making(path: Path, otherwise: str, *scripts: str) -> str:
+    """The advice for a missing model: the script that writes this path, else `otherwise`.
+
+    Only scripts whose names begin with one of `scripts` are advised; without any, all are.
+    """
+    made = {
+        project.RESULTS / "graph.ckpt": "checkpoint_save.py",
+        project.RESULTS / "frozen_model.pb": "freezemodel_save.py",
+    }
+    made |= {project.RESULTS / f"savedmodel_from_{name}": f"savedmodel_from_{name}.py" for name in _EXPORTS}
+    made |= {project.PRETRAINED / "1": "pretrainedresnet/train.py"}
+    script = next((script for place, script in made.items() if real_path(place) == real_path(path)), "")
+    return f"make it with `{format_command(script)}`" if script and script.startswith(scripts or "") else otherwise
+
+
+class OtherModelError(UserError):
+    """At `path` lies a model of another `kind`: "checkpoint", "saved_model" or "frozen_model"; `what` says so.
+
+    Its message names the script that runs such a model; `advise` the one that does what another script would do.
+    """
+
+    def __init__(self, what: str, kind: str, path: Path) -> None:
+        self.what, self.kind, self.path = what, kind, path
+        super().__init__(self.advise(""))
+
+    def advise(self, script: str) -> str:
+        """The whole line, for a script by its name without `.py`."""
+        right = _SAME_STEP.get(script, {}).get(self.kind, _RUN[self.kind])
+        return f"{self.what}; use `{format_command(right, _FLAGS[self.kind], os.fspath(self.path))}`"
+
+
+def explain_other_kind(file: Path, kind: Kind | Foreign, wanted: str) -> UserError:
+    """The error for a file of another kind than the wanted one."""
+    if kind is Kind.EMPTY:
+        return UserError(f"{show_path(file)} is empty, not {wanted}; copy it here again")
+    what = f"{show_path(file)} is {kind.value}, not {wanted}"
+    if isinstance(kind, Foreign):
+        return UserError(f"{what}; {kind.advice}")
+    if kind is Kind.UNKNOWN:
+        return UserError(f"{what}; it may be damaged; copy it here again, or name another file")
+    model = _find_owner(file, kind)
+    if kind is Kind.SAVED_MODEL and model == file:
+        return UserError(
+            f"{show_path(file)} is the graph of a SavedModel under another name; call it saved_model.pb, "
+            "put it beside the SavedModel's folder variables, and name the folder of both"
+        )
+    if kind is Kind.META_GRAPH and model == file:
+        restore = format_command("checkpoint_restore.py", "--checkpoint", "PREFIX", "--graph", os.fspath(file))
+        return UserError(f"{what}; name the checkpoint too: `{restore}`")
+    taken = {Kind.SAVED_MODEL: "saved_model", Kind.GRAPH: "frozen_model"}.get(kind, "checkpoint")
+    return OtherModelError(what, taken, model)
+
+
+def _find_owner(file: Path, kind: Kind) -> Path:
+    """The model that a file belongs to: a folder, a prefix, or the file itself."""
+    if kind is Kind.SAVED_MODEL:
+        return file.parent if file.name in SAVED_MODEL_FILES else file
+    return file if kind in (Kind.GRAPH, Kind.STATE) else strip_to_prefix(file)
+
+
+def describe_contents(folder: Path) -> str:
+    """What lies in a folder that is no model itself: the models in it, each with its kind, else any files."""
+    found: dict[str, str] = {}
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    for path in entries[:_LOOKED_AT]:
+        prefix = _CHECKPOINT_FILE.fullmatch(path.name)
+        if prefix and path.is_file():
+            whole = path.with_name(f"{prefix[1]}.index").is_file()
+            found[prefix[1]] = "a checkpoint" if whole else "a checkpoint without its .index"
+        elif kind := _describe_entry(path):
+            found[path.name] = kind
+    models = sorted(found.items(), key=lambda item: item[1] in _FOREIGN)  # TensorFlow's own come first
+    listed = [f"{make_printable(name)} ({kind})" for name, kind in models]
+    listed = listed or [make_printable(path.name) for path in entries]
+    if not listed:
+        return "it is empty"
+    more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+    return f"it holds {'' if found else 'no model, but '}{', '.join(listed[:_LISTED])}{more}"
+
+
+def _describe_entry(path: Path) -> str:
+    """What a file or a folder is, if it is a model."""
+    if path.is_dir():
+        if any(path.glob("saved_model.pb*")) or any(path.glob("*/saved_model.pb*")):
+            return Kind.SAVED_MODEL.value
+        return "the folder of a checkpoint" if any(path.glob("*.index")) else ""
+    if not (path.is_file() and os.access(path, os.R_OK)):
+        return ""
+    kind = detect_kind(path)
+    return "" if kind in _NO_MODELS else kind.value

@@ -1,0 +1,150 @@
+"""Tells files that are no part of a TensorFlow model from their bytes, and says what to do with each.
+
+Nothing is unpacked or unpickled: a pickle runs what its maker wants.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import re
+import zipfile
+from contextlib import suppress
+from enum import Enum
+from typing import Any
+
+from serialization.formats import wire
+from serialization.formats.sstable import compute_crc32c, unmask_crc32c
+from serialization.formats.wire import iterate_fields
+
+
+class Foreign(Enum):
+    """The kinds of files that other programs write; the value is the name of the kind in errors."""
+
+    LFS = "a pointer of Git LFS, not the file itself"
+    KERAS = "a Keras 3 model (.keras)"
+    KERAS_2 = "a Keras 2 model (.keras)"
+    HDF5 = "a Keras model (HDF5)"
+    HDF5_WEIGHTS = "weights without a model, as Keras writes them (HDF5)"
+    ONNX = "an ONNX model"
+    TFLITE = "a TensorFlow Lite model"
+    TORCH = "a PyTorch file"
+    TORCH_LEGACY = "a PyTorch file of before version 1.6"
+    SAFETENSORS = "weights without a model (safetensors)"
+    NPY = "an array of numpy (.npy)"
+    NPZ = "arrays of numpy (.npz)"
+    PICKLE = "a pickle"
+    RECORDS = "a file of records, such as tf.train.Example (TFRecord)"
+    EVENTS = "an event file of TensorBoard"
+    ARCHIVE = "an archive"
+    HTML = "a web page"
+    XML = "XML"
+    JSON = "JSON"
+    TEXT = "a text file"
+
+    @property
+    def advice(self) -> str:
+        """What to do with such a file in the place of a model."""
+        return _ADVICE[self]
+
+
+_TORCH = "load it with PyTorch, torch.onnx.export the model, and make a SavedModel of that with onnx2tf"
+_ARRAYS = "it holds numbers and no graph; --feed @FILE takes it as the values of inputs"
+_ADVICE = {
+    Foreign.LFS: "fetch the file with `git lfs pull`",
+    Foreign.KERAS: "export it as a SavedModel: keras.models.load_model(FILE).export(DIR)",
+    Foreign.KERAS_2: "export it with the package tf_keras: tf_keras.models.load_model(FILE).export(DIR)",
+    Foreign.HDF5: "export it as a SavedModel: keras.models.load_model(FILE).export(DIR)",
+    Foreign.HDF5_WEIGHTS: "build the model in Keras, model.load_weights(FILE), then export it: model.export(DIR)",
+    Foreign.ONNX: "ONNX Runtime runs it, and onnx2tf makes a SavedModel of it",
+    Foreign.TFLITE: "it runs in TensorFlow Lite only; name the model that it was converted from",
+    Foreign.TORCH: _TORCH,
+    Foreign.TORCH_LEGACY: _TORCH,
+    Foreign.SAFETENSORS: "load it into the model with the library that wrote it, and save the model as a SavedModel",
+    Foreign.NPY: _ARRAYS,
+    Foreign.NPZ: _ARRAYS,
+    Foreign.PICKLE: "opening it runs the code that it holds, so nothing here opens it; if you trust it, load it with "
+    "the program that wrote it, and save the model as a SavedModel",
+    Foreign.RECORDS: "it holds data and no model; name the model",
+    Foreign.EVENTS: "`tensorboard --logdir` shows it; name the model",
+    Foreign.ARCHIVE: "unpack it first",
+    Foreign.HTML: "the download went wrong; fetch the file itself",
+    Foreign.XML: "name the model's own file",
+    Foreign.JSON: "name the binary file beside it",
+    Foreign.TEXT: "it holds no model; name the model's own file",
+}
+_MAGIC = {
+    b"version https://git-lfs": Foreign.LFS,
+    # The pickle of PyTorch's magic number, 0x1950a86a20f9469cfc6c: torch/serialization.py.
+    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.": Foreign.TORCH_LEGACY,
+    b"\x93NUMPY": Foreign.NPY,
+    b"\x1f\x8b": Foreign.ARCHIVE,  # gzip
+    b"BZh": Foreign.ARCHIVE,
+    b"\xfd7zXZ": Foreign.ARCHIVE,
+    b"7z\xbc\xaf\x27\x1c": Foreign.ARCHIVE,
+    b"Rar!\x1a\x07": Foreign.ARCHIVE,
+    b"\x28\xb5\x2f\xfd": Foreign.ARCHIVE,  # zstd
+}
+_SEARCHED = 1 << 20  # bytes of an HDF5 file
+# A pickle of protocol 2 to 5 begins with its number, an older one with a mark, a list, a dict or the name of a class.
+_PICKLE = re.compile(rb"\x80[\x02-\x05][\x95\]}()\x8cXKJGcq]|\(?[dlt]p?\d+\n|c[\w.]+\n[\w.]+\n|\]q|}q")
+
+
+def detect_foreign(data: bytes | mmap.mmap, head: bytes) -> Foreign | None:
+    """The kind of a file by its bytes, of which `head` are the first; None if it is none of these kinds."""
+    known = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+    if known is not None:
+        return known
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        # The attribute of the root group that holds the layers; Keras writes it before the weights.
+        return Foreign.HDF5 if data.find(b"model_config", 0, _SEARCHED) >= 0 else Foreign.HDF5_WEIGHTS
+    if head.startswith(b"PK\x03\x04"):
+        return _detect_archive(data, head)
+    if head[257:262] == b"ustar":
+        return Foreign.ARCHIVE
+    if head[4:8] == b"TFL3":
+        return Foreign.TFLITE
+    if head[8:9] == b"{" and 0 < int.from_bytes(head[:8], "little") <= len(data) - 8:
+        return Foreign.SAFETENSORS
+    if len(head) >= 12 and compute_crc32c(head[:8]) == unmask_crc32c(int.from_bytes(head[8:12], "little")):
+        return Foreign.EVENTS if b"brain.Event:" in head[:64] else Foreign.RECORDS
+    if _PICKLE.match(head) and data[-1:] == b".":
+        return Foreign.PICKLE
+    return Foreign.ONNX if _is_onnx(data) else None
+
+
+def detect_foreign_text(head: str) -> Foreign:
+    """The kind of a text that is none of TensorFlow's."""
+    text = head.removeprefix("\ufeff").lstrip().lower()
+    if text.startswith(("{", "[")):
+        return Foreign.JSON
+    if text.startswith(("<!doctype html", "<html")) or (text.startswith("<?xml") and "<html" in text):
+        return Foreign.HTML
+    return Foreign.XML if text.startswith("<") else Foreign.TEXT
+
+
+def _detect_archive(data: Any, head: bytes) -> Foreign:
+    """The kind of a zip file by the names in it; an mmap is a file to zipfile."""
+    with suppress(zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+        names = zipfile.ZipFile(io.BytesIO(data) if isinstance(data, bytes) else data).namelist()
+        if any(name.endswith("/data.pkl") for name in names):
+            return Foreign.TORCH
+        if names and all(name.endswith(".npy") for name in names):
+            return Foreign.NPZ
+        if "metadata.json" in names and any(name.startswith("model.weights") for name in names):
+            # Keras writes it first, and packs nothing.
+            return Foreign.KERAS_2 if b'"keras_version": "2.' in head else Foreign.KERAS
+    return Foreign.ARCHIVE
+
+
+def _is_onnx(data: bytes | mmap.mmap) -> bool:
+    """Whether it is a ModelProto, which begins with its version and has a graph as field 7 (onnx/onnx.proto)."""
+    seen: set[int] = set()
+    with suppress(wire.DamagedError):
+        for field in iterate_fields(data, 0, len(data)):
+            if not seen and (field.number, field.wire) != (1, 0):
+                return False
+            if (field.number, field.wire) == (7, 2):
+                return True
+            seen.add(field.number)
+    return False

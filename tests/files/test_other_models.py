@@ -1,0 +1,60 @@
+"""The error for a folder or a file that is not what was asked for says what lies there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from conftest import Fails
+
+
+def test_the_error_for_a_folder_of_many_things_lists_them(error: Fails, toy: Path) -> None:
+    folder = toy / "mixed"
+    folder.mkdir()
+    shutil.copy(toy / "frozen_model.pb", folder / "net.pb")
+    shutil.copytree(toy / "savedmodel_from_source", folder / "export")
+    (folder / "array.npy").write_bytes(b"\x93NUMPY\1\0")
+    (folder / "README.md").write_text("words")
+    (folder / "m.ckpt.data-00000-of-00001").write_bytes(bytes(9))
+    there = (
+        "it holds export (a SavedModel), m.ckpt (a checkpoint without its .index), "
+        "net.pb (a frozen model (a GraphDef)), array.npy (an array of numpy (.npy))"
+    )
+    assert error("checkpoint_restore", "--checkpoint", folder) == (
+        f"no checkpoint in results/mixed; found no *.index; {there}; name its prefix, one of its files, or its folder"
+    )
+    assert error("savedmodel_pretrained", "--saved-model", folder) == (
+        f"no SavedModel at results/mixed; found no saved_model.pb; {there}; name the folder that holds saved_model.pb"
+    )
+    assert error("freezemodel_load", "--frozen-model", folder) == (
+        f"results/mixed is a folder, not a frozen model; {there}; name the file itself"
+    )
+    for file in ("export", "net.pb", "m.ckpt.data-00000-of-00001", "array.npy"):
+        (shutil.rmtree if file == "export" else os.unlink)(folder / file)
+    assert "; it holds no model, but README.md; " in error("model_inspect", folder)
+
+
+def test_a_saved_model_under_another_name_is_called_that(error: Fails, toy: Path) -> None:
+    shutil.copy(toy / "savedmodel_from_source" / "saved_model.pb", toy / "model.pb")
+    for words in (("savedmodel_pretrained", "--saved-model"), ("freezemodel_load", "--frozen-model")):
+        assert error(*words, toy / "model.pb") == (
+            "results/model.pb is the graph of a SavedModel under another name; call it saved_model.pb, "
+            "put it beside the SavedModel's folder variables, and name the folder of both"
+        )
+
+
+def test_the_variables_of_a_saved_model_are_no_checkpoint_with_a_graph(error: Fails, toy: Path) -> None:
+    folder = toy / "savedmodel_from_source"
+    assert error("checkpoint_restore", "--checkpoint", folder / "variables") == (
+        "the checkpoint results/savedmodel_from_source/variables/variables holds the variables of a SavedModel and no "
+        f"graph; use `python savedmodel_pretrained.py --saved-model {folder}`".replace(f"{toy.parent}/", "")
+    )
+
+
+def test_a_foreign_file_in_the_place_of_a_graph_is_called_what_it_is(error: Fails, toy: Path) -> None:
+    (toy / "graph").write_bytes(b"\x93NUMPY\1\0")
+    assert error("checkpoint_restore", "--graph", toy / "graph") == (
+        "results/graph is an array of numpy (.npy), not a graph; it holds numbers and no graph; --feed @FILE takes it "
+        "as the values of inputs"
+    )
