@@ -108,7 +108,7 @@ def test_a_name_has_no_control_characters_and_is_not_endless(text: str, shown: s
         (OSError("no number"), "no number"),
         (OSError(28, "No space left on device"), "No space left on device"),
         (OSError(2, "No such file or directory", "a/b"), "a/b: No such file or directory"),
-        (OSError(2, "No such file or directory", b"a/\xff"), "a/\udcff: No such file or directory"),
+        (OSError(2, "No such file or directory", b"a/\xff"), "a/\\udcff: No such file or directory"),
     ],
 )
 def test_an_error_is_one_line(error: BaseException, line: str) -> None:

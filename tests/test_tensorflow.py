@@ -54,6 +54,15 @@ def test_messages_may_be_imported_before_tensorflow_in_any_order() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_the_line_of_a_compiler_in_tensorflow_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
+    """MLIR writes `error: ...` to the descriptor before TensorFlow raises; the user reads one line, which is ours."""
+    with pytest.raises(UserError, match="^the model cannot be loaded: no module$"):  # noqa: SIM117
+        with explain_failures("the model cannot be loaded"):
+            os.write(2, b"error: expected ')'\n")
+            raise tf.errors.InvalidArgumentError(None, None, "no module")
+    assert capfd.readouterr().err == ""
+
+
 def test_threads_hold_stderr_back_together(capfd: pytest.CaptureFixture[str]) -> None:
     """The first that ends leaves it held back, and the last gives it back."""
     first, second = quiet(), quiet()

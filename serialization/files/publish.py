@@ -11,7 +11,6 @@ serialization/files/publisher.py.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import hashlib
@@ -26,12 +25,10 @@ from pathlib import Path
 
 from serialization.console import show_path
 from serialization.errors import UserError
+from serialization.files.moves import hold_folder, move_into_place, put_back_replaced, refuse_existing, sync_to_disk
 from serialization.files.publisher import staged_by_parent
 
-_NOREPLACE, _EXCHANGE = 1, 2  # flags of renameat2(2)
-_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # the answers of a kernel or file system without it
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_REPLACED = "replaced"
 _STAGED = "staged"  # the prefix of a staged checkpoint: writers add to names, and a name has at most 255 bytes
 
 
@@ -44,13 +41,13 @@ def stage_output(target: Path, *, overwrite: bool) -> Iterator[Path]:
     `overwrite` is false, or if it is something else than an earlier result.
     """
     target = _follow(Path(os.path.abspath(target)))  # `.` has no name of its own
-    _refuse_existing(target, [target], overwrite)
+    refuse_existing(target, [target], overwrite)
     _refuse_other_things(target)
     with _staging_folder(target) as folder:
         new = folder / target.name
         yield new
-        _sync(new)
-        _move_into_place(new, target, overwrite)
+        sync_to_disk(new)
+        move_into_place(new, target, overwrite)
 
 
 @staged_by_parent
@@ -64,15 +61,15 @@ def stage_checkpoint(prefix: Path, *, overwrite: bool) -> Iterator[Path]:
     old index is removed first and the new one moved last.
     """
     finish_checkpoint(prefix)
-    _refuse_existing(prefix, list_checkpoint_files(prefix), overwrite)
+    refuse_existing(prefix, list_checkpoint_files(prefix), overwrite)
     with _staging_folder(prefix) as folder:
         yield folder / _STAGED
         _give_name(folder, prefix.name)
         (folder / _MANIFEST).write_bytes(b"\0".join(os.fsencode(file.name) for file in folder.iterdir()))
-        _sync(folder)
-        with _locked(prefix.parent):
+        sync_to_disk(folder)
+        with hold_folder(prefix.parent):
             _finish(prefix)  # another run may have renamed its folder meanwhile
-            _refuse_existing(prefix, list_checkpoint_files(prefix), overwrite)
+            refuse_existing(prefix, list_checkpoint_files(prefix), overwrite)
             folder.rename(_commit_folder(prefix))
             _finish(prefix)
 
@@ -80,7 +77,7 @@ def stage_checkpoint(prefix: Path, *, overwrite: bool) -> Iterator[Path]:
 def finish_checkpoint(prefix: Path) -> None:
     """Move the files of a `stage_checkpoint` that was killed after its rename; without one this does nothing."""
     if _commit_folder(prefix).is_dir():
-        with _locked(prefix.parent):
+        with hold_folder(prefix.parent):
             _finish(prefix)
 
 
@@ -160,11 +157,6 @@ def _follow(target: Path) -> Path:
         raise UserError(f"{show_path(target)} is a link that leads back to itself; name another place") from None
 
 
-def _refuse_existing(target: Path, files: list[Path], overwrite: bool) -> None:
-    if not overwrite and any(os.path.lexists(file) for file in files):
-        raise UserError(f"{show_path(target)} exists already; --overwrite replaces it")
-
-
 def _refuse_other_things(target: Path) -> None:
     """Raise UserError if a folder holds other files than a SavedModel, or a file is part of a model."""
     if target.is_dir():
@@ -186,7 +178,7 @@ def _staging_folder(target: Path) -> Iterator[Path]:
     for leftover in target.parent.glob(f"{prefix}*"):
         with _try_lock(leftover) as abandoned:
             if abandoned:
-                _put_back(leftover, target)
+                put_back_replaced(leftover, target)
                 shutil.rmtree(leftover, ignore_errors=True)
     with ExitStack() as stack:
         ours = False
@@ -251,83 +243,7 @@ def _try_lock(folder: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _sync(path: Path) -> None:
-    """Write everything to the disk before the rename makes it visible."""
-    for file in [path, *path.rglob("*")]:
-        _sync_one(file)
-
-
-def _move_into_place(new: Path, target: Path, overwrite: bool) -> None:
-    try:
-        _rename(new, target, _NOREPLACE)
-    except FileExistsError:
-        _refuse_existing(target, [target], overwrite)  # it has appeared since the run began
-        if new.is_dir() != target.is_dir():
-            kind = "folder" if target.is_dir() else "file"
-            raise UserError(f"{show_path(target)} is a {kind}, which is not replaced; name another place") from None
-        # One step, so the target is never missing. The old result is removed with the staging folder.
-        _rename(new, target, _EXCHANGE)
-    except OSError as error:
-        if error.errno not in _UNSUPPORTED:
-            raise
-        with _locked(target.parent):
-            _move_without_renameat2(new, target, overwrite)
-    _sync_one(target.parent)
-
-
-def _move_without_renameat2(new: Path, target: Path, overwrite: bool) -> None:
-    """Move on file systems without renameat2's flags, under a lock that other runs of this project respect.
-
-    A file is replaced in one step. A folder takes two, and between them the old one is in the staging folder. If this
-    run is killed between them, the next run puts it back.
-    """
-    _refuse_existing(target, [target], overwrite)
-    if target.is_dir() and not target.is_symlink():
-        (new.parent / _REPLACED).mkdir()
-        target.rename(new.parent / _REPLACED / target.name)
-    new.replace(target)
-
-
-def _put_back(leftover: Path, target: Path) -> None:
-    """Undo the first step of `_move_without_renameat2` if the run was killed before the second."""
-    replaced = leftover / _REPLACED / target.name
-    if replaced.exists() and not os.path.lexists(target):
-        replaced.rename(target)
-
-
-def _rename(source: Path, target: Path, flags: int) -> None:
-    """Call renameat2(2), which Python does not have: refuse an existing target, or exchange the two."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    at_fdcwd = -100
-    if not hasattr(libc, "renameat2"):
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(target))
-    if libc.renameat2(at_fdcwd, os.fsencode(source), at_fdcwd, os.fsencode(target), flags) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), str(target))
-
-
-def _sync_one(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in _UNSUPPORTED:  # some file systems cannot sync a folder
-            raise
-    finally:
-        os.close(handle)

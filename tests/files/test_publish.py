@@ -15,7 +15,7 @@ import pytest
 from conftest import PROJECT, Run, environment
 
 from serialization.errors import UserError
-from serialization.files import publish
+from serialization.files import moves
 from serialization.files.publish import stage_output
 from serialization.tensorflow import tf, tf1
 
@@ -45,7 +45,7 @@ def _file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         def refuse(source: Path, target: Path, flags: int) -> None:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(target))
 
-        monkeypatch.setattr(publish, "_rename", refuse)
+        monkeypatch.setattr(moves, "_rename", refuse)
 
 
 @pytest.mark.usefixtures("_file_system")
@@ -111,15 +111,15 @@ PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from serialization.files import publish
+from serialization.files import moves, publish
 target, kind, when = Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 if when == "sync":
-    publish._sync = die
+    publish.sync_to_disk = die
 if when in ("move", "between"):
     def refuse(source, target, flags):
         raise OSError(22, "no such call")
-    publish._rename = refuse
+    moves._rename = refuse
     rename = Path.rename
     def once(self, where):
         rename(self, where)
