@@ -15,9 +15,9 @@ from serialization.checks.memory import require_modest_tensors
 from serialization.checks.what_loading_runs import list_asset_files
 from serialization.console import format_count, show_path
 from serialization.errors import UserError
-from serialization.files.locate import SavedModelFolder, read_checkpoint_at
+from serialization.files.locate import SavedModelFolder
 from serialization.formats import protos
-from serialization.formats.checkpoint_index import OBJECT_GRAPH, format_saver_path, is_taken_for_pattern
+from serialization.formats.checkpoint_index import OBJECT_GRAPH, Checkpoint, format_saver_path, is_taken_for_pattern
 from serialization.formats.file_kind import ModelFile
 from serialization.formats.messages import read_message
 from serialization.graph import repair
@@ -56,7 +56,7 @@ class PreparedSavedModel:
     """The MetaGraphDef of a SavedModel, read and scanned once, and the tensors to feed and to fetch.
 
     `repaired` is the MetaGraphDef that TensorFlow's loader is given in place of the file's; None where the file needs
-    no repair. `left_out` are the variables that its own restore op does not fill. `notes` list the repairs.
+    no repair. `left_out` are those of its `variables` that its own restore op does not fill. `notes` list the repairs.
     """
 
     folder: Path
@@ -64,6 +64,7 @@ class PreparedSavedModel:
     signature: Signature
     repaired: Any
     left_out: tuple[Restore, ...]
+    variables: Checkpoint | None
     notes: tuple[str, ...] = ()
 
     @property
@@ -112,11 +113,13 @@ def prepare_saved_model(
     repaired, lines = _repair(meta_graph)
     require_kernels(prune_graph(GraphIndex(repaired.graph_def), [*outs, *ins]), show_path(folder))
     notes += [f"repaired: {line}" for line in lines]
-    if left := find_left_out_variables(meta_graph, folder, file.index):
+    if left := find_left_out_variables(meta_graph, found.variables, file.index):
         notes.append(
             f"repaired: restored {format_count(len(left), 'variable')} that the SavedModel's own restore op leaves out"
         )
-    return PreparedSavedModel(folder, meta_graph, wanted, repaired if lines else None, tuple(left), tuple(notes))
+    return PreparedSavedModel(
+        folder, meta_graph, wanted, repaired if lines else None, tuple(left), found.variables, tuple(notes)
+    )
 
 
 def require_variables(found: SavedModelFolder, meta_graph: Any, needed: GraphIndex) -> None:
@@ -226,9 +229,9 @@ def complete_loading(session: Any, prepared: PreparedSavedModel) -> None:
     """Fill the lookup tables and the variables that TensorFlow's loader leaves empty, in a session that it loaded."""
     initializers, vocabularies = _find_table_initializers(prepared.meta_graph, prepared.folder)
     session.run(initializers, vocabularies)
-    if not prepared.left_out:
+    held = prepared.variables
+    if held is None:
         return
-    held = read_checkpoint_at(prepared.folder / "variables" / "variables")
     for one in prepared.left_out:
         (value,) = tf.raw_ops.RestoreV2(
             prefix=format_saver_path(held),
@@ -252,7 +255,7 @@ def _find_table_initializers(meta_graph: Any, folder: Path) -> tuple[list[str], 
     return list(meta_graph.collection_def[_TABLES].node_list.value), paths
 
 
-def find_left_out_variables(meta_graph: Any, folder: Path, index: GraphIndex) -> list[Restore]:
+def find_left_out_variables(meta_graph: Any, held: Checkpoint | None, index: GraphIndex) -> list[Restore]:
     """Variables that the signatures need, that the checkpoint holds, and that the graph's restore op does not fill.
 
     `tf.saved_model.save` writes such a graph of a Keras 3 model: it restores copies of the variables. TensorFlow 2's
@@ -268,7 +271,7 @@ def find_left_out_variables(meta_graph: Any, folder: Path, index: GraphIndex) ->
         objects = saved.concrete_functions[function].bound_inputs if function in saved.concrete_functions else ()
         handles = index.producers(nodes[name])[-len(objects) or None :]
         left |= {h: o for h, o in zip(handles, objects, strict=False) if h in nodes and h not in filled}
-    keys = _keys_of_objects(folder) if left else {}
+    keys = _keys_of_objects(held) if left and held is not None else {}
     return [
         Restore(name, keys[number], "", nodes[name].attr["dtype"].type, None)
         for name, number in left.items()
@@ -278,12 +281,8 @@ def find_left_out_variables(meta_graph: Any, folder: Path, index: GraphIndex) ->
     ]
 
 
-def _keys_of_objects(folder: Path) -> dict[int, str]:
+def _keys_of_objects(held: Checkpoint) -> dict[int, str]:
     """Under which key the SavedModel's checkpoint holds the value of a variable, by the number of its object."""
-    prefix = folder / "variables" / "variables"
-    if not prefix.with_name("variables.index").is_file():
-        return {}
-    held = read_checkpoint_at(prefix)
     reader = tf1.train.NewCheckpointReader(format_saver_path(held))
     graph = reader.get_tensor(OBJECT_GRAPH) if reader.has_tensor(OBJECT_GRAPH) else b""
     nodes = protos.TrackableObjectGraph.FromString(graph).nodes
