@@ -12,13 +12,15 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from conftest import PROJECT, Ran, Run, environment
-from harmful_models import Effects, Make, require_no_effect
+from harmful_models import Effects, require_no_effect
 from test_harm import HARMFUL, SCRIPTS
 
 from serialization.checks import confinement, system_calls
@@ -258,6 +260,7 @@ KEPT = {"LC_ALL": "C.UTF-8", "TF_CPP_MIN_LOG_LEVEL": "2", "LD_LIBRARY_PATH": "/u
 SHOW = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
+from functools import partial
 from pathlib import Path
 from serialization.checks import confinement
 confinement.find_landlock_abi = lambda: 0  # so that /proc can be read
@@ -298,28 +301,28 @@ def read_line(path: str) -> Any:
     return tf.data.experimental.get_single_element(tf.data.TextLineDataset(path).take(1))
 
 
-def debug(x: Any, folder: Path) -> Any:
+def debug(x: Any, place: Path) -> Any:
     names = {"device_name": "/job:localhost/replica:0/task:0/cpu:0", "tensor_name": "x:0"}
-    return tf.raw_ops.DebugIdentity(input=x, debug_urls=[f"file://{folder}/written"], **names)
+    return tf.raw_ops.DebugIdentity(input=x, debug_urls=[f"file://{place}/written"], **names)
 
 
 def cache(folder: Path) -> Any:
     return tf.data.experimental.get_single_element(tf.data.Dataset.range(1).cache(f"{folder}/written"))
 
 
-def print_to(x: Any, folder: Path) -> Any:
-    with tf.control_dependencies([tf.print("harm", output_stream=f"file://{folder}/written")]):
+def print_to(x: Any, place: Path) -> Any:
+    with tf.control_dependencies([tf.print("harm", output_stream=f"file://{place}/written")]):
         return tf.identity(x)
 
 
-HARM: dict[str, Callable[[Any, Path], Any]] = {
-    "reads a file": lambda _, place: tf.io.read_file(str(place / "secret")),
-    "reads the environment": lambda *_: read_line("/proc/self/environ"),
-    "reads its parent's environment": lambda *_: read_line(f"/proc/{os.getpid()}/environ"),
-    "lists a folder": lambda _, place: tf.io.matching_files(f"{place}/*"),
+HARM: dict[str, Callable[..., Any]] = {
+    "reads a file": lambda x, place: tf.io.read_file(str(place / "secret")),
+    "reads the environment": lambda x, place: read_line("/proc/self/environ"),
+    "reads its parent's environment": lambda x, place: read_line(f"/proc/{os.getpid()}/environ"),
+    "lists a folder": lambda x, place: tf.io.matching_files(f"{place}/*"),
     "prints into a file": print_to,
     "dumps a tensor": debug,
-    "caches a dataset": lambda _, place: cache(place),
+    "caches a dataset": lambda x, place: cache(place),
 }
 SECRET = "s3cret-of-this-test"
 
@@ -328,6 +331,11 @@ def run_trusted(script: str, *words: object) -> subprocess.CompletedProcess[str]
     """The script as a user runs it, scan lifted, with a secret in its environment."""
     command = [sys.executable, str(PROJECT / f"{script}.py"), *map(str, words), "--trust-model"]
     return subprocess.run(command, env={**environment(), "HARM_TOKEN": SECRET}, capture_output=True, text=True)
+
+
+def run_all_trusted(commands: list[tuple[Any, ...]]) -> list[subprocess.CompletedProcess[str]]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda words: run_trusted(*words), commands))
 
 
 @pytest.fixture
@@ -340,34 +348,39 @@ def outside(tmp_path: Path) -> Path:
 
 
 @needs_landlock
-@pytest.mark.parametrize("what", HARM)
-def test_a_model_that_the_scan_lets_through_has_no_effect(
-    run: Run, tmp_path: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
-    words: tuple[object, ...] = ("--frozen-model", make_graph(tmp_path, lambda x: HARM[what](x, outside)))
-    words += ("--inputs", "x", "--outputs", "y", "--feed", "[1.0]")
+def test_what_a_confined_script_cannot_do(run: Run, tmp_path: Path, outside: Path) -> None:
+    words: dict[str, tuple[object, ...]] = {}
+    for what, do in HARM.items():
+        (folder := tmp_path / what).mkdir()
+        path = make_graph(folder, partial(do, place=outside))
+        words[what] = ("--frozen-model", path, "--inputs", "x", "--outputs", "y", "--feed", "[1.0]")
     before = sorted(outside.iterdir())
-    done = run_trusted("freezemodel_load", *words)
-    if what != "lists a folder":  # TensorFlow takes a folder that it may not read for an empty one
-        assert done.returncode == 1, done.stdout
-        assert done.stderr.startswith("error: ")
-        assert done.stderr.count("\n") == 1
-    assert SECRET not in done.stdout + done.stderr
-    assert "outside/secret" not in done.stdout
+    for what, done in zip(
+        words, run_all_trusted([("freezemodel_load", *each) for each in words.values()]), strict=True
+    ):
+        if what != "lists a folder":  # TensorFlow takes a folder that it may not read for an empty one
+            assert done.returncode == 1, (what, done.stdout)
+            assert done.stderr.startswith("error: "), (what, done.stderr)
+            assert done.stderr.count("\n") == 1, (what, done.stderr)
+        assert SECRET not in done.stdout + done.stderr, what
+        assert "outside/secret" not in done.stdout, what
     assert sorted(outside.iterdir()) == before
-    assert run("freezemodel_load", *words, "--trust-model").status == 0, "it works where nothing confines it"
+    for what, each in words.items():
+        assert run("freezemodel_load", *each, "--trust-model").status == 0, (
+            f"{what}: it works where nothing confines it"
+        )
 
 
 @needs_landlock
-@pytest.mark.parametrize(("flag", "make"), HARMFUL, ids=[make.__name__ for _, make in HARMFUL])
-def test_the_harmful_models_have_no_effect_where_the_scan_is_off(
-    tmp_path: Path, effects: Effects, flag: str, make: Make
-) -> None:
-    (tmp_path / "model").mkdir()
-    names = ("--outputs", "y") if flag != "--saved-model" else ()
-    done = run_trusted(SCRIPTS[flag][0], flag, make(tmp_path / "model", effects), *names)
-    assert "Traceback" not in done.stderr
-    require_no_effect(effects, Ran(done.returncode, done.stdout, done.stderr))
+def test_no_harmful_model_has_an_effect_where_the_scan_is_off(tmp_path: Path, effects: Effects) -> None:
+    commands = []
+    for number, (flag, make) in enumerate(HARMFUL):
+        (folder := tmp_path / str(number)).mkdir()
+        names = ("--outputs", "y") if flag != "--saved-model" else ()
+        commands.append((SCRIPTS[flag][0], flag, make(folder, effects), *names))
+    for (_, make), done in zip(HARMFUL, run_all_trusted(commands), strict=True):
+        assert "Traceback" not in done.stderr, make.__name__
+        require_no_effect(effects, Ran(done.returncode, done.stdout, done.stderr))
 
 
 @needs_landlock
