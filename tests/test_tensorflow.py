@@ -45,6 +45,28 @@ def test_nothing_is_imported_before_it_is_used() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_messages_may_be_imported_before_tensorflow_in_any_order() -> None:
+    code = (
+        "from serialization.formats import protos; protos.GraphDef()\n"
+        "from serialization.tensorflow import config_pb2, tf1; config_pb2.ConfigProto(); tf1.Graph()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_threads_hold_stderr_back_together(capfd: pytest.CaptureFixture[str]) -> None:
+    """The first that ends leaves it held back, and the last gives it back."""
+    first, second = quiet(), quiet()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    os.write(2, b"held back\n")
+    second.__exit__(None, None, None)
+    os.write(2, b"said\n")
+    assert capfd.readouterr().err == "said\n"
+    assert "held back\n" in get_held_back()
+
+
 def test_the_version_is_that_of_whatever_distribution_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_tensorflow_version() == tf.__version__
 

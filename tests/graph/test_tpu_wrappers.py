@@ -76,3 +76,26 @@ def test_the_wrappers_in_a_function_go_too() -> None:
     assert [node.op for node in function.node_def] == ["Identity", "Relu", "Identity"]
     assert function.ret["y"] == "out:output:0"
     assert (call.op, list(call.input)) == ("StatefulPartitionedCall", ["x"])
+
+
+def test_the_call_of_a_computation_for_one_replica_becomes_a_plain_call() -> None:
+    scale = tf.function(lambda x, by: x * by, input_signature=[tf.TensorSpec([None, 2]), tf.TensorSpec([2])])
+    with tf1.Graph().as_default() as graph, tf1.Session() as session:
+        x = tf1.placeholder(tf.float32, [None, 2], name="x")
+        tf.identity(scale(x, tf.constant([1.0, 10.0])), name="y")
+        graph_def = graph.as_graph_def()
+        expected = session.run("y:0", {"x:0": [[1.0, 2.0]]})
+    call = next(node for node in graph_def.node if "PartitionedCall" in node.op)
+    name, inputs = call.attr["f"].func.name, list(call.input)
+    call.op = "_TPUReplicate"
+    call.attr.clear()
+    call.attr["computation"].func.name = name
+    call.attr["num_replicas"].i = 1
+    call.attr["Tinputs"].list.type.append(1)
+    call.attr["Tbroadcast_inputs"].list.type.append(1)
+    call.attr["output_types"].list.type.append(1)
+    assert remove_tpu_wrappers(graph_def) == ["removed 1 op around a computation for TPUs"]
+    assert (call.op, list(call.input)) == ("StatefulPartitionedCall", inputs)
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        tf1.import_graph_def(graph_def, name="")
+        assert session.run("y:0", {"x:0": [[1.0, 2.0]]}).tolist() == expected.tolist()
