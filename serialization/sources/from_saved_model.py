@@ -175,12 +175,7 @@ def read_saved_model(file: ModelFile) -> list[GraphFile]:
 
 def choose_meta_graph(graphs: Sequence[GraphFile], tag_set: str | None = None) -> GraphFile:
     """The graph with these tags (comma separated, "" for none); by default the usual one."""
-    by_tags = {frozenset(graph.meta_graph.meta_info_def.tags): graph for graph in graphs}
-    if len(by_tags) < len(graphs):
-        raise UserError(
-            f"the SavedModel is damaged; of its {len(graphs)} MetaGraphDefs several have the same "
-            "tag-set, and loaders differ in which they take; export it again"
-        )
+    by_tags = _by_tags(graphs)
     if tag_set is None and (usual := find_usual_meta_graph(graphs)) is not None:
         return usual
     wanted = SERVE if tag_set is None else tag_set
@@ -196,10 +191,20 @@ def find_usual_meta_graph(graphs: Sequence[GraphFile]) -> GraphFile | None:
 
     A module of TensorFlow Hub's first format has one without tags, for inference, and one tagged `train`.
     """
+    by_tags = _by_tags(graphs)
     if len(graphs) == 1:
         return graphs[0]
-    by_tags = {tuple(graph.meta_graph.meta_info_def.tags): graph for graph in graphs}
-    return by_tags.get((SERVE,), by_tags.get(()))
+    return by_tags.get(frozenset([SERVE]), by_tags.get(frozenset()))
+
+
+def _by_tags(graphs: Sequence[GraphFile]) -> dict[frozenset[str], GraphFile]:
+    found = {frozenset(graph.meta_graph.meta_info_def.tags): graph for graph in graphs}
+    if len(found) < len(graphs):
+        raise UserError(
+            f"the SavedModel is damaged; of its {len(graphs)} MetaGraphDefs several have the same "
+            "tag-set, and loaders differ in which they take; export it again"
+        )
+    return found
 
 
 def find_left_out_variables(meta_graph: Any, variables: Checkpoint | None, index: GraphIndex) -> list[Restore]:

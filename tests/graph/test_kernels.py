@@ -61,8 +61,8 @@ def test_a_checkpoint_of_a_gpu_names_op_and_device(run: Run, tmp_path: Path) -> 
 def test_ops_without_a_kernel_are_findings_of_the_inspection(run: Run, tmp_path: Path) -> None:
     graph_def = protos.GraphDef()
     graph_def.node.add(name="x", op="Placeholder").attr["dtype"].type = FLOAT
-    graph_def.node.add(name="bucket", op="BoostedTreesBucketize", input=["x"]).attr["num_features"].i = 1
-    graph_def.node.add(name="cell", op="CudnnRNNV3", input=["x"])
+    graph_def.node.add(name="bucket", op="BoostedTreesBucketize", input=["x", "x"]).attr["num_features"].i = 1
+    graph_def.node.add(name="cell", op="CudnnRNNV3", input=["x"] * 5)
     graph_def.node.add(name="wrap", op="TPUReplicatedInput", input=["x"]).attr["N"].i = 1
     (tmp_path / "m.pb").write_bytes(graph_def.SerializeToString())
     done = run("model_inspect", tmp_path / "m.pb", "--strict")
