@@ -374,11 +374,12 @@ def test_what_a_confined_script_cannot_do(run: Run, tmp_path: Path, outside: Pat
 @needs_landlock
 def test_no_harmful_model_has_an_effect_where_the_scan_is_off(tmp_path: Path, effects: Effects) -> None:
     commands = []
-    for number, (flag, make) in enumerate(HARMFUL):
+    harmful = [(flag, make) for flag, make in HARMFUL if "pipe" not in make.__name__]  # the harm of a pipe is a wait
+    for number, (flag, make) in enumerate(harmful):
         (folder := tmp_path / str(number)).mkdir()
         names = ("--outputs", "y") if flag != "--saved-model" else ()
         commands.append((SCRIPTS[flag][0], flag, make(folder, effects), *names))
-    for (_, make), done in zip(HARMFUL, run_all_trusted(commands), strict=True):
+    for (_, make), done in zip(harmful, run_all_trusted(commands), strict=True):
         assert "Traceback" not in done.stderr, make.__name__
         require_no_effect(effects, Ran(done.returncode, done.stdout, done.stderr))
 
