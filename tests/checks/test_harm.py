@@ -174,8 +174,8 @@ def test_every_script_refuses_each_harmful_model_and_runs_nothing_of_it(
     assert [file for file in sorted(tmp_path.rglob("*")) if file.name != "results"] == before
 
 
-# Their harm shows elsewhere: in the network, in a wait without end, in numbers. Or other checks and the private copy take
-# it away even from a model that is trusted.
+# Their harm shows elsewhere: in the network, in a wait without end, in numbers. Or other checks and the private copy
+# take it away even from a model that is trusted.
 UNSEEN = re.compile(
     "a_vocabulary_.*|.*_pipe.*|a_constant_that_the_caller_gives|a_directory_that_is_listed|a_file_mapped_as_a_constant|"
     "compiled_code_in_text|two_meta_graphs_of_the_same_tags|an_asset_(outside|read|that).*|a_cache_beside_an_asset|"
