@@ -69,7 +69,7 @@ def test_a_string_that_is_packed(run: Run, tmp_path: Path) -> None:
     assert "three" in done.stdout
     tensor.tensor_content = b"\x03\x05twothre"
     done = run("freezemodel_load", "--frozen-model", harmful_models.write_strings(tmp_path, packed), "--outputs", "y")
-    assert done.stderr == "error: the graph is damaged; its constant y cannot be read; copy it again\n"
+    assert "its constant y is cut off; strings have other lengths than recorded" in done.stderr
 
 
 def test_an_argument_is_found_through_functions_of_functions(run: Run, tmp_path: Path) -> None:
