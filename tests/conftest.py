@@ -16,6 +16,7 @@ import pytest
 
 import checkpoint_restore
 from serialization import project
+from serialization.checks.system_calls import find_landlock_abi
 from serialization.cli import call_main
 from serialization.files.locate import find_checkpoint
 from serialization.sources.from_checkpoint import read_checkpoint_graph, take_whole_checkpoint
@@ -23,6 +24,10 @@ from serialization.sources.from_checkpoint import read_checkpoint_graph, take_wh
 PROJECT = project.ROOT
 SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py") if path.stem != "model")
 
+
+needs_landlock = pytest.mark.skipif(
+    find_landlock_abi() < 2, reason="optional: a kernel with Landlock (ABI 2), which confines files"
+)
 
 # How the lines begin that say what was chosen, left out and repaired; each stands in a script's output once.
 NOTES = ("repaired: ", "inferred output ", "outputs as recorded ", "inputs, as ", "cut at ", "inlined ", "left out ")

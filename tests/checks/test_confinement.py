@@ -11,22 +11,18 @@ import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROJECT, Run, environment
+from conftest import PROJECT, Run, environment, needs_landlock
 from test_harm import HARMFUL
 
 from serialization.checks import confinement, system_calls
 from serialization.checks.confinement import confine, describe_confinement
 from serialization.checks.system_calls import find_landlock_abi
 from serialization.tensorflow import tf, tf1
-
-needs_landlock = pytest.mark.skipif(
-    find_landlock_abi() < 2, reason="optional: a kernel with Landlock (ABI 2), which limits the files"
-)
 
 
 @pytest.fixture
@@ -81,6 +77,11 @@ def call(number: int, *arguments: object) -> None:
         raise OSError(ctypes.get_errno(), "")
 
 
+def follow_link(place: Path) -> None:
+    (place / "own" / "link").symlink_to(place / "secret")
+    (place / "own" / "link").read_text()
+
+
 MACHINE = system_calls._MACHINES[os.uname().machine][1] if os.uname().machine in system_calls._MACHINES else 0
 NUMBERS = {name: numbers[MACHINE] for name, numbers in system_calls._NUMBERS.items()}
 
@@ -94,10 +95,7 @@ FILES: dict[str, Callable[[Path], object]] = {
     "remove a file": lambda place: (place / "secret").unlink(),
     "move a file away": lambda place: (place / "own" / "new").rename(place / "elsewhere" / "new"),
     "link a file": lambda place: (place / "own" / "link").hardlink_to(place / "secret"),
-    "follow a link of its own": lambda place: (
-        (place / "own" / "link").symlink_to(place / "secret"),
-        (place / "own" / "link").read_text(),
-    ),
+    "follow a link of its own": lambda place: follow_link(place),
     "read its own environment": lambda _: Path("/proc/self/environ").read_bytes(),
     "read its own memory": lambda _: os.open("/proc/self/mem", os.O_RDONLY),
     "read the environment of its parent": lambda _: Path(f"/proc/{os.getppid()}/environ").read_bytes(),
@@ -185,6 +183,12 @@ def test_no_program_gains_rights(place: Path) -> None:
     assert "NoNewPrivs:\t1" in in_child(read_status)
 
 
+def pretend(abi: int) -> None:
+    """In a child: have the project take the kernel for an older one."""
+    for module in (confinement, system_calls):
+        module.find_landlock_abi = lambda: abi  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("abi", range(1, 8))
 def test_each_version_of_landlock_confines_as_far_as_it_goes(place: Path, abi: int) -> None:
     """A newer kernel takes the rules of an older one."""
@@ -192,7 +196,7 @@ def test_each_version_of_landlock_confines_as_far_as_it_goes(place: Path, abi: i
         pytest.skip(f"optional: a kernel with Landlock's ABI {abi}")
 
     def attempt() -> list[int]:
-        confinement.find_landlock_abi = system_calls.find_landlock_abi = lambda: abi
+        pretend(abi)
         confine([place / "model"], [place / "own"])
         found = []
         for do in (WORKS["read the model"], WORKS["write"], FILES["read a file"], FILES["make a file"]):
@@ -210,7 +214,7 @@ def test_the_first_landlock_is_left_out_where_something_is_exported(place: Path)
     """It refuses to move a file to another folder, as TensorFlow does with the variables of a SavedModel."""
 
     def attempt() -> str:
-        confinement.find_landlock_abi = system_calls.find_landlock_abi = lambda: 1
+        pretend(1)
         confine([], [place / "own", place / "elsewhere"])
         WORKS["move from folder to folder"](place)
         return (place / "secret").read_text()
@@ -222,14 +226,12 @@ def test_the_first_landlock_is_left_out_where_something_is_exported(place: Path)
 def test_a_kernel_that_has_none_of_it(place: Path, error: int) -> None:
     """An old kernel, one that was started without, and a container each answer differently."""
 
-    class Libc:
-        @staticmethod
-        def syscall(*_: object) -> int:
-            ctypes.set_errno(error)
-            return -1
+    def answer(number: int, *_: object, may_fail: Sequence[int] = ()) -> int:
+        assert error in may_fail, f"system call {number} would end the script"
+        return -1
 
     def attempt() -> list[str]:
-        system_calls.ctypes.CDLL = lambda *_, **__: Libc  # type: ignore[assignment,misc]
+        system_calls._call = answer
         confine([], [place / "own"])
         (place / "elsewhere" / "x").write_text("x")
         return [describe_confinement(), (place / "secret").read_text()]
@@ -331,17 +333,14 @@ def outside(tmp_path: Path) -> Path:
 
 @needs_landlock
 @pytest.mark.parametrize("what", HARM)
-def test_a_model_that_the_scan_lets_through_has_no_effect(
-    run: Run, tmp_path: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
-    words = ("--frozen-model", make_graph(tmp_path, lambda x: HARM[what](x, outside)))
-    words += ("--inputs", "x", "--outputs", "y", "--feed", "[1.0]")
+def test_a_model_that_the_scan_lets_through_has_no_effect(run: Run, tmp_path: Path, outside: Path, what: str) -> None:
+    path = make_graph(tmp_path, lambda x: HARM[what](x, outside))
+    words = ("--frozen-model", path, "--inputs", "x", "--outputs", "y", "--feed", "[1.0]")
     before = sorted(outside.iterdir())
     done = run_trusted("freezemodel_load", *words)
-    assert done.returncode == 1, done.stdout
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
+    assert (done.returncode, done.stderr.count("\n")) == ((0, 0) if what == "lists a folder" else (1, 1))
     assert SECRET not in done.stdout + done.stderr
+    assert str(outside / "secret") not in done.stdout
     assert sorted(outside.iterdir()) == before
     assert run("freezemodel_load", *words, "--trust-model").status == 0, "it works where nothing confines it"
 
