@@ -15,6 +15,7 @@ import pytest
 from conftest import PROJECT, Run, environment
 
 from serialization import project
+from serialization.checks.confinement import describe_confinement
 from serialization.files.locate import find_checkpoint
 from serialization.formats import checkpoint_index, protos
 from serialization.inspect.dot import draw_graph
@@ -92,7 +93,7 @@ def test_the_text_has_version_signature_variables_and_scan(run: Run, toy: Path) 
     assert f"TensorFlow version: {tf.__version__}\n" in done.stdout
     assert re.search(r"^input +inputs_1 +Placeholder/inputs_placeholder:0 +float32 +\[None, 10\]$", done.stdout, re.M)
     assert re.search(r"^NN/W1 +float32 +\[10, 1\] +10$", done.stdout, re.M)
-    assert done.stdout.endswith("safety scan: nothing found\n")
+    assert done.stdout.endswith(f"safety scan: nothing found\n{describe_confinement()}\n")
 
 
 def tensorflow_2(folder: Path) -> Path:
@@ -228,7 +229,7 @@ def test_strict_fails_for_faults_unknown_ops_and_unsafe_ops(run: Run, toy: Path)
     assert strict.stdout == loose.stdout
     assert strict.stdout.endswith(
         f"3 findings:\n  {fault}\n  unknown op ProdEnvMatA (DeePMD-kit (libdeepmd_op.so))\n"
-        "  would write files: WriteFile at evil?[2J\n"
+        f"  would write files: WriteFile at evil?[2J\n{describe_confinement()}\n"
     )
     assert "\x1b" not in strict.stdout
     report = json.loads(run("model_inspect", prefix, "--json", "--strict").stdout)
