@@ -54,7 +54,7 @@ def run_in_child(main: Callable[[], int], list_readable: Callable[[], list[Path]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:  # else the user wants to see the log as it comes
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") == "3":  # else the user wants to see the log as it comes
         _hold_stderr(said)
     sys.meta_path.insert(0, _BeforeThreads(have_parent_publish(there), list_readable))
     return main()

@@ -19,6 +19,7 @@ from flask.testing import FlaskClient
 
 import checkpoint_restore
 from serialization import project
+from serialization.checks.system_calls import find_landlock_abi
 from serialization.cli import call_main
 from serialization.console import show_path
 from serialization.files.locate import find_checkpoint
@@ -30,6 +31,10 @@ SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py") if path.stem != "mod
 
 # Line ends of every kind, and characters with a meaning to shells, formats or patterns: a file's name may hold them.
 ODD = "\n\r\u2028\u0085\f\"'%\\[]*?{}=@#;"
+
+needs_landlock = pytest.mark.skipif(
+    find_landlock_abi() < 2, reason="optional: a kernel with Landlock (ABI 2), which confines files"
+)
 
 # How the lines begin that say what was chosen, left out and repaired; each stands in a script's output once.
 NOTES = ("repaired: ", "inferred output ", "outputs as recorded ", "inputs, as ", "cut at ", "inlined ", "left out ")

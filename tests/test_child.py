@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, environment
+from conftest import PROJECT, environment, needs_landlock
 
 # A script that stages its output, imports numpy as the first of what TensorFlow needs, and then does what it is told.
 SCRIPT = """
@@ -147,6 +148,7 @@ def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
         assert not child.exists()
 
 
+@needs_landlock
 def test_the_child_is_confined_unless_the_user_says_otherwise(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("s3cret")
     read = f"print(Path('{tmp_path}/secret').read_text())"
@@ -160,6 +162,16 @@ def test_the_child_is_confined_unless_the_user_says_otherwise(tmp_path: Path) ->
         done = run(tmp_path / "out", read, *flags, "--overwrite")
         assert (done.returncode, done.stderr) == (0, ""), flags
         assert "s3cret" in done.stdout
+
+
+@needs_landlock
+def test_a_script_that_looks_at_its_defaults_is_confined_to_its_flags(made: Path, tmp_path: Path) -> None:
+    """refuse_flags asks the parser for the defaults; the files that the process may read are those of the command."""
+    shutil.copytree(made, tmp_path / "model")
+    command = [sys.executable, str(PROJECT / "freezemodel_save.py"), "--checkpoint", str(tmp_path / "model")]
+    command += ["--frozen-model", str(tmp_path / "new.pb")]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_path_to_open_has_to_be_there(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from conftest import PROJECT, Run, environment, inspect
 
 from serialization import project
+from serialization.checks.confinement import describe_confinement
 from serialization.formats import protos
 from serialization.tensorflow import tf, tf1
 
@@ -41,7 +42,7 @@ def test_strict_fails_for_faults_unknown_ops_and_unsafe_ops(run: Run, toy: Path)
     assert strict.stdout == loose.stdout
     assert strict.stdout.endswith(
         f"3 findings:\n  {fault}\n  unknown op ProdEnvMatA (DeePMD-kit (libdeepmd_op.so))\n"
-        "  would write files: WriteFile at evil?[2J\n"
+        f"  would write files: WriteFile at evil?[2J\n{describe_confinement()}\n"
     )
     assert "\x1b" not in strict.stdout
     report = json.loads(run("model_inspect", prefix, "--json", "--strict").stdout)

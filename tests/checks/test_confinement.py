@@ -11,7 +11,7 @@ import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from conftest import PROJECT, Ran, Run, environment
+from conftest import PROJECT, Ran, Run, environment, needs_landlock
 from harmful_models import Effects, require_no_effect
 from test_harm import HARMFUL, SCRIPTS
 
@@ -27,10 +27,6 @@ from serialization.checks import confinement, system_calls
 from serialization.checks.confinement import confine, describe_confinement
 from serialization.checks.system_calls import find_landlock_abi
 from serialization.tensorflow import tf, tf1
-
-needs_landlock = pytest.mark.skipif(
-    find_landlock_abi() < 2, reason="optional: a kernel with Landlock (ABI 2), which limits the files"
-)
 
 
 @pytest.fixture
@@ -41,17 +37,6 @@ def place(tmp_path: Path) -> Path:
     for name in ("model", "secret", "own/new"):
         (tmp_path / name).write_text(name)
     return tmp_path
-
-
-def pretend_landlock(abi: int) -> None:
-    """Have this process, which is a test's child, find a kernel with this ABI."""
-    for module in (confinement, system_calls):
-        patch.object(module, "find_landlock_abi", lambda: abi).start()
-
-
-def follow_link(place: Path) -> None:
-    (place / "own" / "link").symlink_to(place / "secret")
-    (place / "own" / "link").read_text()
 
 
 def in_child(do: Callable[[], Any]) -> Any:
@@ -94,6 +79,11 @@ def call(number: int, *arguments: object) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.syscall(number, *arguments) < 0:
         raise OSError(ctypes.get_errno(), "")
+
+
+def follow_link(place: Path) -> None:
+    (place / "own" / "link").symlink_to(place / "secret")
+    (place / "own" / "link").read_text()
 
 
 MACHINE = system_calls._MACHINES[os.uname().machine][1] if os.uname().machine in system_calls._MACHINES else 0
@@ -197,6 +187,12 @@ def test_no_program_gains_rights(place: Path) -> None:
     assert "NoNewPrivs:\t1" in in_child(read_status)
 
 
+def pretend(abi: int) -> None:
+    """In a child: have the project take the kernel for an older one."""
+    for module in (confinement, system_calls):
+        patch.object(module, "find_landlock_abi", lambda: abi).start()
+
+
 @pytest.mark.parametrize("abi", range(1, 8))
 def test_each_version_of_landlock_confines_as_far_as_it_goes(place: Path, abi: int) -> None:
     """A newer kernel takes the rules of an older one."""
@@ -204,7 +200,7 @@ def test_each_version_of_landlock_confines_as_far_as_it_goes(place: Path, abi: i
         pytest.skip(f"optional: a kernel with Landlock's ABI {abi}")
 
     def attempt() -> list[int]:
-        pretend_landlock(abi)
+        pretend(abi)
         confine([place / "model"], [place / "own"])
         found = []
         for do in (WORKS["read the model"], WORKS["write"], FILES["read a file"], FILES["make a file"]):
@@ -222,7 +218,7 @@ def test_the_first_landlock_is_left_out_where_something_is_exported(place: Path)
     """It refuses to move a file to another folder, as TensorFlow does with the variables of a SavedModel."""
 
     def attempt() -> str:
-        pretend_landlock(1)
+        pretend(1)
         confine([], [place / "own", place / "elsewhere"])
         WORKS["move from folder to folder"](place)
         return (place / "secret").read_text()
@@ -234,14 +230,12 @@ def test_the_first_landlock_is_left_out_where_something_is_exported(place: Path)
 def test_a_kernel_that_has_none_of_it(place: Path, error: int) -> None:
     """An old kernel, one that was started without, and a container each answer differently."""
 
-    class Libc:
-        @staticmethod
-        def syscall(*_: object) -> int:
-            ctypes.set_errno(error)
-            return -1
+    def answer(number: int, *_: object, may_fail: Sequence[int] = ()) -> int:
+        assert error in may_fail, f"system call {number} would end the script"
+        return -1
 
     def attempt() -> list[str]:
-        patch.object(ctypes, "CDLL", lambda *_, **__: Libc).start()
+        patch.object(system_calls, "_call", answer).start()
         confine([], [place / "own"])
         (place / "elsewhere" / "x").write_text("x")
         return [describe_confinement(), (place / "secret").read_text()]

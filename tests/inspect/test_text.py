@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from conftest import Run
 
+from serialization.checks.confinement import describe_confinement
 from serialization.inspect.text import print_candidates, print_findings, print_heading, print_rows
 from serialization.tensorflow import tf
 
@@ -20,7 +21,7 @@ def test_the_text_has_version_signature_variables_and_scan(run: Run, toy: Path) 
     assert f"TensorFlow version: {tf.__version__}\n" in done.stdout
     assert re.search(r"^input +inputs_1 +Placeholder/inputs_placeholder:0 +float32 +\[None, 10\]$", done.stdout, re.M)
     assert re.search(r"^NN/W1 +float32 +\[10, 1\] +10$", done.stdout, re.M)
-    assert done.stdout.endswith("safety scan: nothing found\n")
+    assert done.stdout.endswith(f"safety scan: nothing found\n{describe_confinement()}\n")
 
 
 Printed = pytest.CaptureFixture[str]
