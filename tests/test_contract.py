@@ -202,6 +202,7 @@ COVERED_BY = {
     "inspect/graph_report": "inspect/test_report",
     "project": "test_cli",
     "serving/http/direct": "serving/http/test_server",
+    "serving/http/worker": "serving/http/test_server",
     "serving/limits": "test_freezemodel_serve",
 }
 

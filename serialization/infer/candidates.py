@@ -154,7 +154,9 @@ def _choose(flow: Flow, found: list[Candidate], *, trained: bool) -> list[Candid
         return uses[a] < uses[b] and not wanted
 
     best = [c for c in found if not any(is_less(c, other) for other in found)]
-    for quality in (_has_values, _is_no_branch, _is_no_by_product, _has_shape, _is_not_auxiliary):
+    # Freezing leaves what its author named, whatever it looks like, and what is only a shape or a branch.
+    others = () if flow.frozen else (_is_no_by_product, _has_shape, _is_not_auxiliary)
+    for quality in (_has_values, _is_no_branch, *others):
         best = [c for c in best if quality(flow, c)] or best
     best = _keep_scores(flow, best) if trained else best
     named = [] if flow.frozen else [c for c in best if speaks_of_output(c.tensor.name)]
@@ -216,7 +218,7 @@ def _is_no_branch(flow: Flow, candidate: Candidate) -> bool:
 
 
 def _is_no_by_product(flow: Flow, candidate: Candidate) -> bool:
-    return flow.frozen or not is_loop_result(flow, get_node_name(candidate.tensor.name))
+    return not is_loop_result(flow, get_node_name(candidate.tensor.name))
 
 
 def _is_not_auxiliary(_flow: Flow, candidate: Candidate) -> bool:

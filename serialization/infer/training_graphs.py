@@ -5,7 +5,7 @@ It works on the protobuf, without TensorFlow's runtime.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 
 from serialization.graph import op_sets
 from serialization.graph.graph_def import get_node_name, get_tensor_name, list_data_edges
@@ -47,7 +47,8 @@ def find_answers(flow: Flow, sinks: list[str], labels: int, features: int) -> tu
         return all(step in steps for step in flow.trace(name) if flow.is_parametric(flow.nodes[step]))
 
     kept = [_behind(flow, tensor) for tensor in sinks if not is_by_product(get_node_name(tensor))]
-    alone = {tensor: why for tensor, why in answers.items() if _stands_alone(flow, get_node_name(tensor), kept)}
+    traces = {sink: flow.trace(sink) for sink in map(get_node_name, kept)}
+    alone = {tensor: why for tensor, why in answers.items() if _stands_alone(flow, get_node_name(tensor), traces)}
     return dict.fromkeys(kept, UNCONSUMED) | alone, answers or dict.fromkeys(scalars, UNCONSUMED)
 
 
@@ -72,12 +73,15 @@ def is_state(flow: Flow, name: str) -> bool:
     return get_tensor_name(flow.index.trace_back(edge, op_sets.VIEWS)) in flow.bits
 
 
-def _stands_alone(flow: Flow, answer: str, sinks: Iterable[str]) -> bool:
-    """Whether the answer is beside all sinks: another head of their network, no step on the way to one."""
+def _stands_alone(flow: Flow, answer: str, traces: Mapping[str, set[str]]) -> bool:
+    """Whether the answer is beside all sinks: another head of their network, no step on the way to one.
+
+    `traces` are the nodes whose values go to each sink.
+    """
     uses, shares = flow.parameters_of(answer), False
-    for sink in map(get_node_name, sinks):
+    for sink, trace in traces.items():
         others = flow.parameters_of(sink)
-        if others < uses or answer in flow.trace(sink):
+        if others < uses or answer in trace:
             return False
         shares |= bool(others & uses)
     return shares
