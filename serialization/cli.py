@@ -166,7 +166,8 @@ def check_type(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def refuse_flags(parser: argparse.ArgumentParser, args: argparse.Namespace, flags: Sequence[str], why: str) -> None:
     """End with status 2 and `--FLAG WHY` if one of these flags is given, since it would change nothing."""
-    unset = select_values(parser.parse_known_args([])[0], *flags)  # not `parse_args`, whose result is kept
+    # Not parse_args, which says what this process was given: only that may be read by a confined one.
+    unset = select_values(parser.parse_known_args([])[0], *flags)
     for flag, value in zip(flags, select_values(args, *flags).values(), strict=True):
         if value != unset[flag.replace("-", "_")]:
             parser.error(f"--{flag} {why}")

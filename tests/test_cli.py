@@ -200,3 +200,16 @@ def test_a_closed_stdout_is_not_an_error(made: Path) -> None:
 def test_a_tilde_becomes_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     assert parse_path("~/x.pb") == Path("/home/somebody/x.pb")
+
+
+def test_a_confined_process_may_read_what_it_was_given(toy: Path, tmp_path: Path) -> None:
+    """Also where flags are compared with their defaults, as each script does that takes several kinds of models."""
+    prefix = tmp_path / "mine"
+    for file in toy.glob("graph.ckpt.*"):
+        (tmp_path / file.name.replace("graph.ckpt", "mine")).write_bytes(file.read_bytes())
+    for words in (("--checkpoint", prefix), ("--saved-model", toy / "savedmodel_from_source")):
+        command = ["freezemodel_save.py", *map(str, words), "--frozen-model", str(tmp_path / "m.pb"), "--overwrite"]
+        done = subprocess.run(
+            [sys.executable, *command], cwd=PROJECT, env=environment(), capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")

@@ -57,10 +57,10 @@ def test_messages_may_be_imported_before_tensorflow_in_any_order() -> None:
 def test_the_line_of_a_compiler_in_tensorflow_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
     """MLIR writes `error: ...` to the descriptor before TensorFlow raises; the user reads one line, which is ours."""
 
+    @explain_failures("the model cannot be loaded")
     def load() -> None:
-        with explain_failures("the model cannot be loaded"):
-            os.write(2, b"error: expected ')'\n")
-            raise tf.errors.InvalidArgumentError(None, None, "no module")
+        os.write(2, b"error: expected ')'\n")
+        raise tf.errors.InvalidArgumentError(None, None, "no module")
 
     with pytest.raises(UserError, match=r"^the model cannot be loaded: no module$"):
         load()

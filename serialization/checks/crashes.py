@@ -19,13 +19,16 @@ from serialization.formats import dtypes
 from serialization.formats.dtypes import get_base_dtype, get_dtype_name, get_dtype_size
 from serialization.formats.wire import DamagedError
 from serialization.graph.const_nodes import split_string_content
+from serialization.graph.function_optimizers import list_function_calls
 from serialization.graph.graph_def import find_called_functions, get_node_name, iterate_nodes, list_data_edges
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.known_ops import load_op_inputs
 
 _COUNTS = ("N", "num", "num_split", "num_outs", "num_outputs", "Nsparse", "Ndense", "num_sparse", "num_dense")
 _MOST = 100_000  # inputs or outputs of one node
-_DEEP, _DEEPEST = 200, 3000  # functions that call each other
+# How deep functions call each other: where optimizers take seconds; where TensorFlow's stack is near its end; and where
+# a PartitionedCall, which copies all functions below it, takes more than half a minute.
+_DEEP, _DEEPEST, _DEEPEST_CALLS = 200, 3000, 300
 _NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\\/>-]*")
 _EDGE = re.compile(rf"\^?{_NAME.pattern}(:[A-Za-z]\w*)?(:\d{{1,9}})?")  # in a function an output has a name, too
 _FREE = 1 << 30  # bytes that constants may take beyond four times what the file gives for them
@@ -130,8 +133,11 @@ def _find_deep_calls(index: GraphIndex) -> Iterator[str]:
     depths = _measure_depths(index)
     if left := index.functions.keys() - depths.keys():
         yield f"its function {make_printable(min(left))} calls itself"
-    elif max(depths.values(), default=0) > _DEEPEST:
-        yield f"its functions call each other {max(depths.values()):,} deep; TensorFlow's stack holds some thousands"
+        return
+    deepest = max(depths.values(), default=0)
+    most = _DEEPEST_CALLS if deepest > _DEEPEST_CALLS and list_function_calls(index.graph_def) else _DEEPEST
+    if deepest > most:
+        yield f"its functions call each other {deepest:,} deep; TensorFlow can run {most:,}"
 
 
 def _measure_depths(index: GraphIndex) -> dict[str, int]:

@@ -89,7 +89,7 @@ def strings(graph_def: Any) -> None:
 
 
 FAULTS = [
-    (deep, "its functions call each other 5,000 deep; TensorFlow's stack holds some thousands"),
+    (deep, "its functions call each other 5,000 deep; TensorFlow can run 300"),
     (edited(lambda g: setattr(g.node[3], "name", "a:b")), "a node is called 'a:b', which is no name of a node"),
     (edited(lambda g: setattr(g.node[3], "name", "^ab")), "a node is called '^ab', which is no name of a node"),
     (edited(lambda g: g.node[2].input.append("^a:b:c:d")), "its node ab has the input '^a:b:c:d', which is no tensor"),
