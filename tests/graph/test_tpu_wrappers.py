@@ -79,10 +79,7 @@ def test_the_wrappers_in_a_function_go_too() -> None:
 
 
 def test_the_call_of_a_computation_for_one_replica_becomes_a_plain_call() -> None:
-    @tf.function(input_signature=[tf.TensorSpec([None, 2]), tf.TensorSpec([2])])
-    def scale(x: Any, by: Any) -> Any:
-        return x * by
-
+    scale = tf.function(lambda x, by: x * by, input_signature=[tf.TensorSpec([None, 2]), tf.TensorSpec([2])])
     with tf1.Graph().as_default() as graph, tf1.Session() as session:
         x = tf1.placeholder(tf.float32, [None, 2], name="x")
         tf.identity(scale(x, tf.constant([1.0, 10.0])), name="y")
