@@ -201,7 +201,8 @@ def _name_target(error: OSError | UserError, folder: Path, target: Path) -> Exce
     """The error with the target in the place of the staged files, which are gone when the user reads it."""
     if isinstance(error, UserError):
         staged = (folder / _STAGED, folder / target.name)
-        return UserError(reduce(lambda text, path: text.replace(str(path), str(target)), staged, str(error)))
+        text = reduce(lambda text, path: text.replace(str(path), str(target)), staged, str(error))
+        return error if text == str(error) else UserError(text)
     full = error.filename is None and error.errno in _FULL  # write(2) fails without the file's name
     if not full and not str(error.filename).startswith(f"{folder}{os.sep}"):
         return error
