@@ -68,12 +68,19 @@ def test_an_infinite_number_makes_no_tolerance_infinite() -> None:
 
 
 def test_random_outputs_are_compared_in_shape() -> None:
-    proof = compare_runs(answer(np.array([1], "f")), answer(np.array([2], "f")), FEEDS, {"y": False})
+    chance = answer(*(np.array([number], "f") for number in range(4)))
+    proof = compare_runs(chance, answer(np.array([9], "f")), FEEDS, {"y": False})
     assert (proof.line, proof.random) == ("y: its shape and dtype are the source's; compared on 2 rows", frozenset("y"))
     with pytest.raises(UserError, match="not float32"):
-        compare_runs(answer(np.array([1], "f")), answer(np.array([2], "i")), FEEDS, {"y": False})
+        compare_runs(chance, answer(np.array([2], "i")), FEEDS, {"y": False})
     proof = compare_runs(answer(np.array([1], "f")), answer(np.array([1], "f")), FEEDS, {"y": False})
     assert (proof.line, proof.random) == ("y: the same bits as the source, on 2 rows", frozenset())
+
+
+def test_what_differs_though_each_side_repeats_itself_is_not_put_down_to_chance() -> None:
+    """As with dropout that a feed switches off, in front of a fault of the conversion."""
+    with pytest.raises(UserError, match="the result differs from its source: y is off by up to 1"):
+        compare_runs(answer(np.array([1], "f")), answer(np.array([2], "f")), FEEDS, {"y": False})
 
 
 def test_a_seed_does_not_make_a_random_output_the_same() -> None:

@@ -101,10 +101,10 @@ def shown(tensors: Iterable[Tensor]) -> list[str]:
         (None, "y", {}, "x=x:0,rate=rate:0 y=y:0"),
         ("k=x,rate", "l=z:0", {}, "k=x:0,rate=rate:0 l=z:0"),
         ("y", None, {}, "y=y:0 z=z:0"),
-        (None, None, {"serving_default": ("x:0", "y:0")}, "in=x:0 out=y:0"),
-        (None, None, {"other": ("x:0", "y:0")}, "in=x:0 out=y:0"),
-        (None, None, {"a": ("x:0", "z:0"), "serving_default": ("x:0", "y:0")}, "in=x:0 out=y:0"),
-        (None, "z", {"serving_default": ("x:0", "y:0")}, "x=x:0,rate=rate:0 z=z:0"),
+        (None, None, {"serving_default": ("x:0", "y:0")}, "in=x:0,rate=rate:0 out=y:0"),
+        (None, None, {"other": ("x:0", "y:0")}, "in=x:0,rate=rate:0 out=y:0"),
+        (None, None, {"a": ("x:0", "z:0"), "serving_default": ("x:0", "y:0")}, "in=x:0,rate=rate:0 out=y:0"),
+        (None, "z", {"serving_default": ("x:0", "y:0")}, "in=x:0,rate=rate:0 z=z:0"),
         ("x,rate", None, {"serving_default": ("x:0", "y:0")}, "x=x:0,rate=rate:0 out=y:0"),
     ],
 )
@@ -121,7 +121,8 @@ def test_each_choice_has_a_note() -> None:
     ]
     assert choose_signature(file(two_steps), "x,rate", "z")[1] == []
     assert choose_signature(file(two_steps, serving_default=("x:0", "y:0")), None, None)[1] == [
-        "outputs as recorded in its signature: out=y:0 float32 [None, 2]"
+        "outputs as recorded in its signature: out=y:0 float32 [None, 2]",
+        "inputs, as the outputs need them: in=x:0 float32 [None, 2], rate:0 float32 []",
     ]
     first, second = choose_signature(file(two_steps), None, None)[1]
     assert first.startswith("inferred output z:0 float32 [None, 2]: ")
@@ -213,10 +214,11 @@ ROWS = np.arange(12.0, dtype="f").reshape(4, 3), np.array([0, 1, 1, 0])
 
 
 def classify(x: Any, labels: Any) -> None:
-    """Dropout, a switch, an update of a moving average that waits for the batch, and a loss."""
+    """Dropout, a switch, an update that waits for the batch, and a loss."""
     keep, training = tf1.placeholder(tf.float32, [], name="keep_prob"), tf1.placeholder(tf.bool, [], name="is_training")
     mean = tf1.get_variable("mean", [3], trainable=False, use_resource=False)
-    with tf.control_dependencies([x, tf1.assign(mean, 0.9 * mean)]):
+    batches = tf1.get_variable("batches", [], trainable=False, use_resource=False)
+    with tf.control_dependencies([x, tf1.assign(batches, batches + 1.0)]):
         x = x - tf1.cond(training, lambda: tf.reduce_mean(x, 0), lambda: tf.identity(mean))
     logits = dense(tf1.nn.dropout(dense(x, 4, "hidden", tf.nn.relu), keep), 2, "logits")
     tf.nn.softmax(logits, name="prob")
