@@ -51,7 +51,7 @@ def import_graph(prepared: PreparedCheckpoint, *, optimize: bool = False) -> tup
     The Saver is None where there is no variable. Raises UserError where importing, restoring or running could do harm.
     """
     require_safe_checkpoint(prepared)
-    optimize = optimize and not nests_deeply(prepared.index)
+    optimize = optimize and not nests_deeply(prepared.index)  # for these the optimizers take minutes
     if not optimize:
         switch_off_optimizers(prepared.meta_graph.graph_def)
     with tf1.Graph().as_default() as graph, explain_failures("the graph cannot be imported"):

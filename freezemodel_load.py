@@ -46,7 +46,7 @@ def import_graph(graph_def: Any) -> Any:
 
 def load(ready: PreparedFrozenModel, *, optimize: bool = True) -> tuple[Any, Signature]:
     """A session on the imported graph, and the signature that it is run by."""
-    optimize = optimize and not nests_deeply(ready.index)
+    optimize = optimize and not nests_deeply(ready.index)  # for these the optimizers take minutes
     (switch_on_optimizers if optimize else switch_off_optimizers)(ready.graph_def)
     graph = import_graph(ready.graph_def)
     session = open_session(graph, optimize=optimize)

@@ -49,7 +49,7 @@ from serialization.targets.to_frozen import (
 )
 from serialization.tensorflow import format_reason, tf, tf1
 
-Source = PreparedCheckpoint | PreparedSavedModel  # read and scanned; nothing of it is loaded yet
+Source = PreparedCheckpoint | PreparedSavedModel  # read; a checkpoint's graph is scanned when it is opened
 
 
 def open_source(prepared: Source) -> Origin:
@@ -57,7 +57,8 @@ def open_source(prepared: Source) -> Origin:
     if isinstance(prepared, PreparedCheckpoint):
         return open_checkpoint(prepared)
     origin = open_saved_model(prepared)
-    graph_def, names = name_by_keys(origin.graph_def, origin.signature)  # a GraphDef records no signature
+    # Users know a SavedModel's tensors by their keys, which no GraphDef records; a checkpoint's, by their names.
+    graph_def, names = name_by_keys(origin.graph_def, origin.signature)
     return replace(origin, index=GraphIndex(graph_def), signature=names)
 
 
@@ -72,6 +73,7 @@ def write_frozen(origin: Origin, path: Path, size: int) -> Signature:
     if suffices_plain_call(origin, size):
         names = origin.signature
         try:
+            # Inputs too: the call drops a placeholder that no output needs, and callers feed it all the same.
             frozen_def = freeze(origin.session, origin.graph_def, (*names.outputs, *names.inputs))
         except tf.errors.FailedPreconditionError as error:
             found = format_reason(error).partition(". ")[0]
@@ -84,13 +86,13 @@ def write_frozen(origin: Origin, path: Path, size: int) -> Signature:
 
 def prove(origin: Origin, path: Path, names: Signature, args: argparse.Namespace) -> str:
     """Read the file back, run it and its source on the same feeds, and compare. Returns the lines to print."""
-    file = read_graph_file(ModelFile(path), lean=True)
+    file = read_graph_file(ModelFile(path), lean=True)  # the constants of a large file stay in it
     ready = prepare_frozen_model(file, known=names, trust=args.trust_model)
 
     def run_again(optimize: bool) -> Predictor:
         return Predictor(*load(ready, optimize=optimize))
 
-    return prove_same(origin, run_again, args.feed, steady=True)
+    return prove_same(origin, run_again, args.feed, steady=True)  # a frozen model keeps no state from run to run
 
 
 def main(argv: Sequence[str] | None = None) -> int:

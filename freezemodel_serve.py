@@ -57,7 +57,7 @@ def make_app(name: str, open_model: Open, settings: Settings) -> Flask:
     from serialization.serving.app import add_routes, make_predict_route
 
     started = time.monotonic()
-    give_sessions_own_threads()
+    give_sessions_own_threads()  # a session with one thread, for batches, would share the pool of the first
     session, signature = open_model()  # one session for all requests there will be; many threads may run it at once
     run = compile_session(session, signature, settings.timeout)
     route = make_predict_route(run, settings)
@@ -86,25 +86,26 @@ def create_app(
     *,
     op_library: Path | None = None,
     settings: Settings | None = None,
-    **names: Any,
+    **how: Any,
 ) -> Flask:
     """The application for any WSGI server, with one model; the parameters are the flags of the same names."""
     load_op_library(op_library)
     kind, found = find_given_model(frozen_model=frozen_model, saved_model=saved_model, checkpoint=checkpoint)
-    return make_app(show_path(found.path), partial(OPENERS[kind], found, **names), settings or Settings())
+    return make_app(show_path(found.path), partial(OPENERS[kind], found, **how), settings or Settings())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     flags = ("saved-model", "checkpoint", *SAVED_MODEL_FLAGS, *MODEL_FLAGS, *CONFINEMENT_FLAGS)
     parser = make_parser(__doc__, *flags, frozen_model=project.RESULTS / "frozen_model.pb", **ADDRESS, **LIMITS)
     args = parser.parse_args(argv)
-    kind, names = choose_model(parser, args, MODEL_KINDS)
+    kind, how = choose_model(parser, args, MODEL_KINDS)
     path = find_model(kind, getattr(args, kind)).path  # before any worker looks for it
     bodies = [] if args.inputs or args.outputs else model.make_example_bodies(path)
     announce = partial(announce_server, show_path(path), bodies)
     settings = Settings(**select_values(args, *LIMITS))
     readable = None if args.unconfined else list_readable(args)
-    make = partial(create_app, **{kind: path}, **names)
+    make = partial(create_app, **{kind: path}, **how)
+    # This process loads no model: each worker confines itself, and then loads it.
     run_server(make, settings, announce, readable, **select_values(args, *ADDRESS))
     return 0
 

@@ -37,13 +37,15 @@ from serialization.tensorflow import explain_failures, tf1
 
 def load(ready: PreparedFrozenModel) -> Origin:
     """A session on the frozen graph, under the names that it has in the file: a SavedModel's tensors need no prefix."""
+    # So that the proof compares the same bits. `main` switches them on again in what is written.
     switch_off_optimizers(ready.graph_def)
     with tf1.Graph().as_default() as graph, explain_failures("the frozen model cannot be imported"):
         tf1.import_graph_def(ready.graph_def, name="")
     session = open_session(graph, optimize=False)
     complete_import(session, ready, scope="")
     wanted = bind_signature(graph, ready.signature)
-    return Origin(session, ready.index, wanted, compile_later(session, wanted), True, ready.hints, ready.batches)
+    predict = compile_later(session, wanted)
+    return Origin(session, ready.index, wanted, predict, hints=ready.hints, batches=ready.batches)
 
 
 def export(session: Any, folder: Path, wanted: Signature) -> None:

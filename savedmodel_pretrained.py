@@ -44,7 +44,7 @@ from serialization.tensorflow import explain_failures, tf1
 def load(prepared: PreparedSavedModel, *, optimize: bool = True) -> tuple[Any, Signature]:
     """A session in which the SavedModel is loaded, graph, variables and tables, and the signature that it is run by."""
     where = show_path(prepared.folder)
-    optimize = optimize and not nests_deeply(GraphIndex(prepared.whole))
+    optimize = optimize and not nests_deeply(GraphIndex(prepared.whole))  # for these the optimizers take minutes
     session = open_session(tf1.Graph(), optimize=optimize)
     with session.graph.as_default(), explain_failures(f"the SavedModel {where} cannot be loaded"):
         # Not the user's own folder: TensorFlow gets what was scanned, and repaired.
@@ -78,8 +78,12 @@ def read_saved_model(args: argparse.Namespace) -> PreparedSavedModel:
 
 
 def open_saved_model(prepared: PreparedSavedModel) -> Origin:
-    """The loaded SavedModel, ready to be run and converted."""
+    """The loaded SavedModel, ready to be run and converted.
+
+    Unoptimized: its answers are compared bit for bit, and optimizers change the rounding.
+    """
     session, _ = load(prepared, optimize=False)
+    # A model that changes its variables is loaded again for each run, so that each begins from the same state.
     return make_saved_model_origin(session, prepared, lambda: Predictor(*load(prepared, optimize=False)))
 
 
@@ -97,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.image or (is_ours and not (args.inputs or args.outputs or args.feed)):
         files = args.image or sorted((project.PRETRAINED / "samples").glob("*.png"))
         labels = args.labels or (project.PRETRAINED / "labels.txt" if is_ours else None)
-        with Predictor(*load(prepared)) as predict:
+        with Predictor(*load(prepared)) as predict:  # optimized: nothing is compared
             proof = show_classes(predict, files, labels, **select_values(args, "mean", "std", "top"))
         print(f"proved: {proof}")
         print(f"next: {format_show(prepared.folder)}")

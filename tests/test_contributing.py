@@ -46,7 +46,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_a_flag_that_is_added_as_it_says(clean_copy: Path) -> None:
     subprocess.run(["git", "init", "--quiet"], cwd=clean_copy, check=True)  # a test asks git what has changed
     (clean_copy / "tests" / "test_contributing.py").unlink()  # it names the flag, and so would count as its test
-    steps = TEXT.partition("## Add a flag")[2].partition("## ")[0]
+    steps = TEXT.partition("## Add a flag")[2].partition("Some flags need more")[0]
     contract = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_contract.py")
     # The new flag and the tests of all flags, but no script that starts TensorFlow.
     chosen = (*contract, "-k", "model_inspect or flag or manual or vocabulary")

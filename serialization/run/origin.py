@@ -21,7 +21,7 @@ _NOT_PLAIN = REF_FORMS | {"RefSelect", "AutoReloadVariable", "TemporaryVariable"
 
 @dataclass(frozen=True)
 class Origin:
-    """A session on a graph, in which `predict` runs `signature`. `plain`: TensorFlow's own calls convert it well.
+    """A session on a graph, in which `predict` runs `signature`.
 
     `plain` says that TensorFlow's own calls convert it well. `hints` and `batches` are for generate_attempts. `repeat`
     runs the model twice and returns the second answer; None if running changes no variables. `compiled` says that XLA
