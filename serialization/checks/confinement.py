@@ -13,13 +13,14 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from serialization.checks.system_calls import (
     EXECUTE,
     READ,
+    READ_DIR,
     USE_DEVICE,
     WRITE,
     Rule,
@@ -61,7 +62,7 @@ _WHOLE = 0xFFFFFFFF
 _is_confined = False  # this process
 
 
-def confine(read: Iterable[Path], write: Collection[Path], ports: Collection[int] = ()) -> None:
+def confine(read: Collection[Path], write: Collection[Path], ports: Collection[int] = ()) -> None:
     """Leave this process the software, the right to read `read`, to write below the folders `write`, to listen.
 
     The first folder of `write` is for temporary files. Without `ports` there are no sockets at all. What the kernel
@@ -79,6 +80,10 @@ def confine(read: Iterable[Path], write: Collection[Path], ports: Collection[int
     confines_files = abi > 1 or (abi == 1 and len(write) == 1)
     if confines_files:
         allowed = [(path, READ) for path in (*_list_software(), *read)]
+        # A checkpoint is found among the files of its folder, and where a model is gone the error looks what is there:
+        # the names may be seen, not what is in the files.
+        listed = [path for path in read if path.suffix in (".index", ".meta") or not path.exists()]
+        allowed += [(path.parent, READ_DIR) for path in listed]
         allowed += [(path, WRITE) for path in write]
         allowed += [(path, USE_DEVICE) for path in (*map(Path, _DEVICES), *graphics)]
         allowed += [(path, READ | EXECUTE) for path in (_list_compilers() if graphics else ())]

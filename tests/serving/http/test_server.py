@@ -210,7 +210,7 @@ from serialization.serving.limits import Settings
 
 if __name__ == "__main__":
     serve = partial(run_server, partial(truediv, 1), Settings(), host="127.0.0.1", port=0, workers=2, grace=1)
-    cli.run(lambda _: serve(announce=print) or 0)
+    cli.run(lambda _: serve(announce=print) or 0, loads_model=False)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), cwd=PROJECT)
     assert (done.returncode, done.stdout) == (1, "")
