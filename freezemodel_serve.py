@@ -99,7 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__, *flags, frozen_model=project.RESULTS / "frozen_model.pb", **ADDRESS, **LIMITS)
     args = parser.parse_args(argv)
     kind, how = choose_model(parser, args, MODEL_KINDS)
-    path = find_model(kind, getattr(args, kind)).path  # before any worker looks for it
+    found = find_model(kind, getattr(args, kind))  # before any worker looks for it
+    path = found.path
     bodies = [] if args.inputs or args.outputs else model.make_example_bodies(path)
     announce = partial(announce_server, show_path(path), bodies)
     settings = Settings(**select_values(args, *LIMITS))

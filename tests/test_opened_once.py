@@ -218,9 +218,24 @@ def test_inspecting_a_frozen_graph(tmp_path: Path) -> None:
     require_once(count_opened(tmp_path, "model_inspect", file), "frozen.pb")
 
 
-@pytest.mark.parametrize("kind", ["checkpoint", "frozen-model", "saved-model"])
-def test_serving(tmp_path: Path, vocabulary_file: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """One process finds the model, another one answers: neither opens a file twice."""
+@pytest.mark.parametrize(
+    ("kind", "confinement", "processes"),
+    [
+        ("checkpoint", ("--unconfined",), 2),
+        ("frozen-model", ("--unconfined",), 2),
+        ("saved-model", ("--unconfined",), 2),
+        ("frozen-model", (), 1),
+    ],
+)
+def test_serving(
+    tmp_path: Path,
+    vocabulary_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    confinement: tuple[str, ...],
+    processes: int,
+) -> None:
+    """One process finds the model, another one answers: neither opens a file twice. A confined one cannot log it."""
     hook, folder, log = (tmp_path / name for name in ("hook", "model", "log"))
     hook.mkdir()
     folder.mkdir()
@@ -235,13 +250,13 @@ def test_serving(tmp_path: Path, vocabulary_file: Path, monkeypatch: pytest.Monk
         export(path, vocabulary_file, text=False)
     for name, value in {"PYTHONPATH": hook, "FOLDER": folder, "LOG": log}.items():
         monkeypatch.setenv(name, str(value))
-    with serving(f"--{kind}", path, *(() if kind == "saved-model" else NAMES)):
+    with serving(f"--{kind}", path, *confinement, *(() if kind == "saved-model" else NAMES)):
         lines = log.read_text().splitlines()
     opened: dict[str, Counter[str]] = {}
     for line in lines:
         process, _, name = line.partition(" ")
         opened.setdefault(process, Counter())[name] += 1
-    assert len(opened) == 2
+    assert len(opened) == processes
     for count in opened.values():
         require_once(count)
-    assert any(name.endswith(expected) for name in list(opened.values())[1])
+    assert any(name.endswith(expected) for name in list(opened.values())[-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -11,6 +10,7 @@ from pathlib import Path
 from serialization.files.model_names import find_saved_model_file, list_versions, strip_to_prefix
 from serialization.files.publish import list_checkpoint_files
 from serialization.formats.checkpoint_index import list_v1_files
+from serialization.formats.file_kind import reopen_file
 from serialization.graph.op_sets import TEXT_FILE_INITIALIZERS
 from serialization.project import real_path
 
@@ -67,10 +67,7 @@ def _list_linked_files(export: Path) -> Iterator[Path]:
 
 def _list_vocabularies(graph: Path) -> Iterator[Path]:
     """The files below the folder of a graph that it names, if it has an op that fills a table from a file."""
-    with graph.open("rb") as opened:
-        if os.fstat(opened.fileno()).st_size == 0:
-            return
-        data = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    data = reopen_file(graph).data
     if any(data.find(op.encode()) >= 0 for op in TEXT_FILE_INITIALIZERS):
         beside = (Path(folder) / name for folder, _, names in os.walk(graph.parent) for name in names)
         yield from (file for file in islice(beside, _MOST) if data.find(os.fsencode(file.name)) >= 0)

@@ -61,6 +61,7 @@ class ModelFile:
             self._descriptor = os.dup(opened.fileno())
         weakref.finalize(self, os.close, self._descriptor)
         self.kind = _kind_of(self.data, path.name)
+        _opened[str(path)] = self
 
     @property
     def is_text(self) -> bool:
@@ -82,6 +83,14 @@ class ModelFile:
             done += count
         status = os.fstat(self._descriptor)
         return done == len(buffer) and (status.st_size, status.st_mtime_ns) == self.stamp
+
+
+_opened = weakref.WeakValueDictionary[str, ModelFile]()
+
+
+def reopen_file(path: Path) -> ModelFile:
+    """The file as it is open already in this process, or newly opened."""
+    return _opened.get(str(path)) or ModelFile(path)
 
 
 def detect_kind(file: Path) -> Kind | Foreign:
