@@ -6,6 +6,7 @@ files.
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -75,6 +76,7 @@ def become(main: Main, words: list[str], stdout: int, stderr: int, *, confined: 
             there = list_readable_files(path for path in given if os.path.lexists(path))
             confine(there, [Path(tempfile.gettempdir())])
         status = call_main(main, words)
+        gc.collect()  # the private copy of a SavedModel goes with its session, which may be in a cycle
         sys.stdout.flush()
     finally:
         sys.stderr.flush()

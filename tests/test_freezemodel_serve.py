@@ -140,21 +140,21 @@ def test_a_missing_model_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("flag", "name", "right"),
+    ("flag", "name", "found", "right"),
     [
-        ("frozen-model", "savedmodel_from_source", "saved-model"),
-        ("frozen-model", "graph.ckpt", "checkpoint"),
-        ("saved-model", "frozen_model.pb", "frozen-model"),
-        ("checkpoint", "frozen_model.pb", "frozen-model"),
+        ("frozen-model", "savedmodel_from_source", "a SavedModel, not a frozen model", "saved-model"),
+        ("frozen-model", "graph.ckpt", "a checkpoint, not a frozen model", "checkpoint"),
+        ("saved-model", "frozen_model.pb", "a frozen model (a GraphDef), not a SavedModel", "frozen-model"),
+        ("checkpoint", "frozen_model.pb", "a frozen model (a GraphDef), not a checkpoint", "frozen-model"),
     ],
 )
 def test_the_wrong_flag_is_told_the_right_one(
-    made: Path, capfd: pytest.CaptureFixture[str], flag: str, name: str, right: str
+    made: Path, capfd: pytest.CaptureFixture[str], flag: str, name: str, found: str, right: str
 ) -> None:
     assert call_main(freezemodel_serve.main, [f"--{flag}", str(made / name)]) == 1
     said = capfd.readouterr()
     assert said.err == (
-        f"error: {made / name} is no {flag.replace('-', ' ')}; "
+        f"error: {made / name} is {found}; "
         f"use `python {show_path(project.ROOT / 'freezemodel_serve.py')} --{right} {made / name}`\n"
     )
     assert said.out == ""

@@ -61,7 +61,7 @@ def test_a_failing_export_leaves_the_old_one(run: Run, toy: Path, monkeypatch: o
     finally:
         savedmodel_from_source.export = export
     assert done.status == 1
-    assert done.stderr == "error: No space left on device\n"
+    assert done.stderr == f"error: cannot write {folder}; No space left on device; name another place\n"
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert not list(toy.glob(".*"))
 

@@ -18,7 +18,7 @@ from serialization.files.checkpoint_files import (
     read_checkpoint_at,
     require_whole_checkpoint,
 )
-from serialization.files.model_names import SAVED_MODEL_FILES, find_saved_model_file, list_versions
+from serialization.files.model_names import SAVED_MODEL_FILES, find_saved_model_file, is_prefix, list_versions
 from serialization.files.other_models import (
     OtherModelError,
     advise_making,
@@ -65,7 +65,7 @@ def find_frozen_model(path: Path) -> ModelFile:
         there = describe_contents(path)
         raise UserError(f"{show_path(path)} is a folder, not a frozen model; {there}; name the file itself")
     if not path.is_file():
-        if list_checkpoint_files(path):
+        if is_prefix(path):
             raise OtherModelError(f"{show_path(path)} is a checkpoint, not a frozen model", "checkpoint", path)
         make = advise_making(path, "name the file of a GraphDef", "freezemodel_")
         raise UserError(f"no frozen model at {show_path(path)}; {make}")
@@ -93,7 +93,7 @@ def find_saved_model(
     if found_file is None:
         if path.is_file():
             raise explain_other_kind(path, detect_kind(path), "a SavedModel")
-        if list_checkpoint_files(path) or (path.is_dir() and next(path.glob("*.index"), None) is not None):
+        if is_prefix(path) or (path.is_dir() and next(path.glob("*.index"), None) is not None):
             what = "the folder of a checkpoint" if path.is_dir() else "a checkpoint"
             raise OtherModelError(f"{show_path(path)} is {what}, not a SavedModel", "checkpoint", path)
         make = advise_making(path, f"name the folder that holds {SAVED_MODEL_FILES[0]}", "savedmodel_", "pretrained")

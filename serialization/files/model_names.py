@@ -44,6 +44,11 @@ def strip_to_prefix(path: Path) -> Path:
     return path.with_name(match["prefix"]) if match["prefix"] else FolderPrefix(path.parent)
 
 
+def is_prefix(path: Path) -> bool:
+    """Whether a checkpoint has this prefix. The folder is not listed, which a confined process may not do."""
+    return path.with_name(f"{path.name}.index").is_file()
+
+
 def find_saved_model_file(folder: Path) -> Path | None:
     """The file of a folder's SavedModel, which TensorFlow would read; None if there is none."""
     return next((folder / name for name in SAVED_MODEL_FILES if (folder / name).exists()), None)

@@ -223,7 +223,10 @@ def _add_meta_graph(
     add_v0_signatures(meta_graph, index)
     recorded = list_signature_defs(meta_graph)
     likely = None if recorded else describe_candidates(index)
-    outputs = [candidate["name"] for candidate in likely["outputs"]] if likely else None
+    outputs = None
+    if likely:  # the less likely outputs too: users may name these
+        others = [candidate for candidate in likely["others"] if candidate["role"] == "output"]
+        outputs = [candidate["name"] for candidate in (*likely["outputs"], *others)]
     found = harm.scan_meta_graph(meta_graph, outputs, folder=folder, saved_model=saved_model, index=index)
     report["faults"] += [*find_crashes(index), *find_loose_ends(index)]
     report["graphs"].append(describe_graph(meta_graph.graph_def, meta_graph, found, likely, saved_model))

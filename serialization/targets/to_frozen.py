@@ -27,7 +27,7 @@ from serialization.graph.op_sets import PASS_THROUGH, VARIABLES, is_update
 from serialization.graph.repair import format_repairs, make_graph_loadable, remove_refs
 from serialization.graph.signature import Signature
 from serialization.run.origin import Origin
-from serialization.sources.from_checkpoint import PreparedCheckpoint
+from serialization.sources.from_checkpoint import PreparedCheckpoint, require_safe_checkpoint
 from serialization.sources.frozen_reader import read_large_graph_def
 from serialization.sources.variable_values import read_stored_values
 from serialization.targets.frozen_writer import write_frozen_graph
@@ -55,10 +55,12 @@ def suffices_plain_call(origin: Origin, size: int) -> bool:
 def freeze_stored_values(path: Path, prepared: PreparedCheckpoint | PreparedSavedModel) -> bool:
     """Freeze a checkpoint by copying the values from its data files, without a session; whether that can be done.
 
-    Lookup tables are filled in a session, and the functions of a SavedModel are inlined from one.
+    Lookup tables are filled in a session, and the functions of a SavedModel are inlined from one. Raises UserError if
+    the graph could do harm: inlining imports it.
     """
     if not isinstance(prepared, PreparedCheckpoint) or list_table_nodes(prepared.pruned):
         return False
+    require_safe_checkpoint(prepared)
     value_of = read_stored_values(prepared.held, prepared.restores)
     freeze_graph(path, prepared.index, prepared.signature, value_of=value_of)
     return True

@@ -211,6 +211,16 @@ def test_the_error_of_a_script(
     )
 
 
+def test_a_harmful_checkpoint_is_refused_too_where_no_session_is_needed(
+    run: Run, tmp_path: Path, written: Path
+) -> None:
+    words = ("--checkpoint", checkpoint(tmp_path, written), "--inputs", "x", "--outputs", "y", "--no-verify")
+    done = run("freezemodel_save", *words, "--frozen-model", tmp_path / "m.pb")
+    assert done.status == 1
+    assert "is not safe to load; it would write files: WriteFile at hidden" in done.stderr
+    assert not (tmp_path / "m.pb").exists()
+
+
 @pytest.mark.parametrize("script", ["checkpoint_restore", "freezemodel_save", "savedmodel_from_checkpoint"])
 @pytest.mark.parametrize("node", ["save/restore_all", "NN/W1/Read/ReadVariableOp", "Accuracy/predictions", "NN/W1"])
 def test_an_op_hidden_in_the_toy_checkpoint_does_not_run(
