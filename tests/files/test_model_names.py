@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from serialization.files.model_names import FolderPrefix, find_saved_model_file, list_versions, strip_to_prefix
+from serialization.files.model_names import (
+    FolderPrefix,
+    find_saved_model_file,
+    is_prefix,
+    list_versions,
+    strip_to_prefix,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +50,15 @@ def test_files_without_a_stem_have_the_folder_and_a_slash_as_prefix(tmp_path: Pa
     assert prefix.with_name(f"{prefix.name}.index") == tmp_path / ".index"
     assert not prefix.is_file()
     assert not prefix.is_dir()  # though the folder is there
+
+
+def test_a_prefix_is_that_of_an_index(tmp_path: Path) -> None:
+    for name in ("m.index", ".index", "n.meta"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.index").mkdir()
+    assert is_prefix(tmp_path / "m")
+    assert is_prefix(FolderPrefix(tmp_path))
+    assert not any(is_prefix(tmp_path / name) for name in ("m.index", "n", "folder", "none"))
 
 
 def test_the_file_of_a_saved_model_is_the_one_that_tensorflow_would_read(tmp_path: Path) -> None:

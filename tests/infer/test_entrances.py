@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from handmade_graphs import X, Y, graph
+from handmade_graphs import Node, X, Y, graph
 
 from serialization.graph.graph_index import GraphIndex
 from serialization.infer.entrances import find_inputs, find_pipeline_ends, list_variables, list_weights
 
-BATCH = (("files", "Placeholder", []), ("iterator", "IteratorV2", ["files"]), ("next", "IteratorGetNext", ["iterator"]))
+BATCH: tuple[Node, ...] = (
+    ("files", "Placeholder", []),
+    ("iterator", "IteratorV2", ["files"]),
+    ("next", "IteratorGetNext", ["iterator"]),
+)
 
 
 def index_of(*nodes: Any) -> GraphIndex:
