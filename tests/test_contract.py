@@ -197,9 +197,6 @@ def test_arrows_run_one_way() -> None:
 # Modules in which there is too little for a test of their own, each with the test that covers it.
 COVERED_BY = {
     "errors": "test_cli",
-    "files/checkpoint_files": "files/test_locate",
-    "files/model_names": "files/test_locate",
-    "inspect/graph_report": "inspect/test_report",
     "project": "test_cli",
     "serving/http/direct": "serving/http/test_server",
     "serving/http/worker": "serving/http/test_server",
@@ -214,4 +211,4 @@ def test_every_module_has_its_test() -> None:
     assert not alone - COVERED_BY.keys(), "add tests/<package>/test_<module>.py, or a line to COVERED_BY"
     assert not COVERED_BY.keys() - alone, "take it out of COVERED_BY: it has a test of its own, or is gone"
     assert all((tests / f"{test}.py").is_file() for test in COVERED_BY.values()), "a test in COVERED_BY is missing"
-    assert len(COVERED_BY) <= 8, "COVERED_BY is for exceptions; write a test of the module's own"
+    assert len(COVERED_BY) <= 5, "COVERED_BY is for exceptions; write a test of the module's own"

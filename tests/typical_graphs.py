@@ -7,6 +7,7 @@ from typing import Any
 
 from serialization.graph.graph_index import GraphIndex
 from serialization.infer.candidates import Inferred, infer_candidates
+from serialization.infer.data_edges import Flow
 from serialization.tensorflow import np, tf, tf1
 
 GRAPHS: dict[str, tuple[Callable[[], None], set[str], set[str]]] = {}
@@ -346,11 +347,21 @@ def output_named_before_its_bias() -> None:
     tf.argmax(logits, 1)
 
 
-def infer(build: Callable[[], Any]) -> Inferred:
-    """What is inferred from a graph alone."""
+def make_index(build: Callable[[], Any]) -> GraphIndex:
+    """The index of a graph, with the shapes that its MetaGraphDef records."""
     with tf1.Graph().as_default() as built:
         build()
-    return infer_candidates(GraphIndex(built.as_graph_def(add_shapes=True)))
+    return GraphIndex(built.as_graph_def(add_shapes=True))
+
+
+def make_flow(build: Callable[[], Any]) -> Flow:
+    """The data edges of a graph."""
+    return Flow(make_index(build))
+
+
+def infer(build: Callable[[], Any]) -> Inferred:
+    """What is inferred from a graph alone."""
+    return infer_candidates(make_index(build))
 
 
 def found(build: Callable[[], Any]) -> tuple[list[str], list[str]]:

@@ -153,7 +153,7 @@ def _named_in(state: Path) -> str | None:
         named = match[1]
     if "\0" in named:  # no path holds a NUL
         return None
-    return re.sub(r"-\?{5}-of-\d{5}$", "", named)  # the first format names its shards with this pattern
+    return re.sub(r"-\?{5}-of-\d{5}$", "", named) or None  # the first format names its shards with this pattern
 
 
 def _prefixes_in(folder: Path) -> Iterator[Path]:

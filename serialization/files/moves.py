@@ -44,15 +44,13 @@ def sync_to_disk(path: Path) -> None:
 def move_into_place(new: Path, target: Path, overwrite: bool) -> None:
     """Rename what is complete to its target, which is never missing and never half. Raises UserError if it may not."""
     try:
-        _rename(new, target, _NOREPLACE)
-    except FileExistsError:
-        refuse_existing(target, [target], overwrite)  # it has appeared since the run began
-        if new.is_dir() != target.is_dir():
-            kind = "folder" if target.is_dir() else "file"
-            raise UserError(f"{show_path(target)} is a {kind}, which is not replaced; name another place") from None
-        # One step, so the target is never missing. The old result is removed with the staging folder.
-        _rename(new, target, _EXCHANGE)
-    except OSError as error:
+        try:
+            _rename(new, target, _NOREPLACE)
+        except FileExistsError:
+            _refuse_replacing(new, target, overwrite)  # it has appeared since the run began
+            # One step, so the target is never missing. The old result is removed with the staging folder.
+            _rename(new, target, _EXCHANGE)
+    except OSError as error:  # some file systems have neither flag, exFAT and NTFS only the first
         if error.errno not in _UNSUPPORTED:
             raise
         with hold_folder(target.parent):
@@ -66,11 +64,19 @@ def _move_without_renameat2(new: Path, target: Path, overwrite: bool) -> None:
     A file is replaced in one step. A folder takes two, and between them the old one is in the staging folder. If this
     run is killed between them, the next run puts it back.
     """
-    refuse_existing(target, [target], overwrite)
+    _refuse_replacing(new, target, overwrite)
     if target.is_dir() and not target.is_symlink():
         (new.parent / _REPLACED).mkdir()
         target.rename(new.parent / _REPLACED / target.name)
     new.replace(target)
+
+
+def _refuse_replacing(new: Path, target: Path, overwrite: bool) -> None:
+    """Raise UserError if the target is there and may not be overwritten, or is a file for a folder or the reverse."""
+    refuse_existing(target, [target], overwrite)
+    if os.path.lexists(target) and new.is_dir() != target.is_dir():
+        kind = "folder" if target.is_dir() else "file"
+        raise UserError(f"{show_path(target)} is a {kind}, which is not replaced; name another place")
 
 
 def put_back_replaced(leftover: Path, target: Path) -> None:

@@ -9,13 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, Fails, Run, environment, restored
+from conftest import PROJECT, Fails, Run, environment
 from foreign import KINDS, write_foreign_files
 
 from serialization import project
-from serialization.files import locate
-from serialization.formats.checkpoint_index import format_saver_path
-from serialization.tensorflow import np, tf, tf1
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 
@@ -246,139 +243,12 @@ def test_git_lfs_pointers_in_a_checkpoint_and_a_saved_model_are_reported(error: 
     )
 
 
-# Incomplete checkpoints.
-
-
-def test_missing_and_truncated_data_files_are_reported(error: Fails, toy: Path, tmp_path: Path) -> None:
-    data = toy / "graph.ckpt.data-00000-of-00001"
-    whole = data.read_bytes()
-    data.write_bytes(whole[:-1])
-    assert error("checkpoint_restore") == (
-        f"the checkpoint results/graph.ckpt is cut short; its data file {data.name} has {len(whole) - 1} bytes, "
-        f"its index needs {len(whole)}; copy it here again"
-    )
-    data.unlink()
-    incomplete = f"the checkpoint {{}} is incomplete; its data file {data.name} is missing; copy it here too"
-    assert error("checkpoint_restore") == incomplete.format("results/graph.ckpt")
-    shard = toy / "savedmodel_from_checkpoint" / "variables" / "variables.data-00000-of-00001"
-    shard.rename(shard.with_suffix(".txt"))
-    assert error("savedmodel_pretrained", "--saved-model", toy / "savedmodel_from_checkpoint") == (
-        "the checkpoint results/savedmodel_from_checkpoint/variables/variables is incomplete; "
-        "its data file variables.data-00000-of-00001 is missing; copy it here too"
-    )
-
-
-def test_a_missing_shard_is_reported(error: Fails, run: Run, results: Path, tmp_path: Path) -> None:
-    assert run("checkpoint_save", "--shards", 3, "--epochs", 1).status == 0
-    (results / "graph.ckpt.data-00001-of-00003").unlink()
-    assert error("checkpoint_restore") == (
-        "the checkpoint results/graph.ckpt is incomplete; its data file graph.ckpt.data-00001-of-00003 is missing; "
-        "copy it here too"
-    )
-
-
-def test_a_checkpoint_without_graph_or_without_variables_is_refused(error: Fails, toy: Path) -> None:
-    (toy / "graph.ckpt.meta").rename(toy / "kept")
-    assert error("checkpoint_restore") == (
-        "the checkpoint results/graph.ckpt holds variables and no graph; found no graph.ckpt.meta; "
-        "copy it here, or name the graph with --graph"
-    )
-    (toy / "graph.ckpt.index").unlink()
-    assert error("checkpoint_restore") == (
-        "the checkpoint results/graph.ckpt is incomplete; found graph.ckpt.data-00000-of-00001 and no "
-        "graph.ckpt.index; copy it here too"
-    )
-    (toy / "kept").rename(toy / "graph.ckpt.meta")
-    (toy / "graph.ckpt.data-00000-of-00001").unlink()
-    assert error("checkpoint_restore") == (
-        "the checkpoint results/graph.ckpt holds a graph and no variables; found graph.ckpt.meta and no "
-        "graph.ckpt.index; copy the index and the data files here too"
-    )
-
-
-def test_an_object_checkpoint_has_no_graph_to_restore(error: Fails, tmp_path: Path) -> None:
-    tf.train.Checkpoint(v=tf.Variable([1.0, 2.0])).write(str(tmp_path / "ckpt-1"))
-    assert error("checkpoint_restore", "--checkpoint", tmp_path / "ckpt-1") == (
-        "ckpt-1 is an object checkpoint of TensorFlow 2, which holds variables and no graph; found no ckpt-1.meta; "
-        "save a SavedModel from the program that builds the model, or name the graph with --graph"
-    )
-
-
-# Faults that are repaired, with a line about it.
-
-
-def test_a_moved_folder_loads_its_own_files(run: Run, toy: Path, tmp_path: Path) -> None:
-    moved = tmp_path / "moved"
-    shutil.copytree(toy, moved)
-    (moved / "checkpoint").write_text(f'model_checkpoint_path: "{toy}/graph.ckpt"\n')
-    note = f"{moved}/checkpoint points to {toy}/graph.ckpt; using the one here, {moved}/graph.ckpt\n"
-    # The old folder is still there, with other weights: TensorFlow's latest_checkpoint would take those.
-    for file in toy.glob("graph.ckpt.*"):
-        file.write_bytes(b"other weights")
-    done = run("checkpoint_restore", "--checkpoint", moved)
-    assert (done.status, done.stderr) == (0, "")
-    assert done.stdout.startswith(note)
-
-
-def test_the_newest_checkpoint_is_taken_if_the_named_one_is_missing(run: Run, toy: Path) -> None:
-    (toy / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-300"\n')
-    done = run("checkpoint_restore", "--checkpoint", toy)
-    assert done.stdout.startswith(
-        f"{toy}/checkpoint names model.ckpt-300, which is not here; using the newest, {toy}/graph.ckpt\n"
-    )
-    assert (done.status, done.stderr) == (0, "")
-
-
 def test_the_newest_version_of_a_saved_model_is_taken(run: Run, tmp_path: Path) -> None:
     for version in ("2", "10", "old"):
         shutil.copytree(project.PRETRAINED / "1", tmp_path / "resnet" / version)
     done = run("savedmodel_pretrained", "--saved-model", tmp_path / "resnet")
     assert (done.status, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{tmp_path}/resnet holds 2 versions of a SavedModel; using {tmp_path}/resnet/10\n")
-
-
-def save_with(saver_options: dict[str, object], prefix: Path) -> None:
-    with tf1.Graph().as_default(), tf1.Session() as session:
-        tf1.get_variable("v", initializer=np.arange(6, dtype=np.float32).reshape(2, 3))
-        sizes = tf1.fixed_size_partitioner(2)
-        tf1.get_variable("p", [4, 2], initializer=tf1.zeros_initializer(), partitioner=sizes)
-        session.run(tf1.global_variables_initializer())
-        tf1.train.Saver(**saver_options).save(session, str(prefix))
-
-
-def test_a_prefix_that_is_a_folder_and_a_slash_is_found(tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    save_with({}, tmp_path / "model.ckpt")
-    for suffix in ("index", "meta", "data-00000-of-00001"):
-        (tmp_path / f"model.ckpt.{suffix}").rename(folder / f".{suffix}")
-    (folder / "checkpoint").write_text('model_checkpoint_path: "/home/somebody/model/"\n')
-    for name in ("", ".index", ".meta", "checkpoint"):
-        found = locate.find_checkpoint(folder / name)
-        assert str(found.prefix) == f"{folder}/"
-        assert str(locate.find_checkpoint(found.prefix).prefix) == f"{folder}/"
-    assert format_saver_path(found) == f"{folder}/"
-    assert {(v.name, v.dtype, v.shape, v.slices) for v in found.variables} == {
-        ("v", "float32", (2, 3), 1),
-        ("p", "float32", (4, 2), 2),
-    }
-    with restored(found.prefix) as session:
-        assert session.run("v/Read/ReadVariableOp:0").tolist() == [[0, 1, 2], [3, 4, 5]]
-
-
-@pytest.mark.parametrize("sharded", [False, True])
-def test_a_checkpoint_in_the_first_format_is_found_and_restored(tmp_path: Path, sharded: bool) -> None:
-    prefix = tmp_path / "old.ckpt"
-    save_with({"write_version": 1, "sharded": sharded}, prefix)
-    names = ["", "old.ckpt.meta", "old.ckpt-00000-of-00001" if sharded else "old.ckpt"]
-    for name in names:
-        found = locate.find_checkpoint(tmp_path / name)
-        assert found.prefix == prefix
-    assert found.version == "V1"
-    assert {(v.name, v.shape, v.slices) for v in found.variables} == {("v", (2, 3), 1), ("p", (4, 2), 2)}
-    assert format_saver_path(found) == f"{prefix}-?????-of-00001" if sharded else str(prefix)
-    with restored(prefix) as session:
-        assert session.run("v/Read/ReadVariableOp:0").tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 # Refusals of all scripts.
