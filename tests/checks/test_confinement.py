@@ -346,9 +346,11 @@ def test_what_a_confined_script_cannot_do(run: Run, tmp_path: Path, outside: Pat
     words: dict[str, tuple[object, ...]] = {}
     for what, do in HARM.items():
         (folder := tmp_path / what).mkdir()
-        path = make_graph(folder, partial(do, place=outside))
+        (place := outside / what).mkdir()
+        (place / "secret").write_text(SECRET)
+        path = make_graph(folder, partial(do, place=place))
         words[what] = ("--frozen-model", path, "--inputs", "x", "--outputs", "y", "--feed", "[1.0]")
-    before = sorted(outside.iterdir())
+    before = sorted(outside.rglob("*"))
     for what, done in zip(
         words, run_all_trusted([("freezemodel_load", *each) for each in words.values()]), strict=True
     ):
@@ -357,8 +359,8 @@ def test_what_a_confined_script_cannot_do(run: Run, tmp_path: Path, outside: Pat
             assert done.stderr.startswith("error: "), (what, done.stderr)
             assert done.stderr.count("\n") == 1, (what, done.stderr)
         assert SECRET not in done.stdout + done.stderr, what
-        assert "outside/secret" not in done.stdout, what
-    assert sorted(outside.iterdir()) == before
+        assert "/secret" not in done.stdout, what
+    assert sorted(outside.rglob("*")) == before
     for what, each in words.items():
         assert run("freezemodel_load", *each, "--trust-model").status == 0, (
             f"{what}: it works where nothing confines it"
