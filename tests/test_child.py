@@ -131,6 +131,7 @@ def test_ctrl_c_comes_once_though_a_terminal_sends_it_to_both(tmp_path: Path) ->
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
+        time.sleep(0.3)  # until the child is in its loop
         os.killpg(process.pid, signal.SIGINT)
         assert process.stdout.read() == "came 1\npublished\n"
 

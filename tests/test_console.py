@@ -127,7 +127,7 @@ def test_an_export_is_listed_with_its_sizes_and_empty_folders(
     assert capsys.readouterr().out.splitlines() == [
         "first",
         "second",
-        "file                      size",
+        "file                     size",
         "models/1/saved_model.pb  1.5 kB",
         "models/1/variables/      empty",
         "proved: all",
