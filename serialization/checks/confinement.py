@@ -82,7 +82,7 @@ def confine(read: Collection[Path], write: Collection[Path], ports: Collection[i
         allowed = [(path, READ) for path in (*_list_software(), *read)]
         # A checkpoint is found among the files of its folder, and where a model is gone the error looks what is there:
         # the names may be seen, not what is in the files.
-        listed = [path for path in read if path.suffix in (".index", ".meta") or not path.exists()]
+        listed = [path for path in read if path.name.endswith((".index", ".meta")) or not path.exists()]
         allowed += [(path.parent, READ_DIR) for path in listed]
         allowed += [(path, WRITE) for path in write]
         allowed += [(path, USE_DEVICE) for path in (*map(Path, _DEVICES), *graphics)]

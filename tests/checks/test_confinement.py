@@ -214,6 +214,19 @@ def test_each_version_of_landlock_confines_as_far_as_it_goes(place: Path, abi: i
     assert in_child(attempt) == [0, 0, errno.EACCES, errno.EACCES]
 
 
+@needs_landlock
+@pytest.mark.parametrize("name", ["model.ckpt.index", ".index"])
+def test_the_names_beside_a_checkpoint_may_be_seen(place: Path, name: str) -> None:
+    """A prefix may be a folder and a slash: its files are called .index and so on."""
+    (place / "elsewhere" / name).touch()
+
+    def attempt() -> list[str]:
+        confine([place / "elsewhere" / name], [place / "own"])
+        return [file.name for file in (place / "elsewhere").iterdir()]
+
+    assert in_child(attempt) == [name]
+
+
 def test_the_first_landlock_is_left_out_where_something_is_exported(place: Path) -> None:
     """It refuses to move a file to another folder, as TensorFlow does with the variables of a SavedModel."""
 
