@@ -37,8 +37,8 @@ def _list_files_at(path: Path) -> Iterator[Path]:
         yield from path.parent.glob("*.so*")
     elif path.is_dir():
         beside = list(path.iterdir())
-        prefixes = {strip_to_prefix(file) for file in beside if file.suffix in (".index", ".meta")}
-        yield from (path / "checkpoint", path / ".index")
+        prefixes = {strip_to_prefix(file) for file in beside if file.name.endswith((".index", ".meta"))}
+        yield path / "checkpoint"
         for prefix in prefixes:
             yield from _list_files_of_prefix(prefix)
     else:

@@ -34,6 +34,14 @@ def test_the_folder_of_checkpoints(tmp_path: Path) -> None:
     assert names_of(tmp_path, tmp_path) == {*CHECKPOINT, "checkpoint", "old.meta", "old-00000-of-00001"}
 
 
+@pytest.mark.parametrize("named", ["", ".meta", ".index"])
+def test_a_checkpoint_without_a_name(tmp_path: Path, named: str) -> None:
+    """Its prefix is the folder and a slash."""
+    make(tmp_path, ".index", ".meta", ".data-00000-of-00001", "notes.txt")
+    assert {".index", ".meta", ".data-00000-of-00001"} <= names_of(tmp_path, tmp_path / named)
+    assert "notes.txt" not in names_of(tmp_path, tmp_path / named)
+
+
 def test_a_frozen_graph_alone(tmp_path: Path) -> None:
     make(tmp_path, "m.pb", "secret", "m.pb.bak")
     assert names_of(tmp_path, tmp_path / "m.pb") == {"m.pb"}
