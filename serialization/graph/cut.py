@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
 from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.dtypes import get_dtype_number
-from serialization.graph.graph_def import get_node_name, get_output_index, get_tensor_name
+from serialization.graph.graph_def import find_free_name, get_node_name, get_output_index, get_tensor_name
 from serialization.graph.graph_index import GraphIndex, take_nodes
 from serialization.graph.op_registry import get_output_dtypes
 from serialization.graph.op_sets import ALL_PLACEHOLDERS, PIPELINES, PLACEHOLDERS
@@ -130,11 +130,3 @@ def _rename_node(graph_def: Any, old: str, new: str, kept: Collection[str]) -> N
             node.name = new
         if node.name in kept or node.name == new:
             node.input[:] = [new if edge == old else edge for edge in node.input]
-
-
-def find_free_name(stem: str, nodes: Mapping[str, Any], index: int = 0) -> str:
-    """A name for a new node: the stem, with the index of an output other than the first."""
-    name = f"{stem}_{index}" if index else stem
-    while name in nodes:
-        name += "_"
-    return name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from typing import Any
 
 from serialization.formats.dtypes import get_dtype_size
@@ -38,6 +38,29 @@ def get_tensor_name(edge: str) -> str:
 def list_data_edges(node: Any) -> list[str]:
     """The inputs of a node that carry values."""
     return [edge for edge in node.input if not edge.startswith("^")]
+
+
+def list_control_edges(node: Any) -> list[str]:
+    """The inputs of a node that carry no value, only the order."""
+    return [edge for edge in node.input if edge.startswith("^")]
+
+
+def change_op(node: Any, op: str, inputs: Iterable[str], **types: int) -> None:
+    """Make a node one of another op, with these inputs, and without attributes other than these dtype numbers."""
+    inputs = list(inputs)  # they may be the node's own
+    node.op = op
+    node.input[:] = inputs
+    node.attr.clear()
+    for name, number in types.items():
+        node.attr[name].type = number
+
+
+def find_free_name(stem: str, taken: Container[str], index: int = 0) -> str:
+    """A name for a new node: the stem, with the index of an output other than the first."""
+    name = f"{stem}_{index}" if index else stem
+    while name in taken:
+        name += "_"
+    return name
 
 
 def find_called_functions(node: Any, functions: Collection[str]) -> Iterator[str]:

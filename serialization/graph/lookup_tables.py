@@ -15,7 +15,7 @@ from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.graph import op_sets
 from serialization.graph.const_nodes import make_constant, read_array
-from serialization.graph.graph_def import get_node_name
+from serialization.graph.graph_def import change_op, find_free_name, get_node_name
 from serialization.graph.graph_index import GraphIndex
 from serialization.tensorflow import np, tf, tf1
 
@@ -116,7 +116,8 @@ def _fill_as_a_run_would(session: Any, table: Any, index: GraphIndex) -> None:
 
 def _inline_one(index: GraphIndex, table: Any, keys: Any, values: Any) -> None:
     graph_def = index.graph_def
-    given = _free_names(index, table.name)
+    # A graph that was frozen before has such nodes already.
+    given = {what: find_free_name(f"{table.name}/{what}", index.nodes) for what in ("keys", "values", "fill", "ready")}
     ready = given["ready"]
     takers: dict[str, None] = {}
     waiting = [table.name]
@@ -128,7 +129,8 @@ def _inline_one(index: GraphIndex, table: Any, keys: Any, values: Any) -> None:
                     waiting.append(name)
     for node in map(index.nodes.__getitem__, takers):
         if node.op in op_sets.TABLE_WRITERS:
-            _make_nothing(node)
+            # It waits for the table, so that a node in a loop stays in that loop.
+            change_op(node, "NoOp", [f"^{get_node_name(node.input[0])}"])
             continue
         if node.op in op_sets.PASS_THROUGH:
             node.op = node.op.removeprefix("Ref")
@@ -156,22 +158,6 @@ def _inline_one(index: GraphIndex, table: Any, keys: Any, values: Any) -> None:
     fill.attr[types[0]].type, fill.attr[types[1]].type = key_type, value_type
     guard = graph_def.node.add(name=ready, op="Identity", input=[table.name, f"^{fill.name}"])
     guard.attr["T"].type = dtypes.RESOURCE
-
-
-def _free_names(index: GraphIndex, table: str) -> dict[str, str]:
-    """Unused names for the nodes beside a table. A graph that was frozen before has such nodes already."""
-    names = {}
-    for what in ("keys", "values", "fill", "ready"):
-        names[what] = f"{table}/{what}"
-        while names[what] in index.nodes:
-            names[what] += "_"
-    return names
-
-
-def _make_nothing(node: Any) -> None:
-    node.op = "NoOp"
-    node.input[:] = [f"^{get_node_name(node.input[0])}"]  # so that a node in a loop stays in that loop
-    node.attr.clear()
 
 
 def run_table_initializers(session: Any, names: Sequence[str]) -> None:

@@ -13,7 +13,14 @@ from typing import Any
 from serialization.console import format_count
 from serialization.formats import protos
 from serialization.graph.const_nodes import make_constant
-from serialization.graph.graph_def import get_node_name, iterate_nodes, list_data_edges
+from serialization.graph.graph_def import (
+    change_op,
+    find_free_name,
+    get_node_name,
+    iterate_nodes,
+    list_control_edges,
+    list_data_edges,
+)
 from serialization.graph.known_ops import load_ops_without_kernel, load_removed_ops
 from serialization.tensorflow import np, tf
 
@@ -66,33 +73,22 @@ def _spell_out_batch_norm(node: Any, names: Collection[str]) -> list[Any]:
     In the order of the op's own kernel: tensorflow/core/kernels/batch_norm_op.h.
     """
     x, mean, variance, beta, gamma = list_data_edges(node)
-    control = [edge for edge in node.input if edge.startswith("^")]
     dtype = node.attr["T"].type
     made: list[Any] = []
 
-    def name(what: str) -> str:
-        free = f"{node.name}/{what}"
-        while free in names:
-            free += "_"
-        return free
-
     def add(what: str, op: str, *inputs: str) -> str:
-        step = protos.NodeDef(name=name(what), op=op, input=inputs)
+        step = protos.NodeDef(name=find_free_name(f"{node.name}/{what}", names), op=op, input=inputs)
         step.attr["T"].type = dtype
         made.append(step)
         return str(step.name)
 
-    epsilon = make_constant(
-        name("epsilon"), np.array(node.attr["variance_epsilon"].f, tf.as_dtype(dtype).as_numpy_dtype), dtype
-    )
+    number = np.array(node.attr["variance_epsilon"].f, tf.as_dtype(dtype).as_numpy_dtype)
+    epsilon = make_constant(find_free_name(f"{node.name}/epsilon", names), number, dtype)
     epsilon.input.append(f"^{get_node_name(x)}")  # in a loop, all that a node takes has to be of that loop
     made.append(epsilon)
     scale = add("rsqrt", "Rsqrt", add("variance", "AddV2", variance, epsilon.name))
     if node.attr["scale_after_normalization"].b:
         scale = add("scale", "Mul", scale, gamma)
     normal = add("normal", "Mul", add("centered", "Sub", x, mean), scale)
-    node.op = "AddV2"
-    node.input[:] = [normal, beta, *control]
-    node.attr.clear()
-    node.attr["T"].type = dtype
+    change_op(node, "AddV2", [normal, beta, *list_control_edges(node)], T=dtype)
     return made

@@ -15,7 +15,7 @@ from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.formats.dtypes import get_base_dtype
 from serialization.graph.const_nodes import read_integers
-from serialization.graph.graph_def import get_node_name, iterate_nodes
+from serialization.graph.graph_def import get_node_name, iterate_nodes, list_control_edges
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_registry import get_output_dtypes
 from serialization.graph.op_sets import INITIALIZED_CHECKS, REF_FORMS, VARIABLES
@@ -151,7 +151,7 @@ def remove_refs(index: GraphIndex) -> list[str]:
         elif node.op in _UPDATED:
             node.op = _UPDATED[node.op]
         elif node.op == "Assign":
-            control = [edge for edge in node.input if edge.startswith("^")]
+            control = list_control_edges(node)
             value = node.input[1]
             node.input[:] = [value, *control]
             node.op = "Identity"

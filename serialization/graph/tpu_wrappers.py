@@ -11,7 +11,7 @@ from typing import Any
 
 from serialization.console import format_count
 from serialization.formats import dtypes
-from serialization.graph.graph_def import list_data_edges
+from serialization.graph.graph_def import change_op, list_control_edges, list_data_edges
 
 # They tell a TPU how to run a computation; nothing on another device takes what they give.
 _SETTINGS = frozenset({"TPUReplicateMetadata", "TPUCompilationResult", "TPUOrdinalSelector"})
@@ -48,12 +48,10 @@ def _unwrap(node: Any) -> bool:
     """Whether the node was a wrapper; it has become one that does nothing, or the plain call of its function."""
     for mark in _MARKS:
         node.attr.pop(mark, None)
-    data, control = list_data_edges(node), [edge for edge in node.input if edge.startswith("^")]
+    data, control = list_data_edges(node), list_control_edges(node)
     collects_one = node.op == "TPUReplicatedOutput" and node.attr["num_replicas"].i == 1
     if collects_one or (node.op == "TPUReplicatedInput" and len(set(data)) == 1):
-        dtype = node.attr["T"].type
-        _become(node, "Identity", [data[0], *control])
-        node.attr["T"].type = dtype
+        change_op(node, "Identity", [data[0], *control], T=node.attr["T"].type)
     elif node.op == "TPUPartitionedCall":  # its last input is the number of the TPU
         node.op = "StatefulPartitionedCall"
         node.input[:] = [*data[:-1], *control]
@@ -62,18 +60,12 @@ def _unwrap(node: Any) -> bool:
         given = [*node.attr["Tinputs"].list.type, *node.attr["Tbroadcast_inputs"].list.type]
         given += [dtypes.RESOURCE] * node.attr["NumVariables"].i + list(node.attr["Tguaranteed_constants"].list.type)
         called, returned = node.attr["computation"].func.name, list(node.attr["output_types"].list.type)
-        _become(node, "StatefulPartitionedCall", list(node.input))
+        change_op(node, "StatefulPartitionedCall", node.input)
         node.attr["f"].func.name = called
         node.attr["Tin"].list.type.extend(given)
         node.attr["Tout"].list.type.extend(returned)
     elif node.op in _SETTINGS:
-        _become(node, "NoOp", control)
+        change_op(node, "NoOp", control)
     else:
         return False
     return True
-
-
-def _become(node: Any, op: str, inputs: list[str]) -> None:
-    node.op = op
-    node.input[:] = inputs
-    node.attr.clear()

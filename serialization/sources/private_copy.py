@@ -19,9 +19,9 @@ from serialization.errors import UserError
 from serialization.formats import dtypes, protos
 from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
 from serialization.graph.const_nodes import make_constant
-from serialization.graph.cut import find_free_name, keep_nodes
+from serialization.graph.cut import keep_nodes
 from serialization.graph.function_optimizers import switch_off_optimizers
-from serialization.graph.graph_def import get_node_name
+from serialization.graph.graph_def import find_free_name, get_node_name
 from serialization.graph.repair import remove_lost_locations
 from serialization.graph.signature import Signature, Tensor
 from serialization.sources.variable_mapping import Restore

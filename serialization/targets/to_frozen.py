@@ -14,7 +14,9 @@ from serialization.formats.file_kind import ModelFile
 from serialization.graph.const_nodes import make_constant
 from serialization.graph.cut import cut_at_inputs
 from serialization.graph.graph_def import (
+    change_op,
     get_node_name,
+    list_control_edges,
     list_data_edges,
     list_training_nodes,
     list_variable_nodes,
@@ -161,10 +163,9 @@ def require_fits(graph_size: int, size: int, what: str, way_out: str) -> None:
 def _take_value(node: Any, dtype: int, done: Counter[tuple[str, str]]) -> list[Any]:
     """Rewrite one op that takes a variable's handle. Returns the nodes to add to the graph."""
     attributes = {name: type(value).FromString(value.SerializeToString()) for name, value in node.attr.items()}
-    data = list_data_edges(node)
-    control = [edge for edge in node.input if edge.startswith("^")]
+    data, control = list_data_edges(node), list_control_edges(node)
     if node.op == "ReadVariableOp":
-        _become(node, "Identity", [*data, *control], T=dtype)
+        change_op(node, "Identity", [*data, *control], T=dtype)
         return []
     if node.op == "ResourceGather":
         axis = make_constant(
@@ -173,35 +174,27 @@ def _take_value(node: Any, dtype: int, done: Counter[tuple[str, str]]) -> list[A
             dtypes.INT32,
         )
         axis.input.append(f"^{get_node_name(data[1])}")  # in a loop, all inputs of a node must belong to the loop
-        _become(
+        change_op(
             node, "GatherV2", [*data, axis.name, *control], Tparams=dtype, Tindices=attributes["Tindices"].type, Taxis=3
         )
         node.attr["batch_dims"].i = attributes["batch_dims"].i if "batch_dims" in attributes else 0
         return [axis]
     if node.op == "ResourceGatherNd":
-        _become(node, "GatherNd", [*data, *control], Tparams=dtype, Tindices=attributes["Tindices"].type)
+        change_op(node, "GatherNd", [*data, *control], Tparams=dtype, Tindices=attributes["Tindices"].type)
         return []
     if node.op == "VariableShape":
-        _become(node, "Shape", [*data, *control], T=dtype, out_type=attributes["out_type"].type or 3)
+        change_op(node, "Shape", [*data, *control], T=dtype, out_type=attributes["out_type"].type or 3)
         return []
     if node.op == "VarIsInitializedOp":  # remove_refs makes it a constant
         return []
     if is_update(node.op) or node.op == "DestroyResourceOp":
         done["left out {}: a frozen variable does not change", f"{node.op} op"] += 1
-        _become(node, "NoOp", [f"^{get_node_name(data[0])}", *control])
+        change_op(node, "NoOp", [f"^{get_node_name(data[0])}", *control])
         return []
     raise UserError(
         f"{node.name} is a {node.op}, which takes a variable and cannot take a constant, so it cannot be frozen; "
         "keep it as a SavedModel"
     )
-
-
-def _become(node: Any, op: str, inputs: list[str], **types: int) -> None:
-    node.op = op
-    node.input[:] = inputs
-    node.attr.clear()
-    for name, number in types.items():
-        node.attr[name].type = number
 
 
 def read_session_values(session: Any, graph_def: Any) -> Callable[[Any], NDArray[Any]]:
