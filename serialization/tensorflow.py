@@ -25,6 +25,7 @@ __all__ = [
     "find_tensorflow_version",
     "format_reason",
     "get_held_back",
+    "import_quietly",
     "np",
     "quiet",
     "saved_model_pb2",
@@ -103,12 +104,16 @@ class _Late:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        value = getattr(_load(self._name), attribute)
+        value = getattr(import_quietly(self._name), attribute)
         setattr(self, attribute, value)  # the next look-up does not call __getattr__
         return value
 
 
-def _load(name: str) -> Any:
+def import_quietly(name: str) -> Any:
+    """The module of this full name. One of TensorFlow's writes nothing to stderr, though it is the first.
+
+    For the private modules, where the public ones cannot do it.
+    """
     if not name.startswith("tensorflow") or "tensorflow" in sys.modules:
         return importlib.import_module(name)
     # 3 silences all but fatal errors; a user who wants the log sets the variable.

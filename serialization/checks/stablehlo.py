@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from serialization.console import make_printable
-from serialization.tensorflow import quiet, tf
+from serialization.tensorflow import import_quietly, quiet, tf
 
 _BINARY = b"ML\xefR"
 # What the compilers of JAX and TensorFlow emit: marks for XLA's own passes, and functions of the graph, which are
@@ -34,18 +34,16 @@ def find_foreign_call(node: Any) -> str | None:
     if b"custom_call" not in module:
         return None
     text = _show_module(module)
-    targets = {(quoted or plain).strip('"') for quoted, plain in _TARGET.findall(text)}
-    if len(_TARGET.findall(text)) != text.count("custom_call"):
+    found = _TARGET.findall(text)
+    if len(found) != text.count("custom_call"):
         return "custom_call"
-    foreign = sorted(targets - _TARGETS)
+    foreign = sorted({(quoted or plain).strip('"') for quoted, plain in found} - _TARGETS)
     return f"custom_call {make_printable(foreign[0])}" if foreign else None
 
 
 def _show_module(module: bytes) -> str:
     """The text form. TensorFlow has no public call for it; tests/checks/test_stablehlo.py fails when it changes."""
-    tf.__version__  # noqa: B018 - imported quietly before what follows imports it
-    from tensorflow.python import pywrap_mlir
-
+    pywrap_mlir = import_quietly("tensorflow.python.pywrap_mlir")
     with quiet():
         try:
             return str(pywrap_mlir.ExperimentalRunPassPipeline(module, "", False))

@@ -8,7 +8,7 @@ from typing import Any
 from serialization.errors import UserError
 from serialization.graph.graph_def import iterate_nodes
 from serialization.graph.op_sets import BRANCHES, FUNCTION_CALLS, WHILES
-from serialization.tensorflow import explain_failures, tf1
+from serialization.tensorflow import explain_failures, import_quietly, tf1
 
 _COMPILED = "_XlaMustCompile"
 _KEPT_WHOLE = ("_noinline", _COMPILED)  # attributes that keep a function from being inlined
@@ -53,8 +53,7 @@ def _optimize(graph_def: Any, fetches: list[str]) -> Any:
 
     tests/graph/test_inlining.py fails when TensorFlow changes it.
     """
-    from tensorflow.python.grappler import tf_optimizer
-
+    tf_optimizer = import_quietly("tensorflow.python.grappler.tf_optimizer")
     with tf1.Graph().as_default() as graph:
         tf1.import_graph_def(graph_def, name="")
     meta_graph = tf1.train.export_meta_graph(graph_def=graph.as_graph_def(), graph=graph)

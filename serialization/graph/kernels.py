@@ -15,7 +15,7 @@ from serialization.formats import dtypes
 from serialization.formats.dtypes import get_base_dtype, get_dtype_name
 from serialization.graph.graph_def import iterate_nodes
 from serialization.graph.known_ops import load_ops_without_kernel
-from serialization.tensorflow import tf
+from serialization.tensorflow import import_quietly, tf
 
 _REPLACED = frozenset({"AccumulateNV2"})  # by a pass that each session runs over its graph
 # Nearly every op has kernels for these: only other dtypes are worth the 2 ms that it takes to ask.
@@ -73,10 +73,8 @@ def _find_missing_dtypes(graph_def: Any) -> Iterable[str]:
 
 def _has_kernel(op: str, types: Mapping[str, int]) -> bool:
     """Whether a device of this machine has a kernel of the op for these dtypes, by attribute."""
-    tf.__version__  # noqa: B018 - imported quietly before what follows imports it
     # TensorFlow has no public list of kernels; tests/graph/test_kernels.py fails if this one goes.
-    from tensorflow.python.framework import kernels
-
+    kernels = import_quietly("tensorflow.python.framework.kernels")
     here = {"DEFAULT", *(device.device_type for device in tf.config.list_physical_devices())}
     registered = [kernel for kernel in kernels.get_registered_kernels_for_op(op).kernel if not kernel.label]
     return not registered or any(kernel.device_type in here and _takes(kernel, types) for kernel in registered)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from serialization.formats import protos
+from serialization.tensorflow import import_quietly
 
 _FILE = Path(__file__).with_suffix(".txt")
 _NAME = re.compile(r"(?P<op>[^*<!]+)(?P<stateful>\*?)(?:<(?P<ended>\d+))?(?:!(?P<devices>.*))?")
@@ -95,7 +96,7 @@ def describe_op_outputs(definition: Any) -> list[str]:
 def list_registered_ops() -> list[str]:
     """The lines of known_ops.txt, from the runtime's registries of ops and of kernels."""
     # From the C API: Python's op_def_registry only has the ops that were looked up in it.
-    from tensorflow.python.client import pywrap_tf_session
+    pywrap_tf_session = import_quietly("tensorflow.python.client.pywrap_tf_session")
 
     def read(buffer: Any) -> Any:
         return pywrap_tf_session.TF_GetBuffer(buffer)

@@ -14,7 +14,7 @@ from serialization.graph.graph_def import iterate_nodes
 from serialization.graph.known_ops import describe_op_outputs, load_known_ops, load_op_outputs
 from serialization.graph.op_libraries import advise_on_libraries, guess_op_library
 from serialization.graph.op_sets import PYTHON_CALLS
-from serialization.tensorflow import tf
+from serialization.tensorflow import import_quietly, tf
 
 
 def load_op_library(path: Path | None) -> None:
@@ -69,10 +69,7 @@ def count_nameable_outputs(node: Any) -> int:
 
 def get_op_def(op: str) -> Any:
     """TensorFlow's definition of an op, None if there is none. The public tf.raw_ops leaves some ops out."""
-    tf.__version__  # noqa: B018 - imported quietly before what follows imports it
-    from tensorflow.python.framework import op_def_registry
-
-    return op_def_registry.get(op)
+    return import_quietly("tensorflow.python.framework.op_def_registry").get(op)
 
 
 def is_known_op(op: str) -> bool:

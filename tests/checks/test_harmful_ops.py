@@ -11,7 +11,7 @@ from handmade_graphs import X, graph, scan
 from serialization.checks.harmful_ops import EFFECTS, FILE_INPUTS
 from serialization.formats import dtypes, protos
 from serialization.graph.known_ops import load_known_ops
-from serialization.tensorflow import tf
+from serialization.tensorflow import import_quietly
 
 # What the name of an op has in it that may reach beyond the process, and that of an attribute or input of strings.
 OP = re.compile(
@@ -50,9 +50,7 @@ HARMLESS = {
 
 
 def list_ops() -> list[Any]:
-    tf.__version__  # noqa: B018 - imported quietly before what follows imports it
-    from tensorflow.python.client import pywrap_tf_session
-
+    pywrap_tf_session = import_quietly("tensorflow.python.client.pywrap_tf_session")
     return list(protos.OpList.FromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList())).op)
 
 

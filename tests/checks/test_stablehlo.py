@@ -8,14 +8,12 @@ import pytest
 
 from serialization.checks.stablehlo import find_foreign_call
 from serialization.formats import protos
-from serialization.tensorflow import tf
+from serialization.tensorflow import import_quietly
 
 
 def make_module(*targets: str) -> bytes:
     """The binary form of a module that calls these targets."""
-    tf.__version__  # noqa: B018 - imported quietly before what follows imports it
-    from tensorflow.compiler.mlir.stablehlo import stablehlo
-
+    stablehlo = import_quietly("tensorflow.compiler.mlir.stablehlo.stablehlo")
     calls = [
         f'%{number + 1} = stablehlo.custom_call @"{target}"(%{number}) : (tensor<2xf32>) -> tensor<2xf32>'
         for number, target in enumerate(targets)
