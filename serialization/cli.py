@@ -240,7 +240,7 @@ def list_readable(args: argparse.Namespace) -> list[Path]:
 
 
 def _open_standard_streams() -> None:
-    """Open descriptors 0, 1 and 2 if they are closed, for child processes too.
+    """Open descriptors 0, 1 and 2 if they are closed, for child processes too: `>&-` does not fail the script.
 
     Otherwise the next file that is opened gets one of these numbers.
     """
@@ -255,9 +255,7 @@ def _open_standard_streams() -> None:
 
 def call_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """Run `main(argv)` and return its status. A UserError becomes one line on stderr; a bug keeps its traceback."""
-    # A closed stdout (`>&-`) does not fail the script, nor does a character that stdout's encoding lacks.
-    _open_standard_streams()
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a character that its encoding lacks does not fail the script
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = main(argv)

@@ -94,6 +94,11 @@ def export_module(folder: Path, function: Any, *specs: Any, **tracked: Any) -> A
     return protos.SavedModel.FromString((folder / "sm" / "saved_model.pb").read_bytes()).meta_graphs[0]
 
 
+def read_asset(module: Any) -> Any:
+    """A function for `export_module`: the content of the asset."""
+    return {"y": tf.io.read_file(module.asset.asset_path)}
+
+
 def find_node(graph_def: Any, op: str, name: str = "") -> Any:
     """The first node of an op, in the graph or in a function."""
     nodes = [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
@@ -494,11 +499,7 @@ def an_asset_read_by_init_op_and_signature(folder: Path, effects: Effects) -> Pa
 @saved_model
 def an_asset_that_a_caller_feeds(folder: Path, effects: Effects) -> Path:
     """The signature's input is the variable's value."""
-
-    def read(module: Any) -> Any:
-        return {"y": tf.io.read_file(module.asset.asset_path)}
-
-    meta_graph = export_module(folder, read)
+    meta_graph = export_module(folder, read_asset)
     info = meta_graph.signature_def["serving_default"].inputs["path"]
     info.name, info.dtype = f"{find_asset_value(meta_graph.graph_def)}:0", 7
     return write_saved_model(folder, meta_graph)
@@ -537,10 +538,7 @@ def a_second_assignment_of_an_assets_variable(folder: Path, effects: Effects) ->
 
 
 def _second_assignment(folder: Path, effects: Effects, *, second_handle: bool) -> Path:
-    def read(module: Any) -> Any:
-        return {"y": tf.io.read_file(module.asset.asset_path)}
-
-    meta_graph = export_module(folder, read)
+    meta_graph = export_module(folder, read_asset)
     graph_def = meta_graph.graph_def
     handle = find_node(graph_def, "AssignVariableOp").input[0]
     if second_handle:
@@ -557,10 +555,7 @@ def _second_assignment(folder: Path, effects: Effects, *, second_handle: bool) -
 
 @saved_model
 def a_handle_of_an_assets_variable_made_from_bytes(folder: Path, effects: Effects) -> Path:
-    def read(module: Any) -> Any:
-        return {"y": tf.io.read_file(module.asset.asset_path)}
-
-    meta_graph = export_module(folder, read)
+    meta_graph = export_module(folder, read_asset)
     forged = make_node("forged", "ParseTensor", ["bytes"], out_type=20)
     meta_graph.graph_def.node.extend([make_strings("bytes", "a TensorProto of the handle"), forged])
     return write_saved_model(folder, meta_graph)

@@ -159,7 +159,7 @@ def _named_in(state: Path) -> str | None:
 def _prefixes_in(folder: Path) -> Iterator[Path]:
     """The prefixes of a folder's checkpoints: each has an index, or in the first format a .meta beside its tables."""
     for file in folder.iterdir():
-        if (file.suffix == ".index" or file.name == ".index") and file.is_file():
+        if file.name.endswith(".index") and file.is_file():
             yield strip_to_prefix(file)
         elif file.suffix == ".meta" and list_v1_files(file.with_suffix("")):
             yield file.with_suffix("")
