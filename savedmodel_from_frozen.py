@@ -37,7 +37,7 @@ from serialization.tensorflow import explain_failures, tf1
 
 def load(ready: PreparedFrozenModel) -> Origin:
     """A session on the frozen graph, under the names that it has in the file: a SavedModel's tensors need no prefix."""
-    # So that the proof compares the same bits. `main` switches them on again in what is written.
+    # So that the proof compares the same bits. `main` switches them on again in the written SavedModel.
     switch_off_optimizers(ready.graph_def)
     with tf1.Graph().as_default() as graph, explain_failures("the frozen model cannot be imported"):
         tf1.import_graph_def(ready.graph_def, name="")

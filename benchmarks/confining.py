@@ -1,4 +1,4 @@
-"""How much longer a script takes to start because it forks and confines itself, in turns with the same script without.
+"""Measures what forking and confining adds to the start of a script, in turns with the same script without.
 
     python benchmarks/confining.py [RUNS]
 

@@ -31,7 +31,7 @@ _FATAL = re.compile(r"^(?:F\d{4} |\S+ \S+: F ).*?\] (.*)$", re.MULTILINE)
 
 
 def run_in_child(main: Callable[[], int], list_readable: Callable[[], list[Path] | None]) -> int:
-    """What `main` returns, in a child; this process ends with the child's exit status once the child has ended.
+    """Call `main` in a child and return its status there; this process ends with the exit status of the child.
 
     The child confines itself before it imports numpy or TensorFlow. Then it may read what `list_readable` gives, unless
     that is None, and write its staging folders. On a system that is not Linux, `main` runs in this process.
@@ -68,7 +68,7 @@ class _BeforeThreads:
         self._list_readable = list_readable
 
     def find_spec(self, name: str, *_: object) -> None:
-        """What an import asks each finder for; this one finds nothing."""
+        """Called before each import; finds nothing, so that the import goes on."""
         if name in _THREADED and self in sys.meta_path:
             readable = self._list_readable()
             if readable is not None:

@@ -221,7 +221,7 @@ def run(main: Callable[[Sequence[str] | None], int], *, loads_model: bool = True
 
 
 def _list_readable_if_confined() -> list[Path] | None:
-    """What the flags let this process read. None in a script that loads no models of others, and where users say so."""
+    """The files and folders that the flags let this process read; None in a script that is not confined."""
     return None if getattr(_parsed, "unconfined", True) else list_readable(_parsed)
 
 

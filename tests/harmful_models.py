@@ -19,7 +19,7 @@ from serialization.tensorflow import tf, tf1
 
 @dataclass(frozen=True)
 class Effects:
-    """What harm would show in: a file that is written, a secret that is read, an address that is connected to."""
+    """The traces of harm: a file that is written, a secret that is read, an address that is connected to."""
 
     written: Path
     secret: Path

@@ -143,7 +143,7 @@ def test_a_run_that_was_killed_while_it_cleaned_up(run: Run, toy: Path) -> None:
 
 
 def test_a_killed_run_leaves_a_file_that_its_list_does_not_name(run: Run, toy: Path) -> None:
-    """Whatever it is, it is somebody's: nothing is removed, nor replaced."""
+    """Any folder may be somebody's: nothing is removed, nor replaced."""
     commit = publish._commit_folder(toy / "graph.ckpt")
     commit.mkdir()
     (commit / "mine").write_text("kept")

@@ -360,7 +360,7 @@ def make_flow(build: Callable[[], Any]) -> Flow:
 
 
 def infer(build: Callable[[], Any]) -> Inferred:
-    """What is inferred from a graph alone."""
+    """The signature that is inferred from a graph alone."""
     return infer_candidates(make_index(build))
 
 

@@ -1,9 +1,9 @@
 """Confines the process that loads a model, so that a hole in the scan does no harm: the kernel has the last word.
 
-A model is a program that TensorFlow runs. `confine` takes from this process what running it does not need: files other
+A model is a program that TensorFlow runs. `confine` takes from this process all that it can run without: files other
 than the model's and the software's, connections, programs, signals to others, and the secrets of the environment. It
 is called before numpy and TensorFlow start threads, for Landlock holds for the thread that asks and those it starts.
-docs/safety.md says what is left, and what a kernel without Landlock leaves.
+docs/safety.md lists what a model can still do, and what it can do under a kernel without Landlock.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def confine(read: Collection[Path], write: Collection[Path], ports: Collection[i
     confines_files = abi > 1 or (abi == 1 and len(write) == 1)
     if confines_files:
         allowed = [(path, READ) for path in (*_list_software(), *read)]
-        # A checkpoint is found among the files of its folder, and where a model is gone the error looks what is there:
-        # the names may be seen, not what is in the files.
+        # A checkpoint is found among the files of its folder, and the error about a missing model lists its folder:
+        # the process may read the names there, not the files.
         listed = [path for path in read if path.name.endswith((".index", ".meta")) or not path.exists()]
         allowed += [(path.parent, READ_DIR) for path in listed]
         allowed += [(path, WRITE) for path in write]
@@ -101,7 +101,7 @@ def explain_error(error: BaseException) -> str:
 
 
 def describe_confinement() -> str:
-    """What this machine confines a model with, in one sentence."""
+    """One sentence: the means by which this machine confines a model."""
     abi = find_landlock_abi()
     means = [f"Landlock (ABI {abi})"] if abi else []
     means += ["a seccomp filter"] if has_seccomp() else []

@@ -77,7 +77,7 @@ def find_loose_ends(index: GraphIndex) -> Iterator[str]:
 
 
 def _find_misfits(node: Any) -> Iterator[str]:
-    """What is wrong with the names of a node and of its inputs, and with their number."""
+    """The faults in the names of a node and of its inputs, and in the number of its inputs."""
     if not _NAME.fullmatch(node.name):
         yield f"a node is called {make_printable(node.name)!r}, which is no name of a node"
     if wrong := next((edge for edge in node.input if not _EDGE.fullmatch(edge)), None):
@@ -92,7 +92,7 @@ def _find_misfits(node: Any) -> Iterator[str]:
 
 
 def _read_count(node: Any, attribute: str) -> int | None:
-    """How many inputs an attribute says that a node has, a number or a list; None where it does not say it here."""
+    """The number of inputs that an attribute stands for, as a number or a list; None if the node has no value of it."""
     name = attribute.removeprefix("*")
     if name not in node.attr or node.attr[name].placeholder:
         return None
@@ -101,7 +101,7 @@ def _read_count(node: Any, attribute: str) -> int | None:
 
 
 def _describe_wrong_value(tensor: Any) -> str:
-    """What is wrong with the value of a constant; empty where it fits its dtype and its shape."""
+    """The fault of a constant's value, as the end of a sentence; empty if it fits its dtype and its shape."""
     if get_dtype_name(tensor.dtype) == "unknown" or get_base_dtype(tensor.dtype) != tensor.dtype:
         return f"has no dtype that TensorFlow knows, but number {tensor.dtype}"
     if tensor.tensor_shape.unknown_rank or any(dim.size < 0 for dim in tensor.tensor_shape.dim):
@@ -141,7 +141,7 @@ def _find_deep_calls(index: GraphIndex) -> Iterator[str]:
 
 
 def _measure_depths(index: GraphIndex) -> dict[str, int]:
-    """How deep each function calls others, itself included; without those that call themselves."""
+    """The depth of the calls in each function, which counts itself; functions that call themselves are left out."""
     calls = {
         name: {called for node in function.node_def for called in find_called_functions(node, index.functions)}
         for name, function in index.functions.items()

@@ -1,9 +1,9 @@
 """The safety scan: finds ops that could harm the machine, before TensorFlow loads the model.
 
 Loading a model runs parts of it: init ops, table initializers, and even stateless ops of which import_graph_def infers
-shapes. So the protobuf is scanned before TensorFlow gets it. An op of the list is refused wherever it may run, unless
-its filename or its attribute has a shape of `file_names` or `_HARMLESS`. docs/safety.md lists what is refused, and the
-limits.
+shapes. So the protobuf is scanned before TensorFlow gets it. A listed op is refused wherever it may run, unless
+`file_names` knows its filename as harmless, or `_HARMLESS` its attribute. docs/safety.md lists the refused ops, and the
+limits of the scan.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from serialization.graph.known_ops import load_known_ops
 
 _NAMELESS = "an asset without a name"
 _HIDDEN = "a file name that is computed, carried or renamed"
-# Ops that harm by an attribute: its default, and how its harmless values begin or, without `*`, what they are.
+# Ops that harm by an attribute: its name, and its harmless values; `*` stands for any ending.
 _HARMLESS = {
     "PrintV2": ("output_stream", ("stderr", "stdout", "log(info)", "log(warning)", "log(error)")),  # tf.print
     "DecodeProtoV2": ("descriptor_source", ("", "local://", "bytes://*")),  # tf.io.decode_proto
@@ -92,7 +92,7 @@ def scan_meta_graph(
 
 
 def scan_reached(reached: Reached, names: FileNames, beside: Path | None = None) -> list[Finding]:
-    """The findings among the nodes that may run, and among those that TensorFlow may evaluate during an import.
+    """The findings in the nodes that may run, and in the nodes that TensorFlow may evaluate during an import.
 
     Files below `beside` may fill tables.
     """

@@ -1,4 +1,4 @@
-"""Which files belong to the model that a flag names: what a confined process may read of the user's files."""
+"""Lists the files of the model that a flag names: a confined process may read these of the user's files."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MOST = 10_000  # files beside a model that are looked at for its vocabularies
 
 
 def list_readable_files(paths: Iterable[Path]) -> list[Path]:
-    """The files of what lies at these paths, and the folders whose files all belong to a model.
+    """The files of the models at these paths, and the folders of which every file belongs to a model.
 
-    Whoever opens one of them follows its links.
+    Opening one of them follows its links.
     """
     return [file for path in paths for file in _list_files_at(path)]
 

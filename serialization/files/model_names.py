@@ -1,4 +1,4 @@
-"""What the files of a model are called: the prefix that a checkpoint's file belongs to, the file of a SavedModel."""
+"""The names of a model's files: the prefix that a checkpoint's file belongs to, the file of a SavedModel."""
 
 from __future__ import annotations
 

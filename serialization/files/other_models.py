@@ -1,4 +1,4 @@
-"""What to do where a path holds no model, or a model of another kind than the wanted one; the content of a folder."""
+"""The advice for a path without a model or with a model of another kind than the wanted one; a folder's content."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _find_owner(file: Path, kind: Kind) -> Path:
 
 
 def describe_contents(folder: Path) -> str:
-    """What lies in a folder that is no model itself: the models in it, each with its kind, else any files."""
+    """The content of a folder that is no model itself: the models in it, each with its kind, else any files."""
     found: dict[str, str] = {}
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     for path in entries[:_LOOKED_AT]:
@@ -116,7 +116,7 @@ def describe_contents(folder: Path) -> str:
 
 
 def _describe_entry(path: Path) -> str:
-    """What a file or a folder is, if it is a model."""
+    """The kind of the model that a file or a folder is; empty if it is no model."""
     if path.is_dir():
         if any(path.glob("saved_model.pb*")) or any(path.glob("*/saved_model.pb*")):
             return Kind.SAVED_MODEL.value

@@ -44,7 +44,7 @@ class Foreign(Enum):
 
     @property
     def advice(self) -> str:
-        """What to do with such a file in the place of a model."""
+        """The next step for a user who gives such a file as a model."""
         return _ADVICE[self]
 
 

@@ -37,7 +37,7 @@ def find_ops_without_kernel(graph_def: Any) -> dict[str, list[str]]:
 
 
 def describe_devices(op: str) -> str:
-    """Which devices TensorFlow has kernels of an op for that has none for CPU."""
+    """The devices of the kernels of an op that has none for CPU, as a clause."""
     others = load_ops_without_kernel()[op]
     return f"which has a kernel for {' and '.join(others)} and none for CPU" if others else "which has no kernel"
 

@@ -40,7 +40,7 @@ def load_op_outputs() -> dict[str, list[str]]:
 
 @cache
 def load_op_inputs() -> dict[str, tuple[int, tuple[str, ...]]]:
-    """How many inputs the registered ops take, by name: a number, and the attributes that say how many more."""
+    """The number of inputs of the registered ops, by name: a number, and the attributes that hold further numbers."""
     found = {}
     for op, (_, inputs, _) in _read().items():
         count, *attributes = inputs.split("+")
@@ -63,14 +63,14 @@ def load_ops_without_kernel() -> dict[str, list[str]]:
 
 @cache
 def _read() -> dict[str, tuple[re.Match[str], str, list[str]]]:
-    """What is said after each op's name, its inputs, and its outputs."""
+    """The words of the list by op: the rest of its first word, then its inputs, then its outputs."""
     split = (line.split() for line in _FILE.read_text().splitlines())
     found = ((_NAME.fullmatch(name), inputs, outputs) for name, inputs, *outputs in split)
     return {match["op"]: (match, inputs, outputs) for match, inputs, outputs in found if match is not None}
 
 
 def describe_op_inputs(definition: Any) -> str:
-    """How many inputs an OpDef takes, as known_ops.txt writes it."""
+    """The number of inputs of an OpDef, as known_ops.txt writes it."""
     several = [
         arg.number_attr or f"*{arg.type_list_attr}"
         for arg in definition.input_arg

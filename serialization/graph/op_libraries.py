@@ -52,7 +52,7 @@ def guess_op_library(op: str) -> str:
 
 
 def advise_on_libraries(ops: Iterable[str]) -> str:
-    """What to do about ops that TensorFlow does not know."""
+    """The next step for a user whose graph has ops that TensorFlow does not know."""
     libraries = dict.fromkeys(map(guess_op_library, ops))
     ended = [name for name in libraries if name in _ENDED]
     if not ended:

@@ -1,4 +1,4 @@
-"""Which node of a graph depends on which input, without the nodes that train, save, summarize and check.
+"""The data edges of a graph: which node depends on which input, without nodes that train, save, summarize and check.
 
 It works on the protobuf, without TensorFlow's runtime.
 """

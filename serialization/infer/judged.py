@@ -80,7 +80,7 @@ def merge_forms(flow: Flow, tensors: Iterable[str]) -> list[str]:
 
 
 def _choose_forms(flow: Flow, members: list[str], common: Collection[str]) -> list[str]:
-    """What a decoder finds in the answer that a group has in common; else the answer in one form."""
+    """The result of a decoder on the answer that a group has in common; else the answer in one form."""
     origins = [flow.index.trace_back(member, VIEWS | {"Cast"}) for member in members]
     decoded = {origin for origin in origins if flow.nodes[get_node_name(origin)].op in _DECODERS}
     return sorted(map(get_tensor_name, decoded)) or [_choose_form(flow, members, common)]
@@ -201,7 +201,7 @@ def _goes_around(flow: Flow, start: str, name: str, within: Collection[str]) -> 
 
 
 def _before_fixed_network(flow: Flow, tensor: str) -> list[str]:
-    """What goes into a network whose weights are constants, if this is a result of one; else the tensor itself.
+    """The inputs of the network whose weights are constants and whose result the tensor is; else the tensor itself.
 
     Such a network only helps to train the one before it.
     """

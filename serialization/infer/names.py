@@ -1,4 +1,4 @@
-"""What the names of nodes tell: whether an author chose them, whether they speak of an output, whose copy a node is."""
+"""Reads the names of nodes: whether an author chose them, whether they speak of an output, whose copy a node is."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def find_stand_ins(flow: Flow) -> dict[str, str]:
 
 
 def _difference(flow: Flow, one: str, other: str, seen: set[tuple[str, str]] | None = None) -> list[str]:
-    """Where the inputs of two nodes of one op differ: the tensors that are computed for `other` but fed for `one`.
+    """The difference of two nodes of one op: the input tensors that are computed for `other` but fed for `one`.
 
     `seen` are the pairs that were compared before; loops and several paths lead to the same pair.
     """

@@ -63,7 +63,7 @@ def describe_graph(
 
 
 def describe_candidates(index: GraphIndex) -> Report | None:
-    """What is likely to be the inputs and outputs; None for a graph that would crash TensorFlow."""
+    """The likely inputs and outputs; None for a graph that would crash TensorFlow."""
     if any(find_crashes(index)):  # a node of 2**40 outputs has as many candidates
         return None
     found = infer_candidates(index)

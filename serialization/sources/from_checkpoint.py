@@ -74,7 +74,7 @@ class PreparedCheckpoint:
 
     @property
     def graph_size(self) -> int:
-        """How many bytes the GraphDef has that the signature needs."""
+        """The size in bytes of the GraphDef that the signature needs."""
         return int(self.pruned.ByteSize())
 
 

@@ -1,4 +1,4 @@
-"""What TensorFlow gets of a SavedModel: the nodes that may run, which were scanned, as a folder or from memory."""
+"""Gives TensorFlow the scanned part of a SavedModel, the nodes that may run, as a folder or from memory."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def make_private_copy(session: Any, prepared: PreparedSavedModel, *, optimize: b
 
 
 def load_from_memory(session: Any, prepared: PreparedSavedModel, *, optimize: bool = True) -> None:
-    """What TensorFlow's loader does with a folder, where none can be written."""
+    """Load from memory, where no folder can be written, as TensorFlow's loader does from one."""
     saver = tf1.train.import_meta_graph(_complete_meta_graph(prepared, prepared.assets, optimize=optimize))
     if saver is not None and prepared.variables is not None:
         saver.restore(session, format_saver_path(prepared.variables))

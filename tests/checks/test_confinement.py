@@ -40,7 +40,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def in_child(do: Callable[[], Any]) -> Any:
-    """What the function returns in a process of its own, as JSON can say it."""
+    """The value that the function returns in a process of its own, as JSON holds it."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():  # that TensorFlow has threads, which the child does not need
         warnings.simplefilter("ignore")

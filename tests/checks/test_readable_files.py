@@ -16,7 +16,7 @@ def make(folder: Path, *names: str) -> None:
 
 
 def names_of(folder: Path, path: Path) -> set[str]:
-    """What may be read of the folder, and is there."""
+    """The files that exist in the folder and may be read."""
     return {str(file.relative_to(folder)) for file in list_readable_files([path]) if file.exists()}
 
 

@@ -15,7 +15,7 @@ ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
 def answer(program: Sequence[tuple[int, int, int, int]], architecture: int, number: int, *arguments: int) -> int:
-    """What the kernel would answer to a system call, by the rules of classic BPF."""
+    """The kernel's answer to a system call, by the rules of classic BPF."""
     data = struct.pack("=IIQ6Q", number, architecture, 0, *arguments, *[0] * (6 - len(arguments)))
     accumulator = place = 0
     while True:

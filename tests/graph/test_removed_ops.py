@@ -1,4 +1,4 @@
-"""What replaces an op that GraphDef no longer has computes the same as the op's own kernel."""
+"""The replacement of an op that GraphDef no longer has computes the same as the op's own kernel."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def lists_of_tensors() -> None:
 
 @shape("input", "Identity Identity_1", frozen="Identity Identity_1", functions=True)
 def one_function_inlined() -> None:
-    """What TensorFlow 2's convert_variables_to_constants_v2 leaves of a model with two heads."""
+    """The graph that TensorFlow 2's convert_variables_to_constants_v2 makes of a model with two heads."""
     x = feed("input", None, 4)
     hidden = dense(x, 8, "model/dense", tf.nn.relu)
     tf.identity(tf.nn.softmax(dense(hidden, 3, "model/kind")), name="Identity")

@@ -21,7 +21,7 @@ def feed(name: str, width: int = 4) -> Any:
 
 
 def judge(build: Callable[[], Any]) -> dict[str, str]:
-    """What the losses of a graph judge; each loss ends in a node `loss`."""
+    """The tensors that the losses of a graph judge; each loss ends in a node `loss`."""
     flow = make_flow(build)
     labels, features = (
         sum(flow.bits[source] for source, (role, _) in find_roles(flow).items() if role == wanted)

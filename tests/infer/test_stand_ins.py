@@ -1,4 +1,4 @@
-"""What a network makes in place of a fed input is found by the critic that takes both."""
+"""The result of a network in place of a fed input is found by the critic that takes both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which models TensorFlow's own calls convert; a model that begins from the same state each time."""
+"""The models that TensorFlow's own calls convert, and a model that begins from the same state each time."""
 
 from __future__ import annotations
 

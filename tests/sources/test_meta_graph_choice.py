@@ -1,4 +1,4 @@
-"""Which MetaGraphDef and which signature of a SavedModel are taken; what one lacks is said."""
+"""The choice of a MetaGraphDef and of a signature in a SavedModel; the error where one is absent."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from serialization.serving.http.watch import Watch
 
 
 class Looks:
-    """What a watch calls: says whether to look again, and when it was called."""
+    """An object that a watch calls: says whether to look again, and when it was called."""
 
     def __init__(self, *again: bool) -> None:
         self.again = iter(again)
