@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from serialization.checks import harm
-from serialization.checks.crashes import find_crashes
 from serialization.checks.harm import find_asset
 from serialization.checks.what_loading_runs import list_asset_files
 from serialization.formats.dtypes import get_dtype_name
@@ -62,9 +61,9 @@ def describe_graph(
     }
 
 
-def describe_candidates(index: GraphIndex) -> Report | None:
-    """The likely inputs and outputs; None for a graph that would crash TensorFlow."""
-    if any(find_crashes(index)):  # a node of 2**40 outputs has as many candidates
+def describe_candidates(index: GraphIndex, crashes: Sequence[str]) -> Report | None:
+    """The likely inputs and outputs; None if `find_crashes` found something in the graph."""
+    if crashes:  # a node of 2**40 outputs has as many candidates
         return None
     found = infer_candidates(index)
     listed = {

@@ -124,8 +124,9 @@ def _of_graph(file: ModelFile) -> tuple[Report, GraphIndex]:
     report = _report("graph_def", path, _form(file), [path])
     found = harm.scan_graph(index, folder=path.parent)
     report["notes"] += [CUT_OFF] if may_be_cut_off(graph_def) else []
-    report["faults"] += [*find_crashes(index), *find_loose_ends(index)]
-    report["graphs"] = [describe_graph(graph_def, None, found, describe_candidates(index))]
+    crashes = list(find_crashes(index))
+    report["faults"] += [*crashes, *find_loose_ends(index)]
+    report["graphs"] = [describe_graph(graph_def, None, found, describe_candidates(index, crashes))]
     return report, index
 
 
@@ -222,13 +223,14 @@ def _add_meta_graph(
     index, _ = require_dense_shapes(GraphIndex(meta_graph.graph_def))
     add_v0_signatures(meta_graph, index)
     recorded = list_signature_defs(meta_graph)
-    likely = None if recorded else describe_candidates(index)
+    crashes = list(find_crashes(index))
+    likely = None if recorded else describe_candidates(index, crashes)
     outputs = None
     if likely:  # the less likely outputs too: users may name these
         others = [candidate for candidate in likely["others"] if candidate["role"] == "output"]
         outputs = [candidate["name"] for candidate in (*likely["outputs"], *others)]
     found = harm.scan_meta_graph(meta_graph, outputs, folder=folder, saved_model=saved_model, index=index)
-    report["faults"] += [*find_crashes(index), *find_loose_ends(index)]
+    report["faults"] += [*crashes, *find_loose_ends(index)]
     report["graphs"].append(describe_graph(meta_graph.graph_def, meta_graph, found, likely, saved_model))
     report["tensorflow_version"] = report["tensorflow_version"] or meta_graph.meta_info_def.tensorflow_version or None
     return index

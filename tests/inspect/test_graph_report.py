@@ -8,6 +8,7 @@ from typing import Any
 
 from handmade_graphs import X, Y, graph, scan
 
+from serialization.checks.crashes import find_crashes
 from serialization.formats import protos
 from serialization.graph.graph_index import GraphIndex
 from serialization.inspect.graph_report import describe_candidates, describe_graph
@@ -129,7 +130,7 @@ def test_findings_are_plain_data() -> None:
 
 
 def test_candidates_have_a_role_and_a_reason() -> None:
-    likely = describe_candidates(GraphIndex(graph(X, Y)))
+    likely = describe_candidates(GraphIndex(graph(X, Y)), [])
     assert likely is not None
     assert [(c["name"], c["role"], c["why"]) for c in likely["inputs"]] == [("x:0", "feature", "is fed by the caller")]
     assert [(c["name"], c["role"], c["why"]) for c in likely["outputs"]] == [("y:0", "output", "nothing consumes it")]
@@ -139,4 +140,5 @@ def test_candidates_have_a_role_and_a_reason() -> None:
 def test_a_graph_that_would_crash_tensorflow_has_no_candidates() -> None:
     graph_def = graph(X, ("apart", "Unpack", ["x"]))
     graph_def.node[1].attr["num"].i = 1 << 40
-    assert describe_candidates(GraphIndex(graph_def)) is None
+    index = GraphIndex(graph_def)
+    assert describe_candidates(index, list(find_crashes(index))) is None
