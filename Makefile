@@ -54,7 +54,7 @@ $(VENV)/installed: requirements.lock
 	$(BIN)/pip install --quiet $(REQUIREMENTS)
 	@touch $@
 
-# Pin the newest versions that the ranges in requirements.txt and requirements-dev.txt allow, for each Python.
+# Pin the newest versions that the ranges in requirements*.txt allow, for each Python.
 lock: $(VENV)/installed
 	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 \
 		--no-build --generate-hashes --output-file requirements.lock requirements-dev.txt
