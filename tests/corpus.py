@@ -1,4 +1,4 @@
-"""Convert, prove and run every artefact of a folder of real models, and print a table of what became of each.
+"""Convert, prove and run every artefact of a folder of real models, and print a table of the outcomes.
 
     python tests/corpus.py FOLDER [--only WORD] [--report FILE]
 
@@ -13,7 +13,7 @@ Each step is the script that a user would run, as a process of its own with a ti
     savedmodels   freezemodel_save.py --saved-model for each signature, freezemodel_load.py on the result
     negative      each of them: the right answer is a refusal
 
-Where values are recorded or outputs hinted, the outputs that are inferred without flags have to be these.
+Where values are recorded or outputs hinted, the outputs that are inferred without flags must be the same.
 
 An artefact fails where a step ends with a traceback, is killed, runs out of time, is wrong, or where a negative one is
 accepted. Exit status 1 if one fails.
@@ -62,7 +62,7 @@ UNORDERED = "its order, which TopKV2 leaves open"
 
 @dataclass(frozen=True)
 class Artefact:
-    """A folder of the corpus, and what a person who knows the model would say of it."""
+    """A folder of the corpus, and the outputs and feeds that a person who knows the model would name."""
 
     kind: str
     path: Path
@@ -256,7 +256,7 @@ def unspecified(file: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def answer(argv: Sequence[str] | None) -> int:
-    """What freezemodel_load.py does with these words, but into a file, whole."""
+    """Run the model as freezemodel_load.py does, but write all values of the outputs into a file."""
     parser = make_parser(None, "inputs", "outputs", "feed", frozen_model=None)
     file, *words = argv or ()
     args = parser.parse_args(words)
@@ -284,7 +284,7 @@ def convert_saved_model(path: Path, out: Path) -> Iterator[Step]:
 
 
 def signatures(folder: Path) -> Iterator[tuple[list[object], str]]:
-    """What to choose from in a SavedModel: `--tag-set` where it has several, and each key."""
+    """The signatures of a SavedModel: the words for `--tag-set`, where it has several, and the key."""
     try:
         found = from_saved_model.read_saved_model(find_saved_model(folder, whole=False).file)
     except UserError:

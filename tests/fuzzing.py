@@ -1,9 +1,9 @@
-"""Damages files and sees what the scripts make of them; a process of its own, for TensorFlow may abort it.
+"""Damages files and runs the scripts on them, in a process of its own, because TensorFlow may abort it.
 
     python tests/fuzzing.py FOLDER FIRST LAST [KIND ...]
 
-runs the cases FIRST to LAST of each kind on the artefacts in FOLDER and prints those that end in anything but an error
-line or a result. A case is its number: the same number damages the same file in the same way.
+runs the cases FIRST to LAST of each kind on the artefacts in FOLDER, and prints each case that ends neither with a
+result nor with one error line. A case is a number; the same number always does the same damage to the same file.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ KINDS = LOOKED_AT | LOADED
 
 
 def damage(data: bytes, case: int) -> bytes:
-    """The file after some harm: flipped bits, a cut, random bytes, a piece lost, doubled or zeroed, all of it noise."""
+    """The file with some damage: bits flipped, its end cut off, bytes random, lost, doubled or zeroed, or all noise."""
     generator = random.Random(case)
     changed = bytearray(data)
     how = generator.choice(("flip", "flip", "flip", "cut", "noise", "lose", "double", "zero", "number", "random"))

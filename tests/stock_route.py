@@ -1,6 +1,6 @@
-"""TensorFlow's own way with the same artefacts, for comparison: what a person does who copies the usual snippets.
+"""The usual snippets, which call TensorFlow alone, on the same artefacts: what the project is compared with.
 
-Each function takes what a script's main takes, and returns 0 if the model ran and its result is right.
+Each function takes the words that a script's main takes, and returns 0 if the model ran and its result is right.
     checkpoint   import_meta_graph, Saver.restore, convert_variables_to_constants, import_graph_def, run both
     frozen       ParseFromString, import_graph_def, run
     saved_model  tf.saved_model.load, call the signature, as people do since TensorFlow 2
@@ -83,7 +83,7 @@ def _parse(argv: Sequence[str] | None, **source: Any) -> Any:
 
 
 def _names(graph: Any, args: Any) -> tuple[list[str], list[str]]:
-    """What is known, else all placeholders and the last op that has an output: a usual guess."""
+    """The names that the flags give; else the usual guess: all placeholders, and the last op that has an output."""
     inputs = [name for _, name in split_tensors(args.inputs or "")]
     outputs = [name for _, name in split_tensors(args.outputs or "")]
     if not inputs:
@@ -94,7 +94,7 @@ def _names(graph: Any, args: Any) -> tuple[list[str], list[str]]:
 
 
 def _first_answer(session: Any, inputs: Sequence[str], outputs: list[str], given: Sequence[Feed] | None) -> Any:
-    """The first feeds that the graph takes, and what it says: a person knows what to feed."""
+    """The first feeds that the graph takes, and its answer; a person would know what to feed."""
     graph = session.graph
     tensors = [graph.get_tensor_by_name(name) for name in inputs]
     wanted = signature.Signature(tuple(_tensor(t.name.removesuffix(":0"), t.dtype, t.shape) for t in tensors), ())

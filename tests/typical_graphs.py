@@ -1,4 +1,4 @@
-"""Graphs as people train them with TensorFlow 1, each with the inputs and outputs that a person would name."""
+"""Graphs as people train them with TensorFlow 1, each with the inputs and outputs that its maker would name."""
 
 from __future__ import annotations
 
