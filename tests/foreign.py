@@ -29,7 +29,8 @@ class Trap:
 def write_foreign_files(folder: Path) -> None:
     """A file of each kind under a name that does not tell it, written by its own library where that is at hand."""
     model = tf.keras.Sequential([tf.keras.layers.Input([2]), tf.keras.layers.Dense(1)])
-    with warnings.catch_warnings(action="ignore"):  # Keras and numpy disagree on how h5py copies
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras and numpy disagree on how h5py copies
         for name in ("keras.keras", "keras.h5", "weights.weights.h5"):
             (model.save_weights if "weights" in name else model.save)(folder / name)
     np.save(folder / "array.npy", np.ones(3))

@@ -166,7 +166,10 @@ def run_case(folder: Path, name: str, case: int) -> tuple[int, str]:
     Returns the exit status, and what is wrong with how it ended, or nothing.
     """
     kind = KINDS[name]
-    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.callback(os.chdir, Path.cwd())
+        os.chdir(scratch)
         if (folder / kind.needs).is_dir() and kind.needs:
             shutil.copytree(folder / kind.needs, kind.needs)
         else:
