@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ready = read_frozen(opened, args.inputs, args.outputs, trust_model=args.trust_model)
     print_notes(ready.notes)
     predict = Predictor(*load(ready))
-    toy = model.is_toy(ready.graph_def) and not (args.inputs or args.outputs)
+    toy = model.is_toy(ready.graph_def) and model.is_toys(ready.signature) and not (args.inputs or args.outputs)
     given = args.feed or ([parse_feed(model.EXAMPLES)] if toy else None)
     print_predictions(predict, predict.signature, given, ready.hints, ready.batches)
     if toy:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,10 @@ from serialization.errors import UserError
 from serialization.files.publish import stage_output
 from serialization.flags import CHECKPOINT_FLAGS, CONVERSION_FLAGS, SAVED_MODEL_FLAGS
 from serialization.formats.file_kind import ModelFile
-from serialization.graph.graph_index import GraphIndex
 from serialization.graph.keys import name_by_keys
 from serialization.graph.op_registry import load_op_library
-from serialization.graph.signature import Signature, Tensor
+from serialization.graph.recorded_signature import record_signature
+from serialization.graph.signature import Tensor
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor
 from serialization.run.verify import NOT_VERIFIED, prove_same
@@ -45,6 +44,7 @@ from serialization.targets.to_frozen import (
     measure_difference,
     print_difference,
     require_freezable,
+    require_same_keys,
     suffices_plain_call,
 )
 from serialization.tensorflow import format_reason, tf, tf1
@@ -56,10 +56,7 @@ def open_source(prepared: Source) -> Origin:
     """The model with its variables, in a session: restored or loaded."""
     if isinstance(prepared, PreparedCheckpoint):
         return open_checkpoint(prepared)
-    origin = open_saved_model(prepared)
-    # Users know a SavedModel's tensors by their keys, which no GraphDef records; a checkpoint's, by their names.
-    graph_def, names = name_by_keys(origin.graph_def, origin.signature)
-    return replace(origin, index=GraphIndex(graph_def), signature=names)
+    return open_saved_model(prepared)
 
 
 def freeze(session: Any, graph_def: Any, wanted: Iterable[Tensor]) -> Any:
@@ -68,26 +65,27 @@ def freeze(session: Any, graph_def: Any, wanted: Iterable[Tensor]) -> Any:
     return tf1.graph_util.convert_variables_to_constants(session, graph_def, nodes)
 
 
-def write_frozen(origin: Origin, path: Path, size: int) -> Signature:
-    """Freeze a model with `size` bytes of variables into a file; returns the signature by the names there."""
+def write_frozen(origin: Origin, path: Path, size: int) -> None:
+    """Freeze a model with `size` bytes of variables into a file, which records the signature."""
     if suffices_plain_call(origin, size):
-        names = origin.signature
+        graph_def, names = name_by_keys(origin.graph_def, origin.signature)
         try:
             # Inputs too: the call drops a placeholder that no output needs, and callers feed it all the same.
-            frozen_def = freeze(origin.session, origin.graph_def, (*names.outputs, *names.inputs))
+            frozen_def = freeze(origin.session, graph_def, (*names.outputs, *names.inputs))
         except tf.errors.FailedPreconditionError as error:
             found = format_reason(error).partition(". ")[0]
             raise UserError(f"a variable holds no value; {found}; name other --outputs") from None
+        record_signature(frozen_def, names)  # a GraphDef has no place for it but the nodes' own attributes
         path.write_bytes(frozen_def.SerializeToString())
-        return names
-    # The plain call would leave functions, tables and references in the graph, and hold large variables several times.
-    return freeze_graph(path, origin.index, origin.signature, origin.session)
+    else:  # the plain call would leave functions, tables and references, and hold large variables several times
+        freeze_graph(path, origin.index, origin.signature, origin.session)
 
 
-def prove(origin: Origin, path: Path, names: Signature, args: argparse.Namespace) -> str:
+def prove(origin: Origin, path: Path, args: argparse.Namespace) -> str:
     """Read the file back, run it and its source on the same feeds, and compare. Returns the lines to print."""
     file = read_graph_file(ModelFile(path), lean=True)  # the constants of a large file stay in it
-    ready = prepare_frozen_model(file, known=names, trust=args.trust_model)
+    ready = prepare_frozen_model(file, trust=args.trust_model)
+    require_same_keys(ready.signature, origin.signature)  # which the file records
 
     def run_again(optimize: bool) -> Predictor:
         return Predictor(*load(ready, optimize=optimize))
@@ -117,8 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             origin = open_source(prepared)
             with origin.session:
-                names = write_frozen(origin, path, prepared.size)
-                proof = NOT_VERIFIED if args.no_verify else prove(origin, path, names, args)
+                write_frozen(origin, path, prepared.size)
+                proof = NOT_VERIFIED if args.no_verify else prove(origin, path, args)
         difference = measure_difference("saved_model" if args.saved_model else "checkpoint", prepared.whole, path)
     print_difference(difference)
     print(f"wrote {show_path(args.frozen_model)}")

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from serialization import project
 from serialization.console import show_progress
+from serialization.graph.graph_index import GraphIndex
+from serialization.graph.recorded_signature import read_recorded_signature
 from serialization.tensorflow import np, tf, tf1
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from serialization.graph.signature import Signature
     from serialization.run.predictor import Predictor
 
 INPUTS = "Placeholder/inputs_placeholder:0"  # float32 [None, 10]
@@ -147,14 +150,22 @@ def is_toy(graph_def: Any) -> bool:
     return {INPUTS.partition(":")[0], PREDICTIONS.partition(":")[0]} <= {node.name for node in graph_def.node}
 
 
+def is_toys(signature: Signature) -> bool:
+    """Whether a signature is the one that the toy has without flags: its names are its keys."""
+    sides = [[(tensor.key, tensor.name) for tensor in side] for side in (signature.inputs, signature.outputs)]
+    return sides == [[(name.removesuffix(":0"), name)] for name in (INPUTS, PREDICTIONS)]
+
+
 def names_of(
     graph_def: Any, inputs: str | None, outputs: str | None, *, keys: bool = False
 ) -> tuple[str | None, str | None]:
     """The values of `--inputs` and `--outputs`; for the toy's graph, the toy's names in place of missing values.
 
-    `keys` adds the keys of the exported SignatureDef to the toy's names.
+    `keys` adds the keys of the exported SignatureDef to the toy's names. A toy that was frozen with other inputs or
+    outputs keeps these.
     """
-    if not is_toy(graph_def):
+    recorded = read_recorded_signature(GraphIndex(graph_def))[0] if is_toy(graph_def) else None
+    if not is_toy(graph_def) or (recorded is not None and not is_toys(recorded)):
         return inputs, outputs
     toy = (SIGNATURE_INPUTS, SIGNATURE_OUTPUTS) if keys else (INPUTS, PREDICTIONS)
     return inputs or toy[0], outputs or toy[1]

@@ -74,9 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_notes(ready.notes)
         origin = load(ready)
         with origin.session:
-            # simple_save refuses a model without inputs, and would leave the lookup tables empty at loading: it takes
-            # no main op. `save` writes such a model with the Builder that simple_save uses inside.
-            write = export if origin.signature.inputs and not ready.initializers else save
+            # simple_save refuses a model without inputs, records no default values, and would leave the lookup tables
+            # empty at loading: it takes no main op. `save` writes such a model with the Builder that it uses inside.
+            inputs = origin.signature.inputs
+            plain = inputs and not any(tensor.default for tensor in inputs) and not ready.initializers
+            write = export if plain else save
             with explain_failures("the SavedModel cannot be written"):
                 write(origin.session, folder, origin.signature)
                 switch_on_exported_optimizers(folder)

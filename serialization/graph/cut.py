@@ -67,12 +67,12 @@ def add_default_values(index: GraphIndex, inputs: Iterable[Tensor]) -> GraphInde
     nodes, added = index.nodes, []
     for tensor in inputs:
         node = nodes[get_node_name(tensor.name)]
-        if tensor.default is not None and node.op == "Placeholder":
+        if tensor.default is not None and node.op in ("Placeholder", "PlaceholderWithDefault"):
             value = protos.NodeDef(name=find_free_name(f"{node.name}/default", nodes), op="Const")
             value.attr["value"].tensor.ParseFromString(tensor.default)
             value.attr["dtype"].type = value.attr["value"].tensor.dtype
             node.op = "PlaceholderWithDefault"
-            node.input.append(value.name)
+            node.input[:] = [value.name]
             added.append(value)
     index.graph_def.node.extend(added)
     return GraphIndex(index.graph_def) if added else index

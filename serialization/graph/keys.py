@@ -1,4 +1,4 @@
-"""Names inputs and outputs by their keys, so that a GraphDef, which records no signature, still tells the keys."""
+"""Names inputs and outputs by their keys, so that who reads a GraphDef by other programs knows them too."""
 
 from __future__ import annotations
 

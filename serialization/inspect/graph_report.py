@@ -17,7 +17,7 @@ from serialization.graph.kernels import describe_devices, find_ops_without_kerne
 from serialization.graph.known_ops import load_known_ops
 from serialization.graph.op_libraries import guess_op_library
 from serialization.graph.op_sets import PLACEHOLDERS, TABLES
-from serialization.graph.signature import Tensor, list_signature_defs
+from serialization.graph.signature import Signature, Tensor, list_signature_defs
 from serialization.graph.tensors import describe_tensor
 from serialization.graph.tpu_wrappers import remove_tpu_wrappers
 from serialization.infer.candidates import infer_candidates
@@ -26,17 +26,29 @@ Report = dict[str, Any]
 
 
 def describe_graph(
-    graph_def: Any, meta_graph: Any, found: list[harm.Finding], likely: Report | None, folder: Path | None = None
+    graph_def: Any,
+    meta_graph: Any,
+    found: list[harm.Finding],
+    likely: Report | None,
+    folder: Path | None = None,
+    recorded: Signature | None = None,
 ) -> Report:
-    """One of the report's graphs. `found` is what the safety scan found, `folder` that of a SavedModel."""
-    recorded = {} if meta_graph is None else list_signature_defs(meta_graph)
+    """One of the report's graphs. `found` is what the safety scan found, `folder` that of a SavedModel.
+
+    `recorded` is the signature that the nodes of a frozen graph record.
+    """
+    signature_defs = {} if meta_graph is None else list_signature_defs(meta_graph)
+    signatures = {key: _signature(signature_def) for key, signature_def in signature_defs.items()}
+    if recorded is not None:
+        sides = {"inputs": recorded.inputs, "outputs": recorded.outputs}
+        signatures["recorded"] = {"method": "", **{side: [*map(_tensor, tensors)] for side, tensors in sides.items()}}
     functions = graph_def.library.function
     return {
         "tags": [] if meta_graph is None else sorted(meta_graph.meta_info_def.tags),
         "producer": graph_def.versions.producer,
         "min_consumer": graph_def.versions.min_consumer,
         "nodes": len(graph_def.node),
-        "signatures": {key: _signature(signature_def) for key, signature_def in recorded.items()},
+        "signatures": signatures,
         "candidates": likely,
         "placeholders": [str(describe_tensor({"": n}, "")) for n in graph_def.node if n.op in PLACEHOLDERS],
         "constants": _constants(graph_def),

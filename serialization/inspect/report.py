@@ -33,6 +33,7 @@ from serialization.formats.wire import DamagedError
 from serialization.graph.const_nodes import unpack_strings
 from serialization.graph.graph_def import CUT_OFF, may_be_cut_off
 from serialization.graph.graph_index import GraphIndex
+from serialization.graph.recorded_signature import read_recorded_signature
 from serialization.graph.repair import require_dense_shapes
 from serialization.graph.signature import list_signature_defs
 from serialization.graph.v0_signatures import add_v0_signatures
@@ -126,7 +127,10 @@ def _of_graph(file: ModelFile) -> tuple[Report, GraphIndex]:
     report["notes"] += [CUT_OFF] if may_be_cut_off(graph_def) else []
     crashes = list(find_crashes(index))
     report["faults"] += [*crashes, *find_loose_ends(index)]
-    report["graphs"] = [describe_graph(graph_def, None, found, describe_candidates(index, crashes))]
+    recorded, ignored = (None, []) if crashes else read_recorded_signature(index)
+    report["notes"] += ignored
+    likely = None if recorded else describe_candidates(index, crashes)
+    report["graphs"] = [describe_graph(graph_def, None, found, likely, recorded=recorded)]
     return report, index
 
 

@@ -26,8 +26,9 @@ class Predictor:
     """Runs a Signature's tensors: takes arrays by input key, returns arrays by output key.
 
     The arrays have the signature's dtypes, strings the dtype object. The graph is compiled once, and nothing is added
-    to it. A call raises tf.errors.OpError if the graph does. A run over `timeout` seconds is cancelled with
-    tf.errors.DeadlineExceededError; without `timeout`, with UserError after 10 minutes.
+    to it. A session fetches nothing that is fed, so an output that is an input is handed on. A call raises
+    tf.errors.OpError if the graph does. A run over `timeout` seconds is cancelled with tf.errors.DeadlineExceededError;
+    without `timeout`, with UserError after 10 minutes.
 
     `inline` runs the graph in the calling thread. For a small graph that is much faster than TensorFlow's thread pool.
     But such a run cannot be cancelled, and it keeps denormal numbers (below 1.2e-38 as float32), which the pool makes
@@ -43,7 +44,10 @@ class Predictor:
         self.signature = signature
         # Two keys may name one tensor, which is fed once.
         self._inputs = tuple({tensor.name: tensor.key for tensor in signature.inputs}.values())
+        fed = {tensor.name: tensor.key for tensor in signature.inputs}
+        self._echoes = {tensor.key: fed[tensor.name] for tensor in signature.outputs if tensor.name in fed}
         self._outputs = tuple(tensor.key for tensor in signature.outputs)
+        self._fetched = tuple(tensor.key for tensor in signature.outputs if tensor.name not in fed)
         self._strings = any(tensor.dtype == "string" for tensor in signature.outputs)
         self._dense_shapes = tuple(shape.key for _, _, shape in find_sparse_inputs(signature))
         self._timeout = timeout
@@ -68,7 +72,11 @@ class Predictor:
             raise tf.errors.InvalidArgumentError(None, None, error.object.decode(errors="backslashreplace")) from None
         if self._strings:  # TensorFlow returns a scalar string as bytes
             values = [np.array(value, dtype=object) if isinstance(value, bytes) else value for value in values]
-        return dict(zip(self._outputs, values, strict=True))
+        answers = dict(zip(self._fetched, values, strict=True))
+        if self._echoes:
+            answers |= {key: feeds[fed] for key, fed in self._echoes.items()}
+            return {key: answers[key] for key in self._outputs}
+        return answers
 
     def __enter__(self) -> Predictor:
         return self
@@ -128,10 +136,11 @@ def _compile(session: Any, signature: Signature, inline: bool, timeout: float) -
 
     tests/run/test_predictor.py fails if TensorFlow changes the method.
     """
-    options = config_pb2.CallableOptions(
-        feed=list(dict.fromkeys(tensor.name for tensor in signature.inputs)),
-        fetch=[tensor.name for tensor in signature.outputs],
-    )
+    feed = list(dict.fromkeys(tensor.name for tensor in signature.inputs))
+    fetch = [tensor.name for tensor in signature.outputs if tensor.name not in feed]
+    if signature.outputs and not fetch:  # nothing is left to be run
+        return lambda *_: []
+    options = config_pb2.CallableOptions(feed=feed, fetch=fetch)
     options.run_options.inter_op_thread_pool = -1 if inline else 0
     if not inline:
         options.run_options.timeout_in_ms = max(1, round(timeout * 1000))

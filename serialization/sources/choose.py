@@ -16,6 +16,7 @@ from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.kernels import require_kernels
 from serialization.graph.lookup_tables import list_table_initializers
 from serialization.graph.op_registry import count_nameable_outputs, get_output_dtype, require_known_ops
+from serialization.graph.recorded_signature import read_recorded_signature, remove_record
 from serialization.graph.repair import make_graph_loadable, replace_absent_ops
 from serialization.graph.signature import (
     SERVING_DEFAULT,
@@ -49,24 +50,22 @@ def prepare_graph(
     inputs: str | None,
     outputs: str | None,
     what: str = "it",
-    known: Signature | None = None,
     lacking: Collection[str] = (),
 ) -> PreparedGraph:
-    """Choose inputs and outputs, unless they are `known`, then make the graph ready to be imported.
+    """Choose inputs and outputs, then make the graph ready to be imported.
 
     `inputs` and `outputs` are the values of the flags. Without them the recorded signature is used, or if there is none
     they are inferred. `what` names the model in messages, `lacking` are variables that have no value. Raises UserError
     for a tensor that the graph does not have, for ambiguous outputs, for ops that TensorFlow does not know, and for a
     damaged graph.
     """
-    wanted, notes = (
-        (known, []) if known is not None else choose_signature(file, inputs, outputs, lacking=lacking, what=what)
-    )
+    wanted, notes = choose_signature(file, inputs, outputs, lacking=lacking, what=what)
     if may_be_cut_off(file.graph_def):
         notes.append(CUT_OFF)
     index, wanted, cuts = cut_at_inputs(file.index, wanted)
     notes += cuts
     graph_def, initializers = _prune(index, wanted)
+    remove_record(graph_def)  # what was recorded is read, and may not hold for this part
     repairs = replace_absent_ops(graph_def)
     pruned = GraphIndex(graph_def)
     repairs += make_graph_loadable(pruned)
@@ -91,7 +90,7 @@ def choose_signature(
     `inputs` and `outputs` may name the keys of the recorded signature.
     """
     index, notes = file.index, list[str]()
-    signature = recorded if recorded is not None else _recorded(file, required=outputs is None)
+    signature = recorded if recorded is not None else _recorded(file, notes, required=outputs is None)
     keys = signature if signature is not None else Signature((), ())
     if outputs is not None:
         chosen_outputs = _named(index, outputs, keys.outputs)
@@ -108,19 +107,22 @@ def choose_signature(
         return Signature(chosen_inputs, chosen_outputs), notes
     if recorded is not None:
         return Signature(recorded.inputs, chosen_outputs), notes
-    given = keys.inputs if outputs is None else ()  # which may forget a switch, or count on the input pipeline
-    known = {tensor.name: tensor for tensor in keys.inputs}
+    needed = index.reachable(tensor.name for tensor in chosen_outputs)
+    # A signature may forget a switch, or count on the input pipeline.
+    given = tuple(tensor for tensor in keys.inputs if outputs is None or get_node_name(tensor.name) in needed)
     names = find_inputs(index, [tensor.name for tensor in chosen_outputs], [tensor.name for tensor in given])
-    chosen_inputs = (*given, *(known[name] if name in known else _describe(index, name) for name in names))
+    chosen_inputs = (*given, *(_describe(index, name) for name in names))
     if names or not given:
         notes.append(f"inputs, as the outputs need them: {_list(chosen_inputs) or 'none'}")
     return Signature(chosen_inputs, chosen_outputs), notes
 
 
-def _recorded(file: GraphFile, *, required: bool) -> Signature | None:
+def _recorded(file: GraphFile, notes: list[str], *, required: bool) -> Signature | None:
     """The signature that the file records; None if there is none, or if none is `required` and there are several."""
     if file.meta_graph is None:
-        return None
+        signature, ignored = read_recorded_signature(file.index)
+        notes += ignored
+        return None if signature is None else _complete(file, signature)
     known = list(list_signature_defs(file.meta_graph))
     if len(known) > 1 and SERVING_DEFAULT not in known:
         if not required:
@@ -130,6 +132,21 @@ def _recorded(file: GraphFile, *, required: bool) -> Signature | None:
             f"found {', '.join(known)}; choose with --inputs and --outputs"
         )
     return read_signature_def(choose_signature_def(file.meta_graph)) if known else None
+
+
+def _complete(file: GraphFile, signature: Signature) -> Signature:
+    """The signature of a frozen graph with all dtypes; a default value that stays in a large file has to be fed."""
+    index = file.index
+
+    def left(tensor: Tensor) -> bool:
+        node = index.nodes[get_node_name(tensor.name)]
+        return tensor.default is not None and get_node_name(node.input[0]) in file.constants
+
+    inputs, outputs = (
+        tuple(replace(_describe(index, t.name), key=t.key, default=None if left(t) else t.default) for t in side)
+        for side in (signature.inputs, signature.outputs)
+    )
+    return Signature(inputs, outputs)
 
 
 def _infer_outputs(index: GraphIndex, lacking: Collection[str], what: str, notes: list[str]) -> tuple[Tensor, ...]:

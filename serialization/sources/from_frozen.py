@@ -46,18 +46,17 @@ def prepare_frozen_model(
     file: GraphFile,
     inputs: str | None = None,
     outputs: str | None = None,
-    known: Signature | None = None,
     *,
     trust: bool = False,
 ) -> PreparedFrozenModel:
-    """Choose inputs and outputs, unless they are `known`, then prune and repair the graph.
+    """Choose inputs and outputs, by default those that the graph records, then prune and repair it.
 
     Raises UserError for a graph that cannot be run, for one that holds variables, and for one that could do harm,
     unless `trust`.
     """
     path = file.path
     lacking = [node.name for node in file.graph_def.node if node.op in VARIABLES]
-    ready = prepare_graph(file, inputs, outputs, what=show_path(path), known=known, lacking=lacking)
+    ready = prepare_graph(file, inputs, outputs, what=show_path(path), lacking=lacking)
     graph_def = ready.index.graph_def
     variables = [name for name, node in ready.index.nodes.items() if node.op in VARIABLES]
     if variables:

@@ -18,6 +18,7 @@ from serialization.formats.dtypes import get_base_dtype
 from serialization.formats.wire import write_varint
 from serialization.graph.const_nodes import make_constant
 from serialization.graph.op_sets import VARIABLES
+from serialization.graph.recorded_signature import RECORD
 from serialization.tensorflow import np
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _pieces(graph_def: Any, value_of: Callable[[Any], Value]) -> Iterator[Piece]
     yield _serialize(versions=graph_def.versions, library=graph_def.library)
     for node in graph_def.node:
         if node.op in VARIABLES:
-            yield from _constant(node.name, value_of(node), get_base_dtype(node.attr["dtype"].type))
+            yield from _constant(node, value_of(node))
         else:
             yield _serialize(node=[node])
 
@@ -53,19 +54,25 @@ def _serialize(**fields: Any) -> bytes:
     return bytes(protos.GraphDef(**fields).SerializeToString(deterministic=True))
 
 
-def _constant(name: str, value: Value, dtype: int) -> Iterator[Piece]:
+def _constant(variable: Any, value: Value) -> Iterator[Piece]:
     """A GraphDef with one constant, whose bytes are passed on as they are: protobuf would copy them three times."""
+    dtype = get_base_dtype(variable.attr["dtype"].type)
+    node = protos.NodeDef(name=variable.name, op="Const")
+    node.attr["dtype"].type = dtype
+    if RECORD in variable.attr:
+        node.attr[RECORD].CopyFrom(variable.attr[RECORD])
     if isinstance(value, StoredValue):
-        yield _head(name, value, dtype)
+        yield _head(node, value, dtype)
         yield from value.pieces()
     elif dtype == dtypes.STRING or value.nbytes < _LARGE:
-        yield _serialize(node=[make_constant(name, value, dtype)])
+        node.attr["value"].CopyFrom(make_constant(variable.name, value, dtype).attr["value"])
+        yield _serialize(node=[node])
     else:
-        yield _head(name, value, dtype)
+        yield _head(node, value, dtype)
         yield np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
 
 
-def _head(name: str, value: Value, dtype: int) -> bytes:
+def _head(node: Any, value: Value, dtype: int) -> bytes:
     """A GraphDef with one constant, up to the first byte of its value."""
     tensor = protos.TensorProto(dtype=dtype)
     tensor.tensor_shape.SetInParent()
@@ -74,8 +81,6 @@ def _head(name: str, value: Value, dtype: int) -> bytes:
     # 4: TensorProto.tensor_content
     head = tensor.SerializeToString(deterministic=True) + b"\x22" + write_varint(value.nbytes)
     length = len(head) + value.nbytes
-    node = protos.NodeDef(name=name, op="Const")
-    node.attr["dtype"].type = dtype
     before = node.SerializeToString(deterministic=True)
     # The enclosing fields, from inside out: 8 AttrValue.tensor, 2 the map's value, 5 NodeDef.attr, 1 GraphDef.node.
     attribute = b"\x42" + write_varint(length)

@@ -24,8 +24,10 @@ from serialization.graph.graph_def import (
 )
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.inlining import inline_functions
+from serialization.graph.keys import name_by_keys
 from serialization.graph.lookup_tables import inline_tables, list_table_nodes
 from serialization.graph.op_sets import PASS_THROUGH, VARIABLES, is_update
+from serialization.graph.recorded_signature import record_signature
 from serialization.graph.repair import format_repairs, make_graph_loadable, remove_refs
 from serialization.graph.signature import Signature
 from serialization.run.origin import Origin
@@ -100,16 +102,27 @@ def freeze_graph(
     wanted: Signature,
     session: Any = None,
     value_of: Callable[[Any], Value] | None = None,
-) -> Signature:
-    """Freeze the part of the graph that the signature needs into a file, and print notes; returns the file's signature.
+) -> None:
+    """Freeze the part of the graph that the signature needs into a file, which records it, and print notes.
 
     `value_of` gives the values of variables, see write_frozen_graph; without it the session does. Tables always need
     the session.
     """
     flat, wanted, notes = flatten_graph(index, wanted, session)
     print_notes(notes)
+    flat, wanted = name_by_keys(flat, wanted)
+    record_signature(flat, wanted)
     write_frozen_graph(path, flat, value_of or read_session_values(session, flat), measure_variables(flat))
-    return wanted
+
+
+def require_same_keys(recorded: Signature, wanted: Signature) -> None:
+    """Raise UserError if a frozen graph is read with other inputs or outputs, or in another order."""
+    found, expected = (([t.key for t in side.inputs], [t.key for t in side.outputs]) for side in (recorded, wanted))
+    if found != expected:
+        raise UserError(
+            f"the frozen graph is read with other inputs and outputs than those of its source; found {found}, not "
+            f"{expected}; name them with --inputs and --outputs"
+        )
 
 
 def measure_difference(name: str, whole: Any, path: Path) -> list[tuple[str, int, int, int, int]]:

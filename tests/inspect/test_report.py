@@ -25,10 +25,11 @@ def test_the_report_on_a_frozen_model(run: Run, toy: Path) -> None:
     assert (report["kind"], report["format"], report["tensorflow_version"]) == ("graph_def", "binary", None)
     assert report["bytes"] == (toy / "frozen_model.pb").stat().st_size
     graph = report["graphs"][0]
-    assert [(c["name"], c["dtype"], c["shape"], c["role"]) for c in graph["candidates"]["inputs"]] == [
-        ("Placeholder/inputs_placeholder:0", "float32", [None, 10], "feature")
-    ]
-    assert [c["name"] for c in graph["candidates"]["outputs"]] == ["Accuracy/predictions:0"]
+    # Its nodes record the signature; the keys are the names.
+    assert (graph["candidates"], list(graph["signatures"])) == (None, ["recorded"])
+    recorded = graph["signatures"]["recorded"]
+    assert recorded["inputs"] == [{**INPUT, "key": "Placeholder/inputs_placeholder"}]
+    assert recorded["outputs"] == [{**OUTPUT, "key": "Accuracy/predictions", "shape": None}]
     assert (
         graph["constants"]["parameters"] == 2 * 11 + 2
     )  # two units of ten weights and a bias, the half, the threshold

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import model
 from serialization.graph.signature import Signature, Tensor, make_signature
 from serialization.run.predictor import Predictor, compile_later, open_session
 from serialization.sources.frozen_reader import read_graph_def
-from serialization.tensorflow import config_pb2, np, tf1
+from serialization.tensorflow import config_pb2, np, tf, tf1
 
 
 def make(made: Path) -> Predictor:
@@ -72,6 +73,7 @@ def test_a_session_can_compute_in_one_thread() -> None:
     """In its own process: the threads are set before the first session."""
     code = """
 import threading, time
+from dataclasses import replace
 from pathlib import Path
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.predictor import Predictor, give_sessions_own_threads, open_session
@@ -101,3 +103,16 @@ print(seconds_of_others() - before[0], time.thread_time() - before[1])
     )
     others, mine = map(float, done.stdout.split())
     assert others < mine / 5
+
+
+def test_an_output_that_is_an_input_is_handed_on() -> None:
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        x = tf1.placeholder(tf.float32, [None], name="x")
+        tensor = Tensor("x", "x:0", "float32", (None,))
+        doubled = Tensor("doubled", (x * 2).name, "float32", (None,))
+        both = Predictor(session, Signature((tensor,), (replace(tensor, key="echo"), doubled)))
+        answers = both({"x": np.array([1, 2], "f")})
+        assert {key: value.tolist() for key, value in answers.items()} == {"echo": [1, 2], "doubled": [2, 4]}
+        assert list(answers) == ["echo", "doubled"]
+        only = Predictor(session, Signature((tensor,), (replace(tensor, key="echo"),)))
+        assert only({"x": np.array([3], "f")})["echo"].tolist() == [3]

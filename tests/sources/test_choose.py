@@ -15,7 +15,7 @@ from serialization.errors import UserError
 from serialization.graph import op_sets
 from serialization.graph.graph_def import iterate_nodes
 from serialization.graph.graph_index import GraphIndex
-from serialization.graph.signature import Signature, Tensor
+from serialization.graph.signature import Tensor
 from serialization.sources.choose import choose_signature, prepare_graph
 from serialization.sources.frozen_reader import GraphFile, read_graph_def
 from serialization.tensorflow import np, tf, tf1
@@ -185,12 +185,6 @@ def test_a_prepared_graph_has_the_nodes_that_the_outputs_need() -> None:
     assert [node.op for node in ready.index.graph_def.node if node.name == "y"] == ["Placeholder"]
     assert "x" not in [node.name for node in ready.index.graph_def.node]
     assert ready.notes == ("cut at y:0; the ops before it are left out",)
-
-
-def test_known_tensors_are_not_chosen_again() -> None:
-    known = Signature((), (Tensor("k", "y:0", "float32", None),))
-    ready = prepare_graph(file(two_steps, serving_default=("x:0", "z:0")), None, None, known=known)
-    assert (ready.signature, ready.notes) == (known, ())
 
 
 def chained_tables() -> None:

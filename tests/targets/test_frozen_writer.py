@@ -14,6 +14,9 @@ from conftest import PROJECT, environment
 from serialization.formats.checkpoint_index import Place
 from serialization.formats.checkpoint_values import StoredValue
 from serialization.formats.sstable import compute_crc32c
+from serialization.graph.graph_index import GraphIndex
+from serialization.graph.recorded_signature import read_recorded_signature, record_signature
+from serialization.graph.signature import Signature, Tensor
 from serialization.targets.frozen_writer import write_frozen_graph
 from serialization.tensorflow import np, tf, tf1
 
@@ -97,3 +100,15 @@ def test_a_stored_value_is_copied_from_its_places(tmp_path: Path) -> None:
     write_frozen_graph(tmp_path / "m.pb", graph_def, lambda _: StoredValue("v", 3, (2, 3), tuple(places)), 24)
     (node,) = tf1.GraphDef.FromString((tmp_path / "m.pb").read_bytes()).node
     assert tf.make_ndarray(node.attr["value"].tensor).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("size", [3, 100_000])
+def test_a_variable_that_is_an_output_stays_one(tmp_path: Path, size: int) -> None:
+    graph_def = tf1.GraphDef(node=[tf1.NodeDef(name="v", op="VarHandleOp")])
+    graph_def.node[0].attr["dtype"].type = 1
+    wanted = Signature((), (Tensor("weights", "v:0", "float32", None),))
+    record_signature(graph_def, wanted)
+    write_frozen_graph(tmp_path / "m.pb", graph_def, lambda _: np.arange(size, dtype="f4"), 4 * size)
+    written = tf1.GraphDef.FromString((tmp_path / "m.pb").read_bytes())
+    assert read_recorded_signature(GraphIndex(written)) == (wanted, [])
+    assert tf.make_ndarray(written.node[0].attr["value"].tensor).tolist() == list(range(size))
