@@ -7,41 +7,31 @@ Teaches tf.compat.v1.train.import_meta_graph(PREFIX.meta) and Saver.restore(sess
     python checkpoint_restore.py --checkpoint my/model.ckpt --outputs softmax --feed x=@rows.npy
     python checkpoint_restore.py --checkpoint my/model.ckpt --graph my/graph.pbtxt --rename old_scope=new_scope
 
-Importing gives the graph, with variables that hold nothing yet. Restoring is one way to initialize them: it fills the
-variables of one session, and does nothing else. A graph of your own is made ready before: only what the outputs need is
-imported, without what other machines and other versions left in it, and compared with the checkpoint.
+Importing gives the graph, with variables that hold nothing yet. Restoring fills the variables of one session, and does
+nothing else. Of a graph of your own only what the outputs need is imported, repaired and compared with the checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import model
 from serialization import cli, project
-from serialization.checks.crashes import nests_deeply
 from serialization.cli import make_parser, refuse_flags, repeat_flags, select_values
 from serialization.console import format_command, print_notes, show_path
 from serialization.files.locate import find_checkpoint
 from serialization.flags import CHECKPOINT_FLAGS, RUN_FLAGS
 from serialization.formats.checkpoint_index import Checkpoint
-from serialization.graph.function_optimizers import switch_off_optimizers
 from serialization.graph.lookup_tables import run_table_initializers
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
 from serialization.run.show_predictions import print_predictions
-from serialization.sources import variable_values
-from serialization.sources.from_checkpoint import (
-    PreparedCheckpoint,
-    make_checkpoint_origin,
-    prepare_checkpoint,
-    read_checkpoint_graph,
-    require_safe_checkpoint,
-)
+from serialization.sources import from_checkpoint, variable_values
+from serialization.sources.from_checkpoint import PreparedCheckpoint
 from serialization.tensorflow import explain_failures, tf1
 
 
@@ -50,10 +40,7 @@ def import_graph(prepared: PreparedCheckpoint, *, optimize: bool = False) -> tup
 
     The Saver is None where there is no variable. Raises UserError where importing, restoring or running could do harm.
     """
-    require_safe_checkpoint(prepared)
-    optimize = optimize and not nests_deeply(prepared.index)  # for these the optimizers take minutes
-    if not optimize:
-        switch_off_optimizers(prepared.meta_graph.graph_def)
+    optimize = from_checkpoint.make_importable(prepared, optimize=optimize)
     with tf1.Graph().as_default() as graph, explain_failures("the graph cannot be imported"):
         saver = tf1.train.import_meta_graph(prepared.meta_graph, clear_devices=True)
     return open_session(graph, optimize=optimize), saver
@@ -62,9 +49,8 @@ def import_graph(prepared: PreparedCheckpoint, *, optimize: bool = False) -> tup
 def restore(session: Any, saver: Any, prepared: PreparedCheckpoint) -> None:
     """Run the graph's own restore op, which reads the data files; fetching a variable before that is an error."""
     if saver is not None:
-        # Outside of its graph TensorFlow 2 takes the Saver for one that is not built yet.
-        where = show_path(prepared.held.prefix)
-        with session.graph.as_default(), explain_failures(f"the checkpoint {where} cannot be restored"):
+        failed = f"the checkpoint {show_path(prepared.held.prefix)} cannot be restored"
+        with session.graph.as_default(), explain_failures(failed):  # elsewhere TensorFlow 2 takes it for not built yet
             saver.restore(session, prepared.path)
     # The plain call leaves lookup tables empty. Their values may come from variables, so they are filled now.
     run_table_initializers(session, prepared.initializers)
@@ -73,15 +59,16 @@ def restore(session: Any, saver: Any, prepared: PreparedCheckpoint) -> None:
 def open_checkpoint(prepared: PreparedCheckpoint) -> Origin:
     """The restored checkpoint, ready to be converted."""
     session, saver = import_graph(prepared)
-    return make_checkpoint_origin(session, prepared, partial(restore, session, saver, prepared))
+    return from_checkpoint.make_checkpoint_origin(session, prepared, lambda: restore(session, saver, prepared))
 
 
 def restore_session(
     held: Checkpoint, inputs: str | None = None, outputs: str | None = None, *, trust_model: bool = False
 ) -> tuple[Any, Signature]:
     """A session on the restored checkpoint, and the signature that it is run by."""
-    file = read_checkpoint_graph(held)
-    prepared = prepare_checkpoint(held, file, *model.names_of(file.graph_def, inputs, outputs), trust=trust_model)
+    file = from_checkpoint.read_checkpoint_graph(held)
+    names = model.names_of(file.graph_def, inputs, outputs)
+    prepared = from_checkpoint.prepare_checkpoint(held, file, *names, trust=trust_model)
     session, saver = import_graph(prepared, optimize=True)
     restore(session, saver, prepared)
     return session, bind_signature(session.graph, prepared.signature)
@@ -90,15 +77,13 @@ def restore_session(
 def read_checkpoint(
     args: argparse.Namespace, *, keys: bool = False, whole_toy: bool = False, need_outputs: bool = True
 ) -> PreparedCheckpoint:
-    """The checkpoint that the flags name, and of its graph what the outputs need, compared with its variables.
-
-    `keys` is what model.names_of takes. `whole_toy` keeps all of the toy, `need_outputs` is for prepare_checkpoint.
-    """
+    """The checkpoint that the flags name, made ready. `keys` is for names_of; `whole_toy` keeps all of the toy."""
     held = find_checkpoint(args.checkpoint)
-    file = read_checkpoint_graph(held, args.graph)
+    file = from_checkpoint.read_checkpoint_graph(held, args.graph)
     names = model.names_of(file.graph_def, args.inputs, args.outputs, keys=keys)
     how = select_values(args, "rename", "partial", "ema") | {"trust": args.trust_model, "need_outputs": need_outputs}
-    prepared = prepare_checkpoint(held, file, *names, whole=whole_toy and model.is_toy(file.graph_def), **how)
+    whole = whole_toy and model.is_toy(file.graph_def)
+    prepared = from_checkpoint.prepare_checkpoint(held, file, *names, whole=whole, **how)
     print_notes(prepared.notes)
     return prepared
 

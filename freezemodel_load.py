@@ -12,7 +12,10 @@ Placeholder/inputs_placeholder:0 is fed as prefix/Placeholder/inputs_placeholder
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import model
@@ -27,9 +30,11 @@ from serialization.graph.function_optimizers import switch_off_optimizers, switc
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
 from serialization.run.given_feeds import parse_feed
+from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
 from serialization.run.show_predictions import print_predictions
-from serialization.sources.from_frozen import PreparedFrozenModel, complete_import, prepare_frozen_model
+from serialization.sources import from_frozen
+from serialization.sources.from_frozen import PreparedFrozenModel
 from serialization.sources.frozen_reader import read_graph_file
 from serialization.tensorflow import explain_failures, tf1
 
@@ -37,22 +42,22 @@ PREFIX = "prefix"
 
 
 @explain_failures("the frozen model cannot be imported")
-def import_graph(graph_def: Any) -> Any:
+def import_graph(graph_def: Any, prefix: str = PREFIX) -> Any:
     """A tf.Graph that holds the GraphDef below `prefix/`."""
     with tf1.Graph().as_default() as graph:
-        tf1.import_graph_def(graph_def, name=PREFIX)
+        tf1.import_graph_def(graph_def, name=prefix)
     return graph
 
 
-def load(ready: PreparedFrozenModel, *, optimize: bool = True) -> tuple[Any, Signature]:
+def load(ready: PreparedFrozenModel, prefix: str = PREFIX, *, optimize: bool = True) -> tuple[Any, Signature]:
     """A session on the imported graph, and the signature that it is run by."""
     optimize = optimize and not nests_deeply(ready.index)  # for these the optimizers take minutes
     (switch_on_optimizers if optimize else switch_off_optimizers)(ready.graph_def)
-    graph = import_graph(ready.graph_def)
+    graph = import_graph(ready.graph_def, prefix)
     session = open_session(graph, optimize=optimize)
     # The plain call leaves lookup tables empty, and would hold the constants of a large file several times.
-    complete_import(session, ready, PREFIX)
-    return session, bind_signature(graph, ready.signature, PREFIX)
+    from_frozen.complete_import(session, ready, prefix)
+    return session, bind_signature(graph, ready.signature, prefix)
 
 
 def read_frozen(
@@ -61,12 +66,13 @@ def read_frozen(
     outputs: str | None = None,
     *,
     keys: bool = False,
+    lean: bool = True,
     trust_model: bool = False,
 ) -> PreparedFrozenModel:
-    """The graph in the file, ready to be imported. `keys` is what model.names_of takes."""
-    file = read_graph_file(opened, lean=True)
+    """The graph in the file, ready to be imported. `keys` is for model.names_of, `lean` for read_graph_file."""
+    file = read_graph_file(opened, lean=lean)
     names = model.names_of(file.graph_def, inputs, outputs, keys=keys)
-    return prepare_frozen_model(file, *names, trust=trust_model)
+    return from_frozen.prepare_frozen_model(file, *names, trust=trust_model)
 
 
 def open_frozen(
@@ -74,6 +80,22 @@ def open_frozen(
 ) -> tuple[Any, Signature]:
     """A session on the frozen model, and the signature that it is run by."""
     return load(read_frozen(opened, inputs, outputs, trust_model=trust_model))
+
+
+@contextmanager
+def open_frozen_source(args: argparse.Namespace) -> Iterator[tuple[PreparedFrozenModel, Origin | None]]:
+    """The model that --frozen-model names: its graph, whole and in memory, and open; None with --no-verify."""
+    opened = find_frozen_model(args.frozen_model)
+    read = partial(read_frozen, opened, args.inputs, args.outputs, trust_model=args.trust_model)
+    ready = read(lean=False)
+    print_notes(ready.notes)
+    if args.no_verify:
+        yield ready, None
+        return
+    lean = read()  # the session gets large constants from the file
+    session, wanted = load(lean, "", optimize=False)
+    with session:
+        yield ready, from_frozen.make_frozen_origin(session, lean, wanted)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

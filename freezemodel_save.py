@@ -13,20 +13,20 @@ A frozen model cannot be trained any more, needs no variables to be restored, an
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from checkpoint_restore import open_checkpoint, read_checkpoint
-from freezemodel_load import load
+from freezemodel_load import load, open_frozen_source
 from savedmodel_pretrained import open_saved_model, read_saved_model
 from serialization import cli, project
-from serialization.cli import make_parser, name_target, refuse_flags, repeat_flags
+from serialization.cli import choose_model, make_parser, name_target, repeat_flags
 from serialization.console import format_command, show_path
-from serialization.errors import UserError
 from serialization.files.publish import stage_output
-from serialization.flags import CHECKPOINT_FLAGS, CONVERSION_FLAGS, SAVED_MODEL_FLAGS
-from serialization.formats.file_kind import ModelFile
+from serialization.flags import CONVERSION_FLAGS, SOURCE_FLAGS
 from serialization.graph.keys import name_by_keys
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.recorded_signature import record_signature
@@ -34,93 +34,84 @@ from serialization.graph.signature import Tensor
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor
 from serialization.run.verify import NOT_VERIFIED, prove_same
-from serialization.sources.from_checkpoint import PreparedCheckpoint
-from serialization.sources.from_frozen import prepare_frozen_model
-from serialization.sources.frozen_reader import read_graph_file
-from serialization.sources.private_copy import PreparedSavedModel
-from serialization.targets.to_frozen import (
-    freeze_graph,
-    freeze_stored_values,
-    measure_difference,
-    print_difference,
-    require_freezable,
-    require_same_keys,
-    suffices_plain_call,
-)
-from serialization.tensorflow import format_reason, tf, tf1
+from serialization.sources.from_frozen import PreparedFrozenModel, read_written_model
+from serialization.targets import to_frozen
+from serialization.tensorflow import tf1
 
-Source = PreparedCheckpoint | PreparedSavedModel  # read; a checkpoint's graph is scanned when it is opened
-
-
-def open_source(prepared: Source) -> Origin:
-    """The model with its variables, in a session: restored or loaded."""
-    if isinstance(prepared, PreparedCheckpoint):
-        return open_checkpoint(prepared)
-    return open_saved_model(prepared)
+# How a model is read, and then opened, by the flag that names it. A kind that becomes one of these gets a line here.
+SOURCES: dict[str, tuple[Callable[..., Any], Callable[..., Origin]]] = {
+    "checkpoint": (read_checkpoint, open_checkpoint),
+    "saved_model": (read_saved_model, open_saved_model),
+}
 
 
 def freeze(session: Any, graph_def: Any, wanted: Iterable[Tensor]) -> Any:
     """The GraphDef of what these tensors need, with the value of each variable in the place of the variable."""
-    nodes = list(dict.fromkeys(tensor.name.partition(":")[0] for tensor in wanted))
-    return tf1.graph_util.convert_variables_to_constants(session, graph_def, nodes)
+    nodes = dict.fromkeys(tensor.name.partition(":")[0] for tensor in wanted)
+    return tf1.graph_util.convert_variables_to_constants(session, graph_def, list(nodes))
 
 
 def write_frozen(origin: Origin, path: Path, size: int) -> None:
     """Freeze a model with `size` bytes of variables into a file, which records the signature."""
-    if suffices_plain_call(origin, size):
+    if to_frozen.suffices_plain_call(origin, size):
         graph_def, names = name_by_keys(origin.graph_def, origin.signature)
-        try:
+        with to_frozen.explain_missing_values():
             # Inputs too: the call drops a placeholder that no output needs, and callers feed it all the same.
             frozen_def = freeze(origin.session, graph_def, (*names.outputs, *names.inputs))
-        except tf.errors.FailedPreconditionError as error:
-            found = format_reason(error).partition(". ")[0]
-            raise UserError(f"a variable holds no value; {found}; name other --outputs") from None
         record_signature(frozen_def, names)  # a GraphDef has no place for it but the nodes' own attributes
         path.write_bytes(frozen_def.SerializeToString())
     else:  # the plain call would leave functions, tables and references, and hold large variables several times
-        freeze_graph(path, origin.index, origin.signature, origin.session)
+        to_frozen.freeze_graph(path, origin.index, origin.signature, origin.session)
+
+
+@contextmanager
+def freeze_source(kind: str, args: argparse.Namespace, path: Path) -> Iterator[tuple[Any, Origin | None]]:
+    """Freeze the model that the flags name into a file. Gives it as it was read, and open; None with --no-verify."""
+    read, open_source = SOURCES[kind]
+    prepared = read(args)
+    to_frozen.require_freezable(prepared)
+    if args.no_verify and to_frozen.freeze_stored_values(path, prepared):  # from file to file, without a session
+        yield prepared, None
+        return
+    origin = open_source(prepared)
+    with origin.session:
+        write_frozen(origin, path, prepared.size)
+        yield prepared, None if args.no_verify else origin
+
+
+@contextmanager
+def freeze_for_export(kind: str, args: argparse.Namespace) -> Iterator[tuple[PreparedFrozenModel, Origin | None]]:
+    """The same for exporters, which take a frozen model too: its graph, whole and in memory, and the open source."""
+    if kind == "frozen_model":
+        with open_frozen_source(args) as source:
+            yield source
+        return
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "frozen_model.pb"
+        with freeze_source(kind, args, path) as (prepared, origin):
+            yield read_written_model(path, prepared.signature, lean=False, trust=args.trust_model), origin
 
 
 def prove(origin: Origin, path: Path, args: argparse.Namespace) -> str:
     """Read the file back, run it and its source on the same feeds, and compare. Returns the lines to print."""
-    file = read_graph_file(ModelFile(path), lean=True)  # the constants of a large file stay in it
-    ready = prepare_frozen_model(file, trust=args.trust_model)
-    require_same_keys(ready.signature, origin.signature)  # which the file records
-
-    def run_again(optimize: bool) -> Predictor:
-        return Predictor(*load(ready, optimize=optimize))
-
-    return prove_same(origin, run_again, args.feed, steady=True)  # a frozen model keeps no state from run to run
+    ready = read_written_model(path, origin.signature, trust=args.trust_model)
+    return prove_same(origin, lambda optimize: Predictor(*load(ready, optimize=optimize)), args.feed, steady=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    flags = ("saved-model", *CHECKPOINT_FLAGS, *SAVED_MODEL_FLAGS, *CONVERSION_FLAGS)
-    defaults = {"checkpoint": project.RESULTS / "graph.ckpt", "frozen_model": project.RESULTS / "frozen_model.pb"}
-    parser = make_parser(__doc__, *flags, **defaults)
+    default, toy = project.RESULTS / "frozen_model.pb", project.RESULTS / "graph.ckpt"
+    parser = make_parser(__doc__, *SOURCE_FLAGS, *CONVERSION_FLAGS, checkpoint=toy, frozen_model=default)
     args = parser.parse_args(argv)
-    if args.saved_model:
-        either = "does not go with --saved-model; give either --checkpoint or --saved-model"
-        refuse_flags(parser, args, ("checkpoint", *CHECKPOINT_FLAGS), either)
-    else:
-        refuse_flags(parser, args, SAVED_MODEL_FLAGS, "goes with --saved-model")
-    name_target(parser, args, "frozen_model", "checkpoint", "saved_model")
-    overwrite = args.overwrite or args.frozen_model == parser.get_default("frozen_model")
+    kind, _ = choose_model(parser, args, tuple(SOURCES))
+    name_target(parser, args, "frozen_model", *SOURCES)
 
-    with stage_output(args.frozen_model, overwrite=overwrite) as path:
+    with stage_output(args.frozen_model, overwrite=args.overwrite or args.frozen_model == default) as path:
         load_op_library(args.op_library)
-        prepared: Source = read_saved_model(args) if args.saved_model else read_checkpoint(args)
-        require_freezable(prepared, args.saved_model or args.checkpoint)
-        if args.no_verify and freeze_stored_values(path, prepared):  # from file to file, which needs no session
-            proof = NOT_VERIFIED
-        else:
-            origin = open_source(prepared)
-            with origin.session:
-                write_frozen(origin, path, prepared.size)
-                proof = NOT_VERIFIED if args.no_verify else prove(origin, path, args)
-        difference = measure_difference("saved_model" if args.saved_model else "checkpoint", prepared.whole, path)
-    print_difference(difference)
-    print(f"wrote {show_path(args.frozen_model)}")
-    print(proof)
+        with freeze_source(kind, args, path) as (prepared, origin):
+            proof = NOT_VERIFIED if origin is None else prove(origin, path, args)
+        difference = to_frozen.measure_difference(kind, prepared.whole, path)
+    to_frozen.print_difference(difference)
+    print(f"wrote {show_path(args.frozen_model)}\n{proof}")
     print(f"next: {format_command('freezemodel_load.py', *repeat_flags(parser, args, 'frozen_model'))}")
     return 0
 

@@ -29,9 +29,9 @@ from serialization.graph.function_optimizers import switch_off_optimizers, switc
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
 from serialization.run.origin import Origin
-from serialization.run.predictor import compile_later, open_session
+from serialization.run.predictor import open_session
 from serialization.run.verify import NOT_VERIFIED
-from serialization.sources.from_frozen import PreparedFrozenModel, complete_import
+from serialization.sources.from_frozen import PreparedFrozenModel, complete_import, make_frozen_origin
 from serialization.tensorflow import explain_failures, tf1
 
 
@@ -43,9 +43,7 @@ def load(ready: PreparedFrozenModel) -> Origin:
         tf1.import_graph_def(ready.graph_def, name="")
     session = open_session(graph, optimize=False)
     complete_import(session, ready, scope="")
-    wanted = bind_signature(graph, ready.signature)
-    predict = compile_later(session, wanted)
-    return Origin(session, ready.index, wanted, predict, hints=ready.hints, batches=ready.batches)
+    return make_frozen_origin(session, ready, bind_signature(graph, ready.signature))
 
 
 def export(session: Any, folder: Path, wanted: Signature) -> None:

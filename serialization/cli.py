@@ -26,7 +26,7 @@ from serialization.checks.confinement import describe_confinement, explain_error
 from serialization.child import run_in_child
 from serialization.console import show_path
 from serialization.errors import UserError
-from serialization.flags import FLAG_GROUPS, FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
+from serialization.flags import CHECKPOINT_FLAGS, FLAG_GROUPS, FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
 from serialization.project import ROOT, real_path
 from serialization.run.given_feeds import Feed
 from serialization.tensorflow import find_tensorflow_version
@@ -199,10 +199,12 @@ def choose_model(
     given = [name for name in kinds if getattr(args, name) != parser.get_default(name)] or [kinds[0]]
     if len(given) > 1:
         parser.error(f"one model at a time; found {', '.join('--' + name.replace('_', '-') for name in given)}")
-    if given[0] == "saved_model":
-        return given[0], select_values(args, *MODEL_FLAGS, *SAVED_MODEL_FLAGS)
-    refuse_flags(parser, args, SAVED_MODEL_FLAGS, "goes with --saved-model")
-    return given[0], select_values(args, *MODEL_FLAGS)
+    kind = given[0]
+    for own, flags in (("checkpoint", CHECKPOINT_FLAGS), ("saved_model", SAVED_MODEL_FLAGS)):
+        if kind != own:
+            others = [flag for flag in flags if flag.replace("-", "_") in args]
+            refuse_flags(parser, args, others, f"goes with --{own.replace('_', '-')}")
+    return kind, select_values(args, *MODEL_FLAGS, *(SAVED_MODEL_FLAGS if kind == "saved_model" else ()))
 
 
 def select_values(args: argparse.Namespace, *flags: str) -> dict[str, Any]:

@@ -279,6 +279,7 @@ FLAGS = {flag: options for flags in FLAG_GROUPS.values() for flag, options in fl
 # Flags that go together in every script.
 CHECKPOINT_FLAGS = ("graph", "rename", "partial", "ema")
 SAVED_MODEL_FLAGS = ("tag-set", "signature")
+SOURCE_FLAGS = ("saved-model", *CHECKPOINT_FLAGS, *SAVED_MODEL_FLAGS)  # beside --checkpoint and its default
 CONFINEMENT_FLAGS = ("allow-read", "unconfined")
 MODEL_FLAGS = ("inputs", "outputs", "op-library", "trust-model")
 RUN_FLAGS = (*MODEL_FLAGS, *CONFINEMENT_FLAGS, "feed")

@@ -10,7 +10,11 @@ import pytest
 from conftest import Run
 
 import freezemodel_save
-from serialization.tensorflow import tf, tf1
+from serialization.cli import choose_model, make_parser
+from serialization.flags import CONVERSION_FLAGS, SOURCE_FLAGS
+from serialization.graph.graph_def import list_variable_nodes
+from serialization.run.predictor import Predictor
+from serialization.tensorflow import np, tf, tf1
 
 
 def test_no_variable_and_no_training_op_is_left(run: Run, toy: Path) -> None:
@@ -124,3 +128,45 @@ def test_a_model_of_the_users_own_is_named_after_itself(run: Run, toy: Path, tmp
     assert (toy / "house.pb").is_file()
     assert run("savedmodel_from_checkpoint", "--checkpoint", prefix, "--outputs", "logits").status == 0
     assert (toy / "model" / "saved_model.pb").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--checkpoint", "a", "--saved-model", "b"), "one model at a time; found --checkpoint, --saved-model"),
+        (("--saved-model", "b", "--graph", "c"), "--graph goes with --checkpoint"),
+        (("--saved-model", "b", "--rename", "c=d"), "--rename goes with --checkpoint"),
+        (("--checkpoint", "a", "--tag-set", "c"), "--tag-set goes with --saved-model"),
+    ],
+)
+def test_one_model_is_given_with_its_own_flags(run: Run, words: tuple[str, ...], line: str) -> None:
+    done = run("freezemodel_save", *words)
+    assert (done.status, done.stderr.partition("; `python")[0]) == (2, f"error: {line}")
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("kind", ["checkpoint", "saved_model", "frozen_model"])
+def test_exporters_get_the_frozen_graph_of_any_source(made: Path, kind: str, verify: bool) -> None:
+    where = {"checkpoint": "graph.ckpt", "saved_model": "savedmodel_from_checkpoint", "frozen_model": "frozen_model.pb"}
+    kinds = ("frozen_model", *freezemodel_save.SOURCES)
+    flags = ("checkpoint", *SOURCE_FLAGS, *CONVERSION_FLAGS)
+    parser = make_parser("", *flags, frozen_model=made / "no default.pb")
+    words = [f"--{kind.replace('_', '-')}", str(made / where[kind]), *([] if verify else ["--no-verify"])]
+    args = parser.parse_args(words)
+    chosen, _ = choose_model(parser, args, kinds)
+    assert chosen == kind
+    with freezemodel_save.freeze_for_export(chosen, args) as (ready, origin):
+        assert (list_variable_nodes(ready.graph_def), ready.constants) == ([], {})
+        (x,), (y,) = ready.signature.inputs, ready.signature.outputs
+        assert (origin is not None) == verify
+        if origin is None:
+            return
+        assert [[t.key for t in side] for side in (origin.signature.inputs, origin.signature.outputs)] == [
+            [x.key],
+            [y.key],
+        ]
+        with tf1.Graph().as_default() as graph:
+            tf1.import_graph_def(ready.graph_def, name="")
+        rows = {x.key: np.full((3, 10), 5, "f")}
+        again = Predictor(tf1.Session(graph=graph), ready.signature)(rows)
+        assert (origin.predict(rows)[y.key].tolist(), again[y.key].tolist()) == ([[True]] * 3,) * 2

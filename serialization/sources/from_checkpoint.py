@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serialization.checks import harm
+from serialization.checks.crashes import nests_deeply
 from serialization.console import format_count, show_path
 from serialization.errors import UserError
 from serialization.files.checkpoint_files import open_meta_graph_file
@@ -18,7 +19,7 @@ from serialization.formats.dtypes import get_dtype_number
 from serialization.formats.file_kind import ModelFile
 from serialization.formats.object_graph import find_variable_keys
 from serialization.graph import repair
-from serialization.graph.function_optimizers import switch_on_optimizers
+from serialization.graph.function_optimizers import switch_off_optimizers, switch_on_optimizers
 from serialization.graph.graph_def import list_training_nodes
 from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.lookup_tables import read_table_keys
@@ -214,6 +215,15 @@ def require_safe_checkpoint(prepared: PreparedCheckpoint) -> None:
     folder = prepared.held.prefix.parent
     findings = harm.scan_meta_graph(prepared.meta_graph, run, inputs, folder, index=index)
     harm.require_safe(findings, prepared.file, trust=prepared.trust)
+
+
+def make_importable(prepared: PreparedCheckpoint, *, optimize: bool) -> bool:
+    """Refuse a graph that could do harm, and whether to `optimize` it; if not, function bodies are not either."""
+    require_safe_checkpoint(prepared)
+    optimize = optimize and not nests_deeply(prepared.index)  # for these the optimizers take minutes
+    if not optimize:
+        switch_off_optimizers(prepared.meta_graph.graph_def)
+    return optimize
 
 
 def make_checkpoint_origin(session: Any, prepared: PreparedCheckpoint, fill: Callable[[], None]) -> Origin:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from serialization.checks import harm
 from serialization.console import show_path
 from serialization.errors import UserError
+from serialization.formats.file_kind import ModelFile
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.lookup_tables import read_constant_keys, run_table_initializers
 from serialization.graph.op_sets import VARIABLES
@@ -16,8 +18,16 @@ from serialization.graph.repair import remove_refs
 from serialization.graph.signature import Signature
 from serialization.run.feed_hints import find_batch_sizes, find_hints
 from serialization.run.generated_feeds import Hint
+from serialization.run.origin import Origin
+from serialization.run.predictor import compile_later
 from serialization.sources.choose import prepare_graph
-from serialization.sources.frozen_reader import GraphFile, LargeConstant, fill_constants, replace_constants
+from serialization.sources.frozen_reader import (
+    GraphFile,
+    LargeConstant,
+    fill_constants,
+    read_graph_file,
+    replace_constants,
+)
 from serialization.tensorflow import explain_failures
 
 
@@ -82,6 +92,23 @@ def prepare_frozen_model(
     )
 
 
+def read_written_model(path: Path, wanted: Signature, *, lean: bool = True, trust: bool = False) -> PreparedFrozenModel:
+    """A file that was just written, by the signature that it records; `lean` is for read_graph_file.
+
+    Raises UserError if that is not the signature of the source, `wanted`.
+    """
+    ready = prepare_frozen_model(read_graph_file(ModelFile(path), lean=lean), trust=trust)
+    found, expected = (
+        ([t.key for t in side.inputs], [t.key for t in side.outputs]) for side in (ready.signature, wanted)
+    )
+    if found != expected:
+        raise UserError(
+            f"the frozen graph is read with other inputs and outputs than those of its source; found {found}, not "
+            f"{expected}; name them with --inputs and --outputs"
+        )
+    return ready
+
+
 def complete_import(session: Any, prepared: PreparedFrozenModel, scope: str) -> None:
     """Give the session what importing leaves empty: the constants that were left in a large file, and lookup tables.
 
@@ -90,3 +117,9 @@ def complete_import(session: Any, prepared: PreparedFrozenModel, scope: str) -> 
     with explain_failures("the model cannot be run here"):
         fill_constants(session, scope, prepared.constants)
     run_table_initializers(session, [f"{scope}/{name}" if scope else name for name in prepared.initializers])
+
+
+def make_frozen_origin(session: Any, prepared: PreparedFrozenModel, wanted: Signature) -> Origin:
+    """The loaded model as the source of a conversion; `wanted` has the names in the file and in the session."""
+    predict = compile_later(session, wanted)
+    return Origin(session, prepared.index, wanted, predict, hints=prepared.hints, batches=prepared.batches)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ from serialization.sources.from_checkpoint import PreparedCheckpoint, require_sa
 from serialization.sources.frozen_reader import read_large_graph_def
 from serialization.sources.variable_values import read_stored_values
 from serialization.targets.frozen_writer import write_frozen_graph
-from serialization.tensorflow import np, tf
+from serialization.tensorflow import format_reason, np, tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,6 +55,16 @@ def suffices_plain_call(origin: Origin, size: int) -> bool:
     or with large variables, freeze_graph does the same, one variable at a time.
     """
     return origin.plain and size <= PLAIN
+
+
+@contextmanager
+def explain_missing_values() -> Iterator[None]:
+    """Raise UserError for a variable that holds no value, which TensorFlow calls a failed precondition."""
+    try:
+        yield
+    except tf.errors.FailedPreconditionError as error:
+        found = format_reason(error).partition(". ")[0]
+        raise UserError(f"a variable holds no value; {found}; name other --outputs") from None
 
 
 def freeze_stored_values(path: Path, prepared: PreparedCheckpoint | PreparedSavedModel) -> bool:
@@ -115,16 +126,6 @@ def freeze_graph(
     write_frozen_graph(path, flat, value_of or read_session_values(session, flat), measure_variables(flat))
 
 
-def require_same_keys(recorded: Signature, wanted: Signature) -> None:
-    """Raise UserError if a frozen graph is read with other inputs or outputs, or in another order."""
-    found, expected = (([t.key for t in side.inputs], [t.key for t in side.outputs]) for side in (recorded, wanted))
-    if found != expected:
-        raise UserError(
-            f"the frozen graph is read with other inputs and outputs than those of its source; found {found}, not "
-            f"{expected}; name them with --inputs and --outputs"
-        )
-
-
 def measure_difference(name: str, whole: Any, path: Path) -> list[tuple[str, int, int, int, int]]:
     """Rows for `print_difference`: the source's GraphDef, called `name`, and the frozen file.
 
@@ -156,11 +157,13 @@ def require_frozen_functions(graph_def: Any) -> None:
             )
 
 
-def require_freezable(prepared: PreparedCheckpoint | PreparedSavedModel, path: Path) -> None:
-    """Raise UserError if the model at `path` is more than protobuf can hold in one GraphDef."""
-    way_out = "use the SavedModel as it is"
+def require_freezable(prepared: PreparedCheckpoint | PreparedSavedModel) -> None:
+    """Raise UserError if the model is more than protobuf can hold in one GraphDef."""
     if isinstance(prepared, PreparedCheckpoint):
+        path = prepared.held.prefix
         way_out = f"`{format_command('savedmodel_from_checkpoint.py', '--checkpoint', path)}`"
+    else:
+        path, way_out = prepared.folder, "use the SavedModel as it is"
     require_fits(prepared.graph_size, prepared.size, show_path(path), way_out)
 
 
