@@ -181,16 +181,15 @@ def _read_v2(prefix: Path, index: ModelFile) -> Checkpoint:
     if header.endianness:
         raise DamagedError("it was written on a big-endian machine, which TensorFlow does not read here")
     variables, places, parts = [], {}, {}
-    count = min(header.num_shards, 100_000)
-    files = tuple(prefix.with_name(f"{prefix.name}.data-{shard:05}-of-{count:05}") for shard in range(count))
-    ends = [0] * count
+    ends: dict[Path, int] = {}
     for key, value in pairs:
         entry = protos.BundleEntryProto.FromString(value)
-        if not 0 <= entry.shard_id < len(ends) or entry.offset < 0 or entry.size < 0:
+        if not 0 <= entry.shard_id < header.num_shards or entry.offset < 0 or entry.size < 0:
             raise DamagedError("an entry points to a data file beyond the number of shards")
         if not entry.slices:
-            ends[entry.shard_id] = max(ends[entry.shard_id], entry.offset + entry.size)
-            places[key] = Place(files[entry.shard_id], entry.offset, entry.size, unmask_crc32c(entry.crc32c))
+            file = prefix.with_name(f"{prefix.name}.data-{entry.shard_id:05}-of-{header.num_shards:05}")
+            ends[file] = max(ends.get(file, 0), entry.offset + entry.size)
+            places[key] = Place(file, entry.offset, entry.size, unmask_crc32c(entry.crc32c))
         if not key.startswith(b"\0"):  # else it is the key of one slice of a partitioned variable
             variable = _describe_variable(key.decode(), entry.dtype, entry.shape, entry.slices)
             variables.append(variable)
@@ -198,7 +197,10 @@ def _read_v2(prefix: Path, index: ModelFile) -> Checkpoint:
                 parts[variable.name] = tuple(tuple(_list_extents(part)) for part in entry.slices)
     object_graph = any(variable.name == OBJECT_GRAPH for variable in variables)
     named = tuple(variable for variable in variables if variable.name != OBJECT_GRAPH)
-    return Checkpoint(prefix, "V2", files, named, object_graph, tuple(ends), places, parts, (index,))
+    files = tuple(sorted(ends))  # no others are read: a shard may be without values, and the number of shards may lie
+    return Checkpoint(
+        prefix, "V2", files, named, object_graph, tuple(ends[file] for file in files), places, parts, (index,)
+    )
 
 
 def _describe_variable(name: str, dtype: int, shape: Any, slices: Sequence[Any]) -> Variable:

@@ -194,8 +194,11 @@ def test_a_fault_of_an_index_is_one_line(tmp_path: Path, name: str) -> None:
     assert line.endswith("; copy it here again")
 
 
-def test_a_header_that_claims_endless_data_files_takes_no_memory_for_them(tmp_path: Path) -> None:
-    assert len(read(tmp_path, (b"", header(num_shards=2**31 - 1))).files) == 100_000
+def test_data_files_that_hold_no_value_are_not_listed(tmp_path: Path) -> None:
+    """A header may claim endless ones, and TensorFlow never opens them."""
+    held = read(tmp_path, (b"", header(num_shards=2**31 - 1)), (b"v", entry(shard_id=70_000, size=4)))
+    assert [file.name for file in held.files] == ["m.data-70000-of-2147483647"]
+    assert held.ends == (4,)
 
 
 @pytest.mark.parametrize(
