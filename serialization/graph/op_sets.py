@@ -164,6 +164,11 @@ _REF_UPDATES: Final = frozenset(
 _WAITING = re.compile(r".*(While|Enter|Queue|Stage|Unstage|Barrier|Iterator|PyFunc|Recv|Reader|Mutex).*")
 
 
+def is_of_dataset(op: str) -> bool:
+    """Whether the op makes, changes or reads a dataset of tf.data, an iterator over one, or one of its elements."""
+    return "Dataset" in op or "Iterator" in op or op.startswith("Optional")
+
+
 def is_update(op: str) -> bool:
     """Whether the op changes a variable or a table. The names of other libraries' optimizers begin alike."""
     if op.startswith("ResourceGather"):

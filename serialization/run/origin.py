@@ -10,7 +10,7 @@ from typing import Any
 
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.lookup_tables import list_table_nodes
-from serialization.graph.op_sets import REF_FORMS, is_update
+from serialization.graph.op_sets import REF_FORMS, is_of_dataset, is_update
 from serialization.graph.signature import Signature
 from serialization.run.generated_feeds import Hint
 from serialization.run.predictor import Run, Values
@@ -57,9 +57,9 @@ def run_from_first_state(afresh: Callable[[], AbstractContextManager[Run]]) -> t
 
 
 def takes_plain_calls(index: GraphIndex) -> bool:
-    """Whether convert_variables_to_constants is enough: variables are only read, and functions hold no variables."""
+    """Whether convert_variables_to_constants is enough: variables are only read, no functions, tables or datasets."""
     for node in index.graph_def.node:
-        if node.op in _NOT_PLAIN or is_update(node.op):
+        if node.op in _NOT_PLAIN or is_update(node.op) or is_of_dataset(node.op):
             return False
         if node.op in ("ReadVariableOp", "ResourceGather") and index.producer(node.input[0]).op != "VarHandleOp":
             return False

@@ -35,6 +35,7 @@ from serialization.run.origin import Origin
 from serialization.sources.from_checkpoint import PreparedCheckpoint, require_safe_checkpoint
 from serialization.sources.frozen_reader import read_large_graph_def
 from serialization.sources.variable_values import read_stored_values
+from serialization.targets.constant_datasets import fold_datasets, require_no_datasets
 from serialization.targets.frozen_writer import write_frozen_graph
 from serialization.tensorflow import format_reason, np, tf
 
@@ -252,7 +253,10 @@ def flatten_graph(index: GraphIndex, wanted: Signature, session: Any) -> tuple[A
     if tables := inline_tables(needed, session):
         needed = GraphIndex(needed.graph_def)
     notes += [*tables, *replace_variables(needed), *(f"repaired: {line}" for line in remove_refs(needed))]
+    needed = GraphIndex(needed.graph_def)
+    notes += fold_datasets(needed)
     result = GraphIndex(prune_graph(GraphIndex(needed.graph_def), roots))
     make_graph_loadable(result)
+    require_no_datasets(result.graph_def)
     require_frozen_functions(result.graph_def)
     return result.graph_def, wanted, notes

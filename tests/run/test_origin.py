@@ -25,6 +25,7 @@ GRAPHS: dict[str, tuple[list[Node], bool]] = {
     "an assignment": ([X, V, ("a", "AssignVariableOp", ["v", "x"])], False),
     "a training op": ([X, OLD, ("a", "ApplyGradientDescent", ["v", "x", "x"])], False),
     "a table": ([X, ("t", "HashTableV2", [])], False),
+    "a dataset": ([X, ("d", "TensorSliceDataset", ["x"])], False),
 }
 
 
