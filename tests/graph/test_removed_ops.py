@@ -10,6 +10,8 @@ from conftest import Run
 
 from serialization.formats import protos
 from serialization.graph.const_nodes import make_constant
+from serialization.graph.op_registry import get_op_def
+from serialization.graph.removed_ops import RENAMED, rewrite_removed_ops
 from serialization.tensorflow import np, tf, tf1
 
 FLOAT = 1
@@ -108,5 +110,112 @@ def test_the_version_is_lowered_for_an_op_without_a_successor(run: Run, tmp_path
     node.attr["S"].type, node.attr["dtype"].type = 3, FLOAT
     (tmp_path / "m.pb").write_bytes(graph_def.SerializeToString())
     done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb")
+    assert (done.status, done.stderr) == (0, "")
+    assert "repaired: lowered the version of the graph from 1882 to 24, for RandomPoisson\n" in done.stdout
+
+
+def to_function(graph_def: Any, outputs: dict[str, str]) -> Any:
+    """The same graph with all nodes between x and y in a function that the node y calls.
+
+    `outputs` are the names of the outputs of the ops, "output" where one is not listed.
+    """
+    call = protos.GraphDef(versions=graph_def.versions)
+    function = call.library.function.add()
+    function.signature.name = "inner"
+    function.signature.input_arg.add(name="x", type=FLOAT)
+    function.signature.output_arg.add(name="y", type=FLOAT)
+    ops = {node.name: node.op for node in graph_def.node}
+    for node in graph_def.node:
+        if node.op == "Placeholder":
+            call.node.append(node)
+            continue
+        made = function.node_def.add()
+        made.CopyFrom(node)
+        made.input[:] = [
+            edge if ops[edge] == "Placeholder" else f"{edge}:{outputs.get(ops[edge], 'output')}:0"
+            for edge in node.input
+        ]
+    last = graph_def.node[-1]
+    function.ret["y"] = f"{last.name}:{outputs.get(last.op, 'output')}:0"
+    node = call.node.add(name="y", op="PartitionedCall", input=["x"])
+    node.attr["Tin"].list.type.append(FLOAT)
+    node.attr["Tout"].list.type.append(FLOAT)
+    node.attr["f"].func.name = "inner"
+    return call
+
+
+BATCH_NORM_OUTPUTS = {"BatchNormWithGlobalNormalization": "result", "Softmax": "softmax"}
+
+
+@pytest.mark.parametrize("last", ["y", "bn"])
+def test_the_old_batch_norm_is_spelt_out_in_a_function_too(run: Run, tmp_path: Path, last: str) -> None:
+    values = np.random.default_rng(1).random((2, 5, 5, 3), np.float32)
+    np.save(tmp_path / "x.npy", values)
+    source = batch_norm(True, 21)
+    if last == "bn":
+        del source.node[-1]
+    (tmp_path / "m.pb").write_bytes(to_function(source, BATCH_NORM_OUTPUTS).SerializeToString())
+    words = ("--frozen-model", tmp_path / "m.pb", "--export-dir", tmp_path / "1", "--feed", f"x=@{tmp_path / 'x.npy'}")
+    done = run("savedmodel_from_frozen", *words)
+    assert (done.status, done.stderr) == (0, "")
+    line = "replaced 1 BatchNormWithGlobalNormalization op, which TensorFlow has removed, with its arithmetic\n"
+    assert f"repaired: {line}" in done.stdout
+    with tf1.Graph().as_default(), tf1.Session() as session:  # version 8 still has the op, and its kernel
+        (expected,) = session.run(
+            tf1.import_graph_def(batch_norm(True, 8), return_elements=[f"{last}:0"]), {"import/x:0": values}
+        )
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        tf1.saved_model.load(session, ["serve"], str(tmp_path / "1"))
+        np.testing.assert_allclose(session.run("y:0", {"x:0": values}), expected, rtol=1e-6, atol=1e-6)
+    frozen = run("freezemodel_save", "--saved-model", tmp_path / "1", "--frozen-model", tmp_path / "f.pb")
+    assert (frozen.status, frozen.stderr) == (0, "")
+
+
+def test_the_old_batch_norm_of_a_function_s_own_argument() -> None:
+    source = batch_norm(True, 21)
+    source.node[-2].input[0] = "x"  # the convolution is left out
+    source.node[-2].attr["T"].type = FLOAT
+    for node in source.node:
+        if node.name in "mvbg":
+            node.CopyFrom(make_constant(node.name, np.ones([3], np.float32), FLOAT))
+    graph_def = to_function(source, BATCH_NORM_OUTPUTS)
+    del graph_def.library.function[0].node_def[5]
+    assert len(rewrite_removed_ops(graph_def)) == 1
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        tf1.import_graph_def(graph_def, name="")
+        assert session.run("y:0", {"x:0": np.ones((1, 1, 1, 3))}).shape == (1, 1, 1, 3)
+
+
+def test_an_op_of_an_old_name_gets_the_new_one_in_a_function(run: Run, tmp_path: Path) -> None:
+    source = protos.GraphDef()
+    source.versions.producer = 1882
+    source.node.add(name="x", op="Placeholder").attr["dtype"].type = FLOAT
+    source.node.add(name="inverse", op="BatchMatrixInverse", input=["x"]).attr["T"].type = FLOAT
+    (tmp_path / "m.pb").write_bytes(to_function(source, {}).SerializeToString())
+    words = ("--frozen-model", tmp_path / "m.pb", "--feed", "x=[[[2, 0], [0, 4]]]")
+    done = run("freezemodel_load", *words)
+    assert (done.status, done.stderr) == (0, "")
+    assert (
+        "repaired: replaced 1 BatchMatrixInverse op, which TensorFlow has removed, with MatrixInverse\n" in done.stdout
+    )
+    assert "[[[0.5  0.  ]\n  [0.   0.25]]]" in done.stdout
+
+
+@pytest.mark.parametrize("op", RENAMED)
+def test_the_new_op_has_the_outputs_of_the_old_one(op: str) -> None:
+    """Edges in functions name them."""
+    old, new = get_op_def(op), get_op_def(RENAMED[op])
+    assert [arg.name for arg in old.output_arg] == [arg.name for arg in new.output_arg]
+
+
+def test_the_version_is_lowered_for_an_op_in_a_function(run: Run, tmp_path: Path) -> None:
+    source = protos.GraphDef()
+    source.versions.producer = 1882
+    source.node.add(name="x", op="Placeholder").attr["dtype"].type = FLOAT
+    source.node.append(make_constant("shape", np.array([3], np.int32), 3))
+    node = source.node.add(name="poisson", op="RandomPoisson", input=["shape", "x"])
+    node.attr["S"].type, node.attr["dtype"].type = 3, FLOAT
+    (tmp_path / "m.pb").write_bytes(to_function(source, {}).SerializeToString())
+    done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--feed", "x=4")
     assert (done.status, done.stderr) == (0, "")
     assert "repaired: lowered the version of the graph from 1882 to 24, for RandomPoisson\n" in done.stdout
