@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterable
 
 UNKNOWN = "of an unknown library"
+# The TensorFlow that the two lists below are right for. Nothing on this machine tells which builds there are elsewhere:
+# CONTRIBUTING.md says how to look, and tests/graph/test_op_libraries.py fails when TensorFlow is a newer one.
+CHECKED_FOR = "2.21"
 
 # By the ops' names; the first match wins.
 _LIBRARIES = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from serialization.graph.known_ops import load_known_ops
-from serialization.graph.op_libraries import UNKNOWN, advise_on_libraries, guess_op_library
+from serialization.graph.op_libraries import CHECKED_FOR, UNKNOWN, advise_on_libraries, guess_op_library
+from serialization.tensorflow import find_tensorflow_version
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,8 @@ def test_a_library_is_advised_only_where_there_may_be_one() -> None:
         "there is no build of tf.contrib of TensorFlow 1.x for this TensorFlow; cut the graph around these ops with "
         "--inputs and --outputs, or run it with the TensorFlow that it was made for"
     )
+
+
+def test_the_builds_were_looked_up_for_this_tensorflow() -> None:
+    """CONTRIBUTING.md, under "Take a newer TensorFlow", says how to do it again."""
+    assert (find_tensorflow_version() or "").startswith(f"{CHECKED_FOR}.")
