@@ -178,6 +178,8 @@ def _no_checkpoint(prefix: Path) -> UserError:
             f"the checkpoint {show_path(prefix)} is incomplete; found {data[0].name} and no {prefix.name}.index; "
             "copy it here too"
         )
+    if graph.is_file() and (kind := detect_kind(graph)) is not Kind.META_GRAPH:
+        return explain_other_kind(graph, kind, "a checkpoint")
     if graph.is_file():
         return UserError(
             f"the checkpoint {show_path(prefix)} holds a graph and no variables; found {graph.name} and no "

@@ -9,7 +9,7 @@ from pathlib import Path
 from serialization import project
 from serialization.console import format_command, make_printable, show_path
 from serialization.errors import UserError
-from serialization.files.model_names import SAVED_MODEL_FILES, strip_to_prefix
+from serialization.files.model_names import SAVED_MODEL_FILES, find_saved_model_file, strip_to_prefix
 from serialization.formats.file_kind import Kind, detect_kind
 from serialization.formats.foreign_files import Foreign
 from serialization.project import real_path
@@ -40,6 +40,8 @@ def advise_making(path: Path, otherwise: str, *scripts: str) -> str:
 
     Only scripts whose names begin with one of `scripts` are advised; without any, all are.
     """
+    if special := _describe_special(path):
+        return special
     made = {
         project.RESULTS / "graph.ckpt": "checkpoint_save.py",
         project.RESULTS / "frozen_model.pb": "freezemodel_save.py",
@@ -48,6 +50,16 @@ def advise_making(path: Path, otherwise: str, *scripts: str) -> str:
     made |= {project.PRETRAINED / "1": "pretrainedresnet/train.py"}
     script = next((script for place, script in made.items() if real_path(place) == real_path(path)), "")
     return f"make it with `{format_command(script)}`" if script and script.startswith(scripts or "") else otherwise
+
+
+def _describe_special(path: Path) -> str:
+    """What lies at a path that is there and is neither a file nor a folder, as a clause with the advice; else empty."""
+    if path.is_symlink() and not path.exists():
+        return f"it is a link to {make_printable(str(path.readlink()))}, where nothing is; copy the model itself here"
+    if not path.exists() or path.is_file() or path.is_dir():
+        return ""
+    kind = "a pipe" if path.is_fifo() else "a socket" if path.is_socket() else "a device"
+    return f"it is {kind}, which is not read; put its content into a file, and name that"
 
 
 class OtherModelError(UserError):
@@ -73,6 +85,8 @@ def explain_other_kind(file: Path, kind: Kind | Foreign, wanted: str) -> UserErr
     what = f"{show_path(file)} is {kind.value}, not {wanted}"
     if isinstance(kind, Foreign):
         return UserError(f"{what}; {kind.advice}")
+    if kind is Kind.UNKNOWN and find_saved_model_file(file.parent) is not None:
+        return OtherModelError(f"{show_path(file)} is a part of a SavedModel, not {wanted}", "saved_model", file.parent)
     if kind is Kind.UNKNOWN:
         return UserError(f"{what}; it may be damaged; copy it here again, or name another file")
     model = _find_owner(file, kind)

@@ -248,6 +248,11 @@ def _list_v1_variables(file: ModelFile) -> Iterator[Variable]:
         raise DamagedError("it is empty")
     key, value = next(read_sstable(file.data), (b"?", b""))
     slices = protos.SavedTensorSlices.FromString(value)
+    if not key and not slices.HasField("meta") and protos.BundleHeaderProto.FromString(value).num_shards:
+        raise UserError(
+            f"{show_path(file.path)} is the index of a checkpoint under another name; call it NAME.index, put the data "
+            "files NAME.data-... beside it, and name NAME"
+        )
     if key or not slices.HasField("meta"):
         raise DamagedError("it begins without a description")
     for tensor in slices.meta.tensor:

@@ -9,6 +9,7 @@ import io
 import mmap
 import re
 import zipfile
+from collections.abc import Mapping
 from contextlib import suppress
 from enum import Enum
 from typing import Any
@@ -37,6 +38,8 @@ class Foreign(Enum):
     RECORDS = "a file of records, such as tf.train.Example (TFRecord)"
     EVENTS = "an event file of TensorBoard"
     ARCHIVE = "an archive"
+    IMAGE = "an image"
+    PROGRAM = "a program or a library of one"
     HTML = "a web page"
     XML = "XML"
     JSON = "JSON"
@@ -68,6 +71,8 @@ _ADVICE = {
     Foreign.RECORDS: "it holds data and no model; name the model",
     Foreign.EVENTS: "`tensorboard --logdir` shows it; name the model",
     Foreign.ARCHIVE: "unpack it first",
+    Foreign.IMAGE: "savedmodel_pretrained.py --image takes it; name the model",
+    Foreign.PROGRAM: "--op-library takes a library of ops; name the model",
     Foreign.HTML: "the download went wrong; fetch the file itself",
     Foreign.XML: "name the model's own file",
     Foreign.JSON: "name the binary file beside it",
@@ -78,7 +83,12 @@ _MAGIC = {
     # The pickle of PyTorch's magic number, 0x1950a86a20f9469cfc6c: torch/serialization.py.
     b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.": Foreign.TORCH_LEGACY,
     b"\x93NUMPY": Foreign.NPY,
+    b"\x89PNG": Foreign.IMAGE,
+    b"\xff\xd8\xff": Foreign.IMAGE,  # JPEG
+    b"GIF8": Foreign.IMAGE,
+    b"\x7fELF": Foreign.PROGRAM,
     b"\x1f\x8b": Foreign.ARCHIVE,  # gzip
+    b"PK\x05\x06": Foreign.ARCHIVE,  # an empty zip
     b"BZh": Foreign.ARCHIVE,
     b"\xfd7zXZ": Foreign.ARCHIVE,
     b"7z\xbc\xaf\x27\x1c": Foreign.ARCHIVE,
@@ -86,6 +96,9 @@ _MAGIC = {
     b"\x28\xb5\x2f\xfd": Foreign.ARCHIVE,  # zstd
 }
 _SEARCHED = 1 << 20  # bytes of an HDF5 file
+# The fields of a ModelProto and of its graph, each with its wire type: onnx/onnx.proto.
+_ONNX_MODEL = {1: 0, 5: 0, **dict.fromkeys((2, 3, 4, 6, 7, 8, 14, 20, 25, 26), 2)}
+_ONNX_GRAPH = dict.fromkeys((1, 2, 5, 10, 11, 12, 13, 14, 15, 16), 2)
 # A pickle of protocol 2 to 5 begins with its number, an older one with a mark, a list, a dict or the name of a class.
 _PICKLE = re.compile(rb"\x80[\x02-\x05][\x95\]}()\x8cXKJGcq]|\(?[dlt]p?\d+\n|c[\w.]+\n[\w.]+\n|\]q|}q")
 
@@ -138,13 +151,18 @@ def _detect_archive(data: Any, head: bytes) -> Foreign:
 
 
 def _is_onnx(data: bytes | mmap.mmap) -> bool:
-    """Whether it is a ModelProto, which begins with its version and has a graph as field 7 (onnx/onnx.proto)."""
-    seen: set[int] = set()
+    """Whether it is a ModelProto: of no other fields than such a message has, with a version and a graph."""
+    found = {}
     with suppress(wire.DamagedError):
         for field in iterate_fields(data, 0, len(data)):
-            if not seen and (field.number, field.wire) != (1, 0):
+            if _ONNX_MODEL.get(field.number) != field.wire:
                 return False
-            if (field.number, field.wire) == (7, 2):
-                return True
-            seen.add(field.number)
+            found[field.number] = field
+        graph = found.get(7)
+        return graph is not None and 1 in found and _is_of_fields(data, graph.begin, graph.end, _ONNX_GRAPH)
     return False
+
+
+def _is_of_fields(data: bytes | mmap.mmap, begin: int, end: int, fields: Mapping[int, int]) -> bool:
+    """Whether a message has no other fields than these, by their numbers and wire types."""
+    return all(fields.get(field.number) == field.wire for field in iterate_fields(data, begin, end))

@@ -208,6 +208,10 @@ def test_a_checkpoint_without_graph_or_without_variables_is_refused(error: Fails
         "the checkpoint results/graph.ckpt holds a graph and no variables; found graph.ckpt.meta and no "
         "graph.ckpt.index; copy the index and the data files here too"
     )
+    shutil.copy(toy / "frozen_model.pb", toy / "graph.ckpt.meta")
+    assert error("checkpoint_restore").startswith(
+        "results/graph.ckpt.meta is a frozen model (a GraphDef), not a checkpoint; use `"
+    )
 
 
 def test_an_object_checkpoint_has_no_graph_to_restore(error: Fails, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from pathlib import Path
 
 from conftest import Fails
@@ -33,6 +34,38 @@ def test_the_error_for_a_folder_of_many_things_lists_them(error: Fails, toy: Pat
     for file in ("export", "net.pb", "m.ckpt.data-00000-of-00001", "array.npy"):
         (shutil.rmtree if file == "export" else os.unlink)(folder / file)
     assert "; it holds no model, but README.md; " in error("model_inspect", folder)
+
+
+def test_what_is_no_file_is_called_what_it_is(error: Fails, toy: Path) -> None:
+    os.mkfifo(toy / "pipe")
+    (toy / "link").symlink_to("gone.pb")
+    pipe = "it is a pipe, which is not read; put its content into a file, and name that"
+    link = "it is a link to gone.pb, where nothing is; copy the model itself here"
+    assert error("freezemodel_load", "--frozen-model", toy / "pipe") == f"no frozen model at results/pipe; {pipe}"
+    assert error("freezemodel_load", "--frozen-model", toy / "link") == f"no frozen model at results/link; {link}"
+    assert error("checkpoint_restore", "--checkpoint", toy / "pipe").endswith(f"; found no pipe.index; {pipe}")
+    assert error("savedmodel_pretrained", "--saved-model", toy / "pipe").endswith(f"; found no saved_model.pb; {pipe}")
+    assert error("model_inspect", toy / "link") == f"nothing at results/link; {link}"
+    assert "; it is a device, " in error("model_inspect", "/dev/null")
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(str(toy / "socket"))
+        assert "; it is a socket, " in error("model_inspect", toy / "socket")
+
+
+def test_a_file_beside_a_saved_model_is_a_part_of_it(error: Fails, toy: Path) -> None:
+    file = toy / "savedmodel_from_source" / "fingerprint.pb"
+    file.write_bytes(b"\x08\x05\x10\x06\x3a\x02id")
+    assert error("model_inspect", file).startswith(
+        "results/savedmodel_from_source/fingerprint.pb is a part of a SavedModel, not a model of TensorFlow; use `"
+    )
+
+
+def test_an_index_under_another_name_is_called_that(error: Fails, toy: Path) -> None:
+    shutil.copy(toy / "graph.ckpt.index", toy / "weights")
+    assert error("freezemodel_save", "--checkpoint", toy / "weights", "--frozen-model", toy / "m.pb") == (
+        "results/weights is the index of a checkpoint under another name; call it NAME.index, put the data files "
+        "NAME.data-... beside it, and name NAME"
+    )
 
 
 def test_a_saved_model_under_another_name_is_called_that(error: Fails, toy: Path) -> None:

@@ -23,6 +23,20 @@ def test_each_kind_is_told_from_the_bytes_and_nothing_is_unpickled(tmp_path: Pat
     assert {kind for kind in Foreign if kind not in KINDS.values()} == set()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x08\x05\x10\x06\x3a\x02id",  # the fingerprint.pb of a SavedModel: numbers and an id
+        b"\x08\x05\x3a\x02id",
+        b"\x08\x05\x3a\x04\x0a\x00\x18\x01",  # a number in the place of a graph's field
+        b"\x08\x05\x12\x01x",
+    ],
+)
+def test_a_message_of_another_type_is_no_onnx_model(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file").write_bytes(content)
+    assert detect_kind(tmp_path / "file") is Kind.UNKNOWN
+
+
 @pytest.mark.parametrize("size", [0, 1, 4, 8, 12, 40, 100])
 def test_a_file_of_any_kind_that_is_cut_off_is_of_some_kind(tmp_path: Path, size: int) -> None:
     write_foreign_files(tmp_path)
