@@ -31,6 +31,7 @@ _MOST = 100_000  # inputs or outputs of one node
 _DEEP, _DEEPEST, _DEEPEST_CALLS = 200, 3000, 300
 _NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\\/>-]*")
 _EDGE = re.compile(rf"\^?{_NAME.pattern}(:[A-Za-z]\w*)?(:\d{{1,9}})?")  # in a function an output has a name, too
+_MOST_DEFAULTS = 1 << 24  # numbers in a default value; a few bytes of a file may stand for any number
 _FREE = 1 << 30  # bytes that constants may take beyond four times what the file gives for them
 
 
@@ -62,6 +63,38 @@ def find_crashes(index: GraphIndex, left: Mapping[str, int] | None = None) -> It
             taken += math.prod(max(0, dim.size) for dim in tensor.tensor_shape.dim) * get_dtype_size(tensor.dtype)
     if taken > 4 * given + _FREE:
         yield f"its constants would take {format_size(taken)}, of which it holds {format_size(given)}"
+
+
+def remove_wrong_defaults(meta_graph: Any) -> list[str]:
+    """Remove the default values of signatures that do not fit their inputs; returns a line on each.
+
+    TensorFlow takes such a value for a constant, and refuses the graph or asks for any amount of memory.
+    """
+    lines = []
+    for signature_def in meta_graph.signature_def.values():
+        for key in sorted(signature_def.defaults):
+            if wrong := _describe_wrong_default(signature_def.inputs.get(key), signature_def.defaults[key]):
+                del signature_def.defaults[key]
+                lines.append(f"left out the default value of the input {make_printable(key)}, which {wrong}")
+    return list(dict.fromkeys(lines))
+
+
+def _describe_wrong_default(info: Any, tensor: Any) -> str:
+    """Why a TensorProto is no value of the input that a TensorInfo describes, as the end of a sentence; else empty."""
+    if info is None:
+        return "is of no input"
+    if wrong := _describe_wrong_value(tensor):
+        return wrong
+    sizes = [dim.size for dim in tensor.tensor_shape.dim]
+    wanted = None if info.tensor_shape.unknown_rank else [dim.size for dim in info.tensor_shape.dim]
+    fits = wanted is None or (
+        len(sizes) == len(wanted) and all(size in (one, -1) for one, size in zip(sizes, wanted, strict=True))
+    )
+    if tensor.dtype != get_base_dtype(info.dtype) or not fits:
+        found, expected = get_dtype_name(tensor.dtype), get_dtype_name(info.dtype)
+        return f"is {found} {sizes}, and the input {expected} {'unknown' if wanted is None else wanted}"
+    count = math.prod(sizes)
+    return f"has {count:,} values" if count > _MOST_DEFAULTS else ""
 
 
 def find_loose_ends(index: GraphIndex) -> Iterator[str]:

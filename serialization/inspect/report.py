@@ -12,7 +12,7 @@ from typing import Any
 
 from serialization.checks import harm
 from serialization.checks.confinement import describe_confinement
-from serialization.checks.crashes import find_crashes, find_loose_ends
+from serialization.checks.crashes import find_crashes, find_loose_ends, remove_wrong_defaults
 from serialization.console import shorten_path, show_path
 from serialization.errors import UserError
 from serialization.files.checkpoint_files import (
@@ -226,6 +226,7 @@ def _add_meta_graph(
     unpack_strings(meta_graph.graph_def)
     index, _ = require_dense_shapes(GraphIndex(meta_graph.graph_def))
     add_v0_signatures(meta_graph, index)
+    wrong_defaults = remove_wrong_defaults(meta_graph)
     recorded = list_signature_defs(meta_graph)
     crashes = list(find_crashes(index))
     likely = None if recorded else describe_candidates(index, crashes)
@@ -234,7 +235,7 @@ def _add_meta_graph(
         others = [candidate for candidate in likely["others"] if candidate["role"] == "output"]
         outputs = [candidate["name"] for candidate in (*likely["outputs"], *others)]
     found = harm.scan_meta_graph(meta_graph, outputs, folder=folder, saved_model=saved_model, index=index)
-    report["faults"] += [*crashes, *find_loose_ends(index)]
+    report["faults"] += [*crashes, *find_loose_ends(index), *wrong_defaults]
     report["graphs"].append(describe_graph(meta_graph.graph_def, meta_graph, found, likely, saved_model))
     report["tensorflow_version"] = report["tensorflow_version"] or meta_graph.meta_info_def.tensorflow_version or None
     return index

@@ -23,7 +23,6 @@ from serialization.tensorflow import np, tf
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_MOST_DEFAULTS = 1 << 24  # numbers in a default value; a few bytes of a file may stand for any number
 _LISTED = 10
 _COPIES = 4  # an array is in memory: as read, as the dtype, as TensorFlow's, and the model's answer is about as large
 
@@ -111,12 +110,8 @@ def read_feeds(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray
 
 
 def make_default(default: bytes) -> NDArray[Any]:
-    """The default value of an input, from its serialized TensorProto. Raises UserError where it would be too large."""
-    tensor = protos.TensorProto.FromString(default)
-    count = math.prod(dim.size for dim in tensor.tensor_shape.dim)
-    if count > _MOST_DEFAULTS:
-        raise UserError(f"the default value of an input has {count:,} numbers; give it a value with --feed")
-    return np.asarray(tf.make_ndarray(tensor))
+    """The default value of an input, from its serialized TensorProto; `remove_wrong_defaults` has looked at it."""
+    return np.asarray(tf.make_ndarray(protos.TensorProto.FromString(default)))
 
 
 def convert_value(tensor: Tensor, value: Any) -> NDArray[Any]:

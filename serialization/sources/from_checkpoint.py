@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serialization.checks import harm
-from serialization.checks.crashes import nests_deeply
+from serialization.checks.crashes import nests_deeply, remove_wrong_defaults
 from serialization.console import format_count, show_path
 from serialization.errors import UserError
 from serialization.files.checkpoint_files import open_meta_graph_file
@@ -85,7 +85,8 @@ def read_checkpoint_graph(held: Checkpoint, graph: Path | None = None) -> GraphF
     if file.meta_graph is None:
         return file
     add_v0_signatures(file.meta_graph, file.index)
-    return replace(file, notes=(*file.notes, *repair.make_version_readable(file.meta_graph)))
+    lines = [*remove_wrong_defaults(file.meta_graph), *repair.make_version_readable(file.meta_graph)]
+    return replace(file, notes=(*file.notes, *lines))
 
 
 def take_whole_checkpoint(

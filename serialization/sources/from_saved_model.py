@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from serialization.checks import harm
-from serialization.checks.crashes import require_sound_graph
+from serialization.checks.crashes import remove_wrong_defaults, require_sound_graph
 from serialization.checks.memory import require_modest_tensors
 from serialization.checks.what_loading_runs import find_what_loading_runs
 from serialization.console import format_count, show_path
@@ -169,7 +169,7 @@ def read_saved_model(file: ModelFile) -> list[GraphFile]:
         unpack_strings(meta_graph.graph_def)
         index, notes = require_dense_shapes(GraphIndex(meta_graph.graph_def))
         require_sound_graph(index, show_path(file.path))
-        graphs.append(GraphFile(index, meta_graph, file.path, tuple(notes)))
+        graphs.append(GraphFile(index, meta_graph, file.path, (*notes, *remove_wrong_defaults(meta_graph))))
     return graphs
 
 

@@ -11,6 +11,7 @@ import pytest
 from conftest import Run
 
 from freezemodel_serve import create_app
+from serialization.checks.crashes import remove_wrong_defaults
 from serialization.formats import protos
 from serialization.tensorflow import tf, tf1
 
@@ -132,6 +133,53 @@ def test_the_default_value_of_an_input_is_taken(run: Run, tmp_path: Path, with_d
     done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--feed", "x=[1, 2]")
     assert (done.status, done.stderr) == (0, "")
     assert "[3. 6.]" in done.stdout
+
+
+def numbers(*sizes: int, dtype: int = 1, **fields: Any) -> Any:
+    return protos.TensorProto(dtype=dtype, tensor_shape={"dim": [{"size": size} for size in sizes]}, **fields)
+
+
+WRONG = {
+    "is int32 [], and the input float32 []": numbers(dtype=3, int_val=[3]),
+    "is float32 [2], and the input float32 []": numbers(2, float_val=[1.0, 2.0]),
+    "is float32 [1000000000000], and the input float32 []": numbers(10**12, float_val=[1.0]),
+    "has no dtype that TensorFlow knows, but number 9999": numbers(dtype=9999),
+    "holds 2 bytes, and its shape and dtype take 4 bytes": numbers(tensor_content=b"ab"),
+    "lists 3 values, and its shape has 1": numbers(float_val=[1.0, 2.0, 3.0]),
+}
+
+
+@pytest.mark.parametrize("why", WRONG)
+def test_a_default_value_that_does_not_fit_its_input_is_left_out(
+    run: Run, tmp_path: Path, with_default: Path, why: str
+) -> None:
+    change_default(with_default, "scale", WRONG[why])
+    line = f"left out the default value of the input scale, which {why}"
+    done = run("freezemodel_save", "--saved-model", with_default, "--frozen-model", tmp_path / "m.pb")
+    assert (done.status, done.stderr) == (0, "")
+    assert f"repaired: {line}\n" in done.stdout
+    done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--feed", "x=[1]")
+    assert done.stderr == "error: --feed gives no value for prefix/scale:0 float32 []\n"
+    assert json.loads(run("model_inspect", with_default, "--json").stdout)["faults"] == [line]
+
+
+def test_a_default_value_is_of_some_size_and_of_an_input(with_default: Path) -> None:
+    saved = change_default(with_default, "scale", numbers(1 << 25, float_val=[1.0]))
+    signature = saved.meta_graphs[0].signature_def["serving_default"]
+    signature.inputs["scale"].tensor_shape.dim.add(size=-1)
+    signature.defaults["other"].CopyFrom(numbers(float_val=[1.0]))
+    assert remove_wrong_defaults(saved.meta_graphs[0]) == [
+        "left out the default value of the input other, which is of no input",
+        "left out the default value of the input scale, which has 33,554,432 values",
+    ]
+
+
+def change_default(folder: Path, key: str, value: Any) -> Any:
+    file = folder / "saved_model.pb"
+    saved = protos.SavedModel.FromString(file.read_bytes())
+    saved.meta_graphs[0].signature_def["serving_default"].defaults[key].CopyFrom(value)
+    file.write_bytes(saved.SerializeToString())
+    return saved
 
 
 def test_the_server_takes_the_default_value_of_an_input(with_default: Path) -> None:
