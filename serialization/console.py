@@ -64,19 +64,35 @@ def list_some(names: Sequence[str], most: int = 5) -> str:
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table: drawn by rich on a terminal, aligned columns elsewhere."""
+    cells = [tuple(headings), *(tuple(map(str, row)) for row in rows)]
+    lines = _draw_table(cells) if sys.stdout.isatty() else _align_columns(cells)
+    print("\n".join(line.rstrip() for line in lines))
+
+
+def _align_columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table in a file or a pipe; rich would wrap them, and draw boxes if FORCE_COLOR is set."""
+    from rich.cells import cell_len  # a fortieth of what the whole of rich takes to be imported
+
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+
+
+def _draw_table(rows: Sequence[Sequence[str]]) -> list[str]:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    # Into a file or a pipe rich would wrap at 80 columns, and draw boxes if FORCE_COLOR is set.
-    console = Console() if sys.stdout.isatty() else Console(width=10_000, force_terminal=False)
-    drawn = Table(*headings, box=box.ROUNDED if console.is_terminal else None, pad_edge=console.is_terminal)
-    for row in rows:
-        drawn.add_row(*(Text(str(cell)) for cell in row))
+    console = Console()
+    drawn = Table(box=box.ROUNDED if console.is_terminal else None, pad_edge=console.is_terminal)
+    for heading in rows[0]:
+        drawn.add_column(Text(heading))
+    for row in rows[1:]:
+        drawn.add_row(*map(Text, row))
     with console.capture() as captured:
         console.print(drawn)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    return captured.get().splitlines()
 
 
 def show_progress(

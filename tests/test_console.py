@@ -76,8 +76,8 @@ def test_paths_are_shown_as_the_user_would_type_them(tmp_path: Path, monkeypatch
 
 def test_a_table_without_a_terminal_is_plain_and_whole(capsys: pytest.CaptureFixture[str]) -> None:
     long = "x" * 300
-    print_table(("name", "value"), [("a", long), ("[bold]b", 1)])
-    assert capsys.readouterr().out == f"name     value\na        {long}\n[bold]b  1\n"
+    print_table(("name", "[v]alue"), [("a", long), ("[bold]b", 1), ("日本", "")])
+    assert capsys.readouterr().out == f"name     [v]alue\na        {long}\n[bold]b  1\n日本\n"
 
 
 @pytest.mark.parametrize(
@@ -153,6 +153,7 @@ def test_progress_is_shown_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_table_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", shown := Terminal())
-    print_table(("name", "value"), [("[bold]a", 1)])
+    print_table(("[b]name", "value"), [("[bold]a", 1)])
     assert "╭" in shown.getvalue()
-    assert "[bold]a" in shown.getvalue(), "the text of a cell is no markup"
+    for text in ("[b]name", "[bold]a"):
+        assert text in shown.getvalue(), "the text of a cell is no markup"
