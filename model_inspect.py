@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +35,18 @@ from serialization.inspect.text import print_report
 EVENTS = "events.out.tfevents.0.model_inspect"  # TensorBoard looks for the word tfevents
 
 
-def write_pictures(args: Any, report: dict[str, Any], index: GraphIndex | None) -> list[Path]:
-    """The files that --tensorboard and --dot ask for. Raises UserError where there is no graph to draw."""
-    wanted = [args.dot] if args.dot else []
-    wanted += [args.tensorboard / EVENTS] if args.tensorboard else []
-    if not wanted:
-        return []
+def write_pictures(args: Any, report: dict[str, Any], index: GraphIndex | None, staged: dict[Path, Path]) -> None:
+    """Write what --tensorboard and --dot ask for to its staged place. Raises UserError where no graph is to draw."""
+    if not staged:
+        return
     if index is None:
         raise UserError(f"{show_path(args.path)} holds no graph to draw; found variables only; name the graph's file")
-    for file in wanted:
-        with stage_output(file, overwrite=args.overwrite) as new:
-            if file == args.dot:
-                new.write_text(
-                    draw_graph(index, [name for graph in report["graphs"] for name in list_outputs(graph)]),
-                    "utf-8",
-                )
-            else:
-                event_file.write_event_file(new, index.graph_def)
-    return wanted
+    for file, new in staged.items():
+        if file == args.dot:
+            outputs = [name for graph in report["graphs"] for name in list_outputs(graph)]
+            new.write_text(draw_graph(index, outputs), "utf-8")
+        else:
+            event_file.write_event_file(new, index.graph_def)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,17 +60,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=default,
         help="any file or folder of a model",
     )
+    parser.set_defaults(allow_read=None, unconfined=False)  # the scan has TensorFlow read a module of StableHLO
     args = parser.parse_args(argv)
 
-    report, index = inspect_model(args.path, args.tag_set)
+    wanted = [args.dot, args.tensorboard and args.tensorboard / EVENTS]
+    with ExitStack() as outputs:
+        staged = {file: outputs.enter_context(stage_output(file, overwrite=args.overwrite)) for file in wanted if file}
+        report, index = inspect_model(args.path, args.tag_set)
+        write_pictures(args, report, index, staged)  # first: the reader of the report may stop before its end
     found = list_findings(report)
-    written = write_pictures(args, report, index)  # first: the reader of the report may stop before its end
     if args.json:
         print(json.dumps(report, indent=1))
     else:
         print_report(report, found)
     if not args.json:
-        for file in written:
+        for file in staged:
             print(f"wrote {show_path(file)}")
     if args.strict and found:
         first = make_printable(found[0], 400)

@@ -1,18 +1,19 @@
-"""Runs a script in a child process, which confines itself; this process publishes what the child wrote.
+"""Goes on in a child process, which confines itself; this process publishes what the child writes.
 
-The child loads the model and may die of it. This process loads none: it makes and publishes the staging folders, passes
-signals on, and says in one line of which signal the child died.
+The child loads the model and may die of it. This process loads none: it publishes the staging folders, passes signals
+on, and says in one line of which signal the child died.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -20,35 +21,40 @@ from typing import NoReturn
 
 from serialization.checks.confinement import confine
 from serialization.checks.system_calls import die_with_parent
-from serialization.files.publisher import Publisher, have_parent_publish, publish_for_child
+from serialization.files.publisher import have_parent_publish, list_staging_folders, publish_for_child
 
 # The signals that are passed on, and as which. A terminal sends SIGINT to both processes; the child ignores its own.
 _PASSED_ON = {signal.SIGINT: signal.SIGUSR1}
 _PASSED_ON |= {number: number for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)}
-_THREADED = ("numpy", "tensorflow")  # these start threads when they are imported
 # The line of TensorFlow's log that says why it aborts: `F0000 00:00:1700000000.000000 123 file.cc:1] Check failed: …`.
 _FATAL = re.compile(r"^(?:F\d{4} |\S+ \S+: F ).*?\] (.*)$", re.MULTILINE)
 
 
-def run_in_child(main: Callable[[], int], list_readable: Callable[[], list[Path] | None]) -> int:
-    """Call `main` in a child and return its status there; this process ends with the exit status of the child.
+def go_on_in_child(readable: list[Path] | None) -> None:
+    """Fork: the child goes on from here, and this process ends with the child's exit status.
 
-    The child confines itself before it imports numpy or TensorFlow. Then it may read what `list_readable` gives, unless
-    that is None, and write its staging folders. On a system that is not Linux, `main` runs in this process.
+    The child may read `readable`, and write the folders that are staged and one for temporary files; None does not
+    confine it. It is the child of a process without threads: numpy and TensorFlow are not imported yet.
     """
-    if sys.platform != "linux":
-        return main()
+    sys.stdout.flush()  # else both write what is in the buffer
+    sys.stderr.flush()
     parent = os.getpid()
     here, there = socket.socketpair()
     said = os.memfd_create("stderr")
     heard: set[int] = {number for number in _PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*heard, signal.SIGUSR1})
+    temporary = None if readable is None else Path(tempfile.mkdtemp(prefix="loading-"))
     child = os.fork()
     if child != 0:
         there.close()
-        status = _watch(child, here, said, heard, before)
-        sys.stderr.flush()
-        os._exit(status)  # there is nothing here to be taken down in order, which takes milliseconds
+        status = 1
+        try:
+            status = _watch(child, here, said, heard, before, temporary)
+        except BaseException:
+            traceback.print_exc()
+        finally:  # not further up: main goes on in the child
+            sys.stderr.flush()
+            os._exit(status)
     here.close()
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -56,26 +62,9 @@ def run_in_child(main: Callable[[], int], list_readable: Callable[[], list[Path]
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") == "3":  # else the user wants to see the log as it comes
         _hold_stderr(said)
-    sys.meta_path.insert(0, _BeforeThreads(have_parent_publish(there), list_readable))
-    return main()
-
-
-class _BeforeThreads:
-    """Confines this process when something imports numpy or TensorFlow for the first time."""
-
-    def __init__(self, publisher: Publisher, list_readable: Callable[[], list[Path] | None]) -> None:
-        self._publisher = publisher
-        self._list_readable = list_readable
-
-    def find_spec(self, name: str, *_: object) -> None:
-        """Called before each import; finds nothing, so that the import goes on."""
-        if name in _THREADED and self in sys.meta_path:
-            readable = self._list_readable()
-            if readable is not None:
-                temporary = Path(tempfile.mkdtemp(prefix="loading-"))
-                self._publisher.begin_loading(temporary)
-                confine(readable, [temporary, *self._publisher.folders])
-            sys.meta_path.remove(self)  # last: where it fails, nothing is imported
+    have_parent_publish(there)
+    if readable is not None and temporary is not None:
+        confine(readable, [temporary, *list_staging_folders()])
 
 
 def _hold_stderr(said: int) -> None:
@@ -85,7 +74,9 @@ def _hold_stderr(said: int) -> None:
     sys.stderr = os.fdopen(stderr, "w", 1, sys.stderr.encoding, "backslashreplace")
 
 
-def _watch(child: int, channel: socket.socket, said: int, heard: set[int], mask: set[int]) -> int:
+def _watch(
+    child: int, channel: socket.socket, said: int, heard: set[int], mask: set[int], temporary: Path | None
+) -> int:
     """In the parent: serve the child until it ends; its exit status."""
     passed: set[int] = set()
 
@@ -97,7 +88,9 @@ def _watch(child: int, channel: socket.socket, said: int, heard: set[int], mask:
     for number in heard:
         signal.signal(number, pass_on)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    publish_for_child(channel)
+    publish_for_child(channel, may_stage=temporary is None)
+    if temporary is not None:
+        shutil.rmtree(temporary, ignore_errors=True)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     text = os.pread(said, 1 << 20, 0)
     if status >= 0:

@@ -17,13 +17,10 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from serialization import __version__
-from serialization.checks.confinement import describe_confinement, explain_error
-from serialization.child import run_in_child
 from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.flags import CHECKPOINT_FLAGS, FLAG_GROUPS, FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
@@ -61,6 +58,8 @@ class _Parser(argparse.ArgumentParser):
 
 class _ShowVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from serialization.checks.confinement import describe_confinement
+
         installed = find_tensorflow_version()
         print(f"serialization {__version__}, TensorFlow {installed or 'is not installed'}")
         print(describe_confinement())
@@ -215,11 +214,24 @@ def select_values(args: argparse.Namespace, *flags: str) -> dict[str, Any]:
 def run(main: Callable[[Sequence[str] | None], int], *, loads_model: bool = True) -> NoReturn:
     """Run a script's `main` as the process: exit 0 done, 1 failed, 2 wrong flags, 130 interrupted.
 
-    A script that loads a model does so in a child process, which confines itself before.
+    A script that `loads_model` goes on in a child process, confined, once something imports numpy or TensorFlow.
     """
     _open_standard_streams()
-    work = partial(call_main, main)
-    sys.exit(run_in_child(work, _list_readable_if_confined) if loads_model else work())
+    if loads_model and sys.platform == "linux":
+        sys.meta_path.insert(0, _BeforeLoading())
+    sys.exit(call_main(main))
+
+
+class _BeforeLoading:
+    """Forks when something imports numpy or TensorFlow for the first time: importing them starts threads."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Called before each import; finds nothing, so that the import goes on."""
+        if name in ("numpy", "tensorflow") and self in sys.meta_path:
+            from serialization.child import go_on_in_child
+
+            go_on_in_child(_list_readable_if_confined())
+            sys.meta_path.remove(self)  # last: where it fails, nothing is imported
 
 
 def _list_readable_if_confined() -> list[Path] | None:
@@ -264,6 +276,8 @@ def call_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] |
         sys.stdout.flush()
         return status
     except (UserError, OSError) as error:
+        from serialization.checks.confinement import explain_error
+
         if isinstance(error, BrokenPipeError):  # `script.py | head`: the reader has left, and needs no message
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signal.SIGPIPE

@@ -6,8 +6,6 @@ first errors need neither. `tf1` is `tf.compat.v1`, the graphs and sessions that
 
 from __future__ import annotations
 
-import importlib
-import logging
 import os
 import re
 import sys
@@ -15,6 +13,8 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from serialization.errors import UserError
@@ -33,7 +33,7 @@ __all__ = [
     "tf1",
 ]
 
-_held: list[str] = []
+_held = StringIO()
 _quiet_lock, _stderr_back, _quiet_depth = threading.Lock(), ExitStack(), 0
 
 
@@ -59,7 +59,7 @@ def find_tensorflow_version() -> str | None:
 
 def get_held_back() -> str:
     """TensorFlow's output on stderr and in its log, which is shown only if the run fails."""
-    return "".join(_held)
+    return _held.getvalue()
 
 
 @contextmanager
@@ -115,23 +115,20 @@ def import_quietly(name: str) -> Any:
     For the private modules, where the public ones cannot do it.
     """
     if not name.startswith("tensorflow") or "tensorflow" in sys.modules:
-        return importlib.import_module(name)
+        return import_module(name)
     # 3 silences all but fatal errors; a user who wants the log sets the variable.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():
-        importlib.import_module("tensorflow")  # first: some of its modules import it, and are then imported in part
-        module = importlib.import_module(name)
+        import_module("tensorflow")  # first: some of its modules import it, and are then imported in part
+        module = import_module(name)
+    import logging  # here, since few other modules of Python do
+
+    hold = logging.StreamHandler(_held)
+    hold.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     log = logging.getLogger("tensorflow")
-    log.addHandler(_Hold())
+    log.handlers[:] = [hold]  # TensorFlow's own handler writes to stderr
     log.propagate = False
-    for handler in log.handlers[:-1]:  # TensorFlow's own handler writes to stderr
-        log.removeHandler(handler)
     return module
-
-
-class _Hold(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        _held.append(f"{record.levelname}: {record.getMessage()}\n")
 
 
 @contextmanager
@@ -140,6 +137,7 @@ def quiet() -> Iterator[None]:
 
     Several threads may do so at a time: the last that ends gives it back.
     """
+    import_module("numpy")  # before stderr is held: `cli.run` forks at this import, and both processes need it
     global _quiet_depth
     with _quiet_lock:
         if not _quiet_depth:
@@ -166,7 +164,7 @@ def _hold_stderr() -> Iterator[None]:
             os.dup2(stderr, 2)
             os.close(stderr)
             file.seek(0)
-            _held.append(file.read().decode(errors="replace"))
+            _held.write(file.read().decode(errors="replace"))
 
 
 if TYPE_CHECKING:

@@ -76,6 +76,27 @@ def test_the_exit_status_is_the_childs(tmp_path: Path, do: str, status: int, sai
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_script_that_loads_nothing_does_not_fork(tmp_path: Path) -> None:
+    code = SCRIPT.replace("import numpy", "from serialization.formats import protos; protos.GraphDef()")
+    words = words_of(tmp_path)
+    words[2] = code
+    with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.communicate()[0] == f"ready {process.pid}\npublished\n"
+
+
+@pytest.mark.parametrize("held", ["quiet()", "explain_failures('it')"])
+def test_a_child_that_is_forked_while_stderr_is_held_can_say_why_it_ends(tmp_path: Path, held: str) -> None:
+    imported = f"from serialization.tensorflow import explain_failures, quiet\n        with {held}: import numpy"
+    words = words_of(tmp_path, "raise FileNotFoundError(2, 'No such file', '/x')")
+    words[2] = SCRIPT.replace("import numpy", imported)
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "error: /x: No such file\n")
+    words[words.index("--signature") + 1] = "os.kill(os.getpid(), signal.SIGSEGV)"
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "found SIGSEGV" in done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL, signal.SIGBUS])
 def test_a_child_that_dies_of_a_signal_is_one_line(tmp_path: Path, number: signal.Signals) -> None:
     done = run(tmp_path, f"os.kill(os.getpid(), {int(number)})")

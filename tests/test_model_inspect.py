@@ -1,4 +1,4 @@
-"""model_inspect.py: --strict, the tag-set that is drawn, refusals; it never imports TensorFlow."""
+"""model_inspect.py: --strict, the tag-set that is drawn, refusals; it imports TensorFlow for StableHLO alone."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import PROJECT, Run, environment, inspect
+from conftest import PROJECT, Run, environment, inspect, needs_landlock
 
 from serialization import project
 from serialization.checks.confinement import describe_confinement
@@ -97,7 +98,7 @@ def test_a_checkpoint_without_a_graph_cannot_be_drawn(run: Run, tmp_path: Path) 
     assert not (tmp_path / "x.dot").exists()
 
 
-def test_tensorflow_and_numpy_are_never_imported(toy: Path) -> None:
+def test_tensorflow_and_numpy_are_not_imported(toy: Path) -> None:
     paths = [toy / "frozen_model.pb", toy / "graph.ckpt", toy / "savedmodel_from_source", project.PRETRAINED / "1"]
     code = (
         "import sys, model_inspect\n"
@@ -108,6 +109,28 @@ def test_tensorflow_and_numpy_are_never_imported(toy: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment(), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_landlock
+def test_tensorflow_is_confined_where_it_reads_a_module_of_the_model(tmp_path: Path) -> None:
+    """The pictures are published all the same: they were staged before."""
+    graph_def: Any = protos.GraphDef()
+    graph_def.node.add(name="y", op="XlaCallModule").attr["module"].s = b"ML\xefR custom_call"
+    (tmp_path / "m.pb").write_bytes(graph_def.SerializeToString())
+    (tmp_path / "secret").write_text("s3cret")
+    code = (
+        "import sys, model_inspect\n"
+        "from serialization import cli\n"
+        "def main(argv):\n"
+        "    model_inspect.main(argv)\n"
+        f"    print(open({str(tmp_path / 'secret')!r}).read())\n"
+        "cli.run(main)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "m.pb"), "--dot", str(tmp_path / "m.dot")]
+    done = subprocess.run(command, cwd=PROJECT, env=environment(), capture_output=True, text=True)
+    assert "custom_call" in done.stdout
+    assert done.stderr.startswith(f"error: {tmp_path}/secret: Permission denied; this process is confined")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.dot", "m.pb", "secret"]
 
 
 def test_each_variable_of_a_keras_export_counts_once(run: Run, tmp_path: Path) -> None:

@@ -1,51 +1,52 @@
 """Publishes for a child process, which may write its staging folders and nothing else.
 
-The child asks its parent to make a staging folder, and to publish it when it is complete. Both are a line of JSON on a
-pair of sockets, and the answer is a line too: the parent runs no code that the child sends.
+A process stages its outputs, forks before it loads a model, and leaves publishing to its parent. The child asks for it
+by the staged path; one that is not confined may ask for more staging folders. Each is a line of JSON on a pair of
+sockets, and the answer is a line too: the parent runs no code that the child sends.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import wraps
 from pathlib import Path
-from socket import socket
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from serialization.console import format_error
 from serialization.errors import UserError
 
+if TYPE_CHECKING:
+    from socket import socket
+
 Stage = Callable[..., AbstractContextManager[Path]]
 
 _stages: dict[str, Stage] = {}
+_staged: dict[str, ExitStack] = {}  # by staged path; closing it publishes
 _parent: Publisher | None = None  # set in a child
 
 
-class _AbandonedError(Exception):
-    """The child ended before it asked for publishing."""
+class _LeftError(Exception):
+    """Ends staging without publishing, because another process has done it, or nobody asked for it."""
 
 
 class Publisher:
-    """The child's end: the lines to its parent, and the staging folders that it was given."""
+    """The child's end of the lines to its parent."""
 
     def __init__(self, channel: socket) -> None:
         self._lines: IO[str] = channel.makefile("rw", encoding="ascii")
-        self.folders: list[Path] = []
 
     @contextmanager
     def stage(self, how: str, target: Path, *, overwrite: bool) -> Iterator[Path]:
         """Have the parent stage the target; on leaving without an exception, have it published."""
-        new = self._ask(stage=how, target=str(target), overwrite=overwrite)
-        self.folders.append(Path(new).parent)
-        yield Path(new)
-        self._ask(publish=new)
+        new = Path(self._ask(stage=how, target=str(target), overwrite=overwrite))
+        yield new
+        self.publish(new)
 
-    def begin_loading(self, temporary: Path) -> None:
-        """Have the parent give no more folders to a process that runs a model, and remove this one at the end."""
-        self._ask(loads=str(temporary))
+    def publish(self, new: Path) -> None:
+        """Have the parent publish what is complete at this staged path."""
+        self._ask(publish=str(new))
 
     def _ask(self, **request: Any) -> str:
         print(json.dumps(request), file=self._lines, flush=True)
@@ -56,16 +57,37 @@ class Publisher:
 
 
 def staged_by_parent(stage: Stage) -> Stage:
-    """The same, but done by the parent in a process that has one for it."""
+    """The same; but if the process has forked since, or before, the parent publishes."""
     _stages[stage.__name__] = stage
 
     @wraps(stage)
-    def choose(target: Path, *, overwrite: bool) -> AbstractContextManager[Path]:
-        if _parent is None:
-            return stage(target, overwrite=overwrite)
-        return _parent.stage(stage.__name__, target, overwrite=overwrite)
+    @contextmanager
+    def choose(target: Path, *, overwrite: bool) -> Iterator[Path]:
+        if _parent is not None:
+            with _parent.stage(stage.__name__, target, overwrite=overwrite) as new:
+                yield new
+            return
+        with suppress(_LeftError), ExitStack() as stack:
+            new = _stage(stack, stage, target, overwrite=overwrite)
+            yield new
+            if _parent is not None:
+                _parent.publish(new)
+                raise _LeftError
 
     return choose
+
+
+def _stage(stack: ExitStack, stage: Stage, target: Path, *, overwrite: bool) -> Path:
+    """Stage the target until the stack is closed."""
+    new = stack.enter_context(stage(target, overwrite=overwrite))
+    _staged[str(new)] = stack
+    stack.callback(_staged.pop, str(new), None)
+    return new
+
+
+def list_staging_folders() -> list[Path]:
+    """The folders in which this process has staged outputs."""
+    return [Path(new).parent for new in _staged]
 
 
 def have_parent_publish(channel: socket) -> Publisher:
@@ -75,30 +97,25 @@ def have_parent_publish(channel: socket) -> Publisher:
     return _parent
 
 
-def publish_for_child(channel: socket) -> None:
-    """In the parent: do as the child asks until it ends, then remove the rest of what was staged."""
-    staged: dict[str, ExitStack] = {}
-    temporary: Path | None = None
+def publish_for_child(channel: socket, *, may_stage: bool) -> None:
+    """In the parent: do as the child asks until it ends, then remove the rest of what was staged.
+
+    A child that runs a model may not have more staged: the model could ask for it.
+    """
     with channel.makefile("rw", encoding="ascii") as lines:
         for line in lines:
             request, answer = json.loads(line), {"path": ""}
             try:
-                if request.get("publish") in staged:
-                    staged.pop(request["publish"]).close()
-                elif temporary is not None:  # a model may have made the child ask
+                if request.get("publish") in _staged:
+                    _staged[request["publish"]].close()
+                elif not may_stage:
                     raise UserError("what is written has to be staged before the model is loaded; nothing was written")
-                elif "loads" in request:
-                    temporary = Path(request["loads"])
                 else:
-                    stack = ExitStack()
-                    staging = _stages[request["stage"]](Path(request["target"]), overwrite=request["overwrite"])
-                    answer["path"] = str(stack.enter_context(staging))
-                    staged[answer["path"]] = stack
+                    how, target = _stages[request["stage"]], Path(request["target"])
+                    answer["path"] = str(_stage(ExitStack(), how, target, overwrite=request["overwrite"]))
             except (UserError, OSError) as error:
                 answer = {"error": format_error(error)}
             print(json.dumps(answer), file=lines, flush=True)
-    for stack in staged.values():
-        with suppress(_AbandonedError), stack:
-            raise _AbandonedError
-    if temporary:
-        shutil.rmtree(temporary, ignore_errors=True)
+    for stack in list(_staged.values()):
+        with suppress(_LeftError), stack:
+            raise _LeftError

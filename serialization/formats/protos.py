@@ -7,9 +7,10 @@ uses the same classes when it is imported later.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
+from importlib import import_module
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
 from typing import TYPE_CHECKING, Any
 
 _MODULES = {
@@ -48,13 +49,13 @@ def __getattr__(name: str) -> Any:
 
 def _import(module: str) -> Any:
     if module in sys.modules or "tensorflow" in sys.modules:
-        return importlib.import_module(module)
-    spec = importlib.util.find_spec("tensorflow")
+        return import_module(module)
+    spec = PathFinder.find_spec("tensorflow")  # not importlib.util's, which announces an import to cli.run's finder
     if spec is None:
         raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
-    sys.modules["tensorflow"] = importlib.util.module_from_spec(spec)
+    sys.modules["tensorflow"] = module_from_spec(spec)
     try:
-        return importlib.import_module(module)
+        return import_module(module)
     finally:
         del sys.modules["tensorflow"]  # so that `import tensorflow` executes it
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable
-from functools import cache
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from serialization.console import format_count, print_table, show_path
@@ -38,15 +38,22 @@ def read_value(reader: Any, restore: Restore) -> NDArray[Any]:
 def read_stored_values(held: Checkpoint, restores: Iterable[Restore]) -> Callable[[Any], NDArray[Any] | StoredValue]:
     """A function for write_frozen_graph that reads a variable's value, by its node, from the checkpoint's files."""
     by_node = {restore.node: restore for restore in restores}
-    reader = cache(lambda: _open(held))  # opened if needed, since it imports TensorFlow
+    stored = {
+        node: find_stored_value(held, one.key, one.spec, one.dtype, get_value_shape(one))
+        for node, one in by_node.items()
+    }
+    explained = partial(explain_failures, f"the checkpoint {show_path(held.prefix)} cannot be read")
+    reader: Any = None
+    if None in stored.values():  # TensorFlow is imported only then, and before there are threads
+        with explained():
+            reader = _open(held)
 
     def read(node: Any) -> NDArray[Any] | StoredValue:
-        restore = by_node[node.name]
-        found = find_stored_value(held, restore.key, restore.spec, restore.dtype, get_value_shape(restore))
+        found = stored[node.name]
         if found is not None:
             return found
-        with explain_failures(f"the checkpoint {show_path(held.prefix)} cannot be read"):
-            return read_value(reader(), restore)
+        with explained():
+            return read_value(reader, by_node[node.name])
 
     return read
 

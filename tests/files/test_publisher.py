@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -12,46 +14,56 @@ import pytest
 from serialization.errors import UserError
 from serialization.files import publisher
 from serialization.files.publish import stage_checkpoint, stage_output
-from serialization.files.publisher import Publisher, have_parent_publish, publish_for_child
+from serialization.files.publisher import have_parent_publish, list_staging_folders, publish_for_child
+
+
+@contextmanager
+def becoming_child(monkeypatch: pytest.MonkeyPatch, *, may_stage: bool) -> Iterator[None]:
+    """Make this thread the child meanwhile."""
+    monkeypatch.setattr(publisher, "_parent", None)
+    here, there = socket.socketpair()
+    parent = threading.Thread(target=publish_for_child, args=[here], kwargs={"may_stage": may_stage})
+    parent.start()
+    have_parent_publish(there)
+    try:
+        yield
+    finally:
+        there.shutdown(socket.SHUT_RDWR)
+        parent.join()
+        here.close()
+        there.close()
 
 
 @pytest.fixture
-def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
-    """The end that this thread has as the child; the child ends with the test."""
-    monkeypatch.setattr(publisher, "_parent", None)
-    here, there = socket.socketpair()
-    parent = threading.Thread(target=publish_for_child, args=[here])
-    parent.start()
-    yield have_parent_publish(there)
-    there.shutdown(socket.SHUT_RDWR)
-    parent.join()
-    here.close()
-    there.close()
+def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The child ends with the test."""
+    with becoming_child(monkeypatch, may_stage=True):
+        yield
 
 
-def test_an_output_is_published_by_the_parent(child: Publisher, tmp_path: Path) -> None:
+def test_an_output_is_published_by_the_parent(child: None, tmp_path: Path) -> None:
     with stage_output(tmp_path / "m.pb", overwrite=False) as path:
-        assert child.folders == [path.parent]
+        assert list_staging_folders() == [path.parent]
         path.write_text("new")
         assert not (tmp_path / "m.pb").exists()
     assert (tmp_path / "m.pb").read_text() == "new"
     assert [file.name for file in tmp_path.iterdir()] == ["m.pb"]
 
 
-def test_a_checkpoint_is_published_by_the_parent(child: Publisher, tmp_path: Path) -> None:
+def test_a_checkpoint_is_published_by_the_parent(child: None, tmp_path: Path) -> None:
     with stage_checkpoint(tmp_path / "m.ckpt", overwrite=False) as prefix:
         prefix.with_name("m.ckpt.index").write_text("index")
     assert [file.name for file in tmp_path.iterdir()] == ["m.ckpt.index"]
 
 
 @pytest.mark.parametrize("name", ["größe", "a\nb", "\udcff", '"', "a b"])
-def test_every_name(child: Publisher, tmp_path: Path, name: str) -> None:
+def test_every_name(child: None, tmp_path: Path, name: str) -> None:
     with stage_output(tmp_path / name, overwrite=False) as path:
         path.write_text("new")
     assert (tmp_path / name).read_text() == "new"
 
 
-def test_an_error_of_the_parent_is_the_childs(child: Publisher, tmp_path: Path) -> None:
+def test_an_error_of_the_parent_is_the_childs(child: None, tmp_path: Path) -> None:
     (tmp_path / "m.pb").write_text("old")
     with (
         pytest.raises(UserError, match=r"m\.pb exists already; --overwrite"),
@@ -62,32 +74,50 @@ def test_an_error_of_the_parent_is_the_childs(child: Publisher, tmp_path: Path) 
         path.write_text("new")
 
 
-def test_the_rest_is_removed_when_the_child_ends(tmp_path: Path) -> None:
-    here, there = socket.socketpair()
-    child = Publisher(there)
-    parent = threading.Thread(target=publish_for_child, args=[here])
-    parent.start()
-    staging = child.stage("stage_output", tmp_path / "sub" / "m.pb", overwrite=False)
-    staging.__enter__().write_text("half")
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    child.begin_loading(temporary)
-    there.shutdown(socket.SHUT_RDWR)
-    parent.join()
+def test_the_rest_is_removed_when_the_child_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with becoming_child(monkeypatch, may_stage=True):
+        staging = stage_output(tmp_path / "sub" / "m.pb", overwrite=False)
+        staging.__enter__().write_text("half")
     assert list(tmp_path.iterdir()) == []
-    here.close()
+
+
+def test_a_child_that_runs_a_model_is_given_no_more_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (
+        becoming_child(monkeypatch, may_stage=False),
+        pytest.raises(UserError, match="staged before the model is loaded"),
+        stage_output(tmp_path / ".bashrc", overwrite=True),
+    ):
+        raise AssertionError("not reached")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_was_staged_before_the_fork_is_published_by_the_parent(tmp_path: Path, fails: bool) -> None:
+    here, there = socket.socketpair()
+    staging = stage_output(tmp_path / "sub" / "m.pb", overwrite=False)
+    path = staging.__enter__()
+    assert list_staging_folders() == [path.parent]
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            here.close()
+            have_parent_publish(there)
+            path.write_text("new")
+            with suppress(ZeroDivisionError):
+                staging.__exit__(ZeroDivisionError, ZeroDivisionError(), None) if fails else staging.__exit__(
+                    None, None, None
+                )
+            status = 0
+        finally:
+            os._exit(status)
     there.close()
-
-
-def test_a_child_that_runs_a_model_is_given_no_more_folders(child: Publisher, tmp_path: Path) -> None:
-    with stage_output(tmp_path / "m.pb", overwrite=False) as path:
-        path.write_text("new")
-        child.begin_loading(tmp_path / "temporary")
-        with (
-            pytest.raises(UserError, match="staged before the model is loaded"),
-            stage_output(tmp_path / ".bashrc", overwrite=True),
-        ):
-            raise AssertionError("not reached")
-        with pytest.raises(UserError):
-            child.begin_loading(tmp_path / "elsewhere")
-    assert (tmp_path / "m.pb").read_text() == "new"
+    publish_for_child(here, may_stage=False)
+    here.close()
+    assert os.waitpid(child, 0)[1] == 0
+    assert list_staging_folders() == []
+    if fails:
+        assert list(tmp_path.iterdir()) == []
+    else:
+        assert [path.name for path in (tmp_path / "sub").iterdir()] == ["m.pb"]
+        assert (tmp_path / "sub" / "m.pb").read_text() == "new"
