@@ -12,12 +12,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import signal
 import stat
 import struct
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 # linux/landlock.h
@@ -43,7 +43,7 @@ _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM
 
 _NONE = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # a kernel or a container without it
 
-# By `platform.machine()`: AUDIT_ARCH (linux/audit.h), and the place of this machine's numbers in _NUMBERS.
+# By `os.uname().machine`: AUDIT_ARCH (linux/audit.h), and the place of this machine's numbers in _NUMBERS.
 _MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 _X32 = 0x40000000  # the numbers of x86_64's other ABI begin here
 _NUMBERS = {
@@ -159,7 +159,7 @@ def die_with_parent(parent: int) -> None:
 def _assemble(rules: Mapping[int, Rule]) -> list[tuple[int, int, int, int]]:
     """The filter in classic BPF: operation, jump if true, jump if false, value (linux/filter.h, linux/seccomp.h)."""
     load, and_, jump, equal, at_least, answer = 0x20, 0x54, 0x05, 0x15, 0x35, 0x06
-    architecture, _ = _MACHINES[platform.machine()]
+    architecture, _ = _MACHINES[os.uname().machine]
     lines = [(load, 0, 0, 4), (equal, 1, 0, architecture), (answer, 0, 0, _REFUSE)]
     lines += [(load, 0, 0, 0), (at_least, 0, 1, _X32), (answer, 0, 0, _REFUSE)]
     for number, rule in rules.items():
@@ -178,23 +178,27 @@ def _assemble(rules: Mapping[int, Rule]) -> list[tuple[int, int, int, int]]:
 
 
 def _is_known_machine() -> bool:
-    return sys.platform == "linux" and platform.machine() in _MACHINES and sys.byteorder == "little"
+    return sys.platform == "linux" and os.uname().machine in _MACHINES and sys.byteorder == "little"
 
 
 def _number(name: str) -> int:
-    return _NUMBERS[name][_MACHINES[platform.machine()][1]]
+    return _NUMBERS[name][_MACHINES[os.uname().machine][1]]
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def _control(option: int, value: int) -> None:
     """Call prctl(2)."""
-    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
+    if _libc().prctl(option, value, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), f"prctl {option}: {os.strerror(ctypes.get_errno())}")
 
 
 def _call(number: int, *arguments: object, may_fail: Collection[int] = ()) -> int:
     """A system call; -1 where it fails with one of these errors. Raises OSError for any other."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    result = int(libc.syscall(*(ctypes.c_long(a) if isinstance(a, int) else a for a in (number, *arguments))))
+    result = int(_libc().syscall(*(ctypes.c_long(a) if isinstance(a, int) else a for a in (number, *arguments))))
     if result < 0 and ctypes.get_errno() not in may_fail:
         raise OSError(ctypes.get_errno(), f"system call {number}: {os.strerror(ctypes.get_errno())}")
     return result

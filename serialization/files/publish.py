@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -144,6 +143,8 @@ def _commit_folder(prefix: Path) -> Path:
 
 def _digest(name: str) -> str:
     """Stands for the name of a target in the names of the folders beside it, which would be too long with the name."""
+    import hashlib  # here, since it loads OpenSSL, and only some scripts write
+
     return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
 

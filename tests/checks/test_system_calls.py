@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import platform
+import os
 import struct
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 
@@ -37,7 +38,7 @@ def answer(program: Sequence[tuple[int, int, int, int]], architecture: int, numb
 
 @pytest.fixture(params=sorted(ARCHITECTURES))
 def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(platform, "machine", lambda: request.param)
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine=request.param))
     return str(request.param)
 
 
@@ -76,5 +77,5 @@ def test_every_call_has_its_number_on_both_machines() -> None:
 
 
 def test_another_machine_has_neither(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="riscv64"))
     assert (system_calls.find_landlock_abi(), system_calls.has_seccomp()) == (0, False)
