@@ -35,6 +35,10 @@ from serialization.sources.frozen_reader import GraphFile
 _SHOWN, _LINE = 5, 400  # candidates in the message that the choice is ambiguous; their characters
 
 
+class NoOutputsError(UserError):
+    """No output is named or recorded, and the graph suggests none."""
+
+
 @dataclass(frozen=True)
 class PreparedGraph:
     """The part of a GraphDef that `signature` needs. `initializers` fill its tables; `notes` report what was done."""
@@ -152,7 +156,7 @@ def _complete(file: GraphFile, signature: Signature) -> Signature:
 def _infer_outputs(index: GraphIndex, lacking: Collection[str], what: str, notes: list[str]) -> tuple[Tensor, ...]:
     found = infer_candidates(index, lacking)
     if not found.outputs:
-        raise UserError(
+        raise NoOutputsError(
             "the graph computes nothing that looks like an output; found no tensor left over; name --outputs"
         )
     if found.rivals:

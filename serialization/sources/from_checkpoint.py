@@ -25,13 +25,12 @@ from serialization.graph.graph_index import GraphIndex, prune_graph
 from serialization.graph.lookup_tables import read_table_keys
 from serialization.graph.signature import Signature, bind_signature
 from serialization.graph.v0_signatures import add_v0_signatures
-from serialization.infer.candidates import infer_candidates
 from serialization.run.feed_hints import find_batch_sizes, find_hints
 from serialization.run.generated_feeds import Hint
 from serialization.run.origin import Origin, run_from_first_state, takes_plain_calls
 from serialization.run.predictor import Run, compile_later
 from serialization.sources import restore_ops, variable_mapping
-from serialization.sources.choose import prepare_graph
+from serialization.sources.choose import NoOutputsError, prepare_graph
 from serialization.sources.frozen_reader import GraphFile, read_graph_file
 from serialization.sources.variable_mapping import Restore, check_mapping, map_variables, rename_keys, take_averages
 from serialization.sources.variable_values import get_value_size
@@ -127,8 +126,6 @@ def prepare_checkpoint(
     Raises UserError for each fault on the way.
     """
     keep = file.meta_graph is not None and not (rename or partial or ema)
-    if keep and not (need_outputs or inputs or outputs or infer_candidates(file.index).outputs):
-        return take_whole_checkpoint(held, file, trust=trust)
     _require_safe_saver(file, trust=trust)
     keys = find_variable_keys(held)
     names = {key: name for name, key in keys.items()}
@@ -136,7 +133,12 @@ def prepare_checkpoint(
     kinds = {names[variable.name]: get_dtype_number(variable.dtype) for variable in held.variables}
     plan, notes = _choose_names(held, file, names, shapes, rename, ema=ema)
     lacking = {node for node, restore in plan.items() if restore.key not in shapes}
-    ready = prepare_graph(file, inputs, outputs, what=show_path(held.prefix), lacking=lacking)
+    try:
+        ready = prepare_graph(file, inputs, outputs, what=show_path(held.prefix), lacking=lacking)
+    except NoOutputsError:
+        if keep and not (need_outputs or inputs):
+            return take_whole_checkpoint(held, file, trust=trust)
+        raise
     needed = [name for name in ready.index.nodes if name in plan]
     notes += check_mapping(plan.values(), needed, shapes, kinds, show_path(held.prefix), partial=partial)
     if whole and keep:
