@@ -6,6 +6,7 @@ on, and says in one line of which signal the child died.
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
@@ -44,6 +45,7 @@ def go_on_in_child(readable: list[Path] | None) -> None:
     heard: set[int] = {number for number in _PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*heard, signal.SIGUSR1})
     temporary = None if readable is None else Path(tempfile.mkdtemp(prefix="loading-"))
+    gc.freeze()  # else the child's collector writes to all that both processes share, and each page is copied for it
     child = os.fork()
     if child != 0:
         there.close()
