@@ -57,9 +57,10 @@ def find_crashes(index: GraphIndex, left: Mapping[str, int] | None = None) -> It
                 yield f"its node {make_printable(node.name)} has {number:,} inputs or outputs"
         if node.op == "Const":
             tensor = node.attr["value"].tensor
-            if node.name not in (left or {}) and (wrong := _describe_wrong_value(tensor)):
+            content = tensor.tensor_content  # once: protobuf copies it
+            if node.name not in (left or {}) and (wrong := _describe_wrong_value(tensor, content)):
                 yield f"its constant {make_printable(node.name)} {wrong}"
-            given += tensor.ByteSize()
+            given += len(content) or tensor.ByteSize()
             taken += math.prod(max(0, dim.size) for dim in tensor.tensor_shape.dim) * get_dtype_size(tensor.dtype)
     if taken > 4 * given + _FREE:
         yield f"its constants would take {format_size(taken)}, of which it holds {format_size(given)}"
@@ -133,14 +134,13 @@ def _read_count(node: Any, attribute: str) -> int | None:
     return len(value.list.type) if attribute.startswith("*") else int(value.i)
 
 
-def _describe_wrong_value(tensor: Any) -> str:
+def _describe_wrong_value(tensor: Any, content: bytes) -> str:
     """The fault of a constant's value, as the end of a sentence; empty if it fits its dtype and its shape."""
     if get_dtype_name(tensor.dtype) == "unknown" or get_base_dtype(tensor.dtype) != tensor.dtype:
         return f"has no dtype that TensorFlow knows, but number {tensor.dtype}"
     if tensor.tensor_shape.unknown_rank or any(dim.size < 0 for dim in tensor.tensor_shape.dim):
         return "has no shape"
     count = math.prod(dim.size for dim in tensor.tensor_shape.dim)
-    content = tensor.tensor_content
     if tensor.dtype == dtypes.STRING:
         try:
             split_string_content(content, count)
@@ -150,7 +150,7 @@ def _describe_wrong_value(tensor: Any) -> str:
         size = count * get_dtype_size(tensor.dtype)
         if len(content) != size:
             return f"holds {format_size(len(content))}, and its shape and dtype take {format_size(size)}"
-    listed = sum(len(values) for field, values in tensor.ListFields() if field.name.endswith("_val"))
+    listed = sum(len(getattr(tensor, name)) for name in tensor.DESCRIPTOR.fields_by_name if name.endswith("_val"))
     if listed > 2 * count:  # a complex number is listed as two
         return f"lists {listed:,} values, and its shape has {count:,}"
     return ""

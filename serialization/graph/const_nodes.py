@@ -79,9 +79,9 @@ def unpack_strings(graph_def: Any) -> None:
     loaded.
     """
     for node in iterate_nodes(graph_def):
-        if node.op == "Const" and "value" in node.attr and node.attr["value"].tensor.tensor_content:
+        if node.op == "Const" and "value" in node.attr and node.attr["value"].tensor.dtype == dtypes.STRING:
             tensor = node.attr["value"].tensor
-            if tensor.dtype == dtypes.STRING:
+            if tensor.tensor_content:
                 with suppress(DamagedError):
                     tensor.string_val[:] = read_strings(node)
                     tensor.ClearField("tensor_content")
