@@ -84,7 +84,7 @@ def _describe_wrong_default(info: Any, tensor: Any) -> str:
     """Why a TensorProto is no value of the input that a TensorInfo describes, as the end of a sentence; else empty."""
     if info is None:
         return "is of no input"
-    if wrong := _describe_wrong_value(tensor):
+    if wrong := _describe_wrong_value(tensor, tensor.tensor_content):
         return wrong
     sizes = [dim.size for dim in tensor.tensor_shape.dim]
     wanted = None if info.tensor_shape.unknown_rank else [dim.size for dim in info.tensor_shape.dim]
