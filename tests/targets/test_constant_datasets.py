@@ -80,8 +80,8 @@ def test_a_signature_over_a_constant_dataset_is_frozen_without_it(run: Run, tmp_
 
 
 REFUSED = {
-    over_the_input: "which computes with a dataset over x, which is fed",
-    from_the_input: "which computes with a dataset over x, which is fed",
+    over_the_input: "which computes with a dataset over serving_default_x, which is fed",
+    from_the_input: "which computes with a dataset over serving_default_x, which is fed",
     of_random_numbers: "by random_uniform/RandomUniform (RandomUniform)",
     shuffled: "which takes from a dataset what changes from run to run",
 }
