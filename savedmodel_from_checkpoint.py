@@ -27,7 +27,7 @@ from serialization.graph.lookup_tables import collect_vocabulary_files, make_tab
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import SERVING_DEFAULT, Signature, build_signature_def
 from serialization.run.verify import NOT_VERIFIED
-from serialization.sources.from_saved_model import SERVE
+from serialization.sources.meta_graph_choice import SERVE
 from serialization.tensorflow import explain_failures, tf1
 
 

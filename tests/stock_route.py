@@ -20,7 +20,7 @@ from serialization.graph.signature import read_signature_def, split_tensors
 from serialization.run.feed_hints import find_hints
 from serialization.run.generated_feeds import generate_attempts
 from serialization.run.given_feeds import Feed, read_feeds
-from serialization.sources import from_saved_model
+from serialization.sources import from_saved_model, meta_graph_choice
 from serialization.tensorflow import format_reason, np, tf, tf1
 
 
@@ -58,7 +58,7 @@ def saved_model(argv: Sequence[str] | None) -> int:
     args = _parse(argv, saved_model=None)
     loaded = tf.saved_model.load(str(args.saved_model))
     call = loaded.signatures[args.signature]
-    chosen = from_saved_model.choose_meta_graph(
+    chosen = meta_graph_choice.choose_meta_graph(
         from_saved_model.read_saved_model(find_saved_model(args.saved_model, whole=False).file), args.tag_set
     )
     wanted = read_signature_def(chosen.meta_graph.signature_def[args.signature])

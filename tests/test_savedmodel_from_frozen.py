@@ -10,7 +10,7 @@ from conftest import Run
 
 from serialization.formats.file_kind import ModelFile
 from serialization.graph.signature import choose_signature_def
-from serialization.sources import from_saved_model, frozen_reader
+from serialization.sources import from_saved_model, frozen_reader, meta_graph_choice
 from serialization.tensorflow import np, tf, tf1
 
 
@@ -59,7 +59,7 @@ def test_tensors_keep_the_names_of_the_frozen_model(run: Run, made: Path, tmp_pa
     words = ("--frozen-model", made / "frozen_model.pb", "--export-dir", tmp_path / "1")
     done = run("savedmodel_from_frozen", *words, "--inputs", "x=Placeholder/inputs_placeholder", "--overwrite")
     assert done.status == 0
-    chosen = from_saved_model.choose_meta_graph(
+    chosen = meta_graph_choice.choose_meta_graph(
         from_saved_model.read_saved_model(ModelFile(tmp_path / "1" / "saved_model.pb"))
     )
     recorded = choose_signature_def(chosen.meta_graph)

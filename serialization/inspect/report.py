@@ -38,8 +38,8 @@ from serialization.graph.repair import require_dense_shapes
 from serialization.graph.signature import list_signature_defs
 from serialization.graph.v0_signatures import add_v0_signatures
 from serialization.inspect.graph_report import Report, describe_candidates, describe_graph
-from serialization.sources.from_saved_model import choose_meta_graph, find_usual_meta_graph, require_variables
 from serialization.sources.frozen_reader import GraphFile
+from serialization.sources.meta_graph_choice import choose_meta_graph, find_usual_meta_graph, require_variables
 
 AVERAGES = "/ExponentialMovingAverage"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serialization.checks.memory import require_modest_tensors
 from serialization.errors import UserError
@@ -28,9 +28,11 @@ from serialization.graph.signature import (
     split_tensors,
 )
 from serialization.graph.tensors import describe_tensor
-from serialization.infer.candidates import Candidate, Inferred, infer_candidates
 from serialization.infer.entrances import find_inputs
 from serialization.sources.frozen_reader import GraphFile
+
+if TYPE_CHECKING:
+    from serialization.infer.candidates import Candidate, Inferred
 
 _SHOWN, _LINE = 5, 400  # candidates in the message that the choice is ambiguous; their characters
 
@@ -154,6 +156,8 @@ def _complete(file: GraphFile, signature: Signature) -> Signature:
 
 
 def _infer_outputs(index: GraphIndex, lacking: Collection[str], what: str, notes: list[str]) -> tuple[Tensor, ...]:
+    from serialization.infer.candidates import infer_candidates  # here: half of infer/ serves this function alone
+
     found = infer_candidates(index, lacking)
     if not found.outputs:
         raise NoOutputsError(

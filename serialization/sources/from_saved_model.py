@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,7 +11,6 @@ from serialization.checks.crashes import remove_wrong_defaults, require_sound_gr
 from serialization.checks.memory import require_modest_tensors
 from serialization.checks.what_loading_runs import find_what_loading_runs
 from serialization.console import format_count, show_path
-from serialization.errors import UserError
 from serialization.files.locate import SavedModelFolder
 from serialization.formats import protos
 from serialization.formats.checkpoint_index import OBJECT_GRAPH, Checkpoint, format_saver_path
@@ -27,7 +26,6 @@ from serialization.graph.inlining import inline_functions, is_xla_compiled
 from serialization.graph.kernels import require_kernels
 from serialization.graph.lookup_tables import read_table_keys
 from serialization.graph.op_registry import require_known_ops
-from serialization.graph.op_sets import VARIABLES
 from serialization.graph.repair import (
     record_sparse_sizes,
     remove_recorded_shapes,
@@ -46,11 +44,10 @@ from serialization.run.origin import Origin, run_from_first_state, takes_plain_c
 from serialization.run.predictor import Run, compile_later
 from serialization.sources.choose import choose_signature
 from serialization.sources.frozen_reader import GraphFile
+from serialization.sources.meta_graph_choice import choose_meta_graph, require_variables
 from serialization.sources.private_copy import PreparedSavedModel, cut_meta_graph, find_asset_files
 from serialization.sources.variable_mapping import Restore
 from serialization.tensorflow import tf1
-
-SERVE = "serve"
 
 
 def prepare_saved_model(
@@ -114,19 +111,6 @@ def prepare_saved_model(
     )
 
 
-def require_variables(found: SavedModelFolder, file: GraphFile, needed: GraphIndex) -> None:
-    """Raise UserError if the folder lacks the variables of the `needed` part that the graph's own Saver restores."""
-    restored = file.index.reachable([file.meta_graph.saver_def.restore_op_name])
-    names = [node.name for node in needed.graph_def.node if node.op in VARIABLES and node.name in restored]
-    if names and found.variables is None:
-        listed = f"{', '.join(names[:3])}{', ...' if names[3:] else ''}"
-        raise UserError(
-            f"the SavedModel {show_path(found.path)} is incomplete; its graph restores "
-            f"{format_count(len(names), 'variable')} ({listed}), and there is no variables/variables.index; "
-            "copy the whole folder variables here too"
-        )
-
-
 def make_saved_model_origin(
     session: Any, exported: PreparedSavedModel, afresh: Callable[[], AbstractContextManager[Run]]
 ) -> Origin:
@@ -171,40 +155,6 @@ def read_saved_model(file: ModelFile) -> list[GraphFile]:
         require_sound_graph(index, show_path(file.path))
         graphs.append(GraphFile(index, meta_graph, file.path, (*notes, *remove_wrong_defaults(meta_graph))))
     return graphs
-
-
-def choose_meta_graph(graphs: Sequence[GraphFile], tag_set: str | None = None) -> GraphFile:
-    """The graph with these tags (comma separated, "" for none); by default the usual one."""
-    by_tags = _by_tags(graphs)
-    if tag_set is None and (usual := find_usual_meta_graph(graphs)) is not None:
-        return usual
-    wanted = SERVE if tag_set is None else tag_set
-    tags = frozenset(wanted.split(",")) if wanted else frozenset()
-    if tags not in by_tags:
-        known = "; ".join(",".join(sorted(tags)) or "'' (without tags)" for tags in by_tags)
-        raise UserError(f"the SavedModel has no tag-set {wanted or repr('')}; it has {known}; choose with --tag-set")
-    return by_tags[tags]
-
-
-def find_usual_meta_graph(graphs: Sequence[GraphFile]) -> GraphFile | None:
-    """The only graph, else the one tagged `serve`, else the one without tags; None if there is none of these.
-
-    A module of TensorFlow Hub's first format has one without tags, for inference, and one tagged `train`.
-    """
-    by_tags = _by_tags(graphs)
-    if len(graphs) == 1:
-        return graphs[0]
-    return by_tags.get(frozenset([SERVE]), by_tags.get(frozenset()))
-
-
-def _by_tags(graphs: Sequence[GraphFile]) -> dict[frozenset[str], GraphFile]:
-    found = {frozenset(graph.meta_graph.meta_info_def.tags): graph for graph in graphs}
-    if len(found) < len(graphs):
-        raise UserError(
-            f"the SavedModel is damaged; of its {len(graphs)} MetaGraphDefs several have the same "
-            "tag-set, and loaders differ in which they take; export it again"
-        )
-    return found
 
 
 def find_left_out_variables(meta_graph: Any, variables: Checkpoint | None, index: GraphIndex) -> list[Restore]:
