@@ -11,7 +11,6 @@ serialization/files/publisher.py.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import re
@@ -19,15 +18,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import reduce
 from pathlib import Path
 
 from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.files.moves import hold_folder, move_into_place, put_back_replaced, refuse_existing, sync_to_disk
-from serialization.files.publisher import staged_by_parent
+from serialization.files.publisher import name_target, staged_by_parent
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _STAGED = "staged"  # the prefix of a staged checkpoint: writers add to names, and a name has at most 255 bytes
 
 
@@ -190,24 +187,12 @@ def _staging_folder(target: Path) -> Iterator[Path]:
         try:
             yield folder
         except (OSError, UserError) as error:
-            raise _name_target(error, folder, target) from None
+            raise name_target(error, folder, (folder / _STAGED, folder / target.name), target) from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             for parent in new_parents:  # the deepest first; those with a result stay
                 with suppress(OSError):
                     parent.rmdir()
-
-
-def _name_target(error: OSError | UserError, folder: Path, target: Path) -> Exception:
-    """The error with the target in the place of the staged files, which are gone when the user reads it."""
-    if isinstance(error, UserError):
-        staged = (folder / _STAGED, folder / target.name)
-        text = reduce(lambda text, path: text.replace(str(path), str(target)), staged, str(error))
-        return error if text == str(error) else UserError(text)  # a kind of UserError stays one: its advice differs
-    full = error.filename is None and error.errno in _FULL  # write(2) fails without the file's name
-    if not full and not str(error.filename).startswith(f"{folder}{os.sep}"):
-        return error
-    return UserError(f"cannot write {show_path(target)}; {error.strerror}; name another place")
 
 
 def _make_staging_folder(target: Path, prefix: str) -> Path:

@@ -7,14 +7,16 @@ sockets, and the answer is a line too: the parent runs no code that the child se
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from functools import wraps
+from functools import reduce, wraps
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from serialization.console import format_error
+from serialization.console import format_error, show_path
 from serialization.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 Stage = Callable[..., AbstractContextManager[Path]]
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _stages: dict[str, Stage] = {}
 _staged: dict[str, ExitStack] = {}  # by staged path; closing it publishes
 _parent: Publisher | None = None  # set in a child
@@ -41,7 +44,10 @@ class Publisher:
     def stage(self, how: str, target: Path, *, overwrite: bool) -> Iterator[Path]:
         """Have the parent stage the target; on leaving without an exception, have it published."""
         new = Path(self._ask(stage=how, target=str(target), overwrite=overwrite))
-        yield new
+        try:
+            yield new
+        except (OSError, UserError) as error:
+            raise name_target(error, new.parent, (new,), target) from None
         self.publish(new)
 
     def publish(self, new: Path) -> None:
@@ -54,6 +60,20 @@ class Publisher:
         if "error" in answer:
             raise UserError(answer["error"])
         return str(answer["path"])
+
+
+def name_target(error: OSError | UserError, folder: Path, staged: Iterable[Path], target: Path) -> Exception:
+    """The error with the target in the place of the staged files, which are gone when the user reads it.
+
+    `folder` is the staging folder, `staged` the paths in it that stand for the target.
+    """
+    if isinstance(error, UserError):
+        text = reduce(lambda text, path: text.replace(str(path), str(target)), staged, str(error))
+        return error if text == str(error) else UserError(text)  # a kind of UserError stays one: its advice differs
+    full = error.filename is None and error.errno in _FULL  # write(2) fails without the file's name
+    if not full and not str(error.filename).startswith(f"{folder}{os.sep}"):
+        return error
+    return UserError(f"cannot write {show_path(target)}; {error.strerror}; name another place")
 
 
 def staged_by_parent(stage: Stage) -> Stage:

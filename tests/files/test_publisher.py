@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
+from conftest import PROJECT, environment
 
 from serialization.errors import UserError
 from serialization.files import publisher
@@ -121,3 +127,49 @@ def test_what_was_staged_before_the_fork_is_published_by_the_parent(tmp_path: Pa
     else:
         assert [path.name for path in (tmp_path / "sub").iterdir()] == ["m.pb"]
         assert (tmp_path / "sub" / "m.pb").read_text() == "new"
+
+
+def test_an_error_of_the_child_names_the_target_and_not_the_staged_file(child: None, tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    for stage in (stage_output, stage_checkpoint):
+        with (
+            pytest.raises(
+                UserError, match=rf"^cannot write {tmp_path}/m; No space left on device; name another place$"
+            ),
+            stage(tmp_path / "m", overwrite=False),
+        ):
+            raise full
+        with (
+            pytest.raises(UserError, match=rf"^{tmp_path}/m\.index is damaged$"),
+            stage(tmp_path / "m", overwrite=False) as path,
+        ):
+            raise UserError(f"{path}.index is damaged")
+        with (
+            pytest.raises(UserError, match=rf"^cannot write {tmp_path}/m; denied; name another place$"),
+            stage(tmp_path / "m", overwrite=False) as path,
+        ):
+            raise PermissionError(errno.EACCES, "denied", f"{path}.index")
+        with (
+            pytest.raises(PermissionError, match=r"denied: '/elsewhere'$"),
+            stage(tmp_path / "m", overwrite=False),
+        ):
+            raise PermissionError(errno.EACCES, "denied", "/elsewhere")
+
+
+def test_a_full_disk_is_named_by_a_script_of_its_own(tmp_path: Path, made: Path) -> None:
+    """As a user starts it: in a child, whose files may not grow here."""
+    command = [
+        sys.executable,
+        str(PROJECT / "model_inspect.py"),
+        str(made / "frozen_model.pb"),
+        "--tensorboard",
+        "logs",
+    ]
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (16, 16))
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), preexec_fn=limit, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    written = "logs/events.out.tfevents.0.model_inspect"
+    assert done.stderr == f"error: cannot write {written}; File too large; name another place\n"
+    assert list(tmp_path.iterdir()) == []
