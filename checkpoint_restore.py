@@ -114,7 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"proved: {proof}")
         if wanted.outputs and not toy:
             print_predictions(Predictor(session, wanted), wanted, args.feed, prepared.hints, prepared.batches)
-    print(f"next: {format_command('freezemodel_save.py', *repeat_flags(parser, args, 'checkpoint'))}")
+    again = ["freezemodel_save.py", *repeat_flags(parser, args, "checkpoint", *CHECKPOINT_FLAGS, *RUN_FLAGS)]
+    print(f"next: {format_command(*(again if wanted.outputs else ['model_inspect.py', args.checkpoint]))}")
     return 0
 
 

@@ -24,7 +24,7 @@ from serialization.checks.crashes import nests_deeply
 from serialization.cli import make_parser, repeat_flags
 from serialization.console import format_command, print_notes
 from serialization.files.locate import find_frozen_model
-from serialization.flags import RUN_FLAGS
+from serialization.flags import LOAD_FLAGS, RUN_FLAGS
 from serialization.formats.file_kind import ModelFile
 from serialization.graph.function_optimizers import switch_off_optimizers, switch_on_optimizers
 from serialization.graph.op_registry import load_op_library
@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_predictions(predict, predict.signature, given, ready.hints, ready.batches)
     if toy:
         print(f"proved: {model.measure_accuracy(predict, 1000):.4f} of 1,000 fresh rows are predicted right")
-        print(f"next: {format_command('freezemodel_serve.py', *repeat_flags(parser, args, 'frozen_model'))}")
+    print(f"next: {format_command('freezemodel_serve.py', *repeat_flags(parser, args, 'frozen-model', *LOAD_FLAGS))}")
     return 0
 
 

@@ -26,7 +26,7 @@ from serialization import cli, project
 from serialization.cli import choose_model, make_parser, name_target, repeat_flags
 from serialization.console import format_command, show_path
 from serialization.files.publish import stage_output
-from serialization.flags import CONVERSION_FLAGS, SOURCE_FLAGS
+from serialization.flags import CONVERSION_FLAGS, RESULT_FLAGS, SOURCE_FLAGS
 from serialization.graph.keys import name_by_keys
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.recorded_signature import record_signature
@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         difference = to_frozen.measure_difference(kind, prepared.whole, path)
     to_frozen.print_difference(difference)
     print(f"wrote {show_path(args.frozen_model)}\n{proof}")
-    print(f"next: {format_command('freezemodel_load.py', *repeat_flags(parser, args, 'frozen_model'))}")
+    print(f"next: {format_command('freezemodel_load.py', *repeat_flags(parser, args, 'frozen-model', *RESULT_FLAGS))}")
     return 0
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from serialization import cli, project
 from serialization.checks.crashes import nests_deeply
-from serialization.cli import make_parser, refuse_flags, select_values
+from serialization.cli import make_parser, refuse_flags, repeat_flags, select_values
 from serialization.console import format_command, format_show, print_notes, show_path
 from serialization.files.locate import SavedModelFolder, find_saved_model
 from serialization.flags import RUN_FLAGS, SAVED_MODEL_FLAGS
@@ -110,7 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     origin = open_saved_model(prepared)
     with origin.session:
         print_predictions(origin.predict, origin.signature, args.feed, origin.hints)
-    print(f"next: {format_command('freezemodel_save.py', '--saved-model', args.saved_model)}")
+    again = repeat_flags(parser, args, *SAVED_MODEL_FLAGS, *RUN_FLAGS)
+    print(f"next: {format_command('freezemodel_save.py', '--saved-model', args.saved_model, *again)}")
     return 0
 
 

@@ -37,6 +37,7 @@ _FLAG_OF_SUFFIX = {
 
 
 _parsed = argparse.Namespace()  # the flags of the script that this process runs
+_typed: dict[str, list[str]] = {}  # the words of each of them
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,9 +52,19 @@ class _Parser(argparse.ArgumentParser):
         if others:
             takes_path = any(not action.option_strings for action in self._actions)
             self.error(_explain_word(others[0], list(self._option_string_actions), takes_path=takes_path))
-        global _parsed
-        _parsed = known
+        global _parsed, _typed
+        _parsed, _typed = known, self._split(list(sys.argv[1:] if args is None else args))
         return known
+
+    def _split(self, words: list[str]) -> dict[str, list[str]]:
+        """The words of each flag, as they were typed."""
+        found: dict[str, list[str]] = {}
+        flag = ""
+        for word in words:
+            name = word.partition("=")[0]
+            flag = name if name in self._option_string_actions else flag
+            found.setdefault(flag, []).append(word)
+        return found
 
 
 class _ShowVersion(argparse.Action):
@@ -317,11 +328,16 @@ def _explain_missing_module(module: str) -> str:
     return f"{sys.executable} has no module {module.partition('.')[0]}; {advice}"
 
 
-def repeat_flags(parser: argparse.ArgumentParser, args: argparse.Namespace, *names: str) -> list[str | Path]:
-    """The flags whose values are not the defaults, as words for `format_command`."""
+def repeat_flags(parser: argparse.ArgumentParser, args: argparse.Namespace, *flags: str) -> list[str | Path]:
+    """These flags, as far as they are given, as words for `format_command`: the next step takes them too.
+
+    A path that differs from the default is repeated even if no flag gave it.
+    """
     words: list[str | Path] = []
-    for name in names:
-        value = getattr(args, name)
-        if value != parser.get_default(name):
-            words += [f"--{name.replace('_', '-')}", value]
+    for flag, value in zip(flags, select_values(args, *flags).values(), strict=True):
+        option = f"--{flag.replace('_', '-')}"
+        if not isinstance(value, Path):
+            words += _typed.get(option, ())
+        elif value != parser.get_default(flag.replace("-", "_")):
+            words += [option, value]
     return words

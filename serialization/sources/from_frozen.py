@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from serialization.checks import harm
-from serialization.console import show_path
+from serialization.console import list_some, show_path
 from serialization.errors import UserError
 from serialization.formats.file_kind import ModelFile
 from serialization.graph.graph_index import GraphIndex
@@ -98,15 +98,17 @@ def read_written_model(path: Path, wanted: Signature, *, lean: bool = True, trus
     Raises UserError if that is not the signature of the source, `wanted`.
     """
     ready = prepare_frozen_model(read_graph_file(ModelFile(path), lean=lean), trust=trust)
-    found, expected = (
-        ([t.key for t in side.inputs], [t.key for t in side.outputs]) for side in (ready.signature, wanted)
-    )
-    if found != expected:
+    if _list_keys(ready.signature) != _list_keys(wanted):
+        found, expected = (" -> ".join(map(list_some, _list_keys(one))) for one in (ready.signature, wanted))
         raise UserError(
-            f"the frozen graph is read with other inputs and outputs than those of its source; found {found}, not "
+            f"the frozen graph is read with other inputs and outputs than those of its source; found {found}, expected "
             f"{expected}; name them with --inputs and --outputs"
         )
     return ready
+
+
+def _list_keys(signature: Signature) -> list[list[str]]:
+    return [[tensor.key for tensor in side] for side in (signature.inputs, signature.outputs)]
 
 
 def complete_import(session: Any, prepared: PreparedFrozenModel, scope: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -132,3 +134,23 @@ def test_each_script_loads_the_library_in_a_process_of_its_own(tmp_path: Path, p
     assert "wrote " in alone("freezemodel_save", *words)
     loaded = alone("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--op-library", library)
     assert "prefix/y:0 float32 [1, 2]" in loaded
+
+
+def test_the_next_lines_carry_the_library(tmp_path: Path, prefix: Path, library: Path) -> None:
+    """As a user runs them: confined, each with the library; at the end the server answers."""
+    shutil.copytree(prefix.parent, tmp_path / "model")
+    words = ["checkpoint_restore.py", "--checkpoint", "model/model.ckpt", "--op-library", str(library)]
+    words += ["--feed", "[[1, 2]]"]
+    for _ in range(3):
+        extra = ["--frozen-model", "m.pb"] if "freezemodel_save" in words[0] else []
+        command = [sys.executable, str(PROJECT / Path(words[0]).name), *words[1:], *extra]
+        done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        words = shlex.split(done.stdout.splitlines()[-1].removeprefix("next: python "))
+    assert words[1:] == ["--frozen-model", "m.pb", "--op-library", str(library)]
+    command = [sys.executable, str(PROJECT / "freezemodel_serve.py"), *words[1:], "--port", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), text=True, stdout=-1, stderr=-1) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("serving m.pb on http")
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(60), process.stderr and process.stderr.read()) == (0, "")

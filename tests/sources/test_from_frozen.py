@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from conftest import Run
 
 from serialization.errors import UserError
 from serialization.graph.graph_index import GraphIndex
-from serialization.sources.from_frozen import PreparedFrozenModel, prepare_frozen_model
+from serialization.graph.recorded_signature import record_signature
+from serialization.graph.signature import Signature, Tensor
+from serialization.sources.from_frozen import PreparedFrozenModel, prepare_frozen_model, read_written_model
 from serialization.sources.frozen_reader import GraphFile
 from serialization.tensorflow import tf, tf1
 
@@ -83,3 +86,16 @@ def test_a_harmful_graph_is_refused_unless_it_is_trusted() -> None:
         prepare(build)
     prepare(build, trust=True)
     prepare(build, "harmless")
+
+
+def test_a_written_file_is_read_by_the_signature_of_its_source(tmp_path: Path) -> None:
+    with tf1.Graph().as_default() as graph:
+        tf.negative(tf1.placeholder(tf.float32, [None], name="x"), name="y")
+    x, y = (Tensor(name, f"{name}:0", "float32", None) for name in "xy")
+    graph_def = graph.as_graph_def()
+    record_signature(graph_def, Signature((x,), (replace(y, key="answer"),)))
+    (tmp_path / "m.pb").write_bytes(graph_def.SerializeToString())
+    ready = read_written_model(tmp_path / "m.pb", Signature((x,), (replace(y, key="answer"),)))
+    assert [tensor.key for tensor in ready.signature.outputs] == ["answer"]
+    with pytest.raises(UserError, match="than those of its source; found x -> answer, expected x -> y; name"):
+        read_written_model(tmp_path / "m.pb", Signature((x,), (y,)))
