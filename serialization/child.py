@@ -1,4 +1,4 @@
-"""Goes on in a child process, which confines itself; this process publishes what the child writes.
+"""Runs a script, and goes on in a child process that confines itself; this process publishes what the child writes.
 
 The child loads the model and may die of it. This process loads none: it publishes the staging folders, passes signals
 on, and says in one line of which signal the child died.
@@ -11,32 +11,80 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from serialization.checks.confinement import confine
-from serialization.checks.system_calls import die_with_parent
 from serialization.files.publisher import have_parent_publish, list_staging_folders, publish_for_child
+
+if TYPE_CHECKING:
+    from socket import socket
 
 # The signals that are passed on, and as which. A terminal sends SIGINT to both processes; the child ignores its own.
 _PASSED_ON = {signal.SIGINT: signal.SIGUSR1}
 _PASSED_ON |= {number: number for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)}
 # The line of TensorFlow's log that says why it aborts: `F0000 00:00:1700000000.000000 123 file.cc:1] Check failed: …`.
-_FATAL = re.compile(r"^(?:F\d{4} |\S+ \S+: F ).*?\] (.*)$", re.MULTILINE)
+_FATAL = r"(?m)^(?:F\d{4} |\S+ \S+: F ).*?\] (.*)$"
 
 
-def go_on_in_child(readable: list[Path] | None) -> None:
+def run_with_child(work: Callable[[], int], list_readable: Callable[[], list[Path] | None]) -> int:
+    """Call `work`, which goes on in a child once something imports numpy or TensorFlow; its status there.
+
+    The child may read what `list_readable` gives, unless that is None. A signal that ends this process before leaves no
+    staging folder. On a system that is not Linux there is no child.
+    """
+    if sys.platform != "linux":
+        return work()
+    sys.meta_path.insert(0, _BeforeLoading(list_readable))
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _unwind)
+    try:
+        return work()
+    except _KilledError as killed:
+        _die_of(killed.number)
+
+
+class _BeforeLoading:
+    """Forks when something imports numpy or TensorFlow for the first time: importing them starts threads."""
+
+    def __init__(self, list_readable: Callable[[], list[Path] | None]) -> None:
+        self._list_readable = list_readable
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Called before each import; finds nothing, so that the import goes on."""
+        if name in ("numpy", "tensorflow") and self in sys.meta_path:
+            _go_on_in_child(self._list_readable())
+            sys.meta_path.remove(self)  # last: where it fails, nothing is imported
+
+
+class _KilledError(BaseException):
+    """Unwinds the stack after a signal that ends the process, so that staging folders are removed."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def _unwind(number: int, _: FrameType | None) -> NoReturn:
+    raise _KilledError(number)
+
+
+def _go_on_in_child(readable: list[Path] | None) -> None:
     """Fork: the child goes on from here, and this process ends with the child's exit status.
 
     The child may read `readable`, and write the folders that are staged and one for temporary files; None does not
     confine it. It is the child of a process without threads: numpy and TensorFlow are not imported yet.
     """
+    import socket  # here, with all that a run which loads nothing does without
+
+    from serialization.checks.confinement import confine
+    from serialization.checks.system_calls import die_with_parent
+
     sys.stdout.flush()  # else both write what is in the buffer
     sys.stderr.flush()
     parent = os.getpid()
@@ -61,6 +109,8 @@ def go_on_in_child(readable: list[Path] | None) -> None:
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    for number in heard - {signal.SIGINT}:  # at once, also in TensorFlow; the parent removes what is left
+        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") == "3":  # else the user wants to see the log as it comes
         _hold_stderr(said)
@@ -76,9 +126,7 @@ def _hold_stderr(said: int) -> None:
     sys.stderr = os.fdopen(stderr, "w", 1, sys.stderr.encoding, "backslashreplace")
 
 
-def _watch(
-    child: int, channel: socket.socket, said: int, heard: set[int], mask: set[int], temporary: Path | None
-) -> int:
+def _watch(child: int, channel: socket, said: int, heard: set[int], mask: set[int], temporary: Path | None) -> int:
     """In the parent: serve the child until it ends; its exit status."""
     passed: set[int] = set()
 
@@ -105,7 +153,7 @@ def _watch(
 
 
 def _die_of(number: int) -> NoReturn:
-    """End this process by the signal that it passed on, as it would have ended without a child."""
+    """End this process by a signal, as if nothing had handled it."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     raise AssertionError("a signal with its default action did not end the process")
@@ -115,6 +163,6 @@ def _explain_death(number: int, said: str) -> str:
     name = signal.Signals(number).name
     if number == signal.SIGKILL:
         return f"the process was killed; found {name}, as where the memory runs out; use a larger machine"
-    fatal = _FATAL.findall(said) or said.split("\n\n")[:1]
+    fatal = re.findall(_FATAL, said) or said.split("\n\n")[:1]
     why = " ".join(fatal[0].split())[:300] or "no message"
     return f"the model made TensorFlow crash; found {name}: {why}; it may be damaged, or made for another TensorFlow"

@@ -17,10 +17,12 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from serialization import __version__
+from serialization.child import run_with_child
 from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.flags import CHECKPOINT_FLAGS, FLAG_GROUPS, FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
@@ -228,21 +230,8 @@ def run(main: Callable[[Sequence[str] | None], int], *, loads_model: bool = True
     A script that `loads_model` goes on in a child process, confined, once something imports numpy or TensorFlow.
     """
     _open_standard_streams()
-    if loads_model and sys.platform == "linux":
-        sys.meta_path.insert(0, _BeforeLoading())
-    sys.exit(call_main(main))
-
-
-class _BeforeLoading:
-    """Forks when something imports numpy or TensorFlow for the first time: importing them starts threads."""
-
-    def find_spec(self, name: str, *_: object) -> None:
-        """Called before each import; finds nothing, so that the import goes on."""
-        if name in ("numpy", "tensorflow") and self in sys.meta_path:
-            from serialization.child import go_on_in_child
-
-            go_on_in_child(_list_readable_if_confined())
-            sys.meta_path.remove(self)  # last: where it fails, nothing is imported
+    work = partial(call_main, main)
+    sys.exit(run_with_child(work, _list_readable_if_confined) if loads_model else work())
 
 
 def _list_readable_if_confined() -> list[Path] | None:

@@ -120,9 +120,12 @@ def test_what_libraries_say_on_stderr_comes_at_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_both_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("forks", [True, False])
+def test_a_signal_ends_both_and_leaves_nothing(tmp_path: Path, number: signal.Signals, forks: bool) -> None:
+    words = words_of(tmp_path, "time.sleep(60)")
+    words[2] = SCRIPT if forks else SCRIPT.replace("import numpy", "pass")
     with subprocess.Popen(
-        words_of(tmp_path, "time.sleep(60)"),
+        words,
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -131,7 +134,7 @@ def test_a_signal_ends_both_and_leaves_nothing(tmp_path: Path, number: signal.Si
     ) as process:
         assert process.stdout is not None
         child = int(process.stdout.readline().split()[1])
-        assert child != process.pid
+        assert (child != process.pid) == forks
         process.send_signal(number)
         _, said = process.communicate(timeout=30)
     ended = (130, "interrupted\n") if number == signal.SIGINT else (-number, "")
