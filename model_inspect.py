@@ -25,12 +25,12 @@ from serialization.cli import check_type, make_parser
 from serialization.console import format_count, make_printable, show_path
 from serialization.errors import UserError
 from serialization.files.publish import stage_output
-from serialization.flags import parse_path
 from serialization.graph.graph_index import GraphIndex
 from serialization.inspect import event_file
 from serialization.inspect.dot import draw_graph
 from serialization.inspect.report import inspect_model, list_findings, list_outputs
 from serialization.inspect.text import print_report
+from serialization.project import parse_path
 
 EVENTS = "events.out.tfevents.0.model_inspect"  # TensorBoard looks for the word tfevents
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from serialization.console import make_printable
 from serialization.files.publisher import have_parent_publish, list_staging_folders, publish_for_child
 
 if TYPE_CHECKING:
@@ -148,7 +149,8 @@ def _watch(child: int, channel: socket, said: int, heard: set[int], mask: set[in
         return status
     if -status in passed:
         _die_of(-status)
-    print(f"error: {_explain_death(-status, text.decode(errors='replace'))}", file=sys.stderr)
+    line = _explain_death(-status, text.decode(errors="replace"))
+    print(f"error: {make_printable(line, len(line))}", file=sys.stderr)
     return 1
 
 

@@ -114,7 +114,7 @@ def show_progress(
 def print_notes(notes: Iterable[str]) -> None:
     """Print the notes on choices, omissions and repairs, a line each."""
     for note in notes:
-        print(note)
+        print(make_printable(note, len(note)))
 
 
 def list_export(folder: Path, target: Path) -> list[tuple[str, str]]:

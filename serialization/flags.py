@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from serialization.graph.signature import split_tensors
+from serialization.project import parse_path
 from serialization.run.given_feeds import parse_feed
 
 
@@ -21,15 +21,6 @@ def parse_whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int
         return int(text)
 
     return parse
-
-
-def parse_path(text: str) -> Path:
-    """The type of a flag that takes a path. A `~` that the shell did not expand becomes the home folder."""
-    if not text:
-        raise ValueError("expected a path, got an empty word")
-    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
-        raise ValueError(f"expected a path on this machine, got {text!r}; copy what is at {scheme[0]} here first")
-    return Path(text).expanduser()
 
 
 def parse_prefix(text: str) -> Path:

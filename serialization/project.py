@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
 PRETRAINED = ROOT / "pretrainedresnet"
+
+
+def parse_path(text: str) -> Path:
+    """The type of a flag that takes a path. A `~` that the shell did not expand becomes the home folder."""
+    if not text:
+        raise ValueError("expected a path, got an empty word")
+    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+        raise ValueError(f"expected a path on this machine, got {text!r}; copy what is at {scheme[0]} here first")
+    return Path(text).expanduser()
 
 
 def real_path(path: Path) -> Path:

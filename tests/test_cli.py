@@ -16,7 +16,8 @@ from serialization import __version__
 from serialization.checks.confinement import describe_confinement
 from serialization.cli import call_main, make_parser
 from serialization.errors import UserError
-from serialization.flags import parse_path
+from serialization.formats import protos
+from serialization.project import parse_path
 
 
 def ends_with(error: BaseException) -> int:
@@ -213,3 +214,29 @@ def test_a_confined_process_may_read_what_it_was_given(toy: Path, tmp_path: Path
             [sys.executable, *command], cwd=PROJECT, env=environment(), capture_output=True, text=True
         )
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_no_name_of_a_model_moves_the_cursor_of_a_terminal(run: Run, tmp_path: Path) -> None:
+    """Keys, tags, ops and variables are any text."""
+    evil = "\x1b[2Jevil\u202e\x9b"
+    graph_def = protos.GraphDef()
+    graph_def.versions.producer = 1882
+    graph_def.node.add(name="x", op="Placeholder").attr["dtype"].type = 1
+    graph_def.node.add(name="y", op=f"Op{evil}", input=["x"])
+    (tmp_path / "m.pb").write_bytes(graph_def.SerializeToString())
+    saved = protos.SavedModel(saved_model_schema_version=1, meta_graphs=[protos.MetaGraphDef(graph_def=graph_def)])
+    saved.meta_graphs[0].meta_info_def.tags.append(evil)
+    for key in ("a", "b"):
+        saved.meta_graphs[0].signature_def[key + evil].outputs[evil].name = "y:0"
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(saved.SerializeToString())
+    pretrained = ("savedmodel_pretrained", "--saved-model", tmp_path / "1")
+    for words, shown in (
+        (("freezemodel_load", "--frozen-model", tmp_path / "m.pb"), "Op?[2Jevil?? (of an unknown library; node y)"),
+        (pretrained, "; it has a?[2Jevil??, b?[2Jevil??; choose with --signature"),
+        ((*pretrained, "--tag-set", "zz"), "; it has ?[2Jevil??; choose with --tag-set"),
+    ):
+        done = run(*words)
+        assert done.status == 1
+        assert shown in done.stderr
+        assert (done.stdout + done.stderr).replace("\n", "").isprintable()

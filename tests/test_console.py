@@ -121,12 +121,12 @@ def test_an_export_is_listed_with_its_sizes_and_empty_folders(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a b" / "variables").mkdir(parents=True)
     (tmp_path / "a b" / "saved_model.pb").write_bytes(bytes(1500))
-    print_notes(["first", "second"])
+    print_notes(["first", "sec\x1b[2Jond"])
     target = tmp_path / "models" / "1"
     print_export(target, list_export(tmp_path / "a b", target), "proved: all")
     assert capsys.readouterr().out.splitlines() == [
         "first",
-        "second",
+        "sec?[2Jond",
         "file                     size",
         "models/1/saved_model.pb  1.5 kB",
         "models/1/variables/      empty",

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from conftest import Run
 
-from serialization.flags import parse_numbers, parse_path, parse_renaming, parse_tags, parse_tensors, parse_word
+from serialization.flags import parse_numbers, parse_renaming, parse_tags, parse_tensors, parse_word
 from serialization.graph.signature import split_tensors
+from serialization.project import parse_path
 from serialization.run.given_feeds import Feed, parse_feed
 
 
@@ -57,6 +58,11 @@ WRONG: list[tuple[Any, str, str]] = [
     (parse_renaming, "old", "expected OLD=NEW, the checkpoint's name and then the graph's, got 'old'"),
     (parse_word, " ", "expected a name, got an empty word"),
     (parse_path, "", "expected a path, got an empty word"),
+    (
+        parse_feed,
+        "x=@gs://bucket/x.npy",
+        "expected a path on this machine, got 'gs://bucket/x.npy'; copy what is at gs:// here first",
+    ),
     (parse_numbers(), "1,red", "expected a number, or several, comma separated, got '1,red'"),
     (parse_numbers(nonzero=True), "1,0", "expected a number other than 0"),
 ]

@@ -29,7 +29,7 @@ from serialization.checks.system_calls import (
     has_seccomp,
     restrict_files,
 )
-from serialization.console import format_error
+from serialization.console import format_error, make_printable
 from serialization.project import PRETRAINED, ROOT, real_path
 
 _NEEDED_VARIABLES = re.compile(
@@ -93,8 +93,12 @@ def confine(read: Collection[Path], write: Collection[Path], ports: Collection[i
 
 
 def explain_error(error: BaseException) -> str:
-    """The error's message on one line, with the way out where it may be the confinement that it comes of."""
+    """The error's message on one line, with the way out where it may be the confinement that it comes of.
+
+    Names of a model in it cannot move a terminal's cursor.
+    """
     text = format_error(error)
+    text = make_printable(text, len(text))
     if not (_is_confined and re.search("(permission denied|operation not permitted)", text, re.IGNORECASE)):
         return text
     return f"{text}; this process is confined (docs/safety.md); --allow-read PATH opens a path for an honest model"

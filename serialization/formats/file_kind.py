@@ -15,6 +15,8 @@ from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
+from serialization.console import show_path
+from serialization.errors import UserError
 from serialization.formats import sstable, wire
 from serialization.formats.foreign_files import Foreign, detect_foreign, detect_foreign_text
 from serialization.formats.wire import iterate_fields
@@ -44,13 +46,21 @@ _TEXT = {  # the fields that the text form of a message can begin with
 _BINARY = {Kind.GRAPH: (1,), Kind.META_GRAPH: (2, 1), Kind.SAVED_MODEL: (2, 2, 1)}  # fields down to the first NodeDef
 
 
+def require_plain_file(path: Path) -> None:
+    """Raise UserError if at the path is a pipe, a socket or a device: reading it may never end."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{show_path(path)} is no plain file; put its content into a file, and name that")
+
+
 class ModelFile:
     """A file, opened once: its kind, told from its bytes, and all of them, mapped into memory.
 
-    `stamp` is its size in bytes and the time of its last write in nanoseconds. Raises OSError if it cannot be read.
+    `stamp` is its size in bytes and the time of its last write in nanoseconds. Raises OSError if it cannot be read, and
+    UserError if it is no plain file.
     """
 
     def __init__(self, path: Path) -> None:
+        require_plain_file(path)
         self.path = path
         self.data: bytes | mmap.mmap = b""
         with path.open("rb") as opened:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from serialization.console import format_count, print_table, show_path, show_progress
 from serialization.errors import UserError
+from serialization.formats.file_kind import require_plain_file
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.images import decode_images, describe_image_input, make_image_batches
 from serialization.run.predictor import Predictor
@@ -69,6 +70,7 @@ def read_labels(file: Path | None, classes: int) -> list[str]:
     """The names of the classes from a file, or their numbers. Raises UserError unless each class has a name."""
     if file is None:
         return [str(number) for number in range(classes)]
+    require_plain_file(file)
     try:
         labels = file.read_text("utf-8").splitlines()
     except UnicodeDecodeError:

@@ -15,7 +15,9 @@ from serialization.checks.memory import find_available_memory
 from serialization.console import format_error, format_size, show_path
 from serialization.errors import UserError
 from serialization.formats import protos
+from serialization.formats.file_kind import require_plain_file
 from serialization.graph.signature import Signature, Tensor, show_shape
+from serialization.project import parse_path
 from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.run.json_values import MisfitError, convert_json, format_place, read_json
 from serialization.tensorflow import np, tf
@@ -77,7 +79,7 @@ def _short(text: str, most: int = 60) -> str:
 def _file(text: str) -> Path:
     if not text:
         raise ValueError("expected a path after @, got an empty word")
-    return Path(text).expanduser()
+    return parse_path(text)
 
 
 def read_feeds(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray[Any]]:
@@ -148,6 +150,7 @@ def _only(arrays: Mapping[str, Any], called: str, feed: Feed) -> Any:
 
 def _read(file: Path) -> Any:
     """The content of a .npy, .npz or JSON file, told apart by the first bytes; a .npz file gives a dict of arrays."""
+    require_plain_file(file)
     with file.open("rb") as opened:
         magic = opened.read(6)
     with _explain_damage(file):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from serialization.console import format_count, show_path
 from serialization.errors import UserError
+from serialization.formats.file_kind import require_plain_file
 from serialization.graph.signature import Tensor
 from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.tensorflow import np, quiet, tf, tf1
@@ -71,6 +72,7 @@ def decode_images(
     images = []
     with tf1.Session(graph=graph) as session:
         for file in files:
+            require_plain_file(file)
             try:
                 with quiet():  # the JPEG library writes to stderr by itself
                     decoded = session.run(resized, {encoded: file.read_bytes()})

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import format_count, list_some
+from serialization.console import format_count, list_some, make_printable
 from serialization.errors import UserError
 from serialization.graph.random_ops import find_dropout_layers, find_random_outputs
 from serialization.run.failures import may_be_mended, require_mendable
@@ -87,7 +87,7 @@ def prove_same(
         return f"not verified: the source does not run on generated feeds: {failure}{advice}"
     with quiet(), open_each(True) as optimized:
         moved = compare_optimized(proof, optimized)
-    return "\n".join([*_judge(proof, ops, layers), *moved])
+    return "\n".join(make_printable(line, len(line)) for line in (*_judge(proof, ops, layers), *moved))
 
 
 def _judge(proof: Proof, ops: Mapping[str, tuple[str, ...]], layers: Mapping[str, bool]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import format_count, print_table, show_path
+from serialization.console import format_count, make_printable, print_table, show_path
 from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
@@ -126,7 +126,7 @@ def print_variable(held: Checkpoint, name: str) -> None:
             known = ", ".join(sorted(keys))
             raise UserError(f"no variable {name} in {show_path(held.prefix)}; it has {known}")
         value = np.asarray(reader.get_tensor(key))
-    print(f"{name} {value.dtype} {show_shape(value.shape)}")
+    print(f"{make_printable(name)} {value.dtype} {show_shape(value.shape)}")
     print(np.array2string(value, threshold=value.size + 1))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sstables import make_table
 
+from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.file_kind import Kind, ModelFile, detect_kind
 from serialization.formats.foreign_files import Foreign
@@ -120,6 +121,13 @@ def test_bare_numbers_are_told_by_the_name_alone(tmp_path: Path, name: str, kind
 def test_a_file_that_cannot_be_read_raises(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(OSError, match=str(path)):
+            ModelFile(path)
+
+
+def test_what_never_ends_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(UserError, match=rf"^{path} is no plain file; put its content into a file, and name that$"):
             ModelFile(path)
 
 

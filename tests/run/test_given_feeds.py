@@ -106,6 +106,12 @@ def test_files_of_other_formats_are_refused(tmp_path: Path, content: bytes, mess
     assert error(f"@{tmp_path}/values.json").startswith(f"{tmp_path}/values.json is not JSON: Expecting value: line 1")
 
 
+def test_what_never_ends_is_not_read() -> None:
+    signature = Signature((Tensor("x", "x:0", "float32", None),), ())
+    with pytest.raises(UserError, match=r"^/dev/zero is no plain file; "):
+        read_feeds(signature, [parse_feed("x=@/dev/zero")])
+
+
 def test_unknown_repeated_and_missing_names_are_refused() -> None:
     assert error("y=[[1,2]]") == "--feed y: no such input; the inputs are x"
     assert error("x=[[1,2]]", "x:0=[[3,4]]") == "--feed x:0: given twice; give each input one value"
