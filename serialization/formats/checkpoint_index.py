@@ -22,7 +22,7 @@ from typing import Any
 from serialization.console import format_error, make_printable, show_path
 from serialization.errors import UserError
 from serialization.formats import protos
-from serialization.formats.dtypes import get_dtype_name
+from serialization.formats.dtypes import get_base_dtype, get_dtype_name
 from serialization.formats.file_kind import ModelFile
 from serialization.formats.sstable import check_sstable, read_sstable, unmask_crc32c
 from serialization.formats.wire import DamagedError
@@ -206,7 +206,7 @@ def _read_v2(prefix: Path, index: ModelFile) -> Checkpoint:
 def _describe_variable(name: str, dtype: int, shape: Any, slices: Sequence[Any]) -> Variable:
     """A variable as an index describes it. Raises DamagedError where TensorFlow would abort at the description."""
     variable = Variable(name, get_dtype_name(dtype), tuple(dim.size for dim in shape.dim), max(1, len(slices)))
-    if variable.dtype == "unknown":
+    if variable.dtype == "unknown" or get_base_dtype(dtype) != dtype:  # no value is a reference
         raise DamagedError(f"{make_printable(name)} is of the dtype {dtype}, which TensorFlow does not have")
     if shape.unknown_rank or min(variable.shape, default=0) < 0 or variable.count > _MOST:
         raise DamagedError(f"{make_printable(name)} has no shape")

@@ -163,6 +163,10 @@ V2_FAULTS = {
         [(b"", header()), (b"w", entry(4, dtype=99))],
         "w is of the dtype 99, which TensorFlow does not have",
     ),
+    "a dtype of references": (
+        [(b"", header()), (b"w", entry(4, dtype=101))],
+        "w is of the dtype 101, which TensorFlow does not have",
+    ),
     "a negative size": ([(b"", header()), (b"w", entry(-4))], "w has no shape"),
     "more numbers than there are": ([(b"", header()), (b"w", entry(1 << 62, 4))], "w has no shape"),
     "a slice of another rank": (
