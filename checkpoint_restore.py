@@ -22,13 +22,14 @@ from serialization import cli, project
 from serialization.cli import make_parser, refuse_flags, repeat_flags, select_values
 from serialization.console import format_command, print_notes, show_path
 from serialization.files.locate import find_checkpoint
-from serialization.flags import CHECKPOINT_FLAGS, RUN_FLAGS
+from serialization.flags import CHECKPOINT_FLAGS, RUN_FLAGS, SAVE_FLAGS
 from serialization.formats.checkpoint_index import Checkpoint
 from serialization.graph.lookup_tables import run_table_initializers
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
+from serialization.run.saved_predictions import stage_predictions
 from serialization.run.show_predictions import print_predictions
 from serialization.sources import from_checkpoint, variable_values
 from serialization.sources.from_checkpoint import PreparedCheckpoint
@@ -89,31 +90,31 @@ def read_checkpoint(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = make_parser(__doc__, "tensor", *CHECKPOINT_FLAGS, *RUN_FLAGS, checkpoint=project.RESULTS / "graph.ckpt")
+    flags = (*CHECKPOINT_FLAGS, *RUN_FLAGS, *SAVE_FLAGS)
+    parser = make_parser(__doc__, "tensor", *flags, checkpoint=project.RESULTS / "graph.ckpt")
     args = parser.parse_args(argv)
     if args.tensor:
-        refuse_flags(parser, args, (*CHECKPOINT_FLAGS, *RUN_FLAGS), "does not go with --tensor, which runs nothing")
+        refuse_flags(parser, args, flags, "does not go with --tensor, which runs nothing")
         variable_values.print_variable(find_checkpoint(args.checkpoint), args.tensor)
         return 0
 
-    load_op_library(args.op_library)
-    asked = any(select_values(args, "inputs", "outputs", "feed", "rename", "partial", "ema").values())
-    prepared = read_checkpoint(args, whole_toy=not asked, need_outputs=asked)
-    toy = model.is_toy(prepared.whole) and not asked
-    session, saver = import_graph(prepared)
-    with session:
-        variable_values.print_uninitialized(f"imported {show_path(prepared.file)}", session)
-        restore(session, saver, prepared)
-        variable_values.print_uninitialized(f"restored {show_path(prepared.held.prefix)}", session)
-        variable_values.print_variables(prepared.held)
-        proof = variable_values.require_same_variables(session, prepared.held, prepared.restores)
-        wanted = bind_signature(session.graph, prepared.signature)
-        if toy:
-            accuracy = model.measure_accuracy(Predictor(session, wanted), 10_000)
-            proof += f"; accuracy on 10,000 fresh rows: {accuracy:.4f}"
-        print(f"proved: {proof}")
-        if wanted.outputs and not toy:
-            print_predictions(Predictor(session, wanted), wanted, args.feed, prepared.hints, prepared.batches)
+    asked = any(select_values(args, "inputs", "outputs", "feed", "save", "rename", "partial", "ema").values())
+    with stage_predictions(parser, args) as save:
+        load_op_library(args.op_library)
+        prepared = read_checkpoint(args, whole_toy=not asked, need_outputs=asked)
+        session, saver = import_graph(prepared)
+        with session:
+            variable_values.print_uninitialized(f"imported {show_path(prepared.file)}", session)
+            restore(session, saver, prepared)
+            variable_values.print_uninitialized(f"restored {show_path(prepared.held.prefix)}", session)
+            proof = variable_values.show_variables(session, prepared.held, prepared.restores)
+            wanted = bind_signature(session.graph, prepared.signature)
+            if toy := model.is_toy(prepared.whole) and not asked:
+                accuracy = model.measure_accuracy(Predictor(session, wanted), 10_000)
+                proof += f"; accuracy on 10,000 fresh rows: {accuracy:.4f}"
+            print(f"proved: {proof}")
+            if wanted.outputs and not toy:
+                print_predictions(Predictor(session, wanted), wanted, args.feed, prepared.hints, prepared.batches, save)
     again = ["freezemodel_save.py", *repeat_flags(parser, args, "checkpoint", *CHECKPOINT_FLAGS, *RUN_FLAGS)]
     print(f"next: {format_command(*(again if wanted.outputs else ['model_inspect.py', args.checkpoint]))}")
     return 0

@@ -24,7 +24,7 @@ from serialization.checks.crashes import nests_deeply
 from serialization.cli import make_parser, repeat_flags
 from serialization.console import format_command, print_notes
 from serialization.files.locate import find_frozen_model
-from serialization.flags import LOAD_FLAGS, RUN_FLAGS
+from serialization.flags import LOAD_FLAGS, RUN_FLAGS, SAVE_FLAGS
 from serialization.formats.file_kind import ModelFile
 from serialization.graph.function_optimizers import switch_off_optimizers, switch_on_optimizers
 from serialization.graph.op_registry import load_op_library
@@ -32,6 +32,7 @@ from serialization.graph.signature import Signature, bind_signature
 from serialization.run.given_feeds import parse_feed
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
+from serialization.run.saved_predictions import stage_predictions
 from serialization.run.show_predictions import print_predictions
 from serialization.sources import from_frozen
 from serialization.sources.from_frozen import PreparedFrozenModel
@@ -99,17 +100,18 @@ def open_frozen_source(args: argparse.Namespace) -> Iterator[tuple[PreparedFroze
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = make_parser(__doc__, *RUN_FLAGS, frozen_model=project.RESULTS / "frozen_model.pb")
+    parser = make_parser(__doc__, *RUN_FLAGS, *SAVE_FLAGS, frozen_model=project.RESULTS / "frozen_model.pb")
     args = parser.parse_args(argv)
 
-    load_op_library(args.op_library)
-    opened = find_frozen_model(args.frozen_model)
-    ready = read_frozen(opened, args.inputs, args.outputs, trust_model=args.trust_model)
-    print_notes(ready.notes)
-    predict = Predictor(*load(ready))
-    toy = model.is_toy(ready.graph_def) and model.is_toys(ready.signature) and not (args.inputs or args.outputs)
-    given = args.feed or ([parse_feed(model.EXAMPLES)] if toy else None)
-    print_predictions(predict, predict.signature, given, ready.hints, ready.batches)
+    with stage_predictions(parser, args) as save:
+        load_op_library(args.op_library)
+        opened = find_frozen_model(args.frozen_model)
+        ready = read_frozen(opened, args.inputs, args.outputs, trust_model=args.trust_model)
+        print_notes(ready.notes)
+        predict = Predictor(*load(ready))
+        toy = model.is_toy(ready.graph_def) and model.is_toys(ready.signature) and not (args.inputs or args.outputs)
+        given = args.feed or ([parse_feed(model.EXAMPLES)] if toy else None)
+        print_predictions(predict, predict.signature, given, ready.hints, ready.batches, save)
     if toy:
         print(f"proved: {model.measure_accuracy(predict, 1000):.4f} of 1,000 fresh rows are predicted right")
     print(f"next: {format_command('freezemodel_serve.py', *repeat_flags(parser, args, 'frozen-model', *LOAD_FLAGS))}")

@@ -22,7 +22,7 @@ from serialization.checks.crashes import nests_deeply
 from serialization.cli import make_parser, refuse_flags, repeat_flags, select_values
 from serialization.console import format_command, format_show, print_notes, show_path
 from serialization.files.locate import SavedModelFolder, find_saved_model
-from serialization.flags import RUN_FLAGS, SAVED_MODEL_FLAGS
+from serialization.flags import RUN_FLAGS, SAVE_FLAGS, SAVED_MODEL_FLAGS
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
@@ -30,6 +30,7 @@ from serialization.project import real_path
 from serialization.run.classifier import show_classes
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
+from serialization.run.saved_predictions import stage_predictions
 from serialization.run.show_predictions import print_predictions
 from serialization.sources.from_saved_model import make_saved_model_origin, prepare_saved_model
 from serialization.sources.private_copy import (
@@ -89,27 +90,31 @@ def open_saved_model(prepared: PreparedSavedModel) -> Origin:
 
 def main(argv: Sequence[str] | None = None) -> int:
     ours = project.PRETRAINED / "1"
-    flags = ("image", "labels", *SAVED_MODEL_FLAGS, *RUN_FLAGS)
+    flags = ("image", "labels", *SAVED_MODEL_FLAGS, *RUN_FLAGS, *SAVE_FLAGS)
     parser = make_parser(__doc__, *flags, saved_model=ours, mean="0", std="1", top=3)
     args = parser.parse_args(argv)
     if args.image:
         refuse_flags(parser, args, ("inputs", "outputs", "feed"), "does not go with --image, which feeds images")
 
-    load_op_library(args.op_library)
-    prepared = read_saved_model(args)
-    is_ours = real_path(prepared.folder) == real_path(ours)
-    if args.image or (is_ours and not (args.inputs or args.outputs or args.feed)):
-        files = args.image or sorted((project.PRETRAINED / "samples").glob("*.png"))
-        labels = args.labels or (project.PRETRAINED / "labels.txt" if is_ours else None)
-        with Predictor(*load(prepared)) as predict:  # optimized: nothing is compared
-            proof = show_classes(predict, files, labels, **select_values(args, "mean", "std", "top"))
-        print(f"proved: {proof}")
+    with stage_predictions(parser, args) as save:
+        load_op_library(args.op_library)
+        prepared = read_saved_model(args)
+        is_ours = real_path(prepared.folder) == real_path(ours)
+        images = args.image or (is_ours and not (args.inputs or args.outputs or args.feed))
+        if images:
+            files = args.image or sorted((project.PRETRAINED / "samples").glob("*.png"))
+            labels = args.labels or (project.PRETRAINED / "labels.txt" if is_ours else None)
+            with Predictor(*load(prepared)) as predict:  # optimized: nothing is compared
+                how = select_values(args, "mean", "std", "top")
+                print(f"proved: {show_classes(predict, files, labels, save, **how)}")
+        else:
+            refuse_flags(parser, args, ("labels", "mean", "std", "top"), "goes with --image")
+            origin = open_saved_model(prepared)
+            with origin.session:
+                print_predictions(origin.predict, origin.signature, args.feed, origin.hints, save=save)
+    if images:
         print(f"next: {format_show(prepared.folder)}")
         return 0
-    refuse_flags(parser, args, ("labels", "mean", "std", "top"), "goes with --image")
-    origin = open_saved_model(prepared)
-    with origin.session:
-        print_predictions(origin.predict, origin.signature, args.feed, origin.hints)
     again = repeat_flags(parser, args, *SAVED_MODEL_FLAGS, *RUN_FLAGS)
     print(f"next: {format_command('freezemodel_save.py', '--saved-model', args.saved_model, *again)}")
     return 0

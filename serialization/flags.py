@@ -23,6 +23,14 @@ def parse_whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int
     return parse
 
 
+def parse_predictions_file(text: str) -> Path:
+    """The type of `--save`: a path whose suffix tells the form."""
+    path = parse_path(text)
+    if path.suffix not in (".npz", ".npy", ".json"):
+        raise ValueError(f"expected a file called .npz, .npy or .json, got {text!r}")
+    return path
+
+
 def parse_prefix(text: str) -> Path:
     """The type of a flag that takes a checkpoint prefix or an existing folder."""
     if text.endswith("/") and not parse_path(text).is_dir():
@@ -187,6 +195,11 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "what is written": {
+        "save": {
+            "type": parse_predictions_file,
+            "metavar": "FILE",
+            "help": "keep the predictions, whole: .npz, .npy (of one output) or .json",
+        },
         "export-dir": {"type": parse_path, "metavar": "DIR", "help": "a SavedModel to write"},
         "overwrite": {
             "action": "store_true",
@@ -276,4 +289,5 @@ MODEL_FLAGS = ("inputs", "outputs", "op-library", "trust-model")
 LOAD_FLAGS = (*MODEL_FLAGS, *CONFINEMENT_FLAGS)
 RUN_FLAGS = (*LOAD_FLAGS, "feed")
 RESULT_FLAGS = tuple(flag for flag in RUN_FLAGS if flag not in ("inputs", "outputs"))  # a result records these two
+SAVE_FLAGS = ("save", "overwrite")
 CONVERSION_FLAGS = (*RUN_FLAGS, "overwrite", "no-verify")

@@ -12,6 +12,7 @@ from serialization.formats.file_kind import require_plain_file
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.images import decode_images, describe_image_input, make_image_batches
 from serialization.run.predictor import Predictor
+from serialization.run.saved_predictions import save_predictions
 from serialization.tensorflow import np
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def show_classes(
     predict: Predictor,
     files: Sequence[Path],
     labels: Path | None,
+    save: Path | None = None,
     *,
     mean: Sequence[float],
     std: Sequence[float],
@@ -29,8 +31,9 @@ def show_classes(
 ) -> str:
     """Classify image files and print the `top` classes of each; returns the proof as one sentence.
 
-    `mean` and `std` are one number, or one for each channel. Raises UserError if the model's own best class is not the
-    class with the highest score.
+    `mean` and `std` are one number, or one for each channel. Scores and best classes of all images are also saved, if
+    there is a path to `save` them to. Raises UserError if the model's own best class is not the class with the highest
+    score.
     """
     signature = predict.signature
     image_input = describe_image_input(signature.inputs[0])
@@ -40,6 +43,11 @@ def show_classes(
     print_best(files, scores, read_labels(labels, scores.shape[1]), top)
     if not np.array_equal(best, scores.argmax(axis=1)):
         raise UserError("the model's best class is not the one with the highest score; --labels may be shifted")
+    if save is not None:
+        tensors = choose_score_output(signature)
+        found = {one.key: value for one, value in zip(tensors, (scores, best), strict=True) if one is not None}
+        shown = tuple(tensor for tensor in signature.outputs if tensor.key in found)
+        save_predictions(save, Signature(signature.inputs, shown), found)
     return f"{format_count(len(files), 'image')}; the best class is the one with the highest score in each"
 
 

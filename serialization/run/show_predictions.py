@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
@@ -10,6 +11,7 @@ from serialization.run.failures import may_be_mended, require_mendable
 from serialization.run.generated_feeds import Hint, format_feed_flags, generate_attempts
 from serialization.run.given_feeds import Feed, read_feeds
 from serialization.run.predictor import Run, Values
+from serialization.run.saved_predictions import save_predictions
 from serialization.tensorflow import format_reason, np, quiet, tf
 
 
@@ -19,10 +21,11 @@ def print_predictions(
     given: Sequence[Feed] | None = None,
     hints: Mapping[str, Hint] | None = None,
     batches: Iterable[int] = (),
+    save: Path | None = None,
 ) -> None:
     """Print the predictions for the values of `--feed`, or for the first generated values that the model takes.
 
-    Raises UserError if the model takes none of them.
+    They are also saved, if there is a path to `save` them to. Raises UserError if the model takes none of them.
     """
     attempts = iter([[read_feeds(wanted, given)]]) if given else generate_attempts(wanted, hints, batches)
     failure: BaseException | None = None
@@ -40,6 +43,8 @@ def print_predictions(
             with np.printoptions(threshold=1000 if given else 100, edgeitems=3 if given else 2):
                 _print(wanted.inputs, values)
             _print(wanted.outputs, results)
+            if save is not None:
+                save_predictions(save, wanted, results)
             return
     require_mendable(failure)
     helps = wanted.inputs and not given and may_be_mended(failure)

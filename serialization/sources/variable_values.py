@@ -74,6 +74,12 @@ def get_value_size(held: Checkpoint, restore: Restore) -> int:
     return math.prod(get_value_shape(restore)) * get_dtype_size(restore.dtype)
 
 
+def show_variables(session: Any, held: Checkpoint, restores: Collection[Restore]) -> str:
+    """Print the checkpoint's variables, and return the proof that the session holds them."""
+    print_variables(held)
+    return require_same_variables(session, held, restores)
+
+
 def require_same_variables(session: Any, held: Checkpoint, restores: Collection[Restore]) -> str:
     """Compare each variable of a session with the checkpoint, bit for bit; return the proof as a sentence.
 
