@@ -1,4 +1,4 @@
-"""Names inputs and outputs by their keys, so that who reads a GraphDef by other programs knows them too."""
+"""Names inputs and outputs by their keys, so that other readers of a GraphDef know the keys too."""
 
 from __future__ import annotations
 

@@ -234,7 +234,10 @@ def _compare_all(
     parts += [f"{key}: within {t:.2g} of the source, which XLA compiles and so rounds" for key, t in rounded.items()]
     parts += [f"{key}: its shape and dtype are the source's" for key in random if key in differ]
     parts += [f"compared {covered}"] if not exact else []
-    return Proof("; ".join(parts), tuple(feed for feed, _ in expected), tuple(answers), frozenset(differ))
+    line = "; ".join(parts)
+    return Proof(
+        make_printable(line, len(line)), tuple(feed for feed, _ in expected), tuple(answers), frozenset(differ)
+    )
 
 
 def _all_same(key: str, runs: Sequence[Values]) -> bool:

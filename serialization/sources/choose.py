@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from serialization.checks.memory import require_modest_tensors
+from serialization.console import make_printable
 from serialization.errors import UserError
 from serialization.formats.dtypes import get_dtype_name
 from serialization.graph.cut import cut_at_inputs
@@ -257,4 +258,5 @@ def _completed(index: GraphIndex, candidate: Candidate) -> Candidate:
 
 
 def _list(tensors: Iterable[Tensor]) -> str:
-    return ", ".join(f"{t.key}={t}" if t.key != t.name.removesuffix(":0") else str(t) for t in tensors)
+    shown = (f"{t.key}={t}" if t.key != t.name.removesuffix(":0") else str(t) for t in tensors)
+    return ", ".join(make_printable(text, _LINE) for text in shown)  # a key may hold any character

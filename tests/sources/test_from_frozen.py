@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ from conftest import Run
 
 from serialization.errors import UserError
 from serialization.graph.graph_index import GraphIndex
-from serialization.graph.recorded_signature import record_signature
+from serialization.graph.recorded_signature import RECORD, record_signature
 from serialization.graph.signature import Signature, Tensor
 from serialization.sources.from_frozen import PreparedFrozenModel, prepare_frozen_model, read_written_model
 from serialization.sources.frozen_reader import GraphFile
@@ -99,3 +101,27 @@ def test_a_written_file_is_read_by_the_signature_of_its_source(tmp_path: Path) -
     assert [tensor.key for tensor in ready.signature.outputs] == ["answer"]
     with pytest.raises(UserError, match="than those of its source; found x -> answer, expected x -> y; name"):
         read_written_model(tmp_path / "m.pb", Signature((x,), (y,)))
+
+
+def test_any_record_is_read_or_ignored_with_a_line() -> None:
+    """Records that lie about roles, places, outputs and keys, on any node."""
+    with tf1.Graph().as_default() as graph:
+        x = tf1.placeholder(tf.float32, [None, 2], name="x")
+        rate = tf1.placeholder_with_default(1.0, [], name="rate")
+        first, second = tf.split(x * rate, 2, axis=1, name="parts")
+        tf.identity(first + second, name="y")
+    choose = random.Random(1).choice
+    seen: Counter[str] = Counter()
+    for _ in range(400):
+        graph_def = graph.as_graph_def()
+        for _ in range(choose((1, 2, 4))):
+            role, number = choose(("input", "optional", "output", "output")), choose(("0", "0", "0", "1", "7"))
+            place, key = choose(("0", "1", "2", "-1")), choose(("x", "y", "a:b", "", "no\nkey"))
+            entry = choose((":".join(("1", role, place, number, key)),) * 20 + ("", "1:", "3:input:0:0:x"))
+            choose(graph_def.node).attr[RECORD].list.s.append(entry.encode())
+        file = GraphFile(GraphIndex(graph_def), path=Path("/models/m.pb"))
+        ready = prepare_frozen_model(file)
+        seen["ignored" if "ignored the signature" in ready.notes[0] else "read"] += 1
+        assert not any("\n" in note for note in ready.notes)
+        assert not any(RECORD in node.attr for node in ready.graph_def.node)
+    assert min(seen["ignored"], seen["read"]) > 10, seen
