@@ -52,6 +52,22 @@ class GraphIndex:
                 found[name].append(node.name)
         return found
 
+    @cached_property
+    def order(self) -> list[str]:
+        """The names of all nodes, each behind those that it needs, but for the edges that close a loop."""
+        found: dict[str, None] = {}
+        entered: set[str] = set()
+        waiting = list(reversed(self.nodes))
+        while waiting:
+            name = waiting[-1]
+            if name in entered:
+                found.setdefault(waiting.pop())
+                continue
+            entered.add(name)
+            needed = map(get_node_name, self.nodes[name].input)
+            waiting += [n for n in needed if n not in entered and n in self.nodes]
+        return list(found)
+
     def downstream(self, names: Iterable[str]) -> set[str]:
         """These nodes and all nodes that are computed from them, along data edges."""
         found = set(names)

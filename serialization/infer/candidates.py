@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from serialization.graph import op_sets
-from serialization.graph.graph_def import get_node_name, get_output_index, list_data_edges
+from serialization.graph.graph_def import get_node_name, get_output_index, get_tensor_name, list_data_edges
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.known_ops import load_op_outputs
 from serialization.graph.signature import Tensor
@@ -74,12 +74,9 @@ def infer_candidates(index: GraphIndex, lacking: Collection[str] = ()) -> Inferr
     found = found or answers or list(_find_sinks(flow, 0, 0)) or list(_constants(flow)) or list(_updates(flow))
     chosen = _choose(flow, found, trained=trained)
     reached = index.reachable([c.tensor.name for c in chosen], {get_node_name(source) for source in flow.sources})
-    needed = sum(
-        bit
-        for source, bit in flow.bits.items()
-        if any(flow.takes(name, source) for name in reached) or source in reached
-    )
-    needed |= sum(bit for source, bit in flow.bits.items() if source in {c.tensor.name for c in chosen})
+    taken = {get_tensor_name(edge) for name in reached for edge in list_data_edges(flow.nodes[name])}
+    taken |= {candidate.tensor.name for candidate in chosen}
+    needed = sum(bit for source, bit in flow.bits.items() if source in taken)
     sources = [(Candidate(flow.describe(source), *roles[source]), flow.bits[source]) for source in flow.sources]
     return Inferred(
         tuple(candidate for candidate, bit in sources if bit & needed),
@@ -145,15 +142,18 @@ def _choose(flow: Flow, found: list[Candidate], *, trained: bool) -> list[Candid
     uses = {c.tensor.name: flow.parameters_of(get_node_name(c.tensor.name)) for c in found}
     needs = {c.tensor.name: flow.depends[get_node_name(c.tensor.name)] for c in found}
 
-    def is_less(one: Candidate, other: Candidate) -> bool:
-        """Whether one uses fewer parameters than the other, and no name or freezing tells that it is wanted."""
-        a, b = one.tensor.name, other.tensor.name
-        node = get_node_name(a)
-        wanted = not trained and (flow.frozen or has_own_name(flow.nodes[node]) or bool(needs[a] & ~needs[b]))
-        wanted = wanted or one.why != UNCONSUMED or is_state(flow, node)
-        return uses[a] < uses[b] and not wanted
+    kinds = {(uses[name], needs[name]) for name in uses}
 
-    best = [c for c in found if not any(is_less(c, other) for other in found)]
+    def is_less(one: Candidate) -> bool:
+        """Whether it uses fewer parameters than another, and no name or freezing tells that it is wanted."""
+        name, node = one.tensor.name, get_node_name(one.tensor.name)
+        if not trained and (flow.frozen or has_own_name(flow.nodes[node])):
+            return False
+        if one.why != UNCONSUMED or is_state(flow, node):
+            return False
+        return any(uses[name] < used and (trained or not needs[name] & ~needed) for used, needed in kinds)
+
+    best = [c for c in found if not is_less(c)]
     # Freezing leaves what its author named, whatever it looks like, and what is only a shape or a branch.
     others = () if flow.frozen else (_is_no_by_product, _has_shape, _is_not_auxiliary)
     for quality in (_has_values, _is_no_branch, *others):

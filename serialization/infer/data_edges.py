@@ -52,7 +52,7 @@ class Flow:
         self.aside = find_nodes_aside(index, gradients, self.ends, self.depends)
         self.sources = self._list_sources(self.rest())
         self.parameters = self._find_parameters()
-        self._parameters_of: dict[str, frozenset[str]] = {}
+        self._parameter_sets: dict[int, frozenset[str]] = {}
         self.deep = self.follow(n.name for n in self.rest() if self.is_parametric(n) and self.depends[n.name])
         owners = {name: match[1] for name in gradients if (match := _GRADIENT.fullmatch(name))}
         self.trained = set(owners.values()) & self.nodes.keys()
@@ -86,9 +86,10 @@ class Flow:
             waiting += new
         return found
 
-    def trace(self, name: str) -> set[str]:
-        """A node and all nodes whose values go to it."""
-        found, waiting = {name}, [name]
+    def trace(self, names: Iterable[str]) -> set[str]:
+        """These nodes and all nodes whose values go to them."""
+        found = set(names)
+        waiting = list(found)
         while waiting:
             new = [n for n in self.index.producers(self.nodes[waiting.pop()]) if n not in found and n in self.nodes]
             new = [n for n in new if not self.is_value_free(n)]
@@ -115,16 +116,29 @@ class Flow:
         for source, bit in bits.items():
             if self.nodes[get_node_name(source)].op in op_sets.PLACEHOLDERS:
                 depends[get_node_name(source)] |= bit
-        waiting = [name for name, value in depends.items() if value]
-        while waiting:
-            name = waiting.pop()
-            if name in self.ends or self.is_value_free(name):
-                continue
-            for user in self.index.consumers(name):
-                if depends[user] | depends[name] != depends[user]:
-                    depends[user] |= depends[name]
-                    waiting.append(user)
-        return depends
+        return self._carry(depends)
+
+    def find_steps(self, names: Iterable[str], ends: Iterable[str]) -> set[str]:
+        """The nodes of `names` whose values go to another node, one of `ends`."""
+        bits = {name: 1 << place for place, name in enumerate(dict.fromkeys(names))}
+        marks = self._carry(defaultdict(int, bits))
+        seen = {marks[end] & ~bits.get(end, 0) for end in ends}
+        return {name for name, bit in bits.items() if any(mark & bit for mark in seen)}
+
+    def _carry(self, marks: dict[str, int]) -> dict[str, int]:
+        """Hand the bits of each node on to those that its values go to."""
+        again = True
+        while again:  # once, and more often where values go round in loops
+            again, done = False, set[str]()
+            for name in self.index.order:
+                done.add(name)
+                bits = marks[name]
+                if not bits or name in self.ends or self.is_value_free(name):
+                    continue
+                for user in self.index.consumers(name):
+                    again |= user in done and marks[user] | bits != marks[user]
+                    marks[user] |= bits
+        return marks
 
     def _find_parameters(self) -> dict[str, str]:
         """Nodes that pass on the value of a variable or of a constant with axes, each with the name of that node."""
@@ -178,10 +192,6 @@ class Flow:
         while name not in self.trained and self.nodes[name].op in _TRANSPARENT:
             name = get_node_name(self.nodes[name].input[0])
         return name in self.trained
-
-    def takes(self, name: str, source: str) -> bool:
-        """Whether the node consumes that tensor."""
-        return any(get_tensor_name(edge) == source for edge in list_data_edges(self.nodes[name]))
 
     def is_sampled(self, source: str) -> bool:
         """Whether a candidate sampler takes the source: the true classes of a sampled loss."""
@@ -256,10 +266,27 @@ class Flow:
 
     def parameters_of(self, name: str) -> frozenset[str]:
         """The variables, or weights in constants, that a node is computed from."""
-        if name not in self._parameters_of:
-            needed = (n for n in self.index.reachable([name]) if self.parameters.get(n) == n)
-            self._parameters_of[name] = frozenset(needed)
-        return self._parameters_of[name]
+        bits = self._parameter_bits[name]
+        if bits not in self._parameter_sets:
+            names = [parameter for parameter, node in self.parameters.items() if parameter == node]
+            self._parameter_sets[bits] = frozenset(n for place, n in enumerate(names) if bits >> place & 1)
+        return self._parameter_sets[bits]
+
+    @cached_property
+    def _parameter_bits(self) -> dict[str, int]:
+        """The parameters that each node needs, along data and control edges, as bits in the order of `parameters`."""
+        roots = [parameter for parameter, node in self.parameters.items() if parameter == node]
+        found = dict.fromkeys(self.nodes, 0) | {name: 1 << place for place, name in enumerate(roots)}
+        again = True
+        while again:
+            again = False
+            for name in self.index.order:
+                bits = found[name]
+                for edge in self.nodes[name].input:
+                    bits |= found.get(get_node_name(edge), 0)
+                again |= bits != found[name]
+                found[name] = bits
+        return found
 
     def is_scalar(self, tensor: str) -> bool:
         """Whether it is one number, as far as the NodeDef tells."""

@@ -75,7 +75,8 @@ def merge_forms(flow: Flow, tensors: Iterable[str]) -> list[str]:
             groups.append(([tensor], common))
     answers = [answer for members, common in groups for answer in _choose_forms(flow, members, common)]
     # A tensor from which another answer is computed is a step on the way to it.
-    steps = set().union(*(flow.trace(get_node_name(answer)) - {get_node_name(answer)} for answer in answers))
+    names = [get_node_name(answer) for answer in answers]
+    steps = flow.find_steps(names, names)
     return [answer for answer in answers if get_node_name(answer) not in steps] or answers
 
 
@@ -170,6 +171,9 @@ def _before_losses(flow: Flow, ends: Iterable[str], features: int) -> set[str]:
         if get_node_name(edge) in compared
     }
     found |= {flow.behind_views(get_tensor_name(edge)) for edge in edges}
+    names = {get_node_name(tensor) for tensor in last}
+    steps = flow.find_steps(names, names)
+    last = {tensor for tensor in last if get_node_name(tensor) not in compared | steps} or last
     return found | {_under_its_name(flow, tensor, seen) for tensor in last if get_node_name(tensor) not in compared}
 
 

@@ -8,7 +8,7 @@ in a molecule are.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 
 from serialization.graph import op_sets
@@ -98,7 +98,11 @@ def _add_sole_producers(
     prepare it for the metric.
     """
     roots = plumbing | ends
-    found, takers, predicting = plumbing | aside, set(roots), set[str]()
+    found, predicting = plumbing | aside, set[str]()
+    others: Counter[str] = Counter()  # the users of each node that are no takers
+    for name in index.nodes.keys() - roots:
+        if index.nodes[name].op not in op_sets.SHAPES:
+            others.update(set(index.producers(index.nodes[name])))
     waiting = list(roots)
     while waiting:
         user = waiting.pop()
@@ -108,10 +112,10 @@ def _add_sole_producers(
             compared = user not in roots and depends[name] and depends[user] & ~depends[name]
             predicted = user in predicting or compared
             wanted = predicted and (index.nodes[name].op not in _PREPARING or has_own_name(index.nodes[name]))
-            users = (taker for taker in index.consumers(name) if index.nodes[taker].op not in op_sets.SHAPES)
-            if not wanted and all(taker in takers for taker in users):
+            if not wanted and not others[name]:
                 found.add(name)
-                takers.add(name)
+                if index.nodes[name].op not in op_sets.SHAPES:
+                    others.subtract(set(index.producers(index.nodes[name])))
                 predicting |= {name} if predicted else set()
                 waiting.append(name)
     return found

@@ -5,7 +5,7 @@ It works on the protobuf, without TensorFlow's runtime.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from serialization.graph import op_sets
 from serialization.graph.graph_def import get_node_name, get_tensor_name, list_data_edges
@@ -35,7 +35,8 @@ def find_answers(flow: Flow, sinks: list[str], labels: int, features: int) -> tu
         of_network = (t for t in sinks if flow.parameters_of(get_node_name(t)) in parameters)
         kept = [tensor for tensor in of_network if get_node_name(tensor) not in after]
         return dict.fromkeys(kept, UNCONSUMED), answers
-    steps = set().union(*map(flow.trace, nodes))
+    steps = flow.trace(nodes)
+    other = flow.follow(name for name, node in flow.nodes.items() if name not in steps and flow.is_parametric(node))
     used = set().union(*(flow.parameters_of(node) for node in nodes)) if flow.training else set()
 
     def is_by_product(name: str) -> bool:
@@ -44,11 +45,12 @@ def find_answers(flow: Flow, sinks: list[str], labels: int, features: int) -> tu
             return True
         if not nodes or has_own_name(flow.nodes[name]) or name in after or is_state(flow, name):
             return False
-        return all(step in steps for step in flow.trace(name) if flow.is_parametric(flow.nodes[step]))
+        return name not in other
 
     kept = [_behind(flow, tensor) for tensor in sinks if not is_by_product(get_node_name(tensor))]
-    traces = {sink: flow.trace(sink) for sink in map(get_node_name, kept)}
-    alone = {tensor: why for tensor, why in answers.items() if _stands_alone(flow, get_node_name(tensor), traces)}
+    ends = {get_node_name(tensor) for tensor in kept}
+    beside = _find_heads_beside(flow, {get_node_name(tensor) for tensor in answers}, ends)
+    alone = {tensor: why for tensor, why in answers.items() if get_node_name(tensor) in beside}
     return dict.fromkeys(kept, UNCONSUMED) | alone, answers or dict.fromkeys(scalars, UNCONSUMED)
 
 
@@ -73,18 +75,17 @@ def is_state(flow: Flow, name: str) -> bool:
     return get_tensor_name(flow.index.trace_back(edge, op_sets.VIEWS)) in flow.bits
 
 
-def _stands_alone(flow: Flow, answer: str, traces: Mapping[str, set[str]]) -> bool:
-    """Whether the answer is beside all sinks: another head of their network, no step on the way to one.
-
-    `traces` are the nodes whose values go to each sink.
-    """
-    uses, shares = flow.parameters_of(answer), False
-    for sink, trace in traces.items():
-        others = flow.parameters_of(sink)
-        if others < uses or answer in trace:
-            return False
-        shares |= bool(others & uses)
-    return shares
+def _find_heads_beside(flow: Flow, answers: Collection[str], sinks: Collection[str]) -> set[str]:
+    """The answers that are other heads of the sinks' network: no steps on the way to a sink, with no less than it."""
+    steps = flow.find_steps(answers, sinks) | set(sinks)
+    others = {flow.parameters_of(sink) for sink in sinks}
+    return {
+        answer
+        for answer in answers
+        if answer not in steps
+        and not any(other < flow.parameters_of(answer) for other in others)
+        and any(other & flow.parameters_of(answer) for other in others)
+    }
 
 
 def _is_dead(flow: Flow, name: str, used: Collection[str]) -> bool:
