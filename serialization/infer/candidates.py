@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -85,7 +86,7 @@ def infer_candidates(index: GraphIndex, lacking: Collection[str] = ()) -> Inferr
             *(candidate for candidate in dict.fromkeys([*found, *answers]) if candidate not in chosen),
             *(candidate for candidate, bit in sources if not bit & needed),
         ),
-        _rivals(flow, chosen) if flow.training else (),  # without training, every tensor that is left is an output
+        _rivals(flow, chosen, features) if flow.training else (),  # else every tensor that is left is an output
     )
 
 
@@ -98,7 +99,9 @@ def _find_sinks(flow: Flow, labels: int, features: int) -> Iterator[Candidate]:
         if node.op in _NO_OUTPUT or node.name in inner or node.name in flow.parameters or node.name in flow.ends:
             continue
         depends = flow.depends[node.name]
-        if depends & labels or (features and not depends & features):
+        if depends & labels or (features and not depends & features and not _is_text_for_each_row(flow, node.name)):
+            continue
+        if flow.describe(f"{node.name}:0").shape == () and _is_summarized(flow, node.name):
             continue
         used = {
             get_output_index(edge)
@@ -111,6 +114,16 @@ def _find_sinks(flow: Flow, labels: int, features: int) -> Iterator[Candidate]:
         for position in range(count_outputs(node)):
             if position not in used:
                 yield Candidate(flow.describe(f"{node.name}:{position}"), "output", UNCONSUMED)
+
+
+def _is_text_for_each_row(flow: Flow, name: str) -> bool:
+    """Whether it repeats a text for each row of an answer, such as the names of the classes."""
+    text = flow.describe(f"{name}:0").dtype == "string"
+    return text and any(step in flow.deep for step in flow.index.upstream(name))
+
+
+def _is_summarized(flow: Flow, name: str) -> bool:
+    return any(flow.nodes[user].op in op_sets.SUMMARIES for user in flow.index.consumers(name))
 
 
 def _constants(flow: Flow) -> Iterator[Candidate]:
@@ -136,7 +149,7 @@ def _without(flow: Flow, found: list[Candidate], lacking: Collection[str]) -> li
 
 def _choose(flow: Flow, found: list[Candidate], *, trained: bool) -> list[Candidate]:
     """The best candidates: they use most parameters, are no by-product of a loop, and need the fewest sources."""
-    found = _drop_copies(flow, found)
+    found = _drop_copies(flow, found, trained=trained)
     if all(c.why != UNCONSUMED for c in found):
         return _least(flow, found)
     uses = {c.tensor.name: flow.parameters_of(get_node_name(c.tensor.name)) for c in found}
@@ -155,7 +168,7 @@ def _choose(flow: Flow, found: list[Candidate], *, trained: bool) -> list[Candid
 
     best = [c for c in found if not is_less(c)]
     # Freezing leaves what its author named, whatever it looks like, and what is only a shape or a branch.
-    others = () if flow.frozen else (_is_no_by_product, _has_shape, _is_not_auxiliary)
+    others = () if flow.frozen else (_is_computed, _is_no_by_product, _has_shape, _is_not_auxiliary)
     for quality in (_has_values, _is_no_branch, *others):
         best = [c for c in best if quality(flow, c)] or best
     best = _keep_scores(flow, best) if trained else best
@@ -167,16 +180,43 @@ def _choose(flow: Flow, found: list[Candidate], *, trained: bool) -> list[Candid
     return _least(flow, best) if trained else best
 
 
-def _drop_copies(flow: Flow, found: list[Candidate]) -> list[Candidate]:
-    """Without the tensors of a second replica or tower, which does the same with the same parameters."""
-    first: dict[object, Candidate] = {}
-    for candidate in found:
-        name = get_node_name(candidate.tensor.name)
-        place = get_output_index(candidate.tensor.name)
-        parameters = flow.parameters_of(name)
-        key = (strip_copy(name), place, parameters) if parameters else candidate.tensor.name
-        first.setdefault(key, candidate)
-    return list(first.values())
+def _drop_copies(flow: Flow, found: list[Candidate], *, trained: bool) -> list[Candidate]:
+    """One of the tensors that a network gives for several parts of a batch, or for training and use.
+
+    Copies take the same weights last, and have nothing else in common; where nothing trains, their names tell that they
+    are replicas. Two nodes that compute the same are copies too. What nothing consumes is best, then what has a name.
+    """
+    nodes = {c: flow.nodes[get_node_name(c.tensor.name)] for c in found}
+    heads = {c: _find_head(flow, node.name) for c, node in nodes.items()}
+    kin = flow.find_kin([node.name for node in nodes.values()])
+    ranked = sorted(found, key=lambda c: (c.why != UNCONSUMED, not has_own_name(nodes[c])))
+    kept: dict[object, list[Candidate]] = defaultdict(list)
+
+    def is_copy(one: Candidate, other: Candidate) -> bool:
+        a, b = nodes[one], nodes[other]
+        if (
+            a.op == b.op
+            and a.op not in op_sets.RANDOM_OPS
+            and a.name != b.name
+            and a.input == b.input
+            and a.attr == b.attr
+        ):
+            return True
+        return b.name not in kin[a.name] and (trained or strip_copy(a.name) == strip_copy(b.name))
+
+    for candidate in ranked:
+        group = kept[heads[candidate] or candidate]
+        if not any(is_copy(candidate, other) for other in group):
+            group.append(candidate)
+    chosen = {candidate for group in kept.values() for candidate in group}
+    return [candidate for candidate in found if candidate in chosen]
+
+
+def _find_head(flow: Flow, name: str) -> frozenset[str]:
+    """The weights that a tensor was combined with last."""
+    nodes = (flow.nodes[get_node_name(step)] for step in find_parameter_free_ancestors(flow, name))
+    weights = (flow.parameters.get(n) for node in nodes if flow.is_parametric(node) for n in flow.index.producers(node))
+    return frozenset(weight for weight in weights if weight)
 
 
 def _least(flow: Flow, found: list[Candidate]) -> list[Candidate]:
@@ -200,7 +240,7 @@ def _keep_scores(flow: Flow, found: list[Candidate]) -> list[Candidate]:
         forms = [score for score in scores if score != candidate and steps[score] & steps[candidate]]
         if candidate in scores:
             return any(_count_classes(candidate) < _count_classes(score) for score in forms)
-        return bool(forms) and any(flow.nodes[name].op in CHOOSING for name in steps[candidate])
+        return bool(forms) and any(flow.nodes[get_node_name(name)].op in CHOOSING for name in steps[candidate])
 
     return [candidate for candidate in found if not is_less(candidate)]
 
@@ -217,6 +257,11 @@ def _is_no_branch(flow: Flow, candidate: Candidate) -> bool:
     return not is_guard and "AssertGuard" not in node.name
 
 
+def _is_computed(flow: Flow, candidate: Candidate) -> bool:
+    """Whether it is more than an input that is handed through."""
+    return get_tensor_name(flow.index.trace_back(candidate.tensor.name, op_sets.IDENTITIES)) not in flow.bits
+
+
 def _is_no_by_product(flow: Flow, candidate: Candidate) -> bool:
     return not is_loop_result(flow, get_node_name(candidate.tensor.name))
 
@@ -229,8 +274,13 @@ def _has_shape(flow: Flow, candidate: Candidate) -> bool:
     return candidate.tensor.shape != () or has_own_name(flow.nodes[get_node_name(candidate.tensor.name)])
 
 
-def _rivals(flow: Flow, chosen: list[Candidate]) -> tuple[Candidate, ...]:
-    """The chosen outputs if two of them belong to different networks: each needs a source that the other does not."""
+def _rivals(flow: Flow, chosen: list[Candidate], features: int) -> tuple[Candidate, ...]:
+    """The chosen outputs if two of them belong to different networks: each needs a source that the other does not.
+
+    What needs a feature that no loss needs was made to be used.
+    """
     needs = {candidate.tensor.name: flow.depends[get_node_name(candidate.tensor.name)] for candidate in chosen}
+    if all(need & features & ~flow.needed_by_losses for need in needs.values()):
+        return ()
     apart = any(a & ~b and b & ~a for a in needs.values() for b in needs.values())
     return tuple(chosen) if apart else ()

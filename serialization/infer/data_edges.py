@@ -5,9 +5,11 @@ It works on the protobuf, without TensorFlow's runtime.
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +19,7 @@ from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import Tensor
 from serialization.graph.tensors import describe_tensor
 from serialization.infer.entrances import find_pipeline_ends, list_variables, list_weights
+from serialization.infer.gradients import sort_gradients
 from serialization.infer.names import has_own_name
 from serialization.infer.set_aside import find_gradients, find_nodes_aside
 
@@ -29,12 +32,8 @@ _PARAMETRIC = re.compile(
     r"(.*MatMul.*|.*Conv.*|Gather.*|ResourceGather.*|BiasAdd.*|Add|AddV2|Sub|Mul|.*BatchNorm.*|.*LSTM.*|.*GRU.*|Einsum)"
 )
 _CALLS = op_sets.WHILES | op_sets.BRANCHES | op_sets.FUNCTION_CALLS  # the op that combines them is in the function
-_GRADIENT = re.compile(r"(?:.*/)?gradients(?:_\d+)?/(.+?)_grad/.*")
-_SEED = re.compile(r"(?:.*/)?gradients(?:_\d+)?/(Fill|Const|grad_ys|ones)[^/]*")  # the first nodes of the gradients
 # Without Switch and Merge, whose gradients have names of their own.
 _TRANSPARENT = op_sets.PASS_THROUGH - op_sets.SWITCHES - op_sets.MERGES | {"Cast", "AddN", "Reshape", "ReadVariableOp"}
-_FORMS = op_sets.VIEWS | op_sets.ENTERS | {"Cast", "Shape"}
-_DROPOUT = re.compile(r"(^|/)\w*dropout\w*/", re.IGNORECASE)
 
 
 class Flow:
@@ -54,13 +53,9 @@ class Flow:
         self.parameters = self._find_parameters()
         self._parameter_sets: dict[int, frozenset[str]] = {}
         self.deep = self.follow(n.name for n in self.rest() if self.is_parametric(n) and self.depends[n.name])
-        owners = {name: match[1] for name in gradients if (match := _GRADIENT.fullmatch(name))}
-        self.trained = set(owners.values()) & self.nodes.keys()
-        self.losses = {
-            owner
-            for name, owner in owners.items()
-            if owner in self.nodes and any(map(_SEED.fullmatch, self.index.producers(self.nodes[name])))
-        }
+        self.gradients = sort_gradients(index, gradients)
+        self.trained = set().union(*(gradient.owners for gradient in self.gradients))
+        self.losses = set().union(*(gradient.losses for gradient in self.gradients))
 
     def rest(self) -> Iterator[Any]:
         """The nodes that are not left out."""
@@ -125,6 +120,18 @@ class Flow:
         seen = {marks[end] & ~bits.get(end, 0) for end in ends}
         return {name for name, bit in bits.items() if any(mark & bit for mark in seen)}
 
+    def find_kin(self, names: Iterable[str]) -> dict[str, set[str]]:
+        """For each of these nodes the others that need the result of one node with weights that it needs too."""
+        bits = {name: 1 << place for place, name in enumerate(dict.fromkeys(names))}
+        marks = defaultdict(int, bits)
+        for name in reversed(self.index.order):
+            if marks[name] and (name in bits or not self.is_value_free(name)):
+                for producer in self.index.producers(self.nodes[name]):
+                    marks[producer] |= marks[name]
+        shared = {marks[name] for name in self.deep}
+        common = {bit: functools.reduce(operator.or_, (m for m in shared if m & bit), 0) for bit in bits.values()}
+        return {name: {other for other, b in bits.items() if common[bit] & b} for name, bit in bits.items()}
+
     def _carry(self, marks: dict[str, int]) -> dict[str, int]:
         """Hand the bits of each node on to those that its values go to."""
         again = True
@@ -141,16 +148,31 @@ class Flow:
         return marks
 
     def _find_parameters(self) -> dict[str, str]:
-        """Nodes that pass on the value of a variable or of a constant with axes, each with the name of that node."""
-        roots = [node.name for node in list_weights(self.index)]
-        found, waiting = {name: name for name in roots}, list(roots)
-        while waiting:
-            name = waiting.pop()
-            for user in self.index.consumers(name):
-                if user not in found and self.nodes[user].op in _PASS_ON and not self.depends[user]:
-                    found[user] = found[name]
-                    waiting.append(user)
+        """The nodes that give weights, each with the name of a variable, or of a constant with axes, that it gives.
+
+        They pass its value on, or are computed from variables alone: parts put together, weights that are normalized.
+        """
+        found = {node.name: node.name for node in list_weights(self.index)}
+        for name in self.index.order:
+            node = self.nodes[name]
+            given = [found[n] for n in self.index.producers(node) if n in found]
+            gives = bool(given) and (node.op in _PASS_ON or self._is_computed_weight(node, found))
+            if gives and name not in found and not self.depends[name]:
+                found[name] = given[0]
         return found
+
+    def _is_computed_weight(self, node: Any, weights: Collection[str]) -> bool:
+        made = all(
+            n in weights or (n in self.nodes and self.nodes[n].op == "Const") for n in self.index.producers(node)
+        )
+        axes = len(self.describe(f"{node.name}:0").shape or ())
+        return made and axes > 1 and not op_sets.is_update(node.op)  # a number is a penalty for the weights
+
+    @cached_property
+    def needed_by_losses(self) -> int:
+        """The bits of the sources that the losses need; all sources if there is no loss."""
+        needs = [self.depends[loss] for loss in self.losses] or self.bits.values()
+        return functools.reduce(operator.or_, needs, 0)
 
     @cached_property
     def loops(self) -> list[set[str]]:
@@ -192,34 +214,6 @@ class Flow:
         while name not in self.trained and self.nodes[name].op in _TRANSPARENT:
             name = get_node_name(self.nodes[name].input[0])
         return name in self.trained
-
-    def is_sampled(self, source: str) -> bool:
-        """Whether a candidate sampler takes the source: the true classes of a sampled loss."""
-        return any(self.nodes[user].op in op_sets.CANDIDATE_SAMPLERS for user in self._takers(source))
-
-    def drops_out(self, source: str) -> bool:
-        """Whether the source is a number that only dropout layers take: their keep or drop rate."""
-        takers = self._takers(source)
-        number = not self.describe(source).shape and self.describe(source).dtype.startswith("float")
-        return number and bool(takers) and all(_DROPOUT.search(user) for user in takers)
-
-    def _takers(self, source: str) -> set[str]:
-        """The nodes that take the source, also through views and casts of it, and through 1 - x."""
-        found: set[str] = set()
-        seen, waiting = {get_node_name(source)}, [get_node_name(source)]
-        while waiting:
-            for user in self.users(waiting.pop()):
-                node = self.nodes[user]
-                passed = node.op in _FORMS
-                passed |= node.op == "Sub" and not any(
-                    self.depends[name] & ~self.bits[source] for name in self.index.producers(node)
-                )
-                if not passed:
-                    found.add(user)
-                elif user not in seen:
-                    seen.add(user)
-                    waiting.append(user)
-        return found
 
     def is_parametric(self, node: Any) -> bool:
         """Whether this node combines values with parameters."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import re
 from collections.abc import Iterator
 
 from serialization.graph import op_sets
@@ -28,6 +29,8 @@ _JUDGES = {
     "CTCLossV2": (0, (1, 2)),
     "EditDistance": (1, (3, 4, 5)),
 }
+_FORMS = op_sets.VIEWS | op_sets.ENTERS | {"Cast", "Shape"}
+_DROPOUT = re.compile(r"(^|/)\w*dropout\w*/", re.IGNORECASE)
 _COMPARING = {"Less", "LessEqual", "Greater", "GreaterEqual"}
 
 
@@ -40,9 +43,9 @@ def find_roles(flow: Flow) -> dict[str, tuple[str, str]]:
         origin = "" if node.op in op_sets.PLACEHOLDERS else f"comes out of {node.op}, "
         if is_training_switch(tensor) or is_keep_probability(tensor):
             roles[source] = (SWITCH, f"{origin}switches between training and inference, by its name and dtype")
-        elif flow.drops_out(source):
+        elif _drops_out(flow, source):
             roles[source] = (SWITCH, f"{origin}is the keep or drop rate of dropout layers")
-        elif flow.is_sampled(source):
+        elif _is_sampled(flow, source):
             roles[source] = (LABEL, f"{origin}is the true classes of a sampled loss")
         elif bit & met:
             roles[source] = (FEATURE, f"{origin}is combined with the weights")
@@ -51,6 +54,37 @@ def find_roles(flow: Flow) -> dict[str, tuple[str, str]]:
         else:
             roles[source] = (FEATURE, f"{origin}is fed by the caller")
     return roles
+
+
+def _is_sampled(flow: Flow, source: str) -> bool:
+    """Whether a candidate sampler takes the source: the true classes of a sampled loss."""
+    return any(flow.nodes[user].op in op_sets.CANDIDATE_SAMPLERS for user in _find_takers(flow, source))
+
+
+def _drops_out(flow: Flow, source: str) -> bool:
+    """Whether the source is a number that only dropout layers take: their keep or drop rate."""
+    takers = _find_takers(flow, source)
+    number = not flow.describe(source).shape and flow.describe(source).dtype.startswith("float")
+    return number and bool(takers) and all(_DROPOUT.search(user) for user in takers)
+
+
+def _find_takers(flow: Flow, source: str) -> set[str]:
+    """The nodes that take the source, also through views and casts of it, and through 1 - x."""
+    found: set[str] = set()
+    seen, waiting = {get_node_name(source)}, [get_node_name(source)]
+    while waiting:
+        for user in flow.users(waiting.pop()):
+            node = flow.nodes[user]
+            passed = node.op in _FORMS
+            passed |= node.op == "Sub" and not any(
+                flow.depends[name] & ~flow.bits[source] for name in flow.index.producers(node)
+            )
+            if not passed:
+                found.add(user)
+            elif user not in seen:
+                seen.add(user)
+                waiting.append(user)
+    return found
 
 
 def _find_labels(flow: Flow) -> int:

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 
 from serialization.graph import op_sets
+from serialization.graph.graph_def import get_node_name, list_control_edges
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.tensors import describe_tensor
 from serialization.infer.entrances import list_variables
@@ -20,12 +21,13 @@ from serialization.infer.names import has_own_name
 _SHOWN = op_sets.VIEWS | {"Cast", "Mul", "Slice", "StridedSlice", "GatherV2", "Add", "AddV2", "Sub", "Div", "RealDiv"}
 _SHOWN |= {"Maximum", "Minimum", "ConcatV2", "Transpose", "Pack", "Tile", "Round"}
 _PREPARING = op_sets.VIEWS | {"Cast", "ArgMax", "TopKV2", "Tile", "Round", "Transpose", "LogicalNot"}
-_PREPARING |= {"Greater", "GreaterEqual", "Less", "LessEqual"}
+_PREPARING |= {"Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual"}
 # No caller fetches them. Nodes that only they consume are left out too.
 _PLUMBING = op_sets.SAVE_OPS | op_sets.RESTORE_OPS | op_sets.INITIALIZED_CHECKS | op_sets.SUMMARY_WRITERS
 _PLUMBING |= op_sets.TABLE_WRITERS | op_sets.TABLE_EXPORTS | op_sets.TABLE_SIZES | op_sets.ENQUEUES | op_sets.CLOSES
 _PLUMBING |= {"Assert", "NoOp", "ControlTrigger", "Abort", "DestroyResourceOp", "MakeIterator", "WriteFile", "PrintV2"}
 _PLUMBING |= {"Stage", "MapStage", "OrderedMapStage", "IteratorToStringHandle"}
+_CHECKS = {"CheckNumerics", "CheckNumericsV2"}  # they pass their input on; where nothing takes it, they only check
 # A loop's gradient keeps the loop's values in them, so the loop takes them. They carry nothing into it.
 _LISTS = op_sets.STACKS | {"EmptyTensorList", "TensorListReserve"}
 _GRADIENTS = re.compile(r"((?:.*?/)??gradients(?:_\d+)?)/.*")
@@ -75,6 +77,11 @@ def find_nodes_aside(
     lists = {name for name in training if index.nodes[name].op in _LISTS}
     aside = lists | _follow(index, training - lists, lists)
     plumbing = {n.name for n in index.nodes.values() if n.op in _PLUMBING or op_sets.is_update(n.op)}
+    plumbing |= {n.name for n in index.nodes.values() if n.op in _CHECKS and not index.consumers(n.name)}
+    # The end of a tf.cond that others only wait for runs for its effect, such as an Assert.
+    awaited = {get_node_name(edge) for node in index.nodes.values() for edge in list_control_edges(node)}
+    ends_of_conds = (name for name in awaited & index.nodes.keys() if index.nodes[name].op in op_sets.MERGES)
+    plumbing |= {name for name in ends_of_conds if not index.consumers(name)}
     optimizer = aside - training
     plumbing = _add_sole_producers(index, plumbing | optimizer, set(ends), aside, depends)
     summaries = {n.name for n in index.nodes.values() if n.op in op_sets.SUMMARIES}
@@ -98,7 +105,7 @@ def _add_sole_producers(
     prepare it for the metric.
     """
     roots = plumbing | ends
-    found, predicting = plumbing | aside, set[str]()
+    found, predicting, wanted = plumbing | aside, set[str](), set[str]()
     others: Counter[str] = Counter()  # the users of each node that are no takers
     for name in index.nodes.keys() - roots:
         if index.nodes[name].op not in op_sets.SHAPES:
@@ -109,10 +116,15 @@ def _add_sole_producers(
         for name in index.producers(index.nodes[user]):
             if name not in index.nodes or name in found or index.nodes[name].op in op_sets.PLACEHOLDERS:
                 continue
-            compared = user not in roots and depends[name] and depends[user] & ~depends[name]
-            predicted = user in predicting or compared
-            wanted = predicted and (index.nodes[name].op not in _PREPARING or has_own_name(index.nodes[name]))
-            if not wanted and not others[name]:
+            if others[name] or name in wanted:
+                continue
+            predicted = any(
+                taker in predicting or (taker not in roots and depends[name] and depends[taker] & ~depends[name])
+                for taker in index.consumers(name)
+            )
+            if predicted and (index.nodes[name].op not in _PREPARING or has_own_name(index.nodes[name])):
+                wanted.add(name)
+            else:
                 found.add(name)
                 if index.nodes[name].op not in op_sets.SHAPES:
                     others.subtract(set(index.producers(index.nodes[name])))

@@ -9,10 +9,10 @@ from collections.abc import Collection
 
 from serialization.graph import op_sets
 from serialization.graph.graph_def import get_node_name, get_tensor_name, list_data_edges
+from serialization.infer.critics import find_made, find_trainers
 from serialization.infer.data_edges import Flow
-from serialization.infer.judged import CHOOSING, find_judged_tensors
+from serialization.infer.judged import CHOOSING, find_joins, find_judged_tensors
 from serialization.infer.names import has_own_name, is_called_output
-from serialization.infer.stand_ins import find_stand_ins
 
 UNCONSUMED = "nothing consumes it"
 
@@ -25,14 +25,18 @@ def find_answers(flow: Flow, sinks: list[str], labels: int, features: int) -> tu
     ends = flow.index.downstream(flow.losses - flow.aside) - flow.aside
     scalars = [t for t in sinks if flow.training and (flow.is_scalar(t) or get_node_name(t) in ends)]
     sinks = [tensor for tensor in sinks if tensor not in scalars]
-    made = find_stand_ins(flow) if flow.training else {}
+    trainers = find_trainers(flow)
+    made = find_made(flow, trainers)
     judged = made or find_judged_tensors(flow, labels, features, ends | {get_node_name(tensor) for tensor in scalars})
     nodes = {get_node_name(name) for name in judged}
-    answers = dict(_by_its_name(flow, tensor, why) for tensor, why in judged.items())
+    joins = find_joins(flow)
+    forms = {t: _by_its_name(flow, joins.get(get_node_name(t), t), why) for t, why in judged.items()}
+    answers = dict(forms.values())
     after = flow.follow(nodes)
     if made:  # keep the sinks of the same network
-        parameters = {flow.parameters_of(name) for name in nodes}
-        of_network = (t for t in sinks if flow.parameters_of(get_node_name(t)) in parameters)
+        learned = set().union(*(trainer.variables for trainer in trainers))
+        networks = {flow.parameters_of(name) & learned for name in nodes}
+        of_network = (t for t in sinks if flow.parameters_of(get_node_name(t)) & learned in networks)
         kept = [tensor for tensor in of_network if get_node_name(tensor) not in after]
         return dict.fromkeys(kept, UNCONSUMED), answers
     steps = flow.trace(nodes)
@@ -43,15 +47,18 @@ def find_answers(flow: Flow, sinks: list[str], labels: int, features: int) -> tu
         """Whether it has no name of its own, and is computed on the way to an answer or holds less than one."""
         if is_loop_result(flow, name) or _find_scores_of_choice(flow, name) in nodes or _is_dead(flow, name, used):
             return True
-        if not nodes or has_own_name(flow.nodes[name]) or name in after or is_state(flow, name):
+        if not nodes or has_own_name(flow.nodes[name]) or is_state(flow, name):
             return False
+        if name in after:  # all but the answer itself under a name of TensorFlow's
+            return flow.nodes[name].op in op_sets.IDENTITIES and get_node_name(flow.behind_views(f"{name}:0")) in nodes
         return name not in other
 
     kept = [_behind(flow, tensor) for tensor in sinks if not is_by_product(get_node_name(tensor))]
     ends = {get_node_name(tensor) for tensor in kept}
-    beside = _find_heads_beside(flow, {get_node_name(tensor) for tensor in answers}, ends)
-    alone = {tensor: why for tensor, why in answers.items() if get_node_name(tensor) in beside}
-    return dict.fromkeys(kept, UNCONSUMED) | alone, answers or dict.fromkeys(scalars, UNCONSUMED)
+    beside = _find_heads_beside(flow, nodes, ends)
+    alone = dict(form for tensor, form in forms.items() if get_node_name(tensor) in beside)
+    found = _without_training_inputs(flow, dict.fromkeys(kept, UNCONSUMED) | alone, features)
+    return found, answers or dict.fromkeys(scalars, UNCONSUMED)
 
 
 def is_loop_result(flow: Flow, name: str) -> bool:
@@ -66,7 +73,7 @@ def is_loop_result(flow: Flow, name: str) -> bool:
 
 def is_state(flow: Flow, name: str) -> bool:
     """Whether the node hands out a variable of a loop that starts with an input."""
-    edge = name
+    edge = flow.index.trace_back(name, op_sets.IDENTITIES | {"Slice", "StridedSlice"})
     for ops in (op_sets.EXITS, op_sets.SWITCHES, op_sets.MERGES, op_sets.ENTERS):
         node = flow.index.producer(edge)
         if node is None or node.op not in ops or not list_data_edges(node):
@@ -75,15 +82,24 @@ def is_state(flow: Flow, name: str) -> bool:
     return get_tensor_name(flow.index.trace_back(edge, op_sets.VIEWS)) in flow.bits
 
 
+def _without_training_inputs(flow: Flow, found: dict[str, str], features: int) -> dict[str, str]:
+    """Without the answers to what is only fed in training, if another needs a feature that no loss needs."""
+    needs = {tensor: flow.depends[get_node_name(tensor)] & features for tensor in found}
+    used = flow.needed_by_losses
+    asked = [need for need in needs.values() if need & ~used]
+    return {t: why for t, why in found.items() if needs[t] & ~used or not any(needs[t] & ~need for need in asked)}
+
+
 def _find_heads_beside(flow: Flow, answers: Collection[str], sinks: Collection[str]) -> set[str]:
     """The answers that are other heads of the sinks' network: no steps on the way to a sink, with no less than it."""
     steps = flow.find_steps(answers, sinks) | set(sinks)
     others = {flow.parameters_of(sink) for sink in sinks}
+    less = {flow.parameters_of(sink) for sink in sinks if not is_state(flow, sink)}
     return {
         answer
         for answer in answers
         if answer not in steps
-        and not any(other < flow.parameters_of(answer) for other in others)
+        and not any(other < flow.parameters_of(answer) for other in less)
         and any(other & flow.parameters_of(answer) for other in others)
     }
 

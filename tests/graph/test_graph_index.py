@@ -36,6 +36,15 @@ def test_producers_are_listed_for_each_data_edge() -> None:
     assert index.producer("nowhere:0") is None
 
 
+def test_the_order_puts_each_node_behind_what_it_needs_but_for_the_edge_that_closes_a_loop() -> None:
+    order = GraphIndex(LOOP).order
+    assert sorted(order) == sorted(node.name for node in LOOP.node)
+    edges = [(edge.removeprefix("^").partition(":")[0], node.name) for node in LOOP.node for edge in node.input]
+    back = [edge for edge in edges if order.index(edge[0]) > order.index(edge[1])]
+    assert len(back) == 1
+    assert set(back) <= {("enter", "merge"), ("next", "merge"), ("merge", "switch"), ("switch", "next")}
+
+
 def test_upstream_and_downstream_follow_data_through_a_loop() -> None:
     index = GraphIndex(LOOP)
     assert index.upstream("exit") == {"exit", "switch", "merge", "enter", "next", "x"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import graphs
-from typical_graphs import found, infer
+from typical_graphs import dense, found, infer, make_flow
 
 from serialization.tensorflow import tf, tf1
 
@@ -41,3 +41,38 @@ def test_an_iterator_is_the_input_if_there_is_no_placeholder() -> None:
     assert [(c.tensor.name, c.role, c.why) for c in result.inputs] == [
         ("IteratorGetNext:0", "feature", "comes out of IteratorGetNext, is combined with the weights")
     ]
+
+
+def two_heads() -> None:
+    trunk = tf.nn.relu(dense(tf1.placeholder(tf.float32, [None, 4], name="x"), 4, "trunk"), name="trunk_out")
+    for name in ("left", "right"):
+        tf.identity(dense(trunk, 2, f"{name}_head"), name=name)
+    tf.identity(dense(tf1.placeholder(tf.float32, [None, 4], name="other"), 2, "apart"), name="alone")
+
+
+def test_the_steps_on_the_way_to_a_node_are_found() -> None:
+    flow = make_flow(two_heads)
+    assert flow.find_steps(["trunk_out", "left", "right"], ["left", "alone"]) == {"trunk_out"}
+    assert flow.find_steps(["left"], ["left"]) == set()
+
+
+def test_heads_of_one_trunk_are_kin() -> None:
+    kin = make_flow(two_heads).find_kin(["left", "right", "alone"])
+    assert kin["left"] == kin["right"] == {"left", "right"}
+    assert kin["alone"] == {"alone"}
+
+
+def test_weights_that_are_put_together_or_normalized_are_weights_and_their_penalty_is_not() -> None:
+    def build() -> None:
+        parts = [tf1.get_variable(f"part_{number}", [2, 3]) for number in range(2)]
+        whole = tf.concat(parts, 0, name="whole")
+        norm = tf.sqrt(tf.reduce_sum(tf.square(whole), 0, keepdims=True))
+        unit = tf.divide(whole, norm, name="unit")
+        y = tf.matmul(tf1.placeholder(tf.float32, [None, 4], name="x"), unit, name="y")
+        tf.add(tf.reduce_mean(y), tf.nn.l2_loss(parts[0], name="penalty"), name="loss")
+
+    flow = make_flow(build)
+    assert {"whole", "unit"} <= flow.parameters.keys()
+    assert not {"penalty", "y"} & flow.parameters.keys()
+    assert flow.is_parametric(flow.nodes["y"])
+    assert not flow.is_parametric(flow.nodes["loss"])

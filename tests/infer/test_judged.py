@@ -117,7 +117,7 @@ def test_ancestors_end_at_a_node_with_parameters() -> None:
         ([], []),
         (["y:0"], ["y:0"]),
         (["scores:0"], ["scores:0"]),
-        (["scores:0", "y:0"], ["y:0"]),
+        (["scores:0", "y:0"], ["scores:0"]),  # a form with a name, and no loss needs it
         (["hidden:0", "y:0"], ["y:0"]),  # a step on the way to the other
         (["hidden:0", "more:0"], ["hidden:0"]),
     ],

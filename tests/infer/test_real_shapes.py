@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import shapes_fourth
 import shapes_frozen
 import shapes_held_back
 import shapes_held_back_too
@@ -21,6 +22,7 @@ from real_shapes import SHAPES, make_file
 from serialization.sources.choose import choose_signature
 
 MODULES = (
+    shapes_fourth,
     shapes_frozen,
     shapes_held_back,
     shapes_held_back_too,

@@ -1,33 +1,39 @@
-"""The result of a network in place of a fed input is found by the critic that takes both."""
+"""What a loss judges through another network, a critic, is found."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import graphs
 from typical_graphs import dense, make_flow, train
 
-from serialization.infer.stand_ins import find_stand_ins
+from serialization.infer.critics import find_made, find_trainers
 from serialization.tensorflow import tf, tf1
 
-WHY = "another network takes it in place of a fed input"
+WHY = "a critic takes it"
+
+
+def find(build: Callable[[], None]) -> dict[str, str]:
+    flow = make_flow(build)
+    return find_made(flow, find_trainers(flow))
 
 
 def feed(name: str, width: int = 4) -> Any:
     return tf1.placeholder(tf.float32, [None, width], name=name)
 
 
-def test_made_images_stand_in_for_real_ones() -> None:
+def test_made_images_are_what_a_critic_takes() -> None:
     def build() -> None:
         made = tf.tanh(dense(feed("noise"), 6, "generator"), name="made")
         real, fake = (dense(dense(x, 5, "critic/1", tf.nn.relu), 1, "critic/2") for x in (feed("real", 6), made))
         train(tf.reduce_mean(fake) - tf.reduce_mean(real), "critic")
         train(-tf.reduce_mean(fake), "generator")
 
-    assert find_stand_ins(make_flow(build)) == {"made:0": WHY}
+    assert find(build) == {"made:0": WHY}
 
 
-def test_an_actors_action_stands_in_for_the_fed_one_but_that_of_its_delayed_copy_does_not() -> None:
+def test_an_actors_action_is_found_and_that_of_its_delayed_copy_is_not() -> None:
     def build() -> None:
         state, action, later = feed("state"), feed("action", 2), feed("later")
         acted = tf.tanh(dense(state, 2, "actor"), name="acted")
@@ -37,14 +43,14 @@ def test_an_actors_action_stands_in_for_the_fed_one_but_that_of_its_delayed_copy
         train(tf.reduce_mean(tf.square(taken - tf.stop_gradient(wanted))), "critic/")
         train(-tf.reduce_mean(own), "actor/")
 
-    assert find_stand_ins(make_flow(build)) == {"acted:0": WHY}
+    assert find(build) == {"acted:0": WHY}
 
 
-def test_a_network_that_is_applied_to_two_fed_inputs_makes_no_stand_in() -> None:
+def test_a_network_that_is_applied_to_two_fed_inputs_is_no_critic() -> None:
     def siamese() -> None:
         left, right = (dense(feed(name), 3, "tower", tf.nn.relu) for name in ("left", "right"))
         train(tf.reduce_mean(tf.square(left - right)))
 
-    assert find_stand_ins(make_flow(siamese)) == {}
-    assert find_stand_ins(make_flow(graphs.classifier)) == {}
-    assert find_stand_ins(make_flow(lambda: None)) == {}
+    assert find(siamese) == {}
+    assert find(graphs.classifier) == {}
+    assert find(lambda: None) == {}
