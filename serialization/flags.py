@@ -201,6 +201,11 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "help": "keep the predictions, whole: .npz, .npy (of one output) or .json",
         },
         "export-dir": {"type": parse_path, "metavar": "DIR", "help": "a SavedModel to write"},
+        "out": {"type": parse_prefix, "metavar": "PATH", "help": "what is written, here the prefix of a checkpoint"},
+        "object-based": {
+            "action": "store_true",
+            "help": "write a checkpoint of TensorFlow 2, too: PREFIX-object",
+        },
         "overwrite": {
             "action": "store_true",
             "help": "replace existing output (defaults under results/ are always replaced)",

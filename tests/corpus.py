@@ -10,10 +10,15 @@ Each step is the script that a user would run, as a process of its own with a ti
 
     checkpoints   freezemodel_save.py, freezemodel_load.py on the result, savedmodel_from_checkpoint.py
     frozen        savedmodel_from_frozen.py; freezemodel_load.py, whose outputs are compared with recorded ones
-    savedmodels   freezemodel_save.py --saved-model for each signature, freezemodel_load.py on the result
+    savedmodels   freezemodel_save.py --saved-model for each signature, freezemodel_load.py on the result;
+                  checkpoint_from_savedmodel.py
     negative      each of them: the right answer is a refusal
 
-Where values are recorded or outputs hinted, the outputs that are inferred without flags must be the same.
+Each frozen graph goes through checkpoint_from_frozen.py, too: the column `checkpoint` counts how many were converted,
+of those that have parameters, and how many of them trained for a step.
+
+Where values are recorded or outputs hinted, the outputs that are inferred without flags must be the same. The variables
+of a checkpoint that is made of a frozen graph have to be those of the model which was frozen.
 
 An artefact fails where a step ends with a traceback, is killed, runs out of time, is wrong, or where a negative one is
 accepted. Exit status 1 if one fails.
@@ -38,15 +43,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import stock_route
 from forked import FAILED, REFUSED, UNVERIFIED, VERIFIED, Main, Step, run
 
+import checkpoint_from_frozen
+import checkpoint_from_savedmodel
 import freezemodel_load
 import freezemodel_save
 import savedmodel_from_checkpoint
 import savedmodel_from_frozen
 from serialization.cli import make_parser
-from serialization.console import print_table
+from serialization.console import format_count, print_table
 from serialization.errors import UserError
 from serialization.files.locate import find_checkpoint, find_frozen_model, find_saved_model
+from serialization.files.model_names import is_prefix
 from serialization.graph.graph_index import GraphIndex
+from serialization.graph.op_sets import VARIABLES
 from serialization.graph.random_ops import find_random_outputs
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.given_feeds import read_feeds
@@ -130,6 +139,16 @@ def convert_checkpoint(path: Path, outputs: str | None, feeds: dict[str, object]
         yield step
     if step.outcome in (VERIFIED, UNVERIFIED):
         yield run("run", freezemodel_load.main, "--frozen-model", frozen, *words[2:])
+        yield run(
+            "checkpoint",
+            checkpoint_from_frozen.main,
+            "--frozen-model",
+            frozen,
+            *words[2:],
+            "--out",
+            out / "frozen.ckpt",
+        )
+        yield run("names", compare_variables, out / "frozen.ckpt", path, *words[2:])
     yield run("export", savedmodel_from_checkpoint.main, *words, "--export-dir", out / "export")
 
 
@@ -157,6 +176,7 @@ def convert_frozen(artefact: Artefact, out: Path) -> Iterator[Step]:
     for file, expected, words in frozen_files(artefact, out):
         step = run("export", savedmodel_from_frozen.main, *words, "--export-dir", out / "export")
         yield step
+        yield run("checkpoint", checkpoint_from_frozen.main, *words, "--out", out / "frozen.ckpt")
         names = [*expected] or (artefact.outputs or "").split(",")
         if any(names) and step.outcome != REFUSED:
             yield compare_names(names, "--frozen-model", file)
@@ -255,6 +275,32 @@ def unspecified(file: Path, names: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def compare_variables(argv: Sequence[str] | None) -> int:
+    """Compare the variables of a checkpoint with those of the checkpoint that was frozen for it."""
+    made, path, *words = argv or ()
+    args = make_parser(None, "inputs", "outputs", "feed").parse_args(words)
+    held = find_checkpoint(Path(path))
+    prepared = prepare_checkpoint(held, read_checkpoint_graph(held), args.inputs, args.outputs)
+    require_same_names(Path(made), {node.name for node in prepared.index.graph_def.node if node.op in VARIABLES})
+    return 0
+
+
+def compare_checkpoints(argv: Sequence[str] | None) -> int:
+    """Compare the variables of a checkpoint with those of a second one."""
+    made, path = map(Path, argv or ())
+    require_same_names(
+        made, {variable.name for variable in find_checkpoint(path).variables} if is_prefix(path) else set()
+    )
+    return 0
+
+
+def require_same_names(made: Path, wanted: set[str]) -> None:
+    found = {variable.name for variable in find_checkpoint(made).variables} if is_prefix(made) else set[str]()
+    if found != wanted:
+        raise ValueError(f"missed {sorted(wanted - found)}, extra {sorted(found - wanted)}")
+    print(f"proved: {format_count(len(found), 'name')}, none missed, none extra")
+
+
 def answer(argv: Sequence[str] | None) -> int:
     """Run the model as freezemodel_load.py does, but write all values of the outputs into a file."""
     parser = make_parser(None, "inputs", "outputs", "feed", frozen_model=None)
@@ -281,6 +327,10 @@ def convert_saved_model(path: Path, out: Path) -> Iterator[Step]:
             yield step
             if step.outcome in (VERIFIED, UNVERIFIED):
                 yield run(f"run {key}", freezemodel_load.main, "--frozen-model", frozen)
+                prefixes = [frozen.with_suffix(end) for end in (".ckpt", ".saved.ckpt")]
+                yield run("checkpoint", checkpoint_from_frozen.main, "--frozen-model", frozen, "--out", prefixes[0])
+                yield run("saved", checkpoint_from_savedmodel.main, *words, "--out", prefixes[1])
+                yield run("names", compare_checkpoints, *prefixes)
 
 
 def signatures(folder: Path) -> Iterator[tuple[list[object], str]]:

@@ -58,9 +58,12 @@ def run(what: str, main: Main, *words: object, quiet: bool = True) -> Step:
     if status == 1 and len(lines) == 1 and lines[0].startswith("error: "):
         return Step(what, REFUSED, lines[0].removeprefix("error: "), seconds)
     if status == 0 and not (lines and quiet):
-        proof = re.search(r"^(proved|not verified): ?(.*(?:\nTensorFlow's default.*)*)", out, re.MULTILINE)
-        outcome = UNVERIFIED if proof and proof[1] == "not verified" else VERIFIED
-        return Step(what, outcome, proof[2].replace("\n", "; ") if proof else "", seconds)
+        proofs = re.findall(
+            r"^(proved|not verified|not trained): ?(.*(?:\nTensorFlow's default.*)*)", out, re.MULTILINE
+        )
+        outcome = UNVERIFIED if proofs and proofs[0][0] == "not verified" else VERIFIED
+        lines = [text if word in ("proved", "not verified") else f"{word}: {text}" for word, text in proofs]
+        return Step(what, outcome, "; ".join(lines).replace("\n", "; "), seconds)
     ended = signal.Signals(-status).name if status < 0 else f"status {status}"
     return Step(what, FAILED, f"{ended}: {lines[-1] if lines else 'no message'}", seconds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -71,3 +72,5 @@ def _list_vocabularies(graph: Path) -> Iterator[Path]:
     if any(data.find(op.encode()) >= 0 for op in TEXT_FILE_INITIALIZERS):
         beside = (Path(folder) / name for folder, _, names in os.walk(graph.parent) for name in names)
         yield from (file for file in islice(beside, _MOST) if data.find(os.fsencode(file.name)) >= 0)
+    if isinstance(data, mmap.mmap):
+        data.madvise(mmap.MADV_DONTNEED)  # all of it was read, and would count as memory of this process

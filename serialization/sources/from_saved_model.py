@@ -46,6 +46,7 @@ from serialization.sources.choose import choose_signature
 from serialization.sources.frozen_reader import GraphFile
 from serialization.sources.meta_graph_choice import choose_meta_graph, require_variables
 from serialization.sources.private_copy import PreparedSavedModel, cut_meta_graph, find_asset_files
+from serialization.sources.saved_variables import bind_handles, name_variables
 from serialization.sources.variable_mapping import Restore
 from serialization.tensorflow import tf1
 
@@ -105,6 +106,7 @@ def prepare_saved_model(
         assets,
         found.variables,
         tuple(left),
+        name_variables(whole, index),
         needed.graph_def.ByteSize(),
         measure_variables(needed.graph_def),
         tuple(notes),
@@ -165,14 +167,8 @@ def find_left_out_variables(meta_graph: Any, variables: Checkpoint | None, index
     `index` is the index of the MetaGraphDef's graph.
     """
     nodes, saved = index.nodes, meta_graph.object_graph_def
-    outputs = [info.name for one in meta_graph.signature_def.values() for info in one.outputs.values()]
     filled = index.reachable([meta_graph.saver_def.restore_op_name])
-    left: dict[str, int] = {}
-    for name in index.reachable(outputs):
-        function = nodes[name].attr["f"].func.name if "f" in nodes[name].attr else ""
-        objects = saved.concrete_functions[function].bound_inputs if function in saved.concrete_functions else ()
-        handles = index.producers(nodes[name])[-len(objects) or None :]
-        left |= {h: o for h, o in zip(handles, objects, strict=False) if h in nodes and h not in filled}
+    left = {handle: number for handle, number in bind_handles(meta_graph, index) if handle not in filled}
     keys = _keys_of_objects(variables) if left and variables is not None else {}
     return [
         Restore(name, keys[number], "", nodes[name].attr["dtype"].type, None)

@@ -13,7 +13,7 @@ import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serialization.checks.crashes import require_sound_graph
 from serialization.console import show_path, show_progress
@@ -27,6 +27,9 @@ from serialization.graph.const_nodes import unpack_strings
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.repair import require_dense_shapes
 from serialization.tensorflow import np, tf, tf1
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LARGE_FILE = 32_000_000  # bytes; below this a few copies do not matter, and TensorFlow folds the constants
 _LARGE_NODE = 1 << 20
@@ -130,6 +133,26 @@ def replace_constants(graph_def: Any, constants: Mapping[str, LargeConstant]) ->
     return used
 
 
+def put_back_constants(graph_def: Any, constants: Mapping[str, LargeConstant]) -> None:
+    """Undo `replace_constants`, in place: the variables are constants again, with dtype and shape but without a value.
+
+    `read_constant` reads the value.
+    """
+    handles = {f"{name}/variable" for name in constants}
+    for position in reversed(range(len(graph_def.node))):
+        node = graph_def.node[position]
+        if node.name in handles:
+            del graph_def.node[position]
+        elif node.name in constants:
+            node.op = "Const"
+            del node.input[0]
+            tensor = node.attr["value"].tensor
+            tensor.dtype = constants[node.name].dtype
+            tensor.tensor_shape.SetInParent()
+            for size in constants[node.name].shape:
+                tensor.tensor_shape.dim.add(size=size)
+
+
 def fill_constants(session: Any, scope: str, constants: Mapping[str, LargeConstant]) -> None:
     """Read each constant from its file into its variable, one at a time, behind a progress bar.
 
@@ -157,17 +180,23 @@ def fill_constants(session: Any, scope: str, constants: Mapping[str, LargeConsta
     session.run(nothing)  # TensorFlow frees the arrays of closed sessions only when another session runs
     size = sum(constant.length for constant in constants.values())
     for assign, value, constant in show_progress(assignments, "loading", size, weigh=lambda step: step[2].length):
-        session.run(assign, {value: _read_values(constant)})
+        session.run(assign, {value: read_constant(constant).reshape(constant.shape)})
 
 
-def _read_values(constant: LargeConstant) -> Any:
-    """The values as an aligned array: TensorFlow would copy any other."""
-    buffer = np.empty(constant.length + _ALIGNED, np.uint8)
+def read_constant(constant: LargeConstant, first: int = 0, count: int | None = None) -> NDArray[Any]:
+    """The values, or `count` of them from `first` on, as an aligned array of one axis: TensorFlow would copy any other.
+
+    Raises UserError if the file has changed.
+    """
+    dtype = np.dtype(tf.as_dtype(constant.dtype).as_numpy_dtype)
+    skipped = first * dtype.itemsize
+    length = constant.length - skipped if count is None else min(count * dtype.itemsize, constant.length - skipped)
+    buffer = np.empty(length + _ALIGNED, np.uint8)
     start = -buffer.ctypes.data % _ALIGNED
-    content = buffer[start : start + constant.length]
-    if not constant.file.read_into(content.data, constant.offset):
+    content = buffer[start : start + length]
+    if not constant.file.read_into(content.data, constant.offset + skipped):
         raise UserError(f"{show_path(constant.file.path)} was changed while it was read; run this again")
-    return content.view(tf.as_dtype(constant.dtype).as_numpy_dtype).reshape(constant.shape)
+    return np.asarray(content.view(dtype))
 
 
 def _large_constant(file: ModelFile, begin: int, end: int) -> tuple[Any, LargeConstant] | None:

@@ -37,7 +37,8 @@ class PreparedSavedModel:
     `whole` is the GraphDef as it is in the file, `meta_graph` what TensorFlow gets of it: what was scanned, no more.
     `assets` are the files of its assets, by the nodes whose values are to be their paths. `variables` is the index of
     its checkpoint, if it has one. `left_out` are the variables that the SavedModel's own restore op does not fill.
-    `notes` report choices and repairs.
+    `known_variables` are the names of variables, and whether they are trained, by the names of their nodes. `notes`
+    report choices and repairs.
 
     `graph_size` is the size in bytes of the GraphDef that the signature needs, `size` the size of its variables.
     """
@@ -49,6 +50,7 @@ class PreparedSavedModel:
     assets: Mapping[str, Path]
     variables: Checkpoint | None
     left_out: tuple[Restore, ...]
+    known_variables: Mapping[str, tuple[str, bool]]
     graph_size: int
     size: int
     notes: tuple[str, ...] = ()
