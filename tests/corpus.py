@@ -14,8 +14,8 @@ Each step is the script that a user would run, as a process of its own with a ti
                   checkpoint_from_savedmodel.py
     negative      each of them: the right answer is a refusal
 
-Each frozen graph goes through checkpoint_from_frozen.py, too: the column `checkpoint` counts how many were converted,
-of those that have parameters, and how many of them trained for a step.
+Each frozen graph goes through checkpoint_from_frozen.py, too: the columns `checkpoint` count the artefacts that have
+parameters, those of them that were converted and proved, and those that trained for a step.
 
 Where values are recorded or outputs hinted, the outputs that are inferred without flags must be the same. The variables
 of a checkpoint that is made of a frozen graph have to be those of the model which was frozen.
@@ -66,7 +66,17 @@ from serialization.sources.from_frozen import PreparedFrozenModel, prepare_froze
 from serialization.sources.frozen_reader import read_graph_def, read_graph_file
 from serialization.tensorflow import explain_failures, np, tf
 
+CHECKPOINT = ("with parameters", "restored", "trained")  # what became of the frozen graphs of an artefact
 UNORDERED = "its order, which TopKV2 leaves open"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A variable of a checkpoint."""
+
+    name: str
+    shape: tuple[int, ...]
+    checksum: int
 
 
 @dataclass(frozen=True)
@@ -148,7 +158,7 @@ def convert_checkpoint(path: Path, outputs: str | None, feeds: dict[str, object]
             "--out",
             out / "frozen.ckpt",
         )
-        yield run("names", compare_variables, out / "frozen.ckpt", path, *words[2:])
+        yield run("variables", compare_variables, out / "frozen.ckpt", path, *words[2:])
     yield run("export", savedmodel_from_checkpoint.main, *words, "--export-dir", out / "export")
 
 
@@ -276,29 +286,35 @@ def unspecified(file: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def compare_variables(argv: Sequence[str] | None) -> int:
-    """Compare the variables of a checkpoint with those of the checkpoint that was frozen for it."""
+    """Compare the variables of a checkpoint with those of the checkpoint that was frozen for it, by their names."""
     made, path, *words = argv or ()
     args = make_parser(None, "inputs", "outputs", "feed").parse_args(words)
     held = find_checkpoint(Path(path))
     prepared = prepare_checkpoint(held, read_checkpoint_graph(held), args.inputs, args.outputs)
-    require_same_names(Path(made), {node.name for node in prepared.index.graph_def.node if node.op in VARIABLES})
+    wanted = {node.name for node in prepared.index.graph_def.node if node.op in VARIABLES}
+    require_same(wanted, {variable.name for variable in read_variables(Path(made))})
     return 0
 
 
 def compare_checkpoints(argv: Sequence[str] | None) -> int:
-    """Compare the variables of a checkpoint with those of a second one."""
-    made, path = map(Path, argv or ())
-    require_same_names(
-        made, {variable.name for variable in find_checkpoint(path).variables} if is_prefix(path) else set()
-    )
+    """Compare the variables of two checkpoints by their values: a SavedModel may know better names than its graph."""
+    made, wanted = (read_variables(Path(path)) for path in argv or ())
+    require_same({(v.shape, v.checksum) for v in wanted}, {(v.shape, v.checksum) for v in made})
     return 0
 
 
-def require_same_names(made: Path, wanted: set[str]) -> None:
-    found = {variable.name for variable in find_checkpoint(made).variables} if is_prefix(made) else set[str]()
-    if found != wanted:
-        raise ValueError(f"missed {sorted(wanted - found)}, extra {sorted(found - wanted)}")
-    print(f"proved: {format_count(len(found), 'name')}, none missed, none extra")
+def read_variables(prefix: Path) -> list[Stored]:
+    """The variables of a checkpoint; none if there is no checkpoint, since the model has no variables."""
+    if not is_prefix(prefix):
+        return []
+    held = find_checkpoint(prefix)
+    return [Stored(v.name, tuple(v.shape), held.places[v.name.encode()].checksum) for v in held.variables]
+
+
+def require_same(wanted: set[Any], made: set[Any]) -> None:
+    if wanted != made:
+        raise AssertionError(f"missed {sorted(wanted - made)}, extra {sorted(made - wanted)}")
+    print(f"proved: {format_count(len(made), 'variable')}, none missed, none extra")
 
 
 def answer(argv: Sequence[str] | None) -> int:
@@ -330,7 +346,7 @@ def convert_saved_model(path: Path, out: Path) -> Iterator[Step]:
                 prefixes = [frozen.with_suffix(end) for end in (".ckpt", ".saved.ckpt")]
                 yield run("checkpoint", checkpoint_from_frozen.main, "--frozen-model", frozen, "--out", prefixes[0])
                 yield run("saved", checkpoint_from_savedmodel.main, *words, "--out", prefixes[1])
-                yield run("names", compare_checkpoints, *prefixes)
+                yield run("variables", compare_checkpoints, *prefixes)
 
 
 def signatures(folder: Path) -> Iterator[tuple[list[object], str]]:
@@ -346,6 +362,17 @@ def signatures(folder: Path) -> Iterator[tuple[list[object], str]]:
         yield from ((tags, key) for key in keys or [""])
     if not meta_graphs:
         yield [], ""
+
+
+def judge_checkpoint(done: list[Step]) -> Iterator[str]:
+    """Which of the words of CHECKPOINT hold for an artefact, whose frozen graphs became checkpoints."""
+    steps = [step for step in done if step.what == "checkpoint" and "has no parameters" not in step.why]
+    if steps and any(step.outcome != REFUSED for step in steps):
+        yield CHECKPOINT[0]
+        if all(step.outcome in (VERIFIED, UNVERIFIED) for step in steps):
+            yield CHECKPOINT[1]
+        if any(" moved " in step.why for step in steps):
+            yield CHECKPOINT[2]
 
 
 def verdict(artefact: Artefact, done: list[Step]) -> str:
@@ -367,6 +394,7 @@ def main() -> int:
     args = parser.parse_args()
     print(f"TensorFlow {tf.__version__}", flush=True)
     counts: dict[str, Counter[str]] = {}
+    unfrozen: dict[str, Counter[str]] = {}
     for artefact in find(args.folder, args.only):
         if args.stock and artefact.kind == "negative":
             continue
@@ -374,6 +402,7 @@ def main() -> int:
             done = list((stock_steps if args.stock else steps)(artefact, Path(out)))
         word = verdict(artefact, done)
         counts.setdefault(artefact.kind, Counter())[word] += 1
+        unfrozen.setdefault(artefact.kind, Counter()).update(judge_checkpoint(done))
         print(f"{artefact.path.name} ({artefact.kind}): {word}", flush=True)
         for step in done:
             print(f"    {step.what:16} {step.outcome:12} {step.seconds:5.1f} s  {step.why}", flush=True)
@@ -386,7 +415,11 @@ def main() -> int:
                 )
     print()
     words = (VERIFIED, UNVERIFIED, REFUSED, FAILED)
-    print_table(("kind", *words), [(kind, *(found[word] for word in words)) for kind, found in counts.items()])
+    table = [
+        (kind, *(found[word] for word in words), *(unfrozen[kind][word] for word in CHECKPOINT))
+        for kind, found in counts.items()
+    ]
+    print_table(("kind", *words, *(f"checkpoint: {word}" for word in CHECKPOINT)), table)
     return int(any(found[FAILED] for found in counts.values()))
 
 
