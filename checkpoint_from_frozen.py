@@ -30,11 +30,11 @@ from typing import Any
 from freezemodel_load import read_frozen
 from savedmodel_from_frozen import load
 from serialization import cli, project
-from serialization.cli import make_parser, name_target
+from serialization.cli import make_parser, name_target, repeat_flags
 from serialization.console import format_command, format_count, format_size, print_notes, print_table, show_path
 from serialization.files.locate import find_frozen_model
 from serialization.files.publish import list_checkpoint_files, stage_checkpoint
-from serialization.flags import CONVERSION_FLAGS
+from serialization.flags import CONVERSION_FLAGS, RESULT_FLAGS
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.parameters import Parameter
 from serialization.graph.signature import SERVING_DEFAULT, build_signature_def
@@ -123,14 +123,21 @@ def write(
     return [*lines, *(prove_objects(unfrozen, path) for path in objects)]
 
 
-def report(args: argparse.Namespace, prefixes: Sequence[Path], unfrozen: Unfrozen, proof: Sequence[str]) -> None:
+def report(
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    prefixes: Sequence[Path],
+    unfrozen: Unfrozen,
+    proof: Sequence[str],
+) -> None:
     """Print what was written, the proof, and the next step."""
     files = [file for prefix in prefixes for file in list_checkpoint_files(prefix)]
     print_table(("file", "size"), [(show_path(file), format_size(file.stat().st_size)) for file in files])
     trained = {one.name: one.trainable for one in unfrozen.parameters}
     print(f"{format_count(len(trained), 'variable')}, {sum(trained.values()):,} trainable")
     print("\n".join(proof))
-    print(f"next: {format_command('checkpoint_restore.py', '--checkpoint', args.out)}")
+    again = repeat_flags(parser, args, *RESULT_FLAGS)
+    print(f"next: {format_command('checkpoint_restore.py', '--checkpoint', args.out, *again)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -149,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_notes(ready.notes)
         unfrozen = take_out_constants(ready)
         proof = write(args, unfrozen, staged, lambda: open_frozen(ready))
-    report(args, prefixes, unfrozen, proof)
+    report(parser, args, prefixes, unfrozen, proof)
     return 0
 
 

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             unfrozen, notes = take_out_variables(origin, prepared.known_variables)
             print_notes(notes)
             proof = write(args, unfrozen, staged, lambda: nullcontext(origin))
-    report(args, prefixes, unfrozen, proof)
+    report(parser, args, prefixes, unfrozen, proof)
     return 0
 
 
