@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from serialization.console import format_count, list_some
 from serialization.errors import UserError
-from serialization.graph.op_sets import ALL_PLACEHOLDERS, ENTERS
+from serialization.graph.op_sets import ALL_PLACEHOLDERS, ENTERS, SHAPES
 from serialization.graph.signature import Signature
 from serialization.run.predictor import Values
 from serialization.run.variables import holds_values, read_slices
@@ -52,6 +52,8 @@ def train_one_step(
     """
     graph = session.graph
     trainable = {variable.op.name: variable for variable in graph.get_collection("trainable_variables")}
+    if not trainable:
+        return ["not trained: none of the variables is trainable"]
     fates = {name: _LOOP if _enters_loop(variable) else _NO_PATH for name, variable in trainable.items()}
     done = ""
     try:
@@ -90,7 +92,7 @@ def _find_losses(graph: Any, wanted: Signature) -> dict[str, Any]:
         key, tensor = waiting.pop(0)
         if tensor.dtype.is_floating and tensor.op.type not in ALL_PLACEHOLDERS | {"Const"}:
             found[key] = tensor
-        elif tensor.op not in seen:
+        elif tensor.op not in seen and tensor.op.type not in SHAPES:
             seen.add(tensor.op)
             waiting += [(source.name.removesuffix(":0"), source) for source in tensor.op.inputs]
     if not found:
