@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from serialization.graph.graph_index import GraphIndex
@@ -25,10 +25,10 @@ class Gradients:
     losses: frozenset[str]
 
 
-def sort_gradients(index: GraphIndex, gradients: Iterable[str]) -> list[Gradients]:
-    """The gradients that train, each call of tf.gradients by itself."""
+def sort_gradients(index: GraphIndex, gradients: Collection[str]) -> list[Gradients]:
+    """The gradients that train, each call of tf.gradients by itself, in the order of the graph."""
     calls: dict[str, dict[str, str]] = defaultdict(dict)
-    for name in gradients:
+    for name in filter(gradients.__contains__, index.nodes):
         if match := _GRADIENT.fullmatch(name):
             calls[match[1]][name] = match[2] if match[2] in index.nodes else ""
     return [
