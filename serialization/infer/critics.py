@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from serialization.graph import op_sets
 from serialization.graph.graph_def import get_node_name, get_tensor_name, list_data_edges
 from serialization.infer.data_edges import Flow
+from serialization.infer.gradients import get_gradient_owner
 from serialization.infer.judged import PRODUCTS, merge_forms
 
 _MADE = "a critic takes it"
@@ -32,7 +33,7 @@ def find_trainers(flow: Flow) -> list[Trainer]:
     """The trainers of a graph. Gradients of the same losses belong together, whatever optimizers take them."""
     found: dict[frozenset[str], Trainer] = {}
     for gradient in flow.gradients:
-        variables = _find_updated(flow, gradient.nodes)
+        variables = _find_updated(flow, gradient.nodes) or _find_derived(flow, gradient.nodes)
         known = found.get(gradient.losses, Trainer(gradient.losses, frozenset(), frozenset()))
         found[gradient.losses] = Trainer(gradient.losses, known.variables | variables, known.nodes | gradient.owners)
     return [trainer for trainer in found.values() if trainer.variables]
@@ -51,6 +52,17 @@ def _find_updated(flow: Flow, gradients: Iterable[str]) -> frozenset[str]:
                 if op_sets.is_update(flow.nodes[user].op):
                     found.add(flow.parameters.get(get_node_name(flow.nodes[user].input[0]), ""))
     return frozenset(found - {""})
+
+
+def _find_derived(flow: Flow, gradients: frozenset[str]) -> frozenset[str]:
+    """The variables whose gradients leave the graph, to be applied elsewhere."""
+    found = set()
+    for name in gradients:
+        owner, shape = flow.nodes.get(get_gradient_owner(name)), flow.describe(f"{name}:0").shape
+        if owner is not None and shape and not gradients >= set(flow.index.consumers(name)):
+            taken = (n for n in flow.index.producers(owner) if n in flow.parameters)
+            found |= {flow.parameters[n] for n in taken if flow.describe(f"{n}:0").shape == shape}
+    return frozenset(found)
 
 
 def find_made(flow: Flow, trainers: list[Trainer]) -> dict[str, str]:

@@ -25,6 +25,12 @@ class Gradients:
     losses: frozenset[str]
 
 
+def get_gradient_owner(name: str) -> str:
+    """The name of the node whose gradient a node computes; "" for a node outside of gradients."""
+    match = _GRADIENT.fullmatch(name)
+    return match[2] if match else ""
+
+
 def sort_gradients(index: GraphIndex, gradients: Collection[str]) -> list[Gradients]:
     """The gradients that train, each call of tf.gradients by itself, in the order of the graph."""
     calls: dict[str, dict[str, str]] = defaultdict(dict)

@@ -46,6 +46,17 @@ def test_an_actors_action_is_found_and_that_of_its_delayed_copy_is_not() -> None
     assert find(build) == {"acted:0": WHY}
 
 
+def test_the_gradients_may_be_applied_outside_of_the_graph() -> None:
+    def build() -> None:
+        made = tf.tanh(dense(feed("noise"), 6, "generator"), name="made")
+        judged = tf.reduce_mean(dense(made, 1, "critic")), tf.reduce_mean(dense(feed("real", 6), 1, "critic"))
+        for loss, scope in ((judged[0] - judged[1], "critic"), (-judged[0], "generator")):
+            slopes = tf.gradients(loss, tf1.get_collection("trainable_variables", scope))
+            tf.concat([tf.reshape(slope, [-1]) for slope in slopes], 0)
+
+    assert find(build) == {"made:0": WHY}
+
+
 def test_a_network_that_is_applied_to_two_fed_inputs_is_no_critic() -> None:
     def siamese() -> None:
         left, right = (dense(feed(name), 3, "tower", tf.nn.relu) for name in ("left", "right"))
