@@ -92,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     step("freezemodel_save.py")
     step("freezemodel_load.py")
     ask_server()
+    step("checkpoint_from_frozen.py")
 
     chapter("A SavedModel: graph, variables and signatures in one folder")
     step("savedmodel_from_source.py")
@@ -111,6 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chapter("A pretrained SavedModel: a ResNet")
     run("saved_model_cli", "show", "--dir", project.PRETRAINED / "1", *arguments)
     step("savedmodel_pretrained.py")
+    step("checkpoint_from_savedmodel.py")
 
     seconds = time.monotonic() - started
     print(f"every step proved itself, in {seconds:.0f} seconds; the files are in {show_path(project.RESULTS)}")

@@ -10,9 +10,10 @@ then a single one. For each, these run one after the other, each in its own proc
     call     the fastest of 40 later calls of both, in the same processes; memory limits them, so other programs on
              the machine slow them
     export   import_graph_def, simple_save   and   savedmodel_from_frozen.py, with and without --no-verify
+    unfreeze checkpoint_from_frozen.py, with and without --no-verify; TensorFlow has no call for it
 
-Prints seconds, peak resident memory, and the ratios. For an export it also prints the memory above that of a process
-that only imports TensorFlow, as a multiple of the file's size.
+Prints seconds, peak resident memory, and the ratios. For an export and for unfreezing it also prints the memory above
+that of a process that only imports TensorFlow, as a multiple of the file's size.
 """
 
 from __future__ import annotations
@@ -158,22 +159,34 @@ def compare(folder: Path, megabytes: int, variables: int) -> None:
     for name in ("export", "export and prove"):
         title = f"{name}, above import / file"
         table.append((title, f"{above['plain']:.2f}", f"{above[name]:.2f}", f"{above[name] / above['plain']:.2f}"))
+    for name in ("unfreeze", "unfreeze and prove"):
+        table.append((name, "", f"{exports[name][0]:.1f} s", ""))
+        table.append((f"{name}, above import / file", "", f"{above[name]:.2f}", ""))
     heading = f"{megabytes} MiB in {format_count(variables, 'variable')}"
     print_table((heading, "TensorFlow", "this project", "ratio"), table)
 
 
 def measure_exports(folder: Path, frozen: Path) -> dict[str, tuple[float, float, str]]:
-    """The results of `measure` for importing TensorFlow, for TensorFlow's export, and for the project's two exports."""
-    script = (PROJECT / "savedmodel_from_frozen.py", "--frozen-model", frozen, "--inputs", "x", "--outputs", "y")
+    """The results of `measure` for importing TensorFlow, for its export, and for what the project makes of the file."""
+    flags = ("--frozen-model", frozen, "--inputs", "x", "--outputs", "y")
+    script = (PROJECT / "savedmodel_from_frozen.py", *flags)
+    unfreeze = (
+        PROJECT / "checkpoint_from_frozen.py",
+        *flags,
+        "--out",
+        folder / "saved" / "m.ckpt",
+    )
     runs: dict[str, tuple[str | Path, ...]] = {
         "import": ("-c", "import tensorflow"),
         "plain": ("-c", PLAIN_EXPORT, frozen, folder / "saved"),
         "export": (*script, "--no-verify", "--export-dir", folder / "saved"),
         "export and prove": (*script, "--export-dir", folder / "saved"),
+        "unfreeze": (*unfreeze, "--no-verify"),
+        "unfreeze and prove": unfreeze,
     }
     results = {}
     for name, words in runs.items():
-        results[name] = measure("importing TensorFlow" if name == "import" else f"exporting ({name})", *words)
+        results[name] = measure("importing TensorFlow" if name == "import" else f"running {name}", *words)
         shutil.rmtree(folder / "saved", ignore_errors=True)
     return results
 

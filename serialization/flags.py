@@ -201,10 +201,10 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "help": "keep the predictions, whole: .npz, .npy (of one output) or .json",
         },
         "export-dir": {"type": parse_path, "metavar": "DIR", "help": "a SavedModel to write"},
-        "out": {"type": parse_prefix, "metavar": "PATH", "help": "what is written, here the prefix of a checkpoint"},
+        "out": {"type": parse_prefix, "metavar": "PATH", "help": "the prefix of the checkpoint to write"},
         "object-based": {
             "action": "store_true",
-            "help": "write a checkpoint of TensorFlow 2, too: PREFIX-object",
+            "help": "write the variables for tf.train.Checkpoint, too, to a prefix with -object in its name",
         },
         "overwrite": {
             "action": "store_true",

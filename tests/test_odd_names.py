@@ -38,6 +38,17 @@ def test_every_path_that_a_user_gives(run: Run, tmp_path: Path) -> None:
         ("savedmodel_from_checkpoint", *checkpoint, "--graph", named(".meta"), "--export-dir", named("checkpoint")),
         ("savedmodel_from_frozen", "--frozen-model", named("m.pb"), "--export-dir", named("frozen")),
         ("savedmodel_pretrained", "--saved-model", named("frozen"), *feed),
+        (
+            "checkpoint_from_frozen",
+            "--frozen-model",
+            named("m.pb"),
+            "--out",
+            named("unfrozen"),
+            "--object-based",
+            *feed,
+        ),
+        ("checkpoint_restore", "--checkpoint", named("unfrozen"), "--tensor", "NN/W1"),
+        ("checkpoint_from_savedmodel", "--saved-model", named("source"), "--out", named("saved")),
         ("freezemodel_save", "--saved-model", named("checkpoint"), "--frozen-model", named("again.pb")),
         ("savedmodel_pretrained", "--saved-model", resnet, *images),
         ("model_inspect", named("m.pb"), "--dot", named("m.dot"), "--tensorboard", named("logs")),
@@ -49,7 +60,12 @@ def test_every_path_that_a_user_gives(run: Run, tmp_path: Path) -> None:
     files = ("index", "data-00000-of-00001", "meta", "meta.json")
     written = ("m.pb", "again.pb", "m.dot", "logs", "source", "checkpoint", "frozen", *(f".{end}" for end in files))
     given = ("rows.npy", "labels.txt", "image.png")
-    assert {file.name for file in folder.iterdir()} == {"checkpoint", *(f"{ODD}{end}" for end in (*written, *given))}
+    parts = [f"{name}.{end}" for name in ("unfrozen", "saved") for end in files[:3]]
+    parts += [f"unfrozen-object.{end}" for end in files[:2]]
+    assert {file.name for file in folder.iterdir()} == {
+        "checkpoint",
+        *(f"{ODD}{end}" for end in (*written, *given, *parts)),
+    }
     assert json.loads(run("model_inspect", named("m.pb"), "--json").stdout)["path"] == str(named("m.pb"))
 
 

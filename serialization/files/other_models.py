@@ -27,7 +27,10 @@ _RUN = {
     "frozen_model": "freezemodel_load.py",
 }
 _EXPORT = {"checkpoint": "savedmodel_from_checkpoint.py", "frozen_model": "savedmodel_from_frozen.py"}
+_UNFREEZE = {"frozen_model": "checkpoint_from_frozen.py", "saved_model": "checkpoint_from_savedmodel.py"}
 _SAME_STEP = {
+    "checkpoint_from_frozen": _UNFREEZE,
+    "checkpoint_from_savedmodel": _UNFREEZE,
     "freezemodel_save": dict.fromkeys(("checkpoint", "saved_model"), "freezemodel_save.py"),
     "freezemodel_serve": dict.fromkeys(_FLAGS, "freezemodel_serve.py"),
     "savedmodel_from_checkpoint": _EXPORT,
@@ -45,6 +48,8 @@ def advise_making(path: Path, otherwise: str, *scripts: str) -> str:
     made = {
         project.RESULTS / "graph.ckpt": "checkpoint_save.py",
         project.RESULTS / "frozen_model.pb": "freezemodel_save.py",
+        project.RESULTS / "unfrozen.ckpt": "checkpoint_from_frozen.py",
+        project.RESULTS / "from_savedmodel.ckpt": "checkpoint_from_savedmodel.py",
     }
     made |= {project.RESULTS / f"savedmodel_from_{name}": f"savedmodel_from_{name}.py" for name in _EXPORTS}
     made |= {project.PRETRAINED / "1": "pretrainedresnet/train.py"}

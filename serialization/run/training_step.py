@@ -72,7 +72,8 @@ def train_one_step(
     except _NotTrainedError as why:
         return [f"not trained: {why}"]
     except (*_NO_GRADIENT, tf.errors.OpError) as error:
-        return [f"not trained: {format_reason(error)}"]
+        what = format_reason(error) if str(error) else "TensorFlow cannot form a gradient in a graph that was imported"
+        return [f"not trained: {what}"]
     if others := sorted(changed.keys() - trainable.keys()) if done else []:
         raise UserError(f"{done} {list_some(others)}, which is not trainable; nothing was written")
     still = defaultdict[str, list[str]](list)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from serialization.console import format_count
 from serialization.errors import UserError
+from serialization.files.checkpoint_files import read_checkpoint_at
+from serialization.formats.checkpoint_index import format_saver_path
 from serialization.formats.file_kind import ModelFile
 from serialization.formats.messages import read_message
 from serialization.graph.function_optimizers import switch_off_optimizers
@@ -32,13 +34,14 @@ if TYPE_CHECKING:
 def restore_plainly(prefix: Path, *, optimize: bool = False) -> tuple[Any, Signature]:
     """A session on a checkpoint, opened as a training script does, and the signature that its .meta records."""
     meta_graph = read_message(ModelFile(prefix.with_name(f"{prefix.name}.meta")))
+    held = read_checkpoint_at(prefix)  # TensorFlow would take some prefixes for patterns
     wanted = read_signature_def(meta_graph.signature_def[SERVING_DEFAULT])
     if not optimize:
         switch_off_optimizers(meta_graph.graph_def)
     session = open_session(tf1.Graph(), optimize=optimize)
     with session.graph.as_default(), explain_failures("the checkpoint cannot be restored"):
         saver = tf1.train.import_meta_graph(meta_graph)
-        saver.restore(session, str(prefix))
+        saver.restore(session, format_saver_path(held))
         session.run(tf1.tables_initializer())
     return session, bind_signature(session.graph, wanted)
 
@@ -82,9 +85,10 @@ def prove_objects(unfrozen: Unfrozen, prefix: Path) -> str:
 
     Raises UserError if a variable is missing or has other bits.
     """
+    held = read_checkpoint_at(prefix)
     variables = {one.name: tf.Variable(tf.zeros(one.shape, one.dtype)) for one in unfrozen.parameters}
     with explain_failures("the object-based checkpoint cannot be restored"):
-        tf.train.Checkpoint(variables=variables).read(str(prefix)).assert_consumed()
+        tf.train.Checkpoint(variables=variables).read(format_saver_path(held)).assert_consumed()
     for one in unfrozen.parameters:
         value = variables[one.name].numpy().reshape(-1)
         _require(has_same_bits(unfrozen.read(one, 0, value.size), value), one)

@@ -18,7 +18,6 @@ from serialization.graph.graph_def import get_node_name
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import VARIABLES
 from serialization.graph.parameters import Parameter, find_parameters, may_be_trained
-from serialization.graph.recorded_signature import remove_record
 from serialization.graph.repair import remove_lost_locations
 from serialization.graph.signature import Signature
 from serialization.sources.frozen_reader import put_back_constants, read_constant
@@ -146,5 +145,4 @@ def _leave_out(graph_def: Any, names: Collection[str]) -> Any:
             kept.CopyFrom(node)
             kept.input[:] = [edge for edge in node.input if not (edge[0] == "^" and get_node_name(edge) in names)]
     remove_lost_locations(rest)
-    remove_record(rest)  # the checkpoint has a SignatureDef
     return rest
