@@ -142,18 +142,16 @@ def _recorded(file: GraphFile, notes: list[str], *, required: bool) -> Signature
 
 
 def _complete(file: GraphFile, signature: Signature) -> Signature:
-    """The signature of a frozen graph with all dtypes; a default value that stays in a large file has to be fed."""
+    """The signature of a frozen graph with all dtypes, and with the default values that stay in a large file."""
     index = file.index
 
-    def left(tensor: Tensor) -> bool:
-        node = index.nodes[get_node_name(tensor.name)]
-        return tensor.default is not None and get_node_name(node.input[0]) in file.constants
+    def complete(tensor: Tensor) -> Tensor:
+        default = tensor.default
+        if default is not None and (left := file.constants.get(get_node_name(index.producer(tensor.name).input[0]))):
+            default = left.read_tensor()
+        return replace(_describe(index, tensor.name), key=tensor.key, default=default)
 
-    inputs, outputs = (
-        tuple(replace(_describe(index, t.name), key=t.key, default=None if left(t) else t.default) for t in side)
-        for side in (signature.inputs, signature.outputs)
-    )
-    return Signature(inputs, outputs)
+    return Signature(tuple(map(complete, signature.inputs)), tuple(map(complete, signature.outputs)))
 
 
 def _infer_outputs(index: GraphIndex, lacking: Collection[str], what: str, notes: list[str]) -> tuple[Tensor, ...]:

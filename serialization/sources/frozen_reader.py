@@ -47,6 +47,15 @@ class LargeConstant:
     dtype: int
     shape: tuple[int, ...]
 
+    def read_tensor(self) -> bytes:
+        """The constant as a serialized TensorProto."""
+        tensor = protos.TensorProto(
+            dtype=self.dtype, tensor_content=self.file.data[self.offset : self.offset + self.length]
+        )
+        for size in self.shape:
+            tensor.tensor_shape.dim.add(size=size)
+        return bytes(tensor.SerializeToString(deterministic=True))
+
 
 @dataclass(frozen=True)
 class GraphFile:
