@@ -24,6 +24,7 @@ MEGABYTES ?= 1024
 # Needs wrk (Debian: apt-get install wrk). The servers of others are measured where bench-environments has put them.
 bench: $(VENV)/installed results/frozen_model.pb
 	$(BIN)/python benchmarks/freezing.py --megabytes $(MEGABYTES)
+	$(BIN)/python benchmarks/exporting.py
 	$(BIN)/python benchmarks/inspecting.py
 	$(BIN)/python benchmarks/confining.py
 	$(BIN)/python benchmarks/bench_serving.py --write $(SERVING)

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from contextlib import closing, contextmanager
 from typing import Any
 
 import model
@@ -67,11 +66,10 @@ def read_frozen(
     outputs: str | None = None,
     *,
     keys: bool = False,
-    lean: bool = True,
     trust_model: bool = False,
 ) -> PreparedFrozenModel:
-    """The graph in the file, ready to be imported. `keys` is for model.names_of, `lean` for read_graph_file."""
-    file = read_graph_file(opened, lean=lean)
+    """The graph in the file, ready to be imported. `keys` is what model.names_of takes."""
+    file = read_graph_file(opened, lean=True)
     names = model.names_of(file.graph_def, inputs, outputs, keys=keys)
     return from_frozen.prepare_frozen_model(file, *names, trust=trust_model)
 
@@ -85,18 +83,16 @@ def open_frozen(
 
 @contextmanager
 def open_frozen_source(args: argparse.Namespace) -> Iterator[tuple[PreparedFrozenModel, Origin | None]]:
-    """The model that --frozen-model names: its graph, whole and in memory, and open; None with --no-verify."""
+    """The model that --frozen-model names: its graph, and open; None with --no-verify."""
     opened = find_frozen_model(args.frozen_model)
-    read = partial(read_frozen, opened, args.inputs, args.outputs, trust_model=args.trust_model)
-    ready = read(lean=False)
+    ready = read_frozen(opened, args.inputs, args.outputs, keys=True, trust_model=args.trust_model)
     print_notes(ready.notes)
     if args.no_verify:
         yield ready, None
         return
-    lean = read()  # the session gets large constants from the file
-    session, wanted = load(lean, "", optimize=False)
-    with session:
-        yield ready, from_frozen.make_frozen_origin(session, lean, wanted)
+    session, wanted = load(ready, "", optimize=False)
+    with closing(session):
+        yield ready, from_frozen.make_frozen_origin(session, ready, wanted)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -74,22 +74,27 @@ def freeze_source(kind: str, args: argparse.Namespace, path: Path) -> Iterator[t
         yield prepared, None
         return
     origin = open_source(prepared)
-    with origin.session:
+    with closing(origin.session):  # not as the default session: an exporter may go on without a graph
         write_frozen(origin, path, prepared.size)
         yield prepared, None if args.no_verify else origin
 
 
 @contextmanager
-def freeze_for_export(kind: str, args: argparse.Namespace) -> Iterator[tuple[PreparedFrozenModel, Origin | None]]:
-    """The same for exporters, which take a frozen model too: its graph, whole and in memory, and the open source."""
+def freeze_for_export(
+    kind: str, args: argparse.Namespace, staged: Path
+) -> Iterator[tuple[PreparedFrozenModel, Origin | None]]:
+    """The same for exporters, which take a frozen model too: its graph, and the open source.
+
+    The frozen file lies beside `staged`, what is exported, until the end: large constants stay in it.
+    """
     if kind == "frozen_model":
         with open_frozen_source(args) as source:
             yield source
         return
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir=staged.parent) as folder:  # a confined process may write there and nowhere else
         path = Path(folder) / "frozen_model.pb"
         with freeze_source(kind, args, path) as (prepared, origin):
-            yield read_written_model(path, prepared.signature, lean=False, trust=args.trust_model), origin
+            yield read_written_model(path, prepared.signature, trust=args.trust_model), origin
 
 
 def prove(origin: Origin, path: Path, args: argparse.Namespace) -> str:

@@ -1,4 +1,4 @@
-"""What is in this file? Answers for a checkpoint, a frozen model and a SavedModel, without starting TensorFlow.
+"""What is in this file? Answers for models of TensorFlow, ONNX and LiteRT, without starting any of them.
 
 Teaches that all of them are protobufs: GraphDef.FromString, MetaGraphDef.FromString, SavedModel.FromString.
 

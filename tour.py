@@ -106,6 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         printed = run("saved_model_cli", "run", "--dir", folder, *arguments, expression)
         expect("its output1", "[[False]]", printed.splitlines()[-1])
 
+    chapter("Models for other runtimes")
+    step("onnx_from_frozen.py")
+    step("tflite_from_frozen.py")
+
     chapter("A look into a SavedModel, without TensorFlow's runtime")
     run("python", project.ROOT / "model_inspect.py", CHECKPOINT)
 

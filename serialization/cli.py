@@ -18,6 +18,7 @@ import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,6 +37,7 @@ _FLAG_OF_SUFFIX = {
     **dict.fromkeys((".png", ".jpg", ".jpeg"), "--image"),
     ".so": "--op-library",
 }
+_EXPORTERS = ("tf2onnx", "onnx", "onnxruntime", "ai_edge_litert")  # of requirements-export.txt
 
 
 _parsed = argparse.Namespace()  # the flags of the script that this process runs
@@ -301,6 +303,13 @@ def call_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] |
         return 1
 
 
+def require_installed(*modules: str) -> None:
+    """Raise ModuleNotFoundError, which `call_main` explains, for the first of these modules that is not there."""
+    for name in modules:
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 def _is_third_party(module: str) -> bool:
     top = module.partition(".")[0]
     return bool(top) and not any((ROOT / name).exists() for name in (top, f"{top}.py"))
@@ -309,12 +318,14 @@ def _is_third_party(module: str) -> bool:
 def _explain_missing_module(module: str) -> str:
     environment = ROOT / ".venv"
     is_elsewhere = environment.is_dir() and Path(sys.prefix).resolve() != environment.resolve()
+    top = module.partition(".")[0]
+    file = "requirements-export.txt" if top in _EXPORTERS else "requirements.txt"
     advice = (
         f"use {show_path(environment / 'bin' / 'python')}"
         if is_elsewhere
-        else "`pip install -r requirements.txt` installs all it needs"
+        else f"`pip install -r {file}` installs all it needs"
     )
-    return f"{sys.executable} has no module {module.partition('.')[0]}; {advice}"
+    return f"{sys.executable} has no module {top}; {advice}"
 
 
 def repeat_flags(parser: argparse.ArgumentParser, args: argparse.Namespace, *flags: str) -> list[str | Path]:

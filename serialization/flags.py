@@ -206,6 +206,23 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "action": "store_true",
             "help": "write the variables for tf.train.Checkpoint, too, to a prefix with -object in its name",
         },
+        "onnx": {"type": parse_path, "metavar": "FILE", "help": "an ONNX model to write"},
+        "opset": {
+            "type": parse_whole_number(9, 18),
+            "metavar": "N",
+            "help": "the version of ONNX's ops that the model is written in",
+        },
+        "tflite": {"type": parse_path, "metavar": "FILE", "help": "a LiteRT (TensorFlow Lite) model to write"},
+        "quantize": {
+            "choices": ("dynamic", "float16", "int8"),
+            "help": "store smaller numbers: int8 weights, float16 weights, or int8 throughout",
+        },
+        "calibrate": {
+            "type": parse_feed,
+            "action": "append",
+            "metavar": "KEY=VALUE",
+            "help": "rows that are typical, for --quantize int8: as --feed takes them; repeatable",
+        },
         "overwrite": {
             "action": "store_true",
             "help": "replace existing output (defaults under results/ are always replaced)",

@@ -25,6 +25,7 @@ __all__ = [
     "find_tensorflow_version",
     "format_reason",
     "get_held_back",
+    "hold_log",
     "import_quietly",
     "np",
     "quiet",
@@ -121,14 +122,19 @@ def import_quietly(name: str) -> Any:
     with quiet():
         import_module("tensorflow")  # first: some of its modules import it, and are then imported in part
         module = import_module(name)
+    hold_log("tensorflow")
+    return module
+
+
+def hold_log(name: str) -> None:
+    """Hold back the log of a library: its handlers, such as TensorFlow's own, write to stderr."""
     import logging  # here, since few other modules of Python do
 
     hold = logging.StreamHandler(_held)
     hold.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    log = logging.getLogger("tensorflow")
-    log.handlers[:] = [hold]  # TensorFlow's own handler writes to stderr
+    log = logging.getLogger(name)
+    log.handlers[:] = [hold]
     log.propagate = False
-    return module
 
 
 @contextmanager

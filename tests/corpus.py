@@ -17,6 +17,9 @@ Each step is the script that a user would run, as a process of its own with a ti
 Each frozen graph goes through checkpoint_from_frozen.py, too: the columns `checkpoint` count the artefacts that have
 parameters, those of them that were converted and proved, and those that trained for a step.
 
+Each frozen graph, given or made, is exported as well, by onnx_from_frozen.py and tflite_from_frozen.py: a refusal
+of that is no failure, for ONNX and LiteRT lack ops. The table counts for how many artefacts every export was proved.
+
 Where values are recorded or outputs hinted, the outputs that are inferred without flags must be the same. The variables
 of a checkpoint that is made of a frozen graph have to be those of the model which was frozen.
 
@@ -47,8 +50,10 @@ import checkpoint_from_frozen
 import checkpoint_from_savedmodel
 import freezemodel_load
 import freezemodel_save
+import onnx_from_frozen
 import savedmodel_from_checkpoint
 import savedmodel_from_frozen
+import tflite_from_frozen
 from serialization.cli import make_parser
 from serialization.console import format_count, print_table
 from serialization.errors import UserError
@@ -67,6 +72,10 @@ from serialization.sources.frozen_reader import read_graph_def, read_graph_file
 from serialization.tensorflow import explain_failures, np, tf
 
 CHECKPOINT = ("with parameters", "restored", "trained")  # what became of the frozen graphs of an artefact
+EXPORTERS: dict[str, tuple[Main, str]] = {
+    "ONNX": (onnx_from_frozen.main, "--onnx"),
+    "LiteRT": (tflite_from_frozen.main, "--tflite"),
+}
 UNORDERED = "its order, which TopKV2 leaves open"
 
 
@@ -159,6 +168,7 @@ def convert_checkpoint(path: Path, outputs: str | None, feeds: dict[str, object]
             out / "frozen.ckpt",
         )
         yield run("variables", compare_variables, out / "frozen.ckpt", path, *words[2:])
+        yield from export_on("", out, "--frozen-model", frozen, *words[2:])
     yield run("export", savedmodel_from_checkpoint.main, *words, "--export-dir", out / "export")
 
 
@@ -194,6 +204,14 @@ def convert_frozen(artefact: Artefact, out: Path) -> Iterator[Step]:
             yield compare(file, expected, answer, *words)
         else:
             yield run("run", freezemodel_load.main, *words)
+        if step.outcome != REFUSED:
+            yield from export_on("", out, *words)
+
+
+def export_on(key: str, out: Path, *words: object) -> Iterator[Step]:
+    """A frozen model as other runtimes take it."""
+    for name, (main, flag) in EXPORTERS.items():
+        yield run(f"{name} {key}".strip(), main, *words, flag, out / "exported", "--overwrite")
 
 
 def frozen_files(artefact: Artefact, out: Path) -> Iterator[tuple[Path, dict[str, Any], list[object]]]:
@@ -347,6 +365,7 @@ def convert_saved_model(path: Path, out: Path) -> Iterator[Step]:
                 yield run("checkpoint", checkpoint_from_frozen.main, "--frozen-model", frozen, "--out", prefixes[0])
                 yield run("saved", checkpoint_from_savedmodel.main, *words, "--out", prefixes[1])
                 yield run("variables", compare_checkpoints, *prefixes)
+                yield from export_on(key, out, "--frozen-model", frozen)
 
 
 def signatures(folder: Path) -> Iterator[tuple[list[object], str]]:
@@ -401,8 +420,12 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as out:
             done = list((stock_steps if args.stock else steps)(artefact, Path(out)))
         word = verdict(artefact, done)
-        counts.setdefault(artefact.kind, Counter())[word] += 1
+        counted = counts.setdefault(artefact.kind, Counter())
+        counted[word] += 1
         unfrozen.setdefault(artefact.kind, Counter()).update(judge_checkpoint(done))
+        for name in EXPORTERS:
+            exports = {step.outcome for step in done if step.what.startswith(name)}
+            counted[name] += exports == {VERIFIED}
         print(f"{artefact.path.name} ({artefact.kind}): {word}", flush=True)
         for step in done:
             print(f"    {step.what:16} {step.outcome:12} {step.seconds:5.1f} s  {step.why}", flush=True)
@@ -414,7 +437,7 @@ def main() -> int:
                     + "\n"
                 )
     print()
-    words = (VERIFIED, UNVERIFIED, REFUSED, FAILED)
+    words = (VERIFIED, UNVERIFIED, REFUSED, FAILED, *EXPORTERS)
     table = [
         (kind, *(found[word] for word in words), *(unfrozen[kind][word] for word in CHECKPOINT))
         for kind, found in counts.items()

@@ -146,7 +146,7 @@ def test_one_model_is_given_with_its_own_flags(run: Run, words: tuple[str, ...],
 
 @pytest.mark.parametrize("verify", [True, False])
 @pytest.mark.parametrize("kind", ["checkpoint", "saved_model", "frozen_model"])
-def test_exporters_get_the_frozen_graph_of_any_source(made: Path, kind: str, verify: bool) -> None:
+def test_exporters_get_the_frozen_graph_of_any_source(made: Path, tmp_path: Path, kind: str, verify: bool) -> None:
     where = {"checkpoint": "graph.ckpt", "saved_model": "savedmodel_from_checkpoint", "frozen_model": "frozen_model.pb"}
     kinds = ("frozen_model", *freezemodel_save.SOURCES)
     flags = ("checkpoint", *SOURCE_FLAGS, *CONVERSION_FLAGS)
@@ -155,7 +155,7 @@ def test_exporters_get_the_frozen_graph_of_any_source(made: Path, kind: str, ver
     args = parser.parse_args(words)
     chosen, _ = choose_model(parser, args, kinds)
     assert chosen == kind
-    with freezemodel_save.freeze_for_export(chosen, args) as (ready, origin):
+    with freezemodel_save.freeze_for_export(chosen, args, tmp_path / "m") as (ready, origin):
         assert (list_variable_nodes(ready.graph_def), ready.constants) == ([], {})
         (x,), (y,) = ready.signature.inputs, ready.signature.outputs
         assert (origin is not None) == verify

@@ -33,6 +33,8 @@ _SAME_STEP = {
     "checkpoint_from_savedmodel": _UNFREEZE,
     "freezemodel_save": dict.fromkeys(("checkpoint", "saved_model"), "freezemodel_save.py"),
     "freezemodel_serve": dict.fromkeys(_FLAGS, "freezemodel_serve.py"),
+    "onnx_from_frozen": dict.fromkeys(_FLAGS, "onnx_from_frozen.py"),
+    "tflite_from_frozen": dict.fromkeys(_FLAGS, "tflite_from_frozen.py"),
     "savedmodel_from_checkpoint": _EXPORT,
     "savedmodel_from_frozen": _EXPORT,
 }

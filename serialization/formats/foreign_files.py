@@ -59,8 +59,9 @@ _ADVICE = {
     Foreign.KERAS_2: "export it with the package tf_keras: tf_keras.models.load_model(FILE).export(DIR)",
     Foreign.HDF5: "export it as a SavedModel: keras.models.load_model(FILE).export(DIR)",
     Foreign.HDF5_WEIGHTS: "build the model in Keras, model.load_weights(FILE), then export it: model.export(DIR)",
-    Foreign.ONNX: "ONNX Runtime runs it, and onnx2tf makes a SavedModel of it",
-    Foreign.TFLITE: "it runs in TensorFlow Lite only; name the model that it was converted from",
+    Foreign.ONNX: "ONNX Runtime runs it, model_inspect.py shows it, and onnx2tf makes a SavedModel of it, which the "
+    "scripts take with --saved-model",
+    Foreign.TFLITE: "LiteRT runs it, and model_inspect.py shows it; name the model that it was converted from",
     Foreign.TORCH: _TORCH,
     Foreign.TORCH_LEGACY: _TORCH,
     Foreign.SAFETENSORS: "load it into the model with the library that wrote it, and save the model as a SavedModel",

@@ -5,7 +5,8 @@ It is read from the model's files without TensorFlow's runtime. docs/model_inspe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,13 @@ from serialization.files.locate import SavedModelFolder, find_saved_model, requi
 from serialization.files.model_names import SAVED_MODEL_FILES, find_saved_model_file, list_versions, strip_to_prefix
 from serialization.files.other_models import explain_other_kind
 from serialization.formats.checkpoint_index import Checkpoint, list_v1_files
+from serialization.formats.exported import ExportedModel
 from serialization.formats.file_kind import Kind, ModelFile
 from serialization.formats.foreign_files import Foreign
 from serialization.formats.messages import read_message
 from serialization.formats.object_graph import ObjectVariable, find_copies, read_object_graph
+from serialization.formats.onnx_file import read_onnx_file
+from serialization.formats.tflite_file import read_tflite_file
 from serialization.formats.wire import DamagedError
 from serialization.graph.const_nodes import unpack_strings
 from serialization.graph.graph_def import CUT_OFF, may_be_cut_off
@@ -41,6 +45,10 @@ from serialization.inspect.graph_report import Report, describe_candidates, desc
 from serialization.sources.frozen_reader import GraphFile
 from serialization.sources.meta_graph_choice import choose_meta_graph, find_usual_meta_graph, require_variables
 
+_EXPORTED: dict[Kind | Foreign, tuple[str, Callable[[Any], ExportedModel]]] = {
+    Foreign.ONNX: ("onnx", read_onnx_file),
+    Foreign.TFLITE: ("tflite", read_tflite_file),
+}
 AVERAGES = "/ExponentialMovingAverage"
 
 
@@ -56,6 +64,8 @@ def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, Graph
         return _of_graph(opened)
     if opened is not None and opened.kind is Kind.META_GRAPH and not _beside_a_checkpoint(path):
         return _of_meta_graph(opened)
+    if opened is not None and opened.kind in _EXPORTED:
+        return _of_exported(opened), None
     if _is_saved_model(path, opened):
         return _of_saved_model(find_saved_model(path, notes.append, whole=False, opened=opened), tag_set, notes)
     if opened is not None and (isinstance(opened.kind, Foreign) or opened.kind in (Kind.EMPTY, Kind.UNKNOWN)):
@@ -63,6 +73,18 @@ def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, Graph
     prefix = find_prefix(path, notes.append)
     require_model_at(path, prefix)
     return _of_checkpoint(read_checkpoint_at(prefix, opened), opened, notes)
+
+
+def _of_exported(file: ModelFile) -> Report:
+    name, read = _EXPORTED[file.kind]
+    try:
+        model = read(file.data)
+    except DamagedError as damage:
+        raise UserError(f"{show_path(file.path)} is damaged; {damage}; copy it here again") from None
+    report = _report(name, file.path, _form(file), [file.path])
+    report["parameters"] = model.parameters
+    report["exported"] = asdict(model)
+    return report
 
 
 def list_findings(report: Report) -> list[str]:
@@ -113,6 +135,7 @@ def _report(kind: str, path: Path, form: str, files: Iterable[Path]) -> Report:
         "variables": [],
         "parameters": 0,
         "moving_averages": [],
+        "exported": None,
         "confinement": describe_confinement(),
     }
 

@@ -16,6 +16,9 @@ MOST, OPS = 40, 12  # the most rows of a table, and of the table of ops; --json 
 def print_report(report: dict[str, Any], found: list[str]) -> None:
     """Print the whole report; `found` are the lines of `list_findings`."""
     print_heading(report)
+    if report["exported"]:
+        print_exported(report["exported"])
+        return
     for graph in report["graphs"]:
         tags = ",".join(graph["tags"]) or "''"
         print_graph(graph, f"tag-set {tags}: " if report["kind"] == "saved_model" or graph["tags"] else "")
@@ -31,12 +34,16 @@ def print_heading(report: dict[str, Any]) -> None:
         "meta_graph": "a MetaGraphDef (the graph of a checkpoint)",
         "checkpoint": "a checkpoint",
         "saved_model": "a SavedModel",
+        "onnx": "an ONNX model",
+        "tflite": "a LiteRT model",
     }[report["kind"]]
-    writer = report["tensorflow_version"]
+    exported = report["exported"]
+    writer = exported["producer"] if exported else report["tensorflow_version"]
     count = len(report["files"])
     size = f"{format_size(report['bytes'])} in {format_count(count, 'file')}"
     print(f"{show_path(Path(report['path']))}: {kind}, {report['format']}, {size}")
-    print(f"TensorFlow version: {make_printable(writer) if writer else 'not recorded'}")
+    title = "written by" if exported else "TensorFlow version"
+    print(f"{title}: {make_printable(writer) if writer else 'not recorded'}")
     for note in report["notes"]:
         print(note)
 
@@ -85,6 +92,22 @@ def print_graph(graph: dict[str, Any], title: str) -> None:
     constants = graph["constants"]
     if constants["parameters"]:
         print(f"\nconstants: {constants['count']:,}, holding {format_count(constants['parameters'], 'number')}")
+
+
+def print_exported(model: dict[str, Any]) -> None:
+    """Print what an ONNX or LiteRT file holds: versions, signatures, metadata, ops, constants."""
+    versions = ", ".join(f"{domain} {version}" for domain, version in model["versions"].items())
+    print(f"versions of its ops: {make_printable(versions) or 'not recorded'}")
+    for signature in model["signatures"]:
+        called = [("input", t) for t in signature["inputs"]] + [("output", t) for t in signature["outputs"]]
+        lines = [(role, t["key"], t["name"], t["dtype"], show_shape(t["shape"])) for role, t in called]
+        print_rows((f"signature {make_printable(signature['key'])}".strip(), "key", "tensor", "dtype", "shape"), lines)
+    if model["defaults"]:
+        print(f"\nneed not be fed: {make_printable(', '.join(model['defaults']))}")
+    print_rows(("metadata", "value"), model["metadata"].items())
+    print_rows(("op", "count"), model["ops"].items(), OPS)
+    numbers = format_count(model["parameters"], "number")
+    print(f"\nconstants: {model['constants']:,}, holding {numbers}")
 
 
 def print_candidates(candidates: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from serialization.run.verify import has_same_bits
+from serialization.run.differences import has_same_bits
 from serialization.tensorflow import np, tf, tf1
 
 if TYPE_CHECKING:

@@ -1,5 +1,7 @@
 """Runs the source and the result of a conversion on the same feeds, and compares them bit for bit.
 
+What another runtime runs is compared within a tolerance.
+
 Each of them runs twice in one session: with a seed, random ops give the same numbers in the first run of both, and
 others in the next.
 """
@@ -9,27 +11,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from serialization.console import format_count, list_some, make_printable
 from serialization.errors import UserError
 from serialization.graph.random_ops import find_dropout_layers, find_random_outputs
+from serialization.run.differences import (
+    XLA,
+    Tolerance,
+    find_largest,
+    find_problem,
+    has_same_bits,
+    is_alike,
+    is_rounded,
+    measure_gap,
+)
 from serialization.run.failures import may_be_mended, require_mendable
 from serialization.run.generated_feeds import format_feed_flags, generate_attempts
 from serialization.run.given_feeds import Feed, read_feeds
 from serialization.run.predictor import Run, Values
-from serialization.tensorflow import format_reason, np, quiet, tf
+from serialization.tensorflow import format_reason, quiet, tf
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from serialization.run.origin import Origin
 
 OpenResult = Callable[[bool], AbstractContextManager[Run]]
 NOT_VERIFIED = "not verified, as --no-verify asks"
 _UNSTEADY = 1e-3  # the most that an output may differ between two runs of the source, relative to its largest number
-_SLICE = 1 << 24  # bytes
-_ROUNDING = 1e-5  # the most that is put down to rounding, relative to the largest number
 
 
 class NotVerifiedError(Exception):
@@ -40,22 +48,32 @@ class NotVerifiedError(Exception):
 class Proof:
     """The outcome of a comparison: a line to print, the feeds on which the source ran, and the result's answers.
 
-    `random` are the keys of the outputs of which only shape and dtype could be compared.
+    `covered` is the end of the line: on how many rows. `random` are the keys of the outputs of which only shape and
+    dtype could be compared.
     """
 
     line: str
+    covered: str
     feeds: tuple[Values, ...]
     answers: tuple[Values, ...]
     random: frozenset[str] = frozenset()
 
 
 def prove_same(
-    origin: Origin, open_result: OpenResult, given: Sequence[Feed] | None = None, *, steady: bool = False
+    origin: Origin,
+    open_result: OpenResult,
+    given: Sequence[Feed] | None = None,
+    *,
+    steady: bool = False,
+    tolerance: Tolerance | None = None,
+    report: Callable[[Run, Proof], str] | None = None,
 ) -> str:
     """Compare source and result on the feeds of `--feed` or on generated feeds; then report the effect of optimizers.
 
     `open_result` opens the written model, once without and once with TensorFlow's default graph optimizers, so that one
     is in memory at a time. `steady` says that the result keeps no state, so two runs of the source must answer alike.
+    `tolerance` is for what another runtime runs: it is opened once, as if without optimizers. `report` makes the line
+    on what was compared, from the source and the proof.
 
     Returns the lines to print. Raises UserError if the result differs, if the source does not run on `given`, or if no
     feed could make it run.
@@ -64,6 +82,7 @@ def prove_same(
     ops, layers = find_random_outputs(index, wanted), find_dropout_layers(index, wanted)
     random = {key: any(layers.get(name) for name in names) for key, names in ops.items()}
     attempts = iter([[read_feeds(wanted, given)]]) if given else generate_attempts(wanted, origin.hints, origin.batches)
+    runtime, tolerance = tolerance, tolerance or (XLA if origin.compiled else None)
     repeat = origin.repeat if steady else None
     open_each = _afresh(open_result) if origin.repeat is not None and not steady else open_result
 
@@ -76,7 +95,7 @@ def prove_same(
     )
     try:
         with quiet(), open_each(False) as result:  # quiet: a graph may print
-            proof = compare_runs(origin.predict, result, attempts, random, look, rounding=origin.compiled, fed=fed)
+            proof = compare_runs(origin.predict, result, attempts, random, look, tolerance=tolerance, fed=fed)
     except NotVerifiedError as failure:
         require_mendable(failure.__cause__)
         if given:
@@ -86,9 +105,11 @@ def prove_same(
         helps = wanted.inputs and may_be_mended(failure.__cause__)
         advice = f"; to prove it, add {format_feed_flags(wanted)}" if helps else ""
         return f"not verified: the source does not run on generated feeds: {failure}{advice}"
-    with quiet(), open_each(True) as optimized:
-        moved = compare_optimized(proof, optimized)
-    return "\n".join(make_printable(line, len(line)) for line in (*_judge(proof, ops, layers), *moved))
+    lines = [report(origin.predict, proof)] if report and not proof.random else _judge(proof, ops, layers)
+    if runtime is None:
+        with quiet(), open_each(True) as optimized:
+            lines += compare_optimized(proof, optimized)
+    return "\n".join(make_printable(line, len(line)) for line in lines)
 
 
 def _judge(proof: Proof, ops: Mapping[str, tuple[str, ...]], layers: Mapping[str, bool]) -> list[str]:
@@ -137,14 +158,14 @@ def compare_runs(
     random: Mapping[str, bool] | None = None,
     look: Callable[[Values], None] = lambda feed: None,
     *,
-    rounding: bool = False,
+    tolerance: Tolerance | None = None,
     fed: str = "",
 ) -> Proof:
     """Compare on the first feeds that the source runs on. `random` are the outputs that depend on random ops.
 
     Of these, only shape and dtype are compared if a second run gives other values, and always if `random` says True.
-    `look` is called first, with the first of these feeds. `rounding` accepts differences as small as rounding. `fed` is
-    for the proof's line: the inputs that were fed.
+    `look` is called first, with the first of these feeds. `tolerance` accepts other bits. `fed` is for the proof's
+    line: the inputs that were fed.
 
     Raises UserError at the first output that differs, NotVerifiedError if the source runs on none of the feeds.
     """
@@ -159,7 +180,7 @@ def compare_runs(
                 failure = failure or error
         if expected:
             look(expected[0][0])
-            return _compare_all(source, result, expected, random or {}, rounding=rounding, fed=fed)
+            return _compare_all(source, result, expected, random or {}, tolerance=tolerance, fed=fed)
     raise NotVerifiedError(format_reason(failure)) from failure
 
 
@@ -171,23 +192,12 @@ def compare_optimized(proof: Proof, optimized: Run) -> list[str]:
         for key, value in plain.items():
             if key in proof.random or value.dtype.kind not in "iufc" or value.shape != moved[key].shape:
                 continue
-            difference = _difference(value, moved[key])
-            if difference > _ROUNDING * max(_largest(value), 1e-30):
-                worst[key] = max(worst.get(key, 0.0), difference)
+            if not is_rounded(value, moved[key]):
+                worst[key] = max(worst.get(key, 0.0), measure_gap(value, moved[key]))
     return [
         f"TensorFlow's default graph optimizers move {key} by up to {difference:.2g}; without them it is the source's"
         for key, difference in worst.items()
     ]
-
-
-def has_same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Whether two arrays of the same dtype and shape hold the same bits."""
-    if a.dtype == object:  # strings, whose bytes are addresses
-        return bool(np.array_equal(a, b))
-    # Bytes, since a NaN does not equal itself and 0.0 equals -0.0; in slices, since a variable may hold gigabytes.
-    one, other = (np.ascontiguousarray(value).reshape(-1).view(np.uint8) for value in (a, b))
-    starts = range(0, one.size, _SLICE)
-    return one.size == other.size and all(np.array_equal(one[s : s + _SLICE], other[s : s + _SLICE]) for s in starts)
 
 
 def _compare_all(
@@ -196,14 +206,14 @@ def _compare_all(
     expected: Sequence[tuple[Values, Sequence[Values]]],
     random: Mapping[str, bool],
     *,
-    rounding: bool,
+    tolerance: Tolerance | None,
     fed: str,
 ) -> Proof:
     rows = 0
     differ: set[str] = set()
     tolerances: dict[str, float] = {}
     answers = []
-    rounded: dict[str, float] = {}
+    accepted: dict[str, tuple[float, float]] = {}
     for feed, runs in expected:
         try:
             got = [result(feed) for _ in runs]
@@ -217,32 +227,35 @@ def _compare_all(
             if key in random and (random[key] or not (_all_same(key, runs) and _all_same(key, got))):
                 differ.add(key)
             for wanted, actual in zip(runs, got, strict=True):
-                problem = _find_problem(key, wanted[key], actual[key], shape_only=key in differ)
+                problem = find_problem(key, wanted[key], actual[key], shape_only=key in differ)
                 if problem:
-                    gap = _difference(wanted[key], actual[key])
-                    largest = _largest(value) if value.dtype.kind in "fc" else 0.0
-                    if rounding and gap <= _ROUNDING * largest:
-                        rounded[key] = max(rounded.get(key, 0.0), gap)
+                    gap = measure_gap(wanted[key], actual[key])
+                    largest = find_largest(value) if value.dtype.kind in "fc" else 0.0
+                    if tolerance and is_alike(wanted[key], actual[key]) and tolerance.accepts(wanted[key], actual[key]):
+                        known = accepted.get(key, (0.0, 0.0))
+                        accepted[key] = (max(known[0], gap), max(known[1], gap / (largest or 1.0)))
                         continue
                     again = source(feed)[key]  # some ops add up in the order in which their threads finish
-                    own = _difference(value, again) if again.shape == value.shape else 0.0
+                    own = measure_gap(value, again) if again.shape == value.shape else 0.0
                     if not own or gap > 4 * own or own > _UNSTEADY * largest:
                         raise UserError(f"the result differs from its source: {problem}; nothing was written")
                     tolerances[key] = max(tolerances.get(key, 0.0), gap)
         rows += _rows(feed)
-    exact = [key for key in expected[0][1][0] if key not in differ | tolerances.keys() | rounded.keys()]
+    exact = [key for key in expected[0][1][0] if key not in differ | tolerances.keys() | accepted.keys()]
     covered = f"on {format_count(rows, 'row')}{fed}"
     parts = [f"{', '.join(exact)}: the same bits as the source, {covered}"] if exact else []
     parts += [
         f"{key}: within {t:.2g} of the source, which differs from itself as much" for key, t in tolerances.items()
     ]
-    parts += [f"{key}: within {t:.2g} of the source, which XLA compiles and so rounds" for key, t in rounded.items()]
+    if tolerance:
+        parts += [
+            f"{key}: within {gap:.2g} of the source, {tolerance.words.format(relative)}"
+            for key, (gap, relative) in accepted.items()
+        ]
     parts += [f"{key}: its shape and dtype are the source's" for key in random if key in differ]
     parts += [f"compared {covered}"] if not exact else []
-    line = "; ".join(parts)
-    return Proof(
-        make_printable(line, len(line)), tuple(feed for feed, _ in expected), tuple(answers), frozenset(differ)
-    )
+    line, covered = (make_printable(text, len(text)) for text in ("; ".join(parts), covered))
+    return Proof(line, covered, tuple(feed for feed, _ in expected), tuple(answers), frozenset(differ))
 
 
 def _all_same(key: str, runs: Sequence[Values]) -> bool:
@@ -253,36 +266,3 @@ def _all_same(key: str, runs: Sequence[Values]) -> bool:
 
 def _rows(feed: Values) -> int:
     return max((len(value) for value in feed.values() if value.ndim), default=1)
-
-
-def _find_problem(key: str, expected: NDArray[Any], actual: NDArray[Any], *, shape_only: bool) -> str:
-    want, got = (f"{value.dtype}{list(value.shape)}" for value in (expected, actual))
-    if want != got:
-        return (
-            ""
-            if shape_only and expected.dtype == actual.dtype and expected.ndim == actual.ndim
-            else f"{key} is {got}, not {want}"
-        )
-    if shape_only or has_same_bits(expected, actual):
-        return ""
-    how = f" by up to {_difference(expected, actual):.3g}" if np.issubdtype(expected.dtype, np.number) else ""
-    return f"{key} is off{how}"
-
-
-def _difference(a: NDArray[Any], b: NDArray[Any]) -> float:
-    if a.shape != b.shape or a.dtype == object:
-        return float("inf")
-    if a.dtype == np.bool_:
-        return float(np.any(a != b))
-    with np.errstate(all="ignore"):
-        # Equal infinities are no difference, nor are NaNs in the same places.
-        gap = np.abs(a.astype(np.complex128) - b.astype(np.complex128))
-        gap = np.where(
-            (a == b) | (np.isnan(gap) & np.isnan(a) & np.isnan(b)) if a.dtype.kind in "fc" else (a == b), 0, gap
-        )
-    return float("inf") if np.isnan(gap).any() else float(np.max(gap, initial=0.0))
-
-
-def _largest(value: NDArray[Any]) -> float:
-    """The largest finite number; 0 if there is none."""
-    return float(np.max(np.abs(value), initial=0.0, where=np.isfinite(value)))

@@ -92,12 +92,12 @@ def prepare_frozen_model(
     )
 
 
-def read_written_model(path: Path, wanted: Signature, *, lean: bool = True, trust: bool = False) -> PreparedFrozenModel:
-    """A file that was just written, by the signature that it records; `lean` is for read_graph_file.
+def read_written_model(path: Path, wanted: Signature, *, trust: bool = False) -> PreparedFrozenModel:
+    """A file that was just written, by the signature that it records.
 
     Raises UserError if that is not the signature of the source, `wanted`.
     """
-    ready = prepare_frozen_model(read_graph_file(ModelFile(path), lean=lean), trust=trust)
+    ready = prepare_frozen_model(read_graph_file(ModelFile(path), lean=True), trust=trust)
     if _list_keys(ready.signature) != _list_keys(wanted):
         found, expected = (" -> ".join(map(list_some, _list_keys(one))) for one in (ready.signature, wanted))
         raise UserError(

@@ -15,7 +15,7 @@ from serialization.formats.checkpoint_values import StoredValue, find_stored_val
 from serialization.formats.dtypes import get_dtype_size
 from serialization.formats.object_graph import find_variable_keys
 from serialization.graph.signature import show_shape
-from serialization.run.verify import has_same_bits
+from serialization.run.differences import has_same_bits
 from serialization.sources.variable_mapping import Restore
 from serialization.tensorflow import explain_failures, np, tf1
 

@@ -17,13 +17,14 @@ from serialization.formats.messages import read_message
 from serialization.graph.function_optimizers import switch_off_optimizers
 from serialization.graph.parameters import Parameter
 from serialization.graph.signature import SERVING_DEFAULT, Signature, bind_signature, read_signature_def
+from serialization.run.differences import has_same_bits
 from serialization.run.generated_feeds import generate_attempts
 from serialization.run.given_feeds import Feed, read_feeds
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
 from serialization.run.training_step import train_one_step
 from serialization.run.variables import holds_values
-from serialization.run.verify import has_same_bits, prove_same
+from serialization.run.verify import prove_same
 from serialization.targets.to_checkpoint import Unfrozen, name_in_graph
 from serialization.tensorflow import explain_failures, tf, tf1
 

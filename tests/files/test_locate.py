@@ -29,7 +29,9 @@ ADVICE = {
 
 
 def test_each_kind_has_its_own_advice() -> None:
-    assert ADVICE["onnx"] == "an ONNX model, not {}; ONNX Runtime runs it, and onnx2tf makes a SavedModel of it"
+    assert ADVICE["onnx"].startswith(
+        "an ONNX model, not {}; ONNX Runtime runs it, model_inspect.py shows it, and onnx2tf"
+    )
     assert ADVICE["keras.keras"].endswith("export it as a SavedModel: keras.models.load_model(FILE).export(DIR)")
     assert ADVICE["weights.weights.h5"].endswith(
         "build the model in Keras, model.load_weights(FILE), then export it: model.export(DIR)"
@@ -46,13 +48,16 @@ def test_the_error_for_a_file_of_another_kind_names_the_kind(error: Fails, toy: 
         for script, flag, wanted, *more in (
             ("freezemodel_load", "--frozen-model", "a frozen model"),
             ("savedmodel_from_frozen", "--frozen-model", "a frozen model", "--export-dir", toy / "new"),
+            ("onnx_from_frozen", "--frozen-model", "a frozen model", "--onnx", toy / "new.onnx"),
+            ("tflite_from_frozen", "--frozen-model", "a frozen model", "--tflite", toy / "new.tflite"),
             ("savedmodel_pretrained", "--saved-model", "a SavedModel"),
             ("checkpoint_restore", "--checkpoint", "a checkpoint"),
             ("freezemodel_save", "--checkpoint", "a checkpoint", "--frozen-model", toy / "new.pb"),
             ("freezemodel_serve", "--checkpoint", "a checkpoint"),
         ):
             assert error(script, flag, toy / name, *more) == expected.format(wanted)
-        assert error("model_inspect", toy / name) == expected.format("a model of TensorFlow")
+        if name not in ("onnx", "tflite"):
+            assert error("model_inspect", toy / name) == expected.format("a model of TensorFlow")
 
 
 def test_the_error_for_a_model_of_another_kind_shows_the_right_command(error: Fails, toy: Path) -> None:

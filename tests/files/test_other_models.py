@@ -91,3 +91,10 @@ def test_a_foreign_file_in_the_place_of_a_graph_is_called_what_it_is(error: Fail
         "results/graph is an array of numpy (.npy), not a graph; it holds numbers and no graph; --feed @FILE takes it "
         "as the values of inputs"
     )
+
+
+def test_an_exporter_advises_itself_for_another_kind_of_source(error: Fails, toy: Path) -> None:
+    for script, flag in (("onnx_from_frozen", "--onnx"), ("tflite_from_frozen", "--tflite")):
+        for given, right in (("savedmodel_from_source", "--saved-model"), ("graph.ckpt", "--checkpoint")):
+            line = error(script, "--frozen-model", toy / given, flag, toy / "new")
+            assert line.endswith(f"use `python {script}.py {right} {toy / given}`".replace(f"{toy.parent}/", ""))

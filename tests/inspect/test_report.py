@@ -137,7 +137,10 @@ def test_moving_averages_are_listed_for_the_first_format(run: Run, tmp_path: Pat
 def test_the_json_has_the_documented_keys(run: Run, toy: Path, tmp_path: Path) -> None:
     documented = (PROJECT / "docs" / "model_inspect.md").read_text()
     top, _, graphs = documented.partition("Each of `graphs[]`")
+    graphs, _, exported = graphs.partition("`exported`:")
     reports = [inspect(run, path) for path in (toy / "graph.ckpt", toy / "frozen_model.pb", tensorflow_2(tmp_path))]
+    assert run("onnx_from_frozen", "--onnx", toy / "m.onnx").status == 0
+    reports.append(inspect(run, toy / "m.onnx"))
 
     def keys(text: str) -> set[str]:
         first = re.findall(r"^\| (`.*?) \|", text, re.M)
@@ -147,6 +150,7 @@ def test_the_json_has_the_documented_keys(run: Run, toy: Path, tmp_path: Path) -
         assert set(report) == keys(top)
         for graph in report["graphs"]:
             assert set(graph) == keys(graphs)
+        assert report["exported"] is None or set(report["exported"]) == keys(exported)
     nested = [
         *(item for r in reports for name in ("files", "variables") for item in r[name]),
         *(item for r in reports for g in r["graphs"] for name in ("functions", "tables", "assets") for item in g[name]),

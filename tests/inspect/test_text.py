@@ -57,7 +57,7 @@ def test_findings_are_counted_and_listed(capsys: Printed, count: int, first: str
 
 def heading(**fields: Any) -> dict[str, Any]:
     report = {"kind": "checkpoint", "path": "m", "format": "V2", "bytes": 1, "files": [{}], "notes": ["a note"]}
-    return {**report, "tensorflow_version": None, **fields}
+    return {**report, "tensorflow_version": None, "exported": None, **fields}
 
 
 def test_the_heading_tells_kind_size_and_version(capsys: Printed) -> None:

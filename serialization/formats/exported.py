@@ -1,0 +1,46 @@
+"""What a file of another runtime, ONNX or LiteRT, says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ExportedTensor:
+    """An input or output: its key in a signature, its name, its dtype by TensorFlow's name, and its shape.
+
+    In the shape None is any size; it is None for an unknown rank.
+    """
+
+    key: str
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True)
+class ExportedSignature:
+    """Inputs and outputs by a key, which is empty where the format has no keys."""
+
+    key: str
+    inputs: tuple[ExportedTensor, ...]
+    outputs: tuple[ExportedTensor, ...]
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """The content of an ONNX or a LiteRT file.
+
+    `versions` are those of the ops, by their domains. `ops` are counted, and so are `constants` and the `parameters`,
+    the numbers in them. `defaults` are the names of the inputs that have a value without being fed.
+    """
+
+    producer: str
+    versions: Mapping[str, int]
+    signatures: tuple[ExportedSignature, ...]
+    ops: Mapping[str, int]
+    metadata: Mapping[str, str]
+    constants: int
+    parameters: int
+    defaults: tuple[str, ...] = ()

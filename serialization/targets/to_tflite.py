@@ -1,0 +1,85 @@
+"""Prepares a frozen graph for TFLiteConverter, and explains what it refuses."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from serialization.console import list_some
+from serialization.errors import UserError
+from serialization.formats import protos
+from serialization.graph.graph_def import change_op, get_node_name
+from serialization.graph.graph_index import GraphIndex
+from serialization.graph.signature import Signature
+from serialization.run.given_feeds import make_default
+from serialization.run.origin import Origin
+from serialization.run.predictor import Values
+from serialization.sources.from_frozen import PreparedFrozenModel
+from serialization.tensorflow import format_reason, hold_log, quiet
+
+_LACKING = re.compile(r"^(?:TF Select|Custom) ops: (.+)$", re.MULTILINE)
+_DOUBLE = re.compile(r"tensor<[^>]*f64")  # an op may be there for float32
+_ERROR = re.compile(r"error: (?:loc\(.*?\): )?(?:error: )?('?\S.*)")
+
+
+def fix_defaults(ready: PreparedFrozenModel, named: str | None) -> PreparedFrozenModel:
+    """The same without the inputs that have a default value, which are fixed to it: LiteRT has none of these.
+
+    `named` is the value of --inputs: an input that it names stays an input, which has to be fed.
+    """
+    graph_def = protos.GraphDef()
+    graph_def.CopyFrom(ready.graph_def)
+    inputs = tuple(tensor for tensor in ready.signature.inputs if tensor.default is None or named is not None)
+    kept = {get_node_name(tensor.name) for tensor in inputs}
+    for node in graph_def.node:
+        if node.op == "PlaceholderWithDefault" and node.name not in kept:
+            change_op(node, "Identity", node.input, T=node.attr["dtype"].type)
+    signature = replace(ready.signature, inputs=tuple(replace(tensor, default=None) for tensor in inputs))
+    return replace(ready, index=GraphIndex(graph_def), signature=signature)
+
+
+def split_rows(values: Values) -> Iterator[dict[str, Any]]:
+    """The rows of several inputs, one after the other, each with a batch of one; a scalar goes with every row."""
+    count = max((len(value) for value in values.values() if value.ndim), default=1)
+    for row in range(count):
+        yield {key: value[row : row + 1] if value.ndim else value for key, value in values.items()}
+
+
+def feed_defaults(origin: Origin, wanted: Signature) -> Origin:
+    """The source with the inputs of `wanted` alone: the others get their default values."""
+    keys = {tensor.key for tensor in wanted.inputs}
+    fixed = {t.key: make_default(t.default) for t in origin.signature.inputs if t.key not in keys and t.default}
+
+    def predict(feeds: Values) -> Values:
+        return origin.predict({**feeds, **fixed})
+
+    inputs = tuple(tensor for tensor in origin.signature.inputs if tensor.key in keys)
+    return replace(origin, signature=replace(origin.signature, inputs=inputs), predict=predict)
+
+
+@contextmanager
+def explain_conversion() -> Iterator[None]:
+    """Raise what TFLiteConverter raises about a model as a UserError; its log and its warnings are held back."""
+    for name in ("absl", "tensorflow"):
+        hold_log(name)
+    try:
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:  # its compilers raise a class of their own, and whatever else they run into
+        text = str(error)
+        ops = [op.strip() for line in _LACKING.findall(text) for op in line.split(",")]
+        why, double = _ERROR.search(text), " in float64" if _DOUBLE.search(text) else ""
+        reason = (
+            f"LiteRT's built-in ops lack {list_some(sorted(set(ops)), 8)}{double}"
+            if ops
+            else f"TFLiteConverter says: {why[1].strip()[:300].rstrip('.:;, ') if why else format_reason(error)}"
+        )
+        raise UserError(
+            f"the model cannot be a LiteRT model; {reason}; cut the graph with --inputs or --outputs; "
+            "nothing was written"
+        ) from error

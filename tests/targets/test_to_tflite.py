@@ -1,0 +1,52 @@
+"""What TFLiteConverter is given, and what it says. tests/test_tflite_from_frozen.py runs what it makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import exported_models
+import pytest
+
+from serialization.errors import UserError
+from serialization.formats.file_kind import ModelFile
+from serialization.sources.from_frozen import prepare_frozen_model
+from serialization.sources.frozen_reader import read_graph_file
+from serialization.targets.to_tflite import explain_conversion, fix_defaults, split_rows
+from serialization.tensorflow import np
+
+SELECT = """Some ops are not supported by the native TFLite runtime
+TF Select ops: DecodeWav, TensorArrayV3
+Details: ...
+Custom ops: HashTableV2, DecodeWav
+"""
+LEGAL = '<unknown>:0: error: loc(fused["x:", "y@z"]): \'tf.Reserve\' op requires element_shape to be static.\nmore'
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (SELECT, "LiteRT's built-in ops lack DecodeWav, HashTableV2, TensorArrayV3"),
+        (LEGAL, "TFLiteConverter says: 'tf.Reserve' op requires element_shape to be static"),
+        ("no such thing\nmore", "TFLiteConverter says: no such thing"),
+    ],
+)
+def test_what_the_converter_says_is_one_line(said: str, reason: str) -> None:
+    with pytest.raises(UserError) as caught, explain_conversion():
+        raise RuntimeError(said)
+    advice = "cut the graph with --inputs or --outputs; nothing was written"
+    assert str(caught.value) == f"the model cannot be a LiteRT model; {reason}; {advice}"
+
+
+@pytest.mark.parametrize(("named", "op"), [(None, "Identity"), ("x,k", "PlaceholderWithDefault")])
+def test_defaults_are_fixed_in_a_copy(tmp_path: Path, named: str | None, op: str) -> None:
+    file = exported_models.write(exported_models.with_default, tmp_path / "m")
+    ready = prepare_frozen_model(read_graph_file(ModelFile(file)), named, "y")
+    fixed = fix_defaults(ready, named)
+    ops = [[node.op for node in held.graph_def.node if node.name == "k"] for held in (ready, fixed)]
+    assert ops == [["PlaceholderWithDefault"], [op]]
+    assert [tensor.key for tensor in fixed.signature.inputs] == (named or "x").split(",")
+
+
+def test_rows_have_a_batch_of_one() -> None:
+    rows = list(split_rows({"x": np.arange(6).reshape(3, 2), "k": np.array(1)}))
+    assert [(row["x"].tolist(), row["k"].tolist()) for row in rows] == [([[0, 1]], 1), ([[2, 3]], 1), ([[4, 5]], 1)]
