@@ -5,6 +5,7 @@ Teaches tf.compat.v1.graph_util.convert_variables_to_constants(session, graph_de
     python freezemodel_save.py
     python freezemodel_save.py --checkpoint my/model.ckpt --inputs x --outputs softmax --frozen-model my/frozen_model.pb
     python freezemodel_save.py --saved-model my/exported/1 --frozen-model my/frozen_model.pb
+    python freezemodel_save.py --keras my/model.keras --frozen-model my/frozen_model.pb
 
 Without --frozen-model, a model of your own called NAME becomes results/NAME.pb, which --overwrite alone replaces.
 A frozen model cannot be trained any more, needs no variables to be restored, and runs wherever a GraphDef is read.
@@ -21,6 +22,7 @@ from typing import Any
 
 from checkpoint_restore import open_checkpoint, read_checkpoint
 from freezemodel_load import load, open_frozen_source
+from savedmodel_from_keras import open_keras_model, read_keras_model
 from savedmodel_pretrained import open_saved_model, read_saved_model
 from serialization import cli, project
 from serialization.cli import choose_model, make_parser, name_target, repeat_flags
@@ -42,6 +44,7 @@ from serialization.tensorflow import tf1
 SOURCES: dict[str, tuple[Callable[..., Any], Callable[..., Origin]]] = {
     "checkpoint": (read_checkpoint, open_checkpoint),
     "saved_model": (read_saved_model, open_saved_model),
+    "keras": (read_keras_model, open_keras_model),
 }
 
 

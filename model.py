@@ -15,7 +15,7 @@ from serialization import project
 from serialization.console import show_progress
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.recorded_signature import read_recorded_signature
-from serialization.tensorflow import np, tf, tf1
+from serialization.tensorflow import import_keras, np, tf, tf1
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,6 +105,31 @@ def train(session: Any, epochs: int) -> None:
         generator = np.random.default_rng([seed, epoch])
         for _ in range(STEPS_PER_EPOCH):
             train_step(*make_rows(BATCH_SIZE, generator))
+
+
+def build_keras(seed: int = 0) -> tuple[Any, Any]:
+    """The toy in Keras: the model, and one that shares its layers, for training: it answers with logits."""
+    keras = import_keras(3)
+    keras.utils.set_random_seed(seed)
+    small = keras.initializers.RandomUniform(0.0, 0.02, seed=seed)
+    key, output = (named.partition("=")[0] for named in (SIGNATURE_INPUTS, SIGNATURE_OUTPUTS))
+    inputs = keras.Input([FEATURES], name=key)
+    units = [keras.layers.Dense(1, "relu", kernel_initializer=small, name=name)(inputs) for name in ("NN1", "NN2")]
+    mean = keras.layers.Average(name="mean")(units)
+    predictions = keras.Model(inputs, {output: keras.ops.greater(mean, 0.5)}, name="toy")
+    return predictions, keras.Model(inputs, keras.layers.Rescaling(100.0, -50.0)(mean))
+
+
+def train_keras(seed: int = 0, epochs: int = 10) -> Any:
+    """The toy in Keras, trained as `train` does."""
+    keras = import_keras(3)
+    model, logits = build_keras(seed)
+    rate = keras.optimizers.schedules.InverseTimeDecay(0.003, 300, 1.0)
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    logits.compile(keras.optimizers.Adam(rate), loss, jit_compile=False)
+    rows = make_rows(STEPS_PER_EPOCH * BATCH_SIZE, np.random.default_rng(seed))
+    logits.fit(*rows, batch_size=BATCH_SIZE, epochs=epochs, verbose=0)
+    return model
 
 
 def evaluate(session: Any, count: int = 10_000) -> float:

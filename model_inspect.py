@@ -1,6 +1,6 @@
-"""What is in this file? Answers for models of TensorFlow, ONNX and LiteRT, without starting any of them.
+"""What is in this file? Answers for models of TensorFlow, Keras, ONNX and LiteRT, without starting any of them.
 
-Teaches that all of them are protobufs: GraphDef.FromString, MetaGraphDef.FromString, SavedModel.FromString.
+Teaches that all of TensorFlow's are protobufs: GraphDef.FromString, MetaGraphDef.FromString, SavedModel.FromString.
 
     python model_inspect.py
     python model_inspect.py my/frozen_model.pb
@@ -60,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=default,
         help="any file or folder of a model",
     )
-    parser.set_defaults(allow_read=None, unconfined=False)  # the scan has TensorFlow read a module of StableHLO
+    # Confined like a script that loads: TensorFlow reads modules of StableHLO, HDF5's library the weights of Keras.
+    parser.set_defaults(allow_read=None, unconfined=False)
     args = parser.parse_args(argv)
 
     wanted = [args.dot, args.tensorboard and args.tensorboard / EVENTS]

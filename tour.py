@@ -99,9 +99,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     step("savedmodel_from_checkpoint.py")
     run("saved_model_cli", "show", "--dir", CHECKPOINT, "--tag_set", "serve", "--signature_def", "serving_default")
     step("savedmodel_from_frozen.py")
+    step("savedmodel_from_keras.py")
     arguments = ("--tag_set", "serve", "--signature_def", "serving_default")
     expression = "--input_exprs=inputs_1=[[0,1,2,3,4,5,6,7,8,9]]"
-    for name in ("source", "checkpoint", "frozen"):
+    for name in ("source", "checkpoint", "frozen", "keras"):
         folder = project.RESULTS / f"savedmodel_from_{name}"
         printed = run("saved_model_cli", "run", "--dir", folder, *arguments, expression)
         expect("its output1", "[[False]]", printed.splitlines()[-1])

@@ -26,12 +26,13 @@ from serialization import __version__
 from serialization.child import run_with_child
 from serialization.console import show_path
 from serialization.errors import UserError
-from serialization.flags import CHECKPOINT_FLAGS, FLAG_GROUPS, FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
+from serialization.flags import CHECKPOINT_FLAGS, FLAG_GROUPS, FLAGS, KERAS_FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
 from serialization.project import ROOT, real_path
 from serialization.run.given_feeds import Feed
 from serialization.tensorflow import find_tensorflow_version
 
 _IN_A_FOLDER = ("saved_model.pb", "saved_model.pbtxt", "checkpoint")  # the folder's name tells one model from another
+_ENDING = re.compile(r"\.(pb|pbtxt|ckpt|index|meta|keras|h5|hdf5|json)$")
 _FLAG_OF_SUFFIX = {
     **dict.fromkeys((".npy", ".npz"), "--feed"),
     **dict.fromkeys((".png", ".jpg", ".jpeg"), "--image"),
@@ -162,6 +163,8 @@ def _find_flag(path: Path) -> tuple[str, str]:
         Kind.SAVED_MODEL: "--saved-model",
         Kind.META_GRAPH: "--checkpoint" if path.suffix == ".meta" else "--graph",
         **dict.fromkeys((Kind.TABLE, Kind.DATA, Kind.STATE), "--checkpoint"),
+        **dict.fromkeys((Kind.KERAS, Kind.KERAS_LAYERS), "--keras"),
+        Kind.KERAS_WEIGHTS: "--weights",
     }
     return kind.value, flags.get(kind, "")
 
@@ -198,9 +201,7 @@ def name_target(parser: argparse.ArgumentParser, args: argparse.Namespace, targe
     own = [path for path in map(real_path, given) if path not in [real_path(toy) for toy in toys if toy]]
     if own and getattr(args, target) == default:
         names = [part for part in own[0].parts if not part.isdecimal() and part not in _IN_A_FOLDER]
-        setattr(
-            args, target, default.with_name(re.sub(r"\.(pb|pbtxt|ckpt|index|meta)$", "", names[-1]) + default.suffix)
-        )
+        setattr(args, target, default.with_name(_ENDING.sub("", names[-1]) + default.suffix))
 
 
 def choose_model(
@@ -214,7 +215,8 @@ def choose_model(
     if len(given) > 1:
         parser.error(f"one model at a time; found {', '.join('--' + name.replace('_', '-') for name in given)}")
     kind = given[0]
-    for own, flags in (("checkpoint", CHECKPOINT_FLAGS), ("saved_model", SAVED_MODEL_FLAGS)):
+    own_flags = {"checkpoint": CHECKPOINT_FLAGS, "saved_model": SAVED_MODEL_FLAGS, "keras": KERAS_FLAGS}
+    for own, flags in own_flags.items():
         if kind != own:
             others = [flag for flag in flags if flag.replace("-", "_") in args]
             refuse_flags(parser, args, others, f"goes with --{own.replace('_', '-')}")

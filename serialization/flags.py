@@ -131,6 +131,21 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "help": "a frozen GraphDef; read binary or text, written binary",
         },
         "saved-model": {"type": parse_path, "metavar": "DIR", "help": "a SavedModel to read"},
+        "keras": {
+            "type": parse_path,
+            "metavar": "FILE",
+            "help": "a Keras model: a .keras or .h5 file, the JSON of its layers, or the folder of one of these",
+        },
+        "weights": {
+            "type": parse_path,
+            "metavar": "FILE",
+            "help": "the weights, if --keras names the JSON of the layers: an HDF5 file or the prefix of a checkpoint",
+        },
+        "custom-objects": {
+            "type": parse_path,
+            "metavar": "FILE.py",
+            "help": "your own Python file that defines the classes which the Keras model needs; it is run",
+        },
         "tag-set": {
             "type": parse_tags,
             "metavar": "TAGS",
@@ -305,7 +320,9 @@ FLAGS = {flag: options for flags in FLAG_GROUPS.values() for flag, options in fl
 # Flags that go together in every script.
 CHECKPOINT_FLAGS = ("graph", "rename", "partial", "ema")
 SAVED_MODEL_FLAGS = ("tag-set", "signature")
-SOURCE_FLAGS = ("saved-model", *CHECKPOINT_FLAGS, *SAVED_MODEL_FLAGS)  # beside --checkpoint and its default
+KERAS_FLAGS = ("weights", "custom-objects")
+# Beside --checkpoint and its default.
+SOURCE_FLAGS = ("saved-model", "keras", *CHECKPOINT_FLAGS, *SAVED_MODEL_FLAGS, *KERAS_FLAGS)
 CONFINEMENT_FLAGS = ("allow-read", "unconfined")
 MODEL_FLAGS = ("inputs", "outputs", "op-library", "trust-model")
 LOAD_FLAGS = (*MODEL_FLAGS, *CONFINEMENT_FLAGS)

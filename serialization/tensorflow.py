@@ -26,6 +26,7 @@ __all__ = [
     "format_reason",
     "get_held_back",
     "hold_log",
+    "import_keras",
     "import_quietly",
     "np",
     "quiet",
@@ -119,11 +120,48 @@ def import_quietly(name: str) -> Any:
         return import_module(name)
     # 3 silences all but fatal errors; a user who wants the log sets the variable.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with quiet():
+    with quiet(), _without_settings_of_keras():  # TensorFlow imports Keras
         import_module("tensorflow")  # first: some of its modules import it, and are then imported in part
         module = import_module(name)
     hold_log("tensorflow")
     return module
+
+
+def import_keras(major: int) -> Any:
+    """Keras 3, or Keras 2, which the package tf_keras is; on TensorFlow. Its messages and progress bars go to the log.
+
+    Raises UserError if tf_keras is missing, which is optional.
+    """
+    os.environ["TF_USE_LEGACY_KERAS"] = str(int(major < 3))  # what `tf.keras` is, for custom classes
+    import_quietly("tensorflow")
+    try:
+        with quiet(), _without_settings_of_keras():
+            keras = import_module("keras" if major >= 3 else "tf_keras")
+    except ModuleNotFoundError as error:
+        if error.name != "tf_keras":
+            raise
+        raise UserError(
+            "the model was saved by Keras 2, and the package tf-keras, which reads it, is not installed; "
+            "`pip install 'tf-keras>=2.21,<2.22'` installs it"
+        ) from None
+    keras.utils.disable_interactive_logging()
+    # Which would turn some errors of TensorFlow into others.
+    (keras.config if major >= 3 else import_module("tensorflow").debugging).disable_traceback_filtering()
+    return keras
+
+
+@contextmanager
+def _without_settings_of_keras() -> Iterator[None]:
+    """Have Keras imported on TensorFlow and without keras.json, where users may choose another dtype or backend."""
+    settings = {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": f"{os.devnull}/keras"}  # a place where nothing can be
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)  # it is gone where this process was confined meanwhile
+            os.environ.update({} if value is None else {name: value})
 
 
 def hold_log(name: str) -> None:

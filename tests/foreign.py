@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import struct
-import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,6 @@ class Trap:
 
 def write_foreign_files(folder: Path) -> None:
     """A file of each kind under a name that does not tell it, written by its own library where that is at hand."""
-    model = tf.keras.Sequential([tf.keras.layers.Input([2]), tf.keras.layers.Dense(1)])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras and numpy disagree on how h5py copies
-        for name in ("keras.keras", "keras.h5", "weights.weights.h5"):
-            (model.save_weights if "weights" in name else model.save)(folder / name)
     np.save(folder / "array.npy", np.ones(3))
     np.savez(folder / "arrays.npz", x=np.ones(3))
     np.savez_compressed(folder / "packed.npz", x=np.ones(3))
@@ -42,10 +36,6 @@ def write_foreign_files(folder: Path) -> None:
     with tf.io.TFRecordWriter(str(folder / "records")) as records:
         records.write(tf.train.Example().SerializeToString())
     write_event_file(folder / "event", protos.GraphDef())
-    with zipfile.ZipFile(folder / "keras2", "w") as archive:
-        archive.writestr("metadata.json", json.dumps({"keras_version": "2.15.0", "date_saved": "2023-12-01"}))
-        archive.writestr("config.json", "{}")
-        archive.writestr("model.weights.h5", b"")
     with zipfile.ZipFile(folder / "torch", "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps(Trap(folder / "sprung")))
         archive.writestr("archive/data/0", bytes(4))
@@ -77,10 +67,6 @@ def write_foreign_files(folder: Path) -> None:
 
 
 KINDS = {
-    "keras.keras": Foreign.KERAS,
-    "keras2": Foreign.KERAS_2,
-    "keras.h5": Foreign.HDF5,
-    "weights.weights.h5": Foreign.HDF5_WEIGHTS,
     "array.npy": Foreign.NPY,
     "arrays.npz": Foreign.NPZ,
     "packed.npz": Foreign.NPZ,

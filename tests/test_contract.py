@@ -38,7 +38,7 @@ def flags_of(script: str) -> list[str]:
     return found[2:]
 
 
-INPUTS = {"checkpoint", "frozen-model", "saved-model", "image", "labels"}
+INPUTS = {"checkpoint", "frozen-model", "saved-model", "keras", "image", "labels"}
 # These scripts write what the flag names, so that a missing file is no fault.
 WRITES = {("checkpoint_save", "checkpoint"), ("freezemodel_save", "frozen-model")}
 # What takes long to import; requirements-export.txt need not be installed for --help.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import graphs
+import keras_models
 import pytest
-from conftest import Run
+from conftest import PROJECT, Run, environment
 
 import freezemodel_save
 from serialization.cli import choose_model, make_parser
@@ -170,3 +173,34 @@ def test_exporters_get_the_frozen_graph_of_any_source(made: Path, tmp_path: Path
         rows = {x.key: np.full((3, 10), 5, "f")}
         again = Predictor(tf1.Session(graph=graph), ready.signature)(rows)
         assert (origin.predict(rows)[y.key].tolist(), again[y.key].tolist()) == ([[True]] * 3,) * 2
+
+
+@pytest.mark.parametrize(("name", "major"), [("m.keras", 3), ("m.h5", 2)])
+def test_a_keras_model_is_frozen_in_one_step(name: str, major: int, run: Run, tmp_path: Path) -> None:
+    model = keras_models.save(keras_models.sequential, tmp_path / name, major)
+    words = ("--keras", tmp_path / name, "--frozen-model", tmp_path / "m.pb")
+    command = [sys.executable, str(PROJECT / "freezemodel_save.py"), *map(str, words)]  # confined
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "proved: scores: the same bits as the source, on 1,003 rows generated for rows" in done.stdout
+    rows = np.linspace(-1, 1, 30, dtype="f").reshape(3, 10)
+    shown = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--feed", f"rows={rows.tolist()}").stdout
+    assert "scores:0 float32 [3, 2]" in shown
+    assert str(model.predict(rows, verbose=0)) in shown
+
+
+def test_words_and_two_outputs_of_a_keras_model_stay(run: Run, tmp_path: Path) -> None:
+    keras_models.save(keras_models.lookup, tmp_path / "m.keras")
+    for words, outputs in ((), "sentiment, stars"), (("--outputs", "stars"), "stars"), (("--no-verify",), ""):
+        frozen = ("--frozen-model", tmp_path / "m.pb", "--overwrite", *words)
+        done = run("freezemodel_save", "--keras", tmp_path / "m.keras", *frozen)
+        assert (done.status, done.stderr) == (0, "")
+        assert (f"proved: {outputs}: the same bits" if outputs else "not verified") in done.stdout
+
+
+def test_flags_of_keras_go_with_keras_alone(run: Run, tmp_path: Path) -> None:
+    done = run("freezemodel_save", "--checkpoint", tmp_path / "c", "--weights", tmp_path / "w")
+    assert done.status == 2
+    assert done.stderr.startswith("error: --weights goes with --keras")
+    done = run("freezemodel_save", "--saved-model", tmp_path / "c", "--keras", tmp_path / "w")
+    assert done.stderr.startswith("error: one model at a time; found --saved-model, --keras")

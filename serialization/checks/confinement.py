@@ -81,8 +81,8 @@ def confine(read: Collection[Path], write: Collection[Path], ports: Collection[i
     if confines_files:
         allowed = [(path, READ) for path in (*_list_software(), *read)]
         # A checkpoint is found among the files of its folder, and the error about a missing model lists its folder:
-        # the process may read the names there, not the files.
-        listed = [path for path in read if path.name.endswith((".index", ".meta")) or not path.exists()]
+        # the process may read the names there, not the files. Python finds a module among the names of its folder.
+        listed = [path for path in read if path.name.endswith((".index", ".meta", ".py")) or not path.exists()]
         allowed += [(path.parent, READ_DIR) for path in listed]
         allowed += [(path, WRITE) for path in write]
         allowed += [(path, USE_DEVICE) for path in (*map(Path, _DEVICES), *graphics)]

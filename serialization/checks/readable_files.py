@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from serialization.files.locate_keras import list_keras_files
 from serialization.files.model_names import find_saved_model_file, list_versions, strip_to_prefix
 from serialization.files.publish import list_checkpoint_files
 from serialization.formats.checkpoint_index import list_v1_files
@@ -34,8 +35,11 @@ def _list_files_at(path: Path) -> Iterator[Path]:
         yield from _list_linked_files(export)
     if exports:
         return
+    yield from list_keras_files(path)
     if path.suffix == ".so":  # a library finds those it needs beside itself
         yield from path.parent.glob("*.so*")
+    elif path.suffix == ".py":  # of the user's own, as are the modules beside it
+        yield from path.parent.glob("*.py")
     elif path.is_dir():
         beside = list(path.iterdir())
         prefixes = {strip_to_prefix(file) for file in beside if file.name.endswith((".index", ".meta"))}

@@ -14,29 +14,41 @@ from serialization.formats.file_kind import Kind, detect_kind
 from serialization.formats.foreign_files import Foreign
 from serialization.project import real_path
 
-_EXPORTS = ("source", "checkpoint", "frozen")
+_EXPORTS = ("source", "checkpoint", "frozen", "keras")
 _LISTED, _LOOKED_AT = 5, 200  # entries of a folder
 _CHECKPOINT_FILE = re.compile(r"(.+)\.(index|meta|data-\d{5}-of-\d{5})")
 _FOREIGN = {kind.value for kind in Foreign}
 _NO_MODELS = (Kind.EMPTY, Kind.STATE, Kind.UNKNOWN, Foreign.TEXT, Foreign.JSON, Foreign.HTML, Foreign.XML)
-_FLAGS = {"checkpoint": "--checkpoint", "saved_model": "--saved-model", "frozen_model": "--frozen-model"}
+_FLAGS = {
+    "checkpoint": "--checkpoint",
+    "saved_model": "--saved-model",
+    "frozen_model": "--frozen-model",
+    "keras": "--keras",
+}
 # The script that runs a model of each kind, and the ones that go on with the step of the script that asks.
 _RUN = {
     "checkpoint": "checkpoint_restore.py",
     "saved_model": "savedmodel_pretrained.py",
     "frozen_model": "freezemodel_load.py",
+    "keras": "savedmodel_from_keras.py",
 }
 _EXPORT = {"checkpoint": "savedmodel_from_checkpoint.py", "frozen_model": "savedmodel_from_frozen.py"}
 _UNFREEZE = {"frozen_model": "checkpoint_from_frozen.py", "saved_model": "checkpoint_from_savedmodel.py"}
+_TAKEN = {
+    Kind.SAVED_MODEL: "saved_model",
+    Kind.GRAPH: "frozen_model",
+    **dict.fromkeys((Kind.KERAS, Kind.KERAS_LAYERS), "keras"),
+}
 _SAME_STEP = {
     "checkpoint_from_frozen": _UNFREEZE,
     "checkpoint_from_savedmodel": _UNFREEZE,
-    "freezemodel_save": dict.fromkeys(("checkpoint", "saved_model"), "freezemodel_save.py"),
-    "freezemodel_serve": dict.fromkeys(_FLAGS, "freezemodel_serve.py"),
+    "freezemodel_save": dict.fromkeys(("checkpoint", "saved_model", "keras"), "freezemodel_save.py"),
+    "freezemodel_serve": dict.fromkeys(("checkpoint", "saved_model", "frozen_model"), "freezemodel_serve.py"),
     "onnx_from_frozen": dict.fromkeys(_FLAGS, "onnx_from_frozen.py"),
     "tflite_from_frozen": dict.fromkeys(_FLAGS, "tflite_from_frozen.py"),
     "savedmodel_from_checkpoint": _EXPORT,
     "savedmodel_from_frozen": _EXPORT,
+    "savedmodel_from_keras": _EXPORT,
 }
 
 
@@ -70,7 +82,7 @@ def _describe_special(path: Path) -> str:
 
 
 class OtherModelError(UserError):
-    """At `path` lies a model of another `kind`: "checkpoint", "saved_model" or "frozen_model"; `what` says so.
+    """At `path` lies a model of another `kind`, "checkpoint", "saved_model", "frozen_model" or "keras"; `what` says so.
 
     Its message names the script that runs such a model; `advise` the one that does what another script would do.
     """
@@ -94,6 +106,11 @@ def explain_other_kind(file: Path, kind: Kind | Foreign, wanted: str) -> UserErr
         return UserError(f"{what}; {kind.advice}")
     if kind is Kind.UNKNOWN and find_saved_model_file(file.parent) is not None:
         return OtherModelError(f"{show_path(file)} is a part of a SavedModel, not {wanted}", "saved_model", file.parent)
+    if kind is Kind.KERAS_WEIGHTS:
+        return UserError(
+            f"{what}; savedmodel_from_keras.py takes it as --weights, with the JSON of the layers as --keras; "
+            "or build the model in Keras, model.load_weights(FILE), and model.save it"
+        )
     if kind is Kind.UNKNOWN:
         return UserError(f"{what}; it may be damaged; copy it here again, or name another file")
     model = _find_owner(file, kind)
@@ -105,15 +122,14 @@ def explain_other_kind(file: Path, kind: Kind | Foreign, wanted: str) -> UserErr
     if kind is Kind.META_GRAPH and model == file:
         restore = format_command("checkpoint_restore.py", "--checkpoint", "PREFIX", "--graph", os.fspath(file))
         return UserError(f"{what}; name the checkpoint too: `{restore}`")
-    taken = {Kind.SAVED_MODEL: "saved_model", Kind.GRAPH: "frozen_model"}.get(kind, "checkpoint")
-    return OtherModelError(what, taken, model)
+    return OtherModelError(what, _TAKEN.get(kind, "checkpoint"), model)
 
 
 def _find_owner(file: Path, kind: Kind) -> Path:
     """The model that a file belongs to: a folder, a prefix, or the file itself."""
     if kind is Kind.SAVED_MODEL:
         return file.parent if file.name in SAVED_MODEL_FILES else file
-    return file if kind in (Kind.GRAPH, Kind.STATE) else strip_to_prefix(file)
+    return file if kind in (Kind.STATE, *_TAKEN) else strip_to_prefix(file)
 
 
 def describe_contents(folder: Path) -> str:

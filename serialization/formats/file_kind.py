@@ -17,7 +17,7 @@ from pathlib import Path
 
 from serialization.console import show_path
 from serialization.errors import UserError
-from serialization.formats import sstable, wire
+from serialization.formats import hdf5, keras_files, sstable, wire
 from serialization.formats.foreign_files import Foreign, detect_foreign, detect_foreign_text
 from serialization.formats.wire import iterate_fields
 
@@ -25,7 +25,7 @@ _HEAD = 65536
 
 
 class Kind(Enum):
-    """The kinds of TensorFlow's files; the value is the name of the kind in errors."""
+    """The kinds of TensorFlow's and Keras's files; the value is the name of the kind in errors."""
 
     GRAPH = "a frozen model (a GraphDef)"
     META_GRAPH = "the graph of a checkpoint (a MetaGraphDef)"
@@ -33,6 +33,9 @@ class Kind(Enum):
     TABLE = "a checkpoint's index, or a checkpoint in TensorFlow's first format"
     DATA = "a data file of a checkpoint"
     STATE = "a folder's `checkpoint` file"
+    KERAS = "a Keras model"
+    KERAS_LAYERS = "the layers of a Keras model without its weights (JSON)"
+    KERAS_WEIGHTS = "weights without a model, as Keras writes them (HDF5)"
     EMPTY = "empty"
     UNKNOWN = "a file of an unknown kind"
 
@@ -117,11 +120,21 @@ def _kind_of(data: bytes | mmap.mmap, name: str) -> Kind | Foreign:
     text = head.decode(errors="replace") if _is_text(head) else ""
     if not text and re.fullmatch(r".*\.data-\d{5}-of-\d{5}", name):
         return Kind.DATA  # it holds bare numbers, so only the name tells
-    if kind := detect_foreign(data, head):
+    if kind := _of_keras(data, text) or detect_foreign(data, head):
         return kind
     if text:
         return _by_text(text) or detect_foreign_text(text)
     return next((kind for kind, path in _BINARY.items() if _holds_node(data, 0, len(data), path)), Kind.UNKNOWN)
+
+
+def _of_keras(data: bytes | mmap.mmap, text: str) -> Kind | None:
+    if text:
+        return Kind.KERAS_LAYERS if keras_files.holds_layers(text) else None
+    if data[:8] == hdf5.MAGIC or data[:4] == b"PK\x03\x04":
+        if keras_files.holds_model(data):
+            return Kind.KERAS
+        return Kind.KERAS_WEIGHTS if data[:8] == hdf5.MAGIC else None
+    return None
 
 
 def _is_text(head: bytes) -> bool:

@@ -23,10 +23,6 @@ class Foreign(Enum):
     """The kinds of files that other programs write; the value is the name of the kind in errors."""
 
     LFS = "a pointer of Git LFS, not the file itself"
-    KERAS = "a Keras 3 model (.keras)"
-    KERAS_2 = "a Keras 2 model (.keras)"
-    HDF5 = "a Keras model (HDF5)"
-    HDF5_WEIGHTS = "weights without a model, as Keras writes them (HDF5)"
     ONNX = "an ONNX model"
     TFLITE = "a TensorFlow Lite model"
     TORCH = "a PyTorch file"
@@ -55,10 +51,6 @@ _TORCH = "load it with PyTorch, torch.onnx.export the model, and make a SavedMod
 _ARRAYS = "it holds numbers and no graph; --feed @FILE takes it as the values of inputs"
 _ADVICE = {
     Foreign.LFS: "fetch the file with `git lfs pull`",
-    Foreign.KERAS: "export it as a SavedModel: keras.models.load_model(FILE).export(DIR)",
-    Foreign.KERAS_2: "export it with the package tf_keras: tf_keras.models.load_model(FILE).export(DIR)",
-    Foreign.HDF5: "export it as a SavedModel: keras.models.load_model(FILE).export(DIR)",
-    Foreign.HDF5_WEIGHTS: "build the model in Keras, model.load_weights(FILE), then export it: model.export(DIR)",
     Foreign.ONNX: "ONNX Runtime runs it, model_inspect.py shows it, and onnx2tf makes a SavedModel of it, which the "
     "scripts take with --saved-model",
     Foreign.TFLITE: "LiteRT runs it, and model_inspect.py shows it; name the model that it was converted from",
@@ -96,7 +88,6 @@ _MAGIC = {
     b"Rar!\x1a\x07": Foreign.ARCHIVE,
     b"\x28\xb5\x2f\xfd": Foreign.ARCHIVE,  # zstd
 }
-_SEARCHED = 1 << 20  # bytes of an HDF5 file
 # The fields of a ModelProto and of its graph, each with its wire type: onnx/onnx.proto.
 _ONNX_MODEL = {1: 0, 5: 0, **dict.fromkeys((2, 3, 4, 6, 7, 8, 14, 20, 25, 26), 2)}
 _ONNX_GRAPH = dict.fromkeys((1, 2, 5, 10, 11, 12, 13, 14, 15, 16), 2)
@@ -109,11 +100,8 @@ def detect_foreign(data: bytes | mmap.mmap, head: bytes) -> Foreign | None:
     known = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
     if known is not None:
         return known
-    if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        # The attribute of the root group that holds the layers; Keras writes it before the weights.
-        return Foreign.HDF5 if data.find(b"model_config", 0, _SEARCHED) >= 0 else Foreign.HDF5_WEIGHTS
     if head.startswith(b"PK\x03\x04"):
-        return _detect_archive(data, head)
+        return _detect_archive(data)
     if head[257:262] == b"ustar":
         return Foreign.ARCHIVE
     if head[4:8] == b"TFL3":
@@ -137,7 +125,7 @@ def detect_foreign_text(head: str) -> Foreign:
     return Foreign.XML if text.startswith("<") else Foreign.TEXT
 
 
-def _detect_archive(data: Any, head: bytes) -> Foreign:
+def _detect_archive(data: Any) -> Foreign:
     """The kind of a zip file by the names in it; an mmap is a file to zipfile."""
     with suppress(zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
         names = zipfile.ZipFile(io.BytesIO(data) if isinstance(data, bytes) else data).namelist()
@@ -145,9 +133,6 @@ def _detect_archive(data: Any, head: bytes) -> Foreign:
             return Foreign.TORCH
         if names and all(name.endswith(".npy") for name in names):
             return Foreign.NPZ
-        if "metadata.json" in names and any(name.startswith("model.weights") for name in names):
-            # Keras writes it first, and packs nothing.
-            return Foreign.KERAS_2 if b'"keras_version": "2.' in head else Foreign.KERAS
     return Foreign.ARCHIVE
 
 

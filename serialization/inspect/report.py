@@ -23,11 +23,13 @@ from serialization.files.checkpoint_files import (
     require_whole_checkpoint,
 )
 from serialization.files.locate import SavedModelFolder, find_saved_model, require_model_at
+from serialization.files.locate_keras import find_keras_file, list_keras_files, read_keras
 from serialization.files.model_names import SAVED_MODEL_FILES, find_saved_model_file, list_versions, strip_to_prefix
 from serialization.files.other_models import explain_other_kind
+from serialization.formats import hdf5
 from serialization.formats.checkpoint_index import Checkpoint, list_v1_files
 from serialization.formats.exported import ExportedModel
-from serialization.formats.file_kind import Kind, ModelFile
+from serialization.formats.file_kind import Kind, ModelFile, reopen_file
 from serialization.formats.foreign_files import Foreign
 from serialization.formats.messages import read_message
 from serialization.formats.object_graph import ObjectVariable, find_copies, read_object_graph
@@ -42,6 +44,7 @@ from serialization.graph.repair import require_dense_shapes
 from serialization.graph.signature import list_signature_defs
 from serialization.graph.v0_signatures import add_v0_signatures
 from serialization.inspect.graph_report import Report, describe_candidates, describe_graph
+from serialization.inspect.keras_report import describe_layers, list_weights
 from serialization.sources.frozen_reader import GraphFile
 from serialization.sources.meta_graph_choice import choose_meta_graph, find_usual_meta_graph, require_variables
 
@@ -49,7 +52,15 @@ _EXPORTED: dict[Kind | Foreign, tuple[str, Callable[[Any], ExportedModel]]] = {
     Foreign.ONNX: ("onnx", read_onnx_file),
     Foreign.TFLITE: ("tflite", read_tflite_file),
 }
+KERAS = (Kind.KERAS, Kind.KERAS_LAYERS, Kind.KERAS_WEIGHTS)
 AVERAGES = "/ExponentialMovingAverage"
+
+
+def _open_inspected(path: Path) -> ModelFile | None:
+    """The file at the path, opened once; of a folder, the Keras model in it. None if there is neither."""
+    if path.is_dir() and not _is_saved_model(path, None) and list_keras_files(path):
+        return find_keras_file(path)
+    return reopen_file(path) if path.is_file() else None
 
 
 def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, GraphIndex | None]:
@@ -59,7 +70,9 @@ def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, Graph
     no model, or a damaged one.
     """
     notes: list[str] = []
-    opened = ModelFile(path) if path.is_file() else None
+    opened = _open_inspected(path)
+    if opened is not None and opened.kind in KERAS:
+        return _of_keras(opened), None
     if opened is not None and opened.kind is Kind.GRAPH:
         return _of_graph(opened)
     if opened is not None and opened.kind is Kind.META_GRAPH and not _beside_a_checkpoint(path):
@@ -93,6 +106,7 @@ def list_findings(report: Report) -> list[str]:
     `--strict` fails if there are any.
     """
     found = list(report["faults"])
+    found += [f"would run code or read files: {finding}" for finding in (report["keras"] or {}).get("findings", ())]
     for graph in report["graphs"]:
         found += [f"unknown op {op['op']} ({op['library']})" for op in graph["unknown_ops"]]
         found += [f"{op['op']}, {op['why']} ({', '.join(op['nodes'][:3])})" for op in graph["without_kernel"]]
@@ -137,6 +151,7 @@ def _report(kind: str, path: Path, form: str, files: Iterable[Path]) -> Report:
         "moving_averages": [],
         "exported": None,
         "confinement": describe_confinement(),
+        "keras": None,
     }
 
 
@@ -197,6 +212,21 @@ def _of_saved_model(found: SavedModelFolder, tag_set: str | None, notes: list[st
         return report, choose_meta_graph(graphs, tag_set).index
     shown = find_usual_meta_graph(graphs) or next(iter(graphs), None)
     return report, shown.index if shown is not None else None
+
+
+def _of_keras(file: ModelFile) -> Report:
+    form = "JSON" if file.kind is Kind.KERAS_LAYERS else "HDF5" if file.data[:8] == hdf5.MAGIC else ".keras"
+    report = _report("keras", file.path, form, [file.path])
+    if file.kind is Kind.KERAS_WEIGHTS:
+        report["notes"].append("weights alone, without the layers of the model")
+    else:
+        report["keras"] = describe_layers(read_keras(file))
+    if file.kind is Kind.KERAS_LAYERS:
+        report["notes"].append("layers alone, without their weights")
+        return report
+    report["faults"] += _faults(lambda: report["variables"].extend(list_weights(file.path)))
+    report["parameters"] = sum(row["parameters"] for row in report["variables"])
+    return report
 
 
 def _faults(check: Any) -> list[str]:

@@ -22,6 +22,8 @@ def print_report(report: dict[str, Any], found: list[str]) -> None:
     for graph in report["graphs"]:
         tags = ",".join(graph["tags"]) or "''"
         print_graph(graph, f"tag-set {tags}: " if report["kind"] == "saved_model" or graph["tags"] else "")
+    if report["keras"]:
+        print_layers(report["keras"])
     print_variable_rows(report)
     print_findings(found)
     print(report["confinement"])
@@ -36,13 +38,16 @@ def print_heading(report: dict[str, Any]) -> None:
         "saved_model": "a SavedModel",
         "onnx": "an ONNX model",
         "tflite": "a LiteRT model",
+        "keras": "a Keras model",
     }[report["kind"]]
-    exported = report["exported"]
-    writer = exported["producer"] if exported else report["tensorflow_version"]
+    title, writer = "TensorFlow version", report["tensorflow_version"]
+    if report["kind"] == "keras":
+        title, writer = "Keras version", (report["keras"] or {}).get("version")
+    if report["exported"]:
+        title, writer = "written by", report["exported"]["producer"]
     count = len(report["files"])
     size = f"{format_size(report['bytes'])} in {format_count(count, 'file')}"
     print(f"{show_path(Path(report['path']))}: {kind}, {report['format']}, {size}")
-    title = "written by" if exported else "TensorFlow version"
     print(f"{title}: {make_printable(writer) if writer else 'not recorded'}")
     for note in report["notes"]:
         print(note)
@@ -110,6 +115,14 @@ def print_exported(model: dict[str, Any]) -> None:
     print(f"\nconstants: {model['constants']:,}, holding {numbers}")
 
 
+def print_layers(keras: dict[str, Any]) -> None:
+    """Print the inputs, outputs and layers of a Keras model."""
+    ends = [("input", one["name"], one["dtype"] or "", show_shape(one["shape"])) for one in keras["inputs"]]
+    ends += [("output", name, "", "") for name in keras["outputs"]]
+    print_rows((f"of the {make_printable(str(keras['class']))}", "layer", "dtype", "shape"), ends)
+    print_rows(("layer", "class"), [(one["name"], one["class"]) for one in keras["layers"]])
+
+
 def print_candidates(candidates: dict[str, Any]) -> None:
     """Print the likely inputs and outputs, best first, then the less likely ones."""
     doubt = " (ambiguous)" if candidates["ambiguous"] else ""
@@ -126,7 +139,7 @@ def print_variable_rows(report: dict[str, Any]) -> None:
     """Print the variables of the checkpoint's index."""
     shown = [[v["name"], v["dtype"], show_shape(v["shape"]), f"{v['parameters']:,}"] for v in report["variables"]]
     titles = ["variable", "dtype", "shape", "parameters"]
-    if any(v["role"] for v in report["variables"]):  # of an object checkpoint
+    if any(v["role"] for v in report["variables"]):  # of an object checkpoint, or of Keras
         titles.append("is")
         shown = [[*row, _describe_role(v)] for row, v in zip(shown, report["variables"], strict=True)]
     print_rows(titles, shown)

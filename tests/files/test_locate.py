@@ -13,6 +13,7 @@ from conftest import PROJECT, Fails, Run, environment
 from foreign import KINDS, write_foreign_files
 
 from serialization import project
+from serialization.formats.foreign_files import Foreign
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 
@@ -31,10 +32,6 @@ ADVICE = {
 def test_each_kind_has_its_own_advice() -> None:
     assert ADVICE["onnx"].startswith(
         "an ONNX model, not {}; ONNX Runtime runs it, model_inspect.py shows it, and onnx2tf"
-    )
-    assert ADVICE["keras.keras"].endswith("export it as a SavedModel: keras.models.load_model(FILE).export(DIR)")
-    assert ADVICE["weights.weights.h5"].endswith(
-        "build the model in Keras, model.load_weights(FILE), then export it: model.export(DIR)"
     )
     assert ADVICE["pickle4"].startswith("a pickle, not {}; opening it runs the code that it holds")
 
@@ -56,7 +53,7 @@ def test_the_error_for_a_file_of_another_kind_names_the_kind(error: Fails, toy: 
             ("freezemodel_serve", "--checkpoint", "a checkpoint"),
         ):
             assert error(script, flag, toy / name, *more) == expected.format(wanted)
-        if name not in ("onnx", "tflite"):
+        if KINDS.get(name) not in (Foreign.ONNX, Foreign.TFLITE):
             assert error("model_inspect", toy / name) == expected.format("a model of TensorFlow")
 
 
@@ -280,3 +277,23 @@ def test_circular_links_and_pipes_are_refused(run: Run, tmp_path: Path) -> None:
         assert done.status == 1
         assert done.stderr.startswith("error: no")
         assert done.stderr.count("\n") == 1
+
+
+def test_a_keras_model_is_sent_to_the_script_that_reads_it(error: Fails, tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text('{"class_name": "Sequential", "config": {}}')
+    (tmp_path / "w").write_bytes(b"\x89HDF\r\n\x1a\n")
+    is_layers = "m.json is the layers of a Keras model without its weights (JSON), not"
+    for script, flag, wanted in (
+        ("freezemodel_load", "--frozen-model", "a frozen model"),
+        ("savedmodel_pretrained", "--saved-model", "a SavedModel"),
+        ("freezemodel_serve", "--checkpoint", "a checkpoint"),
+    ):
+        run_it = "use `python savedmodel_from_keras.py --keras m.json`"
+        assert error(script, flag, tmp_path / "m.json") == f"{is_layers} {wanted}; {run_it}"
+        assert error(script, flag, tmp_path / "w") == (
+            f"w is weights without a model, as Keras writes them (HDF5), not {wanted}; savedmodel_from_keras.py takes "
+            "it as --weights, with the JSON of the layers as --keras; or build the model in Keras, "
+            "model.load_weights(FILE), and model.save it"
+        )
+    words = ("--checkpoint", tmp_path / "m.json", "--frozen-model", tmp_path / "new.pb")
+    assert error("freezemodel_save", *words).endswith("use `python freezemodel_save.py --keras m.json`")

@@ -34,9 +34,10 @@ def test_the_kind_is_told_from_the_bytes(toy: Path, tmp_path: Path) -> None:
         assert detect_kind(tmp_path / "text") is kind
 
 
-def zipped(name: str) -> bytes:
+def zipped(*names: str) -> bytes:
     with zipfile.ZipFile(packed := io.BytesIO(), "w") as archive:
-        archive.writestr(name, "{}")
+        for name in names:
+            archive.writestr(name, "{}")
     return packed.getvalue()
 
 
@@ -54,7 +55,9 @@ CONTENTS: list[tuple[bytes, Kind | Foreign]] = [
     (b" \n\t", Kind.EMPTY),
     (b"version https://git-lfs.github.com/spec/v1\n", Foreign.LFS),
     (make_table([(b"", b"")]), Kind.TABLE),
-    (b"\x89HDF\r\n\x1a\n", Foreign.HDF5_WEIGHTS),
+    (b"\x89HDF\r\n\x1a\n", Kind.KERAS_WEIGHTS),
+    (zipped("metadata.json", "config.json", "model.weights.h5"), Kind.KERAS),
+    (b' {"class_name": "Sequential", "config": []}', Kind.KERAS_LAYERS),
     (b"\x1c\0\0\0TFL3", Foreign.TFLITE),
     (zipped("saved_model.pb"), Foreign.ARCHIVE),
     (tarred(), Foreign.ARCHIVE),
