@@ -322,7 +322,7 @@ def compare_checkpoints(argv: Sequence[str] | None) -> int:
 
 
 def read_variables(prefix: Path) -> list[Stored]:
-    """The variables of a checkpoint; none if there is no checkpoint, since the model has no variables."""
+    """The variables of a checkpoint; none if there is no checkpoint, since its source has no parameters."""
     if not is_prefix(prefix):
         return []
     held = find_checkpoint(prefix)
@@ -363,8 +363,10 @@ def convert_saved_model(path: Path, out: Path) -> Iterator[Step]:
                 yield run(f"run {key}", freezemodel_load.main, "--frozen-model", frozen)
                 prefixes = [frozen.with_suffix(end) for end in (".ckpt", ".saved.ckpt")]
                 yield run("checkpoint", checkpoint_from_frozen.main, "--frozen-model", frozen, "--out", prefixes[0])
-                yield run("saved", checkpoint_from_savedmodel.main, *words, "--out", prefixes[1])
-                yield run("variables", compare_checkpoints, *prefixes)
+                saved = run("saved", checkpoint_from_savedmodel.main, *words, "--out", prefixes[1])
+                yield saved
+                if saved.outcome != REFUSED:  # without variables, its weights are constants of the program
+                    yield run("variables", compare_checkpoints, *prefixes)
                 yield from export_on(key, out, "--frozen-model", frozen)
 
 
