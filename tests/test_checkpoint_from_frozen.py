@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,10 @@ def test_killed_in_the_middle_leaves_the_old_one_whole(run: Run, tmp_path: Path)
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
     assert staged, "it was killed while it wrote"
+    with suppress(ProcessLookupError):  # the child that loads the model takes a moment to be gone, and holds a lock
+        while True:
+            os.killpg(process.pid, 0)
+            time.sleep(0.01)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
     unfreeze(run, frozen, tmp_path, "--overwrite", outputs="logits")
     assert {path.name for path in tmp_path.iterdir()} == before.keys(), "the next run removes what was left"
