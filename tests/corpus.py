@@ -18,7 +18,7 @@ Each frozen graph goes through checkpoint_from_frozen.py, too: the columns `chec
 parameters, those of them that were converted and proved, and those that trained for a step.
 
 Each frozen graph, given or made, is exported as well, by onnx_from_frozen.py and tflite_from_frozen.py: a refusal
-of that is no failure, for ONNX and LiteRT lack ops. The table counts for how many artefacts every export was proved.
+of that is no failure, for ONNX and LiteRT lack ops. The table counts for how many artefacts an export was proved.
 
 Where values are recorded or outputs hinted, the outputs that are inferred without flags must be the same. The variables
 of a checkpoint that is made of a frozen graph have to be those of the model which was frozen.
@@ -426,8 +426,7 @@ def main() -> int:
         counted[word] += 1
         unfrozen.setdefault(artefact.kind, Counter()).update(judge_checkpoint(done))
         for name in EXPORTERS:
-            exports = {step.outcome for step in done if step.what.startswith(name)}
-            counted[name] += exports == {VERIFIED}
+            counted[name] += any(step.what.startswith(name) and step.outcome == VERIFIED for step in done)
         print(f"{artefact.path.name} ({artefact.kind}): {word}", flush=True)
         for step in done:
             print(f"    {step.what:16} {step.outcome:12} {step.seconds:5.1f} s  {step.why}", flush=True)

@@ -15,7 +15,7 @@ from serialization.formats.dtypes import VARIANT
 from serialization.graph.graph_def import change_op, find_free_name, get_node_name, get_tensor_name, list_data_edges
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import ENTERS, EXITS, MERGES, SWITCHES
-from serialization.tensorflow import tf, tf1
+from serialization.tensorflow import explain_failures, tf, tf1
 
 _MOST_ROUNDS = 4  # in which the shapes of a loop's variables get less and less definite
 
@@ -35,10 +35,12 @@ class _Loop:
 def raise_list_loops(graph_def: Any) -> Any:
     """The GraphDef with a While in the place of each loop that a list of tensors goes through; itself without any.
 
-    A loop inside of another is raised first. Control edges to the nodes of a loop are dropped.
+    A loop inside of another is raised first. Control edges to the nodes of a loop are dropped. Raises UserError if the
+    graph cannot be imported.
     """
     while (found := _find_loop(GraphIndex(graph_def))) is not None:
-        graph_def = _raise_loop(graph_def, *found)
+        with explain_failures("the loops of the graph cannot be read"):
+            graph_def = _raise_loop(graph_def, *found)
     return graph_def
 
 
@@ -49,7 +51,7 @@ def _find_loop(index: GraphIndex) -> tuple[str, _Loop] | None:
         if node.op in ENTERS:
             enters.setdefault(node.attr["frame_name"].s.decode(errors="replace"), []).append(node)
     wanted = {frame for frame, nodes in enters.items() if any(node.attr["T"].type == VARIANT for node in nodes)}
-    for frame in wanted:
+    for frame in sorted(wanted):
         loop = _read_loop(index, enters[frame])
         if loop is None:
             continue
@@ -69,8 +71,8 @@ def _read_loop(index: GraphIndex, enters: list[Any]) -> _Loop | None:
         if not merges:
             constants.append(enter)
             continue
-        (merge,) = merges[:1]
-        back = index.producer(merge.input[1])
+        merge = merges[0]
+        back = index.producer(merge.input[1]) if len(merge.input) > 1 else None
         switches = [index.nodes[name] for name in index.consumers(merge.name) if index.nodes[name].op in SWITCHES]
         own = [switch for switch in switches if get_node_name(switch.input[0]) == merge.name]
         if back is None or back.op not in ("NextIteration", "RefNextIteration") or len(own) != 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from serialization.console import make_printable
 from serialization.run.differences import Tolerance
 from serialization.run.predictor import Run
 from serialization.run.verify import Proof
@@ -21,7 +22,7 @@ def describe_loss(source: Run, proof: Proof) -> str:
     for feed, answers in zip(proof.feeds, proof.answers, strict=True):
         for key, expected in source(feed).items():
             pairs.setdefault(key, []).append((expected, answers[key]))
-    parts = [f"{key}: {_describe(found)}" for key, found in pairs.items()]
+    parts = [f"{make_printable(key)}: {_describe(found)}" for key, found in pairs.items()]
     return f"measured: {'; '.join(parts)}; {proof.covered}"
 
 
