@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import graphs
+from conftest import PROJECT, environment
 
 from serialization.tensorflow import np, tf, tf1
 
@@ -99,6 +102,21 @@ def write_lstm(file: Path) -> Path:
     graph_def = convert_variables_to_constants_v2(function).graph.as_graph_def()
     file.write_bytes(graph_def.SerializeToString())
     return file
+
+
+def convert_to_litert(frozen: Path) -> bytes:
+    """The .tflite file of a frozen model, made in a process of its own.
+
+    tf.lite registers ops, which tests of the list of ops would find.
+    """
+    script, result = PROJECT / "tflite_from_frozen.py", frozen.with_suffix(".tflite")
+    subprocess.run(
+        [sys.executable, str(script), "--frozen-model", str(frozen), "--tflite", str(result)],
+        env=environment(),
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return result.read_bytes()
 
 
 def rows(count: int, *shape: int) -> Any:

@@ -41,7 +41,6 @@ def test_no_character_of_a_path_is_taken_for_a_pattern(run: Run, toy: Path, tmp_
         ("savedmodel_from_checkpoint", "--checkpoint", prefix, "--export-dir", folder / "1"),
         ("savedmodel_from_frozen", "--frozen-model", frozen, "--export-dir", folder / "2"),
         ("onnx_from_frozen", "--frozen-model", frozen, "--onnx", folder / f"{name}.onnx"),
-        ("tflite_from_frozen", "--frozen-model", frozen, "--tflite", folder / f"{name}.tflite"),
         ("savedmodel_pretrained", "--saved-model", folder / "1", "--feed", "[[1,2,3,4,5,6,7,8,9,10]]"),
         ("freezemodel_save", "--saved-model", folder / "1", "--frozen-model", folder / "again.pb"),
         ("model_inspect", prefix, "--strict"),

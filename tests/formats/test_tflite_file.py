@@ -5,36 +5,33 @@ from __future__ import annotations
 import random
 from contextlib import suppress
 
+import exported_models
 import pytest
 
 from serialization.formats.tflite_file import read_tflite_file
 from serialization.formats.wire import DamagedError
-from serialization.tensorflow import tf
 
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """X float32 [None, 2] -> y, the product with a matrix, and n, the number of its rows."""
-    folder, module = tmp_path_factory.mktemp("tflite"), tf.Module()
-    matrix = tf.constant([[1.0, 2, 3], [4, 5, 6]])
-    module.call = tf.function(lambda x: {"y": tf.matmul(x, matrix), "n": tf.shape(x)[0]})
-    concrete = module.call.get_concrete_function(x=tf.TensorSpec([None, 2], tf.float32))
-    tf.saved_model.save(module, str(folder), signatures=concrete)
-    return bytes(tf.lite.TFLiteConverter.from_saved_model(str(folder)).convert())
+    """A and b float32 [None, 3] -> sum float32 [None, 3], dot int32 [None]."""
+    folder = tmp_path_factory.mktemp("tflite")
+    frozen = exported_models.write(exported_models.two_outputs, folder / "m.pb", "sum", "dot")
+    return exported_models.convert_to_litert(frozen)
 
 
 def test_what_a_file_says(content: bytes) -> None:
     model = read_tflite_file(content)
     (signature,) = model.signatures
     assert signature.key == "serving_default"
-    assert [(t.key, t.dtype, t.shape) for t in signature.inputs] == [("x", "float32", (None, 2))]
+    assert [(t.key, t.dtype, t.shape) for t in signature.inputs] == [(key, "float32", (None, 3)) for key in "ab"]
     assert [(t.key, t.dtype, t.shape) for t in signature.outputs] == [
-        ("n", "int32", ()),
-        ("y", "float32", (None, 3)),
+        ("dot", "int32", (None,)),
+        ("sum", "float32", (None, 3)),
     ]
-    assert model.ops["FULLY_CONNECTED"] == 1
+    assert (model.ops["ADD"], model.ops["SUM"]) == (1, 1)
     assert model.versions == {"schema": 3}
-    assert model.parameters >= 6
+    assert model.parameters >= 2
     assert "min_runtime_version" in model.metadata
 
 
