@@ -99,6 +99,17 @@ def test_keys_become_names_in_their_order(run: Run, tmp_path: Path) -> None:
     assert (dot.tolist(), total.tolist(), same.tolist()) == ([60, 60], [[3] * 3] * 2, [[3] * 3] * 2)
 
 
+@pytest.mark.parametrize(("script", "flag"), [("onnx_from_frozen", "--onnx"), ("tflite_from_frozen", "--tflite")])
+def test_of_two_keys_for_one_input_the_last_is_left(run: Run, tmp_path: Path, script: str, flag: str) -> None:
+    frozen = exported_models.write(exported_models.special_numbers, tmp_path / "m.pb")
+    words = ("--frozen-model", frozen, flag, tmp_path / "m", "--inputs", "one=x,two=x")
+    done = run(script, *words)
+    assert (done.status, done.stderr) == (0, "")
+    assert "\nproved: " in done.stdout
+    (signature,) = inspect(run, tmp_path / "m")["exported"]["signatures"]
+    assert [tensor["key"] for tensor in signature["inputs"]] == ["two"]
+
+
 def test_a_default_is_kept_for_an_input_that_is_named(run: Run, tmp_path: Path) -> None:
     frozen = exported_models.write(exported_models.with_default, tmp_path / "m.pb")
     words = ("--frozen-model", frozen, "--onnx", tmp_path / "m.onnx", "--overwrite")

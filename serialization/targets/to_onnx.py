@@ -132,8 +132,9 @@ def _name_tensors(graph_def: Any, signature: Signature) -> tuple[dict[str, str],
     names: dict[str, str] = {}
     notes = []
     for tensor in signature.inputs:
-        if names.setdefault(tensor.name, tensor.key) != tensor.key:
-            notes.append(f"input {tensor.key}: the tensor of {names[tensor.name]}, which alone is an input of the file")
+        if tensor.name in names:  # a Predictor is fed by the last key
+            notes.append(f"input {names[tensor.name]}: the tensor of {tensor.key}, which alone is an input of the file")
+        names[tensor.name] = tensor.key
     taken = set(names.values())
     for tensor in signature.outputs:
         name = find_free_name(tensor.key, taken)

@@ -29,11 +29,17 @@ _ERROR = re.compile(r"error: (?:loc\(.*?\): )?(?:error: )?('?\S.*)")
 def fix_defaults(ready: PreparedFrozenModel, named: str | None) -> PreparedFrozenModel:
     """The same without the inputs that have a default value, which are fixed to it: LiteRT has none of these.
 
-    `named` is the value of --inputs: an input that it names stays an input, which has to be fed.
+    Of several keys for one tensor the last is left, which a Predictor is fed by. `named` is the value of --inputs: an
+    input that it names stays an input, which has to be fed.
     """
     graph_def = protos.GraphDef()
     graph_def.CopyFrom(ready.graph_def)
-    inputs = tuple(tensor for tensor in ready.signature.inputs if tensor.default is None or named is not None)
+    wanted = {tensor.name: tensor for tensor in ready.signature.inputs}
+    inputs = tuple(
+        tensor
+        for tensor in ready.signature.inputs
+        if wanted[tensor.name] is tensor and (tensor.default is None or named is not None)
+    )
     kept = {get_node_name(tensor.name) for tensor in inputs}
     for node in graph_def.node:
         if node.op == "PlaceholderWithDefault" and node.name not in kept:
