@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from serialization.sources.from_checkpoint import read_checkpoint_graph, take_wh
 
 PROJECT = project.ROOT
 SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py") if path.stem != "model")
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # else programs that tests start ignore it where nohup runs the tests
 
 
 # Line ends of every kind, and characters with a meaning to shells, formats or patterns: a file's name may hold them.
