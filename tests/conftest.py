@@ -199,6 +199,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
+@pytest.fixture(autouse=True)
+def _no_seed_stays() -> Iterator[None]:
+    """A test that seeds TensorFlow's random numbers does so for itself alone."""
+    yield
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].random.set_seed(None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _tree_stays_as_it_is() -> Iterator[None]:
     """No test leaves anything in the project's folder."""
