@@ -5,9 +5,10 @@ Teaches tf2onnx.convert.from_graph_def(graph_def, input_names=[...], output_name
     python onnx_from_frozen.py
     python onnx_from_frozen.py --frozen-model my/model.pb --inputs x --outputs y=softmax --onnx my/model.onnx
     python onnx_from_frozen.py --saved-model my/exported/1
+    python onnx_from_frozen.py --keras my/model.keras
     python onnx_from_frozen.py --checkpoint my/model.ckpt --opset 13
 
-Needs `pip install -r requirements-export.txt`. A checkpoint and a SavedModel are frozen on the way. Without --onnx, a
+Needs `pip install -r requirements-export.txt`. Another source is frozen on the way. Without --onnx, a
 model of your own called NAME becomes results/NAME.onnx, which --overwrite alone replaces. The keys of inputs and
 outputs become their names in the file; a batch size that is free stays free. The result is run in onnxruntime and
 compared with TensorFlow: a number may be off by 0.0001, a thousandth of itself and the rounding of the largest one.

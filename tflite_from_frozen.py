@@ -5,9 +5,10 @@ Teaches tf.lite.TFLiteConverter.from_saved_model(folder).convert().
     python tflite_from_frozen.py
     python tflite_from_frozen.py --frozen-model my/model.pb --inputs x --outputs y=softmax --tflite my/model.tflite
     python tflite_from_frozen.py --saved-model my/exported/1 --quantize dynamic
+    python tflite_from_frozen.py --keras my/model.keras
     python tflite_from_frozen.py --checkpoint my/model.ckpt --quantize int8 --calibrate x=@rows.npy
 
-Needs `pip install -r requirements-export.txt`. A checkpoint and a SavedModel are frozen on the way. Without --tflite, a
+Needs `pip install -r requirements-export.txt`. Another source is frozen on the way. Without --tflite, a
 model of your own called NAME becomes results/NAME.tflite, which --overwrite alone replaces. The keys of inputs and
 outputs become those of the file's signature. The file has LiteRT's built-in ops alone, so it runs wherever LiteRT does;
 it is run there and compared with TensorFlow. An input with a default value is fixed to it unless --inputs names it.
