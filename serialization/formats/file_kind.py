@@ -107,8 +107,8 @@ def reopen_file(path: Path) -> ModelFile:
 
 
 def detect_kind(file: Path) -> Kind | Foreign:
-    """The kind of a file that is not read otherwise. Raises OSError if it cannot be read."""
-    return ModelFile(file).kind
+    """The kind of a file. Raises OSError if it cannot be read."""
+    return reopen_file(file).kind
 
 
 def _kind_of(data: bytes | mmap.mmap, name: str) -> Kind | Foreign:
