@@ -77,15 +77,15 @@ LOOKED_AT = {
     "saved": _inspect("image/saved_model.pb", "image", "image"),
     "saved text": _inspect("text/saved_model.pbtxt", "text", "text"),
     "saved index": _inspect("image/variables/variables.index", "image", "image"),
-    "freeze index": _freeze("toy.ckpt.index", "--no-verify", "--outputs", "y"),
     "freeze data": _freeze("toy.ckpt.data-00000-of-00001", "--no-verify", "--outputs", "y"),
     "freeze meta": _freeze("toy.ckpt.meta", "--no-verify"),
     "picture": Kind(
         "frozen.pb", "model_inspect", ("frozen.pb", "--dot", "x.dot", "--tensorboard", "logs", "--overwrite")
     ),
 }
-# Loaded and run by TensorFlow.
+# Loaded and run by TensorFlow, or read by it: a variable that is not stored as one plain slice.
 LOADED = {
+    "freeze index": _freeze("toy.ckpt.index", "--no-verify", "--outputs", "y"),
     "load graph": Kind("frozen.pb", "freezemodel_load", ("--frozen-model", "frozen.pb", *_FROZEN)),
     "load graph text": Kind("frozen.pbtxt", "freezemodel_load", ("--frozen-model", "frozen.pbtxt", *_FROZEN)),
     "restore meta": Kind("toy.ckpt.meta", "checkpoint_restore", ("--checkpoint", "toy.ckpt"), "toy.ckpt"),
