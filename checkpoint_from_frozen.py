@@ -123,16 +123,24 @@ def write(
     return [*lines, *(prove_objects(unfrozen, path) for path in objects)]
 
 
+def list_files(staged: Sequence[Path], prefixes: Sequence[Path]) -> list[tuple[str, str]]:
+    """The files at the staged prefixes, by the names that they get, with their sizes."""
+    return [
+        (show_path(prefix.with_name(prefix.name + file.name.removeprefix(new.name))), format_size(file.stat().st_size))
+        for new, prefix in zip(staged, prefixes, strict=True)
+        for file in list_checkpoint_files(new)
+    ]
+
+
 def report(
     parser: argparse.ArgumentParser,
     args: argparse.Namespace,
-    prefixes: Sequence[Path],
+    files: Sequence[tuple[str, str]],
     unfrozen: Unfrozen,
     proof: Sequence[str],
 ) -> None:
     """Print what was written, the proof, and the next step."""
-    files = [file for prefix in prefixes for file in list_checkpoint_files(prefix)]
-    print_table(("file", "size"), [(show_path(file), format_size(file.stat().st_size)) for file in files])
+    print_table(("file", "size"), files)
     trained = {one.name: one.trainable for one in unfrozen.parameters}
     print(f"{format_count(len(trained), 'variable')}, {sum(trained.values()):,} trainable")
     print("\n".join(proof))
@@ -156,7 +164,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_notes(ready.notes)
         unfrozen = take_out_constants(ready)
         proof = write(args, unfrozen, staged, lambda: open_frozen(ready))
-    report(parser, args, prefixes, unfrozen, proof)
+        files = list_files(staged, prefixes)
+    report(parser, args, files, unfrozen, proof)
     return 0
 
 

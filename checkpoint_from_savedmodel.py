@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, nullcontext
 
-from checkpoint_from_frozen import list_prefixes, report, write
+from checkpoint_from_frozen import list_files, list_prefixes, report, write
 from savedmodel_pretrained import open_saved_model, read_saved_model
 from serialization import cli, project
 from serialization.cli import make_parser, name_target
@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             unfrozen, notes = take_out_variables(origin, prepared.known_variables)
             print_notes(notes)
             proof = write(args, unfrozen, staged, lambda: nullcontext(origin))
-    report(parser, args, prefixes, unfrozen, proof)
+        files = list_files(staged, prefixes)
+    report(parser, args, files, unfrozen, proof)
     return 0
 
 

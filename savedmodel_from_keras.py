@@ -28,7 +28,7 @@ import model as toy
 from savedmodel_pretrained import load, open_saved_model
 from serialization import cli, project
 from serialization.cli import make_parser, name_target, repeat_flags
-from serialization.console import format_command, list_export, print_table
+from serialization.console import format_command, list_export, print_table, show_path
 from serialization.files.locate_keras import find_keras
 from serialization.files.publish import stage_output
 from serialization.flags import CONFINEMENT_FLAGS, KERAS_FLAGS
@@ -69,7 +69,10 @@ def export(keras: Any, model: Any, folder: Path, ends: Ends) -> None:
 
 def convert(args: argparse.Namespace, source: Path, folder: Path | None = None) -> ExportedKeras:
     """Write a Keras model as a SavedModel into a folder, by default a private one, and read it back."""
-    with prepare_keras(find_keras(source, args.weights), args.custom_objects, trust=args.trust_model) as ready:
+    found = find_keras(source, args.weights)
+    if found.weights and not args.weights:
+        print(f"weights, as they lie beside the layers: {show_path(found.weights)}")
+    with prepare_keras(found, args.custom_objects, trust=args.trust_model) as ready:
         model = load_keras(ready, trust=args.trust_model)
         with explain_keras(ready.found):
             ends = find_ends(ready.keras, model, ready.found)

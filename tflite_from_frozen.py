@@ -32,7 +32,7 @@ from serialization.flags import CONVERSION_FLAGS, SOURCE_FLAGS
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import SERVING_DEFAULT, Signature
 from serialization.run.differences import OTHER_RUNTIME
-from serialization.run.given_feeds import read_feeds
+from serialization.run.given_feeds import read_rows
 from serialization.run.litert_runtime import LiteRTRunner
 from serialization.run.loss import ANY, describe_loss
 from serialization.run.origin import Origin
@@ -57,7 +57,7 @@ def convert(folder: Path, quantize: str | None, rows: Iterable[Values]) -> bytes
 
 def convert_frozen(ready: PreparedFrozenModel, path: Path, args: Any) -> None:
     """Write the .tflite file: by way of a SavedModel, from which alone the converter takes a signature."""
-    rows = list(split_rows(read_feeds(ready.signature, args.calibrate))) if args.calibrate else []
+    rows = list(split_rows(read_rows(ready.signature, args.calibrate, "--calibrate"))) if args.calibrate else []
     with TemporaryDirectory(dir=path.parent) as folder, explain_conversion():
         origin = load(ready)
         with origin.session:

@@ -16,6 +16,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -49,6 +50,8 @@ def run_with_child(work: Callable[[], int], list_readable: Callable[[], list[Pat
         return work()
     except _KilledError as killed:
         _die_of(killed.number)
+    finally:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # an interrupt comes too late: the work is done
 
 
 class _BeforeLoading:
@@ -115,7 +118,8 @@ def _go_on_in_child(readable: list[Path] | None) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") == "3":  # else the user wants to see the log as it comes
         _hold_stderr(said)
-    have_parent_publish(there)
+    # What is published stays, so an interrupt comes too late: the rest is to say what was written.
+    have_parent_publish(there, partial(signal.signal, signal.SIGUSR1, signal.SIG_IGN))
     if readable is not None and temporary is not None:
         confine(readable, [temporary, *list_staging_folders()])
 

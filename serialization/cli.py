@@ -135,7 +135,8 @@ def _explain_word(word: str, flags: Sequence[str], *, takes_path: bool) -> str:
         return f"{word} is one path too many; give one"
     kind, flag = _find_flag(Path(word))
     if flag in flags:
-        return f"{word} stands without a flag; it is {kind}; use {flag} {'@' if flag == '--feed' else ''}{word}"
+        at = "@" if flag == "--feed" and "=" not in word else ""
+        return f"{word} stands without a flag; it is {kind}; use {flag} {at}{word}"
     taken = ", which no flag of this script takes" if flag else ""
     return f"{word} stands without a flag; it is {kind}{taken}"
 
@@ -202,6 +203,11 @@ def name_target(parser: argparse.ArgumentParser, args: argparse.Namespace, targe
     if own and getattr(args, target) == default:
         names = [part for part in own[0].parts if not part.isdecimal() and part not in _IN_A_FOLDER]
         setattr(args, target, default.with_name(_ENDING.sub("", names[-1]) + default.suffix))
+    written = real_path(getattr(args, target))
+    for name in sources:
+        if (path := getattr(args, name)) and real_path(path) == written:
+            reads, writes = (f"--{one.replace('_', '-')}" for one in (name, target))
+            parser.error(f"{writes} names the model that {reads} reads; name another place")
 
 
 def choose_model(

@@ -260,3 +260,16 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["m.pb"]
+
+
+def test_a_file_with_the_name_of_the_prefix_stays(tmp_path: Path) -> None:
+    """As a process, which may not list the folder once the model is loaded."""
+    frozen = graphs.freeze(graphs.classifier, ["logits"])
+    (tmp_path / "m.ckpt").write_bytes(frozen.SerializeToString())
+    words = ["--frozen-model", "m.ckpt", "--outputs", "logits", "--out", "m.ckpt2"]
+    (tmp_path / "m.ckpt2").write_text("mine")
+    command = [sys.executable, str(PROJECT / "checkpoint_from_frozen.py"), *map(str, words)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "m.ckpt2.index" in done.stdout
+    assert (tmp_path / "m.ckpt2").read_text() == "mine"

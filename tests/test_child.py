@@ -160,6 +160,25 @@ def test_ctrl_c_comes_once_though_a_terminal_sends_it_to_both(tmp_path: Path) ->
         assert process.stdout.read() == "came 1\npublished\n"
 
 
+def test_ctrl_c_after_publishing_comes_too_late(tmp_path: Path) -> None:
+    """The result is in place: the script says so and ends well, also while Python takes itself down."""
+    script = SCRIPT.replace('print("published")', 'print("published", flush=True)\n    time.sleep(1)')
+    script = f"import atexit, time\natexit.register(time.sleep, 1)\n{script}"
+    for wait in (0.5, 1.5):
+        words = words_of(tmp_path, "pass", "--overwrite")
+        words[2] = script
+        with subprocess.Popen(
+            words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        ) as process:
+            assert process.stdout is not None
+            assert [process.stdout.readline() for _ in range(2)][1] == "published\n"
+            time.sleep(wait)
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.communicate(timeout=30)[1] == ""
+        assert process.returncode == 0
+        assert (tmp_path / "m.pb").read_text() == "new"
+
+
 def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
     with subprocess.Popen(
         words_of(tmp_path, "time.sleep(60)"), env=environment(), stdout=subprocess.PIPE, text=True

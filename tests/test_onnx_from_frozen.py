@@ -259,3 +259,14 @@ def test_constants_that_stay_in_a_large_file_are_read_from_it(
     assert (done.status, done.stderr) == (0, "")
     assert "\nproved: " in done.stdout
     assert inspect(run, tmp_path / "m.onnx")["exported"]["parameters"] >= 600 * 600
+
+
+def test_the_source_is_not_overwritten_with_the_result(run: Run, tmp_path: Path) -> None:
+    source = exported_models.write(exported_models.double_precision, tmp_path / "m.pb")
+    before = source.read_bytes()
+    (tmp_path / "link.onnx").symlink_to(source)
+    for target in (source, tmp_path / "link.onnx"):
+        done = run("onnx_from_frozen", "--frozen-model", source, "--onnx", target, "--overwrite")
+        assert (done.status, done.stdout) == (2, "")
+        assert done.stderr.startswith("error: --onnx names the model that --frozen-model reads; name another place")
+    assert source.read_bytes() == before

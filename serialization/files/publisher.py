@@ -37,8 +37,9 @@ class _LeftError(Exception):
 class Publisher:
     """The child's end of the lines to its parent."""
 
-    def __init__(self, channel: socket) -> None:
+    def __init__(self, channel: socket, before_publishing: Callable[[], object]) -> None:
         self._lines: IO[str] = channel.makefile("rw", encoding="ascii")
+        self._before_publishing = before_publishing
 
     @contextmanager
     def stage(self, how: str, target: Path, *, overwrite: bool) -> Iterator[Path]:
@@ -52,6 +53,7 @@ class Publisher:
 
     def publish(self, new: Path) -> None:
         """Have the parent publish what is complete at this staged path."""
+        self._before_publishing()
         self._ask(publish=str(new))
 
     def _ask(self, **request: Any) -> str:
@@ -110,10 +112,10 @@ def list_staging_folders() -> list[Path]:
     return [Path(new).parent for new in _staged]
 
 
-def have_parent_publish(channel: socket) -> Publisher:
+def have_parent_publish(channel: socket, before_publishing: Callable[[], object] = lambda: None) -> Publisher:
     """In a child: from now on its parent, at the other end of the channel, stages and publishes."""
     global _parent
-    _parent = Publisher(channel)
+    _parent = Publisher(channel, before_publishing)
     return _parent
 
 

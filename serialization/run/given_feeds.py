@@ -111,6 +111,17 @@ def read_feeds(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray
     return found
 
 
+def read_rows(signature: Signature, given: Sequence[Feed], flag: str = "--feed") -> dict[str, NDArray[Any]]:
+    """The same, where the values are to show something. Raises UserError, which names the flag, if there are none."""
+    try:
+        found = read_feeds(signature, given)
+    except UserError as error:
+        raise UserError(str(error).replace("--feed", flag)) from None
+    if empty := next((key for key, value in found.items() if not value.size), None):
+        raise UserError(f"{flag} {empty}: an array without a value, which shows nothing; give it at least one row")
+    return found
+
+
 def make_default(default: bytes) -> NDArray[Any]:
     """The default value of an input, from its serialized TensorProto; `remove_wrong_defaults` has looked at it."""
     return np.asarray(tf.make_ndarray(protos.TensorProto.FromString(default)))

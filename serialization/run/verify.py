@@ -28,7 +28,7 @@ from serialization.run.differences import (
 )
 from serialization.run.failures import may_be_mended, require_mendable
 from serialization.run.generated_feeds import format_feed_flags, generate_attempts
-from serialization.run.given_feeds import Feed, read_feeds
+from serialization.run.given_feeds import Feed, read_rows
 from serialization.run.predictor import Run, Values
 from serialization.tensorflow import format_reason, quiet, tf
 
@@ -81,7 +81,7 @@ def prove_same(
     wanted, index = origin.signature, origin.index
     ops, layers = find_random_outputs(index, wanted), find_dropout_layers(index, wanted)
     random = {key: any(layers.get(name) for name in names) for key, names in ops.items()}
-    attempts = iter([[read_feeds(wanted, given)]]) if given else generate_attempts(wanted, origin.hints, origin.batches)
+    attempts = iter([[read_rows(wanted, given)]]) if given else generate_attempts(wanted, origin.hints, origin.batches)
     runtime, tolerance = tolerance, tolerance or (XLA if origin.compiled else None)
     repeat = origin.repeat if steady else None
     open_each = _afresh(open_result) if origin.repeat is not None and not steady else open_result

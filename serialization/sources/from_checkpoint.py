@@ -42,13 +42,11 @@ NOTHING = Signature((), ())
 class PreparedCheckpoint:
     """A checkpoint with a graph that TensorFlow can import and restore.
 
-    `meta_graph` is for import_meta_graph, `path` for Saver.restore. `held` is the checkpoint's index; `file` holds the
-    graph. `whole` is the GraphDef in that file, and `index` the index of the part that the outputs need, without a
-    Saver. `notes` report choices and repairs. `hints` and `batches` are for generate_attempts. `trust` is
-    `--trust-model`.
+    `meta_graph` is for import_meta_graph. `held` is the checkpoint's index; `file` holds the graph. `whole` is the
+    GraphDef in that file, and `index` the index of the part that the outputs need, without a Saver. `notes` report
+    choices and repairs. `hints` and `batches` are for generate_attempts. `trust` is `--trust-model`.
     """
 
-    path: str
     held: Checkpoint
     file: Path
     meta_graph: Any
@@ -61,6 +59,11 @@ class PreparedCheckpoint:
     initializers: tuple[str, ...] = ()
     hints: Mapping[str, Hint] = field(default_factory=dict)
     batches: tuple[int, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """The path for Saver.restore. Asked for where the model is loaded: there the links that it may need can go."""
+        return format_saver_path(self.held)
 
     @property
     def pruned(self) -> Any:
@@ -93,7 +96,6 @@ def take_whole_checkpoint(
 ) -> PreparedCheckpoint:
     """A checkpoint with the whole graph of its training, and the Saver that is recorded there."""
     return PreparedCheckpoint(
-        path=format_saver_path(held),
         held=held,
         file=file.path,
         meta_graph=file.meta_graph,
@@ -148,7 +150,6 @@ def prepare_checkpoint(
     if ready.initializers:
         meta_graph.collection_def["table_initializer"].node_list.value.extend(ready.initializers)
     return PreparedCheckpoint(
-        path=format_saver_path(held),
         held=held,
         file=file.path,
         meta_graph=meta_graph,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import graphs
 import pytest
-from conftest import Run, restored
+from conftest import PROJECT, Run, environment, restored
 
 from serialization.files.locate import find_checkpoint
 
@@ -84,3 +86,16 @@ def test_the_checkpoint_file_of_a_folder_names_any_file(tmp_path: Path) -> None:
     notes: list[str] = []
     assert find_checkpoint(tmp_path, notes.append).prefix == tmp_path / 'a\\b "ü" [1]'
     assert notes == []
+
+
+def test_links_to_a_checkpoint_are_removed(tmp_path: Path) -> None:
+    """TensorFlow takes [ ] for a pattern, so it gets links. As a process: links of its own, it can remove."""
+    (tmp_path / "x[1]").mkdir()
+    (tmp_path / "temporary").mkdir()
+    prefix = graphs.save(tmp_path / "x[1]", graphs.classifier)
+    words = ["--checkpoint", prefix, "--outputs", "logits", "--frozen-model", tmp_path / "m.pb"]
+    command = [sys.executable, str(PROJECT / "freezemodel_save.py"), *map(str, words)]
+    here = {**environment(), "TMPDIR": str(tmp_path / "temporary")}
+    done = subprocess.run(command, env=here, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list((tmp_path / "temporary").iterdir()) == []

@@ -11,7 +11,7 @@ import pytest
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
 from serialization.run import given_feeds
-from serialization.run.given_feeds import convert_value, parse_feed, read_feeds
+from serialization.run.given_feeds import convert_value, parse_feed, read_feeds, read_rows
 from serialization.run.json_values import MisfitError
 from serialization.tensorflow import np, tf
 
@@ -29,6 +29,15 @@ def error(*texts: str, inputs: tuple[Tensor, ...] = (tensor(),)) -> str:
     with pytest.raises(UserError) as caught:
         read_feeds(Signature(inputs, ()), [parse_feed(text) for text in texts])
     return str(caught.value)
+
+
+def test_values_that_are_to_show_something_are_not_empty() -> None:
+    wanted = Signature((tensor(),), ())
+    assert read_rows(wanted, [parse_feed("[[1, 2]]")])["x"].tolist() == [[1.0, 2.0]]
+    with pytest.raises(UserError, match=r"^--calibrate x: an array without a value, which shows nothing; give it"):
+        read_rows(wanted, [parse_feed("[]")], "--calibrate")
+    with pytest.raises(UserError, match=r"^--calibrate x\[0\]: expected 2 values, got 1$"):
+        read_rows(wanted, [parse_feed("[[1]]")], "--calibrate")
 
 
 def test_json_follows_the_rules_of_json_values() -> None:
