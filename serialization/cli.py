@@ -205,7 +205,7 @@ def name_target(parser: argparse.ArgumentParser, args: argparse.Namespace, targe
         setattr(args, target, default.with_name(_ENDING.sub("", names[-1]) + default.suffix))
     written = real_path(getattr(args, target))
     for name in sources:
-        if (path := getattr(args, name)) and real_path(path) == written:
+        if (path := getattr(args, name)) and real_path(path) == written and written.exists():  # a prefix is no file
             reads, writes = (f"--{one.replace('_', '-')}" for one in (name, target))
             parser.error(f"{writes} names the model that {reads} reads; name another place")
 
