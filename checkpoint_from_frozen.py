@@ -27,12 +27,11 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from pathlib import Path
 from typing import Any
 
-from freezemodel_load import read_frozen
+from freezemodel_load import read_given_model
 from savedmodel_from_frozen import load
 from serialization import cli, project
 from serialization.cli import make_parser, name_target, repeat_flags
-from serialization.console import format_command, format_count, format_size, print_notes, print_table, show_path
-from serialization.files.locate import find_frozen_model
+from serialization.console import format_command, format_count, format_size, print_table, show_path
 from serialization.files.publish import list_checkpoint_files, stage_checkpoint
 from serialization.flags import CONVERSION_FLAGS, RESULT_FLAGS
 from serialization.graph.op_registry import load_op_library
@@ -159,9 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         staged = [stack.enter_context(stage_checkpoint(prefix, overwrite=overwrite)) for prefix in prefixes]
         load_op_library(args.op_library)
-        opened = find_frozen_model(args.frozen_model)
-        ready = read_frozen(opened, args.inputs, args.outputs, keys=True, trust_model=args.trust_model)
-        print_notes(ready.notes)
+        ready = read_given_model(args)
         unfrozen = take_out_constants(ready)
         proof = write(args, unfrozen, staged, lambda: open_frozen(ready))
         files = list_files(staged, prefixes)

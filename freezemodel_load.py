@@ -81,12 +81,18 @@ def open_frozen(
     return load(read_frozen(opened, inputs, outputs, trust_model=trust_model))
 
 
+def read_given_model(args: argparse.Namespace, *, keys: bool = True) -> PreparedFrozenModel:
+    """The model that --frozen-model names, ready to be imported; prints notes on it. `keys` is for names_of."""
+    opened = find_frozen_model(args.frozen_model)
+    ready = read_frozen(opened, args.inputs, args.outputs, keys=keys, trust_model=args.trust_model)
+    print_notes(ready.notes)
+    return ready
+
+
 @contextmanager
 def open_frozen_source(args: argparse.Namespace) -> Iterator[tuple[PreparedFrozenModel, Origin | None]]:
     """The model that --frozen-model names: its graph, and open; None with --no-verify."""
-    opened = find_frozen_model(args.frozen_model)
-    ready = read_frozen(opened, args.inputs, args.outputs, keys=True, trust_model=args.trust_model)
-    print_notes(ready.notes)
+    ready = read_given_model(args)
     if args.no_verify:
         yield ready, None
         return
@@ -101,9 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with stage_predictions(parser, args) as save:
         load_op_library(args.op_library)
-        opened = find_frozen_model(args.frozen_model)
-        ready = read_frozen(opened, args.inputs, args.outputs, trust_model=args.trust_model)
-        print_notes(ready.notes)
+        ready = read_given_model(args, keys=False)
         predict = Predictor(*load(ready))
         toy = model.is_toy(ready.graph_def) and model.is_toys(ready.signature) and not (args.inputs or args.outputs)
         given = args.feed or ([parse_feed(model.EXAMPLES)] if toy else None)

@@ -16,13 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from freezemodel_load import read_frozen
+from freezemodel_load import read_given_model
 from savedmodel_from_checkpoint import save
 from savedmodel_from_source import prove
 from serialization import cli, project
 from serialization.cli import make_parser, name_target
-from serialization.console import list_export, print_export, print_notes
-from serialization.files.locate import find_frozen_model
+from serialization.console import list_export, print_export
 from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS
 from serialization.graph.function_optimizers import switch_off_optimizers, switch_on_exported_optimizers
@@ -67,9 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with stage_output(args.export_dir, overwrite=args.overwrite or args.export_dir == default) as folder:
         load_op_library(args.op_library)
-        opened = find_frozen_model(args.frozen_model)
-        ready = read_frozen(opened, args.inputs, args.outputs, keys=True, trust_model=args.trust_model)
-        print_notes(ready.notes)
+        ready = read_given_model(args)
         origin = load(ready)
         with origin.session:
             # simple_save refuses a model without inputs, records no default values, and would leave the lookup tables
