@@ -20,6 +20,7 @@ from serialization.formats import hdf5
 from serialization.formats.wire import DamagedError
 
 CONFIG, METADATA = "config.json", "metadata.json"
+_UNREADABLE = (zipfile.BadZipFile, ValueError, OSError, NotImplementedError)  # by zipfile, of a damaged archive
 _LONGEST = 64 << 20  # bytes of JSON
 # The bytes that a file may unpack to: weights hardly get smaller when they are packed.
 _MOST, _MOST_TIMES = 64 << 20, 20
@@ -45,7 +46,7 @@ def holds_model(data: bytes | mmap.mmap) -> bool:
     """Whether a zip archive or an HDF5 file holds the layers of a model of Keras."""
     if data[:8] == hdf5.MAGIC:
         return hdf5.read_attribute(data, "model_config") is not None
-    with suppress(zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+    with suppress(*_UNREADABLE):
         return {CONFIG, METADATA} <= set(_open_archive(data).namelist())
     return METADATA.encode() in data[:64]  # the first entry, as Keras writes it, of an archive that is cut off
 
@@ -76,7 +77,7 @@ def open_archive(data: bytes | mmap.mmap) -> zipfile.ZipFile:
     """The zip archive, checked. Raises DamagedError for names that lead elsewhere, links, doubles, and for sizes."""
     try:
         archive = _open_archive(data)
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+    except _UNREADABLE as error:
         raise DamagedError(f"the archive cannot be read: {error}") from None
     members = archive.infolist()
     names = [member.filename for member in members]
@@ -161,7 +162,7 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
         if archive.getinfo(name).file_size > _LONGEST:
             raise DamagedError(f"{name} is over {_LONGEST:,} bytes")
         return archive.read(name)
-    except (KeyError, zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
+    except (*_UNREADABLE, KeyError, EOFError) as error:
         raise DamagedError(f"{name} cannot be read: {error}") from None
     except Exception as error:  # zlib.error, lzma.LZMAError
         if type(error).__module__ not in ("zlib", "lzma", "_lzma"):

@@ -15,14 +15,13 @@ from serialization.errors import UserError
 from serialization.formats.wire import write_varint
 from serialization.graph.graph_def import find_free_name
 from serialization.sources.frozen_reader import LargeConstant, read_constant
+from serialization.targets.to_frozen import LIMIT
 from serialization.tensorflow import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Value = LargeConstant | NDArray[Any]
-
-LIMIT = 2**31 - 1  # bytes in one protobuf message
 
 
 def list_inner_graphs(node: Any) -> list[Any]:
