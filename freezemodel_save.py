@@ -88,7 +88,7 @@ def freeze_for_export(
 ) -> Iterator[tuple[PreparedFrozenModel, Origin | None]]:
     """The same for exporters, which take a frozen model too: its graph, and the open source.
 
-    The frozen file lies beside `staged`, what is exported, until the end: large constants stay in it.
+    The frozen file lies beside `staged`, the exporter's own file, until the end: large constants stay in it.
     """
     if kind == "frozen_model":
         with open_frozen_source(args) as source:

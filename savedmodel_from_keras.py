@@ -82,7 +82,7 @@ def convert(args: argparse.Namespace, source: Path, folder: Path | None = None) 
 
 
 def prove(exported: ExportedKeras, given: Sequence[Feed] | None) -> str:
-    """Load what was written by its signature alone, and compare it with what the layers answer in Keras."""
+    """Load what was written by its signature alone, and compare it with the answers of the layers in Keras."""
     origin = open_keras_model(exported)
     with origin.session:
         return prove_same(origin, lambda optimize: Predictor(*load(exported, optimize=optimize)), given)

@@ -44,7 +44,7 @@ def is_of_keras(module: str) -> bool:
 
 
 def require_safe_layers(found: KerasFile, *, trust: bool) -> None:
-    """Raise UserError that names what is refused, unless `trust`."""
+    """Raise UserError that names the layers that could do harm, unless `trust`."""
     findings = list(dict.fromkeys(scan_layers(found.model.config)))
     if findings and not trust:
         raise UserError(
@@ -54,7 +54,7 @@ def require_safe_layers(found: KerasFile, *, trust: bool) -> None:
 
 
 def scan_layers(config: Any) -> Iterator[str]:
-    """What could do harm in a tree of layers, each with the name of its layer."""
+    """The harmful parts of a tree of layers, each with the name of its layer."""
     layer = "the model"
     for one in iterate_objects(config):
         inner, kind = one["config"], one["class_name"]
