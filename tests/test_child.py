@@ -122,7 +122,8 @@ def test_what_libraries_say_on_stderr_comes_at_the_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("forks", [True, False])
 def test_a_signal_ends_both_and_leaves_nothing(tmp_path: Path, number: signal.Signals, forks: bool) -> None:
-    words = words_of(tmp_path, "time.sleep(60)")
+    # In short steps: a signal that comes between Python's look for one and the system call would end a long sleep late.
+    words = words_of(tmp_path, "while True: time.sleep(0.01)")
     words[2] = SCRIPT if forks else SCRIPT.replace("import numpy", "pass")
     with subprocess.Popen(
         words,
@@ -144,7 +145,18 @@ def test_a_signal_ends_both_and_leaves_nothing(tmp_path: Path, number: signal.Si
 
 
 def test_ctrl_c_comes_once_though_a_terminal_sends_it_to_both(tmp_path: Path) -> None:
-    do = "n = 0\nfor _ in range(100):\n try: time.sleep(0.02)\n except KeyboardInterrupt: n += 1\nprint('came', n)"
+    do = """
+n = 0
+try:
+    print("waiting", flush=True)
+    while True: time.sleep(0.01)
+except KeyboardInterrupt:
+    n += 1
+for _ in range(50):
+    try: time.sleep(0.02)
+    except KeyboardInterrupt: n += 1
+print("came", n)
+"""
     with subprocess.Popen(
         words_of(tmp_path, do),
         env=environment(),
@@ -154,29 +166,33 @@ def test_ctrl_c_comes_once_though_a_terminal_sends_it_to_both(tmp_path: Path) ->
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
     ) as process:
         assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(0.3)  # until the child is in its loop
+        assert [process.stdout.readline() for _ in range(2)][1] == "waiting\n"
         os.killpg(process.pid, signal.SIGINT)
         assert process.stdout.read() == "came 1\npublished\n"
 
 
-def test_ctrl_c_after_publishing_comes_too_late(tmp_path: Path) -> None:
+@pytest.mark.parametrize("leaving", [False, True])
+def test_ctrl_c_after_publishing_comes_too_late(tmp_path: Path, leaving: bool) -> None:
     """The result is in place: the script says so and ends well, also while Python takes itself down."""
-    script = SCRIPT.replace('print("published")', 'print("published", flush=True)\n    time.sleep(1)')
-    script = f"import atexit, time\natexit.register(time.sleep, 1)\n{script}"
-    for wait in (0.5, 1.5):
-        words = words_of(tmp_path, "pass", "--overwrite")
-        words[2] = script
-        with subprocess.Popen(
-            words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-        ) as process:
-            assert process.stdout is not None
-            assert [process.stdout.readline() for _ in range(2)][1] == "published\n"
-            time.sleep(wait)
-            os.killpg(process.pid, signal.SIGINT)
-            assert process.communicate(timeout=30)[1] == ""
-        assert process.returncode == 0
-        assert (tmp_path / "m.pb").read_text() == "new"
+    wait = "print('waiting', flush=True); sys.stdin.readline()"
+    words = words_of(tmp_path, "pass")
+    words[2] = SCRIPT.replace('print("published")', f'atexit.register(exec, "{wait}", globals())' if leaving else wait)
+    words[2] = f"import atexit\n{words[2]}"
+    with subprocess.Popen(
+        words,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)][1] == "waiting\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate("\n", timeout=60)[1] == ""
+    assert process.returncode == 0
+    assert (tmp_path / "m.pb").read_text() == "new"
 
 
 def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
