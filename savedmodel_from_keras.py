@@ -44,6 +44,7 @@ from serialization.sources.from_keras import (
     explain_keras,
     prepare_keras,
     read_export,
+    record_order,
 )
 from serialization.sources.keras_ends import Ends, find_ends
 
@@ -78,6 +79,7 @@ def convert(args: argparse.Namespace, source: Path, folder: Path | None = None) 
             ends = find_ends(ready.keras, model, ready.found)
             folder = folder or Path(mkdtemp(prefix="exported-"))  # by now where a confined process may write
             export(ready.keras, model, folder, ends)
+            record_order(folder, ends)
     return read_export(folder, ends, args)
 
 

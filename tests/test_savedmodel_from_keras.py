@@ -16,7 +16,7 @@ import keras_models
 import pytest
 from conftest import PROJECT, Fails, Run, environment, inspect, needs_landlock
 
-from serialization.tensorflow import np, tf
+from serialization.tensorflow import import_quietly, np, tf
 
 
 def signature_of(folder: Path) -> Any:
@@ -332,7 +332,11 @@ def test_the_weights_of_another_model(error: Fails, tmp_path: Path) -> None:
         keras_models.save(keras_models.lstm, tmp_path / "m.keras").save_weights(tmp_path / "w.weights.h5")
     keras_models.save(keras_models.sequential, tmp_path / "m.json")
     words = ("--keras", tmp_path / "m.json", "--weights", tmp_path / "w.weights.h5", "--export-dir", tmp_path / "1")
-    assert error("savedmodel_from_keras", *words).startswith("m.json cannot be loaded by Keras 3; ")
+    line = error("savedmodel_from_keras", *words)
+    assert line.startswith("m.json cannot be loaded by Keras 3; w.weights.h5: ")
+    assert line.endswith(
+        "; the weights may be those of other layers; name the file that was saved with this JSON with --weights"
+    )
 
 
 def test_a_model_that_keeps_a_state(run: Run, tmp_path: Path) -> None:
@@ -380,3 +384,30 @@ def test_what_keras_exports_wrongly_is_not_published(error: Fails, tmp_path: Pat
         line
         == "the result differs from its source: tags is float32[1, 1, 2], not float32[1, 4, 2]; nothing was written"
     )
+
+
+def test_inputs_and_outputs_keep_the_order_of_the_model(run: Run, tmp_path: Path) -> None:
+    """A SignatureDef has no order. The export records it, and each later step goes by it."""
+
+    def build(keras: Any) -> Any:
+        z, a = keras.Input((3,), name="zebra"), keras.Input((2,), name="ant")
+        y = keras.layers.Dense(2, name="yak")(keras.layers.Concatenate()([z, a]))
+        return keras.Model([z, a], [y, keras.layers.Dense(1, name="bee")(y)])
+
+    keras_models.save(build, tmp_path / "m.keras")
+    done = run("savedmodel_from_keras", "--keras", tmp_path / "m.keras", "--export-dir", tmp_path / "1")
+    assert (done.status, done.stderr) == (0, "")
+    assert {"saved_model.pb", "fingerprint.pb"} <= {file.name for file in (tmp_path / "1").iterdir()}
+    checksum = tf.saved_model.experimental.read_fingerprint(str(tmp_path / "1")).saved_model_checksum
+    import_quietly("tensorflow.python.saved_model.fingerprinting_utils").write_fingerprint(str(tmp_path / "1"))
+    assert tf.saved_model.experimental.read_fingerprint(str(tmp_path / "1")).saved_model_checksum == checksum
+    keys = {}
+    for name, *words in (("a", "--keras", tmp_path / "m.keras"), ("b", "--saved-model", tmp_path / "1")):
+        file = tmp_path / f"{name}.pb"
+        assert run("freezemodel_save", *words, "--frozen-model", file).status == 0
+        (graph,) = inspect(run, file)["graphs"]
+        recorded = graph["signatures"]["recorded"]
+        keys[name] = [[tensor["key"] for tensor in recorded[side]] for side in ("inputs", "outputs")]
+    assert keys == {name: [["zebra", "ant"], ["yak", "bee"]] for name in "ab"}
+    loaded = tf.saved_model.load(str(tmp_path / "1")).signatures["serving_default"]
+    assert sorted(loaded(zebra=tf.zeros([1, 3]), ant=tf.zeros([1, 2]))) == ["bee", "yak"]

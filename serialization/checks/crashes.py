@@ -20,9 +20,16 @@ from serialization.formats.dtypes import get_base_dtype, get_dtype_name, get_dty
 from serialization.formats.wire import DamagedError
 from serialization.graph.const_nodes import split_string_content
 from serialization.graph.function_optimizers import list_function_calls
-from serialization.graph.graph_def import find_called_functions, get_node_name, iterate_nodes, list_data_edges
+from serialization.graph.graph_def import (
+    find_called_functions,
+    get_node_name,
+    iterate_nodes,
+    list_data_edges,
+    may_be_cut_off,
+)
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.known_ops import load_op_inputs
+from serialization.graph.recorded_signature import count_lost_outputs
 
 _COUNTS = ("N", "num", "num_split", "num_outs", "num_outputs", "Nsparse", "Ndense", "num_sparse", "num_dense")
 _MOST = 100_000  # inputs or outputs of one node
@@ -108,6 +115,16 @@ def find_loose_ends(index: GraphIndex) -> Iterator[str]:
             f"the graph lacks {make_printable(source)}, an input of node {make_printable(node)}{more}; "
             "it was cut off, or cut out of a larger one"
         )
+
+
+def find_lost_end(index: GraphIndex) -> str:
+    """The proof that the end of a frozen graph's file is missing, as a clause; empty if there is none."""
+    if not may_be_cut_off(index.graph_def):
+        return ""
+    if lost := count_lost_outputs(index.graph_def):
+        return f"it has lost {format_count(lost, 'output')} of the signature that its nodes record"
+    loose = next(find_loose_ends(index), "")
+    return loose.rpartition("; ")[0]
 
 
 def _find_misfits(node: Any) -> Iterator[str]:

@@ -4,13 +4,14 @@ A node of an input or an output has the attribute `_serialization_signature`, a 
 `VERSION:ROLE:PLACE:INDEX:KEY`, such as `1:input:0:0:x` and `1:output:1:0:scores`. VERSION is 1. ROLE is `input`,
 `optional` or `output`; of an optional input the signature gives the default value, which is that of the node, a
 PlaceholderWithDefault. PLACE counts the inputs, and the outputs, from 0. INDEX is that of the node's output. KEY may
-hold colons.
+hold colons. Beside it, the attribute `_serialization_outputs` is the number of outputs that were recorded.
 
 TensorFlow keeps attributes whose names begin with `_`, and ignores them.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -24,7 +25,7 @@ from serialization.graph.op_registry import count_nameable_outputs
 from serialization.graph.signature import Signature, Tensor
 from serialization.graph.tensors import describe_tensor
 
-RECORD = "_serialization_signature"
+RECORD, COUNT = "_serialization_signature", "_serialization_outputs"
 _VERSION = "1"
 _INPUT, _OPTIONAL, _OUTPUT = "input", "optional", "output"
 _MOST_TENSORS, _LONGEST_KEY = 10_000, 1_000  # more is no signature
@@ -54,12 +55,25 @@ def record_signature(graph_def: Any, signature: Signature) -> None:
             optional = role == _INPUT and tensor.default is not None and node.op == "PlaceholderWithDefault"
             fields = (_VERSION, _OPTIONAL if optional else role, place, get_output_index(tensor.name), tensor.key)
             node.attr[RECORD].list.s.append(":".join(map(str, fields)).encode())
+            node.attr[COUNT].i = len(signature.outputs)
 
 
 def remove_record(graph_def: Any) -> None:
     """Remove what was recorded: it does not hold for another part of the graph."""
     for node in graph_def.node:
         node.attr.pop(RECORD, None)
+        node.attr.pop(COUNT, None)
+
+
+def count_lost_outputs(graph_def: Any) -> int:
+    """How many of the outputs that were recorded in a graph it has no more."""
+    nodes = [node for node in graph_def.node if RECORD in node.attr]
+    fields = [(entry.split(b":")[1:3] or [b""]) for node in nodes for entry in node.attr[RECORD].list.s]
+    outputs = [place for role, *places in fields if role == _OUTPUT.encode() for place in places]
+    places = {int(place) for place in outputs if re.fullmatch(rb"\d{1,9}", place)}
+    recorded = [node.attr[COUNT].i for node in nodes if COUNT in node.attr] or [1] * bool(nodes)
+    known: int = max([0, *recorded, *(place + 1 for place in places)])
+    return known - len(places)
 
 
 def read_recorded_signature(index: GraphIndex) -> tuple[Signature | None, list[str]]:
@@ -84,6 +98,18 @@ def read_recorded_signature(index: GraphIndex) -> tuple[Signature | None, list[s
     except _UnreadableError as reason:
         return None, [f"ignored the signature that the graph's nodes record: {make_printable(str(reason), 300)}"]
     return (signature if entries else None), []
+
+
+def order_as_recorded(index: GraphIndex, signature: Signature) -> Signature:
+    """The same inputs and outputs in the order that the graph's nodes record, if they record these."""
+    recorded, _ = read_recorded_signature(index)
+    known = (recorded.inputs, recorded.outputs) if recorded is not None else ((), ())
+    sides = []
+    for side, order in zip((signature.inputs, signature.outputs), known, strict=True):
+        places = {(tensor.key, tensor.name): place for place, tensor in enumerate(order)}
+        same = places.keys() == {(tensor.key, tensor.name) for tensor in side}
+        sides.append(tuple(sorted(side, key=lambda t: places[t.key, t.name])) if same else side)
+    return Signature(*sides)
 
 
 def _entries(node: Any) -> Iterable[bytes]:

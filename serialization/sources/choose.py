@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from serialization.checks.crashes import find_lost_end
 from serialization.checks.memory import require_modest_tensors
 from serialization.console import make_printable
 from serialization.errors import UserError
@@ -66,6 +67,8 @@ def prepare_graph(
     for a tensor that the graph does not have, for ambiguous outputs, for ops that TensorFlow does not know, and for a
     damaged graph.
     """
+    if outputs is None and file.meta_graph is None and (why := find_lost_end(file.index)):
+        raise UserError(f"{what} is cut off at its end; {why}; copy it here again, or name --outputs that it has")
     wanted, notes = choose_signature(file, inputs, outputs, lacking=lacking, what=what)
     if may_be_cut_off(file.graph_def):
         notes.append(CUT_OFF)

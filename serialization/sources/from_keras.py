@@ -20,15 +20,27 @@ from serialization.console import make_printable, show_path
 from serialization.errors import UserError
 from serialization.files.locate import find_saved_model
 from serialization.files.locate_keras import KerasFile, is_legacy
-from serialization.formats import hdf5
+from serialization.formats import hdf5, protos
 from serialization.formats.keras_files import iterate_objects, parse_json
+from serialization.graph.recorded_signature import record_signature
+from serialization.graph.signature import SERVING_DEFAULT, Signature, read_signature_def
 from serialization.run.origin import Origin
 from serialization.sources.from_saved_model import prepare_saved_model
 from serialization.sources.keras_ends import Ends
 from serialization.sources.private_copy import PreparedSavedModel
-from serialization.tensorflow import explain_failures, format_reason, import_keras, quiet
+from serialization.tensorflow import explain_failures, format_reason, import_keras, import_quietly, quiet
 
 _UNKNOWN = re.compile(r"Unknown \w+:? '?([\w>.]+)'?|Could not locate (?:class|function) '([^']+)'")
+# By words of Keras, what a user can do about its errors.
+_ADVICE = (
+    (
+        "no defined inputs",
+        "it was saved before it was built: put keras.Input(shape) first, or call it once, and save it again",
+    ),
+    ("has not yet been built", "call it once on an example, which builds its layers, and save it again"),
+)
+_OTHER_WEIGHTS = "the weights may be those of other layers; name the file that was saved with this JSON with --weights"
+_OTHERWISE = "load it with the Keras that saved it, and save it again as .keras"
 
 
 @dataclass(frozen=True)
@@ -121,7 +133,10 @@ def explain_keras(found: KerasFile) -> Iterator[None]:
             more = "; if it is an operation of Keras, save the model as .keras" if _is_in_hdf5(found) else ""
             raise UserError(f"{_make_missing(where, missing[1] or missing[2])}{more}") from None
         reason = make_printable(format_reason(error), 300)
-        raise UserError(f"{where} cannot be loaded by Keras {_show_version(found)}; {reason}") from None
+        advice = next((text for words, text in _ADVICE if words in reason), _OTHERWISE)
+        if found.weights is not None and advice is _OTHERWISE:
+            reason, advice = f"{show_path(found.weights)}: {reason}", _OTHER_WEIGHTS
+        raise UserError(f"{where} cannot be loaded by Keras {_show_version(found)}; {reason}; {advice}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +147,24 @@ class ExportedKeras(PreparedSavedModel):
     """
 
     ends: Ends | None
+
+
+def record_order(folder: Path, ends: Ends) -> None:
+    """Record the model's order of inputs and outputs in an export: a SignatureDef holds them in maps, without one."""
+    file = folder / "saved_model.pb"
+    saved_model = protos.SavedModel.FromString(file.read_bytes())
+    for meta_graph in saved_model.meta_graphs:
+        signature = read_signature_def(meta_graph.signature_def[SERVING_DEFAULT])
+        keys = [spec.name for spec in ends.specs], ends.outputs
+        places = [{key: place for place, key in enumerate(side)} for side in keys]
+        sides = zip((signature.inputs, signature.outputs), places, strict=True)
+        ordered = (tuple(sorted(side, key=lambda tensor: places[tensor.key])) for side, places in sides)
+        record_signature(meta_graph.graph_def, Signature(*ordered))
+    file.write_bytes(saved_model.SerializeToString(deterministic=True))
+    if (folder / "fingerprint.pb").is_file():  # of the file as it was; only a private function writes one
+        module = import_quietly("tensorflow.python.saved_model.fingerprinting_utils")
+        with quiet():
+            module.write_fingerprint(str(folder))
 
 
 def read_export(folder: Path, ends: Ends, args: argparse.Namespace) -> ExportedKeras:

@@ -26,6 +26,7 @@ from serialization.graph.inlining import inline_functions, is_xla_compiled
 from serialization.graph.kernels import require_kernels
 from serialization.graph.lookup_tables import read_table_keys
 from serialization.graph.op_registry import require_known_ops
+from serialization.graph.recorded_signature import order_as_recorded, remove_record
 from serialization.graph.repair import (
     record_sparse_sizes,
     remove_recorded_shapes,
@@ -73,7 +74,7 @@ def prepare_saved_model(
     if (inputs and outputs) or not (key or list_signature_defs(whole) or whole.object_graph_def.nodes):
         wanted, notes = choose_signature(file, inputs, outputs)
     else:
-        wanted, notes = read_signature_def(choose_signature_def(whole, key)), []
+        wanted, notes = order_as_recorded(file.index, read_signature_def(choose_signature_def(whole, key))), []
         if inputs or outputs:
             wanted, _ = choose_signature(file, inputs, outputs, wanted)
     outs, ins = ([tensor.name for tensor in side] for side in (wanted.outputs, wanted.inputs))
@@ -88,6 +89,7 @@ def prepare_saved_model(
     meta_graph = cut_meta_graph(whole, reached, wanted)
     assets = find_asset_files(meta_graph, names.list_asset_nodes(), folder)
     graph_def = meta_graph.graph_def
+    remove_record(graph_def)  # it was read, and does not hold for a part
     lines = [*file.notes, *repair.make_version_readable(meta_graph)]
     lines += [*replace_absent_ops(graph_def), *remove_recorded_shapes(graph_def)]
     index = GraphIndex(graph_def)

@@ -21,12 +21,14 @@ class Ends:
     """The inputs of a Keras model as tf.TensorSpec, named by their keys, and two ways to call it with them in order.
 
     `call` returns a dict of tensors by the keys of the outputs, and can be traced; `predict` runs the model eagerly on
-    numpy arrays by the keys of the inputs. `variables` are those that a run may change.
+    numpy arrays by the keys of the inputs. `variables` are those that a run may change. `outputs` are the keys of the
+    outputs in the model's order, once it was called.
     """
 
     specs: list[Any]
     call: Callable[..., dict[str, Any]]
     variables: Callable[[], list[Any]]
+    outputs: list[str]
 
     def predict(self, values: Values) -> Values:
         """The model's own answers, op by op, as at inference. Raises tf.errors.OpError where it does not run."""
@@ -76,6 +78,8 @@ def find_ends(keras: Any, model: Any, found: KerasFile) -> Ends:
             )
         specs.append(tf.TensorSpec(leaf.shape, leaf.dtype, name=key))
 
+    outputs: list[str] = []
+
     def call(*tensors: Any) -> dict[str, Any]:
         answer = model(_fill(structure, iter(tensors)), training=False)
         ends = list(_list_leaves(answer))
@@ -84,9 +88,10 @@ def find_ends(keras: Any, model: Any, found: KerasFile) -> Ends:
             known = [model.layers[-1].name]
         numbered = known if len(known) == len(ends) else [f"output_{n}" for n in range(len(ends))]
         names = _make_keys([".".join(words) or numbered[n] for n, (words, _) in enumerate(ends)])
+        outputs[:] = names
         return {name: tensor for name, (_, tensor) in zip(names, ends, strict=True)}
 
-    return Ends(specs, call, lambda: [*model.non_trainable_variables, *_list_states(model)])
+    return Ends(specs, call, lambda: [*model.non_trainable_variables, *_list_states(model)], outputs)
 
 
 def _find_structure(keras: Any, model: Any, found: KerasFile) -> Any:

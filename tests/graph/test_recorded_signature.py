@@ -10,7 +10,10 @@ from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.recorded_signature import (
+    COUNT,
     RECORD,
+    count_lost_outputs,
+    order_as_recorded,
     read_recorded_signature,
     record_signature,
     remove_record,
@@ -18,6 +21,8 @@ from serialization.graph.recorded_signature import (
 from serialization.graph.signature import Signature, Tensor
 from serialization.tensorflow import np, tf, tf1
 
+X = Tensor("x", "x:0", "float32", None)
+OUTPUTS = (("first", "pair", 0), ("second", "pair", 1))
 DEFAULT = protos.TensorProto.FromString(tf.make_tensor_proto(np.float32(0.5)).SerializeToString())
 
 
@@ -127,3 +132,37 @@ def test_an_attribute_of_another_kind_is_ignored() -> None:
 def test_a_signature_that_could_not_be_read_is_not_recorded(keys: list[str]) -> None:
     with pytest.raises(UserError, match=f"has {len(keys):,} tensors, and keys of up to {len(keys[-1]):,} characters"):
         record_signature(build(), Signature((), tuple(tensor(key, "x:0") for key in keys)))
+
+
+def test_outputs_that_are_lost_are_counted() -> None:
+    graph_def = build()
+    signature = Signature((X,), tuple(Tensor(key, f"{name}:{n}", "float32", None) for key, name, n in OUTPUTS))
+    record_signature(graph_def, signature)
+    assert count_lost_outputs(graph_def) == 0
+    cut = protos.GraphDef(node=graph_def.node[:3])
+    assert count_lost_outputs(cut) == 2
+    for node in cut.node:
+        node.attr.pop(COUNT, None)  # as an earlier version of this project recorded
+    assert count_lost_outputs(cut) == 1
+    remove_record(cut)
+    assert count_lost_outputs(cut) == 0
+    assert all(not name.startswith("_serialization") for node in cut.node for name in node.attr)
+
+
+def test_counting_takes_any_record() -> None:
+    graph_def = build()
+    graph_def.node[3].attr[RECORD].list.s.extend([b"", b"1:output", b"1:output:x:0:a", b"1:output:1:0:b", b"\xff:" * 9])
+    assert count_lost_outputs(graph_def) == 1
+
+
+@pytest.mark.parametrize("outputs", [("b", "a"), ("a", "b")])
+def test_the_order_that_is_recorded_is_taken_for_the_same_tensors(outputs: tuple[str, str]) -> None:
+    graph_def = build()
+    tensors = {"a": Tensor("a", "pair:0", "float32", None), "b": Tensor("b", "pair:1", "float32", None)}
+    record_signature(graph_def, Signature((X,), tuple(tensors[key] for key in outputs)))
+    index = GraphIndex(graph_def)
+    by_key = Signature((X,), (tensors["a"], tensors["b"]))
+    assert [tensor.key for tensor in order_as_recorded(index, by_key).outputs] == list(outputs)
+    other = Signature((X,), (tensors["a"],))
+    assert order_as_recorded(index, other) == other
+    assert order_as_recorded(GraphIndex(build()), by_key) == by_key

@@ -53,7 +53,15 @@ def test_classes_of_the_users_file(tmp_path: Path) -> None:
     [
         (ValueError("Unknown layer: 'Mine'. Please ensure"), "needs Mine, which Keras does not have"),
         (TypeError("Could not locate class 'Mine'. Make sure"), "needs Mine, which Keras does not have"),
-        (RuntimeError("something\nelse"), "cannot be loaded by Keras 3.15.1; something"),
+        (
+            RuntimeError("something\nelse"),
+            "cannot be loaded by Keras 3.15.1; something; load it with the Keras that saved it, and save it again",
+        ),
+        (
+            ValueError("Sequential model 's' has no defined inputs yet."),
+            "it was saved before it was built: ",
+        ),
+        (ValueError("Model 's' has not yet been built."), "; call it once on an example, which builds its layers, and"),
     ],
 )
 def test_what_keras_raises_becomes_a_line(found: KerasFile, error: Exception, wanted: str) -> None:
