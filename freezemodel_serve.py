@@ -29,6 +29,7 @@ from serialization import cli, project
 from serialization.cli import choose_model, list_readable, make_parser, select_values
 from serialization.console import show_path
 from serialization.files.model_flags import MODEL_KINDS, find_given_model, find_model
+from serialization.files.unpacking import call_with_unpacked, list_unpacked
 from serialization.flags import CONFINEMENT_FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     announce = partial(announce_server, show_path(path), bodies)
     settings = Settings(**select_values(args, *LIMITS))
     readable = None if args.unconfined else list_readable(args)
-    make = partial(create_app, **{kind: path}, **how)
+    make = partial(call_with_unpacked, list_unpacked(), create_app, **{kind: path}, **how)
     # This process loads no model: each worker confines itself, and then loads it.
     run_server(make, settings, announce, readable, **select_values(args, *ADDRESS))
     return 0

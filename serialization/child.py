@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from serialization.console import make_printable
 from serialization.files.publisher import have_parent_publish, list_staging_folders, publish_for_child
+from serialization.files.unpacking import remove_unpacked
 
 if TYPE_CHECKING:
     from socket import socket
@@ -37,12 +38,22 @@ _FATAL = r"(?m)^(?:F\d{4} |\S+ \S+: F ).*?\] (.*)$"
 def run_with_child(work: Callable[[], int], list_readable: Callable[[], list[Path] | None]) -> int:
     """Call `work`, which goes on in a child once something imports numpy or TensorFlow; its status there.
 
-    The child may read what `list_readable` gives, unless that is None. A signal that ends this process before leaves no
-    staging folder. On a system that is not Linux there is no child.
+    The child may read what `list_readable` gives, unless that is None. On a system that is not Linux there is no child.
     """
     if sys.platform != "linux":
-        return work()
+        return run_tidily(work)
     sys.meta_path.insert(0, _BeforeLoading(list_readable))
+    try:
+        return run_tidily(work)
+    finally:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # an interrupt comes too late: the work is done
+
+
+def run_tidily(work: Callable[[], int]) -> int:
+    """Call `work`; its status. A signal that ends this process leaves no folder of a kind that is removed at the end.
+
+    These are staging folders and unpacked archives.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _unwind)
@@ -50,8 +61,6 @@ def run_with_child(work: Callable[[], int], list_readable: Callable[[], list[Pat
         return work()
     except _KilledError as killed:
         _die_of(killed.number)
-    finally:
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # an interrupt comes too late: the work is done
 
 
 class _BeforeLoading:
@@ -144,6 +153,7 @@ def _watch(child: int, channel: socket, said: int, heard: set[int], mask: set[in
         signal.signal(number, pass_on)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     publish_for_child(channel, may_stage=temporary is None)
+    remove_unpacked()
     if temporary is not None:
         shutil.rmtree(temporary, ignore_errors=True)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

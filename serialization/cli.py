@@ -22,17 +22,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
-from serialization import __version__
-from serialization.child import run_with_child
+from serialization import __version__, end_interrupted
+from serialization.child import run_tidily, run_with_child
 from serialization.console import show_path
 from serialization.errors import UserError
+from serialization.files.model_flags import require_something
+from serialization.files.unpacking import remove_unpacked
 from serialization.flags import CHECKPOINT_FLAGS, FLAG_GROUPS, FLAGS, KERAS_FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
 from serialization.project import ROOT, real_path
 from serialization.run.given_feeds import Feed
 from serialization.tensorflow import find_tensorflow_version
 
 _IN_A_FOLDER = ("saved_model.pb", "saved_model.pbtxt", "checkpoint")  # the folder's name tells one model from another
-_ENDING = re.compile(r"\.(pb|pbtxt|ckpt|index|meta|keras|h5|hdf5|json)$")
+_ENDING = re.compile(r"\.(pb|pbtxt|ckpt|index|meta|keras|h5|hdf5|json|zip|tgz|tar(\.(gz|bz2|xz))?)$")
+_FILES = (".pb", ".onnx", ".tflite")  # the endings of targets that are files
 _FLAG_OF_SUFFIX = {
     **dict.fromkeys((".npy", ".npz"), "--feed"),
     **dict.fromkeys((".png", ".jpg", ".jpeg"), "--image"),
@@ -196,6 +199,8 @@ def name_target(parser: argparse.ArgumentParser, args: argparse.Namespace, targe
 
     It lies beside the default, which may be replaced: my/model.ckpt becomes results/model.pb, models/house/1
     results/house.pb. `target` and `sources` are the attributes of the flags that name what is written, and read.
+
+    Raises UserError if nothing is at the path that is read.
     """
     default, toys = parser.get_default(target), [parser.get_default(name) for name in sources]
     given = [path for name, toy in zip(sources, toys, strict=True) if (path := getattr(args, name)) != toy]
@@ -204,10 +209,15 @@ def name_target(parser: argparse.ArgumentParser, args: argparse.Namespace, targe
         names = [part for part in own[0].parts if not part.isdecimal() and part not in _IN_A_FOLDER]
         setattr(args, target, default.with_name(_ENDING.sub("", names[-1]) + default.suffix))
     written = real_path(getattr(args, target))
+    if default.suffix in _FILES and written.is_dir():
+        parser.error(f"--{target.replace('_', '-')} names the folder {show_path(written)}; name a file in it")
     for name in sources:
         if (path := getattr(args, name)) and real_path(path) == written and written.exists():  # a prefix is no file
             reads, writes = (f"--{one.replace('_', '-')}" for one in (name, target))
             parser.error(f"{writes} names the model that {reads} reads; name another place")
+    used = [name for name, toy in zip(sources, toys, strict=True) if getattr(args, name) != toy] or sources[:1]
+    for name in used:  # before the target: that this one exists already tells little where the source is missing
+        require_something(name, getattr(args, name))
 
 
 def choose_model(
@@ -241,7 +251,7 @@ def run(main: Callable[[Sequence[str] | None], int], *, loads_model: bool = True
     """
     _open_standard_streams()
     work = partial(call_main, main)
-    sys.exit(run_with_child(work, _list_readable_if_confined) if loads_model else work())
+    sys.exit(run_with_child(work, _list_readable_if_confined) if loads_model else run_tidily(work))
 
 
 def _list_readable_if_confined() -> list[Path] | None:
@@ -282,6 +292,8 @@ def call_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] |
     if isinstance(sys.stdout, io.TextIOWrapper):  # a character that its encoding lacks does not fail the script
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        if signal.getsignal(signal.SIGINT) is end_interrupted:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         status = main(argv)
         sys.stdout.flush()
         return status
@@ -309,6 +321,8 @@ def call_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] |
         traceback.print_exc()
         sys.stderr.write(tensorflow.get_held_back())  # TensorFlow's log may hold the reason
         return 1
+    finally:
+        remove_unpacked()
 
 
 def require_installed(*modules: str) -> None:

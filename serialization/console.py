@@ -6,6 +6,7 @@ rich is imported when a table or a bar is drawn, so that `--help` answers at onc
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,11 +16,23 @@ from typing import TypeVar
 from serialization.project import ROOT
 
 Step = TypeVar("Step")
+_LONGEST_WORD = 1_000  # characters; paths may be as long
+
+
+_names: dict[Path, Path] = {}  # of folders that stand for something else
+
+
+def show_as(folder: Path, name: Path | None) -> None:
+    """From now on show this folder, and all below it, by another name: an archive's, which it was unpacked from."""
+    _names.pop(folder, None)
+    _names.update({} if name is None else {folder: Path(os.path.abspath(name))})
 
 
 def shorten_path(path: Path) -> str:
     """The path relative to the current directory where it lies below it, else the absolute path."""
     path = Path(os.path.abspath(path))
+    for folder, name in _names.items():
+        path = name / path.relative_to(folder) if path.is_relative_to(folder) else path
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
@@ -32,6 +45,11 @@ def make_printable(text: str, most: int = 120) -> str:
     """A name from an untrusted file, made safe for a terminal: no control characters, at most `most` characters."""
     shown = "".join(character if character.isprintable() else "?" for character in text)
     return shown if len(shown) <= most else f"{shown[:most]}…"
+
+
+def shorten_words(text: str) -> str:
+    """The text with its longest words cut: a model's names may have any length, and one alone would fill the screen."""
+    return re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: f"{word[0][:100]}…{word[0][-100:]}", text)
 
 
 def format_error(error: BaseException) -> str:
@@ -114,7 +132,7 @@ def show_progress(
 def print_notes(notes: Iterable[str]) -> None:
     """Print the notes on choices, omissions and repairs, a line each."""
     for note in notes:
-        print(make_printable(note, len(note)))
+        print(shorten_words(make_printable(note, len(note))))
 
 
 def list_export(folder: Path, target: Path) -> list[tuple[str, str]]:
@@ -137,7 +155,12 @@ def print_export(target: Path, files: Iterable[tuple[str, str]], proof: str) -> 
 
 
 def format_show(folder: Path) -> str:
-    """The command that shows a SavedModel with TensorFlow's own tool, without the tool's log on stderr."""
+    """The command that shows a SavedModel with TensorFlow's own tool, without the tool's log on stderr.
+
+    That tool opens no archive.
+    """
+    if any(folder.is_relative_to(unpacked) for unpacked in _names):
+        return format_command("model_inspect.py", folder)
     return f"{shlex.join(['saved_model_cli', 'show', '--dir', shorten_path(folder), '--all'])} 2>/dev/null"
 
 

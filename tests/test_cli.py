@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, Run, environment
+from conftest import PROJECT, SCRIPTS, Run, environment
 
 from serialization import __version__
 from serialization.checks.confinement import describe_confinement
@@ -242,3 +243,54 @@ def test_no_name_of_a_model_moves_the_cursor_of_a_terminal(run: Run, tmp_path: P
         assert done.status == 1
         assert shown in done.stderr
         assert (done.stdout + done.stderr).replace("\n", "").isprintable()
+
+
+# Sends this process an interrupt while it imports what a script needs, as a user may who changes their mind at once.
+INTERRUPT = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "serialization.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+"""
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_interrupt_during_the_imports_is_quiet(tmp_path: Path, script: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPT)
+    done = subprocess.run(
+        [sys.executable, str(PROJECT / f"{script}.py")],
+        env={**environment(), "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_another_program_keeps_its_handler(tmp_path: Path) -> None:
+    code = "import signal; before = signal.getsignal(2); import serialization.cli; assert signal.getsignal(2) is before"
+    (tmp_path / "program.py").write_text(code)
+    places = {**environment(), "PYTHONPATH": str(PROJECT)}
+    subprocess.run([sys.executable, str(tmp_path / "program.py")], env=places, check=True)
+
+
+def test_a_folder_in_the_place_of_a_file_that_is_written(run: Run, results: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for script, flag in {"onnx_from_frozen": "--onnx", "tflite_from_frozen": "--tflite"}.items():
+        done = run(script, flag, tmp_path / "folder")
+        assert done.status == 2
+        assert done.stderr.startswith(f"error: {flag} names the folder {tmp_path}/folder; name a file in it")
+        assert "SavedModel" not in done.stderr
+
+
+def test_a_name_of_any_length_is_shortened(run: Run, tmp_path: Path) -> None:
+    graph_def = protos.GraphDef()
+    graph_def.versions.producer = 1882
+    graph_def.node.add(name="y", op="Op" + "x" * 100_000)
+    (tmp_path / "m.pb").write_bytes(graph_def.SerializeToString())
+    done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb")
+    assert done.status == 1
+    assert "Opxxxxxx" in done.stderr
+    assert len(done.stderr) < 2_000

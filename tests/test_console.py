@@ -22,6 +22,7 @@ from serialization.console import (
     print_export,
     print_notes,
     print_table,
+    shorten_words,
     show_path,
     show_progress,
 )
@@ -157,3 +158,8 @@ def test_a_table_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None
     assert "╭" in shown.getvalue()
     for text in ("[b]name", "[bold]a"):
         assert text in shown.getvalue(), "the text of a cell is no markup"
+
+
+def test_the_longest_words_are_cut() -> None:
+    assert shorten_words(f"a {'x' * 999} b") == f"a {'x' * 999} b"
+    assert shorten_words(f"a {'x' * 5000}; b") == f"a {'x' * 100}…{'x' * 99}; b"

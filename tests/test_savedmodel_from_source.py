@@ -46,7 +46,8 @@ def test_a_folder_of_other_things_is_never_replaced(run: Run, tmp_path: Path) ->
     (tmp_path / "photos" / "a.jpg").write_text("keep")
     done = run("savedmodel_from_source", "--epochs", 1, "--export-dir", tmp_path / "photos", "--overwrite")
     assert done.status == 1
-    expected = f"{tmp_path}/photos holds more than a SavedModel, such as a.jpg; name a new folder"
+    there = f"{tmp_path}/photos is a folder with other files than those of a SavedModel, such as a.jpg"
+    expected = f"{there}; name a new file or folder"
     assert done.stderr == f"error: {expected}\n"
     assert (tmp_path / "photos" / "a.jpg").read_text() == "keep"
 

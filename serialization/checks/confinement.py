@@ -29,7 +29,7 @@ from serialization.checks.system_calls import (
     has_seccomp,
     restrict_files,
 )
-from serialization.console import format_error, make_printable
+from serialization.console import format_error, make_printable, shorten_words
 from serialization.project import PRETRAINED, ROOT, real_path
 
 _NEEDED_VARIABLES = re.compile(
@@ -98,7 +98,7 @@ def explain_error(error: BaseException) -> str:
     Names of a model in it cannot move a terminal's cursor.
     """
     text = format_error(error)
-    text = make_printable(text, len(text))
+    text = shorten_words(make_printable(text, len(text)))
     if not (_is_confined and re.search("(permission denied|operation not permitted)", text, re.IGNORECASE)):
         return text
     return f"{text}; this process is confined (docs/safety.md); --allow-read PATH opens a path for an honest model"

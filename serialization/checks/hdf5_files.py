@@ -15,8 +15,9 @@ from typing import Any
 from serialization.console import make_printable, show_path
 from serialization.errors import UserError
 from serialization.formats import hdf5
+from serialization.formats.archives import require_modest_size
 from serialization.formats.file_kind import ModelFile
-from serialization.formats.keras_files import open_archive, require_modest_size
+from serialization.formats.keras_files import open_archive
 from serialization.formats.wire import DamagedError
 from serialization.tensorflow import import_quietly
 

@@ -9,8 +9,10 @@ from itertools import islice
 from pathlib import Path
 
 from serialization.files.locate_keras import list_keras_files
-from serialization.files.model_names import find_saved_model_file, list_versions, strip_to_prefix
+from serialization.files.model_names import find_saved_model_file, is_saved_model, list_versions, strip_to_prefix
+from serialization.files.model_search import list_models_inside
 from serialization.files.publish import list_checkpoint_files
+from serialization.files.unpacking import list_unpacked
 from serialization.formats.checkpoint_index import list_v1_files
 from serialization.formats.file_kind import reopen_file
 from serialization.graph.op_sets import TEXT_FILE_INITIALIZERS
@@ -24,10 +26,16 @@ def list_readable_files(paths: Iterable[Path]) -> list[Path]:
 
     Opening one of them follows its links.
     """
-    return [file for path in paths for file in _list_files_at(path)]
+    return [*list_unpacked().values(), *(file for path in paths for file in _list_files_at(path))]
 
 
 def _list_files_at(path: Path) -> Iterator[Path]:
+    yield from _list_files_of(path)
+    if path.is_dir() and not is_saved_model(path):
+        yield from (file for _, inside in list_models_inside(path) if inside != path for file in _list_files_of(inside))
+
+
+def _list_files_of(path: Path) -> Iterator[Path]:
     folder = path.parent if path.name == "variables" or path.name.startswith("saved_model.pb") else path
     exports = [folder] if find_saved_model_file(folder) else list_versions(folder)
     for export in exports:

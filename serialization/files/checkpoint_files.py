@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from serialization.console import format_count, make_printable, show_path
@@ -14,7 +14,8 @@ from serialization.files.model_names import (
     SAVED_MODEL_FILES,
     FolderPrefix,
     find_saved_model_file,
-    list_versions,
+    is_saved_model,
+    list_prefixes,
     strip_to_prefix,
 )
 from serialization.files.other_models import (
@@ -31,7 +32,7 @@ from serialization.formats.checkpoint_index import (
     list_v1_files,
     read_checkpoint_index,
 )
-from serialization.formats.file_kind import Kind, ModelFile, detect_kind
+from serialization.formats.file_kind import Kind, ModelFile, detect_kind, reopen_file
 from serialization.formats.foreign_files import Foreign
 from serialization.project import real_path
 
@@ -68,7 +69,7 @@ def read_checkpoint_at(prefix: Path, opened: ModelFile | None = None) -> Checkpo
 
 def open_file(path: Path, opened: ModelFile | None) -> ModelFile:
     """The file at the path, which may be the one that was opened before."""
-    return opened if opened is not None and opened.path == path else ModelFile(path)
+    return opened if opened is not None and opened.path == path else reopen_file(path)
 
 
 def require_whole_checkpoint(held: Checkpoint) -> None:
@@ -119,7 +120,7 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
     """The checkpoint that the folder's `checkpoint` file names, always in this folder."""
     state = folder / "checkpoint"
     named = _named_in(state) if state.is_file() else None
-    found = sorted(set(_prefixes_in(folder)), key=_modified)
+    found = sorted(set(list_prefixes(folder)), key=_modified)
     if named is not None:
         here = FolderPrefix(folder) if named.endswith("/") else folder / Path(named).name
         if any(str(prefix) == str(here) for prefix in found):
@@ -127,7 +128,7 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
             if real_path(pointed.parent) != real_path(folder):
                 say(f"{show_path(state)} points to {make_printable(named)}; using the one here, {show_path(here)}")
             return here
-    if not found and (find_saved_model_file(folder) is not None or list_versions(folder)):
+    if not found and is_saved_model(folder):
         raise OtherModelError(f"{show_path(folder)} is a SavedModel, not a checkpoint", "saved_model", folder)
     if not found:
         state_names = f"; its `checkpoint` file names {make_printable(named)}" if named else ""
@@ -154,15 +155,6 @@ def _named_in(state: Path) -> str | None:
     if "\0" in named:  # no path holds a NUL
         return None
     return re.sub(r"-\?{5}-of-\d{5}$", "", named) or None  # the first format names its shards with this pattern
-
-
-def _prefixes_in(folder: Path) -> Iterator[Path]:
-    """The prefixes of a folder's checkpoints: each has an index, or in the first format a .meta beside its tables."""
-    for file in folder.iterdir():
-        if file.name.endswith(".index") and file.is_file():
-            yield strip_to_prefix(file)
-        elif file.suffix == ".meta" and list_v1_files(file.with_suffix("")):
-            yield file.with_suffix("")
 
 
 def _modified(prefix: Path) -> tuple[float, str]:

@@ -18,7 +18,15 @@ from serialization.files.checkpoint_files import (
     read_checkpoint_at,
     require_whole_checkpoint,
 )
-from serialization.files.model_names import SAVED_MODEL_FILES, find_saved_model_file, is_prefix, list_versions
+from serialization.files.model_names import (
+    SAVED_MODEL_FILES,
+    find_saved_model_file,
+    is_prefix,
+    is_saved_model,
+    list_prefixes,
+    list_versions,
+)
+from serialization.files.model_search import search_folder
 from serialization.files.other_models import (
     OtherModelError,
     advise_making,
@@ -26,8 +34,9 @@ from serialization.files.other_models import (
     explain_other_kind,
 )
 from serialization.files.publish import list_checkpoint_files
+from serialization.files.unpacking import open_in_place
 from serialization.formats.checkpoint_index import Checkpoint, list_v1_files
-from serialization.formats.file_kind import Kind, ModelFile, detect_kind
+from serialization.formats.file_kind import Kind, ModelFile, detect_kind, reopen_file
 
 
 @dataclass(frozen=True)
@@ -39,12 +48,15 @@ class SavedModelFolder:
     variables: Checkpoint | None
 
 
+@open_in_place
 def find_checkpoint(path: Path, say: Say = print) -> Checkpoint:
     """The checkpoint at `path`, which is a prefix, any of the checkpoint's files, or its folder; its index is read.
 
     A prefix is no file: `results/graph.ckpt` stands for `results/graph.ckpt.index`, `.data-00000-of-00001` and `.meta`.
     Raises UserError if there is no checkpoint, or if one of its files is missing or cut short.
     """
+    if path.is_dir() and not is_saved_model(path) and not any(list_prefixes(path)):
+        path = search_folder(path, "checkpoint", "checkpoints", say)
     held = read_checkpoint_at(find_prefix(path, say))
     require_whole_checkpoint(held)
     return held
@@ -57,24 +69,31 @@ def require_model_at(path: Path, prefix: Path) -> None:
         raise UserError(f"nothing at {show_path(path)}; {advise_making(path, otherwise)}")
 
 
-def find_frozen_model(path: Path) -> ModelFile:
-    """The opened file of a GraphDef. Raises UserError that names the kind of file that `path` is instead."""
-    if find_saved_model_file(path) is not None or list_versions(path):
+@open_in_place
+def find_frozen_model(path: Path, say: Say = print) -> ModelFile:
+    """The opened file of a GraphDef; of a folder, the only one in it.
+
+    Raises UserError that names the kind of file that `path` is instead.
+    """
+    if is_saved_model(path):
         raise OtherModelError(f"{show_path(path)} is a SavedModel, not a frozen model", "saved_model", path)
     if path.is_dir():
+        path = search_folder(path, "frozen_model", "frozen models", say)
+    if path.is_dir():
         there = describe_contents(path)
-        raise UserError(f"{show_path(path)} is a folder, not a frozen model; {there}; name the file itself")
+        raise UserError(f"no frozen model in {show_path(path)}; {there}; name the file itself")
     if not path.is_file():
         if is_prefix(path):
             raise OtherModelError(f"{show_path(path)} is a checkpoint, not a frozen model", "checkpoint", path)
         make = advise_making(path, "name the file of a GraphDef", "freezemodel_")
         raise UserError(f"no frozen model at {show_path(path)}; {make}")
-    file = ModelFile(path)
+    file = reopen_file(path)
     if file.kind is not Kind.GRAPH:
         raise explain_other_kind(path, file.kind, "a frozen model")
     return file
 
 
+@open_in_place
 def find_saved_model(
     path: Path, say: Say = print, *, whole: bool = True, opened: ModelFile | None = None
 ) -> SavedModelFolder:
@@ -85,6 +104,8 @@ def find_saved_model(
     missing, cut short or damaged.
     """
     folder = path.parent if path.name in SAVED_MODEL_FILES or path.name == "variables" else path
+    if folder.is_dir() and not is_saved_model(folder):
+        folder = search_folder(folder, "saved_model", "SavedModels", say)
     if find_saved_model_file(folder) is None and (found := list_versions(folder)):
         folder = found[-1]
         count = format_count(len(found), "version")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from serialization.console import list_some, make_printable, show_path
 from serialization.errors import UserError
-from serialization.files.model_names import find_saved_model_file, is_prefix, list_versions, strip_to_prefix
+from serialization.files.model_names import is_prefix, is_saved_model, strip_to_prefix
+from serialization.files.model_search import search_folder
 from serialization.files.other_models import OtherModelError, advise_making, describe_contents, explain_other_kind
 from serialization.files.publish import list_checkpoint_files
+from serialization.files.unpacking import open_in_place
 from serialization.formats import hdf5
 from serialization.formats.file_kind import Kind, ModelFile, detect_kind, reopen_file
 from serialization.formats.keras_files import CONFIG, METADATA, KerasModel, read_model
@@ -38,13 +41,16 @@ class KerasFile:
         return self.folder or self.file.path
 
 
-def find_keras(path: Path, weights: Path | None = None) -> KerasFile:
+@open_in_place
+def find_keras(path: Path, weights: Path | None = None, say: Callable[[str], object] = print) -> KerasFile:
     """The Keras model at `path`: a file, or a folder that holds one. `weights` go with layers that are alone.
 
     Raises UserError if there is none, if it is damaged, or if the weights are missing or ambiguous.
     """
-    if find_saved_model_file(path) is not None or list_versions(path):
+    if is_saved_model(path):
         raise OtherModelError(f"{show_path(path)} is a SavedModel, not a Keras model", "saved_model", path)
+    if path.is_dir() and not list_keras_files(path):
+        path = search_folder(path, "keras", "Keras models", say)
     file = find_keras_file(path)
     if file.kind is Kind.KERAS_WEIGHTS:
         raise UserError(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from serialization import project
 from serialization.files.locate import find_checkpoint, find_frozen_model, find_saved_model
+from serialization.files.locate_keras import find_keras
+from serialization.files.publish import list_checkpoint_files
+from serialization.formats.checkpoint_index import list_v1_files
 
 # By attribute name, as argparse has them.
-_FINDERS: dict[str, Callable[[Path], Any]] = {
+_FINDERS: dict[str, Callable[..., Any]] = {
     "frozen_model": find_frozen_model,
     "saved_model": find_saved_model,
     "checkpoint": find_checkpoint,
@@ -31,3 +35,10 @@ def find_given_model(**paths: Path | None) -> tuple[str, Any]:
     given = [(kind, path) for kind, path in paths.items() if path is not None]
     kind, path = (given or [("frozen_model", project.RESULTS / "frozen_model.pb")])[0]
     return kind, find_model(kind, path)
+
+
+def require_something(kind: str, path: Path | None) -> None:
+    """Raise the error for a model that is missing if nothing lies at the path. What is there is not looked at."""
+    if path is not None and not (os.path.lexists(path) or list_checkpoint_files(path) or list_v1_files(path)):
+        find = find_keras if kind == "keras" else _FINDERS[kind]
+        find(path, say=lambda _: None)

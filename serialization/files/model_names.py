@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path, PosixPath
+
+from serialization.formats.checkpoint_index import list_v1_files
 
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _CHECKPOINT_FILE = re.compile(r"(?P<prefix>.*?)\.(index|meta|meta\.json|data-\d{5}-of-\d{5})", re.DOTALL)
@@ -49,6 +52,15 @@ def is_prefix(path: Path) -> bool:
     return path.with_name(f"{path.name}.index").is_file()
 
 
+def list_prefixes(folder: Path) -> Iterator[Path]:
+    """The prefixes of a folder's checkpoints: each has an index, or in the first format a .meta beside its tables."""
+    for file in folder.iterdir():
+        if file.name.endswith(".index") and file.is_file():
+            yield strip_to_prefix(file)
+        elif file.suffix == ".meta" and list_v1_files(file.with_suffix("")):
+            yield file.with_suffix("")
+
+
 def find_saved_model_file(folder: Path) -> Path | None:
     """The file of a folder's SavedModel, which TensorFlow would read; None if there is none."""
     return next((folder / name for name in SAVED_MODEL_FILES if (folder / name).exists()), None)
@@ -58,3 +70,8 @@ def list_versions(folder: Path) -> list[Path]:
     """The numbered SavedModels in a folder, the newest last."""
     found = folder.iterdir() if folder.is_dir() else ()
     return sorted((f for f in found if f.name.isdecimal() and find_saved_model_file(f)), key=lambda f: int(f.name))
+
+
+def is_saved_model(folder: Path) -> bool:
+    """Whether a folder is that of a SavedModel, or of numbered versions of one."""
+    return find_saved_model_file(folder) is not None or bool(list_versions(folder))

@@ -11,17 +11,16 @@ serialization/files/publisher.py.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from serialization.console import show_path
 from serialization.errors import UserError
+from serialization.files.locked_folders import hold_new_folder
 from serialization.files.moves import hold_folder, move_into_place, put_back_replaced, refuse_existing, sync_to_disk
 from serialization.files.publisher import name_target, staged_by_parent
 
@@ -160,7 +159,8 @@ def _refuse_other_things(target: Path) -> None:
     if target.is_dir():
         others = sorted(path.name for path in target.iterdir() if path.name not in _OF_A_SAVED_MODEL)
         if others:
-            raise UserError(f"{show_path(target)} holds more than a SavedModel, such as {others[0]}; name a new folder")
+            there = f"{show_path(target)} is a folder with other files than those of a SavedModel, such as {others[0]}"
+            raise UserError(f"{there}; name a new file or folder")
     elif target.exists() and not target.is_file():
         raise UserError(f"{show_path(target)} is neither a file nor a folder; name a new file")
     elif target.exists() and re.fullmatch(rf"(?s:.+){_CHECKPOINT_FILE}|checkpoint|saved_model\.pb(txt)?", target.name):
@@ -172,35 +172,24 @@ def _staging_folder(target: Path) -> Iterator[Path]:
     """A locked folder beside the target, removed on leaving. Staging folders of killed runs are removed first."""
     new_parents = [parent for parent in target.parents if not parent.exists()]
     _make_folder(target.parent)
-    prefix = f".partial-{_digest(target.name)}-"
-    for leftover in target.parent.glob(f"{prefix}*"):
-        with _try_lock(leftover) as abandoned:
-            if abandoned:
-                put_back_replaced(leftover, target)
-                shutil.rmtree(leftover, ignore_errors=True)
+    put_back = partial(put_back_replaced, target=target)
     with ExitStack() as stack:
-        ours = False
-        while not ours:  # else another run took it for a left-over before it was locked
-            folder = _make_staging_folder(target, prefix)
-            ours = stack.enter_context(_try_lock(folder))
+        try:
+            held = hold_new_folder(target.parent, f".partial-{_digest(target.name)}-", put_back)
+            folder = stack.enter_context(held)
+        except OSError as error:  # it names the new folder and not its parent
+            why = f"{show_path(target.parent)}: {error.strerror}"
+            raise UserError(f"cannot write {show_path(target)}; {why}; name another place") from None
         folder.chmod(0o777 & ~_umask())  # else an exported folder would keep mkdtemp's 0700
         try:
             yield folder
         except (OSError, UserError) as error:
             raise name_target(error, folder, (folder / _STAGED, folder / target.name), target) from None
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            stack.close()
             for parent in new_parents:  # the deepest first; those with a result stay
                 with suppress(OSError):
                     parent.rmdir()
-
-
-def _make_staging_folder(target: Path, prefix: str) -> Path:
-    try:
-        return Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
-    except OSError as error:  # it names the new folder and not its parent
-        why = f"{show_path(target.parent)}: {error.strerror}"
-        raise UserError(f"cannot write {show_path(target)}; {why}; name another place") from None
 
 
 def _make_folder(folder: Path) -> None:
@@ -209,25 +198,6 @@ def _make_folder(folder: Path) -> None:
     except (FileExistsError, NotADirectoryError):
         there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
         raise UserError(f"{show_path(there)} is not a folder; name another place") from None
-
-
-@contextmanager
-def _try_lock(folder: Path) -> Iterator[bool]:
-    """Whether this process got the folder's lock; False if another holds it or the folder is gone."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
-        yield False
-        return
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locked = folder.exists()  # else the lock is on a folder that another run removed in between
-        except BlockingIOError:
-            locked = False
-        yield locked
-    finally:
-        os.close(handle)
 
 
 def _umask() -> int:

@@ -102,8 +102,12 @@ _opened = weakref.WeakValueDictionary[str, ModelFile]()
 
 
 def reopen_file(path: Path) -> ModelFile:
-    """The file as it is open already in this process, or newly opened."""
-    return _opened.get(str(path)) or ModelFile(path)
+    """The file as it is open already in this process, unless it has changed since; else newly opened."""
+    known = _opened.get(str(path))
+    if known is not None:
+        status = path.stat()
+        known = known if (status.st_size, status.st_mtime_ns) == known.stamp else None
+    return known or ModelFile(path)
 
 
 def detect_kind(file: Path) -> Kind | Foreign:

@@ -5,16 +5,14 @@ Nothing is unpacked or unpickled: a pickle runs what its maker wants.
 
 from __future__ import annotations
 
-import io
 import mmap
 import re
-import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from enum import Enum
-from typing import Any
 
 from serialization.formats import wire
+from serialization.formats.archives import UNREADABLE, is_tar, open_zip
 from serialization.formats.sstable import compute_crc32c, unmask_crc32c
 from serialization.formats.wire import iterate_fields
 
@@ -102,7 +100,7 @@ def detect_foreign(data: bytes | mmap.mmap, head: bytes) -> Foreign | None:
         return known
     if head.startswith(b"PK\x03\x04"):
         return _detect_archive(data)
-    if head[257:262] == b"ustar":
+    if head[257:262] == b"ustar" or is_tar(head):  # the magic, and the oldest form, which has none
         return Foreign.ARCHIVE
     if head[4:8] == b"TFL3":
         return Foreign.TFLITE
@@ -125,10 +123,10 @@ def detect_foreign_text(head: str) -> Foreign:
     return Foreign.XML if text.startswith("<") else Foreign.TEXT
 
 
-def _detect_archive(data: Any) -> Foreign:
-    """The kind of a zip file by the names in it; an mmap is a file to zipfile."""
-    with suppress(zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
-        names = zipfile.ZipFile(io.BytesIO(data) if isinstance(data, bytes) else data).namelist()
+def _detect_archive(data: bytes | mmap.mmap) -> Foreign:
+    """The kind of a zip file by the names in it."""
+    with suppress(*UNREADABLE):
+        names = open_zip(data).namelist()
         if any(name.endswith("/data.pkl") for name in names):
             return Foreign.TORCH
         if names and all(name.endswith(".npy") for name in names):

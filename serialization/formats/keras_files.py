@@ -6,24 +6,19 @@ attributes of its root, beside the weights. The JSON is the tree of the layers; 
 
 from __future__ import annotations
 
-import io
 import json
 import mmap
-import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from serialization.formats import hdf5
+from serialization.formats import archives, hdf5
 from serialization.formats.wire import DamagedError
 
 CONFIG, METADATA = "config.json", "metadata.json"
-_UNREADABLE = (zipfile.BadZipFile, ValueError, OSError, NotImplementedError)  # by zipfile, of a damaged archive
 _LONGEST = 64 << 20  # bytes of JSON
-# The bytes that a file may unpack to: weights hardly get smaller when they are packed.
-_MOST, _MOST_TIMES = 64 << 20, 20
 
 
 @dataclass(frozen=True)
@@ -46,8 +41,8 @@ def holds_model(data: bytes | mmap.mmap) -> bool:
     """Whether a zip archive or an HDF5 file holds the layers of a model of Keras."""
     if data[:8] == hdf5.MAGIC:
         return hdf5.read_attribute(data, "model_config") is not None
-    with suppress(*_UNREADABLE):
-        return {CONFIG, METADATA} <= set(_open_archive(data).namelist())
+    with suppress(*archives.UNREADABLE):
+        return {CONFIG, METADATA} <= set(archives.open_zip(data).namelist())
     return METADATA.encode() in data[:64]  # the first entry, as Keras writes it, of an archive that is cut off
 
 
@@ -75,31 +70,10 @@ def read_model(data: bytes | mmap.mmap, metadata: bytes = b"") -> KerasModel:
 
 def open_archive(data: bytes | mmap.mmap) -> zipfile.ZipFile:
     """The zip archive, checked. Raises DamagedError for names that lead elsewhere, links, doubles, and for sizes."""
-    try:
-        archive = _open_archive(data)
-    except _UNREADABLE as error:
-        raise DamagedError(f"the archive cannot be read: {error}") from None
-    members = archive.infolist()
-    names = [member.filename for member in members]
-    for member in members:
-        parts = member.filename.replace("\\", "/").split("/")
-        mode = member.external_attr >> 16
-        if parts[0] == "" or ".." in parts or ":" in parts[0]:
-            raise DamagedError(f"its entry {member.filename!r} would be unpacked elsewhere")
-        if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise DamagedError(f"its entry {member.filename!r} is a link or a device")
-        if member.flag_bits & 1:
-            raise DamagedError(f"its entry {member.filename!r} is encrypted")
-    if double := next((name for name in names if names.count(name) > 1), "") if len(names) < 10_000 else names[0]:
-        raise DamagedError(f"it has several entries {double!r}")
-    require_modest_size(sum(member.file_size for member in members), len(data))
+    with archives.explain_damage("the archive"):
+        archive = archives.open_zip(data)
+        archives.require_safe_zip(archive, len(data))
     return archive
-
-
-def require_modest_size(unpacked: int, packed: int) -> None:
-    """Raise DamagedError if a file of `packed` bytes would become far more than that in memory."""
-    if unpacked > _MOST + _MOST_TIMES * packed:
-        raise DamagedError(f"its {packed:,} bytes would become {unpacked:,}")
 
 
 def iterate_objects(config: Any) -> Iterator[dict[str, Any]]:
@@ -127,44 +101,10 @@ def parse_json(text: bytes, name: str) -> dict[str, Any]:
     return parsed
 
 
-class _Mapped(io.RawIOBase):
-    """Bytes in memory as a file that can be sought in; an mmap cannot say so before Python 3.13."""
-
-    def __init__(self, data: bytes | mmap.mmap) -> None:
-        self._data, self._position = data, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: len(self._data)}[whence]
-        if start + offset < 0:
-            raise ValueError(f"no position {start + offset}")
-        self._position = start + offset
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        part = self._data[self._position : self._position + len(buffer)]
-        buffer[: len(part)] = part
-        self._position += len(part)
-        return len(part)
-
-
-def _open_archive(data: bytes | mmap.mmap) -> zipfile.ZipFile:
-    return zipfile.ZipFile(io.BufferedReader(_Mapped(data)))
-
-
 def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    try:
+    with archives.explain_damage(name):
+        if name not in archive.namelist():
+            raise DamagedError(f"{name} is missing")
         if archive.getinfo(name).file_size > _LONGEST:
             raise DamagedError(f"{name} is over {_LONGEST:,} bytes")
         return archive.read(name)
-    except (*_UNREADABLE, KeyError, EOFError) as error:
-        raise DamagedError(f"{name} cannot be read: {error}") from None
-    except Exception as error:  # zlib.error, lzma.LZMAError
-        if type(error).__module__ not in ("zlib", "lzma", "_lzma"):
-            raise
-        raise DamagedError(f"{name} cannot be read: {error}") from None

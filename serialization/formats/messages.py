@@ -11,7 +11,7 @@ from serialization.formats.file_kind import Kind, ModelFile
 from serialization.formats.foreign_files import Foreign
 
 _CLASSES = {Kind.GRAPH: "GraphDef", Kind.META_GRAPH: "MetaGraphDef", Kind.SAVED_MODEL: "SavedModel"}
-_LIMIT = 2**31 - 1  # protobuf's own, for any message
+LIMIT = 2**31 - 1  # protobuf's own, for any message
 
 
 def read_message(file: ModelFile) -> Any:
@@ -26,7 +26,7 @@ def read_message(file: ModelFile) -> Any:
     if file.kind not in _CLASSES:
         advice = file.kind.advice if isinstance(file.kind, Foreign) else "name another file"
         raise UserError(f"{where} is {file.kind.value}, not a graph; {advice}")
-    if len(file.data) > _LIMIT:
+    if len(file.data) > LIMIT:
         raise UserError(
             f"{where} has {format_size(len(file.data))}, and protobuf reads at most 2 GiB; "
             "use a SavedModel, which keeps its variables beside the graph"

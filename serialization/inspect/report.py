@@ -13,7 +13,7 @@ from typing import Any
 
 from serialization.checks import harm
 from serialization.checks.confinement import describe_confinement
-from serialization.checks.crashes import find_crashes, find_loose_ends, remove_wrong_defaults
+from serialization.checks.crashes import find_crashes, find_loose_ends, find_lost_end, remove_wrong_defaults
 from serialization.console import shorten_path, show_path
 from serialization.errors import UserError
 from serialization.files.checkpoint_files import (
@@ -24,8 +24,10 @@ from serialization.files.checkpoint_files import (
 )
 from serialization.files.locate import SavedModelFolder, find_saved_model, require_model_at
 from serialization.files.locate_keras import find_keras_file, list_keras_files, read_keras
-from serialization.files.model_names import SAVED_MODEL_FILES, find_saved_model_file, list_versions, strip_to_prefix
+from serialization.files.model_names import SAVED_MODEL_FILES, is_saved_model, list_prefixes, strip_to_prefix
+from serialization.files.model_search import search_folder
 from serialization.files.other_models import explain_other_kind
+from serialization.files.unpacking import open_in_place
 from serialization.formats import hdf5
 from serialization.formats.checkpoint_index import Checkpoint, list_v1_files
 from serialization.formats.exported import ExportedModel
@@ -58,11 +60,12 @@ AVERAGES = "/ExponentialMovingAverage"
 
 def _open_inspected(path: Path) -> ModelFile | None:
     """The file at the path, opened once; of a folder, the Keras model in it. None if there is neither."""
-    if path.is_dir() and not _is_saved_model(path, None) and list_keras_files(path):
+    if path.is_dir() and not is_saved_model(path) and list_keras_files(path):
         return find_keras_file(path)
     return reopen_file(path) if path.is_file() else None
 
 
+@open_in_place
 def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, GraphIndex | None]:
     """The report on the model at `path`, and the index of its GraphDef; None if it has no graph.
 
@@ -70,6 +73,8 @@ def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, Graph
     no model, or a damaged one.
     """
     notes: list[str] = []
+    if path.is_dir() and not (is_saved_model(path) or any(list_prefixes(path)) or list_keras_files(path)):
+        path = search_folder(path, "", "models", notes.append)
     opened = _open_inspected(path)
     if opened is not None and opened.kind in KERAS:
         return _of_keras(opened), None
@@ -124,7 +129,7 @@ def list_outputs(graph: Report) -> list[str]:
 def _is_saved_model(path: Path, opened: ModelFile | None) -> bool:
     if opened is not None:
         return path.name in SAVED_MODEL_FILES or opened.kind is Kind.SAVED_MODEL
-    return path.is_dir() and (find_saved_model_file(path) is not None or bool(list_versions(path)))
+    return path.is_dir() and is_saved_model(path)
 
 
 def _beside_a_checkpoint(meta: Path) -> bool:
@@ -165,6 +170,7 @@ def _of_graph(file: ModelFile) -> tuple[Report, GraphIndex]:
     report["notes"] += [CUT_OFF] if may_be_cut_off(graph_def) else []
     crashes = list(find_crashes(index))
     report["faults"] += [*crashes, *find_loose_ends(index)]
+    report["faults"] += [f"the file is cut off; {why}" for why in [find_lost_end(index)] if why]
     recorded, ignored = (None, []) if crashes else read_recorded_signature(index)
     report["notes"] += ignored
     likely = None if recorded else describe_candidates(index, crashes)

@@ -10,6 +10,7 @@ import pytest
 from conftest import Run
 
 from serialization.checks.crashes import find_crashes
+from serialization.console import show_path
 from serialization.formats import protos
 from serialization.graph.graph_index import GraphIndex
 from serialization.tensorflow import tf, tf1
@@ -187,3 +188,27 @@ def test_missing_nodes_are_reported_if_an_output_needs_them(run: Run, tmp_path: 
     assert run("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--outputs", "b").stderr == (
         "error: the graph is damaged; node b needs gone, which is not in it; copy the file here again\n"
     )
+
+
+def test_a_file_that_evidently_lost_its_end_is_refused(run: Run, frozen_model: Path, tmp_path: Path) -> None:
+    """Its nodes record outputs that it has no more, or take nodes that it has not; it ends without a version."""
+    graph_def = protos.GraphDef.FromString(frozen_model.read_bytes())
+    (tmp_path / "cut.pb").write_bytes(protos.GraphDef(node=graph_def.node[:-1]).SerializeToString())
+    (tmp_path / "loose.pb").write_bytes(protos.GraphDef(node=graph_def.node[1:-1]).SerializeToString())
+    for name, why in (("cut", "it has lost 1 output of the signature that its nodes record"), ("loose", "it has lost")):
+        line = f"{show_path(tmp_path)}/{name}.pb is cut off at its end; {why}"
+        done = run("freezemodel_load", "--frozen-model", tmp_path / f"{name}.pb")
+        assert (done.status, done.stderr.startswith(f"error: {line}")) == (1, True), done.stderr
+        assert done.stderr.endswith("; copy it here again, or name --outputs that it has\n")
+        assert "the file is cut off; it has lost" in run("model_inspect", tmp_path / f"{name}.pb").stdout
+    inner = graph_def.node[-3].name
+    assert run("freezemodel_load", "--frozen-model", tmp_path / "cut.pb", "--outputs", inner).status == 0
+
+
+def test_a_file_that_lacks_nodes_and_a_version_is_refused(run: Run, tmp_path: Path) -> None:
+    graph_def = protos.GraphDef()
+    for name, source in (("b", "gone"), ("c", "b")):
+        graph_def.node.add(name=name, op="Neg", input=[source]).attr["T"].type = 1
+    (tmp_path / "m.pb").write_bytes(graph_def.SerializeToString())
+    done = run("freezemodel_load", "--frozen-model", tmp_path / "m.pb")
+    assert "m.pb is cut off at its end; the graph lacks gone, an input of node b; copy it here again, or" in done.stderr

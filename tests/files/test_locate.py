@@ -25,7 +25,7 @@ ADVICE = {
     "empty": "empty, not {}; copy it here again",
     "blank": "empty, not {}; copy it here again",
     "noise": "a file of an unknown kind, not {}; it may be damaged; copy it here again, or name another file",
-    **{name: f"{kind.value}, not {{}}; {kind.advice}" for name, kind in KINDS.items()},
+    **{name: f"{kind.value}, not {{}}; {kind.advice}" for name, kind in KINDS.items() if kind is not Foreign.ARCHIVE},
 }
 
 
@@ -55,6 +55,20 @@ def test_the_error_for_a_file_of_another_kind_names_the_kind(error: Fails, toy: 
             assert error(script, flag, toy / name, *more) == expected.format(wanted)
         if KINDS.get(name) not in (Foreign.ONNX, Foreign.TFLITE):
             assert error("model_inspect", toy / name) == expected.format("a model of TensorFlow")
+
+
+def test_the_error_for_an_archive_without_a_model(error: Fails, tmp_path: Path) -> None:
+    write_foreign_files(tmp_path)
+    for name, line in (
+        ("gzip", "gzip cannot be opened; the archive cannot be read: "),
+        ("tar", "tar cannot be opened; the archive cannot be read: "),
+        (
+            "empty_zip",
+            "empty_zip cannot be opened; it holds no file; copy it here again, or unpack it",
+        ),
+        ("zip", "no frozen model in zip; it holds no model, but model.txt; name the file itself"),
+    ):
+        assert error("freezemodel_load", "--frozen-model", tmp_path / name).startswith(line)
 
 
 def test_the_error_for_a_model_of_another_kind_shows_the_right_command(error: Fails, toy: Path) -> None:
@@ -102,13 +116,6 @@ def test_the_error_for_a_model_of_another_kind_shows_the_right_command(error: Fa
             "graph.ckpt",
             "results/graph.ckpt is a checkpoint, not a frozen model; " + use_restore.format("results/graph.ckpt"),
         ),
-        (
-            "",
-            "results is a folder, not a frozen model; it holds frozen_model.pb (a frozen model (a GraphDef)), "
-            "graph.ckpt (a checkpoint), index.pb (a checkpoint's index, or a checkpoint in TensorFlow's first format), "
-            "meta.pb (the graph of a checkpoint (a MetaGraphDef)), saved.pb (a SavedModel) and 3 more; "
-            "name the file itself",
-        ),
     ]
     for name, line in frozen:
         assert error("freezemodel_load", "--frozen-model", toy / name) == line
@@ -133,7 +140,11 @@ def test_the_error_for_a_model_of_another_kind_shows_the_right_command(error: Fa
             "graph.ckpt",
             "results/graph.ckpt is a checkpoint, not a SavedModel; " + use_restore.format("results/graph.ckpt"),
         ),
-        ("", "results is the folder of a checkpoint, not a SavedModel; " + use_restore.format("results")),
+        (
+            "",
+            "results holds several SavedModels: results/savedmodel_from_checkpoint, results/savedmodel_from_frozen, "
+            "results/savedmodel_from_source; name one of them",
+        ),
     ]
     for name, line in as_saved_model:
         assert error("savedmodel_pretrained", "--saved-model", toy / name) == line

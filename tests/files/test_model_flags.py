@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import Run
+from conftest import Fails, Run
 
 from serialization.console import show_path
 from serialization.errors import UserError
-from serialization.files.model_flags import MODEL_KINDS, find_given_model, find_model
+from serialization.files.model_flags import MODEL_KINDS, find_given_model, find_model, require_something
 from serialization.project import ROOT
 
 PLACES = {"frozen_model": "frozen_model.pb", "saved_model": "savedmodel_from_source", "checkpoint": "graph.ckpt"}
@@ -77,3 +77,24 @@ def test_the_model_that_is_given_is_found(toy: Path, kind: str) -> None:
 def test_without_a_model_the_frozen_one_under_results_is_found(toy: Path) -> None:
     kind, found = find_given_model(frozen_model=None, checkpoint=None)
     assert (kind, found.path) == ("frozen_model", toy / "frozen_model.pb")
+
+
+def test_a_path_without_anything_has_the_error_of_its_kind(made: Path, tmp_path: Path) -> None:
+    for kind, name in PLACES.items():
+        require_something(kind, made / name)
+    require_something("keras", None)
+    (tmp_path / "pipe.keras").write_bytes(b"")
+    require_something("keras", tmp_path / "pipe.keras")
+    for kind, what in {"frozen_model": "frozen model", "keras": "Keras model", "checkpoint": "checkpoint"}.items():
+        with pytest.raises(UserError, match=f"^no {what} at {tmp_path}/gone; "):
+            require_something(kind, tmp_path / "gone")
+
+
+def test_a_missing_source_comes_before_a_target_that_exists(error: Fails, results: Path, tmp_path: Path) -> None:
+    results.mkdir()
+    for name in ("house.pb", "house.onnx", "house.tflite"):
+        (results / name).touch()
+    for script in ("freezemodel_save", "onnx_from_frozen", "tflite_from_frozen"):
+        assert error(script, "--saved-model", tmp_path / "house").startswith("no SavedModel at house; ")
+    (results / "house").mkdir()
+    assert error("savedmodel_from_keras", "--keras", tmp_path / "house").startswith("no Keras model at house; ")
