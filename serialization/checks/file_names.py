@@ -24,6 +24,7 @@ from serialization.graph.graph_def import get_node_name, get_tensor_name, iterat
 from serialization.graph.op_sets import VARIABLE_READERS
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+_BRANCHES = dict.fromkeys(("If", "StatelessIf"), ("then_branch", "else_branch"))
 _READ = "ReadVariableOp"
 
 
@@ -115,6 +116,9 @@ class FileNames:
 
     def _follow_call(self, function: str, scope: str, call: Any, place: int, count: int) -> FileName | None:
         edges = list_data_edges(call) if call is not None else []
+        if edges and call.op in _BRANCHES and function in [call.attr[name].func.name for name in _BRANCHES[call.op]]:
+            edges = edges[1:]  # the first is the condition
+            return self._follow(scope, call.name, edges[place]) if len(edges) == count else None
         if len(edges) != count or "f" not in call.attr or call.attr["f"].func.name != function:
             return None
         if call.op in _CALLS:

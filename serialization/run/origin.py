@@ -57,9 +57,9 @@ def run_from_first_state(afresh: Callable[[], AbstractContextManager[Run]]) -> t
 
 
 def takes_plain_calls(index: GraphIndex) -> bool:
-    """Whether convert_variables_to_constants is enough: variables are only read, no functions, tables or datasets."""
+    """Whether convert_variables_to_constants is enough: no functions, tables or files; variables are only read."""
     for node in index.graph_def.node:
-        if node.op in _NOT_PLAIN or is_update(node.op) or is_of_dataset(node.op):
+        if node.op in _NOT_PLAIN or is_update(node.op) or is_of_dataset(node.op) or node.op == "ReadFile":
             return False
         if node.op in ("ReadVariableOp", "ResourceGather") and index.producer(node.input[0]).op != "VarHandleOp":
             return False

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from serialization.console import format_size
 from serialization.errors import UserError
+from serialization.formats.messages import LIMIT
 from serialization.formats.wire import write_varint
 from serialization.graph.graph_def import find_free_name
 from serialization.sources.frozen_reader import LargeConstant, read_constant
-from serialization.targets.to_frozen import LIMIT
 from serialization.tensorflow import np
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from serialization.console import format_command, format_size, print_notes, prin
 from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.formats.file_kind import ModelFile
+from serialization.formats.messages import LIMIT
 from serialization.graph.const_nodes import make_constant
 from serialization.graph.cut import cut_at_inputs
 from serialization.graph.graph_def import (
@@ -36,6 +37,7 @@ from serialization.sources.from_checkpoint import PreparedCheckpoint, require_sa
 from serialization.sources.frozen_reader import read_large_graph_def
 from serialization.sources.variable_values import read_stored_values
 from serialization.targets.constant_datasets import fold_datasets, require_no_datasets
+from serialization.targets.constant_files import inline_files
 from serialization.targets.frozen_writer import write_frozen_graph
 from serialization.tensorflow import format_reason, np, tf
 
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
     from serialization.sources.private_copy import PreparedSavedModel
     from serialization.targets.frozen_writer import Value
 
-LIMIT = 2**31 - 1  # bytes in one protobuf message
 PLAIN = 64_000_000  # bytes of variables; up to this the several copies that the plain call makes do not matter
 
 
@@ -237,7 +238,7 @@ def read_session_values(session: Any, graph_def: Any) -> Callable[[Any], NDArray
 
 
 def flatten_graph(index: GraphIndex, wanted: Signature, session: Any) -> tuple[Any, Signature, list[str]]:
-    """The GraphDef that the signature needs, with functions and tables inlined, and without ops that take a variable.
+    """The GraphDef that the signature needs, with functions, tables and files inlined, without ops on variables.
 
     The nodes of the variables stay, for write_frozen_graph. Also returns the signature with the names in that GraphDef,
     which differ if it was cut at an input, and notes on repairs.
@@ -250,9 +251,9 @@ def flatten_graph(index: GraphIndex, wanted: Signature, session: Any) -> tuple[A
         needed = GraphIndex(prune_graph(GraphIndex(inline_functions(needed.graph_def, roots)), roots))
         if not needed.functions:
             notes.append(f"inlined {calls} functions")
-    if tables := inline_tables(needed, session):
+    if inlined := [*inline_tables(needed, session), *inline_files(needed)]:
         needed = GraphIndex(needed.graph_def)
-    notes += [*tables, *replace_variables(needed), *(f"repaired: {line}" for line in remove_refs(needed))]
+    notes += [*inlined, *replace_variables(needed), *(f"repaired: {line}" for line in remove_refs(needed))]
     needed = GraphIndex(needed.graph_def)
     notes += fold_datasets(needed)
     result = GraphIndex(prune_graph(GraphIndex(needed.graph_def), roots))
