@@ -43,7 +43,7 @@ from serialization.run.verify import NOT_VERIFIED
 from serialization.sources.from_frozen import PreparedFrozenModel
 from serialization.targets.checkpoint_proof import prove_checkpoint, prove_objects
 from serialization.targets.to_checkpoint import Unfrozen, name_in_graph, reserve_names, take_out_constants
-from serialization.tensorflow import explain_failures, tf, tf1
+from serialization.tensorflow import OTHER_TENSORFLOW, explain_failures, tf, tf1
 
 
 def make_variable(one: Parameter, name: str) -> Any:
@@ -61,7 +61,7 @@ def make_variable(one: Parameter, name: str) -> Any:
 
 def import_graph(unfrozen: Unfrozen) -> tuple[Any, dict[str, Any]]:
     """A tf.Graph of the model in which the parameters are variables, and these by their old names."""
-    with tf1.Graph().as_default() as graph, explain_failures("the graph cannot be imported"):
+    with tf1.Graph().as_default() as graph, explain_failures("the graph cannot be imported", OTHER_TENSORFLOW):
         reserve_names(graph, unfrozen)
         parameters = {one.name: one for one in unfrozen.parameters}
         variables = {name: make_variable(one, name_in_graph(one, unfrozen)) for name, one in parameters.items()}

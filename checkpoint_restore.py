@@ -33,7 +33,7 @@ from serialization.run.saved_predictions import stage_predictions
 from serialization.run.show_predictions import print_predictions
 from serialization.sources import from_checkpoint, variable_values
 from serialization.sources.from_checkpoint import PreparedCheckpoint
-from serialization.tensorflow import explain_failures, tf1
+from serialization.tensorflow import OTHER_TENSORFLOW, explain_failures, tf1
 
 
 def import_graph(prepared: PreparedCheckpoint, *, optimize: bool = False) -> tuple[Any, Any]:
@@ -42,7 +42,7 @@ def import_graph(prepared: PreparedCheckpoint, *, optimize: bool = False) -> tup
     The Saver is None where there is no variable. Raises UserError where importing, restoring or running could do harm.
     """
     optimize = from_checkpoint.make_importable(prepared, optimize=optimize)
-    with tf1.Graph().as_default() as graph, explain_failures("the graph cannot be imported"):
+    with tf1.Graph().as_default() as graph, explain_failures("the graph cannot be imported", OTHER_TENSORFLOW):
         saver = tf1.train.import_meta_graph(prepared.meta_graph, clear_devices=True)
     return open_session(graph, optimize=optimize), saver
 

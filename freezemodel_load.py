@@ -36,12 +36,12 @@ from serialization.run.show_predictions import print_predictions
 from serialization.sources import from_frozen
 from serialization.sources.from_frozen import PreparedFrozenModel
 from serialization.sources.frozen_reader import read_graph_file
-from serialization.tensorflow import explain_failures, tf1
+from serialization.tensorflow import OTHER_TENSORFLOW, explain_failures, tf1
 
 PREFIX = "prefix"
 
 
-@explain_failures("the frozen model cannot be imported")
+@explain_failures("the frozen model cannot be imported", OTHER_TENSORFLOW)
 def import_graph(graph_def: Any, prefix: str = PREFIX) -> Any:
     """A tf.Graph that holds the GraphDef below `prefix/`."""
     with tf1.Graph().as_default() as graph:

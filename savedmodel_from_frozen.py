@@ -31,14 +31,14 @@ from serialization.run.origin import Origin
 from serialization.run.predictor import open_session
 from serialization.run.verify import NOT_VERIFIED
 from serialization.sources.from_frozen import PreparedFrozenModel, complete_import, make_frozen_origin
-from serialization.tensorflow import explain_failures, tf1
+from serialization.tensorflow import OTHER_TENSORFLOW, explain_failures, tf1
 
 
 def load(ready: PreparedFrozenModel) -> Origin:
     """A session on the frozen graph, under the names that it has in the file: a SavedModel's tensors need no prefix."""
     # So that the proof compares the same bits. `main` switches them on again in the written SavedModel.
     switch_off_optimizers(ready.graph_def)
-    with tf1.Graph().as_default() as graph, explain_failures("the frozen model cannot be imported"):
+    with tf1.Graph().as_default() as graph, explain_failures("the frozen model cannot be imported", OTHER_TENSORFLOW):
         tf1.import_graph_def(ready.graph_def, name="")
     session = open_session(graph, optimize=False)
     complete_import(session, ready, scope="")

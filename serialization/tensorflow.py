@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from serialization.errors import UserError
 
 __all__ = [
+    "OTHER_TENSORFLOW",
     "config_pb2",
     "explain_failures",
     "find_tensorflow_version",
@@ -34,6 +35,12 @@ __all__ = [
     "tf",
     "tf1",
 ]
+
+# For explain_failures, where a graph is imported that the checks have passed.
+OTHER_TENSORFLOW = (
+    "it may be made for another TensorFlow; `python model_inspect.py PATH` shows its version and ops; "
+    "save it again with the program that made it, or cut it at other --outputs"
+)
 
 _held = StringIO()
 _quiet_lock, _stderr_back, _quiet_depth = threading.Lock(), ExitStack(), 0
@@ -65,8 +72,8 @@ def get_held_back() -> str:
 
 
 @contextmanager
-def explain_failures(what: str) -> Iterator[None]:
-    """Raise TensorFlow's errors about a model as a UserError of one line: `what` failed, and TensorFlow's reason.
+def explain_failures(what: str, advice: str = "") -> Iterator[None]:
+    """Raise TensorFlow's errors about a model as a UserError of one line: `what` failed, TensorFlow's reason, `advice`.
 
     Compilers in TensorFlow write a line of their own to stderr before that, which is held back.
     """
@@ -76,11 +83,15 @@ def explain_failures(what: str) -> Iterator[None]:
         with quiet():
             yield
     except (ValueError, TypeError, KeyError, NotImplementedError, DecodeError) as error:
-        raise UserError(f"{what}: {format_reason(error)}") from None
+        raise UserError(_join(what, error, advice)) from None
     except Exception as error:
         if not hasattr(error, "error_code"):  # not tf.errors.OpError, which needs TensorFlow imported
             raise
-        raise UserError(f"{what}: {format_reason(error)}") from None
+        raise UserError(_join(what, error, advice)) from None
+
+
+def _join(what: str, error: BaseException, advice: str) -> str:
+    return "; ".join([f"{what}: {format_reason(error)}", *([advice] if advice else [])])
 
 
 def format_reason(error: BaseException | None) -> str:

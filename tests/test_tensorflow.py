@@ -149,3 +149,8 @@ def test_output_to_stderr_is_held_back(capfd: pytest.CaptureFixture[str]) -> Non
     assert get_held_back().endswith("chatter \ufffd of a library\n")
     os.write(2, b"after\n")
     assert capfd.readouterr().err == "after\n"
+
+
+def test_the_next_step_follows_the_reason() -> None:
+    with pytest.raises(UserError, match=r"^it fails: why; do this$"), explain_failures("it fails", "do this"):
+        raise ValueError("why")

@@ -67,6 +67,13 @@ def feed_defaults(origin: Origin, wanted: Signature) -> Origin:
     return replace(origin, signature=replace(origin.signature, inputs=inputs), predict=predict)
 
 
+# Layers of Keras that repeat, such as LSTM, keep their steps in such a list, which LiteRT has with fixed sizes alone.
+_FIX_SIZES = (
+    "a layer such as an LSTM is the reason: build the model again in Keras with a fixed length, Input((LENGTH, SIZE)), "
+    "and unroll=True in that layer, give it the weights with set_weights(model.get_weights()), and save that"
+)
+
+
 @contextmanager
 def explain_conversion() -> Iterator[None]:
     """Raise what TFLiteConverter raises about a model as a UserError; its log and its warnings are held back."""
@@ -85,7 +92,5 @@ def explain_conversion() -> Iterator[None]:
             if ops
             else f"TFLiteConverter says: {why[1].strip()[:300].rstrip('.:;, ') if why else format_reason(error)}"
         )
-        raise UserError(
-            f"the model cannot be a LiteRT model; {reason}; cut the graph with --inputs or --outputs; "
-            "nothing was written"
-        ) from error
+        advice = _FIX_SIZES if "TensorList" in reason else "cut the graph with --inputs or --outputs"
+        raise UserError(f"the model cannot be a LiteRT model; {reason}; {advice}; nothing was written") from error

@@ -11,7 +11,7 @@ from serialization.errors import UserError
 from serialization.formats.file_kind import ModelFile
 from serialization.sources.from_frozen import prepare_frozen_model
 from serialization.sources.frozen_reader import read_graph_file
-from serialization.targets.to_tflite import explain_conversion, fix_defaults, split_rows
+from serialization.targets.to_tflite import _FIX_SIZES, explain_conversion, fix_defaults, split_rows
 from serialization.tensorflow import np
 
 SELECT = """Some ops are not supported by the native TFLite runtime
@@ -27,6 +27,10 @@ LEGAL = '<unknown>:0: error: loc(fused["x:", "y@z"]): \'tf.Reserve\' op requires
     [
         (SELECT, "LiteRT's built-in ops lack DecodeWav, HashTableV2, TensorArrayV3"),
         (LEGAL, "TFLiteConverter says: 'tf.Reserve' op requires element_shape to be static"),
+        (
+            LEGAL.replace("Reserve", "TensorListReserve"),
+            "TFLiteConverter says: 'tf.TensorListReserve' op requires element_shape to be static",
+        ),
         ("no such thing\nmore", "TFLiteConverter says: no such thing"),
     ],
 )
@@ -34,6 +38,8 @@ def test_what_the_converter_says_is_one_line(said: str, reason: str) -> None:
     with pytest.raises(UserError) as caught, explain_conversion():
         raise RuntimeError(said)
     advice = "cut the graph with --inputs or --outputs; nothing was written"
+    if "TensorList" in said:
+        advice = f"{_FIX_SIZES}; nothing was written"
     assert str(caught.value) == f"the model cannot be a LiteRT model; {reason}; {advice}"
 
 
