@@ -18,7 +18,7 @@ from serialization.formats.dtypes import get_base_dtype
 from serialization.formats.wire import write_varint
 from serialization.graph.const_nodes import make_constant
 from serialization.graph.op_sets import VARIABLES
-from serialization.graph.recorded_signature import RECORD
+from serialization.graph.recorded_signature import COUNT, RECORD
 from serialization.tensorflow import np
 
 if TYPE_CHECKING:
@@ -59,8 +59,9 @@ def _constant(variable: Any, value: Value) -> Iterator[Piece]:
     dtype = get_base_dtype(variable.attr["dtype"].type)
     node = protos.NodeDef(name=variable.name, op="Const")
     node.attr["dtype"].type = dtype
-    if RECORD in variable.attr:
-        node.attr[RECORD].CopyFrom(variable.attr[RECORD])
+    for name in (RECORD, COUNT):
+        if name in variable.attr:
+            node.attr[name].CopyFrom(variable.attr[name])
     if isinstance(value, StoredValue):
         yield _head(node, value, dtype)
         yield from value.pieces()
