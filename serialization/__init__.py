@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
 
 __version__ = "0.2.0.dev0"
@@ -15,8 +14,9 @@ def end_interrupted(_: int, __: FrameType | None) -> None:
     os._exit(128 + signal.SIGINT)
 
 
-# Nothing was done yet. A program of others that imports this package keeps its own handler, as does a worker.
+# Nothing was done yet. A program of others that imports this package keeps its own handler, as does a worker. Without
+# pathlib, which takes as long to be imported as much of what follows.
 _script = getattr(sys.modules["__main__"], "__file__", None) or ""
-_is_ours = Path(_script).resolve().parent == Path(__file__).resolve().parents[1]
+_is_ours = os.path.realpath(_script).rpartition(os.sep)[0] == os.path.realpath(__file__).rsplit(os.sep, 2)[0]
 if _is_ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it is ignored
     signal.signal(signal.SIGINT, end_interrupted)
