@@ -65,6 +65,29 @@ def batch_norm() -> None:
     tf.subtract(x, used, name="y")
 
 
+def lstm() -> None:
+    """An LSTM in a loop of TensorFlow 1, and a layer behind it."""
+    x = tf1.placeholder(tf.float32, [None, 5, 3], name="x")
+    with tf1.variable_scope("lstm_cell"):
+        kernel = tf1.get_variable("kernel", [3 + 4, 4 * 4], use_resource=False)
+        bias = tf1.get_variable("bias", [4 * 4], use_resource=False)
+
+    def step(time: Any, c: Any, h: Any) -> tuple[Any, Any, Any]:
+        gates = tf.concat([tf.gather(x, time, axis=1), h], 1) @ kernel + bias
+        i, j, f, o = tf.split(gates, 4, axis=1)
+        c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(j)
+        return time + 1, c, tf.sigmoid(o) * tf.tanh(c)
+
+    start = tf.zeros([tf.shape(x)[0], 4])
+    tf1.disable_control_flow_v2()
+    try:
+        sizes = (tf.TensorShape([]), *[tf.TensorShape([None, 4])] * 2)
+        _, _, h = tf1.while_loop(lambda time, *_: time < 5, step, (0, start, start), sizes)
+    finally:
+        tf1.enable_control_flow_v2()
+    tf.matmul(h, tf1.get_variable("w", [4, 2]), name="y")
+
+
 def vocabulary(file: Path) -> None:
     """Words in, their numbers out, by a table that is read from a file."""
     words = tf1.placeholder(tf.string, [None], name="words")

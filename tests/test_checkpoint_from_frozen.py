@@ -103,29 +103,6 @@ def embedded() -> None:
     tf.matmul(tf.reduce_mean(tf.nn.embedding_lookup(table, words), 1), tf1.get_variable("w", [5, 2]), name="y")
 
 
-def lstm() -> None:
-    """An LSTM in a loop of TensorFlow 1, and a layer behind it."""
-    x = tf1.placeholder(tf.float32, [None, 5, 3], name="x")
-    with tf1.variable_scope("lstm_cell"):
-        kernel = tf1.get_variable("kernel", [3 + 4, 4 * 4], use_resource=False)
-        bias = tf1.get_variable("bias", [4 * 4], use_resource=False)
-
-    def step(time: Any, c: Any, h: Any) -> tuple[Any, Any, Any]:
-        gates = tf.concat([tf.gather(x, time, axis=1), h], 1) @ kernel + bias
-        i, j, f, o = tf.split(gates, 4, axis=1)
-        c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(j)
-        return time + 1, c, tf.sigmoid(o) * tf.tanh(c)
-
-    start = tf.zeros([tf.shape(x)[0], 4])
-    tf1.disable_control_flow_v2()
-    try:
-        sizes = (tf.TensorShape([]), *[tf.TensorShape([None, 4])] * 2)
-        _, _, h = tf1.while_loop(lambda time, *_: time < 5, step, (0, start, start), sizes)
-    finally:
-        tf1.enable_control_flow_v2()
-    tf.matmul(h, tf1.get_variable("w", [4, 2]), name="y")
-
-
 def test_a_conv_net_with_batch_norm(run: Run, tmp_path: Path) -> None:
     printed, names = round_trip(run, conv, tmp_path, "x", "y")
     assert len(names) == 10
@@ -140,7 +117,7 @@ def test_an_embedding(run: Run, tmp_path: Path) -> None:
 
 
 def test_an_lstm_in_a_loop_is_restored_and_what_is_behind_it_trained(run: Run, tmp_path: Path) -> None:
-    printed, names = round_trip(run, lstm, tmp_path, "x", "y")
+    printed, names = round_trip(run, graphs.lstm, tmp_path, "x", "y")
     assert names == {"lstm_cell/kernel", "lstm_cell/bias", "w"}
     assert "proved: 3 variables restored, the same bits" in printed
     assert "moved 1 of 3 trainable variables, and nothing else" in printed
