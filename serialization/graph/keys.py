@@ -19,18 +19,20 @@ def name_by_keys(graph_def: Any, signature: Signature) -> tuple[Any, Signature]:
     """A copy of the GraphDef and the signature by its names; each placeholder and each output has the name of its key.
 
     What had another name has it still: an Identity hands the values on. A key stays a key alone where it is no name of
-    a node or another node has it.
+    a node, or where another node has it, in letters of either case: tf.saved_model.load takes `softmax` for `Softmax`.
     """
     result = protos.GraphDef()
     result.CopyFrom(graph_def)
     nodes = {node.name: node for node in result.node}
+    taken = {name.lower() for name in nodes}
 
     def is_free(key: str) -> bool:
-        return key not in nodes and _NODE_NAME.fullmatch(key) is not None
+        return key.lower() not in taken and _NODE_NAME.fullmatch(key) is not None
 
     def hand_on(tensor: Tensor, source: str, name: str) -> None:
         nodes[name] = result.node.add(name=name, op="Identity", input=[source])
         nodes[name].attr["T"].type = get_dtype_number(tensor.dtype)
+        taken.add(name.lower())
 
     inputs: dict[str, str] = {}
     for tensor in signature.inputs:
@@ -38,6 +40,7 @@ def name_by_keys(graph_def: Any, signature: Signature) -> tuple[Any, Signature]:
         if nodes[name].op in ALL_PLACEHOLDERS and is_free(tensor.key):
             nodes[tensor.key] = nodes[name]
             nodes[name].name = tensor.key
+            taken.add(tensor.key.lower())
             hand_on(tensor, tensor.key, name)
             inputs[tensor.name] = f"{tensor.key}:0"
     outputs = []

@@ -54,6 +54,18 @@ def test_every_later_step_has_the_keys(run: Run, tmp_path: Path, first: bool) ->
     assert set(signature.outputs) == ({"stars", "same"} if first else {"stars", "sentiment"})
 
 
+def test_what_is_exported_from_keys_in_other_letters_can_be_loaded(run: Run, tmp_path: Path) -> None:
+    """TensorFlow 2 makes the nodes anew, and tells no names apart that differ in the case of their letters alone."""
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        x = tf1.placeholder(tf.float32, [None, 2], name="X")
+        tf1.saved_model.simple_save(session, str(tmp_path / "model"), {"x": x}, {"softmax": tf.nn.softmax(x)})
+    frozen = ("--frozen-model", tmp_path / "frozen.pb")
+    assert run("freezemodel_save", "--saved-model", tmp_path / "model", *frozen).status == 0
+    assert run("savedmodel_from_frozen", *frozen, "--export-dir", tmp_path / "export").status == 0
+    call = tf.saved_model.load(str(tmp_path / "export")).signatures["serving_default"]
+    assert call(x=tf.constant([[1.0, 1.0]]))["softmax"].numpy().tolist() == [[0.5, 0.5]]
+
+
 def test_a_key_that_cannot_be_a_name_stays_a_key() -> None:
     graph_def = protos.GraphDef()
     for name, op, edges in (("in", "Placeholder", []), ("taken", "Relu", ["in"]), ("y", "Relu", ["in", "^in"])):
