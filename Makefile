@@ -5,13 +5,23 @@ BIN := $(VENV)/bin
 # What .venv is installed from: exact versions and their hashes. `make newest` takes the ranges instead.
 REQUIREMENTS := --require-hashes --requirement requirements.lock
 
-.PHONY: run test check bench bench-environments corpus lock newest clean
+.PHONY: run test check bench bench-environments client-environments corpus lock newest clean
 
 run: $(VENV)/installed
 	$(BIN)/python tour.py
 
-test: $(VENV)/installed
+test: $(VENV)/installed client-environments
 	$(BIN)/python -m pytest
+
+# Clients of the server that others wrote, which tests/clients calls. Their ranges of protobuf differ.
+client-environments: .venv-triton/installed .venv-kserve/installed
+
+.venv-triton/installed: PACKAGES = 'tritonclient[http]>=2.73,<3'
+.venv-kserve/installed: PACKAGES = 'kserve>=0.15,<0.22'
+.venv-triton/installed .venv-kserve/installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet $(PACKAGES)
+	@touch $@
 
 check: $(VENV)/installed
 	$(BIN)/ruff check
@@ -66,5 +76,5 @@ newest:
 	$(MAKE) VENV=.venv-newest REQUIREMENTS='--requirement requirements-dev.txt' check test
 
 clean:
-	rm -rf .venv .venv-newest mine benchmarks/environments
+	rm -rf .venv .venv-newest .venv-triton .venv-kserve mine benchmarks/environments
 	find results -mindepth 1 ! -path results/README.md -delete

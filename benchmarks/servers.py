@@ -40,11 +40,15 @@ class Rate:
 
 @dataclass(frozen=True)
 class Target:
-    """A server to measure: the URL, and the body to post."""
+    """A server to measure: the URL, the body to post, and its headers."""
 
     url: str
     body: bytes = ONE
     content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def all_headers(self) -> dict[str, str]:
+        return {"Content-Type": self.content_type, **dict(self.headers)}
 
 
 def free_port() -> int:
@@ -78,7 +82,7 @@ def _wait_for_answer(words: Sequence[str], process: subprocess.Popen[bytes], tar
     end = time.monotonic() + _START_TIME
     while True:
         try:
-            urlopen(Request(target.url, target.body, {"Content-Type": target.content_type}), timeout=20).read()
+            urlopen(Request(target.url, target.body, target.all_headers()), timeout=20).read()
             return
         except HTTPError as error:  # MLServer and BentoML listen before they have loaded
             problem = f"answers {error.code}: {error.read()[:300]!r}"
@@ -107,8 +111,8 @@ def wrk(target: Target, connections: int, seconds: int) -> Rate:
         script = Path(folder) / "post.lua"
         script.write_text(
             'wrk.method = "POST"\n'
-            f'wrk.headers["Content-Type"] = "{target.content_type}"\n'
-            f'local file = io.open("{folder}/body", "rb")\nwrk.body = file:read("*a")\nfile:close()\n'
+            + "".join(f'wrk.headers["{name}"] = "{value}"\n' for name, value in target.all_headers().items())
+            + f'local file = io.open("{folder}/body", "rb")\nwrk.body = file:read("*a")\nfile:close()\n'
         )
         words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout", "30", "--latency", "-s", str(script)]
         output = subprocess.run([*words, target.url], check=True, capture_output=True, text=True).stdout

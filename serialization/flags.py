@@ -76,6 +76,13 @@ def parse_word(text: str) -> str:
     return text
 
 
+def parse_model_name(text: str) -> str:
+    """The type of a flag that takes a part of a URL."""
+    if not text or not text.isprintable() or set("/: ") & set(text):
+        raise ValueError(f"expected a name without slash, colon and blank, got {text!r}")
+    return text
+
+
 def parse_tags(text: str) -> str:
     """The type of `--tag-set`: names, comma separated, as saved_model_cli takes them; or none, which is a set too."""
     if text and not all(tag.strip() for tag in text.split(",")):
@@ -312,6 +319,16 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "help": "run up to N rows of several requests at once, 1 for none (default: measured at the start)",
         },
         "batch-timeout-ms": {"type": parse_number(0), "metavar": "MS", "help": "how long a batch waits for more rows"},
+        "model-name": {
+            "type": parse_model_name,
+            "metavar": "NAME",
+            "help": "the model's name in the URLs of TensorFlow Serving and KServe V2 (default: from its path)",
+        },
+        "model-label": {
+            "type": parse_model_name,
+            "metavar": "LABEL",
+            "help": "the label of the version in the URLs of TensorFlow Serving",
+        },
         "log-format": {"choices": ("none", "text", "json"), "help": "a line on stdout for each request"},
     },
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serialization.errors import UserError
@@ -12,6 +12,7 @@ from serialization.formats.dtypes import get_dtype_name
 from serialization.tensorflow import tf1
 
 SERVING_DEFAULT = "serving_default"
+PREDICT_METHOD = "tensorflow/serving/predict"
 _HUB_DEFAULT = "default"  # of a module in the first format of TensorFlow Hub
 _NO_SIGNATURES = frozenset({"__saved_model_init_op", "__saved_model_train_op"})  # ops to run, kept as SignatureDefs
 
@@ -36,10 +37,15 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Signature:
-    """The tensors that a model is fed, and those that are fetched from it."""
+    """The tensors that a model is fed, and those that are fetched from it.
+
+    Clients of TensorFlow Serving name the signature by its key.
+    """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    key: str = field(default=SERVING_DEFAULT, compare=False, kw_only=True)  # of the SignatureDef
+    method: str = field(default=PREDICT_METHOD, compare=False, kw_only=True)  # of the SignatureDef: its method_name
 
 
 def show_shape(shape: Sequence[int | None] | None) -> str:
@@ -67,7 +73,7 @@ def bind_signature(graph: Any, signature: Signature, scope: str = "") -> Signatu
             for tensor in tensors
         )
 
-    return Signature(look_up(signature.inputs), look_up(signature.outputs))
+    return replace(signature, inputs=look_up(signature.inputs), outputs=look_up(signature.outputs))
 
 
 def list_signature_defs(meta_graph: Any) -> dict[str, Any]:
@@ -76,7 +82,15 @@ def list_signature_defs(meta_graph: Any) -> dict[str, Any]:
 
 
 def choose_signature_def(meta_graph: Any, key: str | None = None) -> Any:
-    """A MetaGraphDef's SignatureDef with this key; by default the only one, else serving_default. Raises UserError."""
+    """A MetaGraphDef's SignatureDef, by the key that `choose_signature_key` returns. Raises UserError."""
+    return list_signature_defs(meta_graph)[choose_signature_key(meta_graph, key)]
+
+
+def choose_signature_key(meta_graph: Any, key: str | None = None) -> str:
+    """The key of a MetaGraphDef's SignatureDef: this one; by default the only one, else serving_default.
+
+    Raises UserError if it has none, or none with this key.
+    """
     known = list_signature_defs(meta_graph)
     if not known:
         raise UserError(
@@ -89,14 +103,15 @@ def choose_signature_def(meta_graph: Any, key: str | None = None) -> Any:
     if key not in known:
         listed = ", ".join(sorted(known))
         raise UserError(f"the SavedModel has no signature {key}; it has {listed}; choose with --signature")
-    return known[key]
+    return key
 
 
-def read_signature_def(signature_def: Any) -> Signature:
-    """The Signature that a SignatureDef records."""
+def read_signature_def(signature_def: Any, key: str = SERVING_DEFAULT) -> Signature:
+    """The Signature that a SignatureDef records; `key` is that of the SignatureDef."""
     defaults = {key: value.SerializeToString() for key, value in signature_def.defaults.items()}
     inputs = (replace(tensor, default=defaults.get(tensor.key)) for tensor in _recorded(signature_def.inputs))
-    return Signature(tuple(inputs), _recorded(signature_def.outputs))
+    method = signature_def.method_name or PREDICT_METHOD
+    return Signature(tuple(inputs), _recorded(signature_def.outputs), key=key, method=method)
 
 
 def build_signature_def(graph: Any, signature: Signature) -> Any:

@@ -172,6 +172,11 @@ def name_json_type(value: Any) -> str:
     return str(value) if isinstance(value, _Nonfinite) else _NAMES[type(value)]
 
 
+def has_base64_form(text: str) -> bool:
+    """Whether the text is base64 with its padding (RFC 4648, section 4)."""
+    return _BASE64.fullmatch(text) is not None
+
+
 def _parse_int(digits: str) -> int:
     return int(digits[:_MAX_DIGITS])
 
@@ -183,6 +188,6 @@ def _to_bytes(value: str | dict[str, Any]) -> bytes:
         except UnicodeEncodeError:  # half of a surrogate pair
             raise ValueError('the string is no Unicode text; give other bytes as {"b64": their base64}') from None
     encoded = value.get("b64")
-    if len(value) != 1 or not isinstance(encoded, str) or not _BASE64.fullmatch(encoded):
+    if len(value) != 1 or not isinstance(encoded, str) or not has_base64_form(encoded):
         raise ValueError('expected a string, or {"b64": its bytes in base64}')
     return base64.b64decode(encoded)

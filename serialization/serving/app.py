@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, g, request
@@ -21,6 +22,7 @@ from serialization.serving.openapi import describe_api
 from serialization.serving.page import render_page
 from serialization.serving.requests import RequestInfo, RequestLog, get_path, make_error_body, make_internal_error
 from serialization.serving.wire.json_format import make_example_body, require_json_form
+from serialization.serving.wire.protocols import make_protocols
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -38,13 +40,17 @@ def make_predict_route(run: Predictor, settings: Settings) -> PredictRoute:
 
 
 def add_routes(app: Flask, name: str, route: PredictRoute, load_seconds: float) -> None:
-    """Add the page, health, metrics and the OpenAPI document of the model `name`, and make every error JSON."""
+    """Add the page, health, metrics, the OpenAPI document and the other protocols; make every error JSON.
+
+    `name` is the model's path.
+    """
     engine, settings = route.engine, route.settings
     example = make_example_body(engine.signature, engine.example)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # Flask's answers to OPTIONS are not JSON
     app.config[SERVING] = engine, route
     app.config[EXAMPLE] = example
-    app.wsgi_app = _merge_slashes(app.wsgi_app)  # type: ignore[assignment, method-assign]  # as Flask's documentation does
+    route.protocols = make_protocols(Path(name), engine.signature, settings)
+    app.wsgi_app = _merge_slashes(_answer_protocols(app.wsgi_app, route))  # type: ignore[assignment, method-assign]  # as Flask's documentation does
     _log_every_request(app, route)
 
     @app.get("/")
@@ -68,7 +74,7 @@ def add_routes(app: Flask, name: str, route: PredictRoute, load_seconds: float) 
 
     @app.get("/openapi.json")
     def describe() -> dict[str, Any]:
-        return describe_api(name, engine.signature, settings, example)
+        return describe_api(name, engine.signature, settings, example, route.protocols)
 
     route.log.metrics.loaded(load_seconds)
 
@@ -79,6 +85,18 @@ def _merge_slashes(wsgi_app: WSGIApplication) -> WSGIApplication:
     def run(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ["PATH_INFO"] = re.sub("/+", "/", environ["PATH_INFO"])
         return wsgi_app(environ, start_response)
+
+    return run
+
+
+def _answer_protocols(wsgi_app: WSGIApplication, route: PredictRoute) -> WSGIApplication:
+    """The application, with the paths of other protocols than that of /api/predict answered by the predict route."""
+
+    def run(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        protocol = route.find_protocol(environ["PATH_INFO"])
+        if protocol is None:
+            return wsgi_app(environ, start_response)
+        return Response(*route.respond(environ, protocol))(environ, start_response)
 
     return run
 

@@ -18,6 +18,8 @@ class Settings:
     log_format: str = "none"
     max_batch_size: int | None = None  # None: measured at the start; 1: no batches
     batch_timeout_ms: float = 0.0  # 0: the requests that arrive during one batch are the next
+    model_name: str | None = None  # in the URLs of /v1 and /v2; None: by the model's path
+    model_label: str | None = None  # of the version, in the URLs of /v1
     metrics_folder: str | None = None  # shared by the workers of one server, to add up their metrics
 
 

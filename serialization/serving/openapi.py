@@ -12,6 +12,7 @@ from serialization.serving.http.predict_route import PREDICT
 from serialization.serving.limits import Settings
 from serialization.serving.requests import INPUT, OUTPUT
 from serialization.serving.wire.npy_format import CONTENT_TYPES
+from serialization.serving.wire.protocol import WireProtocol
 
 _REFUSALS = {
     "400": "The body does not fit; the error names the place",
@@ -28,7 +29,9 @@ _REFUSALS = {
 }
 
 
-def describe_api(name: str, signature: Signature, settings: Settings, example: str) -> dict[str, Any]:
+def describe_api(
+    name: str, signature: Signature, settings: Settings, example: str, protocols: Sequence[WireProtocol] = ()
+) -> dict[str, Any]:
     """The document at /openapi.json."""
     error = {"$ref": "#/components/schemas/Error"}
     refusals = {
@@ -71,6 +74,7 @@ def describe_api(name: str, signature: Signature, settings: Settings, example: s
             "/readyz": {"get": _get("readiness", "Requests are answered", "application/json", others)},
             "/metrics": {"get": _get("metrics", "Metrics for Prometheus", "text/plain", others)},
             "/openapi.json": {"get": _get("describe", "This document", "application/json", others)},
+            **{path: item for protocol in protocols for path, item in protocol.describe_paths().items()},
         },
         "components": {
             "schemas": {

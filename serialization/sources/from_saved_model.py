@@ -36,7 +36,7 @@ from serialization.graph.repair import (
 from serialization.graph.signature import (
     Signature,
     bind_signature,
-    choose_signature_def,
+    choose_signature_key,
     list_signature_defs,
     read_signature_def,
 )
@@ -74,7 +74,9 @@ def prepare_saved_model(
     if (inputs and outputs) or not (key or list_signature_defs(whole) or whole.object_graph_def.nodes):
         wanted, notes = choose_signature(file, inputs, outputs)
     else:
-        wanted, notes = order_as_recorded(file.index, read_signature_def(choose_signature_def(whole, key))), []
+        chosen = choose_signature_key(whole, key)
+        recorded = read_signature_def(whole.signature_def[chosen], chosen)
+        wanted, notes = order_as_recorded(file.index, recorded), []
         if inputs or outputs:
             wanted, _ = choose_signature(file, inputs, outputs, wanted)
     outs, ins = ([tensor.name for tensor in side] for side in (wanted.outputs, wanted.inputs))

@@ -55,10 +55,13 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
 
     def answer(protocol: Any, environ: dict[str, Any]) -> bool:
         """Whether all of the request has been read, for sure."""
-        if environ["PATH_INFO"] != PREDICT:
-            through_wsgi(protocol, environ)
-            return False
-        request = route.admit(environ, protocol.response_bytes)
+        path, other = environ["PATH_INFO"], None
+        if path != PREDICT:
+            other = route.find_protocol(path)
+            if other is None:
+                through_wsgi(protocol, environ)
+                return False
+        request = route.admit(environ, protocol.response_bytes, other)
         if request is None:
             return False
         if together is not None and 0 < request.rows < most_rows:

@@ -32,6 +32,7 @@ from serialization.serving.requests import (
 from serialization.serving.wire import npy_format
 from serialization.serving.wire.json_format import JsonFormat
 from serialization.serving.wire.npy_format import NpyFormat
+from serialization.serving.wire.protocol import Document, Encode, Headers, WireProtocol
 from serialization.tensorflow import tf
 
 SERVING = "SERVING"  # the key in app.config of the engine and the predict route, for servers that do not use WSGI
@@ -40,7 +41,6 @@ PREDICT = "/api/predict"
 _JSON, _NPY = "application/json", "application/x-npy"
 _JSON_HEADERS, _NPY_HEADERS = [("Content-Type", _JSON)], [("Content-Type", _NPY)]
 
-Headers = list[tuple[str, str]]
 Reply = Callable[[int, Headers, bytes], None]
 """Sends an answer: its status, its headers without Content-Length, its body."""
 
@@ -51,6 +51,9 @@ class Request(RequestInfo, gc=False, eq=False):
     reply: Reply
     values: Mapping[str, Any] = {}  # by input key: arrays, or nested lists that are known to make an array
     rows: int = 0  # of each input, if the request may be run with others; 0 if inputs have different numbers of rows
+    protocol: WireProtocol | None = None  # None: that of /api/predict
+    route: str = PREDICT  # in the metrics
+    encode: Encode | None = None  # of another protocol
 
 
 Answer = tuple[Request, Headers, bytes]
@@ -77,30 +80,53 @@ class PredictRoute:
         self.bodies = BodyReader(settings, self._in_flight.copy)
         log.metrics.watch_in_flight(lambda: len(self._in_flight))
         self._find_decoder = lru_cache(64)(self._choose_decoder)  # few different headers are in use
+        self.protocols: Sequence[WireProtocol] = ()  # beside that of /api/predict
         self.draining = False  # set when the server is about to end: answers then close their connections
 
-    def respond(self, environ: dict[str, Any]) -> tuple[bytes, int, Headers]:
+    def find_protocol(self, path: str) -> WireProtocol | None:
+        """The protocol that this path belongs to, if it is not that of /api/predict."""
+        for protocol in self.protocols:
+            if f"{path}/".startswith(protocol.prefix):
+                return protocol
+        return None
+
+    def respond(self, environ: dict[str, Any], protocol: WireProtocol | None = None) -> tuple[bytes, int, Headers]:
         """The answer to a WSGI request, as a Flask view returns it: body, status, headers."""
         answers: list[tuple[bytes, int, Headers]] = []
-        request = self.admit(environ, lambda status, headers, body: answers.append((body, status, headers)))
+        request = self.admit(environ, lambda status, headers, body: answers.append((body, status, headers)), protocol)
         if request is not None:
             self.answer([request])
         return answers[0]
 
-    def admit(self, environ: dict[str, Any], reply: Reply) -> Request | None:
-        """Read and decode a request, for `answer`; returns None if it was refused and already answered."""
-        request = Request(environ, self.log.new_id(environ), time.perf_counter(), reply)
+    def admit(self, environ: dict[str, Any], reply: Reply, protocol: WireProtocol | None = None) -> Request | None:
+        """Read and decode a request, for `answer`; returns None if it was already answered."""
+        request = Request(environ, self.log.new_id(environ), time.perf_counter(), reply, protocol=protocol)
+        decode: Any
         try:
-            decode = self._find_decoder(
-                environ["REQUEST_METHOD"], environ.get("HTTP_CONTENT_ENCODING"), environ.get("CONTENT_TYPE", "")
-            )
+            if protocol is not None:
+                request.route = protocol.prefix
+                found = protocol.find_call(environ, ready=not self.draining)
+                request.route = found.route
+                if isinstance(found, Document):
+                    self._send(found.status, [(request, _JSON_HEADERS, found.body)])
+                    return None
+                _require_plain(environ.get("HTTP_CONTENT_ENCODING"))
+                decode = found.decode
+            else:
+                decode = self._find_decoder(
+                    environ["REQUEST_METHOD"], environ.get("HTTP_CONTENT_ENCODING"), environ.get("CONTENT_TYPE", "")
+                )
             with self._lock:
                 if len(self._in_flight) >= self._most:
                     raise RequestError(
                         503, f"{format_count(self._most, 'request')} in flight already; try again soon", Retry_After="1"
                     )
                 self._in_flight.add(request)  # until its answer is sent
-            request.values = decode(self.bodies.read(environ, request.started))
+            body = self.bodies.read(environ, request.started)
+            if protocol is None:
+                request.values = decode(body)
+            else:
+                request.values, request.encode = decode(body)
             if self._together:
                 request.rows = _rows(request.values)
         except Exception as error:
@@ -134,8 +160,7 @@ class PredictRoute:
         """The function that decodes a body. Raises RequestError if the headers alone are wrong."""
         if method != "POST":
             raise RequestError(405, f"{PREDICT} takes POST, not {make_printable(method)}", Allow="POST")
-        if encoding is not None and encoding.lower() != "identity":
-            raise RequestError(415, f"Content-Encoding: expected none, got {encoding[:100]!r}; send the body as it is")
+        _require_plain(encoding)
         name, _, parameters = content_type.partition(";")
         name, parameters = name.strip().lower(), parameters.replace(" ", "").replace('"', "").lower()
         if name == _JSON and parameters in ("", "charset=utf-8"):
@@ -154,7 +179,9 @@ class PredictRoute:
         for request, part in zip(requests, parts, strict=True):
             try:
                 accept = request.environ.get("HTTP_ACCEPT")
-                if accept is not None and _prefers_npy(accept):
+                if request.encode is not None:
+                    answers.append((request, *request.encode(results, part)))
+                elif accept is not None and _prefers_npy(accept):
                     answers.append((request, _NPY_HEADERS, self._npy.encode(results, part)))
                 else:
                     lists = lists or self._json.lists(results)
@@ -173,7 +200,11 @@ class PredictRoute:
             status, message, headers = error.status, str(error), error.headers
         else:
             status, message, headers = 500, make_internal_error(request.id), []
-        self._send(status, [(request, [*headers, *_JSON_HEADERS], make_error_body(message, request.id))])
+        if request.protocol is None:
+            body = make_error_body(message, request.id)
+        else:
+            status, body = request.protocol.refuse(status, message)
+        self._send(status, [(request, [*headers, *_JSON_HEADERS], body)])
 
     def _explain(self, error: Exception) -> Exception:
         """A RequestError for an error of TensorFlow that the values of a request caused, else the same error."""
@@ -197,13 +228,21 @@ class PredictRoute:
         """Send answers one right after the other, so that the server and its clients wake once for all."""
         requests = [request for request, _, _ in answers]
         self._in_flight.difference_update(requests)
-        self.log.record(requests, PREDICT, status, rows)
+        routes = {request.route for request in requests}
+        for route in routes:
+            alike = requests if len(routes) == 1 else [request for request in requests if request.route == route]
+            self.log.record(alike, route, status, rows)
         ending = [("Connection", "close")] if self.draining else []
         for request, headers, body in answers:
             try:
                 request.reply(status, [*headers, ("X-Request-Id", request.id), *ending], body)
             except Exception:  # the other requests still get their answers
                 print_exception(f"request {request.id}")
+
+
+def _require_plain(encoding: str | None) -> None:
+    if encoding is not None and encoding.lower() != "identity":
+        raise RequestError(415, f"Content-Encoding: expected none, got {encoding[:100]!r}; send the body as it is")
 
 
 def _rows(values: Mapping[str, Any]) -> int:

@@ -34,34 +34,38 @@ def make_body_decoder(inputs: Sequence[Tensor], max_rows: int, ranks: Sequence[i
     in field0, field1, ...
     """
     types = [
-        _tensor_type(tensor, tensor.shape if tensor.shape is not None else (None,) * rank, max_rows)
+        make_tensor_type(tensor, tensor.shape if tensor.shape is not None else (None,) * rank, max_rows)
         for tensor, rank in zip(inputs, ranks, strict=True)
     ]
-    value = types[0] if len(types) == 1 else _object_type([tensor.key for tensor in inputs], types)
-    return msgspec.json.Decoder(_object_type([INPUT], [value]))
+    value = types[0] if len(types) == 1 else make_object_type([tensor.key for tensor in inputs], types)
+    return msgspec.json.Decoder(make_object_type([INPUT], [value]))
 
 
-def _object_type(keys: Sequence[str], types: Sequence[Any]) -> Any:
+def make_object_type(keys: Sequence[str], types: Sequence[Any]) -> Any:
     """A type for an object with exactly these keys. Its fields are field0, field1, ..., since a key may be any text."""
     fields = [(f"field{i}", type_) for i, type_ in enumerate(types)]
     renamed = {f"field{i}": key for i, key in enumerate(keys)}
     return msgspec.defstruct("Body", fields, rename=renamed.get, forbid_unknown_fields=True, gc=False)
 
 
-def _tensor_type(tensor: Tensor, shape: Sequence[int | None], max_rows: int) -> Any:
-    """The type of nested lists of this shape, with values that the tensor's dtype can hold."""
-    result: Any = _value_type(tensor)
+def make_tensor_type(tensor: Tensor, shape: Sequence[int | None], max_rows: int | None) -> Any:
+    """The type of nested lists of this shape, with values that the tensor's dtype can hold.
+
+    The first size, if it is open, is the number of rows; unless `max_rows` is None.
+    """
+    result: Any = make_value_type(tensor)
     for axis, size in reversed(list(enumerate(shape))):
         if size is not None:
             result = Annotated[list[result], msgspec.Meta(min_length=size, max_length=size)]
-        elif axis == 0:
+        elif axis == 0 and max_rows is not None:
             result = Annotated[list[result], msgspec.Meta(min_length=1, max_length=max_rows)]
         else:
             result = list[result]
     return result
 
 
-def _value_type(tensor: Tensor) -> Any:
+def make_value_type(tensor: Tensor) -> Any:
+    """The type of one value that the tensor's dtype can hold."""
     rule = find_rule(tensor.dtype)
     if rule is None or rule.kind == "string":
         return str | _Base64

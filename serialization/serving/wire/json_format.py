@@ -32,6 +32,7 @@ from serialization.run.json_values import (
 from serialization.serving.requests import INPUT, OUTPUT, RequestError, require_row_count
 from serialization.serving.wire import flat_json
 from serialization.serving.wire.body_types import choose_array_maker, is_regular, make_body_decoder
+from serialization.serving.wire.tensor_rules import list_repeated_inputs, replace_nonfinite, require_equal
 from serialization.tensorflow import np
 
 if TYPE_CHECKING:
@@ -53,13 +54,12 @@ class JsonFormat:
         self._decode: Callable[[bytes], Any] = self._decode_open if is_open else self._decoder_for_ranks(ranks).decode
         self._defaults = {t.key: make_default(t.default) for t in signature.inputs if t.default is not None}
         self._makers = {tensor.key: choose_array_maker(tensor) for tensor in signature.inputs}
-        first = {tensor.name: tensor.key for tensor in reversed(signature.inputs)}
-        self._repeated = [(t.key, first[t.name]) for t in signature.inputs if t.key != first[t.name]]
+        self._repeated = list_repeated_inputs(signature.inputs)
         self._irregular = [tensor.key for tensor in signature.inputs if not is_regular(tensor)]
         self._flat = flat_json.make_decoder(signature.inputs[0], max_rows) if len(signature.inputs) == 1 else None
         # msgspec writes null for NaN and Infinity, which JSON does not have, and for nothing else.
-        self._may_be_null = nonfinite != "null" and any(_kind(tensor) == "float" for tensor in signature.outputs)
-        self._listers = {tensor.key: _lister(tensor) for tensor in signature.outputs}
+        self._may_be_null = may_hold_nonfinite(signature, nonfinite)
+        self._listers = {tensor.key: choose_lister(tensor) for tensor in signature.outputs}
         self._only_input = signature.inputs[0].key if len(signature.inputs) == 1 else None
         self._only_output = signature.outputs[0].key if len(signature.outputs) == 1 else None
         strings = any(_kind(tensor) == "string" for tensor in signature.inputs)
@@ -83,9 +83,8 @@ class JsonFormat:
                 values[key] = self._makers[key](values[key])
         except (msgspec.DecodeError, ValueError, OverflowError, RecursionError):
             values = self._decode_by_rules(body)
-        for key, first in self._repeated:
-            if not np.array_equal(values[key], values[first]):
-                raise RequestError(400, f"{INPUT}.{key}: expected the values of {INPUT}.{first}; both feed one tensor")
+        if self._repeated:
+            require_equal(values, self._repeated, f"{INPUT}.{{}}".format)
         return values
 
     def stack(self, bodies: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
@@ -118,28 +117,19 @@ class JsonFormat:
         return self._encode_nonfinite(value) if self._may_be_null and b"null" in body else body
 
     def _encode_nonfinite(self, value: Any) -> bytes:
-        values = dict(value) if self._only_output is None else {self._only_output: value}
-        for tensor in self._outputs:
-            if _kind(tensor) != "float":
-                continue
-            array = np.array(values[tensor.key], np.float64)
-            bad = ~np.isfinite(array)
-            if bad.any() and self._nonfinite == "error":
-                place = f"{OUTPUT}.{tensor.key}" if self._only_output is None else OUTPUT
-                index = tuple(np.argwhere(bad)[0])
-                where = place + "".join(f"[{i}]" for i in index)
-                raise RequestError(422, f"{where}: the model's answer is {_word(float(array[index]))}, not a number")
-            words = array.astype(object)
-            words[bad] = [_word(value) for value in array[bad]]
-            values[tensor.key] = words.tolist()
-        return self._encode({OUTPUT: values if self._only_output is None else values[self._only_output]})
+        if self._only_output is None:
+            return self._encode(
+                {OUTPUT: replace_nonfinite(self._outputs, value, self._nonfinite, f"{OUTPUT}.{{}}".format)}
+            )
+        values = replace_nonfinite(self._outputs, {self._only_output: value}, self._nonfinite, lambda _: OUTPUT)
+        return self._encode({OUTPUT: values[self._only_output]})
 
     def _decode_by_rules(self, body: bytes) -> dict[str, Any]:
         """The values of a body by the rules of run/json_values.py, which are slower, and find the place of a fault."""
         try:
             if not body.strip():
                 raise MisfitError("the body is empty; expected a JSON object")
-            value = _take_fields(_read_body(body), [INPUT], "the body")[INPUT]
+            value = _take_fields(read_body(body), [INPUT], "the body")[INPUT]
             if self._only_input is not None:
                 return {self._only_input: self._convert(self._inputs[0], value, INPUT)}
             given = {**self._defaults, **value} if isinstance(value, dict) else value
@@ -174,7 +164,7 @@ class JsonFormat:
 
 def make_example_body(signature: Signature, values: Mapping[str, Any]) -> str:
     """The body of a request with these arrays, for the user to copy."""
-    lists = {tensor.key: _lister(tensor)(values[tensor.key]) for tensor in signature.inputs}
+    lists = {tensor.key: choose_lister(tensor)(values[tensor.key]) for tensor in signature.inputs}
     return msgspec.json.encode({INPUT: next(iter(lists.values())) if len(lists) == 1 else lists}).decode()
 
 
@@ -196,7 +186,13 @@ def _kind(tensor: Tensor) -> str:
     return rule.kind if rule else ""
 
 
-def _read_body(body: bytes) -> Any:
+def may_hold_nonfinite(signature: Signature, nonfinite: str) -> bool:
+    """Whether an answer may hold NaN or Infinity, for which msgspec writes null, and is not to hold null."""
+    return nonfinite != "null" and any(_kind(tensor) == "float" for tensor in signature.outputs)
+
+
+def read_body(body: bytes) -> Any:
+    """The JSON of a body. Raises MisfitError."""
     try:
         return read_json(body.decode())
     except MisfitError as misfit:
@@ -219,7 +215,7 @@ def _take_fields(value: Any, keys: Sequence[str], place: str) -> dict[str, Any]:
     return value
 
 
-def _lister(tensor: Tensor) -> Callable[[Any], Any]:
+def choose_lister(tensor: Tensor) -> Callable[[Any], Any]:
     """The function that makes nested lists of an output's array, or of TensorFlow's scalar for rank 0."""
     if tensor.dtype == "string":
         as_base64 = tensor.key.endswith("_bytes")
@@ -240,7 +236,3 @@ def _lister(tensor: Tensor) -> Callable[[Any], Any]:
     if dtype != get_numpy_dtype(tensor.dtype):  # numpy makes no Python numbers of bfloat16 and other short dtypes
         return lambda value: np.asarray(value).astype(dtype).tolist()
     return lambda value: value.tolist()
-
-
-def _word(value: float) -> str:
-    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from serialization.graph.signature import Signature, show_shape
+from serialization.graph.signature import Signature
 from serialization.run.generated_feeds import get_numpy_dtype, get_portable_dtype
-from serialization.run.json_values import find_rule
-from serialization.serving.requests import INPUT, RequestError, require_row_count
-from serialization.tensorflow import np, tf
+from serialization.serving.requests import INPUT, RequestError
+from serialization.serving.wire.tensor_rules import require_numbers, require_shape
+from serialization.tensorflow import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class NpyFormat:
             dtype = self._dtype  # numpy.save writes bfloat16 and other short dtypes as bytes without a name
         if dtype.hasobject or dtype.fields is not None or not self._takes(dtype):
             raise RequestError(400, f"{INPUT}: expected {self._portable}, got {dtype}; numpy's astype() converts")
-        self._require_shape(shape)
+        require_shape(self._tensor, shape, self._max_rows, INPUT)
         count = math.prod(shape)
         if len(body) - offset != count * dtype.itemsize:
             message = f"{INPUT}: expected {count * dtype.itemsize:,} bytes of numbers, got {len(body) - offset:,}"
@@ -54,13 +54,7 @@ class NpyFormat:
             array = array.reshape(shape[::-1]).T if fortran_order else array.reshape(shape)
         except ValueError:  # too many dimensions, or an empty one beside one too long
             raise RequestError(400, f"{INPUT}: no array has the shape {list(shape)}") from None
-        if tf.as_dtype(self._tensor.dtype).is_floating:
-            _require_all(np.isfinite(array), "expected a number, got NaN or Infinity")
-        if not np.can_cast(dtype, self._dtype, "equiv"):
-            rule = find_rule(self._tensor.dtype)
-            assert rule is not None
-            within = (array >= rule.least) & (array <= rule.most)
-            _require_all(within, f"the number is beyond the range of {self._tensor.dtype}")
+        require_numbers(self._tensor, array, INPUT)
         return {self._tensor.key: np.asarray(array, self._dtype, order="C")}
 
     def encode(self, results: Mapping[str, Any], rows: slice | None) -> bytes:
@@ -76,22 +70,6 @@ class NpyFormat:
 
     def _takes(self, dtype: np.dtype[Any]) -> bool:
         return any(np.can_cast(dtype, known, "equiv") for known in (self._dtype, self._portable))
-
-    def _require_shape(self, shape: tuple[int, ...]) -> None:
-        expected = self._tensor.shape
-        if expected is not None and (
-            len(expected) != len(shape) or any(e not in (None, s) for e, s in zip(expected, shape, strict=True))
-        ):
-            raise RequestError(400, f"{INPUT}: expected the shape {show_shape(expected)}, got {list(shape)}")
-        if shape and (expected is None or expected[0] is None):
-            require_row_count(shape[0], self._max_rows, INPUT)
-
-
-def _require_all(right: NDArray[np.bool_], reason: str) -> None:
-    """Raise RequestError with the place of the first number that is not right, if there is one."""
-    if not right.all():
-        place = "".join(f"[{i}]" for i in np.argwhere(~right)[0])
-        raise RequestError(400, f"{INPUT}{place}: {reason}")
 
 
 def _read_header(body: bytes) -> tuple[tuple[int, ...], bool, Any, int]:

@@ -1,0 +1,75 @@
+"""A wire protocol beside that of /api/predict: it tells its URLs apart, decodes bodies, encodes answers and errors.
+
+The predict route does the rest for every protocol: ids, limits, batches, metrics and the log.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from serialization.serving.limits import Settings
+
+Headers = list[tuple[str, str]]
+Encode = Callable[[Mapping[str, Any], "slice | None"], tuple[Headers, bytes]]
+"""Headers and body of an answer, from the model's results by output key: of these rows, or of all."""
+Decode = Callable[[bytes], tuple[Mapping[str, Any], Encode]]
+"""The values of a body by input key, as JsonFormat.stack takes them, and the encoder of its answer."""
+
+JSON_HEADERS: Headers = [("Content-Type", "application/json")]
+
+
+class Call(NamedTuple):
+    """A prediction that a request asks for; `route` is its name in the metrics, and never a client's text."""
+
+    route: str
+    decode: Decode
+
+
+class Document(NamedTuple):
+    """An answer in JSON for which the model does not run."""
+
+    route: str
+    body: bytes
+    status: int = 200
+
+
+class WireProtocol(Protocol):
+    """Answers all paths that begin with `prefix`; in the metrics, that is the route of those that it does not know."""
+
+    prefix: str
+
+    def find_call(self, environ: dict[str, Any], *, ready: bool) -> Call | Document:
+        """The call, or the document, for a request line and its headers. `ready` is false when the server is ending.
+
+        Raises RequestError if there is none.
+        """
+
+    def refuse(self, status: int, message: str) -> tuple[int, bytes]:
+        """The protocol's own status, and the body of an error."""
+
+    def describe_paths(self) -> dict[str, Any]:
+        """The paths for the OpenAPI document, with all that is answered."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model as clients name it in URLs. `platform` is the name that the Open Inference Protocol has for its kind."""
+
+    name: str
+    version: str
+    label: str | None
+    platform: str
+
+
+def name_served_model(path: Path, settings: Settings) -> ServedModel:
+    """The model by --model-name, or by its path: `export/7` is `export` of version 7, `my/model.pb` is `model`."""
+    path = path.absolute()
+    version, named = (path.name, path.parent) if re.fullmatch("[0-9]+", path.name) else ("1", path)
+    is_folder = path.is_dir()
+    name = settings.model_name or re.sub(r"[^\w.-]", "_", named.name if is_folder else named.stem) or "model"
+    platform = "tensorflow_savedmodel" if is_folder else "tensorflow_graphdef"
+    return ServedModel(name, version, settings.model_label, platform)

@@ -1,0 +1,19 @@
+"""The wire protocols beside that of /api/predict: each is registered here, and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from serialization.graph.signature import Signature
+from serialization.serving.limits import Settings
+from serialization.serving.wire.protocol import WireProtocol, name_served_model
+from serialization.serving.wire.tfs_rest import TensorFlowServing
+from serialization.serving.wire.v2_protocol import OpenInference
+
+_PROTOCOLS = (TensorFlowServing, OpenInference)
+
+
+def make_protocols(path: Path, signature: Signature, settings: Settings) -> tuple[WireProtocol, ...]:
+    """All protocols for the model at `path`, whose name clients use in URLs."""
+    served = name_served_model(path, settings)
+    return tuple(make(served, signature, settings) for make in _PROTOCOLS)

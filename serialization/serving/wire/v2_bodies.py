@@ -1,0 +1,287 @@
+"""Decodes and encodes the bodies of the Open Inference Protocol (KServe V2): tensors by name, in JSON or behind it.
+
+    {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}], "outputs": [{"name": "y"}]}
+
+v2_tensors.py has the single tensors. A body that msgspec decodes and that fits is read at once; all others go through
+the rules of run/json_values.py, which find the fault and its place.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import msgspec
+
+from serialization.console import make_printable
+from serialization.graph.signature import Signature
+from serialization.run.given_feeds import make_default
+from serialization.run.json_values import MisfitError, make_object
+from serialization.serving.requests import RequestError
+from serialization.serving.wire.json_format import may_hold_nonfinite, read_body
+from serialization.serving.wire.protocol import JSON_HEADERS, Encode, Headers, ServedModel
+from serialization.serving.wire.tensor_rules import list_repeated_inputs, replace_nonfinite, require_equal
+from serialization.serving.wire.v2_tensors import TensorReader, TensorWriter
+from serialization.tensorflow import np
+
+LENGTH_HEADER = "Inference-Header-Content-Length"  # of the JSON, before tensors as bytes
+_SHORT = 2000  # bytes of a JSON before binary tensors that is kept decoded: clients send the same one again
+_REFUSED = ("classification", "shared_memory_region")  # parameters that would change what an answer is
+
+
+class _Input(msgspec.Struct, gc=False):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: Any = msgspec.UNSET
+    parameters: dict[str, Any] | None = None
+
+
+class _Output(msgspec.Struct, gc=False):
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class _Body(msgspec.Struct, gc=False):
+    inputs: list[_Input]
+    id: str | None = None
+    outputs: list[_Output] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class _QuickInput(_Input, gc=False):
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _QuickBody(_Body, gc=False):
+    inputs: list[_QuickInput]  # type: ignore[assignment]  # the same, with the text of the data in place of its values
+
+
+class _Cut(NamedTuple):
+    """The place of an input's bytes behind the JSON."""
+
+    reader: TensorReader
+    shape: list[int]
+    start: int
+    end: int
+
+
+class _Plan(NamedTuple):
+    """What a body's JSON says: the values in it, the places of those behind it, and the encoder of the answer."""
+
+    values: Mapping[str, Any]
+    cuts: Sequence[_Cut]
+    length: int  # of all bytes behind the JSON
+    encode: Encode
+
+
+class _Wanted(NamedTuple):
+    """An output that is asked for, and its JSON up to the shape."""
+
+    writer: TensorWriter
+    binary: bool
+    head: bytes
+
+
+class InferForm:
+    """Decodes bodies and encodes answers. Raises RequestError for a body that does not fit."""
+
+    def __init__(self, served: ServedModel, signature: Signature, max_rows: int, nonfinite: str) -> None:
+        model = {"model_name": served.name, "model_version": served.version}
+        self._head = msgspec.json.encode(model).removesuffix(b"}")
+        self._readers = {tensor.key: TensorReader(tensor, max_rows) for tensor in signature.inputs}
+        self._writers = {tensor.key: TensorWriter(tensor) for tensor in signature.outputs}
+        self._defaults = {t.key: make_default(t.default) for t in signature.inputs if t.default is not None}
+        self._repeated = list_repeated_inputs(signature.inputs)
+        self._outputs = signature.outputs
+        self._nonfinite = nonfinite
+        self._may_be_null = may_hold_nonfinite(signature, nonfinite)
+        self._decoder = msgspec.json.Decoder(_QuickBody)
+        self._known_plan = lru_cache(64)(self._make_plan)
+        self._encode_all = self._choose_encoder(None, None, None)
+
+    def decode(self, head_length: str | None, body: bytes) -> tuple[dict[str, Any], Encode]:
+        """The values of a body, by input key, and the encoder of its answer.
+
+        `head_length` is the header that says how long the JSON is, if tensors as bytes follow it.
+        """
+        if head_length is None:
+            return self._decode_quickly(body) or self._fill(self._make_plan(body), memoryview(b""))
+        if not (head_length.isascii() and head_length.isdigit() and len(head_length) < 20):
+            raise RequestError(400, f"{LENGTH_HEADER}: expected a whole number, got {head_length[:100]!r}")
+        length = int(head_length)
+        if length > len(body):
+            raise RequestError(400, f"{LENGTH_HEADER}: {length:,}, but the body has {len(body):,} bytes")
+        plan = (self._known_plan if length <= _SHORT else self._make_plan)(body[:length])
+        return self._fill(plan, memoryview(body)[length:])
+
+    def _decode_quickly(self, body: bytes) -> tuple[dict[str, Any], Encode] | None:
+        """The same for a body of JSON that fits; None for others."""
+        values = {}
+        try:
+            found = self._decoder.decode(body)
+            quotes = 2 if found.id is None else 6
+            for given in found.inputs:
+                reader = self._readers[given.name]
+                if given.data is msgspec.UNSET or given.parameters or given.name in values:
+                    return None
+                text = bytes(given.data)
+                reader.require_fits(given.datatype, tuple(given.shape))
+                values[given.name] = value = reader.read_quickly(text, given.shape)
+                if value is None:
+                    return None
+                quotes += 12 + (text.count(b'"') if reader.tensor.dtype == "string" else 0)
+            if found.outputs is not None:
+                quotes += 2 + sum([4 + _count_quotes(output.parameters) for output in found.outputs])
+            quotes += _count_quotes(found.parameters)
+            if body.count(b'"') != quotes:
+                json.loads(body, object_pairs_hook=make_object)  # msgspec would keep the last of a repeated key
+        except (msgspec.DecodeError, ValueError, KeyError, OverflowError, RecursionError):
+            return None
+        if len(values) != len(self._readers):
+            return None
+        if self._repeated:
+            require_equal(values, self._repeated, str)
+        if found.id is None and not found.outputs and not found.parameters:
+            return values, self._encode_all
+        return values, self._choose_encoder(found.id, found.outputs, found.parameters)
+
+    def _make_plan(self, text: bytes) -> _Plan:
+        """What the JSON says, by the rules."""
+        body = _read_by_rules(text)
+        values: dict[str, Any] = {}
+        cuts: list[_Cut] = []
+        start = 0
+        for given in body.inputs:
+            name = make_printable(given.name)
+            if given.name not in self._readers:
+                raise RequestError(400, f"unknown input {name!r}; expected {_list_names(self._readers)}")
+            reader = self._readers[given.name]
+            if given.name in values or any(cut.reader is reader for cut in cuts):
+                raise RequestError(400, f"the input {name!r} is there twice")
+            reader.require_fits(given.datatype, tuple(given.shape))
+            size = _read_parameters(given.parameters, name).get("binary_data_size")
+            if size is None:
+                if given.data is msgspec.UNSET:
+                    raise RequestError(400, f"{name}: missing key 'data'")
+                values[given.name] = reader.read(given.data, given.shape)
+                continue
+            if type(size) is not int or size < 0 or given.data is not msgspec.UNSET:
+                found = "data too" if given.data is not msgspec.UNSET else make_printable(repr(size))
+                raise RequestError(400, f"{name}: expected binary_data_size, a whole number, and no data; got {found}")
+            cuts.append(_Cut(reader, given.shape, start, start + size))
+            start += size
+        given_keys = {*values, *(cut.reader.tensor.key for cut in cuts)}
+        for key in self._readers:
+            if key not in given_keys and key not in self._defaults:
+                raise RequestError(400, f"missing input {make_printable(key)!r}")
+        values |= {key: value for key, value in self._defaults.items() if key not in given_keys}
+        return _Plan(values, cuts, start, self._choose_encoder(body.id, body.outputs, body.parameters))
+
+    def _fill(self, plan: _Plan, rest: memoryview) -> tuple[dict[str, Any], Encode]:
+        """The values of a body, from its plan and the bytes behind the JSON."""
+        values = dict(plan.values)
+        for reader, shape, start, end in plan.cuts:
+            key = reader.tensor.key
+            if end > len(rest):
+                found = (
+                    f"binary_data_size is {end - start:,}, but {max(0, len(rest) - start):,} bytes are left in the body"
+                )
+                raise RequestError(400, f"{key}: {found}")
+            values[key] = reader.read_bytes(rest[start:end], shape)
+        if plan.length != len(rest):
+            raise RequestError(400, f"the body: {len(rest) - plan.length:,} bytes follow the tensors")
+        if self._repeated:
+            require_equal(values, self._repeated, str)
+        return values, plan.encode
+
+    def _choose_encoder(
+        self, request_id: str | None, outputs: Sequence[_Output] | None, parameters: dict[str, Any] | None
+    ) -> Encode:
+        """The encoder of the outputs that a body asks for: all if it names none."""
+        binary = _read_flag(_read_parameters(parameters, "parameters"), "binary_data_output", default=False)
+        wanted: dict[str, _Wanted] = {}
+        for output in outputs or [_Output(key) for key in self._writers]:
+            name = make_printable(output.name)
+            if output.name not in self._writers:
+                raise RequestError(400, f"unknown output {name!r}; expected {_list_names(self._writers)}")
+            if output.name in wanted:
+                raise RequestError(400, f"the output {name!r} is there twice")
+            own = _read_flag(_read_parameters(output.parameters, name), "binary_data", default=binary)
+            writer = self._writers[output.name]
+            head = msgspec.json.encode({"name": output.name, "datatype": writer.datatype, "shape": []})
+            wanted[output.name] = _Wanted(writer, own, head.removesuffix(b"[]}"))
+        head = self._head if request_id is None else self._head + b',"id":' + msgspec.json.encode(request_id)
+        return partial(self._encode, head + b',"outputs":[', list(wanted.values()))
+
+    def _encode(
+        self, head: bytes, wanted: Sequence[_Wanted], results: Mapping[str, Any], part: slice | None
+    ) -> tuple[Headers, bytes]:
+        encode = msgspec.json.encode
+        outputs = []
+        blobs = []
+        for writer, binary, start in wanted:
+            array = np.asarray(results[writer.tensor.key])
+            if part is not None:
+                array = array[part]
+            if binary:
+                blobs.append(writer.write_bytes(array))
+                end = b',"parameters":{"binary_data_size":%d}}' % len(blobs[-1])
+            else:
+                data = encode(writer.list_values(array))
+                if self._may_be_null and b"null" in data:
+                    data = encode(self._name_nonfinite(writer, array))
+                end = b',"data":' + data + b"}"
+            outputs.append(start + encode(array.shape) + end)
+        text = head + b",".join(outputs) + b"]}"
+        if not blobs:
+            return JSON_HEADERS, text
+        return [("Content-Type", "application/octet-stream"), (LENGTH_HEADER, str(len(text)))], b"".join([text, *blobs])
+
+    def _name_nonfinite(self, writer: TensorWriter, array: Any) -> Any:
+        key = writer.tensor.key
+        values = {key: writer.list_values(array)}
+        return replace_nonfinite(self._outputs, values, self._nonfinite, "{}.data".format)[key]
+
+
+def _read_by_rules(text: bytes) -> _Body:
+    """A body whose keys are there once. Raises RequestError."""
+    try:
+        if not text.strip():
+            raise MisfitError("the body is empty; expected a JSON object")
+        return msgspec.convert(read_body(text), _Body)
+    except MisfitError as misfit:
+        raise RequestError(400, str(misfit)) from None
+    except msgspec.ValidationError as error:
+        found = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*)`)?", str(error), re.DOTALL)
+        message, place = (found[1], found[2]) if found else (str(error), None)
+        raise RequestError(400, f"{place or 'the body'}: {message[:1].lower()}{message[1:]}") from None
+
+
+def _read_parameters(parameters: dict[str, Any] | None, place: str) -> dict[str, Any]:
+    """The parameters. Raises RequestError for one that asks for another answer than this server has."""
+    for name in _REFUSED:
+        if parameters and name in parameters:
+            raise RequestError(400, f"{place}: the parameter {name} is not supported here")
+    return parameters or {}
+
+
+def _read_flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise RequestError(400, f"{name}: expected true or false, got {make_printable(repr(value))}")
+    return value
+
+
+def _count_quotes(parameters: dict[str, Any] | None) -> int:
+    """The number of quotes that parameters have in a body, with their own key."""
+    if parameters is None:
+        return 0
+    return 2 + sum([2 + 2 * isinstance(value, str) for value in parameters.values()])
+
+
+def _list_names(known: Mapping[str, Any]) -> str:
+    return make_printable(" and ".join(map(repr, known)))

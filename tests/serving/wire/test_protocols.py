@@ -1,0 +1,171 @@
+"""All protocols on one server, side by side: the same model, batches, limits, log and metrics."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving_models import BODY, PREDICT, ROW, Server, at_once, serving, small_app
+
+from serialization.serving.http.predict_route import SERVING
+from serialization.serving.limits import Settings
+from serialization.serving.wire.protocols import make_protocols
+
+V1, V2 = "/v1/models/toy:predict", "/v2/models/toy/infer"
+
+
+@pytest.fixture(scope="module")
+def server(made: Path) -> Iterator[Server]:
+    flags = ["--model-name", "toy", "--model-label", "stable", "--max-body-mb", "1"]
+    with serving("--frozen-model", made / "frozen_model.pb", *flags) as server:
+        yield server
+
+
+def v2_body(server: Server, rows: list[list[float]], *, binary: bool) -> tuple[bytes, dict[str, str]]:
+    metadata = json.loads(server.request("GET", "/v2/models/toy")[2])
+    given: dict[str, Any] = {"name": metadata["inputs"][0]["name"], "shape": [len(rows), 10], "datatype": "FP32"}
+    if not binary:
+        return json.dumps({"inputs": [{**given, "data": rows}]}).encode(), {}
+    data = struct.pack(f"<{10 * len(rows)}f", *[number for row in rows for number in row])
+    head = json.dumps({"inputs": [{**given, "parameters": {"binary_data_size": len(data)}}]}).encode()
+    return head + data, {"Inference_Header_Content_Length": str(len(head))}
+
+
+def test_each_protocol_has_its_own_prefix() -> None:
+    app = small_app("scalar")
+    engine, route = app.config[SERVING]
+    found = make_protocols(Path("m"), engine.signature, Settings())
+    assert len({protocol.prefix for protocol in found}) == len(found) == len(route.protocols)
+    assert all(protocol.prefix.startswith("/") and protocol.prefix.endswith("/") for protocol in found)
+    for path, prefix in (("/v1/models/m", "/v1/"), ("/v2", "/v2/"), ("/v2/", "/v2/"), ("/v1", "/v1/")):
+        assert route.find_protocol(path).prefix == prefix
+    for path in (PREDICT, "/", "/healthz", "/v2x", "/v10/models"):
+        assert route.find_protocol(path) is None
+
+
+def test_all_protocols_at_once_have_their_own_rows(server: Server) -> None:
+    """The rows of all protocols may run in one batch; each request has the answer to its own rows."""
+    rows = [[5.0] * 10 if i % 3 else [float(n) for n in ROW] for i in range(40)]
+    expected = [row[0] == row[1] for row in rows]  # as the toy says of these two
+    wrong: list[object] = []
+
+    def check(status: int, found: object, i: int) -> None:
+        if (status, found) != (200, [[expected[i]]]):
+            wrong.append((i, status, found))
+
+    def plain(i: int) -> None:
+        body = json.dumps({"x": [rows[i]]})
+        status, _, answer = server.request("POST", PREDICT, body, Content_Type="application/json")
+        check(status, json.loads(answer).get("y"), i)
+
+    def tfs(i: int) -> None:
+        status, _, answer = server.request("POST", V1, json.dumps({"instances": [rows[i]]}))
+        check(status, json.loads(answer).get("predictions"), i)
+
+    def v2(i: int, *, binary: bool) -> None:
+        body, headers = v2_body(server, [rows[i]], binary=binary)
+        status, _, answer = server.request("POST", V2, body, **headers)
+        check(status, [json.loads(answer)["outputs"][0]["data"]], i)
+
+    def work(start: int) -> None:
+        for i in range(start, len(rows), 4):
+            plain(i)
+            tfs(i)
+            v2(i, binary=False)
+            v2(i, binary=True)
+
+    at_once(*[lambda start=start: work(start) for start in range(4)] * 2)  # type: ignore[misc]
+    assert wrong == []
+
+
+def test_limits_ids_and_forms_of_errors(server: Server) -> None:
+    long = b" " * 1_000_001
+    for path in (V1, V2):
+        status, headers, answer = server.request("POST", path, long, X_Request_Id="mine")
+        assert (status, headers["x-request-id"], headers["content-type"]) == (413, "mine", "application/json")
+        assert list(json.loads(answer)) == ["error"]
+        assert "at most 1,000,000 are accepted" in json.loads(answer)["error"]
+        status, _, answer = server.request("POST", path, b"{}", Content_Encoding="br")
+        assert (status, list(json.loads(answer))) == (415, ["error"])
+    for path, allowed in ((V2, "POST"), ("/v2/health/live", "GET, HEAD")):
+        status, headers, answer = server.request("DELETE", path)
+        assert (status, headers["allow"], list(json.loads(answer))) == (405, allowed, ["error"])
+    assert server.request("HEAD", "/v2/health/ready")[0] == 200
+    assert server.request("HEAD", "/v1/models/toy/labels/stable/metadata")[0] == 200
+
+
+def test_doubled_slashes_are_taken_as_one(server: Server) -> None:
+    assert server.request("GET", "//v2//health/live")[::2] == (200, b'{"live":true}')
+    status, _, answer = server.request("POST", "//v1//models/toy:predict", json.dumps({"instances": [ROW]}))
+    assert (status, json.loads(answer)) == (200, {"predictions": [[False]]})
+
+
+def test_metrics_and_the_log_have_all_routes(capfd: pytest.CaptureFixture[str]) -> None:
+    client = small_app("log", model_name="toy", log_format="json").test_client()
+    capfd.readouterr()
+    client.post(V1, json={"instances": [[1, 1]]}, headers={"X-Request-Id": "logged"})
+    client.post(V2, data=b"{", headers={"X-Request-Id": "logged-too"})
+    client.get("/v2/models/forged%0Aname")
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [(line["id"], line["path"], line["status"]) for line in lines[:2]] == [
+        ("logged", V1, 200),
+        ("logged-too", V2, 400),
+    ]
+    assert lines[2]["status"] == 404
+    metrics = client.get("/metrics").get_data(as_text=True)
+    for route, status in (("/v1/models/{name}:predict", 200), ("/v2/models/{name}/infer", 400), ("/v2/", 404)):
+        assert f'serving_requests_total{{route="{route}",status="{status}"}}' in metrics
+    assert "forged" not in metrics, "a client must not make up series"
+
+
+def test_a_server_with_too_many_requests_refuses_those_of_all_protocols() -> None:
+    app = small_app("scalar", model_name="m", max_in_flight=1)
+    _, route = app.config[SERVING]
+    route._in_flight.add(None)  # one that has no end
+    client = app.test_client()
+    for path in ("/v1/models/m:predict", "/v2/models/m/infer"):
+        answer = client.post(path, data="{}")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert list(answer.get_json()) == ["error"]
+    assert client.get("/v2/health/live").status_code == 200
+
+
+def test_the_models_own_words_for_nan_hold_in_all_protocols() -> None:
+    v2 = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [0, 1]}]}
+    for nonfinite, value in (("null", None), ("string", "-Infinity")):
+        client = small_app("log", model_name="m", nonfinite=nonfinite).test_client()
+        assert client.post("/v1/models/m:predict", json={"instances": [[0, 1]]}).get_json() == {
+            "predictions": [[value, 0.0]]
+        }
+        assert client.post("/v2/models/m/infer", json=v2).get_json()["outputs"][0]["data"] == [value, 0.0]
+    client = small_app("log", model_name="m").test_client()
+    answer = client.post("/v1/models/m:predict", json={"instances": [[1, 1], [0, 1]]})
+    error = "predictions[1][0]: the model's answer is -Infinity, not a number"
+    assert (answer.status_code, answer.get_json()["error"]) == (400, error)
+    answer = client.post("/v1/models/m:predict", json={"inputs": [[0, 1]]})
+    assert answer.get_json()["error"].startswith("outputs[0][0]: the model's answer is -Infinity")
+    answer = client.post("/v2/models/m/infer", json=v2)
+    assert answer.status_code == 400
+    assert answer.get_json()["error"] == "log.data[0]: the model's answer is -Infinity, not a number"
+    answer = client.post("/v2/models/m/infer", json={**v2, "parameters": {"binary_data_output": True}})
+    assert answer.data.endswith(struct.pack("<2f", float("-inf"), 0)), "bytes hold any number"
+
+
+def test_a_late_body_is_408_in_the_protocols_form(made: Path) -> None:
+    import socket
+
+    with serving("--frozen-model", made / "frozen_model.pb", "--model-name", "toy", "--body-timeout", 1) as server:
+        for path in (V1, V2):
+            with socket.create_connection(server.address, timeout=60) as connection:
+                connection.sendall(f"POST {path} HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\n{{".encode())
+                received = b""
+                while chunk := connection.recv(65536):
+                    received += chunk
+                assert b" 408 " in received.partition(b"\r\n")[0]
+                assert b'"error"' in received
+                assert b"request_id" not in received
+        assert server.predict(json.loads(BODY))[0] == 200
