@@ -9,6 +9,7 @@ Teaches one tf.compat.v1.Session for the life of the process, compiled once into
     python freezemodel_serve.py --checkpoint my/model.ckpt --inputs a=in_1,b=in_2 --outputs softmax
 
 A model's only input is called x and its only output y, whatever the graph calls them. The page at / tells the rest.
+Clients of TensorFlow Serving (/v1) and of KServe V2 (/v2) are answered too, with the keys of the signature.
 Ctrl-C ends the server when the requests in flight are answered. Any WSGI server can run the application instead:
 `freezemodel_serve:create_app()` returns it.
 """

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import serving_report
+from protocols import measure_protocols
 from servers import HERE, ONE, PROJECT, ROW, Target, free_port, in_turns, running, serving
 from serving_report import CONNECTIONS, NOOP, SEED, Figure, Pair, Report
 
@@ -246,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="the number of rounds; the medians are reported")
     parser.add_argument("--soak", type=int, default=200_000, help="the number of requests in the soak test")
     parser.add_argument("--write", action="store_true", help="write docs/serving_benchmark.* and the README's table")
-    parts = ("small", "larger", "batching", "workers", "soak")
+    parts = ("small", "larger", "protocols", "batching", "workers", "soak")
     parser.add_argument("--only", choices=parts, nargs="+", default=parts)
     args = parser.parse_args(argv)
     if args.write and set(args.only) != set(parts):
@@ -268,6 +269,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         small_model(report, args.seconds, args.rounds)
     if "larger" in args.only:
         larger_bodies(report, args.seconds, args.rounds)
+    if "protocols" in args.only:
+        measure_protocols(report, say, args.seconds, args.rounds, FROZEN, wide_model)
     if "batching" in args.only:
         batching(report, args.seconds, args.rounds)
     if "workers" in args.only:

@@ -207,6 +207,8 @@ def test_serves_a_keras_model(tmp_path: Path) -> None:
         ("--timeout", "0"),
         ("--max-batch-size", "0"),
         ("--port", "-1"),
+        ("--model-name", "a/b"),
+        ("--model-label", "a:b"),
         ("--tag-set", "serve", "--workers", "none"),
     ],
 )

@@ -139,7 +139,7 @@ def _require_value(dtype: str, value: Any) -> None:
             raise _FaultError("Unable to base64 decode")
         return
     kind = _TYPES.get(type(value), "Number") if not isinstance(value, bool) else str(value)
-    if type(value) in rule.types or (rule.kind == "float" and kind == "Number"):
+    if (type(value) in rule.types and kind != "Object") or (rule.kind == "float" and kind == "Number"):
         return
     shown = _DTYPES.get(dtype, dtype)
     raise _FaultError(f"JSON Value: {_show(value)} Type: {kind} is not of expected type: {shown}")
