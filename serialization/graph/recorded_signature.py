@@ -109,7 +109,7 @@ def order_as_recorded(index: GraphIndex, signature: Signature) -> Signature:
         places = {(tensor.key, tensor.name): place for place, tensor in enumerate(order)}
         same = places.keys() == {(tensor.key, tensor.name) for tensor in side}
         sides.append(tuple(sorted(side, key=lambda t: places[t.key, t.name])) if same else side)
-    return Signature(*sides)
+    return replace(signature, inputs=sides[0], outputs=sides[1])
 
 
 def _entries(node: Any) -> Iterable[bytes]:
