@@ -276,8 +276,8 @@ def at_once(*works: Callable[[], object]) -> None:
 
 
 def soon(condition: Callable[[], bool]) -> bool:
-    """Whether the condition becomes true within 30 seconds, which suffice on a slow machine."""
-    until = time.monotonic() + 30
+    """Whether the condition becomes true within 120 seconds, which suffice on a busy machine."""
+    until = time.monotonic() + 120
     while not (met := condition()) and time.monotonic() < until:
         time.sleep(0.001)
     return met

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import multiprocessing.connection
 import resource
 import shlex
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -18,18 +16,17 @@ from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from serialization.checks.confinement import confine, needed_environment
 from serialization.errors import UserError
-from serialization.serving.http.worker import LONGEST_REPORT, PAUSE, MakeApp, load_in_worker, run_worker
+from serialization.serving.http.supervisor import Supervisor
+from serialization.serving.http.worker import MakeApp, load_in_worker, run_worker
 from serialization.serving.limits import Settings
 
 _MORE_THREADS = 4  # beside those of requests in flight: they answer the other routes, and 503 to further requests
 _IDLE = 600  # seconds that granian keeps a thread without work; granian allows no more
 _CONNECTIONS = 65_536  # the most of a worker
 _FILES = 256  # the most that a worker opens beside its connections
-_NOTICE = 0.5  # seconds in which answers carry `Connection: close`, before the server ends
 
 
 def announce_server(model: str, bodies: Sequence[str], url: str, example: str) -> None:
@@ -67,7 +64,6 @@ def run_server(
 
     # A forked worker would inherit locked locks of this process. Only the workers import TensorFlow.
     multiprocessing.set_start_method("spawn", force=True)
-    notice = min(_NOTICE, grace / 2)
     hangup = signal.getsignal(signal.SIGHUP)
     connections = _allow_connections()
     with (
@@ -82,7 +78,6 @@ def run_server(
         received, reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         # Closing `served` tells the workers to end. An Event would block for ever if a worker died while it waited.
         ending, served = multiprocessing.Pipe(duplex=False)
-        failures: list[str] = []
         granian = Server(
             "",
             address=address[0],
@@ -97,40 +92,43 @@ def run_server(
             http1_settings=HTTP1Settings(header_read_timeout=round(settings.body_timeout * 1000)),
             respawn_failed_workers=True,
             respawn_interval=0,
-            workers_kill_timeout=grace - notice,  # type: ignore[arg-type]  # a process is joined with it
             log_enabled=False,
         )
-        stop = partial(_stop, granian, served, notice)
+        supervisor = Supervisor(granian, received, served, grace)
 
         @granian.on_startup
         def start() -> None:
             for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: stop())
+                signal.signal(number, lambda *_: supervisor.stop())
             # On SIGHUP granian would replace all workers and drop their requests. nohup(1) ignores SIGHUP.
-            signal.signal(signal.SIGHUP, signal.SIG_IGN if hangup is signal.SIG_IGN else lambda *_: stop())
+            signal.signal(signal.SIGHUP, signal.SIG_IGN if hangup is signal.SIG_IGN else lambda *_: supervisor.stop())
 
             def ready(example: str) -> None:
                 _wait_until_it_listens(address)
                 with suppress(OSError):  # stdout is closed, or its disk is full: the server runs all the same
                     announce(url, example)
 
-            read = partial(_read_reports, received, failures, granian, ready, stop)
-            threading.Thread(target=read, daemon=True).start()
+            threading.Thread(target=supervisor.read_reports, args=[ready], daemon=True).start()
 
         load = partial(
             load_in_worker,
             make_app,
             replace(settings, metrics_folder=folder if workers > 1 else None),
+            grace,
             reports,
             ending,
         )
         restrict = None if readable is None else partial(confine, readable, [Path(folder)], [port])
         try:
-            granian.serve(spawn_target=partial(run_worker, restrict), target_loader=load, wrap_loader=False)
+            granian.serve(
+                spawn_target=partial(run_worker, restrict, supervisor.respawns.pause),
+                target_loader=load,
+                wrap_loader=False,
+            )
         except SystemExit:  # granian gives up on workers that die as soon as they are replaced
-            failures.append("the worker processes die as soon as they start; the server has ended")
-        if failures:
-            raise UserError(failures[0])
+            supervisor.failures.append("the worker processes die as soon as they start; the server has ended")
+        if supervisor.failures:
+            raise UserError(supervisor.failures[0])
 
 
 def _allow_connections() -> int:
@@ -165,20 +163,6 @@ def _reserve(host: str, port: int) -> socket.socket:
     return reserved
 
 
-def _stop(granian: Any, served: Any, notice: float) -> None:
-    """Close connections with their next answers for `notice` seconds, then end. A second signal ends at once."""
-    if served.closed:
-        granian.signal_handler_interrupt()
-        return
-    served.close()
-
-    def end() -> None:
-        time.sleep(notice)
-        granian.signal_handler_interrupt()
-
-    threading.Thread(target=end, daemon=True).start()
-
-
 def _wait_until_it_listens(address: tuple[str, int]) -> None:
     """Wait until a worker listens, a moment after its application is ready; granian does not report it."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])
@@ -189,26 +173,3 @@ def _wait_until_it_listens(address: tuple[str, int]) -> None:
             time.sleep(0.005)
         else:
             return
-
-
-def _read_reports(
-    received: socket.socket, failures: list[str], granian: Any, ready: Callable[[str], None], stop: Callable[[], None]
-) -> None:
-    """In the supervisor: announce when all workers are ready; end the server if one cannot start before that.
-
-    If two workers die within 5.5 seconds, granian concludes that workers cannot start, and gives up.
-    """
-    unready = granian.workers
-    while True:
-        failure, example = json.loads(received.recv(LONGEST_REPORT))
-        if not failure:
-            granian.respawned_wrks.clear()  # the worker could start, whenever it dies
-            unready -= 1
-            if unready == 0:  # later workers replace dead ones
-                ready(example)
-        elif unready > 0:
-            failures.append(failure)
-            stop()
-        else:
-            with suppress(OSError):
-                print(f"a worker is missing: {failure}; trying again in {PAUSE} seconds", file=sys.stderr, flush=True)

@@ -14,12 +14,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from serialization.checks.confinement import explain_error
 from serialization.errors import UserError
+from serialization.serving.http.drain import drain_connections, split_grace
 from serialization.serving.http.sockets import Sockets
 from serialization.serving.limits import Settings
 
@@ -28,17 +29,18 @@ if TYPE_CHECKING:
 
 MakeApp = Callable[..., "Flask"]
 PAUSE = 10  # seconds between tries to replace a worker; granian gives up if they are less than 5.5
+READY, FAILED, DRAINED = "ready", "failed", "drained"  # the kinds of report
 LONGEST_REPORT = 1 << 17  # bytes, well below the limit of a datagram
-_LONGEST_FAILURE = 10_000  # characters of a message to the supervisor
+_LONGEST_TEXT = 10_000  # characters of a message to the supervisor
 _SHORT = 500  # characters; a longer example is not printed when the server is ready
 
 
-def _report(reports: socket.socket, failure: str, example: str = "") -> None:
-    """In the worker: tell the supervisor that it is ready, or why it cannot start."""
-    reports.send(json.dumps([failure[:_LONGEST_FAILURE], example]).encode())
+def _report(reports: socket.socket, kind: str, text: str = "") -> None:
+    """In the worker: tell the supervisor that it is ready, with an example; why it cannot start; or that it may end."""
+    reports.send(json.dumps([kind, os.getpid(), text[:_LONGEST_TEXT]]).encode())
 
 
-def load_in_worker(make_app: MakeApp, settings: Settings, reports: socket.socket, ending: Any) -> Any:
+def load_in_worker(make_app: MakeApp, settings: Settings, grace: float, reports: socket.socket, ending: Any) -> Any:
     """In the worker, before it listens: load the application, and return the function that answers requests."""
     from serialization.serving.http.direct import make_direct
     from serialization.serving.http.predict_route import EXAMPLE
@@ -49,23 +51,29 @@ def load_in_worker(make_app: MakeApp, settings: Settings, reports: socket.socket
         answer, drain = make_direct(app, settings)
     except Exception as error:  # of any kind: the supervisor reports it
         if isinstance(error, (UserError, OSError)):
-            _report(reports, explain_error(error))
+            _report(reports, FAILED, explain_error(error))
         else:
             print_exception("a worker")
-            _report(reports, "a worker cannot start; its traceback above shows why")
+            _report(reports, FAILED, "a worker cannot start; its traceback above shows why")
         time.sleep(PAUSE)  # the supervisor replaces this worker when it ends
         os._exit(1)
+
+    sockets = Sockets()
+    notice, longest = split_grace(grace)
 
     def drain_at_the_end() -> None:
         ending.poll(None)
         drain()
+        time.sleep(notice)
+        drain_connections(sockets, longest)
+        _report(reports, DRAINED)
 
     threading.Thread(target=drain_at_the_end, name="drain", daemon=True).start()
     threading.Thread(target=_limit_unread_answers, args=[settings.body_timeout], daemon=True).start()
     gc.collect()
     gc.freeze()  # so that no collection during a request goes through TensorFlow's million objects
     example = app.config[EXAMPLE]
-    _report(reports, "", example if len(example) <= _SHORT else "")
+    _report(reports, READY, example if len(example) <= _SHORT else "")
     return answer
 
 
@@ -81,11 +89,11 @@ def _limit_unread_answers(seconds: float) -> None:
             time.sleep(0.01)  # granian does not report when it listens
 
 
-def run_worker(restrict: Callable[[], None] | None, *arguments: Any) -> None:
+def run_worker(restrict: Callable[[], None] | None, pause: Sequence[float], *arguments: Any) -> None:
     """In the worker: run granian's private worker function, in a process that ends with its supervisor.
 
-    The worker confines itself first. The application is wrapped already, so granian's own wrapper is replaced. Every
-    test of a server fails if granian changes its private functions.
+    The worker confines itself first, and waits for the only number of `pause`, in seconds. The application is wrapped
+    already, so granian's own wrapper is replaced. Every test of a server fails when granian changes its private code.
     """
     from granian.server import Server
 
@@ -95,6 +103,7 @@ def run_worker(restrict: Callable[[], None] | None, *arguments: Any) -> None:
     os.setpgid(0, 0)  # Ctrl-C goes to the supervisor alone, which then ends its workers
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     atexit.register(_leave)
+    time.sleep(pause[0])
     module: Any = importlib.import_module("granian.server.mp")
     module._wsgi_call_wrap = lambda answer, *_: answer
     Server._spawn_wsgi_worker(*arguments)

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import PROJECT, environment
+from ending import ask_until_refused
 from serving_models import (
     BODY,
     PREDICT,
@@ -274,7 +275,11 @@ def test_no_accepted_request_is_lost_at_the_end(frozen_model: Path) -> None:
         def load() -> None:
             while True:
                 connection = http.client.HTTPConnection(*server.address, timeout=20)
-                kept = closing = False
+                try:
+                    connection.connect()
+                except OSError:  # the server takes no more
+                    return
+                closing = False
                 while not closing:
                     try:
                         connection.request("POST", PREDICT, BODY, {"Content-Type": "application/json"})
@@ -282,11 +287,10 @@ def test_no_accepted_request_is_lost_at_the_end(frozen_model: Path) -> None:
                         answer.read()
                     except (OSError, http.client.HTTPException) as error:
                         connection.close()
-                        if kept:  # a new connection may end in the queue of a server that accepts no more
-                            lost.append(repr(error))
+                        lost.append(repr(error))
                         return
                     answers.append(answer.status)
-                    kept, closing = True, answer.getheader("connection") == "close"
+                    closing = answer.getheader("connection") == "close"
                 connection.close()
 
         def watch_ready() -> None:
@@ -309,6 +313,41 @@ def test_no_accepted_request_is_lost_at_the_end(frozen_model: Path) -> None:
         assert set(answers) == {200}
         assert len(answers) == len(answered) > 64
         assert unready.is_set()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("connections", [64, 256])
+def test_no_connection_is_cut_at_the_end(frozen_model: Path, connections: int, workers: int) -> None:
+    """Each request has its own connection, so some wait in the kernel's queue when the server gets SIGTERM."""
+    with serving("--frozen-model", frozen_model, "--workers", workers) as server:
+        end = partial(server.process.send_signal, signal.SIGTERM)
+        answered, cut = ask_until_refused(server.address, connections, 4 * connections, end)
+        assert cut == []
+        assert answered >= 4 * connections
+        assert server.process.communicate()[1] == ""
+        assert server.process.returncode == 0
+
+
+def test_a_connection_that_sends_nothing_does_not_keep_the_server(frozen_model: Path) -> None:
+    with serving("--frozen-model", frozen_model, "--grace", 2) as server, socket.create_connection(server.address):
+        server.process.send_signal(signal.SIGTERM)
+        server.process.communicate()
+        assert server.process.returncode == 0
+
+
+def test_a_worker_killed_while_it_loads_does_not_end_the_others(frozen_model: Path) -> None:
+    with serving("--frozen-model", frozen_model, "--workers", 2) as server:
+        healthy, killed = workers_of(server)
+        for _ in range(2):  # granian gives up on a worker that dies within 5.5 seconds
+            os.kill(killed, signal.SIGKILL)
+            assert soon(partial(has_ended, killed))
+            assert soon(lambda: len(workers_of(server)) == 2)
+            (killed,) = set(workers_of(server)) - {healthy}
+        for _ in range(10):
+            assert server.predict({"x": [ROW]})[0] == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.communicate()[1] == ""
+        assert server.process.returncode == 0
 
 
 def test_requests_in_flight_are_finished(tmp_path: Path) -> None:
