@@ -38,6 +38,7 @@ bench: $(VENV)/installed results/frozen_model.pb
 	$(BIN)/python benchmarks/inspecting.py
 	$(BIN)/python benchmarks/confining.py
 	$(BIN)/python benchmarks/ending.py
+	$(BIN)/python benchmarks/idle.py
 	$(BIN)/python benchmarks/bench_serving.py --write $(SERVING)
 
 bench-environments: $(patsubst %,benchmarks/environments/%/installed,litserve bentoml mlserver)

@@ -29,6 +29,7 @@ from savedmodel_pretrained import load_session
 from serialization import cli, project
 from serialization.cli import choose_model, list_readable, make_parser, select_values
 from serialization.console import show_path
+from serialization.files.beside import read_beside
 from serialization.files.model_flags import MODEL_KINDS, find_given_model, find_model
 from serialization.files.unpacking import call_with_unpacked, list_unpacked
 from serialization.flags import CONFINEMENT_FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
@@ -93,7 +94,9 @@ def create_app(
     """The application for any WSGI server, with one model; the parameters are the flags of the same names."""
     load_op_library(op_library)
     kind, found = find_given_model(frozen_model=frozen_model, saved_model=saved_model, checkpoint=checkpoint)
-    return make_app(show_path(found.path), partial(OPENERS[kind], found, **how), settings or Settings())
+    return make_app(
+        show_path(found.path), partial(OPENERS[kind], found, **how), settings or Settings(**read_beside(found.path))
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = found.path
     bodies = [] if args.inputs or args.outputs else model.make_example_bodies(path)
     announce = partial(announce_server, show_path(path), bodies)
-    settings = Settings(**select_values(args, *LIMITS))
+    settings = Settings(**select_values(args, *LIMITS), **read_beside(path))
     readable = None if args.unconfined else list_readable(args)
     make = partial(call_with_unpacked, list_unpacked(), create_app, **{kind: path}, **how)
     # This process loads no model: each worker confines itself, and then loads it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,22 @@ def parse_tensors(text: str) -> str:
     """The type of `--inputs` and `--outputs`: text that `split_tensors` can read."""
     split_tensors(text)
     return text
+
+
+def parse_path_prefix(text: str) -> str:
+    """The type of `--path-prefix`: the path without a slash at its end; empty for none."""
+    prefix = text.rstrip("/")
+    if text and not re.fullmatch(r"(/[\w.~%-]+)+", prefix, re.ASCII):
+        raise ValueError(f"expected a path such as /models/toy, got {text!r}")
+    return prefix
+
+
+def parse_origins(text: str) -> str:
+    """The type of `--cors-origin`: origins as browsers send them, comma separated."""
+    origins = [origin.strip() for origin in text.split(",")]
+    if text not in ("", "*") and not all(re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s*]+", o) for o in origins):
+        raise ValueError(f"expected *, or origins such as https://example.org, comma separated, got {text!r}")
+    return ",".join(origins)
 
 
 # One vocabulary for all scripts: a flag that is spelt the same means the same. `--help` shows the flags of a script in
@@ -305,7 +322,12 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
         "body-timeout": {
             "type": parse_number(0.01),
             "metavar": "SECONDS",
-            "help": "the time that a client has to send its request",
+            "help": "the time that a client has to send the body of its request",
+        },
+        "idle-timeout": {
+            "type": parse_number(0.01),
+            "metavar": "SECONDS",
+            "help": "how long a connection stays open without a request; more than the proxy in front keeps it",
         },
         "grace": {
             "type": parse_number(0.01),
@@ -313,6 +335,10 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "help": "the time that requests in flight have to finish when the server ends",
         },
         "nonfinite": {"choices": ("error", "null", "string"), "help": "what NaN and Infinity become in an answer"},
+        "nonfinite-inputs": {
+            "choices": ("error", "allow"),
+            "help": "whether NaN and Infinity are accepted in a request, and null as NaN",
+        },
         "max-batch-size": {
             "type": parse_whole_number(1),
             "metavar": "N",
@@ -328,6 +354,21 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "type": parse_model_name,
             "metavar": "LABEL",
             "help": "the label of the version in the URLs of TensorFlow Serving",
+        },
+        "path-prefix": {
+            "type": parse_path_prefix,
+            "metavar": "/PATH",
+            "help": "what the paths of requests begin with, where the proxy in front does not take it off",
+        },
+        "trust-proxy": {
+            "type": parse_whole_number(0, 100),
+            "metavar": "N",
+            "help": "take the client's address in the log from the Nth last of X-Forwarded-For: N proxies add to it",
+        },
+        "cors-origin": {
+            "type": parse_origins,
+            "metavar": "ORIGINS",
+            "help": "pages of these origins, comma separated, or of all, *, may send requests from a browser",
         },
         "log-format": {"choices": ("none", "text", "json"), "help": "a line on stdout for each request"},
     },

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -211,7 +210,7 @@ def quiet() -> Iterator[None]:
 def _hold_stderr() -> Iterator[None]:
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as file:
+    with os.fdopen(os.memfd_create("stderr"), "w+b") as file:  # in memory: there may be no place for a file
         os.dup2(file.fileno(), 2)
         try:
             yield

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -316,9 +316,12 @@ class Server:
 
 
 @contextmanager
-def serving(*flags: object, lines: int = 2) -> Iterator[Server]:
-    """freezemodel_serve.py as a process on a free port, once it has printed this many lines."""
-    command = [sys.executable, str(PROJECT / "freezemodel_serve.py"), "--port", "0", *map(str, flags)]
+def serving(*flags: object, lines: int = 2, below: Sequence[str] = ()) -> Iterator[Server]:
+    """freezemodel_serve.py as a process on a free port, once it has printed this many lines.
+
+    `below` is a command that runs the one which follows it.
+    """
+    command = [*below, sys.executable, str(PROJECT / "freezemodel_serve.py"), "--port", "0", *map(str, flags)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
     assert process.stdout is not None
     with process:
@@ -359,4 +362,12 @@ def worker_of(server: Server) -> int:
 def workers_of(server: Server) -> list[int]:
     """The process ids of all workers."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    return [pid for pid in map(int, children) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in map(int, children) if b"spawn_main" in command_of(pid)]
+
+
+def command_of(pid: int) -> bytes:
+    """The words of a process's command; none once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

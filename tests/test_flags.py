@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 from conftest import Run
 
-from serialization.flags import parse_numbers, parse_renaming, parse_tags, parse_tensors, parse_word
+from serialization.flags import (
+    parse_numbers,
+    parse_origins,
+    parse_path_prefix,
+    parse_renaming,
+    parse_tags,
+    parse_tensors,
+    parse_word,
+)
 from serialization.graph.signature import split_tensors
 from serialization.project import parse_path
 from serialization.run.given_feeds import Feed, parse_feed
@@ -31,6 +39,16 @@ from serialization.run.given_feeds import Feed, parse_feed
 )
 def test_feed_flags_are_parsed(text: str, feed: Feed) -> None:
     assert parse_feed(text) == feed
+
+
+def test_prefixes_and_origins_are_parsed() -> None:
+    assert [parse_path_prefix(text) for text in ("", "/toy", "/models/toy/")] == ["", "/toy", "/models/toy"]
+    assert [parse_origins(text) for text in ("", "*", "https://a.example", "http://b:81, https://a.example")] == [
+        "",
+        "*",
+        "https://a.example",
+        "http://b:81,https://a.example",
+    ]
 
 
 def test_tensor_names_are_parsed() -> None:
@@ -65,6 +83,11 @@ WRONG: list[tuple[Any, str, str]] = [
     ),
     (parse_numbers(), "1,red", "expected a number, or several, comma separated, got '1,red'"),
     (parse_numbers(nonzero=True), "1,0", "expected a number other than 0"),
+    *((parse_path_prefix, text, f"expected a path such as /models/toy, got {text!r}") for text in ("toy", "/", "/a b")),
+    *(
+        (parse_origins, text, f"expected *, or origins such as https://example.org, comma separated, got {text!r}")
+        for text in ("example.org", "https://example.org/", "https://*.example.org", "*,https://example.org")
+    ),
 ]
 
 

@@ -59,25 +59,27 @@ _UNIX, _INET, _INET6, _STREAM, _DATAGRAM, _TCP, _FASTOPEN = 1, 2, 10, 1, 2, 6, 0
 _TYPE_ONLY = 0xF  # without SOCK_NONBLOCK and SOCK_CLOEXEC
 _WHOLE = 0xFFFFFFFF
 
+_NOWHERE = Path("/dev/null/none")  # a folder that cannot be there
+
 _is_confined = False  # this process
 
 
 def confine(read: Collection[Path], write: Collection[Path], ports: Collection[int] = ()) -> None:
     """Leave this process the software, the right to read `read`, to write below the folders `write`, to listen.
 
-    The first folder of `write` is for temporary files. Without `ports` there are no sockets at all. What the kernel
-    does not have is left out.
+    The first folder of `write` is for temporary files; without one there is no place for them. Without `ports` there
+    are no sockets at all. What the kernel does not have is left out.
     """
     if sys.platform != "linux":
         return
     global _is_confined
     _is_confined = True
     graphics = [path for name in _GRAPHICS for path in Path("/dev").glob(name)]
-    temporary = next(iter(write))
+    temporary = next(iter(write), _NOWHERE)
     _reduce_environment(temporary)
     abi = find_landlock_abi()
     # The first Landlock refuses each rename from one folder to another, which TensorFlow does when it exports.
-    confines_files = abi > 1 or (abi == 1 and len(write) == 1)
+    confines_files = abi > 1 or (abi == 1 and len(write) <= 1)
     if confines_files:
         allowed = [(path, READ) for path in (*_list_software(), *read)]
         # A checkpoint is found among the files of its folder, and the error about a missing model lists its folder:

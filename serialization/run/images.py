@@ -12,12 +12,14 @@ from serialization.errors import UserError
 from serialization.formats.file_kind import require_plain_file
 from serialization.graph.signature import Tensor
 from serialization.run.generated_feeds import get_numpy_dtype
+from serialization.run.predictor import open_session
 from serialization.tensorflow import np, quiet, tf, tf1
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CHANNELS = (1, 3, 4)
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG's frame headers
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,7 @@ def decode_images(
     rounded pixels. A float dtype gets pixels less `mean`, divided by `std`, each one number or one for each channel.
     Raises UserError for a file that is no image, and for a `mean` or `std` that does not fit.
     """
-    dtype = get_numpy_dtype(image_input.tensor.dtype)
-    is_integer = np.issubdtype(dtype, np.integer)
+    is_integer = np.issubdtype(get_numpy_dtype(image_input.tensor.dtype), np.integer)
     if not {mean.size, std.size} <= {1, image_input.channels}:
         raise UserError(
             "--mean and --std take one number, or one for each channel; "
@@ -63,26 +64,67 @@ def decode_images(
         )
     if is_integer and (mean.any() or (std != 1).any()):
         raise UserError(f"{image_input.tensor} takes pixels as they are; --mean and --std are for inputs of float")
-    with tf1.Graph().as_default() as graph:
-        encoded = tf1.placeholder(tf.string, [])
-        pixels = tf.io.decode_image(encoded, channels=image_input.channels, expand_animations=False)
-        size = tf.shape(pixels)[:2]
-        height, width = image_input.height or size[0], image_input.width or size[1]
-        resized = tf.image.resize(pixels, [height, width], antialias=True)
+    decoder = ImageDecoder(image_input)
     images = []
-    with tf1.Session(graph=graph) as session:
-        for file in files:
-            require_plain_file(file)
-            try:
-                with quiet():  # the JPEG library writes to stderr by itself
-                    decoded = session.run(resized, {encoded: file.read_bytes()})
-            except tf.errors.InvalidArgumentError:
-                raise UserError(f"{show_path(file)} cannot be decoded; PNG and JPEG files can") from None
-            values = (decoded - mean) / std
-            if is_integer:
-                values = np.clip(np.rint(values), np.iinfo(dtype).min, np.iinfo(dtype).max)
-            images.append((np.moveaxis(values, -1, 0) if image_input.channels_first else values).astype(dtype))
+    for file in files:
+        require_plain_file(file)
+        try:
+            with quiet():  # the JPEG library writes to stderr by itself
+                pixels = decoder.decode(file.read_bytes())
+        except ValueError:
+            raise UserError(f"{show_path(file)} cannot be decoded; PNG and JPEG files can") from None
+        images.append(decoder.arrange((pixels - mean) / std))
     return images
+
+
+class ImageDecoder:
+    """Decodes image files, and resizes the images, with antialiasing, if the input has a fixed size."""
+
+    def __init__(self, image_input: ImageInput) -> None:
+        self._dtype = get_numpy_dtype(image_input.tensor.dtype)
+        self._channels_first = image_input.channels_first
+        with tf1.Graph().as_default() as graph:
+            self._encoded = tf1.placeholder(tf.string, [])
+            pixels = tf.io.decode_image(self._encoded, channels=image_input.channels, expand_animations=False)
+            size = tf.shape(pixels)[:2]
+            height, width = image_input.height or size[0], image_input.width or size[1]
+            self._resized = tf.image.resize(pixels, [height, width], antialias=True)
+        self._session = open_session(graph)
+
+    def decode(self, data: bytes) -> NDArray[Any]:
+        """The pixels, 0 to 255, [height, width, channels], as float32. Raises ValueError if it is no image."""
+        try:
+            pixels: NDArray[Any] = self._session.run(self._resized, {self._encoded: data})
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError("TensorFlow cannot decode it") from error
+        return pixels
+
+    def arrange(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values of [height, width, channels] in the input's layout and dtype; an integer dtype gets rounded ones."""
+        if np.issubdtype(self._dtype, np.integer):
+            limits = np.iinfo(self._dtype)
+            values = np.clip(np.rint(values), limits.min, limits.max)
+        return (np.moveaxis(values, -1, 0) if self._channels_first else values).astype(self._dtype)
+
+
+def measure_image(data: bytes) -> tuple[int, int]:
+    """Width and height of a PNG or JPEG file, by its header. Raises ValueError for another file, or a damaged one.
+
+    PNG: its first chunk (RFC 2083). JPEG: the frame header, behind segments that each begin with a marker and their
+    length (ITU-T T.81, annex B).
+    """
+    if data.startswith(b"\x89PNG\r\n\x1a\n") and data[12:16] == b"IHDR" and len(data) >= 24:
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    at = 2
+    while data.startswith(b"\xff\xd8\xff") and at + 9 <= len(data):
+        marker = data[at + 1]
+        if data[at] == 0xFF and marker in _FRAMES:
+            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
+        if data[at] != 0xFF:
+            break
+        # A marker may be preceded by any number of bytes 0xFF.
+        at += 1 if marker == 0xFF else 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
+    raise ValueError("it is no PNG or JPEG image")
 
 
 def make_image_batches(images: Sequence[NDArray[Any]], image_input: ImageInput) -> Iterator[tuple[NDArray[Any], int]]:

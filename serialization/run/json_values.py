@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 MAX_RANK = 32  # of a tensor of unknown rank; numpy 1 allows no more dimensions
 _MAX_DIGITS = 400  # of a whole number; a longer one is beyond every dtype
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")  # RFC 4648, section 4
+_WEB_SAFE = re.compile("[A-Za-z0-9_-]*={0,2}")  # RFC 4648, section 5, with the padding left out or not
+_DATA_URL = re.compile(r"\Adata:[^,]*;base64,", re.IGNORECASE)  # RFC 2397
+_NONFINITE = {None: math.nan, "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _NAMES = {
     float: "a number",
     int: "a number",
@@ -63,9 +67,24 @@ def find_rule(dtype: str) -> DtypeRule | None:
     if found.is_integer:  # false for quantized dtypes
         return DtypeRule("int", "a whole number", (int,), int(found.min), int(found.max))
     if found.is_floating:
-        # As Python's numbers: numpy would round a value before it compares it with a number of its own.
-        return DtypeRule("float", "a number", (int, float), float(found.min), float(found.max))
+        most = _find_most(get_numpy_dtype(dtype), float(found.max))
+        return DtypeRule("float", "a number", (int, float), -most, most)
     return DtypeRule("string", "a string", (str, dict)) if found == tf.string else None
+
+
+def _find_most(dtype: np.dtype[Any], last: float) -> float:
+    """The greatest number that a float of this dtype takes: a bit more than its `last`, to which it rounds it.
+
+    3.4028235e38, as many languages print the last float32, is such a number.
+    """
+    beyond = 2 * last
+    with np.errstate(over="ignore"):
+        while (middle := last + (beyond - last) / 2) not in (last, beyond):
+            if math.isfinite(float(np.float64(middle).astype(dtype))):
+                last = middle
+            else:
+                beyond = middle
+    return last
 
 
 def read_json(text: str) -> Any:
@@ -90,16 +109,19 @@ def make_object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def convert_json(tensor: Tensor, value: Any, place: str) -> NDArray[Any]:
+def convert_json(tensor: Tensor, value: Any, place: str, *, nonfinite: bool = False) -> NDArray[Any]:
     """A JSON value as an array of the tensor's dtype, of a shape that fits; strings become bytes, as objects.
 
-    Raises MisfitError with the place of the wrong value, below `place`.
+    With `nonfinite` a tensor of floats takes NaN and Infinity, also as strings, and null as NaN: JavaScript and pandas
+    write it so. Raises MisfitError with the place of the wrong value, below `place`.
     """
     rule = find_rule(tensor.dtype)
     if rule is None:
         raise MisfitError(f"{place}: JSON has no values of {tensor.dtype}; give @file.npy")
     shape = measure_shape(value, tensor.shape, place)
     flat = list(flatten_lists(value, len(shape)))
+    if nonfinite and rule.kind == "float":
+        flat = [_read_nonfinite(item) for item in flat]
     for position, item in enumerate(flat):
         misfit = ""
         if type(item) not in rule.types:
@@ -109,7 +131,7 @@ def convert_json(tensor: Tensor, value: Any, place: str) -> NDArray[Any]:
                 flat[position] = _to_bytes(item)
             except ValueError as error:
                 misfit = str(error)
-        elif not rule.least <= item <= rule.most:
+        elif not rule.least <= item <= rule.most and not (nonfinite and rule.kind == "float" and _is_nonfinite(item)):
             span = f", {rule.least} to {rule.most}" if rule.kind == "int" else ""
             misfit = f"the number is beyond the range of {tensor.dtype}{span}"
         if misfit:
@@ -131,6 +153,8 @@ def measure_shape(value: Any, expected: Sequence[int | None] | None, place: str)
     while level and len(shape) < depth and (expected is not None or isinstance(level[0], list)):
         lists = [isinstance(part, list) for part in level]
         if not any(lists):
+            if shape and _is_typed_array(level[0]):
+                raise MisfitError(f"{format_place(place, 0, shape)}: expected a list, got {name_json_type(level[0])}")
             raise MisfitError(
                 f"{place}: expected the shape {show_shape(expected)}, got {shape or name_json_type(value)}"
             )
@@ -169,7 +193,26 @@ def format_place(name: str, position: int, shape: Sequence[int]) -> str:
 
 def name_json_type(value: Any) -> str:
     """The name of a JSON value's type in messages, such as `a list`."""
-    return str(value) if isinstance(value, _Nonfinite) else _NAMES[type(value)]
+    if isinstance(value, _Nonfinite):
+        return str(value)
+    if _is_typed_array(value):
+        return "an object with the keys 0, 1, ... (a JavaScript typed array; send Array.from(it))"
+    return _NAMES[type(value)]
+
+
+def _is_typed_array(value: Any) -> bool:
+    """Whether JavaScript has written this object for an array of numbers, such as a Float32Array."""
+    return isinstance(value, dict) and len(value) > 0 and list(value) == list(map(str, range(len(value))))
+
+
+def _read_nonfinite(item: Any) -> Any:
+    """The float that this item of JSON stands for, if it is null or a word for a number that is not finite."""
+    return _NONFINITE.get(item, item) if item is None or isinstance(item, str) else item
+
+
+def _is_nonfinite(number: float) -> bool:
+    """Whether it is NaN or Infinity; a whole number of 400 digits, which float() refuses, is not."""
+    return isinstance(number, float) and not math.isfinite(number)
 
 
 def has_base64_form(text: str) -> bool:
@@ -186,8 +229,23 @@ def _to_bytes(value: str | dict[str, Any]) -> bytes:
         try:
             return value.encode()
         except UnicodeEncodeError:  # half of a surrogate pair
-            raise ValueError('the string is no Unicode text; give other bytes as {"b64": their base64}') from None
+            half = ascii(next(character for character in value if "\ud800" <= character <= "\udfff"))
+            raise ValueError(
+                f"the string is no Unicode text: {half} is half of a surrogate pair; "
+                'give other bytes as {"b64": their base64}'
+            ) from None
     encoded = value.get("b64")
-    if len(value) != 1 or not isinstance(encoded, str) or not has_base64_form(encoded):
+    if len(value) != 1 or not isinstance(encoded, str):
+        raise ValueError('expected a string, or {"b64": its bytes in base64}')
+    return decode_base64(encoded)
+
+
+def decode_base64(text: str) -> bytes:
+    """The bytes of base64, plain or web-safe (RFC 4648, sections 4 and 5), or of a data: URL. Raises ValueError."""
+    encoded = _DATA_URL.sub("", text)
+    if _WEB_SAFE.fullmatch(encoded) and (len(encoded) % 4 == 0 if "=" in encoded else len(encoded) % 4 != 1):
+        plain = encoded.rstrip("=").replace("-", "+").replace("_", "/")
+        return base64.b64decode(plain + "=" * (-len(plain) % 4))
+    if not has_base64_form(encoded):
         raise ValueError('expected a string, or {"b64": its bytes in base64}')
     return base64.b64decode(encoded)

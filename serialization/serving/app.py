@@ -14,13 +14,21 @@ from werkzeug.routing import RequestRedirect
 
 from serialization.console import make_printable
 from serialization.run.predictor import Predictor
-from serialization.serving.http.predict_route import EXAMPLE, PREDICT, SERVING, PredictRoute
+from serialization.serving.http.cross_origin import CrossOrigin
+from serialization.serving.http.predict_route import EXAMPLE, PREDICT, SERVING, PredictRoute, Request
 from serialization.serving.limits import Settings
 from serialization.serving.metrics import Metrics
 from serialization.serving.model.engine import make_engine
 from serialization.serving.openapi import describe_api
 from serialization.serving.page import render_page
-from serialization.serving.requests import RequestInfo, RequestLog, get_path, make_error_body, make_internal_error
+from serialization.serving.requests import (
+    RequestInfo,
+    RequestLog,
+    get_path,
+    make_error_body,
+    make_internal_error,
+    take_prefix_off,
+)
 from serialization.serving.wire.json_format import make_example_body, require_json_form
 from serialization.serving.wire.protocols import make_protocols
 
@@ -35,7 +43,9 @@ def make_predict_route(run: Predictor, settings: Settings) -> PredictRoute:
     """
     require_json_form(run.signature)
     return PredictRoute(
-        make_engine(run, settings), settings, RequestLog(Metrics(settings.metrics_folder), settings.log_format)
+        make_engine(run, settings),
+        settings,
+        RequestLog(Metrics(settings.metrics_folder), settings.log_format, settings.trust_proxy),
     )
 
 
@@ -50,12 +60,14 @@ def add_routes(app: Flask, name: str, route: PredictRoute, load_seconds: float) 
     app.config[SERVING] = engine, route
     app.config[EXAMPLE] = example
     route.protocols = make_protocols(Path(name), engine.signature, settings)
-    app.wsgi_app = _merge_slashes(_answer_protocols(app.wsgi_app, route))  # type: ignore[assignment, method-assign]  # as Flask's documentation does
+    app.wsgi_app = _mend_path(_answer_protocols(app.wsgi_app, route), settings.path_prefix)  # type: ignore[assignment, method-assign]  # as Flask's documentation does
+    if settings.cors_origin:
+        app.wsgi_app = CrossOrigin(settings.cors_origin, route.log).wrap_wsgi(app.wsgi_app)  # type: ignore[assignment, method-assign]
     _log_every_request(app, route)
 
     @app.get("/")
     def show_page() -> Response:
-        return Response(render_page(name, engine, example), content_type="text/html; charset=utf-8")
+        return Response(render_page(name, engine, example, settings), content_type="text/html; charset=utf-8")
 
     @app.get("/healthz")
     def health() -> dict[str, Any]:
@@ -79,11 +91,20 @@ def add_routes(app: Flask, name: str, route: PredictRoute, load_seconds: float) 
     route.log.metrics.loaded(load_seconds)
 
 
-def _merge_slashes(wsgi_app: WSGIApplication) -> WSGIApplication:
-    """The application, with //healthz taken as /healthz: proxies double slashes, and clients do not repeat a POST."""
+def _mend_path(wsgi_app: WSGIApplication, prefix: str) -> WSGIApplication:
+    """The application, without the prefix in paths, and with //healthz taken as /healthz.
+
+    Proxies double slashes, and clients do not repeat a POST. The prefix itself leads to the page, whose links need a
+    slash at its end.
+    """
 
     def run(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        environ["PATH_INFO"] = re.sub("/+", "/", environ["PATH_INFO"])
+        if prefix:
+            take_prefix_off(environ, prefix)
+        path = environ["PATH_INFO"] = re.sub("/+", "/", environ["PATH_INFO"])
+        if not path and environ.get("SCRIPT_NAME"):
+            start_response("308 Permanent Redirect", [("Location", prefix + "/"), ("Content-Length", "0")])
+            return []
         return wsgi_app(environ, start_response)
 
     return run
@@ -115,6 +136,8 @@ def _log_every_request(app: Flask, predict: PredictRoute) -> None:
     def record(response: Response) -> Response:
         if "X-Request-Id" in response.headers:  # of PredictRoute
             return response
+        if response.status_code >= 400:
+            predict.drop_body(Request(request.environ, g.info.id, g.info.started, lambda *_: None))
         response.headers["X-Request-Id"] = g.info.id
         if predict.draining:
             response.headers["Connection"] = "close"

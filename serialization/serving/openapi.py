@@ -11,6 +11,7 @@ from serialization.run.json_values import find_rule
 from serialization.serving.http.predict_route import PREDICT
 from serialization.serving.limits import Settings
 from serialization.serving.requests import INPUT, OUTPUT
+from serialization.serving.wire.image_format import FORM, RANGE, list_content_types
 from serialization.serving.wire.npy_format import CONTENT_TYPES
 from serialization.serving.wire.protocol import WireProtocol
 
@@ -51,6 +52,7 @@ def describe_api(
             "content": {
                 "application/json": {"schema": request, "example": json.loads(example)},
                 **(dict.fromkeys(CONTENT_TYPES, npy) if one_in else {}),
+                **{name: _image(name) for name in list_content_types(signature)},
             },
         },
         "responses": {
@@ -67,6 +69,7 @@ def describe_api(
     return {
         "openapi": "3.1.0",
         "info": {"title": f"Predictions of {name}", "version": "1"},
+        "servers": [{"url": "."}],  # where this document is: a proxy may have it below a path
         "paths": {
             PREDICT: {"post": predict},
             "/": {"get": _get("page", "A page to try the model on", "text/html", others)},
@@ -86,6 +89,14 @@ def describe_api(
             }
         },
     }
+
+
+def _image(content_type: str) -> dict[str, Any]:
+    """A body that is an image, or a form with a file for each."""
+    if content_type != FORM:
+        return {"schema": {"type": "string", "contentMediaType": content_type}}
+    files = {"type": "array", "items": {"type": "string", "contentMediaType": "image/*"}, "minItems": 1}
+    return {"schema": {"type": "object", "properties": {"image": files, RANGE: {"type": "string"}}}}
 
 
 def _get(operation: str, summary: str, content_type: str, refusals: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor, show_shape
 from serialization.run.images import describe_image_input
 from serialization.serving.http.predict_route import PREDICT
+from serialization.serving.limits import Settings
 from serialization.serving.requests import INPUT, OUTPUT
 
 if TYPE_CHECKING:
@@ -19,20 +20,31 @@ if TYPE_CHECKING:
 _TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def render_page(name: str, engine: Engine, example: str) -> str:
+def render_page(name: str, engine: Engine, example: str, settings: Settings) -> str:
     """The page's HTML. `example` is the body of a request that works."""
     signature = engine.signature
     data = {
         "name": name,
-        "how": engine.how,
-        "route": PREDICT,
+        "how": _explain_runs(engine, settings.timeout),
+        "route": PREDICT.lstrip("/"),  # from where the page is: a proxy may have it below a path
         "inputs": _rows(INPUT, signature.inputs),
         "outputs": _rows(OUTPUT, signature.outputs),
         "example": example,
         "image": _image(signature),
+        "labels": settings.labels,
+        "sample": settings.sample,
     }
     # Inside <script> only `<` can end the data; JSON reads the escape as the same character.
     return _TEMPLATE.read_text("utf-8").replace("__MODEL__", json.dumps(data).replace("<", "\\u003c"))
+
+
+def _explain_runs(engine: Engine, timeout: float) -> str:
+    """How the model runs, in a sentence for people."""
+    if engine.predict_batch:
+        return f"Rows of requests that arrive together run as one batch, of up to {engine.batch_size} rows."
+    if engine.inline:
+        return "Each request is answered at once: the model takes less than a millisecond."
+    return f"Each request runs by itself, and is cancelled after {timeout:g} seconds."
 
 
 def _rows(place: str, tensors: Sequence[Tensor]) -> list[dict[str, str]]:

@@ -19,6 +19,7 @@ import msgspec
 from serialization.serving.metrics import Metrics
 
 INPUT, OUTPUT = "x", "y"  # the key of a request's body, and of its answer
+_LONGEST_ADDRESS = 100  # characters; a client may write anything into the header
 _GOOD_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
@@ -42,9 +43,10 @@ class RequestInfo(msgspec.Struct, gc=False):
 class RequestLog:
     """Gives every request its id, counts it, and writes its log line."""
 
-    def __init__(self, metrics: Metrics, log_format: str) -> None:
+    def __init__(self, metrics: Metrics, log_format: str, proxies: int = 0) -> None:
         self.metrics = metrics
         self._log_format = log_format
+        self._proxies = proxies  # in front of the server, each of which adds an address to X-Forwarded-For
         self._ids = map((secrets.token_hex(6) + "-{}").format, itertools.count(1))
 
     def new_id(self, environ: dict[str, Any]) -> str:
@@ -74,7 +76,7 @@ class RequestLog:
             "path": get_path(environ),
             "status": status,
             "ms": round((now - info.started) * 1000, 3),
-            "client": environ.get("REMOTE_ADDR", ""),
+            "client": self._find_client(environ),
         }
         if self._log_format == "json":
             line = msgspec.json.encode(entry)
@@ -82,6 +84,12 @@ class RequestLog:
             line = " ".join(map(_as_one_word, entry.values())).encode()
         with suppress(OSError):  # a full disk or a closed pipe ends the log, not the answers
             os.write(1, line + b"\n")  # one write, so that the lines of several threads and workers stay whole
+
+    def _find_client(self, environ: dict[str, Any]) -> str:
+        """The address of the client: of the connection, or the one that the first of the trusted proxies has added."""
+        added = str(environ.get("HTTP_X_FORWARDED_FOR", "")).split(",")
+        client = added[-self._proxies].strip() if 0 < self._proxies <= len(added) else ""
+        return client[:_LONGEST_ADDRESS] or str(environ.get("REMOTE_ADDR", ""))
 
 
 def _as_one_word(value: object) -> str:
@@ -94,6 +102,14 @@ def require_row_count(rows: int, max_rows: int, place: str) -> None:
     """Raise RequestError if a request has no rows, or more than the server takes."""
     if not 1 <= rows <= max_rows:
         raise RequestError(400, f"{place}: expected 1 to {max_rows} rows, got {rows}")
+
+
+def take_prefix_off(environ: dict[str, Any], prefix: str) -> None:
+    """Move the prefix of the request's path, if it is there, to where WSGI has it: health checks come without it."""
+    path: str = environ["PATH_INFO"]
+    if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+        environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + prefix
+        environ["PATH_INFO"] = path[len(prefix) :]
 
 
 def get_path(environ: dict[str, Any]) -> str:

@@ -25,7 +25,9 @@ from serialization.tensorflow import np, tf, tf1
 Shape = tuple[int | None, ...] | None
 WHOLE = [f"{sign}int{bits}" for sign in ("", "u") for bits in (4, 8, 16, 32, 64)]
 FLOATS = ["float8_e5m2", "float8_e4m3fn", "float16", "bfloat16", "float32", "float64"]
-NO_TEXT = 'the string is no Unicode text; give other bytes as {"b64": their base64}'
+NO_TEXT = (
+    "the string is no Unicode text: '\\ud800' is half of a surrogate pair; give other bytes as {\"b64\": their base64}"
+)
 TEXT = 'expected a string, or {"b64": its bytes in base64}'
 
 
@@ -92,9 +94,15 @@ GOOD: list[tuple[str, Shape, str, Any]] = [
     ("string", (None,), r'["", "a", "\u00e4\u0000\"", "\ud83d\ude00"]', [b"", b"a", 'ä\0"'.encode(), "😀".encode()]),
     ("string", (None,), '[{"b64": "/w=="}, {"b64": ""}, {"b64": "aGl="}, "NaN"]', [b"\xff", b"", b"hi", b"NaN"]),
     ("string", (), '{"b64": "aGk="}', b"hi"),
+    ("string", (None,), '[{"b64": "_-8="}, {"b64": "_-8"}, {"b64": "aGk"}]', [b"\xff\xef", b"\xff\xef", b"hi"]),
+    ("string", (), '{"b64": "data:image/png;base64,/+8="}', b"\xff\xef"),
+    ("string", (), '"data:,text"', b"data:,text"),
     ("string", (None, None), '[["a"], ["b"]]', [[b"a"], [b"b"]]),
     ("float32", (None, 2), "[[1, 2.5], [-1e38, 3.4028234663852886e38]]", [[1, 2.5], [-1e38, 3.4028234663852886e38]]),
     ("float32", (None, 2), f"[[16777217, {2**64}], [{2**100}, 123456789012345678]]", None),
+    ("float32", (2,), "[3.4028235e38, -3.4028235e38]", [3.4028234663852886e38, -3.4028234663852886e38]),
+    ("float32", (), "3.4028235677973362e38", 3.4028234663852886e38),
+    ("float16", (2,), "[65519.99, -65519]", [65504, -65504]),
     ("bfloat16", (None,), f"[1.00390625, 3, {2**100}]", None),
     ("float64", (), "2.5", 2.5),
     ("float64", (2,), "[9007199254740993, 0.30000000000000004]", [9007199254740992, 0.30000000000000004]),
@@ -128,7 +136,7 @@ def too_large(dtype: str) -> list[str]:
     """Numbers just beyond the limits of a dtype, and far beyond them."""
     if dtype in WHOLE:
         return [str(least(dtype) - 1), str(most(dtype) + 1), str(10**40), "9" * 400, "-" + "9" * 5000]
-    near = [] if dtype == "float64" else [repr(most(dtype) * 1.001), repr(least(dtype) * 1.001)]
+    near = [] if dtype == "float64" else [repr(most(dtype) * 1.1), repr(least(dtype) * 1.1)]
     return [*near, "1e309", "-1e309", str(10**400), "9" * 5000]
 
 
@@ -153,10 +161,12 @@ BAD: list[tuple[str, Shape, str, str]] = [
     ("string", (None,), '[["a"]]', "x[0]: expected a string, got a list"),
     *(("string", (None,), f'["a", {value}]', f"x[1]: {TEXT}") for value in [
         "{}", '{"b64": null}', '{"b64": ["aGk="]}', '{"b64": "aGk=", "more": 1}', '{"B64": "aGk="}', '{"b64": "?"}',
-        '{"b64": "aGk"}', '{"b64": "aGk=\\n"}', '{"b64": " aGk="}', '{"b64": "aG=k"}', '{"b64": "===="}',
-        '{"b64": "aGkA===="}', '{"b64": "aGk=aGk="}', '{"b64": "_-8="}', '{"b64": "aGkä"}',
+        '{"b64": "aGk=\\n"}', '{"b64": "aGkA="}', '{"b64": "aGkAa"}', '{"b64": " aGk="}', '{"b64": "aG=k"}',
+        '{"b64": "===="}', '{"b64": "aGkA===="}', '{"b64": "aGk=aGk="}', '{"b64": "_+8="}', '{"b64": "aGkä"}',
     ]),
     ("string", (None,), r'["\ud800"]', f"x[0]: {NO_TEXT}"),
+    ("float32", (None,), "[0, 3.4028235677973366e38]", beyond("float32")),  # the middle, which rounds to Infinity
+    ("float16", (None,), "[0, 65520]", beyond("float16")),
     ("float32", (None, 3), '[[0, 0, 0], [0, 0, 0], [0, 0, "9"]]', "x[2][2]: expected a number, got a string"),
     ("float32", (None, 2), "[[1, 2], [3]]", "x[1]: expected 2 values, got 1"),
     ("float32", (None, 1), "[[1], []]", "x[1]: expected 1 value, got 0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -124,3 +125,44 @@ def test_a_model_that_cannot_be_asked_in_json_is_refused() -> None:
 
     with pytest.raises(UserError, match=r"JSON has no complex64"):
         make_predict_route(Unaskable(), Settings())  # type: ignore[arg-type]
+
+
+def test_the_routes_are_there_below_a_prefix_too() -> None:
+    client = small_app("scalar", path_prefix="/models/toy").test_client()
+    for below in ("", "/models/toy"):
+        assert client.get(f"{below}/healthz").get_json() == {"status": "alive"}
+        assert client.post(f"{below}/api/predict", json={"x": 2}).get_json() == {"y": -2}
+        assert client.get(f"{below}/").status_code == 200
+        wrong = client.get(f"{below}/none")
+        assert (wrong.status_code, wrong.get_json()["error"].partition(";")[0]) == (404, f"nothing is at {below}/none")
+    answer = client.get("/models/toy")
+    assert (answer.status_code, answer.headers["Location"]) == (308, "/models/toy/"), "its links begin from there"
+    assert client.get("/models/toys/healthz").status_code == 404
+
+
+class Unread(io.BytesIO):
+    """A body that knows whether it was read to its end."""
+
+    @property
+    def is_read(self) -> bool:
+        return self.tell() == len(self.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "status"),
+    [
+        ("/api/predict", "text/plain", 415),
+        ("/api/predict", "application/json", 413),
+        ("/nowhere", "application/json", 404),
+        ("/healthz", "application/json", 405),
+    ],
+)
+def test_the_body_of_a_refused_request_is_read_on(path: str, content_type: str, status: int) -> None:
+    """Else a client that sends all before it reads the answer gets none."""
+    client = small_app("scalar", max_body_mb=1).test_client()
+    for headers, is_read in ({}, True), ({"Expect": "100-continue"}, False):
+        body = Unread(b" " * 3_000_000)
+        answer = client.post(
+            path, input_stream=body, content_length=3_000_000, content_type=content_type, headers=headers
+        )
+        assert (answer.status_code, body.is_read) == (status, is_read)

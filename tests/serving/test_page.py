@@ -22,6 +22,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+PATIENCE = 120_000  # milliseconds, which suffice on a busy machine
+expect.set_options(timeout=PATIENCE)
 PHONE = {"width": 360, "height": 740}
 
 
@@ -39,6 +41,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """A phone's page, on which no script fails and nothing is fetched from elsewhere."""
     page = browser.new_page(viewport=PHONE)  # type: ignore[arg-type]
+    page.set_default_timeout(PATIENCE)
     wrong: list[str] = []
     asked: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -58,7 +61,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def toy(made: Path) -> Iterator[Server]:
-    with serving("--frozen-model", made / "frozen_model.pb") as server:
+    with serving("--frozen-model", made / "frozen_model.pb", "--path-prefix", "/models/toy") as server:
         yield server
 
 
@@ -106,9 +109,9 @@ def test_the_curl_line_sends_the_same_request(page: Page, toy: Server) -> None:
 
 
 def test_a_long_body_is_saved_for_curl(page: Page, toy: Server) -> None:
-    """It would be too long as an argument of a command."""
     page.goto(toy.url)
-    body = json.dumps({"x": [[5] * 10] * 4000})
+    body = json.dumps({"x": [[5] * 10] * 40})
+    assert len(body) > 1000
     page.fill("#body", body)
     assert page.locator("#curl").inner_text().endswith(" -d @body.json")
     with page.expect_download() as download:
@@ -162,9 +165,57 @@ def test_an_image_can_be_dropped(page: Page, resnet: Server) -> None:
         return transfer; }""",
         list(data),
     )
-    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+    page.dispatch_event("#answer", "drop", {"dataTransfer": transfer})
     expect(page.locator("#status")).to_contain_text("200 in ")
     assert [1] in json.loads(page.locator("#answer").inner_text())["y"].values()
+
+
+def test_the_classes_of_an_answer_are_a_table(page: Page, resnet: Server) -> None:
+    page.goto(resnet.url)
+    page.set_input_files("#file", PROJECT / "pretrainedresnet" / "samples" / "trouser_0.png")
+    expect(page.locator("#status")).to_contain_text("200 in ")
+    rows = page.locator("#classes tr")
+    expect(rows.first).to_contain_text("Trouser")
+    assert rows.count() == 10
+    shares = [float(text.removesuffix(" %")) for text in page.locator("#classes td:last-child").all_inner_texts()]
+    assert shares == sorted(shares, reverse=True), "the best comes first"
+    widths = page.eval_on_selector_all("#classes i", "bars => bars.map(bar => bar.getBoundingClientRect().width)")
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > 10 * widths[1]
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    page.fill("#body", "{")
+    page.click("#send")
+    expect(page.locator("#status")).to_contain_text("400 in ")
+    assert page.locator("#classes").is_hidden()
+
+
+def test_the_example_is_a_picture(page: Page, resnet: Server) -> None:
+    """The first one that lies beside the model, not noise."""
+    page.goto(resnet.url)
+    expect(page.locator("#canvas")).to_be_visible()
+    page.click("#send")
+    expect(page.locator("#classes tr").first).to_contain_text("Ankle boot")
+    page.set_input_files("#file", PROJECT / "pretrainedresnet" / "samples" / "trouser_0.png")
+    expect(page.locator("#classes tr").first).to_contain_text("Trouser")
+    page.click("#reset")
+    page.click("#send")
+    expect(page.locator("#classes tr").first).to_contain_text("Ankle boot")
+
+
+def test_the_page_says_in_words_how_the_model_runs(page: Page, toy: Server) -> None:
+    page.goto(toy.url)
+    assert "Each request is answered at once" in page.locator("#how").inner_text()
+
+
+def test_the_page_works_below_a_path(page: Page, toy: Server) -> None:
+    page.goto(f"{toy.url}/models/toy")
+    assert page.url.endswith("/models/toy/")
+    page.click("#send")
+    expect(page.locator("#status")).to_contain_text("200 in ")
+    assert f"{toy.url}/models/toy/api/predict" in page.locator("#curl").inner_text()
+    document = page.request.get(page.evaluate("document.querySelector('a[href=\"openapi.json\"]').href"))
+    assert document.url == f"{toy.url}/models/toy/openapi.json"
+    assert document.json()["servers"] == [{"url": "."}]
 
 
 def test_a_file_that_is_not_an_image_is_refused(page: Page, resnet: Server, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from serialization.serving.requests import (
     make_error_body,
     make_internal_error,
     require_row_count,
+    take_prefix_off,
 )
 
 Printed = pytest.CaptureFixture[str]
@@ -111,3 +112,42 @@ def test_an_internal_error_is_shown_in_the_servers_log_only(capsys: Printed) -> 
     shown = capsys.readouterr().err
     assert shown.startswith("request the-id:\nTraceback ")
     assert shown.endswith("RuntimeError: secret\n")
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "client"),
+    [
+        (0, "1.1.1.1", "10.0.0.1"),
+        (1, None, "10.0.0.1"),
+        (1, "1.1.1.1", "1.1.1.1"),
+        (1, "forged, 1.1.1.1", "1.1.1.1"),
+        (2, "forged,1.1.1.1 , 2.2.2.2", "1.1.1.1"),
+        (2, "1.1.1.1", "10.0.0.1"),
+        (1, "x" * 5000, "x" * 100),
+    ],
+)
+def test_the_log_names_the_client_that_a_trusted_proxy_saw(
+    capfd: Printed, proxies: int, forwarded: str | None, client: str
+) -> None:
+    more = {} if forwarded is None else {"HTTP_X_FORWARDED_FOR": forwarded}
+    info = RequestInfo(environ(**more), "the-id", time.perf_counter())
+    RequestLog(Metrics(None), "json", proxies).record([info], "/healthz", 200)
+    assert json.loads(capfd.readouterr().out)["client"] == client
+
+
+@pytest.mark.parametrize(
+    ("path", "script", "rest"),
+    [
+        ("/a/b/healthz", "/a/b", "/healthz"),
+        ("/a/b", "/a/b", ""),
+        ("/a/b/", "/a/b", "/"),
+        ("/healthz", "", "/healthz"),
+        ("/a/bc", "", "/a/bc"),
+        ("/a", "", "/a"),
+    ],
+)
+def test_the_prefix_of_a_path_is_taken_off_where_it_is(path: str, script: str, rest: str) -> None:
+    asked = environ(PATH_INFO=path)
+    take_prefix_off(asked, "/a/b")
+    assert (asked.get("SCRIPT_NAME", ""), asked["PATH_INFO"]) == (script, rest)
+    assert get_path(asked) == path

@@ -13,12 +13,14 @@ from typing import Any
 from flask import Flask
 
 from serialization.serving.http.batches import Batches
+from serialization.serving.http.cross_origin import CrossOrigin
 from serialization.serving.http.gatherer import Gatherer
 from serialization.serving.http.predict_route import PREDICT, SERVING, Request
 from serialization.serving.http.relay import Relay
 from serialization.serving.http.watch import Watch
 from serialization.serving.limits import Settings
 from serialization.serving.model.engine import TRIED_ROWS
+from serialization.serving.requests import take_prefix_off
 
 _SILENCE = 0.001  # seconds without a request after which a batch need not wait for more, nor a leader for a body
 
@@ -33,6 +35,7 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
 
     through_wsgi = _callback_wrapper(app, {})
     engine, route = app.config[SERVING]
+    prefix = settings.path_prefix
     most_rows = TRIED_ROWS
     watch = Watch(_SILENCE)
     together: Batches | Gatherer | None = None
@@ -55,6 +58,8 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
 
     def answer(protocol: Any, environ: dict[str, Any]) -> bool:
         """Whether all of the request has been read, for sure."""
+        if prefix:
+            take_prefix_off(environ, prefix)
         path, other = environ["PATH_INFO"], None
         if path != PREDICT:
             other = route.find_protocol(path)
@@ -79,7 +84,8 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
         if relay:
             relay.end()
 
-    return relay or answer, drain
+    respond: Callable[[Any, dict[str, Any]], object] = relay or answer
+    return CrossOrigin(settings.cors_origin, route.log).wrap_direct(respond) if settings.cors_origin else respond, drain
 
 
 def split_requests(requests: Sequence[Request], most_rows: int) -> Iterator[Sequence[Request]]:

@@ -14,10 +14,11 @@ from itertools import accumulate
 from typing import Any
 
 from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header
+from werkzeug.http import parse_accept_header, parse_options_header
 
 from serialization.console import format_count, make_printable
 from serialization.serving.http.bodies import BodyReader
+from serialization.serving.http.content_encoding import name_encoding, unpack_body
 from serialization.serving.limits import Settings
 from serialization.serving.model.engine import Engine, Predict
 from serialization.serving.model.trials import VALUE_ERRORS
@@ -29,7 +30,8 @@ from serialization.serving.requests import (
     make_internal_error,
     print_exception,
 )
-from serialization.serving.wire import npy_format
+from serialization.serving.wire import image_format, npy_format
+from serialization.serving.wire.image_format import ImageFormat
 from serialization.serving.wire.json_format import JsonFormat
 from serialization.serving.wire.npy_format import NpyFormat
 from serialization.serving.wire.protocol import Document, Encode, Headers, WireProtocol
@@ -73,8 +75,11 @@ class PredictRoute:
         self._together = engine.together
         self._most = settings.max_in_flight
         self._timeout = settings.timeout
-        self._json = JsonFormat(engine.signature, settings.max_rows, settings.nonfinite)
-        self._npy = NpyFormat(engine.signature, settings.max_rows)
+        self._json = JsonFormat(engine.signature, settings.max_rows, settings.nonfinite, settings.nonfinite_inputs)
+        self._npy = NpyFormat(engine.signature, settings.max_rows, settings.nonfinite_inputs)
+        self._images = ImageFormat(engine.signature, settings.max_rows)
+        if self._images.takes_pixels:
+            self._json.read_images = self._images.read_json_rows
         self._lock = threading.Lock()  # to add a request in flight; removing one only makes room
         self._in_flight: set[Request] = set()
         self.bodies = BodyReader(settings, self._in_flight.copy)
@@ -110,11 +115,13 @@ class PredictRoute:
                 if isinstance(found, Document):
                     self._send(found.status, [(request, _JSON_HEADERS, found.body)])
                     return None
-                _require_plain(environ.get("HTTP_CONTENT_ENCODING"))
-                decode = found.decode
+                decode = self._unpack(found.decode, environ.get("HTTP_CONTENT_ENCODING"))
             else:
                 decode = self._find_decoder(
-                    environ["REQUEST_METHOD"], environ.get("HTTP_CONTENT_ENCODING"), environ.get("CONTENT_TYPE", "")
+                    environ["REQUEST_METHOD"],
+                    environ.get("HTTP_CONTENT_ENCODING"),
+                    environ.get("CONTENT_TYPE", ""),
+                    environ.get("QUERY_STRING", ""),
                 )
             with self._lock:
                 if len(self._in_flight) >= self._most:
@@ -130,9 +137,24 @@ class PredictRoute:
             if self._together:
                 request.rows = _rows(request.values)
         except Exception as error:
+            begun = request in self._in_flight
             self._refuse(request, error)
+            status = error.status if isinstance(error, RequestError) else 500
+            if status == 413 or not (begun or status == 503):  # for 503 there are no threads to spare
+                self.drop_body(request)
             return None
         return request
+
+    def drop_body(self, request: Request) -> None:
+        """Read on the body of a request that was refused; meanwhile the request counts as one in flight."""
+        with self._lock:
+            if len(self._in_flight) >= self._most:
+                return
+            self._in_flight.add(request)
+        try:
+            self.bodies.drop(request.environ, request.started)
+        finally:
+            self._in_flight.discard(request)
 
     def answer(self, requests: Sequence[Request], predict: Predict | None = None) -> None:
         """Run the model once for all rows of these requests and answer them; `predict` replaces the engine's function.
@@ -155,18 +177,33 @@ class PredictRoute:
         self._send_results(requests, parts, results, rows)
 
     def _choose_decoder(
-        self, method: str, encoding: str | None, content_type: str
+        self, method: str, encoding: str | None, content_type: str, query: str
     ) -> Callable[[bytes], Mapping[str, Any]]:
         """The function that decodes a body. Raises RequestError if the headers alone are wrong."""
         if method != "POST":
             raise RequestError(405, f"{PREDICT} takes POST, not {make_printable(method)}", Allow="POST")
-        _require_plain(encoding)
+        return self._unpack(self._choose_format(content_type, query), encoding)
+
+    def _unpack(self, decode: Callable[[bytes], Any], encoding: str | None) -> Callable[[bytes], Any]:
+        """The decoder, for bodies in this Content-Encoding."""
+        packed = name_encoding(encoding)
+        if packed is None:
+            return decode
+        limit = self.settings.max_body_mb * 1_000_000
+        return lambda body: decode(unpack_body(body, packed, limit))
+
+    def _choose_format(self, content_type: str, query: str) -> Callable[[bytes], Mapping[str, Any]]:
         name, _, parameters = content_type.partition(";")
         name, parameters = name.strip().lower(), parameters.replace(" ", "").replace('"', "").lower()
         if name == _JSON and parameters in ("", "charset=utf-8"):
             return self._json.decode
         if name in npy_format.CONTENT_TYPES:
             return self._npy.decode
+        if name in image_format.CONTENT_TYPES:
+            return lambda body: self._images.decode_file(body, query)
+        if name == image_format.FORM:
+            boundary = parse_options_header(content_type)[1].get("boundary", "")
+            return lambda body: self._images.decode_form(body, boundary, query)
         shown = repr(content_type[:100]) if content_type else "none"
         raise RequestError(415, f"Content-Type: expected {_JSON} (in UTF-8) or {_NPY}, got {shown}")
 
@@ -238,11 +275,6 @@ class PredictRoute:
                 request.reply(status, [*headers, ("X-Request-Id", request.id), *ending], body)
             except Exception:  # the other requests still get their answers
                 print_exception(f"request {request.id}")
-
-
-def _require_plain(encoding: str | None) -> None:
-    if encoding is not None and encoding.lower() != "identity":
-        raise RequestError(415, f"Content-Encoding: expected none, got {encoding[:100]!r}; send the body as it is")
 
 
 def _rows(values: Mapping[str, Any]) -> int:

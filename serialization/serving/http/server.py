@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -68,7 +68,7 @@ def run_server(
     connections = _allow_connections()
     with (
         _reserve(host, port) as reserved,
-        tempfile.TemporaryDirectory(prefix="serving-") as folder,
+        _make_temporary_folder(workers) as folder,
         nullcontext() if readable is None else needed_environment(),
     ):
         address = reserved.getsockname()[:2]
@@ -89,7 +89,7 @@ def run_server(
             backpressure=connections,  # by default 1,024 for all workers: idle connections would lock others out
             blocking_threads=settings.max_in_flight + _MORE_THREADS,
             blocking_threads_idle_timeout=_IDLE,
-            http1_settings=HTTP1Settings(header_read_timeout=round(settings.body_timeout * 1000)),
+            http1_settings=HTTP1Settings(header_read_timeout=round(settings.idle_timeout * 1000)),
             respawn_failed_workers=True,
             respawn_interval=0,
             log_enabled=False,
@@ -118,7 +118,7 @@ def run_server(
             reports,
             ending,
         )
-        restrict = None if readable is None else partial(confine, readable, [Path(folder)], [port])
+        restrict = None if readable is None else partial(confine, readable, [Path(folder)] if folder else [], [port])
         try:
             granian.serve(
                 spawn_target=partial(run_worker, restrict, supervisor.respawns.pause),
@@ -129,6 +129,21 @@ def run_server(
             supervisor.failures.append("the worker processes die as soon as they start; the server has ended")
         if supervisor.failures:
             raise UserError(supervisor.failures[0])
+
+
+def _make_temporary_folder(workers: int) -> AbstractContextManager[str | None]:
+    """A folder for temporary files, which is removed at the end; None where a single worker has no place for one.
+
+    In a container with a read-only file system, /dev/shm usually takes files.
+    """
+    for place in (None, "/dev/shm"):
+        try:
+            return tempfile.TemporaryDirectory(prefix="serving-", dir=place)
+        except OSError:
+            continue
+    if workers > 1:
+        raise UserError("no folder for temporary files, by which workers share their metrics; set TMPDIR to one")
+    return nullcontext()
 
 
 def _allow_connections() -> int:

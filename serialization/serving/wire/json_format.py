@@ -7,6 +7,7 @@ run/json_values.py, like a value of `--feed`; these find the fault and its place
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
@@ -32,6 +33,7 @@ from serialization.run.json_values import (
 from serialization.serving.requests import INPUT, OUTPUT, RequestError, require_row_count
 from serialization.serving.wire import flat_json
 from serialization.serving.wire.body_types import choose_array_maker, is_regular, make_body_decoder
+from serialization.serving.wire.short_floats import shorten_floats
 from serialization.serving.wire.tensor_rules import list_repeated_inputs, replace_nonfinite, require_equal
 from serialization.tensorflow import np
 
@@ -39,14 +41,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_MARKS = {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
+_OF_OTHERS = {"instances", "inputs"}  # the keys of TensorFlow Serving's bodies
+
+
 class JsonFormat:
     """Decodes the inputs of a signature and encodes its outputs. Raises RequestError for a body that does not fit."""
 
-    def __init__(self, signature: Signature, max_rows: int, nonfinite: str = "error") -> None:
+    def __init__(
+        self, signature: Signature, max_rows: int, nonfinite: str = "error", nonfinite_inputs: str = "error"
+    ) -> None:
         self._inputs = signature.inputs
         self._outputs = signature.outputs
         self._max_rows = max_rows
         self._nonfinite = nonfinite
+        self._takes_nonfinite = nonfinite_inputs == "allow"
         self._fields = [f"field{i}" for i in range(len(signature.inputs))]
         self._decoder_for_ranks = lru_cache(64)(partial(make_body_decoder, signature.inputs, max_rows))
         ranks = tuple(len(tensor.shape or ()) for tensor in signature.inputs)
@@ -65,6 +74,9 @@ class JsonFormat:
         strings = any(_kind(tensor) == "string" for tensor in signature.inputs)
         # If all values are numbers, a body with this many quotes has each key once. Strings contain quotes themselves.
         self._quotes = -1 if strings else 2 + (0 if len(signature.inputs) == 1 else 2 * len(signature.inputs))
+        self.read_images: Callable[[Any], NDArray[Any] | None] = lambda _: (
+            None
+        )  # in place of the rows of the only input
         self._encode = msgspec.json.Encoder().encode
 
     def decode(self, body: bytes) -> dict[str, Any]:
@@ -131,7 +143,8 @@ class JsonFormat:
                 raise MisfitError("the body is empty; expected a JSON object")
             value = _take_fields(read_body(body), [INPUT], "the body")[INPUT]
             if self._only_input is not None:
-                return {self._only_input: self._convert(self._inputs[0], value, INPUT)}
+                images = self.read_images(value)
+                return {self._only_input: self._convert(self._inputs[0], value if images is None else images, INPUT)}
             given = {**self._defaults, **value} if isinstance(value, dict) else value
             values = _take_fields(given, [tensor.key for tensor in self._inputs], INPUT)
             return {t.key: self._convert(t, values[t.key], f"{INPUT}.{t.key}") for t in self._inputs}
@@ -139,11 +152,11 @@ class JsonFormat:
             raise RequestError(400, str(misfit)) from None
 
     def _convert(self, tensor: Tensor, value: Any, place: str) -> NDArray[Any]:
-        if isinstance(value, np.ndarray):  # a default value
+        if isinstance(value, np.ndarray):  # a default value, or images
             return value
         if isinstance(value, list) and (tensor.shape is None or tensor.shape[:1] == (None,)):
             require_row_count(len(value), self._max_rows, place)
-        return convert_json(tensor, value, place)
+        return convert_json(tensor, value, place, nonfinite=self._takes_nonfinite)
 
     def _decode_open(self, body: bytes) -> Any:
         return self._decoder_for_ranks(self._ranks(body)).decode(body)
@@ -193,11 +206,18 @@ def may_hold_nonfinite(signature: Signature, nonfinite: str) -> bool:
 
 def read_body(body: bytes) -> Any:
     """The JSON of a body. Raises MisfitError."""
+    for mark, encoding in _MARKS.items():
+        if body.startswith(mark):
+            raise MisfitError(f"the body begins with a byte order mark of {encoding}; send UTF-8 without one")
+    if b"\0" in body[:4]:  # JSON begins with an ASCII character
+        raise MisfitError("the body is in UTF-16 or UTF-32; send UTF-8")
     try:
         return read_json(body.decode())
     except MisfitError as misfit:
         raise MisfitError(f"the body: {misfit}") from None
-    except ValueError as error:  # not UTF-8, or not JSON
+    except UnicodeDecodeError as error:
+        raise MisfitError(f"the body is not UTF-8: byte {error.object[error.start]:#04x} at {error.start}") from None
+    except ValueError as error:
         raise MisfitError(f"the body is not JSON: {error}") from None
 
 
@@ -207,7 +227,10 @@ def _take_fields(value: Any, keys: Sequence[str], place: str) -> dict[str, Any]:
         raise MisfitError(f"{place}: expected an object, got {name_json_type(value)}")
     for key in keys:
         if key not in value:
-            raise MisfitError(f"{place}: missing key {make_printable(repr(key))}")
+            other = next(
+                (f"; {o!r} is TensorFlow Serving's key" for o in _OF_OTHERS if o in value and key == INPUT), ""
+            )
+            raise MisfitError(f"{place}: missing key {make_printable(repr(key))}{other}")
     for key in value:
         if key not in keys:
             expected = make_printable(" and ".join(map(repr, keys)))
@@ -233,6 +256,8 @@ def choose_lister(tensor: Tensor) -> Callable[[Any], Any]:
 
         return lists
     dtype = get_portable_dtype(tensor.dtype)
+    if dtype == np.float32:
+        return lambda value: shorten_floats(np.asarray(value).astype(dtype, copy=False)).tolist()
     if dtype != get_numpy_dtype(tensor.dtype):  # numpy makes no Python numbers of bfloat16 and other short dtypes
         return lambda value: np.asarray(value).astype(dtype).tolist()
     return lambda value: value.tolist()

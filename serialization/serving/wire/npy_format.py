@@ -26,7 +26,8 @@ CONTENT_TYPES = ("application/x-npy", "application/octet-stream")
 class NpyFormat:
     """Decodes a single input and encodes a single output. Raises RequestError for a body that does not fit."""
 
-    def __init__(self, signature: Signature, max_rows: int) -> None:
+    def __init__(self, signature: Signature, max_rows: int, nonfinite_inputs: str = "error") -> None:
+        self._takes_nonfinite = nonfinite_inputs == "allow"
         self._tensor = signature.inputs[0]
         self._max_rows = max_rows
         self._only_input = len(signature.inputs) == 1 and self._tensor.dtype != "string"
@@ -54,7 +55,7 @@ class NpyFormat:
             array = array.reshape(shape[::-1]).T if fortran_order else array.reshape(shape)
         except ValueError:  # too many dimensions, or an empty one beside one too long
             raise RequestError(400, f"{INPUT}: no array has the shape {list(shape)}") from None
-        require_numbers(self._tensor, array, INPUT)
+        require_numbers(self._tensor, array, INPUT, nonfinite=self._takes_nonfinite)
         return {self._tensor.key: np.asarray(array, self._dtype, order="C")}
 
     def encode(self, results: Mapping[str, Any], rows: slice | None) -> bytes:

@@ -26,14 +26,21 @@ def require_shape(tensor: Tensor, shape: Sequence[int], max_rows: int, place: st
         require_row_count(shape[0], max_rows, place)
 
 
-def require_numbers(tensor: Tensor, array: NDArray[Any], place: str) -> None:
-    """Raise RequestError with the place of the first number that is not finite, or beyond the tensor's dtype."""
-    if tf.as_dtype(tensor.dtype).is_floating:
-        _require_all(np.isfinite(array), "expected a number, got NaN or Infinity", place)
+def require_numbers(tensor: Tensor, array: NDArray[Any], place: str, *, nonfinite: bool) -> None:
+    """Raise RequestError with the place of the first number that is beyond the tensor's dtype, or not finite.
+
+    With `nonfinite` a tensor of floats takes NaN and Infinity.
+    """
+    is_floating = tf.as_dtype(tensor.dtype).is_floating
+    if is_floating and not nonfinite:
+        reason = "expected a number, got NaN or Infinity; the server takes them with --nonfinite-inputs allow"
+        _require_all(np.isfinite(array), reason, place)
     if not np.can_cast(array.dtype, get_numpy_dtype(tensor.dtype), "equiv"):
         rule = find_rule(tensor.dtype)
         assert rule is not None
         within = (array >= rule.least) & (array <= rule.most)
+        if is_floating:  # NaN and Infinity, if they have come so far
+            within |= ~np.isfinite(array)
         _require_all(within, f"the number is beyond the range of {tensor.dtype}", place)
 
 

@@ -20,6 +20,7 @@ from serialization.console import make_printable
 from serialization.graph.signature import Signature
 from serialization.run.given_feeds import make_default
 from serialization.run.json_values import MisfitError, make_object
+from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError
 from serialization.serving.wire.json_format import may_hold_nonfinite, read_body
 from serialization.serving.wire.protocol import JSON_HEADERS, Encode, Headers, ServedModel
@@ -89,16 +90,19 @@ class _Wanted(NamedTuple):
 class InferForm:
     """Decodes bodies and encodes answers. Raises RequestError for a body that does not fit."""
 
-    def __init__(self, served: ServedModel, signature: Signature, max_rows: int, nonfinite: str) -> None:
+    def __init__(self, served: ServedModel, signature: Signature, settings: Settings) -> None:
         model = {"model_name": served.name, "model_version": served.version}
         self._head = msgspec.json.encode(model).removesuffix(b"}")
-        self._readers = {tensor.key: TensorReader(tensor, max_rows) for tensor in signature.inputs}
+        self._readers = {
+            tensor.key: TensorReader(tensor, settings.max_rows, nonfinite=settings.nonfinite_inputs == "allow")
+            for tensor in signature.inputs
+        }
         self._writers = {tensor.key: TensorWriter(tensor) for tensor in signature.outputs}
         self._defaults = {t.key: make_default(t.default) for t in signature.inputs if t.default is not None}
         self._repeated = list_repeated_inputs(signature.inputs)
         self._outputs = signature.outputs
-        self._nonfinite = nonfinite
-        self._may_be_null = may_hold_nonfinite(signature, nonfinite)
+        self._nonfinite = settings.nonfinite
+        self._may_be_null = may_hold_nonfinite(signature, settings.nonfinite)
         self._decoder = msgspec.json.Decoder(_QuickBody)
         self._known_plan = lru_cache(64)(self._make_plan)
         self._encode_all = self._choose_encoder(None, None, None)

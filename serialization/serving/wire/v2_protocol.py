@@ -36,7 +36,7 @@ class OpenInference:
     def __init__(self, served: ServedModel, signature: Signature, settings: Settings) -> None:
         self._served = served
         self._signature = signature
-        self._form = InferForm(served, signature, settings.max_rows, settings.nonfinite)
+        self._form = InferForm(served, signature, settings)
         self._find_infer = lru_cache(64)(self._match_infer)  # few different paths are in use
 
     def find_call(self, environ: dict[str, Any], *, ready: bool) -> Call | Document:

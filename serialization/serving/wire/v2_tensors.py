@@ -59,9 +59,10 @@ def name_datatype(tensor: Tensor) -> str:
 class TensorReader:
     """Makes the array of an input from its JSON or its bytes. Raises RequestError for what does not fit."""
 
-    def __init__(self, tensor: Tensor, max_rows: int) -> None:
+    def __init__(self, tensor: Tensor, max_rows: int, *, nonfinite: bool) -> None:
         self.tensor = tensor
         self._max_rows = max_rows
+        self._takes_nonfinite = nonfinite
         self._dtype = np.dtype(object) if tensor.dtype == "string" else get_numpy_dtype(tensor.dtype)
         self._decode = msgspec.json.Decoder(list[make_value_type(tensor)]).decode  # type: ignore[misc]
         self._decode_long = flat_json.make_flat_decoder(tensor)
@@ -101,7 +102,7 @@ class TensorReader:
                 raise MisfitError(
                     f"{place}: expected {count} values for the shape {list(shape)}, got the shape {list(found)}"
                 )
-            array = convert_json(replace(self.tensor, shape=found), value, place)
+            array = convert_json(replace(self.tensor, shape=found), value, place, nonfinite=self._takes_nonfinite)
         except MisfitError as misfit:
             raise RequestError(400, str(misfit)) from None
         return _reshape(array, shape, self.tensor.key)
@@ -118,7 +119,7 @@ class TensorReader:
             raise RequestError(400, f"{name}: expected bytes of 0 or 1")
         array = _reshape(np.frombuffer(data, self._dtype, count), shape, name)
         if self._floating and not np.isfinite(array).all():
-            require_numbers(self.tensor, array, name)
+            require_numbers(self.tensor, array, name, nonfinite=self._takes_nonfinite)
         return array
 
     def _make_array(self, values: Sequence[Any]) -> NDArray[Any]:

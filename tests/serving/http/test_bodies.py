@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving_models import BODY, ROW, Server, head, serving, whole_answer, worker_of, write_small
+from serving_models import BODY, PREDICT, ROW, Server, head, serving, whole_answer, worker_of, write_small
 
 from serialization.serving.http.bodies import BodyReader
 from serialization.serving.limits import Settings
@@ -66,6 +66,22 @@ def test_long_and_late_bodies_are_refused(toy_server: Server, parts: tuple[bytes
     assert error in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
 
 
+@pytest.mark.parametrize("path", [PREDICT, "/nowhere"])
+@pytest.mark.parametrize("in_chunks", [False, True])
+def test_a_client_that_sends_all_of_a_long_body_gets_its_answer(toy_server: Server, path: str, in_chunks: bool) -> None:
+    """The kernel would reset the connection of a client whose body is not read."""
+    pieces = [b" " * 100_000] * 200
+    body: Any = iter(pieces) if in_chunks else b"".join(pieces)
+    status, _, answer = toy_server.request("POST", path, body, Content_Type="application/json")
+    assert status == (413 if path == PREDICT else 404)
+    assert "request_id" in json.loads(answer)
+
+
+def test_a_client_that_asks_first_need_not_send_its_long_body(toy_server: Server) -> None:
+    answer = talk(toy_server, head("Content-Length: 100000000\r\nExpect: 100-continue"))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
 def test_late_bodies_leave_no_descriptor_behind(toy_server: Server) -> None:
     descriptors = Path(f"/proc/{worker_of(toy_server)}/fd")
     before = len(list(descriptors.iterdir()))
@@ -75,6 +91,15 @@ def test_late_bodies_leave_no_descriptor_behind(toy_server: Server) -> None:
     while (after := len(list(descriptors.iterdir()))) > before:  # the server closes a connection a moment later
         assert time.monotonic() < until, f"{before} before, {after} after"
         time.sleep(0.01)
+
+
+def test_a_late_body_does_not_end_an_idle_connection(toy_server: Server) -> None:
+    """A proxy sends its next request on such a connection, and both come from its address."""
+    with socket.create_connection(toy_server.address, timeout=60) as idle:
+        for _ in range(2):
+            idle.sendall(head(f"Content-Length: {len(BODY)}") + BODY)
+            assert whole_answer(idle).endswith(b'{"y":[[false]]}')
+            assert b" 408 " in talk(toy_server, head("Content-Length: 31") + BODY[:20])
 
 
 def test_a_late_body_does_not_end_another_request(tmp_path: Path) -> None:

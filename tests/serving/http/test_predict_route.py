@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import socket
@@ -109,9 +110,13 @@ def test_every_refusal_is_json(server: Server, line: str, status: int, error: st
     assert (None if allow is None else ", ".join(sorted(headers["allow"].upper().split(", ")))) == allow
 
 
-def test_a_compressed_body_is_refused(server: Server) -> None:
-    status, _, body = ask(server, HEAD + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc")
-    error = "Content-Encoding: expected none, got 'gzip'; send the body as it is"
+def test_a_compressed_body_is_unpacked(server: Server) -> None:
+    packed = gzip.compress(BODY)
+    head = HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    status, _, body = ask(server, head + packed)
+    assert (status, json.loads(body)) == (200, {"y": [[False]]})
+    status, _, body = ask(server, HEAD + b"Content-Encoding: br\r\nContent-Length: 3\r\n\r\nabc")
+    error = "Content-Encoding: expected gzip, deflate or none, got 'br'; send the body as it is"
     assert (status, json.loads(body)["error"]) == (415, error)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PROJECT, environment
+from conftest import PROJECT, environment, needs_landlock
 from ending import ask_until_refused
 from serving_models import (
     BODY,
@@ -43,14 +43,16 @@ ROUNDS = 10_000_000  # the slow model counts to this for many seconds
 
 @pytest.fixture(scope="module")
 def toy_server(frozen_model: Path) -> Iterator[Server]:
-    with serving("--frozen-model", frozen_model, "--body-timeout", 1, "--max-body-mb", 1, "--max-rows", 5) as server:
+    flags = ["--idle-timeout", 1, "--max-rows", 5, "--nonfinite-inputs", "allow"]
+    flags += ["--path-prefix", "/toy", "--cors-origin", "https://a.example"]
+    with serving("--frozen-model", frozen_model, *flags) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def slow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     flags = write_small("slow", tmp_path_factory.mktemp("slow"))
-    with serving(*flags, "--timeout", 1, "--max-in-flight", 2, "--log-format", "json") as server:
+    with serving(*flags, "--timeout", 1, "--max-in-flight", 2, "--log-format", "json", "--trust-proxy", 1) as server:
         yield server
 
 
@@ -67,6 +69,21 @@ def test_an_idle_connection_is_closed(toy_server: Server) -> None:
         assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
         while connection.recv(1000):
             pass
+
+
+def test_requests_below_the_prefix_and_from_other_origins_are_answered(toy_server: Server) -> None:
+    for path in (PREDICT, f"/toy{PREDICT}", "/healthz", "/toy/healthz"):
+        method, body = ("POST", BODY) if path.endswith(PREDICT) else ("GET", None)
+        headers = {"Content_Type": "application/json", "Origin": "https://a.example"}
+        status, found, _ = toy_server.request(method, path, body, **headers)
+        assert (status, found["access-control-allow-origin"]) == (200, "https://a.example")
+    headers = {"Origin": "https://a.example", "Access_Control_Request_Method": "POST"}
+    status, found, answer = toy_server.request("OPTIONS", PREDICT, **headers)
+    assert (status, found["access-control-allow-methods"], answer) == (204, "GET, POST", b"")
+
+
+def test_nan_is_taken_if_allowed(toy_server: Server) -> None:
+    assert toy_server.predict({"x": [[None] * 10]}) == (200, {"y": [[False]]})
 
 
 def test_too_many_rows(toy_server: Server) -> None:
@@ -103,7 +120,7 @@ def test_requests_beyond_max_in_flight_get_503(slow_server: Server) -> None:
 
 def test_the_log_has_one_object_for_each_request(slow_server: Server) -> None:
     assert slow_server.process.stdout is not None
-    slow_server.request("GET", "/none%0Aforged", X_Request_Id="my-own.id_1")
+    slow_server.request("GET", "/none%0Aforged", X_Request_Id="my-own.id_1", X_Forwarded_For="1.1.1.1, 2.2.2.2")
     line = ""
     while "forged" not in line:
         line = slow_server.process.stdout.readline()
@@ -111,6 +128,7 @@ def test_the_log_has_one_object_for_each_request(slow_server: Server) -> None:
         assert {"time", "id", "method", "path", "status", "ms", "client"} == set(entry)
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", entry["time"])
     assert (entry["id"], entry["status"], entry["path"]) == ("my-own.id_1", 404, "/none\nforged")
+    assert entry["client"] == "2.2.2.2"
 
 
 def test_requests_are_answered_if_the_log_cannot_be_written(frozen_model: Path) -> None:
@@ -176,14 +194,46 @@ def listeners(server: Server) -> int:
 def test_many_idle_connections_do_not_lock_others_out(frozen_model: Path) -> None:
     """Granian's default limit is 1,024 connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    most = min(hard, 5000)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     try:
         with serving("--frozen-model", frozen_model) as server, ExitStack() as idle:
-            for _ in range(1500):
+            for _ in range(min(4000, most - 500)):
                 idle.enter_context(socket.create_connection(server.address))
+            assert server.request("GET", "/healthz")[0] == 200
             assert server.predict({"x": [ROW]}) == (200, {"y": [[False]]})
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+READ_ONLY = """
+import os
+import sys
+from pathlib import Path
+from serialization.checks.system_calls import EXECUTE, READ, USE_DEVICE, restrict_files
+
+restrict_files([(Path("/"), READ | EXECUTE), (Path("/dev/null"), USE_DEVICE)], [int(sys.argv[1])], talks=True)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@needs_landlock
+def test_one_worker_needs_no_temporary_files(frozen_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose file system is read-only."""
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    port = free_port()
+    below = [sys.executable, "-c", READ_ONLY, str(port)]
+    flags = ["--frozen-model", str(frozen_model), "--port", str(port)]
+    with serving(*flags, below=below) as server:
+        assert server.predict({"x": [ROW]}) == (200, {"y": [[False]]})
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.communicate()[1] == ""
+        assert server.process.returncode == 0
+    command = [*below, sys.executable, str(PROJECT / "freezemodel_serve.py"), *flags, "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: no folder for temporary files")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_client_that_reads_no_answer_is_disconnected(tmp_path: Path) -> None:
@@ -351,7 +401,7 @@ def test_a_worker_killed_while_it_loads_does_not_end_the_others(frozen_model: Pa
 
 
 def test_requests_in_flight_are_finished(tmp_path: Path) -> None:
-    with serving(*write_small("slow", tmp_path), "--timeout", 20) as server:
+    with serving(*write_small("slow", tmp_path), "--timeout", 300, "--grace", 300) as server:
         answers = []
         rounds = 300_000
         asking = threading.Thread(target=lambda: answers.append(server.predict({"x": [rounds]})))

@@ -51,11 +51,14 @@ def test_values_come_back_unchanged(dtype: str, shape: list[int | None] | None) 
     example = document["paths"][PREDICT]["post"]["requestBody"]["content"]["application/json"]["example"]
     assert post(client, json.dumps(example))[0] == 200
     body = {"x": fill(shape, list_limits(dtype))}
-    assert post(client, json.dumps(body)) == (200, {"y": body["x"]})
+    status, answer = post(client, json.dumps(body))
     if dtype == "string":
+        assert (status, answer) == (200, {"y": body["x"]})
         assert post(client, b"", "application/x-npy")[0] == 415
         return
     array = np.array(body["x"], get_portable_dtype(dtype))
+    assert status == 200
+    assert np.array(answer["y"], array.dtype).tolist() == array.tolist()
     file = io.BytesIO()
     np.save(file, array)
     headers = {"Accept": "application/x-npy"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 from dataclasses import replace
@@ -167,7 +168,7 @@ def test_every_dtype_takes_its_limits(clients: Clients) -> None:
         ("uint64", 2**64),
         ("uint64", -1),
         ("int64", 2**63),
-        ("half", 65505),
+        ("half", 65520),
         ("bfloat16", 3.4e38),
         ("half", "1"),
         ("bool", 1),
@@ -256,3 +257,80 @@ def test_a_signature_without_inputs_or_outputs_is_one_line() -> None:
         require_json_form(replace(signature, inputs=()))
     with pytest.raises(UserError, match="no outputs, so it cannot be served; name some with --outputs"):
         require_json_form(replace(signature, outputs=()))
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b'\xef\xbb\xbf{"x": [[1, 2]]}', "the body begins with a byte order mark of UTF-8; send UTF-8 without one"),
+        (
+            '{"x": [[1, 2]]}'.encode("utf-16"),
+            "the body begins with a byte order mark of UTF-16; send UTF-8 without one",
+        ),
+        ('{"x": [[1, 2]]}'.encode("utf-16-le"), "the body is in UTF-16 or UTF-32; send UTF-8"),
+        ('{"x": [[1, 2]]}'.encode("utf-16-be"), "the body is in UTF-16 or UTF-32; send UTF-8"),
+        ('{"x": [[1, 2]]}'.encode("utf-32-be"), "the body is in UTF-16 or UTF-32; send UTF-8"),
+        (b'{"x": "\xed\xa0\x80"}', "the body is not UTF-8: byte 0xed at 7"),
+        (b'{"x": [[1, NaN]]}', "x[0][1]: expected a number, got NaN"),
+        (
+            b'{"instances": [[1, 2]]}',
+            "the body: missing key 'x'; 'instances' is TensorFlow Serving's key",
+        ),
+        (b'{"y": [[1, 2]]}', "the body: missing key 'x'"),
+        (
+            b'{"x": [{"0": 1, "1": 2}]}',
+            "x[0]: expected a list, got an object with the keys 0, 1, ... "
+            "(a JavaScript typed array; send Array.from(it))",
+        ),
+        (
+            b'{"x": {"0": 1, "1": 2}}',
+            "x: expected the shape [None, 2], got an object with the keys 0, 1, ... "
+            "(a JavaScript typed array; send Array.from(it))",
+        ),
+        (b'{"x": [{"1": 1, "0": 2}]}', "x: expected the shape [None, 2], got [1]"),
+    ],
+)
+def test_a_message_says_what_clients_often_send(clients: Clients, body: bytes, error: str) -> None:
+    status, answer = post(clients("log"), body)
+    assert status == 400
+    assert answer["error"].startswith(error)
+
+
+def test_half_of_a_surrogate_pair_is_no_text(clients: Clients) -> None:
+    status, answer = post(clients("text"), rb'{"x": [["a", "\ud800"]]}')
+    assert status == 400
+    assert answer["error"].startswith("x[0][1]: the string is no Unicode text: '\\ud800' is half of a surrogate pair;")
+
+
+def test_numbers_that_are_not_finite_are_taken_if_allowed() -> None:
+    def load() -> tuple[Any, Signature]:
+        with tf1.Graph().as_default() as graph:
+            x = tf1.placeholder(tf.float32, [None, 4], name="x")
+            tf.cast(tf.math.is_nan(x), tf.int32, name="nan")
+            tf.cast(tf.math.is_inf(x), tf.int32, name="inf")
+        return open_session(graph), make_signature(graph, "x", "nan,inf")
+
+    client = make_app("missing", load, Settings(nonfinite_inputs="allow")).test_client()
+    expected = (200, {"y": {"nan": [[0, 1, 0, 0]], "inf": [[0, 0, 1, 1]]}})
+    for body in (
+        '{"x": [[1, NaN, Infinity, -Infinity]]}',
+        '{"x": [[1, null, "Infinity", "-Infinity"]]}',
+        '{"x": [[1, "NaN", "Infinity", -Infinity]]}',
+    ):
+        assert post(client, body) == expected
+    file = io.BytesIO()
+    np.save(file, np.array([[1, np.nan, np.inf, -np.inf]], np.float32))
+    assert post(client, file.getvalue(), "application/x-npy") == expected
+    for body, error in (
+        ('{"x": [[1, "nan", 2, 3]]}', "x[0][1]: expected a number, got a string"),
+        ('{"x": [[1, 1e39, 2, NaN]]}', "x[0][1]: the number is beyond the range of float32"),
+        (f'{{"x": [[1, {"9" * 400}, 2, NaN]]}}', "x[0][1]: the number is beyond the range of float32"),
+        ('{"x": [[1, true, 2, NaN]]}', "x[0][1]: expected a number, got true or false"),
+    ):
+        assert post(client, body) == (400, {"error": error})
+
+
+def test_whole_numbers_are_never_missing(clients: Clients) -> None:
+    client = clients("quotient", nonfinite_inputs="allow")
+    assert post(client, '{"x": {"a": [null], "b": [1]}}')[0] == 400
+    assert post(client, '{"x": {"a": [NaN], "b": [1]}}')[0] == 400

@@ -78,7 +78,7 @@ def test_all_protocols_at_once_have_their_own_rows(server: Server) -> None:
             v2(i, binary=False)
             v2(i, binary=True)
 
-    at_once(*[lambda start=start: work(start) for start in range(4)] * 2)  # type: ignore[misc]
+    at_once(*[lambda start=start: work(start) for start in range(4)] * 2)
     assert wrong == []
 
 

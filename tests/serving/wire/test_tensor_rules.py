@@ -41,13 +41,13 @@ def test_a_shape_that_does_not_fit_is_refused(tensor: Tensor, shape: tuple[int, 
 
 
 def test_numbers_are_finite_and_within_the_dtype() -> None:
-    require_numbers(ROWS, np.zeros((1, 2), np.float32), "x")
-    require_numbers(Tensor("x", "x:0", "int32", (None,)), np.array([1], np.int32), "x")
+    require_numbers(ROWS, np.zeros((1, 2), np.float32), "x", nonfinite=False)
+    require_numbers(Tensor("x", "x:0", "int32", (None,)), np.array([1], np.int32), "x", nonfinite=False)
     with pytest.raises(RequestError, match=r"x\[1\]\[0\]: expected a number, got NaN or Infinity"):
-        require_numbers(ROWS, np.array([[0, 1], [np.nan, 1]], np.float32), "x")
+        require_numbers(ROWS, np.array([[0, 1], [np.nan, 1]], np.float32), "x", nonfinite=False)
     half = Tensor("x", "x:0", "bfloat16", (None,))
     with pytest.raises(RequestError, match=r"x\[1\]: the number is beyond the range of bfloat16"):
-        require_numbers(half, np.array([1, 3.4028e38], np.float32), "x")
+        require_numbers(half, np.array([1, 3.4028e38], np.float32), "x", nonfinite=False)
 
 
 def test_inputs_that_feed_one_tensor_are_equal() -> None:

@@ -10,6 +10,7 @@ import pytest
 from serving_models import open_small, small_app
 
 from serialization.graph.signature import Signature, Tensor
+from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError
 from serialization.serving.wire.protocol import ServedModel
 from serialization.serving.wire.v2_bodies import LENGTH_HEADER, InferForm
@@ -24,7 +25,7 @@ RESULTS = {"sum": np.array([[1, 2, 3], [4, 5, 6]], np.float32), "positive": np.a
 
 @pytest.fixture(scope="module")
 def form() -> InferForm:
-    return InferForm(SERVED, open_small("two")[1], 8, "error")
+    return InferForm(SERVED, open_small("two")[1], Settings(max_rows=8))
 
 
 def body_of(**more: Any) -> dict[str, Any]:
@@ -189,7 +190,7 @@ def test_bytes_without_the_header_are_no_json(form: InferForm) -> None:
 
 def test_inputs_that_feed_one_tensor_must_be_equal() -> None:
     inputs = tuple(Tensor(key, "x:0", "int32", (None,)) for key in ("a", "b"))
-    form = InferForm(SERVED, Signature(inputs, (Tensor("y", "y:0", "int32", (None,)),)), 8, "error")
+    form = InferForm(SERVED, Signature(inputs, (Tensor("y", "y:0", "int32", (None,)),)), Settings(max_rows=8))
     given = [{"name": key, "shape": [1], "datatype": "INT32", "data": [1]} for key in ("a", "b")]
     assert form.decode(None, json.dumps({"inputs": given}).encode())[0].keys() == {"a", "b"}
     given[1]["data"] = [2]

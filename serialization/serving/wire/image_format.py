@@ -1,0 +1,168 @@
+"""Takes images as people send them: a PNG or JPEG file as the body, or files in a form (multipart/form-data).
+
+An image becomes one row of pixels, as on the page, or the file's bytes if the model decodes images itself. In JSON an
+image may stand in place of a row of pixels: `{"x": [{"b64": "..."}]}`, or a data: URL.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.formparser import MultiPartParser
+
+from serialization.console import format_count
+from serialization.errors import UserError
+from serialization.graph.signature import Signature
+from serialization.run.images import ImageDecoder, describe_image_input, measure_image
+from serialization.run.json_values import decode_base64
+from serialization.serving.requests import INPUT, RequestError, require_row_count
+from serialization.tensorflow import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CONTENT_TYPES = ("image/png", "image/jpeg", "image/jpg")
+FORM = "multipart/form-data"
+RANGE = "range"  # the name of the parameter, in the URL or in a form, that says what black and white are: 0,1
+_MOST_PIXELS = 50_000_000  # of an image, which take 800 MB while it is resized
+_LARGE = 4_000_000  # pixels; one image of more is decoded at a time
+
+
+def list_content_types(signature: Signature) -> Sequence[str]:
+    """The types of bodies with images that a model takes; none if it takes no images."""
+    return (*CONTENT_TYPES[:2], FORM) if _takes_files(signature) or _takes_pixels(signature) else ()
+
+
+def _takes_files(signature: Signature) -> bool:
+    tensor = signature.inputs[0]
+    return len(signature.inputs) == 1 and tensor.dtype == "string" and tensor.shape in (None, (None,), (1,))
+
+
+def _takes_pixels(signature: Signature) -> bool:
+    try:
+        describe_image_input(signature.inputs[0])
+    except UserError:
+        return False
+    return len(signature.inputs) == 1
+
+
+class ImageFormat:
+    """Decodes images for a model that has one input, for images. Raises RequestError for a body that does not fit."""
+
+    def __init__(self, signature: Signature, max_rows: int) -> None:
+        self._tensor = signature.inputs[0]
+        self._max_rows = max_rows
+        self._large = threading.Lock()
+        self._decoder: ImageDecoder | None = None
+        self._takes_files = _takes_files(signature)
+        if _takes_pixels(signature):
+            self._decoder = ImageDecoder(describe_image_input(self._tensor))
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether the model takes the pixels of images."""
+        return self._decoder is not None
+
+    def decode_file(self, body: bytes, query: str) -> dict[str, NDArray[Any]]:
+        """The row of a body that is an image."""
+        given = parse_qs(query).get(RANGE, [])
+        return {self._tensor.key: self._make_rows([body], given[-1] if given else None)}
+
+    def decode_form(self, body: bytes, boundary: str, query: str) -> dict[str, NDArray[Any]]:
+        """The rows of a form: one for each file in it."""
+        self._require_images()
+        mark = boundary.encode("latin-1", "replace")
+        parser = MultiPartParser(
+            lambda *_, **__: io.BytesIO(),  # the default is a temporary file
+            max_form_memory_size=None,
+            max_form_parts=self._max_rows + 10,
+        )
+        try:
+            if not mark or b"--" + mark + b"--" not in body:
+                raise ValueError("it has no end")
+            form, files = parser.parse(io.BytesIO(body), mark, len(body))
+        except (ValueError, HTTPException):
+            raise RequestError(
+                400, "the body is not a whole multipart/form-data form: a boundary or the end is missing"
+            ) from None
+        images = [file.read() for _, file in files.items(multi=True)]
+        if not images:
+            raise RequestError(400, "the form has no file; send one with curl -F image=@FILE")
+        given = form.get(RANGE) or next(iter(parse_qs(query).get(RANGE, [])), None)
+        return {self._tensor.key: self._make_rows(images, given)}
+
+    def read_json_rows(self, value: Any) -> NDArray[Any] | None:
+        """The rows of a JSON value that holds images in base64 in place of pixels; None if it does not."""
+        rows = value if isinstance(value, list) else [value]
+        if not rows or not all(map(_is_encoded, rows)):
+            return None
+        images = []
+        for i, row in enumerate(rows):
+            try:
+                images.append(decode_base64(row["b64"] if isinstance(row, dict) else row))
+            except ValueError:
+                raise RequestError(400, f"{INPUT}[{i}]: expected pixels, or an image in base64") from None
+        return self._make_rows(images, None)
+
+    def _require_images(self) -> None:
+        if not self._takes_files and self._decoder is None:
+            raise RequestError(415, f"the model takes no images, but {self._tensor}; send JSON")
+
+    def _make_rows(self, images: Sequence[bytes], given: str | None) -> NDArray[Any]:
+        self._require_images()
+        require_row_count(len(images), self._max_rows, INPUT)
+        for i, data in enumerate(images):
+            try:
+                width, height = measure_image(data)
+            except ValueError as error:
+                raise RequestError(400, f"{INPUT}[{i}]: expected a PNG or JPEG image; {error}") from None
+            if not 0 < width * height <= _MOST_PIXELS:
+                size = f"{width:,} x {height:,} pixels; at most {_MOST_PIXELS:,} are accepted"
+                raise RequestError(413, f"{INPUT}[{i}]: the image has {size}")
+        if self._decoder is None:
+            rows = np.empty(len(images), object)
+            rows[:] = images
+            return rows
+        low, high = _read_range(given)
+        found = [self._decode(data, i, low, high) for i, data in enumerate(images)]
+        if len({row.shape for row in found}) > 1:
+            raise RequestError(
+                400, f"{INPUT}: the images differ in size, and a batch has one size; send them one by one"
+            )
+        batch = (self._tensor.shape or (None,))[0]
+        if batch not in (None, len(found)):
+            raise RequestError(400, f"{INPUT}: expected {format_count(batch or 0, 'image')}, got {len(found)}")
+        return np.stack(found)
+
+    def _decode(self, data: bytes, row: int, low: float, high: float) -> NDArray[Any]:
+        assert self._decoder is not None
+        width, height = measure_image(data)
+        with self._large if width * height > _LARGE else nullcontext():
+            try:
+                pixels = self._decoder.decode(data)
+            except ValueError:
+                raise RequestError(400, f"{INPUT}[{row}]: the image is damaged; it cannot be decoded") from None
+        return self._decoder.arrange(pixels if (low, high) == (0, 255) else low + pixels / 255 * (high - low))
+
+
+def _is_encoded(row: Any) -> bool:
+    return isinstance(row, str) or (isinstance(row, dict) and list(row) == ["b64"] and isinstance(row["b64"], str))
+
+
+def _read_range(given: str | None) -> tuple[float, float]:
+    """The values of black and white: 0 and 255, or those of `0,1`."""
+    if given is None:
+        return 0.0, 255.0
+    try:
+        low, high = (float(number) for number in given.split(","))
+        if not np.isfinite([low, high]).all():
+            raise ValueError
+    except ValueError:
+        raise RequestError(400, f"{RANGE}: expected two numbers such as 0,1 or -1,1, got {given[:100]!r}") from None
+    return low, high

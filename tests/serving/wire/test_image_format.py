@@ -1,0 +1,197 @@
+"""Images as bodies, in forms and in JSON; the model sees the pixels that TensorFlow decodes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import struct
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from conftest import PROJECT, Clients
+from flask.testing import FlaskClient
+from serving_models import PREDICT, make_identity, post
+
+from serialization.run.images import measure_image
+from serialization.serving.wire import image_format
+from serialization.tensorflow import np, tf
+
+SAMPLES = PROJECT / "pretrainedresnet" / "samples"
+BAG, COAT = (SAMPLES / "bag_0.png").read_bytes(), (SAMPLES / "coat_0.png").read_bytes()
+PIXELS = tf.io.decode_png(BAG).numpy()
+COAT_PIXELS = tf.io.decode_png(COAT).numpy()
+JPEG = tf.io.encode_jpeg(PIXELS, quality=95).numpy()
+
+
+@pytest.fixture(scope="module")
+def grey() -> FlaskClient:
+    """A server whose model gives back the pixels that it takes."""
+    return make_identity("uint8", [None, 28, 28, 1])
+
+
+def send(client: FlaskClient, body: bytes, content_type: str, query: str = "") -> tuple[int, Any]:
+    answer = client.post(PREDICT + query, data=body, content_type=content_type)
+    value = answer.get_json()
+    return answer.status_code, value["y"] if answer.status_code == 200 else value["error"]
+
+
+def form(files: Sequence[bytes], **fields: str) -> tuple[bytes, str]:
+    """The body of a form as curl -F sends it, and its type."""
+    parts = [
+        b'--line\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
+        + file
+        for file in files
+    ]
+    parts += [f'--line\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}'.encode() for k, v in fields.items()]
+    return b"\r\n".join([*parts, b"--line--\r\n"]), "multipart/form-data; boundary=line"
+
+
+def test_an_image_is_a_body(grey: FlaskClient) -> None:
+    assert send(grey, BAG, "image/png") == (200, [PIXELS.tolist()])
+    assert send(grey, JPEG, "image/jpeg") == (200, [tf.io.decode_jpeg(JPEG).numpy().tolist()])
+    assert send(grey, BAG, "image/jpeg") == (200, [PIXELS.tolist()]), "its bytes tell what it is"
+
+
+def test_files_of_a_form_are_rows(grey: FlaskClient) -> None:
+    assert send(grey, *form([BAG])) == (200, [PIXELS.tolist()])
+    assert send(grey, *form([BAG, COAT], other="ignored")) == (200, [PIXELS.tolist(), COAT_PIXELS.tolist()])
+
+
+def test_images_stand_in_json_as_base64(grey: FlaskClient) -> None:
+    text = base64.b64encode(BAG).decode()
+    safe = base64.urlsafe_b64encode(BAG).decode().rstrip("=")
+    for image in ({"b64": text}, {"b64": safe}, f"data:image/png;base64,{text}", text):
+        assert post(grey, json.dumps({"x": [image]})) == (200, {"y": [PIXELS.tolist()]})
+    assert post(grey, json.dumps({"x": [{"b64": "%"}]})) == (
+        400,
+        {"error": "x[0]: expected pixels, or an image in base64"},
+    )
+    status, answer = post(grey, json.dumps({"x": [{"b64": text}, [[[0]]]]}))
+    assert (status, answer["error"].partition(":")[0]) == (400, "x[0]")
+
+
+@pytest.mark.parametrize(("given", "low", "high"), [("", 0, 255), ("0,1", 0, 1), ("-1,1", -1, 1)])
+def test_pixels_are_scaled_as_asked(given: str, low: float, high: float) -> None:
+    client = make_identity("float32", [None, 28, 28, 1])
+    expected = pytest.approx(low + PIXELS.ravel() / 255 * (high - low), abs=1e-5)
+    fields = {"range": given} if given else {}
+    for answer in (
+        send(client, BAG, "image/png", f"?range={given}" if given else ""),
+        send(client, *form([BAG], **fields)),
+    ):
+        assert answer[0] == 200
+        assert np.ravel(answer[1]) == expected
+
+
+def test_images_are_resized_and_turned_to_the_layout_of_the_model() -> None:
+    large = tf.io.encode_png(tf.repeat(tf.repeat(PIXELS, 2, 0), 2, 1)).numpy()
+    status, rows = send(make_identity("uint8", [None, 3, 28, 28]), large, "image/png")
+    assert status == 200
+    assert np.shape(rows) == (1, 3, 28, 28)
+    assert np.abs(np.array(rows)[0, 1].astype(int) - PIXELS[..., 0]).mean() < 10
+    status, rows = send(make_identity("uint8", [None, None, None, 1]), large, "image/png")
+    assert (status, np.shape(rows)) == (200, (1, 56, 56, 1)), "the model takes any size"
+
+
+def test_a_model_that_decodes_images_gets_the_bytes(clients: Clients) -> None:
+    assert send(clients("picture"), BAG, "image/png") == (200, [PIXELS[0, 0, 0]])
+    assert send(clients("picture"), *form([BAG, COAT])) == (200, [PIXELS[0, 0, 0], COAT_PIXELS[0, 0, 0]])
+    text = base64.urlsafe_b64encode(BAG).decode()
+    for image in (text, text.rstrip("="), "data:image/png;base64," + base64.b64encode(BAG).decode()):
+        assert post(clients("picture"), json.dumps({"x": [{"b64": image}]})) == (200, {"y": [PIXELS[0, 0, 0]]})
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG file whose header has these sizes, and of whose pixels there are few."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = b""
+    for name, data in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b"")):
+        chunks += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "error"),
+    [
+        (b"", "image/png", 400, "x[0]: expected a PNG or JPEG image; it is no PNG or JPEG image"),
+        (b"GIF89a" + bytes(20), "image/png", 400, "x[0]: expected a PNG or JPEG image; it is no PNG or JPEG image"),
+        (BAG[:60], "image/png", 400, "x[0]: the image is damaged; it cannot be decoded"),
+        (
+            png_of(100_000, 100_000),
+            "image/png",
+            413,
+            "x[0]: the image has 100,000 x 100,000 pixels; at most 50,000,000 are accepted",
+        ),
+        (png_of(0, 5), "image/png", 413, "x[0]: the image has 0 x 5 pixels; at most 50,000,000 are accepted"),
+        (*form([]), 400, "the form has no file; send one with curl -F image=@FILE"),
+        (*form([BAG, b"text"]), 400, "x[1]: expected a PNG or JPEG image; it is no PNG or JPEG image"),
+        (*form([BAG], range="white"), 400, "range: expected two numbers such as 0,1 or -1,1, got 'white'"),
+    ],
+)
+def test_what_is_no_image_is_refused(body: bytes, content_type: str, status: int, error: str) -> None:
+    assert send(make_identity("float32", [None, 28, 28, 1]), body, content_type) == (status, error)
+
+
+def test_a_form_without_an_end_is_refused(grey: FlaskClient) -> None:
+    whole, content_type = form([BAG])
+    message = "the body is not a whole multipart/form-data form: a boundary or the end is missing"
+    for body in (whole[: len(whole) // 2], whole[:-14], whole[:10], b"text"):
+        assert send(grey, body, content_type) == (400, message)
+    for odd in ("multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=other"):
+        assert send(grey, whole, odd) == (400, message)
+    headers = b"--line\r\n" + b"A: b\r\n" * 10_000 + b"\r\n"
+    status, _ = send(grey, headers + whole, content_type)
+    assert status == 400
+
+
+def test_too_many_images_are_refused() -> None:
+    client = make_identity("uint8", [2, 28, 28, 1])
+    assert send(client, BAG, "image/png") == (400, "x: expected 2 images, got 1")
+    assert send(client, *form([BAG, COAT])) == (200, [PIXELS.tolist(), COAT_PIXELS.tolist()])
+    any_size = make_identity("uint8", [None, None, None, 1])
+    small = tf.io.encode_png(PIXELS[:5]).numpy()
+    assert send(any_size, *form([BAG, small])) == (
+        400,
+        "x: the images differ in size, and a batch has one size; send them one by one",
+    )
+
+
+def test_the_document_lists_images_for_models_that_take_them(grey: FlaskClient, clients: Clients) -> None:
+    for client, wanted in ((grey, True), (clients("picture"), True), (clients("log"), False)):
+        body = client.get("/openapi.json").get_json()["paths"][PREDICT]["post"]["requestBody"]
+        assert ({"image/png", "image/jpeg", "multipart/form-data"} <= set(body["content"])) == wanted
+
+
+def test_a_model_without_images_says_so(clients: Clients) -> None:
+    error = "the model takes no images, but x = x:0 float32 [None, 2]; send JSON"
+    for body, content_type in ((BAG, "image/png"), form([BAG])):
+        status, found = send(clients("log"), body, content_type)
+        assert (status, found.partition(",")[0]) == (415, error.partition(",")[0])
+
+
+def test_sizes_are_read_from_headers() -> None:
+    assert measure_image(BAG) == (28, 28)
+    for options in ({}, {"progressive": True}, {"xmp_metadata": "x" * 5000}):
+        wide = tf.io.encode_jpeg(np.zeros((30, 50, 3), np.uint8), **options).numpy()
+        assert measure_image(wide) == (50, 30)
+        for end in range(0, len(wide), 7):
+            try:
+                assert measure_image(wide[:end]) == (50, 30)
+            except ValueError:
+                assert end < 6000
+    for other in (b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\x00\x00" * 50, b"\x89PNG\r\n\x1a\n", bytes(100)):
+        with pytest.raises(ValueError, match="no PNG or JPEG"):
+            measure_image(other)
+
+
+def test_large_images_are_decoded_one_at_a_time(grey: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_format, "_LARGE", 1)
+    assert send(grey, *form([BAG, COAT])) == (200, [PIXELS.tolist(), COAT_PIXELS.tolist()])
+
+
+def test_the_client_of_a_form_may_be_a_browser(grey: FlaskClient) -> None:
+    answer = grey.post(PREDICT, data={"image": (io.BytesIO(BAG), "bag.png", "image/png")})
+    assert answer.get_json() == {"y": [PIXELS.tolist()]}
