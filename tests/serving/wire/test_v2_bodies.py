@@ -185,7 +185,7 @@ def test_lengths_that_lie_are_refused(form: InferForm, length: str, body: bytes,
 
 
 def test_bytes_without_the_header_are_no_json(form: InferForm) -> None:
-    assert "the body is not JSON" in refusal(form, in_bytes()[1])
+    assert "the body is not UTF-8: byte 0x80" in refusal(form, in_bytes()[1])
 
 
 def test_inputs_that_feed_one_tensor_must_be_equal() -> None:
