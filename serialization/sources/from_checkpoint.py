@@ -102,7 +102,7 @@ def take_whole_checkpoint(
         index=file.index,
         whole=file.graph_def,
         signature=wanted,
-        restores=tuple(map_variables(file.index, file.meta_graph.saver_def).values()),
+        restores=tuple(one for one in map_variables(file.index, file.meta_graph.saver_def).values() if one.saved),
         notes=tuple(f"repaired: {line}" for line in file.notes),
         trust=trust,
     )
