@@ -87,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chapter("A checkpoint: all variables, to go on training from")
     step("checkpoint_save.py")
     step("checkpoint_restore.py")
+    step("checkpoint_edit.py")
 
     chapter("A frozen model: variables become constants in one file")
     step("freezemodel_save.py")
@@ -118,6 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run("saved_model_cli", "show", "--dir", project.PRETRAINED / "1", *arguments)
     step("savedmodel_pretrained.py")
     step("checkpoint_from_savedmodel.py")
+    step("savedmodel_edit.py")
 
     seconds = time.monotonic() - started
     print(f"every step proved itself, in {seconds:.0f} seconds; the files are in {show_path(project.RESULTS)}")

@@ -105,11 +105,11 @@ class _Help(argparse.HelpFormatter):
         return f"{text} (default: {default})".replace("%", "%%")
 
 
-def make_parser(docstring: str | None, *flags: str, **defaults: Any) -> argparse.ArgumentParser:
+def make_parser(docstring: str | None, *flags: str, repeatable: Any = (), **defaults: Any) -> argparse.ArgumentParser:
     """A parser whose `--help` is the script's docstring and whose flags are taken from FLAG_GROUPS.
 
-    `flags` are names without `--`. `defaults` gives defaults by attribute name, and adds their flags:
-    `make_parser(__doc__, "overwrite", frozen_model=RESULTS / "frozen_model.pb")`.
+    `flags` are names without `--`; those that are `repeatable` here alone give a list. `defaults` gives defaults by
+    attribute name, and adds their flags: `make_parser(__doc__, "overwrite", frozen_model=RESULTS / "frozen_model.pb")`.
     """
     result = _Parser(description=(docstring or "").strip(), formatter_class=_Help, allow_abbrev=False)
     result.add_argument("--version", action=_ShowVersion, nargs=0, help="show the project's version and TensorFlow's")
@@ -121,6 +121,7 @@ def make_parser(docstring: str | None, *flags: str, **defaults: Any) -> argparse
             section = result.add_argument_group(title)
         for name in names:
             options = group[name] | ({"type": check_type(group[name]["type"])} if "type" in group[name] else {})
+            options |= {"action": "append"} if name in repeatable else {}
             section.add_argument(f"--{name}", default=defaults.get(name.replace("-", "_")), **options)
     return result
 

@@ -39,6 +39,13 @@ def parse_prefix(text: str) -> Path:
     return parse_path(text)
 
 
+def parse_out(text: str) -> Path:
+    """The type of `--out`: a prefix, or a folder that may not exist yet."""
+    if text.endswith("/") and not parse_path(text).is_dir():
+        raise ValueError(f"{text} is no folder yet; leave out the slash at its end")
+    return parse_path(text)
+
+
 def parse_number(least: float) -> Callable[[str], float]:
     """The type of a flag that takes a time, from `least` to 86,400 (the seconds of a day)."""
 
@@ -92,10 +99,18 @@ def parse_tags(text: str) -> str:
 
 
 def parse_renaming(text: str) -> tuple[str, str]:
-    """The type of `--rename`: the checkpoint's name and the graph's."""
+    """The type of `--rename`: the name in the checkpoint, and the new one. One of them may be empty: all, or none."""
     old, _, new = text.partition("=")
-    if not (old and new):
-        raise ValueError(f"expected OLD=NEW, the checkpoint's name and then the graph's, got {text!r}")
+    if old == new or "=" not in text:
+        raise ValueError(f"expected OLD=NEW, the checkpoint's name and then another one, got {text!r}")
+    return old, new
+
+
+def parse_key_renaming(text: str) -> tuple[str, str]:
+    """The type of a flag that renames keys of a SavedModel: the old key and the new one."""
+    old, _, new = text.partition("=")
+    if not (old and new) or old == new:
+        raise ValueError(f"expected OLD=NEW, a key and another one, got {text!r}")
     return old, new
 
 
@@ -139,7 +154,7 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "type": parse_renaming,
             "action": "append",
             "metavar": "OLD=NEW",
-            "help": "the graph's variable or scope NEW is OLD in the checkpoint; repeatable",
+            "help": "the checkpoint's variable or scope OLD is NEW in the graph, or in what is written; repeatable",
         },
         "partial": {
             "action": "store_true",
@@ -148,6 +163,10 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
         "ema": {
             "action": "store_true",
             "help": "take the moving averages of the variables in place of their raw values",
+        },
+        "no-slots": {
+            "action": "store_true",
+            "help": "leave out what only an optimizer needs: its slots, such as Adam's, and its powers of beta",
         },
         "frozen-model": {
             "type": parse_path,
@@ -175,7 +194,11 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "metavar": "TAGS",
             "help": "the MetaGraphDef to take from the SavedModel, by its tags, comma separated; '' is the one without",
         },
-        "signature": {"type": parse_word, "metavar": "KEY", "help": "the SignatureDef to take from the SavedModel"},
+        "signature": {
+            "type": parse_word,
+            "metavar": "KEY",
+            "help": "the SignatureDef to take from the SavedModel; repeatable where several are taken",
+        },
         "op-library": {
             "type": parse_path,
             "metavar": "FILE.so",
@@ -240,7 +263,39 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "help": "keep the predictions, whole: .npz, .npy (of one output) or .json",
         },
         "export-dir": {"type": parse_path, "metavar": "DIR", "help": "a SavedModel to write"},
-        "out": {"type": parse_prefix, "metavar": "PATH", "help": "the prefix of the checkpoint to write"},
+        "out": {
+            "type": parse_out,
+            "metavar": "PATH",
+            "help": "what is written: the prefix of a checkpoint, or the folder of a SavedModel",
+        },
+        "rename-signature": {
+            "type": parse_key_renaming,
+            "action": "append",
+            "metavar": "OLD=NEW",
+            "help": "the key of a signature; repeatable",
+        },
+        "rename-input": {
+            "type": parse_key_renaming,
+            "action": "append",
+            "metavar": "OLD=NEW",
+            "help": "the key of an input, in each signature that has it; SIGNATURE:OLD is one alone; repeatable",
+        },
+        "rename-output": {
+            "type": parse_key_renaming,
+            "action": "append",
+            "metavar": "OLD=NEW",
+            "help": "the key of an output, in each signature that has it; SIGNATURE:OLD is one alone; repeatable",
+        },
+        "new-signature": {
+            "type": parse_word,
+            "metavar": "KEY",
+            "help": "the key of the signature that --inputs and --outputs make",
+        },
+        "new-tag-set": {"type": parse_tags, "metavar": "TAGS", "help": "the tags of the MetaGraphDef that is written"},
+        "method": {
+            "choices": ("predict", "classify", "regress"),
+            "help": "the method of TensorFlow Serving that calls the signatures",
+        },
         "object-based": {
             "action": "store_true",
             "help": "write the variables for tf.train.Checkpoint, too, to a prefix with -object in its name",

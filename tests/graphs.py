@@ -12,7 +12,9 @@ from sstables import make_table
 
 from serialization.formats import protos
 from serialization.formats.sstable import mask_crc32c
-from serialization.tensorflow import tf, tf1
+from serialization.tensorflow import np, tf, tf1
+
+KINDS = ["float32", "float64", "float16", "bfloat16", "int8", "uint8", "int16", "int32", "int64", "bool", "complex64"]
 
 
 def save(folder: Path, build: Callable[[], Any], *, name: str = "model.ckpt", **saver: Any) -> Path:
@@ -97,6 +99,24 @@ def vocabulary(file: Path) -> None:
     table = tf.lookup.StaticHashTable(fill, -1)
     scale = tf1.get_variable("scale", [], tf.int64, initializer=tf1.ones_initializer())
     tf.multiply(table.lookup(words), scale, name="numbers")
+
+
+def every_kind() -> None:
+    """A variable of each dtype, one of strings, a scalar, an empty one, and two partitioned ones."""
+    total = tf1.placeholder(tf.float32, [], name="x")
+    for kind in KINDS:
+        values = np.arange(12).reshape(3, 4) % (2 if kind == "bool" else 12)
+        variable = tf1.get_variable(kind, initializer=tf.cast(values, kind), use_resource=kind in ("float32", "bool"))
+        total += tf.reduce_sum(tf.cast(variable, tf.float32))
+    words = tf1.get_variable("words", initializer=tf.constant([b"a", b"bc"]), use_resource=False)
+    total += tf.cast(tf.reduce_sum(tf.strings.length(words)), tf.float32)
+    total += tf1.get_variable("scalar", initializer=7.0)
+    total += tf.reduce_sum(tf1.get_variable("empty", [0, 3]))
+    rows, columns = tf1.fixed_size_partitioner(3), tf1.fixed_size_partitioner(2, axis=1)
+    values = tf1.random_normal_initializer(seed=1)
+    total += tf.reduce_sum(tf.convert_to_tensor(tf1.get_variable("rows", [1000, 3], None, values, partitioner=rows)))
+    total += tf.reduce_sum(tf.convert_to_tensor(tf1.get_variable("wide", [2, 200], None, values, partitioner=columns)))
+    tf.identity(total, name="y")
 
 
 def freeze(build: Callable[[], Any], outputs: list[str]) -> Any:

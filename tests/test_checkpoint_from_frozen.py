@@ -32,7 +32,8 @@ def values_in(prefix: Path) -> dict[str, bytes]:
     """The variables of a checkpoint by name: dtype, shape and bits."""
     reader = tf1.train.load_checkpoint(str(prefix))
     found = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    return {name: b"%r %r " % (str(v.dtype), v.shape) + v.tobytes() for name, v in found.items()}
+    bits = {name: repr(v.tolist()).encode() if v.dtype == object else v.tobytes() for name, v in found.items()}
+    return {name: b"%r %r " % (str(v.dtype), v.shape) + bits[name] for name, v in found.items()}
 
 
 def round_trip(run: Run, build: Callable[[], None], folder: Path, inputs: str, outputs: str) -> tuple[str, set[str]]:

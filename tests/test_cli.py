@@ -172,6 +172,8 @@ def test_a_reader_that_leaves_early_is_not_an_error(made: Path) -> None:
         ("savedmodel_from_source.py --epochs 1 --export-dir {new}/a", "a/saved_model.pb"),
         ("savedmodel_from_checkpoint.py --checkpoint {made} --export-dir {new}/a", "a/saved_model.pb"),
         ("savedmodel_from_frozen.py --frozen-model {made}/frozen_model.pb --export-dir {new}/a", "a/saved_model.pb"),
+        ("checkpoint_edit.py --checkpoint {made} --out {new}/b.ckpt", "b.ckpt.index"),
+        ("savedmodel_edit.py --saved-model {made}/savedmodel_from_source --out {new}/b", "b/saved_model.pb"),
         ("onnx_from_frozen.py --frozen-model {made}/frozen_model.pb --onnx {new}/a.onnx", "a.onnx"),
         ("tflite_from_frozen.py --frozen-model {made}/frozen_model.pb --tflite {new}/a.tflite", "a.tflite"),
         ("model_inspect.py {made}/graph.ckpt.meta --dot {new}/a.dot", "a.dot"),

@@ -73,7 +73,9 @@ WRONG: list[tuple[Any, str, str]] = [
     (parse_tensors, "x:first", "got 'x:first'"),
     (parse_tensors, "a=x,a=y", "two tensors have the key a in 'a=x,a=y'; give them different ones with KEY=NAME"),
     (parse_tags, "serve,,gpu", "expected tags, comma separated, got 'serve,,gpu'"),
-    (parse_renaming, "old", "expected OLD=NEW, the checkpoint's name and then the graph's, got 'old'"),
+    (parse_renaming, "old", "expected OLD=NEW, the checkpoint's name and then another one, got 'old'"),
+    (parse_renaming, "old=old", "expected OLD=NEW, the checkpoint's name and then another one, got 'old=old'"),
+    (parse_renaming, "=", "expected OLD=NEW, the checkpoint's name and then another one, got '='"),
     (parse_word, " ", "expected a name, got an empty word"),
     (parse_path, "", "expected a path, got an empty word"),
     (

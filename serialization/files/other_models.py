@@ -42,6 +42,8 @@ _TAKEN = {
 _SAME_STEP = {
     "checkpoint_from_frozen": _UNFREEZE,
     "checkpoint_from_savedmodel": _UNFREEZE,
+    "checkpoint_edit": {"saved_model": "savedmodel_edit.py"},
+    "savedmodel_edit": {"checkpoint": "checkpoint_edit.py"},
     "freezemodel_save": dict.fromkeys(("checkpoint", "saved_model", "keras"), "freezemodel_save.py"),
     "freezemodel_serve": dict.fromkeys(("checkpoint", "saved_model", "frozen_model"), "freezemodel_serve.py"),
     "onnx_from_frozen": dict.fromkeys(_FLAGS, "onnx_from_frozen.py"),
@@ -64,6 +66,8 @@ def advise_making(path: Path, otherwise: str, *scripts: str) -> str:
         project.RESULTS / "frozen_model.pb": "freezemodel_save.py",
         project.RESULTS / "unfrozen.ckpt": "checkpoint_from_frozen.py",
         project.RESULTS / "from_savedmodel.ckpt": "checkpoint_from_savedmodel.py",
+        project.RESULTS / "edited.ckpt": "checkpoint_edit.py",
+        project.RESULTS / "edited": "savedmodel_edit.py",
     }
     made |= {project.RESULTS / f"savedmodel_from_{name}": f"savedmodel_from_{name}.py" for name in _EXPORTS}
     made |= {project.PRETRAINED / "1": "pretrainedresnet/train.py"}

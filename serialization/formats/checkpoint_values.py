@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from serialization.console import make_printable, show_path
@@ -84,6 +84,12 @@ def parse_slice_spec(spec: str) -> tuple[tuple[int, ...], tuple[Extent, ...]]:
     *sizes, parts = spec.split()
     extents = tuple((0, _ALL) if part == "-" else _extent(part) for part in parts.split(":"))
     return tuple(int(size) for size in sizes), extents
+
+
+def format_slice_spec(shape: Sequence[int], extents: Sequence[Extent]) -> str:
+    """The text of a slice that `parse_slice_spec` reads."""
+    parts = ("-" if length == _ALL else f"{start},{length}" for start, length in extents)
+    return "".join(f"{size} " for size in shape) + ":".join(parts)
 
 
 def _extent(part: str) -> Extent:

@@ -24,6 +24,9 @@ _MODULES = {
     "TensorShapeProto": "framework.tensor_shape_pb2",
     "VariableDef": "framework.variable_pb2",
     "DataType": "framework.types_pb2",
+    "CondContextDef": "protobuf.control_flow_pb2",
+    "WhileContextDef": "protobuf.control_flow_pb2",
+    "QueueRunnerDef": "protobuf.queue_runner_pb2",
     "AssetFileDef": "protobuf.meta_graph_pb2",
     "MetaGraphDef": "protobuf.meta_graph_pb2",
     "SignatureDef": "protobuf.meta_graph_pb2",
@@ -71,6 +74,9 @@ if TYPE_CHECKING:
     TensorShapeProto: Any
     VariableDef: Any
     DataType: Any
+    CondContextDef: Any
+    WhileContextDef: Any
+    QueueRunnerDef: Any
     AssetFileDef: Any
     MetaGraphDef: Any
     SignatureDef: Any

@@ -99,4 +99,5 @@ def _is_rounded_float(expected: NDArray[Any], actual: NDArray[Any]) -> bool:
 
 
 XLA = Tolerance(_is_rounded_float, "which XLA compiles and so rounds")
+OPTIMIZED = Tolerance(_is_rounded_float, "which TensorFlow 2 optimizes in another function, and so rounds otherwise")
 OTHER_RUNTIME = Tolerance(is_close, "{:.2g} of its largest number")

@@ -82,6 +82,16 @@ def _file(text: str) -> Path:
     return parse_path(text)
 
 
+def share_feeds(given: Sequence[Feed], signatures: Sequence[Signature]) -> list[list[Feed]]:
+    """The feeds of each of several signatures: those without a name, and those that name an input of it.
+
+    A feed that names an input of none goes to all, where reading it is an error.
+    """
+    names = [{n for t in one.inputs for n in (t.key, t.name, t.name.removesuffix(":0"))} for one in signatures]
+    known = set().union(*names)
+    return [[f for f in given if f.name is None or f.name in own or f.name not in known] for own in names]
+
+
 def read_feeds(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray[Any]]:
     """The arrays that `--feed` gives, one for each input, by key.
 

@@ -76,19 +76,25 @@ def rename_keys(
     """Apply `--rename OLD=NEW`: the graph's variable or scope NEW is OLD in the checkpoint."""
     result, held = dict(restores), set(known)
     for old, new in renames:
-        new_scope, old_scope = new.rstrip("/") + "/", old.rstrip("/") + "/"
-        hits = 0
-        for name, restore in restores.items():
-            if restore.key == new:
-                result[name] = replace(restore, key=old)
-            elif restore.key.startswith(new_scope):
-                result[name] = replace(restore, key=old_scope + restore.key.removeprefix(new_scope))
-            hits += result[name].key != restore.key
+        moved = {name: move_name(restore.key, new, old) for name, restore in restores.items()}
+        hits = {name: key for name, key in moved.items() if key is not None}
+        result |= {name: replace(restores[name], key=key) for name, key in hits.items()}
         if not hits:
-            raise UserError(f"--rename {old}={new}: the graph has no variable {new}{_nearest(new, restores)}")
-        if not any(key == old or key.startswith(old_scope) for key in held):
-            raise UserError(f"--rename {old}={new}: the checkpoint holds no {old}{_nearest(old, held)}")
+            raise UserError(f"--rename {old}={new}: the graph has no variable {new}{name_nearest(new, restores)}")
+        if all(move_name(key, old, new) is None for key in held):
+            raise UserError(f"--rename {old}={new}: the checkpoint holds no {old}{name_nearest(old, held)}")
     return result
+
+
+def move_name(name: str, old: str, new: str) -> str | None:
+    """What a variable is called where `old`, a variable or a scope, is called `new`; None if `old` is another one.
+
+    An empty `old` is the scope of all variables; with an empty `new`, the scope `old` is left out of their names.
+    """
+    if name == old and new:
+        return new
+    old_scope, new_scope = (scope.rstrip("/") + "/" if scope else "" for scope in (old, new))
+    return new_scope + name.removeprefix(old_scope) if name.startswith(old_scope) and name != old_scope else None
 
 
 def take_averages(restores: Mapping[str, Restore], known: Iterable[str]) -> dict[str, Restore]:
@@ -233,7 +239,8 @@ def _scopes(old: str, new: str) -> tuple[str, str] | None:
     return ("/".join(olds), "/".join(news)) if olds and news else None
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def name_nearest(name: str, known: Iterable[str]) -> str:
+    """The nearest of the known names, as the end of an error; empty if none is near."""
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"; the nearest are {', '.join(near)}" if near else ""
 

@@ -142,7 +142,7 @@ def checkpoint_that_writes(folder: Path, effects: Effects) -> Path:
 SCRIPTS = {
     "--frozen-model": ("freezemodel_load", "savedmodel_from_frozen"),
     "--checkpoint": ("checkpoint_restore", "freezemodel_save", "savedmodel_from_checkpoint"),
-    "--saved-model": ("savedmodel_pretrained", "freezemodel_save"),
+    "--saved-model": ("savedmodel_pretrained", "freezemodel_save", "savedmodel_edit"),
 }
 HARMFUL: list[tuple[str, Make]] = [
     *(("--frozen-model", make) for make in harmful_models.FROZEN),

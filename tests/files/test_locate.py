@@ -48,6 +48,8 @@ def test_the_error_for_a_file_of_another_kind_names_the_kind(error: Fails, toy: 
             ("onnx_from_frozen", "--frozen-model", "a frozen model", "--onnx", toy / "new.onnx"),
             ("tflite_from_frozen", "--frozen-model", "a frozen model", "--tflite", toy / "new.tflite"),
             ("savedmodel_pretrained", "--saved-model", "a SavedModel"),
+            ("savedmodel_edit", "--saved-model", "a SavedModel", "--out", toy / "new"),
+            ("checkpoint_edit", "--checkpoint", "a checkpoint", "--out", toy / "new.ckpt"),
             ("checkpoint_restore", "--checkpoint", "a checkpoint"),
             ("freezemodel_save", "--checkpoint", "a checkpoint", "--frozen-model", toy / "new.pb"),
             ("freezemodel_serve", "--checkpoint", "a checkpoint"),

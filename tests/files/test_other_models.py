@@ -97,6 +97,17 @@ def test_a_foreign_file_in_the_place_of_a_graph_is_called_what_it_is(error: Fail
     )
 
 
+def test_what_edits_advises_what_edits_the_other_kind(error: Fails, toy: Path) -> None:
+    line = error("checkpoint_edit", "--checkpoint", toy / "savedmodel_from_source", "--out", toy / "new")
+    assert line.endswith("use `python savedmodel_edit.py --saved-model results/savedmodel_from_source`")
+    line = error("savedmodel_edit", "--saved-model", toy / "graph.ckpt", "--out", toy / "new")
+    assert line.endswith("use `python checkpoint_edit.py --checkpoint results/graph.ckpt`")
+    line = error("checkpoint_restore", "--checkpoint", toy / "edited.ckpt")
+    assert line.endswith("make it with `python checkpoint_edit.py`")
+    line = error("savedmodel_pretrained", "--saved-model", toy / "edited")
+    assert "savedmodel_edit.py" in line
+
+
 def test_an_exporter_advises_itself_for_another_kind_of_source(error: Fails, toy: Path) -> None:
     for script, flag in (("onnx_from_frozen", "--onnx"), ("tflite_from_frozen", "--tflite")):
         for given, right in (("savedmodel_from_source", "--saved-model"), ("graph.ckpt", "--checkpoint")):

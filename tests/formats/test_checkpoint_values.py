@@ -11,40 +11,25 @@ from conftest import Run
 
 from serialization.files.locate import find_checkpoint
 from serialization.formats.checkpoint_index import encode_slice_key
-from serialization.formats.checkpoint_values import StoredValue, find_stored_value
+from serialization.formats.checkpoint_values import (
+    StoredValue,
+    find_stored_value,
+    format_slice_spec,
+    parse_slice_spec,
+)
 from serialization.sources.from_checkpoint import PreparedCheckpoint, prepare_checkpoint, read_checkpoint_graph
 from serialization.sources.frozen_reader import read_graph_def
 from serialization.tensorflow import np, tf, tf1
 
-KINDS = ["float32", "float64", "float16", "bfloat16", "int8", "uint8", "int16", "int32", "int64", "bool", "complex64"]
-
-
-def every_kind() -> None:
-    """A variable of each dtype, one of strings, a scalar, an empty one, and two partitioned ones."""
-    total = tf1.placeholder(tf.float32, [], name="x")
-    for kind in KINDS:
-        values = np.arange(12).reshape(3, 4) % (2 if kind == "bool" else 12)
-        variable = tf1.get_variable(kind, initializer=tf.cast(values, kind), use_resource=kind in ("float32", "bool"))
-        total += tf.reduce_sum(tf.cast(variable, tf.float32))
-    words = tf1.get_variable("words", initializer=tf.constant([b"a", b"bc"]), use_resource=False)
-    total += tf.cast(tf.reduce_sum(tf.strings.length(words)), tf.float32)
-    total += tf1.get_variable("scalar", initializer=7.0)
-    total += tf.reduce_sum(tf1.get_variable("empty", [0, 3]))
-    rows, columns = tf1.fixed_size_partitioner(3), tf1.fixed_size_partitioner(2, axis=1)
-    values = tf1.random_normal_initializer(seed=1)
-    total += tf.reduce_sum(tf.convert_to_tensor(tf1.get_variable("rows", [1000, 3], None, values, partitioner=rows)))
-    total += tf.reduce_sum(tf.convert_to_tensor(tf1.get_variable("wide", [2, 200], None, values, partitioner=columns)))
-    tf.identity(total, name="y")
-
 
 @pytest.mark.parametrize("sharded", [False, True])
 def test_values_of_every_dtype_equal_those_that_tensorflow_reads(run: Run, tmp_path: Path, sharded: bool) -> None:
-    prefix = graphs.save(tmp_path, every_kind, sharded=sharded)
+    prefix = graphs.save(tmp_path, graphs.every_kind, sharded=sharded)
     reader = tf1.train.NewCheckpointReader(str(prefix))
     done = run("freezemodel_save", "--no-verify", "--checkpoint", prefix, "--frozen-model", tmp_path / "lean.pb")
     assert (done.status, done.stderr) == (0, "")
     found = {node.name: node.attr["value"].tensor for node in read_graph_def(tmp_path / "lean.pb").node}
-    for name in (*KINDS, "words", "scalar", "empty"):
+    for name in (*graphs.KINDS, "words", "scalar", "empty"):
         got, expected = tf.make_ndarray(found[name]), reader.get_tensor(name)
         assert (got.dtype, got.shape) == (expected.dtype, expected.shape)
         assert (got == expected).all()
@@ -129,7 +114,12 @@ def test_a_damaged_byte_is_reported_in_one_line(run: Run, tmp_path: Path) -> Non
 
 
 def test_a_prepared_checkpoint_has_the_size_of_its_values(tmp_path: Path) -> None:
-    prefix = graphs.save(tmp_path, every_kind)
+    prefix = graphs.save(tmp_path, graphs.every_kind)
     held = find_checkpoint(prefix)
     prepared: PreparedCheckpoint = prepare_checkpoint(held, read_checkpoint_graph(held), inputs="x", outputs="y")
     assert prepared.size == sum(place.size for place in held.places.values())
+
+
+@pytest.mark.parametrize("spec", ["10 4 0,5:-", "3 1,2", "2 3 4 -:-:0,4"])
+def test_the_text_of_a_slice_is_read_as_it_was_written(spec: str) -> None:
+    assert format_slice_spec(*parse_slice_spec(spec)) == spec

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serialization.run.differences import find_problem, is_alike, is_close, is_rounded, measure_gap
+from serialization.run.differences import OPTIMIZED, find_problem, is_alike, is_close, is_rounded, measure_gap
 from serialization.tensorflow import np
 
 
@@ -47,3 +47,10 @@ def test_dtype_and_shape_are_part_of_the_form() -> None:
     assert not is_alike(one, np.zeros([1, 2], "f"))
     assert find_problem("y", one, np.zeros([1, 2], "f"), shape_only=False) == "y is float32[1, 2], not float32[2]"
     assert find_problem("y", one, np.zeros([3], "f"), shape_only=True) == ""
+
+
+def test_what_is_optimized_may_round_numbers_and_nothing_else() -> None:
+    one = np.array([1.0, 100.0], "f")
+    assert OPTIMIZED.accepts(one, one + np.float32(1e-4))
+    assert not OPTIMIZED.accepts(one, one + np.float32(1e-2))
+    assert not OPTIMIZED.accepts(np.array([1]), np.array([2]))

@@ -11,7 +11,7 @@ import pytest
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
 from serialization.run import given_feeds
-from serialization.run.given_feeds import convert_value, parse_feed, read_feeds, read_rows
+from serialization.run.given_feeds import convert_value, parse_feed, read_feeds, read_rows, share_feeds
 from serialization.run.json_values import MisfitError
 from serialization.tensorflow import np, tf
 
@@ -154,3 +154,18 @@ def test_sizes_are_looked_at_before_anything_is_read(tmp_path: Path, monkeypatch
     for name, shape in (("bomb.npz", [1 << 40, 2]), ("holes.npy", [1 << 32, 2])):
         message = error(f"@{tmp_path}/{name}", inputs=(tensor(shape=(None, 3)),))
         assert message == f"--feed x: expected the shape [None, 3], got {shape}"
+
+
+def test_feeds_are_shared_by_several_signatures() -> None:
+    signatures = [
+        Signature((tensor(key="x"), tensor(key="y")), ()),
+        Signature((tensor(key="x"),), ()),
+        Signature((), ()),
+    ]
+    feeds = [parse_feed(text) for text in ("x=1", "y:0=2", "3", "wrong=4")]
+    shared = share_feeds(feeds, signatures)
+    assert [[feed.name for feed in one] for one in shared] == [
+        ["x", "y:0", None, "wrong"],
+        ["x", None, "wrong"],
+        [None, "wrong"],
+    ]

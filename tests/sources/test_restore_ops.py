@@ -10,7 +10,7 @@ from conftest import Run, freeze
 from handmade_graphs import Node, X, graph
 
 from serialization.graph.graph_index import GraphIndex
-from serialization.sources.restore_ops import add_saver
+from serialization.sources.restore_ops import add_saver, replace_saver
 from serialization.sources.variable_mapping import Restore, map_variables
 from serialization.tensorflow import np, tf, tf1
 
@@ -97,3 +97,25 @@ def test_a_variable_has_one_read(there: bool) -> None:
     read = "resource/Read/ReadVariableOp"
     meta_graph = add_saver(pruned(*(((read, "ReadVariableOp", ["resource"]),) if there else ())), RESTORES)
     assert [node.name for node in meta_graph.graph_def.node].count(read) == 1
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_saver_is_put_in_place_of_the_recorded_one(tmp_path: Path, recorded: bool) -> None:
+    """It saves and restores; the nodes of the old one go, and what others may name stays."""
+    with tf1.Graph().as_default():
+        for name, resource in (("a", True), ("b", False), ("c", True)):
+            tf1.get_variable(name, initializer=float(ord(name)), use_resource=resource)
+        saver = tf1.train.Saver()
+        tf1.add_to_collection(tf1.GraphKeys.SAVERS, saver)
+        meta_graph = saver.export_meta_graph() if recorded else tf1.train.export_meta_graph()
+    replace_saver(meta_graph, [Restore(name, f"key/{name}", "", 1, ()) for name in "ab"])
+    assert any(node.name.startswith("save/") for node in meta_graph.graph_def.node) != recorded
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        again = tf1.train.import_meta_graph(meta_graph)
+        session.run(tf1.global_variables_initializer())
+        again.save(session, str(tmp_path / "m"))
+        session.run([variable.assign(0.0) for variable in tf1.global_variables()])
+        again.restore(session, str(tmp_path / "m"))
+        assert [session.run(variable) for variable in tf1.global_variables()] == [ord("a"), ord("b"), 0.0]
+        assert len(tf1.get_collection(tf1.GraphKeys.SAVERS)) == 1
+    assert tf1.train.load_checkpoint(str(tmp_path / "m")).get_variable_to_shape_map().keys() == {"key/a", "key/b"}

@@ -206,6 +206,8 @@ def restores(*names: str, shape: tuple[int, ...] | None = (2,), saved: bool = Tr
         ([("old", "s")], ["a", "old/b", "old/c"]),
         ([("old/", "s/")], ["a", "old/b", "old/c"]),
         ([("x", "a"), ("y", "s/b")], ["x", "y", "s/c"]),
+        ([("old", "")], ["old/a", "old/s/b", "old/s/c"]),
+        ([("", "s")], ["a", "b", "c"]),
     ],
 )
 def test_variables_and_scopes_are_renamed(renames: list[tuple[str, str]], keys: list[str]) -> None:
