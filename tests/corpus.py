@@ -8,10 +8,11 @@ HINTS.tsv names, for some, the outputs and the feeds that a person who knows the
 
 Each step is the script that a user would run, as a process of its own with a time limit:
 
-    checkpoints   freezemodel_save.py, freezemodel_load.py on the result, savedmodel_from_checkpoint.py
+    checkpoints   freezemodel_save.py, freezemodel_load.py on the result, savedmodel_from_checkpoint.py;
+                  checkpoint_edit.py, which puts all variables into another scope
     frozen        savedmodel_from_frozen.py; freezemodel_load.py, whose outputs are compared with recorded ones
     savedmodels   freezemodel_save.py --saved-model for each signature, freezemodel_load.py on the result;
-                  checkpoint_from_savedmodel.py
+                  checkpoint_from_savedmodel.py; savedmodel_edit.py, which gives all inputs and outputs other keys
     negative      each of them: the right answer is a refusal
 
 Each frozen graph goes through checkpoint_from_frozen.py, too: the columns `checkpoint` count the artefacts that have
@@ -46,11 +47,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import stock_route
 from forked import FAILED, REFUSED, UNVERIFIED, VERIFIED, Main, Step, run
 
+import checkpoint_edit
 import checkpoint_from_frozen
 import checkpoint_from_savedmodel
 import freezemodel_load
 import freezemodel_save
 import onnx_from_frozen
+import savedmodel_edit
 import savedmodel_from_checkpoint
 import savedmodel_from_frozen
 import tflite_from_frozen
@@ -62,13 +65,13 @@ from serialization.files.model_names import is_prefix
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import VARIABLES
 from serialization.graph.random_ops import find_random_outputs
-from serialization.graph.signature import Signature, Tensor
+from serialization.graph.signature import Signature, Tensor, list_signature_defs
 from serialization.run.given_feeds import read_feeds
 from serialization.run.predictor import Predictor
 from serialization.sources import from_saved_model
 from serialization.sources.from_checkpoint import PreparedCheckpoint, prepare_checkpoint, read_checkpoint_graph
 from serialization.sources.from_frozen import PreparedFrozenModel, prepare_frozen_model
-from serialization.sources.frozen_reader import read_graph_def, read_graph_file
+from serialization.sources.frozen_reader import GraphFile, read_graph_def, read_graph_file
 from serialization.tensorflow import explain_failures, np, tf
 
 CHECKPOINT = ("with parameters", "restored", "trained")  # what became of the frozen graphs of an artefact
@@ -136,10 +139,14 @@ def steps(artefact: Artefact, out: Path) -> Iterator[Step]:
     path = artefact.path
     if artefact.kind == "checkpoints":
         yield from convert_checkpoint(path, artefact.outputs, artefact.feeds, out)
+        words = ("--rename", "=edited", "--out", out / "edited.ckpt")
+        yield run("edit", checkpoint_edit.main, "--checkpoint", path, *words)
     elif artefact.kind == "frozen":
         yield from convert_frozen(artefact, out)
     elif artefact.kind == "savedmodels" or saved_models(path):
         yield from convert_saved_model(path, out)
+        if artefact.kind == "savedmodels":
+            yield from edit_saved_models(path, out)
     else:
         yield from convert_checkpoint(path, None, {}, out)
 
@@ -170,6 +177,28 @@ def convert_checkpoint(path: Path, outputs: str | None, feeds: dict[str, object]
         yield run("variables", compare_variables, out / "frozen.ckpt", path, *words[2:])
         yield from export_on("", out, "--frozen-model", frozen, *words[2:])
     yield run("export", savedmodel_from_checkpoint.main, *words, "--export-dir", out / "export")
+
+
+def edit_saved_models(path: Path, out: Path) -> Iterator[Step]:
+    """Each MetaGraphDef with other keys, which sort in the other order."""
+    for folder in saved_models(path):
+        for file in read_graphs(folder):
+            tags: list[object] = ["--tag-set", ",".join(file.meta_graph.meta_info_def.tags)]
+            signatures = list_signature_defs(file.meta_graph).values()
+            for side in ("input", "output"):
+                keys = sorted({key for one in signatures for key in getattr(one, f"{side}s")}, reverse=True)
+                for number, key in enumerate(keys):
+                    tags += [f"--rename-{side}", f"{key}={side}{number:03}"]
+            words = ("--saved-model", folder, *tags, "--out", out / "edited", "--overwrite")
+            yield run("edit", savedmodel_edit.main, *words)
+
+
+def read_graphs(folder: Path) -> list[GraphFile]:
+    """The graphs of a SavedModel; none if it cannot be read."""
+    try:
+        return from_saved_model.read_saved_model(find_saved_model(folder, whole=False).file)
+    except UserError:
+        return []
 
 
 def stock_steps(artefact: Artefact, out: Path) -> Iterator[Step]:
@@ -377,11 +406,7 @@ def convert_saved_model(path: Path, out: Path) -> Iterator[Step]:
 
 def signatures(folder: Path) -> Iterator[tuple[list[object], str]]:
     """The signatures of a SavedModel: the words for `--tag-set`, where it has several, and the key."""
-    try:
-        found = from_saved_model.read_saved_model(find_saved_model(folder, whole=False).file)
-    except UserError:
-        found = []
-    meta_graphs = [graph.meta_graph for graph in found]
+    meta_graphs = [graph.meta_graph for graph in read_graphs(folder)]
     for meta_graph in meta_graphs:
         tags: list[object] = ["--tag-set", ",".join(meta_graph.meta_info_def.tags)] if len(meta_graphs) > 1 else []
         keys = [key for key in sorted(meta_graph.signature_def) if not key.startswith("__saved_model_")]
