@@ -195,7 +195,10 @@ def test_a_file_that_evidently_lost_its_end_is_refused(run: Run, frozen_model: P
     graph_def = protos.GraphDef.FromString(frozen_model.read_bytes())
     (tmp_path / "cut.pb").write_bytes(protos.GraphDef(node=graph_def.node[:-1]).SerializeToString())
     (tmp_path / "loose.pb").write_bytes(protos.GraphDef(node=graph_def.node[1:-1]).SerializeToString())
-    for name, why in (("cut", "it has lost 1 output of the signature that its nodes record"), ("loose", "it has lost")):
+    for name, why in (
+        ("cut", "it has lost 1 output of the signature that its nodes record"),
+        ("loose", "the graph lacks"),
+    ):
         line = f"{show_path(tmp_path)}/{name}.pb is cut off at its end; {why}"
         done = run("freezemodel_load", "--frozen-model", tmp_path / f"{name}.pb")
         assert (done.status, done.stderr.startswith(f"error: {line}")) == (1, True), done.stderr
