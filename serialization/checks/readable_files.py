@@ -31,8 +31,9 @@ def list_readable_files(paths: Iterable[Path]) -> list[Path]:
 
 def _list_files_at(path: Path) -> Iterator[Path]:
     yield from _list_files_of(path)
-    if path.is_dir() and not is_saved_model(path):
-        yield from (file for _, inside in list_models_inside(path) if inside != path for file in _list_files_of(inside))
+    inside = [found for _, found in list_models_inside(path)] if path.is_dir() and not is_saved_model(path) else []
+    if path not in inside:  # else it is the model, and the others lie below it by chance
+        yield from (file for found in inside for file in _list_files_of(found))
 
 
 def _list_files_of(path: Path) -> Iterator[Path]:

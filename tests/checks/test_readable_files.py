@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from serialization.checks.readable_files import list_readable_files
+from serialization.files.unpacking import open_in_place, remove_unpacked
 
 
 def make(folder: Path, *names: str) -> None:
@@ -88,3 +90,23 @@ def test_an_op_library_and_those_beside_it(tmp_path: Path) -> None:
 
 def test_what_is_not_there_gives_nothing(tmp_path: Path) -> None:
     assert names_of(tmp_path, tmp_path / "missing" / "m.ckpt") == set()
+
+
+def test_a_model_below_a_folder_is_readable_and_what_lies_beside_it_is_not(tmp_path: Path) -> None:
+    (tmp_path / "download" / "module").mkdir(parents=True)
+    (tmp_path / "download" / "module" / "saved_model.pb").write_bytes(b"x")
+    (tmp_path / "download" / "secret").write_bytes(b"x")
+    files = list_readable_files([tmp_path / "download"])
+    assert tmp_path / "download" / "module" in files
+    assert tmp_path / "download" / "secret" not in files
+    assert tmp_path / "download" not in files
+
+
+def test_what_was_unpacked_is_readable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    with tarfile.open(tmp_path / "m.tar", "w") as packed:
+        packed.add(tmp_path / "file", "file")
+    folder = open_in_place(lambda path: path)(tmp_path / "m.tar")
+    assert folder in list_readable_files([tmp_path / "m.tar"])
+    remove_unpacked()
+    assert folder not in list_readable_files([tmp_path / "m.tar"])
