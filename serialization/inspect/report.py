@@ -169,9 +169,8 @@ def _of_graph(file: ModelFile) -> tuple[Report, GraphIndex]:
     found = harm.scan_graph(index, folder=path.parent)
     report["notes"] += [CUT_OFF] if may_be_cut_off(graph_def) else []
     crashes = list(find_crashes(index))
-    loose = list(find_loose_ends(index))
-    lost = "" if loose else find_lost_end(index)  # which tells of a loose end as well
-    report["faults"] += [*crashes, *loose, *([f"the file is cut off; {lost}"] if lost else [])]
+    loose = list(find_loose_ends(index))  # of which find_lost_end tells too
+    report["faults"] += [*crashes, *(loose or [f"the file is cut off; {why}" for why in [find_lost_end(index)] if why])]
     recorded, ignored = (None, []) if crashes else read_recorded_signature(index)
     report["notes"] += ignored
     likely = None if recorded else describe_candidates(index, crashes)
