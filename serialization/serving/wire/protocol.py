@@ -5,6 +5,7 @@ The predict route does the rest for every protocol: ids, limits, batches, metric
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class ServedModel:
 
 def name_served_model(path: Path, settings: Settings) -> ServedModel:
     """The model by --model-name, or by its path: `export/7` is `export` of version 7, `my/model.pb` is `model`."""
-    path = path.absolute()
+    path = Path(os.path.abspath(path))
     version, named = (path.name, path.parent) if re.fullmatch("[0-9]+", path.name) else ("1", path)
     is_folder = path.is_dir()
     name = settings.model_name or re.sub(r"[^\w.-]", "_", named.name if is_folder else named.stem) or "model"

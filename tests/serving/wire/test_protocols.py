@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 from serving_models import BODY, PREDICT, ROW, Server, at_once, serving, small_app
 
 from serialization.serving.http.predict_route import SERVING
@@ -153,6 +156,42 @@ def test_the_models_own_words_for_nan_hold_in_all_protocols() -> None:
     assert answer.get_json()["error"] == "log.data[0]: the model's answer is -Infinity, not a number"
     answer = client.post("/v2/models/m/infer", json={**v2, "parameters": {"binary_data_output": True}})
     assert answer.data.endswith(struct.pack("<2f", float("-inf"), 0)), "bytes hold any number"
+
+
+VALUES = st.one_of(st.integers(-9, 9), st.floats(), st.none(), st.booleans(), st.text(max_size=3), st.just(1e39))
+NUMBERS = st.one_of(st.integers(-9, 9), st.floats(-(2.0**99), 2.0**99, width=32))
+NEARLY_ROWS = st.lists(st.lists(st.one_of(NUMBERS, NUMBERS, NUMBERS, VALUES), min_size=7, max_size=9), max_size=3)
+ROWS_THAT_FIT = st.lists(st.lists(NUMBERS, min_size=8, max_size=8), min_size=1, max_size=3)
+EXAMPLES = settings(max_examples=400, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(scope="module")
+def matrices(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    set_hypothesis_home_dir(tmp_path_factory.mktemp("hypothesis"))
+    return small_app("matrices", model_name="m").test_client()
+
+
+@EXAMPLES
+@given(st.one_of(NEARLY_ROWS, ROWS_THAT_FIT, VALUES))
+def test_all_protocols_take_and_refuse_the_same_values(matrices: Any, value: Any) -> None:
+    def ask(path: str, body: Any) -> tuple[int, Any]:
+        answer = matrices.post(path, data=json.dumps(body), content_type="application/json")
+        return answer.status_code, answer.get_json()
+
+    status, expected = ask(PREDICT, {"x": value})
+    assert status in (200, 400)
+    for key, answered in (("instances", "predictions"), ("inputs", "outputs")):
+        found, answer = ask("/v1/models/m:predict", {key: value})
+        assert (found, answer.get(answered)) == (status, expected.get("y")), answer
+    shape = [len(value), len(value[0])] if isinstance(value, list) and value else [1, 8]
+    flat = [number for row in value for number in row] if isinstance(value, list) else value
+    for data in (value, flat):
+        tensor = {"name": "x", "shape": shape, "datatype": "FP32", "data": data}
+        found, answer = ask("/v2/models/m/infer", {"inputs": [tensor]})
+        ragged = data is flat and isinstance(value, list) and len(set(map(len, value))) > 1
+        assert found == status or (ragged and found == 200), answer
+        if status == 200:
+            assert answer["outputs"][0]["data"] == [number for row in expected["y"] for number in row]
 
 
 def test_a_late_body_is_408_in_the_protocols_form(made: Path) -> None:
