@@ -40,7 +40,7 @@ def describe_api(
         for status, text in _REFUSALS.items()
     }
     others = {status: refusals[status] for status in ("405", "500", "503")}
-    request = _body(INPUT, signature.inputs, settings.max_rows)
+    request = _body(INPUT, signature.inputs, settings.max_rows, settings.nonfinite_inputs)
     npy = {"schema": {"type": "string", "contentMediaType": "application/x-npy"}}
     one_in = len(signature.inputs) == 1 and signature.inputs[0].dtype != "string"
     one_out = len(signature.outputs) == 1 and signature.outputs[0].dtype != "string"
@@ -142,4 +142,5 @@ def _value(tensor: Tensor, nonfinite: str) -> dict[str, Any]:
         return {"type": "integer", **limits}
     number = {"type": "number", **limits}
     words = {"null": {"type": "null"}, "string": {"enum": ["NaN", "Infinity", "-Infinity"]}}
+    words["allow"] = {"oneOf": [*words.values()]}  # in a request
     return {"oneOf": [number, words[nonfinite]]} if nonfinite in words else number

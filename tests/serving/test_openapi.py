@@ -21,6 +21,7 @@ from serialization.serving.limits import Settings
 from serialization.tensorflow import np
 
 LIMIT = 3.4028234663852886e38
+LIMIT_TAKEN = 3.4028235677973362e38  # the greatest number that is rounded to it
 
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(-(2**80), 2**80), st.floats(), st.text(max_size=5)
@@ -232,3 +233,14 @@ def test_a_number_beyond_float32_is_refused_with_its_place(one: tuple[Flask, Pre
     assert call(one[0], json_of({"x": [[*row, LIMIT]]}))[0] == 200
     status, answer = call(one[0], json_of({"x": [[*row, 1.0], [*row, 1e39]]}))
     assert (status, answer["error"]) == (400, "x[1][7]: the number is beyond the range of float32")
+
+
+@pytest.mark.parametrize("taken", ["error", "allow"])
+def test_the_document_says_whether_a_number_may_be_missing(taken: str) -> None:
+    document = small_app("log", nonfinite_inputs=taken).test_client().get("/openapi.json").get_json()
+    validate(document)
+    body = document["paths"][PREDICT]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    numbers = body["properties"]["x"]["items"]["items"]
+    limits = {"type": "number", "minimum": -LIMIT_TAKEN, "maximum": LIMIT_TAKEN}
+    missing = {"oneOf": [{"type": "null"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]}
+    assert numbers == (limits if taken == "error" else {"oneOf": [limits, missing]})
