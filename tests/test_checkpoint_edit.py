@@ -298,6 +298,21 @@ def test_a_damaged_checkpoint(error: Fails, tmp_path: Path) -> None:
     assert "model.ckpt.meta" in error("checkpoint_edit", "--checkpoint", source, "--out", tmp_path / "m.ckpt")
 
 
+def test_nothing_of_the_graph_is_run(run: Run, tmp_path: Path) -> None:
+    """The graph would write a file when it is imported, restored or run."""
+
+    def build() -> None:
+        variable = tf1.get_variable("w", [2])
+        with tf.control_dependencies([tf.io.write_file(str(tmp_path / "written"), "harm")]):
+            tf.multiply(variable, 2.0, name="y")
+
+    source = graphs.save(tmp_path, build)
+    edit(run, source, tmp_path / "m.ckpt", "--rename", "w=v")
+    assert not (tmp_path / "written").exists()
+    done = run("checkpoint_restore", "--checkpoint", tmp_path / "m.ckpt", "--outputs", "y")
+    assert (done.status, "is not safe to load; it would write files" in done.stderr) == (1, True)
+
+
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     """A file may hold 100 kB: as on a full disk, writing a longer one fails."""
     source = graphs.save(tmp_path, lambda: graphs.classifier(wide=100))

@@ -152,6 +152,7 @@ HARMFUL: list[tuple[str, Make]] = [
 REFUSALS = re.compile(
     r"error: \S+ (is not safe to load; it would (write files|read files|open connections|run code): .*; "
     r"nothing was loaded; --trust-model loads it all the same|is no plain file; .*)\n|"
+    r"error: the SavedModel has no signature; .*\n|"
     r"error: the SavedModel is damaged; of its 2 MetaGraphDefs several have the same tag-set, .*\n|"
     r"error: the checkpoint \S+ is incomplete; its data file \S+ is missing; .*\n|"
     r"error: \S+ is damaged; its constant \S+ has no dtype that TensorFlow knows, .*\n"

@@ -67,6 +67,17 @@ def test_an_infinite_number_makes_no_tolerance_infinite() -> None:
     assert moved == ["TensorFlow's default graph optimizers move y by up to 1; without them it is the source's"]
 
 
+def test_a_source_that_differs_from_itself_now_and_then_is_said_to() -> None:
+    """As a graph that reads a variable while it writes it."""
+    seldom = answer(*(np.array([number], "f") for number in (1, 1, 1, 1, 1, 5, 1, 1)))
+    with pytest.raises(UserError) as caught:
+        compare_runs(seldom, answer(np.array([3], "f")), FEEDS)
+    assert str(caught.value) == (
+        "the result differs from its source, which differs from itself by up to 4: y is off by up to 2; "
+        "nothing was written; --no-verify does without the comparison"
+    )
+
+
 def test_random_outputs_are_compared_in_shape() -> None:
     chance = answer(*(np.array([number], "f") for number in range(4)))
     proof = compare_runs(chance, answer(np.array([9], "f")), FEEDS, {"y": False})
