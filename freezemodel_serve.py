@@ -7,19 +7,25 @@ Teaches one tf.compat.v1.Session for the life of the process, compiled once into
     python freezemodel_serve.py --frozen-model my/frozen_model.pb --inputs x --outputs softmax
     python freezemodel_serve.py --saved-model my/model --signature serving_default
     python freezemodel_serve.py --checkpoint my/model.ckpt --inputs a=in_1,b=in_2 --outputs softmax
+    python freezemodel_serve.py --keras my/model.keras
 
 A model's only input is called x and its only output y, whatever the graph calls them. The page at / tells the rest.
 Clients of TensorFlow Serving (/v1) and of KServe V2 (/v2) are answered too, with the keys of the signature.
+A Keras model is frozen first, and proved, into a folder for temporary files; the server needs no Keras.
 Ctrl-C ends the server when the requests in flight are answered. Any WSGI server can run the application instead:
 `freezemodel_serve:create_app()` returns it.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import model
@@ -27,12 +33,13 @@ from checkpoint_restore import restore_session
 from freezemodel_load import open_frozen
 from savedmodel_pretrained import load_session
 from serialization import cli, project
-from serialization.cli import choose_model, list_readable, make_parser, select_values
+from serialization.cli import choose_model, list_readable, make_parser, repeat_flags, select_values
 from serialization.console import show_path
+from serialization.errors import UserError
 from serialization.files.beside import read_beside
 from serialization.files.model_flags import MODEL_KINDS, find_given_model, find_model
 from serialization.files.unpacking import call_with_unpacked, list_unpacked
-from serialization.flags import CONFINEMENT_FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
+from serialization.flags import CONFINEMENT_FLAGS, KERAS_FLAGS, LOAD_FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature
 from serialization.run.predictor import Predictor, give_sessions_own_threads
@@ -82,6 +89,18 @@ def make_app(name: str, open_model: Open, settings: Settings) -> Flask:
     return app
 
 
+def freeze_keras(keras: Path, folder: Path, *words: str | Path) -> Path:
+    """Freeze a Keras model into the folder by freezemodel_save.py, in a confined process that ends with Keras in it."""
+    frozen = folder / "frozen_model.pb"
+    command = [sys.executable, project.ROOT / "freezemodel_save.py", "--keras", keras, "--frozen-model", frozen, *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(done.stderr.strip().removeprefix("error: "))
+    if "\nproved: " not in done.stdout:
+        print(f"{show_path(keras)}: {done.stdout.splitlines()[-2]}")  # why nothing was proved
+    return frozen
+
+
 def create_app(
     frozen_model: Path | None = None,
     saved_model: Path | None = None,
@@ -89,30 +108,40 @@ def create_app(
     *,
     op_library: Path | None = None,
     settings: Settings | None = None,
+    name: str = "",
     **how: Any,
 ) -> Flask:
-    """The application for any WSGI server, with one model; the parameters are the flags of the same names."""
+    """The application for any WSGI server, with one model; the parameters are the flags of the same names.
+
+    `name` is shown instead of the model's path. A Keras model has to be frozen before (`freeze_keras`).
+    """
     load_op_library(op_library)
     kind, found = find_given_model(frozen_model=frozen_model, saved_model=saved_model, checkpoint=checkpoint)
-    return make_app(
-        show_path(found.path), partial(OPENERS[kind], found, **how), settings or Settings(**read_beside(found.path))
-    )
+    settings = settings or Settings(**read_beside(found.path))
+    return make_app(name or show_path(found.path), partial(OPENERS[kind], found, **how), settings)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    flags = ("saved-model", "checkpoint", *SAVED_MODEL_FLAGS, *MODEL_FLAGS, *CONFINEMENT_FLAGS)
+    flags = ("saved-model", "keras", "checkpoint", *SAVED_MODEL_FLAGS, *KERAS_FLAGS, *MODEL_FLAGS, *CONFINEMENT_FLAGS)
     parser = make_parser(__doc__, *flags, frozen_model=project.RESULTS / "frozen_model.pb", **ADDRESS, **LIMITS)
     args = parser.parse_args(argv)
-    kind, how = choose_model(parser, args, MODEL_KINDS)
-    found = find_model(kind, getattr(args, kind))  # before any worker looks for it
-    path = found.path
-    bodies = [] if args.inputs or args.outputs else model.make_example_bodies(path)
-    announce = partial(announce_server, show_path(path), bodies)
-    settings = Settings(**select_values(args, *LIMITS), **read_beside(path))
-    readable = None if args.unconfined else list_readable(args)
-    make = partial(call_with_unpacked, list_unpacked(), create_app, **{kind: path}, **how)
-    # This process loads no model: each worker confines itself, and then loads it.
-    run_server(make, settings, announce, readable, **select_values(args, *ADDRESS))
+    kind, how = choose_model(parser, args, (*MODEL_KINDS, "keras"))
+    with ExitStack() as stack:
+        if kind == "keras":
+            folder = stack.enter_context(TemporaryDirectory(prefix="frozen-"))
+            words = repeat_flags(parser, args, *KERAS_FLAGS, *LOAD_FLAGS)
+            kind, args.frozen_model = "frozen_model", freeze_keras(args.keras, Path(folder), *words)
+            how |= {"inputs": None, "outputs": None}  # the frozen model records them
+        found = find_model(kind, getattr(args, kind))  # before any worker looks for it
+        path = args.keras or found.path
+        bodies = [] if args.inputs or args.outputs else model.make_example_bodies(path)
+        announce = partial(announce_server, show_path(path), bodies)
+        settings = Settings(**select_values(args, *LIMITS), **read_beside(path))
+        readable = None if args.unconfined else list_readable(args)
+        application = partial(create_app, **{kind: found.path}, name=show_path(path), **how)
+        make = partial(call_with_unpacked, list_unpacked(), application)
+        # This process loads no model: each worker confines itself, and then loads it.
+        run_server(make, settings, announce, readable, **select_values(args, *ADDRESS))
     return 0
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras_models
 import pytest
 from conftest import Run, environment
 from flask.testing import FlaskClient
@@ -200,10 +201,51 @@ def test_serves_a_keras_model(tmp_path: Path) -> None:
     assert post(client, '{"x": [[1, 2, 3]]}') == (200, {"y": [[6, 6]]})
 
 
+def test_serves_a_keras_file_with_classes_of_ones_own(tmp_path: Path) -> None:
+    """It is frozen by a process of its own, into a folder that ends with the server."""
+    custom = keras_models.write_custom(tmp_path)
+    (tmp_path / "temporary").mkdir()
+    program = (
+        "import keras, layers_of_mine; "
+        "keras.Sequential([keras.Input((2,), name='row'), layers_of_mine.Twice(name='twice')]).save('m.keras')"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment(), check=True, capture_output=True)
+    words = ("--keras", tmp_path / "m.keras", "--custom-objects", custom)
+    with serving(*words, TMPDIR=str(tmp_path / "temporary")) as server:
+        assert server.printed[0].startswith(f"serving {tmp_path / 'm.keras'} on ")
+        assert server.predict({"x": [[1, 2]]}) == (200, {"y": [[2, 4]]})
+        assert [file.name for file in (tmp_path / "temporary").rglob("*.pb")] == ["frozen_model.pb"]
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.communicate() == ("", "")
+    assert not list((tmp_path / "temporary").rglob("*.pb"))
+
+
+def test_serves_layers_with_weights_beside_them_by_their_keys(tmp_path: Path) -> None:
+    model = keras_models.save(keras_models.lists, tmp_path / "m.json")
+    model.save_weights(tmp_path / "one.weights.h5")
+    words = ("--keras", tmp_path / "m.json", "--weights", tmp_path / "one.weights.h5", "--outputs", "right")
+    feed = {"one": [[1, 2, 3, 4]], "two_2": [[0, 1, 2, 3]]}
+    wanted = model.predict([np.array(feed["one"], "f"), np.array(feed["two_2"], "i")], verbose=0)[1]
+    with serving(*words) as server:
+        status, answer = server.predict({"x": feed})
+    assert (status, list(answer)) == (200, ["y"])
+    np.testing.assert_allclose(answer["y"], wanted, rtol=1e-5)
+
+
+def test_a_keras_file_that_is_refused_is_one_line(run: Run, tmp_path: Path) -> None:
+    keras_models.save(keras_models.with_lambda, tmp_path / "m.keras")
+    done = run("freezemodel_serve", "--keras", tmp_path / "m.keras")
+    assert (done.status, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {tmp_path / 'm.keras'} is refused; the layer double holds Python code")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "flags",
     [
         ("--saved-model", "a", "--checkpoint", "b"),
+        ("--keras", "a", "--saved-model", "b"),
+        ("--weights", "a"),
         ("--timeout", "0"),
         ("--max-batch-size", "0"),
         ("--port", "-1"),

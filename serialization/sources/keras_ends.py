@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -143,7 +144,7 @@ def _make_keys(names: list[str]) -> list[str]:
     keys: list[str] = []
     for name in names:
         stem = re.sub(r"\W", "_", name.removesuffix(":0"), flags=re.ASCII)
-        stem = f"_{stem}" if stem[:1].isdigit() or not stem else stem
+        stem = f"_{stem}" if stem[:1].isdigit() or not stem else f"{stem}_" if keyword.iskeyword(stem) else stem
         free = (key for key in (stem, *(f"{stem}_{n}" for n in range(1, len(names) + 1))) if key not in keys)
         keys.append(next(free))
     return keys

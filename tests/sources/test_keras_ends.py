@@ -39,6 +39,15 @@ def test_keys_shapes_and_dtypes_of_nested_inputs(found: KerasFile) -> None:
     assert {key: value.shape for key, value in answers.items()} == {"p": (4, 5), "p_1": (4, 2), "q": (4, 5)}
 
 
+def test_a_word_of_python_is_no_key(found: KerasFile) -> None:
+    keras = import_keras(3)
+    x = keras.Input((3,), name="in")
+    ends = find_ends(keras, keras.Model(x, keras.layers.Dense(1, name="class")(x)), found)
+    assert [spec.name for spec in ends.specs] == ["in_"]
+    call = tf.function(ends.call, input_signature=ends.specs)
+    assert set(call.get_concrete_function().structured_outputs) == {"class_"}
+
+
 def test_a_fixed_batch_stays_fixed(found: KerasFile) -> None:
     keras = import_keras(3)
     x = keras.Input(batch_shape=(2, 5, 3), name="x")
