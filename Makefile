@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What .venv is installed from: exact versions and their hashes. `make newest` takes the ranges instead.
 REQUIREMENTS := --require-hashes --requirement requirements.lock
 
-.PHONY: run test check bench bench-environments client-environments corpus lock newest clean
+.PHONY: run test check bench bench-environments client-environments corpus peers lock newest clean
 
 run: $(VENV)/installed
 	$(BIN)/python tour.py
@@ -48,6 +48,7 @@ bench-environments: $(patsubst %,benchmarks/environments/%/installed,litserve be
 benchmarks/environments/litserve/installed: PACKAGES = 'litserve>=0.2.19,<0.3'
 benchmarks/environments/bentoml/installed: PACKAGES = 'bentoml>=1.4.39,<1.5' 'uvicorn[standard]'
 benchmarks/environments/mlserver/installed: PACKAGES = 'mlserver>=1.7.1,<1.8' 'uvicorn[standard]' 'uvloop<0.22'
+benchmarks/environments/peers/installed: PACKAGES = --requirement requirements-export.txt 'openvino>=2026.4,<2027'
 benchmarks/environments/%/installed:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet $(PACKAGES) 'tensorflow>=2.21,<2.22'
@@ -60,6 +61,10 @@ results/frozen_model.pb: $(VENV)/installed
 # `make corpus CORPUS=../shared/corpus` converts, proves and runs all real models in a folder.
 corpus: $(VENV)/installed
 	$(BIN)/python tests/corpus.py $(CORPUS)
+
+# `make peers CORPUS=../shared/corpus` has tf2onnx, TFLiteConverter and OpenVINO do it, for comparison.
+peers: benchmarks/environments/peers/installed
+	benchmarks/environments/peers/bin/python tests/corpus.py --peers $(CORPUS)
 
 $(VENV)/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info[:2] <= (3, 13) or sys.exit("error: TensorFlow 2.21 needs Python 3.10 to 3.13; this is %d.%d; run `make PYTHON=python3.13 ...`" % sys.version_info[:2])'

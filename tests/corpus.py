@@ -1,6 +1,6 @@
 """Convert, prove and run every artefact of a folder of real models, and print a table of the outcomes.
 
-    python tests/corpus.py FOLDER [--only WORD] [--report FILE]
+    python tests/corpus.py FOLDER [--only WORD] [--report FILE] [--stock | --peers]
 
 The folder holds checkpoints/NAME/, frozen/NAME/, savedmodels/NAME/ and negative/NAME/. Beside a frozen graph there may
 be recorded values: NAME.placeholder.csv to feed and NAME.prediction.csv to expect, with a .shape file for each.
@@ -39,11 +39,13 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import peers
 import stock_route
 from forked import FAILED, REFUSED, UNVERIFIED, VERIFIED, Main, Step, run
 
@@ -219,6 +221,29 @@ def stock_steps(artefact: Artefact, out: Path) -> Iterator[Step]:
             for tags, key in signatures(folder):
                 words = ["--saved-model", folder, "--signature", key, *tags]
                 yield run(f"stock {key}", stock_route.saved_model, *words, quiet=False)
+
+
+def peer_steps(artefact: Artefact, out: Path) -> Iterator[Step]:
+    """What other converters make of the same artefacts, by ways of their own."""
+    for number, (key, words) in enumerate(list_sources(artefact, out)):
+        step = run(f"source {key}".strip(), peers.write_case, out / f"case{number}", *words, quiet=False)
+        yield step
+        if step.outcome == VERIFIED:
+            for name, main in peers.PEERS.items():
+                yield run(f"{name} {key}".strip(), main, out / f"case{number}", quiet=False)
+
+
+def list_sources(artefact: Artefact, out: Path) -> Iterator[tuple[str, list[object]]]:
+    """The models of an artefact: the key of the signature, and the flags that a person who knows it would give."""
+    if artefact.kind == "checkpoints":
+        names: list[object] = ["--outputs", artefact.outputs, *flags(artefact.feeds, out)] if artefact.outputs else []
+        yield "", ["--checkpoint", artefact.path, *names]
+    elif artefact.kind == "frozen":
+        yield from (("", words) for _, _, words in frozen_files(artefact, out))
+    else:
+        for folder in saved_models(artefact.path):
+            for tags, key in signatures(folder):
+                yield key, ["--saved-model", folder, *tags, *(("--signature", key) if key else ())]
 
 
 def convert_frozen(artefact: Artefact, out: Path) -> Iterator[Step]:
@@ -441,21 +466,28 @@ def main() -> int:
         "--only", default="", metavar="WORD", help="artefacts whose names match this regular expression"
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the table as JSON lines, too")
-    parser.add_argument("--stock", action="store_true", help="go TensorFlow's own way instead, for comparison")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--stock", action="store_true", help="go TensorFlow's own way instead, for comparison")
+    ways.add_argument("--peers", action="store_true", help="have other converters do it instead, for comparison")
     args = parser.parse_args()
-    print(f"TensorFlow {tf.__version__}", flush=True)
+    if args.peers and find_spec("openvino") is None:
+        parser.error("--peers needs openvino; `make peers` runs it where that is")
+    way, tools = (peer_steps, tuple(peers.PEERS)) if args.peers else (stock_steps if args.stock else steps, EXPORTERS)
+    print(f"TensorFlow {tf.__version__}", flush=True)  # imported here, once for all processes
+    if args.peers:
+        print(peers.describe_versions())
     counts: dict[str, Counter[str]] = {}
     unfrozen: dict[str, Counter[str]] = {}
     for artefact in find(args.folder, args.only):
-        if args.stock and artefact.kind == "negative":
+        if way is not steps and artefact.kind == "negative":
             continue
         with tempfile.TemporaryDirectory() as out:
-            done = list((stock_steps if args.stock else steps)(artefact, Path(out)))
+            done = list(way(artefact, Path(out)))
         word = verdict(artefact, done)
         counted = counts.setdefault(artefact.kind, Counter())
-        counted[word] += 1
+        counted.update((word, "artefacts"))
         unfrozen.setdefault(artefact.kind, Counter()).update(judge_checkpoint(done))
-        for name in EXPORTERS:
+        for name in (*tools, "source"):
             counted[name] += any(step.what.startswith(name) and step.outcome == VERIFIED for step in done)
         print(f"{artefact.path.name} ({artefact.kind}): {word}", flush=True)
         for step in done:
@@ -468,6 +500,10 @@ def main() -> int:
                     + "\n"
                 )
     print()
+    if args.peers:
+        columns = ("artefacts", "source", *tools)
+        print_table(("kind", *columns), [(kind, *(found[word] for word in columns)) for kind, found in counts.items()])
+        return 0
     words = (VERIFIED, UNVERIFIED, REFUSED, FAILED, *EXPORTERS)
     table = [
         (kind, *(found[word] for word in words), *(unfrozen[kind][word] for word in CHECKPOINT))
