@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 from serving_models import soon
@@ -23,23 +24,39 @@ def listener(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
         pytest.skip(f"optional: a machine with IPv6; {error}")
 
 
-def test_all_connections_are_accepted_and_read_first(listener: socket.socket) -> None:
-    sockets = [listener]
+@contextmanager
+def draining(*sockets: socket.socket) -> Iterator[threading.Thread]:
+    """A thread that drains these sockets, and ends before this does."""
+    thread = threading.Thread(target=drain_connections, args=[sockets, 600])
+    thread.start()
+    yield thread
+    thread.join(120)
+    assert not thread.is_alive()
+
+
+def test_new_connections_are_refused_and_those_that_wait_are_accepted_first(listener: socket.socket) -> None:
     address = listener.getsockname()
-    with socket.create_connection(address[:2]) as waiting:
-        draining = threading.Thread(target=drain_connections, args=[sockets, 60])
-        draining.start()
+    with socket.create_connection(address[:2]), draining(listener) as thread:
         assert soon(lambda: not takes(address))
-        assert draining.is_alive(), "a connection waits to be accepted"
-        accepted, _ = listener.accept()
-        with accepted:
-            sockets.append(accepted)
-            time.sleep(0.5)  # longer than a drain that has nothing to wait for
-            assert draining.is_alive(), "the client has sent nothing"
-            waiting.sendall(b"x")
-            assert accepted.recv(1) == b"x"
-            draining.join(30)
-            assert not draining.is_alive()
+        assert thread.is_alive(), "a connection waits to be accepted"
+        listener.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:  # that one, and those that `takes` has made before new ones were refused
+                listener.accept()[0].close()
+
+
+def test_connections_are_read_first(listener: socket.socket) -> None:
+    with (
+        socket.create_connection(listener.getsockname()[:2]) as client,
+        listener.accept()[0] as accepted,
+        draining(accepted) as thread,
+    ):
+        time.sleep(0.5)  # longer than a drain that has nothing to wait for
+        assert thread.is_alive(), "the client has sent nothing"
+        client.sendall(b"x")
+        time.sleep(0.5)
+        assert thread.is_alive(), "what it has sent is not read"
+        assert accepted.recv(1) == b"x"
 
 
 def takes(address: tuple[str, int]) -> bool:
