@@ -23,6 +23,7 @@ class GraphIndex:
         self.nodes: dict[str, Any] = {node.name: node for node in graph_def.node}
         self.functions: dict[str, Any] = {f.signature.name: f for f in graph_def.library.function}
         self._bodies: dict[str, dict[str, Any]] = {}
+        self._producers: dict[str, list[str]] = {}
 
     def body(self, function: str) -> dict[str, Any]:
         """The nodes of a function by their names; those of the graph itself for an empty name."""
@@ -38,7 +39,12 @@ class GraphIndex:
 
     def producers(self, node: Any) -> list[str]:
         """The names of the nodes that a node takes data from, one for each data edge; the graph may lack some."""
-        return [get_node_name(edge) for edge in list_data_edges(node)]
+        own: bool = self.nodes.get(node.name) is node
+        if not own:  # it belongs to the body of a function
+            return [get_node_name(edge) for edge in list_data_edges(node)]
+        if node.name not in self._producers:
+            self._producers[node.name] = [get_node_name(edge) for edge in list_data_edges(node)]
+        return self._producers[node.name]
 
     def consumers(self, name: str) -> Sequence[str]:
         """The names of the nodes that take data from a node."""

@@ -22,8 +22,10 @@ from serialization.graph.known_ops import load_op_outputs
 from serialization.graph.signature import Tensor
 from serialization.graph.tensors import count_outputs
 from serialization.infer.data_edges import Flow
-from serialization.infer.judged import CHOOSING, find_parameter_free_ancestors
+from serialization.infer.forms import CHOOSING, find_head, find_parameter_free_ancestors
+from serialization.infer.left_over import find_left_over
 from serialization.infer.names import has_own_name, is_called_auxiliary, speaks_of_output, strip_copy
+from serialization.infer.rivals import find_rivals
 from serialization.infer.roles import FEATURE, LABEL, find_roles
 from serialization.infer.training_graphs import UNCONSUMED, find_answers, is_loop_result, is_state
 
@@ -73,7 +75,9 @@ def infer_candidates(index: GraphIndex, lacking: Collection[str] = ()) -> Inferr
         )
     found, answers = (_without(flow, candidates, lacking) for candidates in (found, answers))
     found = found or answers or list(_find_sinks(flow, 0, 0)) or list(_constants(flow)) or list(_updates(flow))
-    chosen = _choose(flow, found, trained=trained)
+    chosen = _choose(flow, found, features, trained=trained)
+    whys = {candidate.tensor.name: candidate.why for candidate in chosen}
+    rivals = find_rivals(flow, list(whys), features)
     reached = index.reachable([c.tensor.name for c in chosen], {get_node_name(source) for source in flow.sources})
     taken = {get_tensor_name(edge) for name in reached for edge in list_data_edges(flow.nodes[name])}
     taken |= {candidate.tensor.name for candidate in chosen}
@@ -86,7 +90,7 @@ def infer_candidates(index: GraphIndex, lacking: Collection[str] = ()) -> Inferr
             *(candidate for candidate in dict.fromkeys([*found, *answers]) if candidate not in chosen),
             *(candidate for candidate, bit in sources if not bit & needed),
         ),
-        _rivals(flow, chosen, features) if flow.training else (),  # else every tensor that is left is an output
+        tuple(Candidate(flow.describe(name), "output", whys.get(name, UNCONSUMED)) for name in rivals),
     )
 
 
@@ -97,6 +101,8 @@ def _find_sinks(flow: Flow, labels: int, features: int) -> Iterator[Candidate]:
         inner |= flow.answering_gradients
     for node in flow.rest():
         if node.op in _NO_OUTPUT or node.name in inner or node.name in flow.parameters or node.name in flow.ends:
+            continue
+        if flow.training and flow.is_value_free(node.name):
             continue
         depends = flow.depends[node.name]
         if depends & labels or (features and not depends & features and not _is_text_for_each_row(flow, node.name)):
@@ -147,11 +153,11 @@ def _without(flow: Flow, found: list[Candidate], lacking: Collection[str]) -> li
     return [c for c in found if flow.parameters_of(get_node_name(c.tensor.name)).isdisjoint(lacking)] or found
 
 
-def _choose(flow: Flow, found: list[Candidate], *, trained: bool) -> list[Candidate]:
+def _choose(flow: Flow, found: list[Candidate], features: int, *, trained: bool) -> list[Candidate]:
     """The best candidates: they use most parameters, are no by-product of a loop, and need the fewest sources."""
     found = _drop_copies(flow, found, trained=trained)
     if all(c.why != UNCONSUMED for c in found):
-        return _least(flow, found)
+        return _least(flow, found, features)
     uses = {c.tensor.name: flow.parameters_of(get_node_name(c.tensor.name)) for c in found}
     needs = {c.tensor.name: flow.depends[get_node_name(c.tensor.name)] for c in found}
 
@@ -171,13 +177,16 @@ def _choose(flow: Flow, found: list[Candidate], *, trained: bool) -> list[Candid
     others = () if flow.frozen else (_is_computed, _is_no_by_product, _has_shape, _is_not_auxiliary)
     for quality in (_has_values, _is_no_branch, *others):
         best = [c for c in best if quality(flow, c)] or best
+    if not trained and not flow.frozen:
+        left = find_left_over(flow, [get_node_name(c.tensor.name) for c in best])
+        best = [c for c in best if get_node_name(c.tensor.name) not in left]
     best = _keep_scores(flow, best) if trained else best
     named = [] if flow.frozen else [c for c in best if speaks_of_output(c.tensor.name)]
     if named:  # a name like "predictions" counts for all that need the same sources, and against others
         speaking = {needs[c.tensor.name] for c in named}
         against = sum(flow.bits.values()) if trained else functools.reduce(operator.or_, speaking)
         best = [c for c in best if needs[c.tensor.name] in speaking or not needs[c.tensor.name] & against]
-    return _least(flow, best) if trained else best
+    return _least(flow, best, features) if trained else best
 
 
 def _drop_copies(flow: Flow, found: list[Candidate], *, trained: bool) -> list[Candidate]:
@@ -187,7 +196,7 @@ def _drop_copies(flow: Flow, found: list[Candidate], *, trained: bool) -> list[C
     are replicas. Two nodes that compute the same are copies too. What nothing consumes is best, then what has a name.
     """
     nodes = {c: flow.nodes[get_node_name(c.tensor.name)] for c in found}
-    heads = {c: _find_head(flow, node.name) for c, node in nodes.items()}
+    heads = {c: find_head(flow, node.name) for c, node in nodes.items()}
     kin = flow.find_kin([node.name for node in nodes.values()])
     ranked = sorted(found, key=lambda c: (c.why != UNCONSUMED, not has_own_name(nodes[c])))
     kept: dict[object, list[Candidate]] = defaultdict(list)
@@ -212,19 +221,15 @@ def _drop_copies(flow: Flow, found: list[Candidate], *, trained: bool) -> list[C
     return [candidate for candidate in found if candidate in chosen]
 
 
-def _find_head(flow: Flow, name: str) -> frozenset[str]:
-    """The weights that a tensor was combined with last."""
-    nodes = (flow.nodes[get_node_name(step)] for step in find_parameter_free_ancestors(flow, name))
-    weights = (flow.parameters.get(n) for node in nodes if flow.is_parametric(node) for n in flow.index.producers(node))
-    return frozenset(weight for weight in weights if weight)
+def _least(flow: Flow, found: list[Candidate], features: int) -> list[Candidate]:
+    """The candidates that need no more sources than others: the network itself, not the one that judges it.
 
-
-def _least(flow: Flow, found: list[Candidate]) -> list[Candidate]:
-    """The candidates that need no more sources than others: the network itself, not the one that judges it."""
+    What needs a feature that no loss needs was made to be used, whatever else it needs.
+    """
     needs = {c.tensor.name: flow.depends[get_node_name(c.tensor.name)] for c in found}
-    return [
-        c for c in found if not any(n != needs[c.tensor.name] and not n & ~needs[c.tensor.name] for n in needs.values())
-    ]
+    least = [n for n in needs.values() if not any(m != n and not m & ~n for m in needs.values())]
+    unused = features & ~flow.needed_by_losses
+    return [c for c in found if needs[c.tensor.name] in least or needs[c.tensor.name] & unused]
 
 
 def _has_values(flow: Flow, candidate: Candidate) -> bool:
@@ -272,15 +277,3 @@ def _is_not_auxiliary(_flow: Flow, candidate: Candidate) -> bool:
 
 def _has_shape(flow: Flow, candidate: Candidate) -> bool:
     return candidate.tensor.shape != () or has_own_name(flow.nodes[get_node_name(candidate.tensor.name)])
-
-
-def _rivals(flow: Flow, chosen: list[Candidate], features: int) -> tuple[Candidate, ...]:
-    """The chosen outputs if two of them belong to different networks: each needs a source that the other does not.
-
-    What needs a feature that no loss needs was made to be used.
-    """
-    needs = {candidate.tensor.name: flow.depends[get_node_name(candidate.tensor.name)] for candidate in chosen}
-    if all(need & features & ~flow.needed_by_losses for need in needs.values()):
-        return ()
-    apart = any(a & ~b and b & ~a for a in needs.values() for b in needs.values())
-    return tuple(chosen) if apart else ()

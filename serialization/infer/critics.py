@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from serialization.graph import op_sets
 from serialization.graph.graph_def import get_node_name, get_tensor_name, list_data_edges
 from serialization.infer.data_edges import Flow
+from serialization.infer.forms import merge_forms
 from serialization.infer.gradients import get_gradient_owner
-from serialization.infer.judged import PRODUCTS, merge_forms
+from serialization.infer.judged import PRODUCTS
 
 _MADE = "a critic takes it"
 _JOINS = op_sets.VIEWS | op_sets.MERGES | {"Concat", "ConcatV2", "Pack", "Cast", "Transpose"}

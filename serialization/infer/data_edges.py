@@ -20,6 +20,7 @@ from serialization.graph.signature import Tensor
 from serialization.graph.tensors import describe_tensor
 from serialization.infer.entrances import find_pipeline_ends, list_variables, list_weights
 from serialization.infer.gradients import sort_gradients
+from serialization.infer.loops import find_loops
 from serialization.infer.names import has_own_name
 from serialization.infer.set_aside import find_gradients, find_nodes_aside
 
@@ -120,14 +121,24 @@ class Flow:
         seen = {marks[end] & ~bits.get(end, 0) for end in ends}
         return {name for name, bit in bits.items() if any(mark & bit for mark in seen)}
 
-    def find_kin(self, names: Iterable[str]) -> dict[str, set[str]]:
-        """For each of these nodes the others that need the result of one node with weights that it needs too."""
+    def mark_uses(self, names: Iterable[str]) -> tuple[dict[str, int], dict[str, int]]:
+        """A bit for each of these nodes; and for each node the bits of those that its value goes to."""
         bits = {name: 1 << place for place, name in enumerate(dict.fromkeys(names))}
         marks = defaultdict(int, bits)
-        for name in reversed(self.index.order):
-            if marks[name] and (name in bits or not self.is_value_free(name)):
-                for producer in self.index.producers(self.nodes[name]):
-                    marks[producer] |= marks[name]
+        again = True
+        while again:  # once, and more often where values go round in loops
+            again, done = False, set[str]()
+            for name in reversed(self.index.order):
+                done.add(name)
+                if marks[name] and (name in bits or not self.is_value_free(name)):
+                    for producer in self.index.producers(self.nodes[name]):
+                        again |= producer in done and marks[producer] | marks[name] != marks[producer]
+                        marks[producer] |= marks[name]
+        return bits, marks
+
+    def find_kin(self, names: Iterable[str]) -> dict[str, set[str]]:
+        """For each of these nodes the others that need the result of one node with weights that it needs too."""
+        bits, marks = self.mark_uses(names)
         shared = {marks[name] for name in self.deep}
         common = {bit: functools.reduce(operator.or_, (m for m in shared if m & bit), 0) for bit in bits.values()}
         return {name: {other for other, b in bits.items() if common[bit] & b} for name, bit in bits.items()}
@@ -176,25 +187,8 @@ class Flow:
 
     @cached_property
     def loops(self) -> list[set[str]]:
-        """The nodes within each loop of TensorFlow 1, from its Enter nodes up to its Exit nodes."""
-        frames: dict[bytes, list[str]] = defaultdict(list)
-        for node in self.nodes.values():
-            if node.op in op_sets.ENTERS:
-                frames[node.attr["frame_name"].s].append(node.name)
-        return [self._find_interior(enters, len(frames)) for enters in frames.values()]
-
-    def _find_interior(self, enters: Iterable[str], deepest: int) -> set[str]:
-        seen = {(name, 1) for name in enters}
-        waiting = list(seen)
-        while waiting:
-            name, depth = waiting.pop()
-            for user in self.index.consumers(name):
-                op = self.nodes[user].op
-                new = (user, depth + (op in op_sets.ENTERS) - (op in op_sets.EXITS))
-                if 0 < new[1] <= deepest and new not in seen:
-                    seen.add(new)
-                    waiting.append(new)
-        return {name for name, _ in seen}
+        """The nodes within each loop of TensorFlow 1."""
+        return find_loops(self.index)
 
     @cached_property
     def updated(self) -> set[str]:
@@ -206,8 +200,10 @@ class Flow:
         return found
 
     def _is_learned(self, node: Any) -> bool:
-        """Whether the update is no first value, none that is restored, and no copy of another variable."""
-        return node.op not in op_sets.ASSIGNMENTS or any(map(self.needs, list_data_edges(node)[1:]))
+        """Whether the update is no first value, none that is restored or fed, and no copy of another variable."""
+        values = list_data_edges(node)[1:]
+        given = all(get_tensor_name(self.index.trace_back(edge, _PASS_ON)) in self.bits for edge in values)
+        return node.op not in op_sets.ASSIGNMENTS or (any(map(self.needs, values)) and not given)
 
     def is_trained(self, name: str) -> bool:
         """Whether a gradient goes through the node."""
@@ -235,6 +231,9 @@ class Flow:
             return False
         if node.op in ("Cast", "Slice", "StridedSlice"):
             return has_own_name(self.nodes[shown[0]])
+        scope = node.name.rpartition("/")[0]
+        if node.op in ("Reshape", "Squeeze") and scope and shown[0].startswith(f"{scope}/"):
+            return False  # it is part of the layer
         return node.op in op_sets.IDENTITIES or (node.op in op_sets.VIEWS and len(self.users(node.name)) < 2)
 
     def needs(self, edge: str) -> int:
@@ -262,15 +261,21 @@ class Flow:
         """The variables, or weights in constants, that a node is computed from."""
         bits = self._parameter_bits[name]
         if bits not in self._parameter_sets:
-            names = [parameter for parameter, node in self.parameters.items() if parameter == node]
-            self._parameter_sets[bits] = frozenset(n for place, n in enumerate(names) if bits >> place & 1)
+            digits = reversed(f"{bits:b}")
+            self._parameter_sets[bits] = frozenset(
+                root for root, digit in zip(self._roots, digits, strict=False) if digit == "1"
+            )
         return self._parameter_sets[bits]
+
+    @cached_property
+    def _roots(self) -> list[str]:
+        """The variables, and the constants that are weights."""
+        return [parameter for parameter, node in self.parameters.items() if parameter == node]
 
     @cached_property
     def _parameter_bits(self) -> dict[str, int]:
         """The parameters that each node needs, along data and control edges, as bits in the order of `parameters`."""
-        roots = [parameter for parameter, node in self.parameters.items() if parameter == node]
-        found = dict.fromkeys(self.nodes, 0) | {name: 1 << place for place, name in enumerate(roots)}
+        found = dict.fromkeys(self.nodes, 0) | {name: 1 << place for place, name in enumerate(self._roots)}
         again = True
         while again:
             again = False

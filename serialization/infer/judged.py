@@ -10,18 +10,11 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from serialization.graph.const_nodes import read_integers
 from serialization.graph.graph_def import get_node_name, get_output_index, get_tensor_name, list_data_edges
-from serialization.graph.op_sets import ENTERS, EXITS, MERGES, PLACEHOLDERS, TENSOR_ARRAY_READS, VIEWS
+from serialization.graph.op_sets import ENTERS, PLACEHOLDERS, VIEWS
 from serialization.infer.data_edges import Flow
+from serialization.infer.forms import find_parameter_free_ancestors, is_part, merge_forms
 from serialization.infer.names import has_own_name
-
-CHOOSING = {"ArgMax", "ArgMin"}
-_DECIDING = {"Round", "Rint", "Greater", "GreaterEqual", "Less", "LessEqual"}
-_SPLITS = {"Split", "SplitV"}
-_JOINS = {"Concat", "ConcatV2", "Pack"}
-_PARTS = {"Slice", "StridedSlice"}
-_DECODERS = {"CTCGreedyDecoder", "CTCBeamSearchDecoder"}
 
 _BEFORE_LABELS = "the last tensor before the labels"
 _BEFORE_LOSS = "the last tensor before the loss"
@@ -30,7 +23,6 @@ _WEIGHING = {"Mul", "Select", "SelectV2", "RealDiv", "Div", "DivNoNan"}
 _LOGARITHMS = {"Log", "Log1p", "LogSoftmax"}
 _TOUCHES = {"Neg", "Maximum", "Minimum", "Add", "AddV2", "Sub", "ClipByValue", "RealDiv", "Div"} | _LOGARITHMS
 PRODUCTS = re.compile(r".*MatMul.*|.*Conv.*|Einsum")
-_BORDERS = EXITS | MERGES | TENSOR_ARRAY_READS
 
 
 def find_judged_tensors(flow: Flow, labels: int, features: int, ends: Iterable[str]) -> dict[str, str]:
@@ -50,112 +42,6 @@ def find_judged_tensors(flow: Flow, labels: int, features: int, ends: Iterable[s
         }
     order = {name: position for position, name in enumerate(flow.nodes)}
     return dict.fromkeys(merge_forms(flow, sorted(found, key=lambda tensor: order[get_node_name(tensor)])), why)
-
-
-def find_parameter_free_ancestors(flow: Flow, tensor: str) -> set[str]:
-    """A node and the nodes that it is computed from, up to a node with parameters or the end of a loop."""
-    found, waiting = set(), [tensor]
-    while waiting:
-        tensor = waiting.pop()
-        node = flow.nodes[get_node_name(tensor)]
-        if node.op in _SPLITS and not _splits_rows(flow, node):
-            found.add(get_tensor_name(tensor))
-            continue
-        found.add(node.name)
-        if node.op not in _BORDERS and not flow.is_parametric(node):
-            edges = [edge for edge in list_data_edges(node) if get_node_name(edge) in flow.deep]
-            waiting += [edge for edge in edges if get_node_name(edge) not in found]
-    return found
-
-
-def _splits_rows(flow: Flow, node: Any) -> bool:
-    """Whether the parts of a Split are rows of one answer, and not different answers side by side."""
-    axis = flow.index.producer(list_data_edges(node)[0 if node.op == "Split" else 2])
-    return read_integers(axis) in ([], [0])
-
-
-def merge_forms(flow: Flow, tensors: Iterable[str]) -> list[str]:
-    """The tensors, with those that are computed from one tensor without parameters in between replaced with that one.
-
-    The parts of a loss use one answer in several ways. Two answers have in common only nodes with parameters.
-    """
-    groups: list[tuple[list[str], set[str]]] = []
-    for tensor in tensors:
-        common = find_parameter_free_ancestors(flow, tensor)
-        met = [group for group in groups if group[1] & common]
-        if len(met) > 1:  # it joins several answers, as the mean of an ensemble does
-            tensor = _before_choice(flow, tensor)
-            groups = [group for group in groups if group not in met]
-        if len(met) == 1:
-            met[0][0].append(tensor)
-            met[0][1].intersection_update(common)
-        else:
-            groups.append(([tensor], common))
-    answers = [answer for members, common in groups for answer in _choose_forms(flow, members, common)]
-    # A tensor from which another answer is computed is a step on the way to it.
-    names = [get_node_name(answer) for answer in answers]
-    steps = {n for n in flow.find_steps(names, names) if flow.nodes[n].op not in _SPLITS}
-    return [answer for answer in answers if get_node_name(answer) not in steps] or answers
-
-
-def _before_choice(flow: Flow, tensor: str) -> str:
-    """The scores of which an unnamed tensor is the choice; else the tensor itself."""
-    node = flow.nodes[get_node_name(tensor)]
-    return get_tensor_name(node.input[0]) if node.op in CHOOSING and not has_own_name(node) else tensor
-
-
-def _choose_forms(flow: Flow, members: list[str], common: Collection[str]) -> list[str]:
-    """The result of a decoder on the answer that a group has in common; else the answer in one form."""
-    origins = [flow.index.trace_back(member, VIEWS | {"Cast"}) for member in members]
-    decoded = {origin for origin in origins if flow.nodes[get_node_name(origin)].op in _DECODERS}
-    return sorted(map(get_tensor_name, decoded)) or [_choose_form(flow, members, common)]
-
-
-def _choose_form(flow: Flow, members: list[str], common: Collection[str]) -> str:
-    """The last common node of a group; or a member with its own name; or for a sequence the chosen classes."""
-    if len(members) == 1:
-        return members[0]
-    before = set().union(*(find_parameter_free_ancestors(flow, name) - {name} for name in common))
-    last = next(name for name in (*(n for n in flow.nodes if n in common), *sorted(common)) if name not in before)
-    tensor = next((m for m in members if get_node_name(m) == last), get_tensor_name(last))
-    later = [member for member in members if get_node_name(member) != last]
-    origins = {member: flow.index.trace_back(member, VIEWS | {"Cast"}) for member in later}
-    choices = {m: o for m, o in origins.items() if flow.nodes[get_node_name(o)].op in CHOOSING | _DECIDING}
-    named = [member for member in later if has_own_name(flow.nodes[get_node_name(member)])]
-    shown = [member for member in named if member in choices or _is_shown(flow, member)]
-    if named and (shown or not has_own_name(flow.nodes[get_node_name(last)])):
-        return (shown or named)[0]
-    # Its author computes scores from the answer, and from these the class.
-    scores = [get_tensor_name(flow.nodes[get_node_name(choice)].input[0]) for choice in choices.values()]
-    scores = [score for score in scores if get_node_name(score) not in before | {last}]
-    chosen = [member for member, choice in choices.items() if flow.nodes[get_node_name(choice)].op in CHOOSING]
-    sequence = len(flow.describe(tensor).shape or ()) > 2
-    return (scores or (chosen if sequence else []) or [tensor])[0]
-
-
-def _is_shown(flow: Flow, tensor: str) -> bool:
-    """Whether no loss needs this form of the answer, and it decides nothing: what its author looks at."""
-    steps = find_parameter_free_ancestors(flow, tensor)
-    decides = any(flow.nodes[get_node_name(step)].op in _DECIDING | CHOOSING for step in steps)
-    return not decides and not flow.is_trained(get_node_name(tensor))
-
-
-def find_joins(flow: Flow) -> dict[str, str]:
-    """The tensors that are put together from decoded parts of an answer, and of which losses take parts.
-
-    For each node from which its parts are computed, the last such tensor.
-    """
-    found: dict[str, str] = {}
-    for name, node in flow.nodes.items():
-        users = flow.users(name)
-        if (
-            node.op in _JOINS
-            and users
-            and all(flow.nodes[user].op in _PARTS for user in users)
-            and flow.is_trained(name)
-        ):
-            found |= dict.fromkeys(find_parameter_free_ancestors(flow, name), f"{name}:0")
-    return found
 
 
 def _before_labels(flow: Flow, labels: int, features: int) -> set[str]:
@@ -178,9 +64,38 @@ def _before_labels(flow: Flow, labels: int, features: int) -> set[str]:
         for edge in edges:
             name = get_node_name(edge)
             free = name in flow.nodes and not flow.needs(edge) & labels and flow.needs(edge) & features
+            free = free and (name in flow.deep or not flow.parameters)
             if free and name not in inner and not flow.is_value_free(name) and not _is_given(flow, name):
-                (compared if compares else added).add(flow.behind_views(f"{name}:{get_output_index(edge)}"))
-    return compared or added
+                tensor = flow.behind_views(f"{name}:{get_output_index(edge)}")
+                (compared if compares else added).add(_before_flattening(flow, tensor, edges, labels))
+    parts = {n for tensor in compared for n in find_parameter_free_ancestors(flow, tensor) if is_part(flow, n)}
+    sides = {get_node_name(part) for part in parts}
+    beside = {
+        tensor
+        for tensor in added
+        if any(is_part(flow, n) and get_node_name(n) in sides for n in find_parameter_free_ancestors(flow, tensor))
+    }
+    return compared | beside or added
+
+
+def _before_flattening(flow: Flow, tensor: str, edges: Collection[str], labels: int) -> str:
+    """The tensor before the unnamed Reshapes that the label which it is compared with goes through as well."""
+    through = VIEWS | {"Cast", "StopGradient"}
+    wanted = [edge for edge in edges if flow.needs(edge) & labels]
+    count = max((_count_reshapes(flow, edge, through) for edge in wanted), default=0)
+    for _ in range(count - 1):  # the first one is the loss's own
+        node = flow.nodes[get_node_name(tensor)]
+        if node.op != "Reshape" or has_own_name(node) or get_node_name(node.input[0]) not in flow.deep:
+            break
+        tensor = get_tensor_name(node.input[0])
+    return tensor
+
+
+def _count_reshapes(flow: Flow, edge: str, through: Collection[str]) -> int:
+    count = 0
+    while (node := flow.index.producer(edge)) is not None and node.op in through and node.input:
+        count, edge = count + (node.op == "Reshape"), node.input[0]
+    return count
 
 
 def _is_wanted(flow: Flow, judge: str, name: str) -> bool:

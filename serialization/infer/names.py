@@ -7,14 +7,20 @@ from typing import Any
 
 from serialization.graph.graph_def import get_node_name
 
-_FUNCTIONS = {"truediv", "stack", "unstack", "embeddinglookup", "floordiv", "xwplusb", "l2normalize", "clipbyvalue"}
-_FUNCTIONS |= {"logsoftmax", "tofloat", "toint32", "toint64", "dropout", "gather", "concat", "add", "sub", "cond"}
-_FUNCTIONS |= {"convertimage", "saturatecast", "clipbynorm", "reducelogsumexp", "controldependency"}
+_FUNCTIONS = {  # the names that TensorFlow's functions give to ops of other names
+    *("add", "argsort", "batchnorm", "categorical", "checkseqlen", "clipbynorm", "clipbyvalue", "concat", "cond"),
+    *("controldependency", "conv1d", "conv2dtranspose", "convertimage", "convtranspose", "depthwise", "dropout"),
+    *("einsum", "embeddinglookup", "embeddinglookupsparse", "floordiv", "gather", "inversestft", "l2normalize"),
+    *("logsoftmax", "map", "matmul", "moments", "multinomial", "norm", "normalize", "packed", "randomnormal"),
+    *("randomuniform", "reducelogsumexp", "relulayer", "repeat", "resize", "reverse", "rgbtograyscale", "saturatecast"),
+    *("scalarmul", "scan", "separableconv2d", "sequencelength", "sequencemask", "sort", "split", "stack", "stft"),
+    *("sub", "tensordot", "tofloat", "toint32", "toint64", "truediv", "truncatednormal", "unstack", "while", "xwplusb"),
+}
 _NAMED = re.compile(
     r"(^|[/_])((output|predict|prob|softmax|logits|final_result).*|scores?(_\d+)?$)", re.IGNORECASE | re.DOTALL
 )
 _OUTPUT = re.compile(r"(final_?)?(outputs?|predictions?|results?)", re.IGNORECASE)
-_AUXILIARY = re.compile(r"(^|/)aux", re.IGNORECASE)
+_AUXILIARY = re.compile(r"(^|/)(aux|pooler(/|$))", re.IGNORECASE)
 _COPY = re.compile(r"(^|/)(replica|tower|clone|gpu|worker)_?\d+(?=/)", re.IGNORECASE)
 _NUMBER = re.compile(r"_\d+(?=/)")
 
@@ -36,7 +42,7 @@ def is_called_output(node: str) -> bool:
 
 
 def is_called_auxiliary(tensor: str) -> bool:
-    """Whether the name is that of an auxiliary head, which only helps a deep classifier to train."""
+    """Whether the name is that of an auxiliary head, which only helps to train, or of BERT's pooler, which few use."""
     return _AUXILIARY.search(tensor) is not None
 
 

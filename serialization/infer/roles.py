@@ -36,7 +36,8 @@ _COMPARING = {"Less", "LessEqual", "Greater", "GreaterEqual"}
 
 def find_roles(flow: Flow) -> dict[str, tuple[str, str]]:
     """The role of each source, and the reason."""
-    met, labels = flow.features(), _find_labels(flow)
+    labels = _find_labels(flow)
+    met = flow.features() & ~labels
     roles = {}
     for source in flow.sources:
         tensor, node, bit = flow.describe(source), flow.nodes[get_node_name(source)], flow.bits[source]
@@ -90,7 +91,7 @@ def _find_takers(flow: Flow, source: str) -> set[str]:
 def _find_labels(flow: Flow) -> int:
     """The bits of the sources that are compared with results of the weights, but for masks and lengths."""
     predicted, known = _find_judged(flow)
-    met = flow.features()
+    met = flow.features() & ~(known & ~predicted)  # a label may look up weights of the loss, such as the class's center
     if not flow.training:
         return 0 if flow.frozen else known & ~met
     labels = flow.compared() & ~met

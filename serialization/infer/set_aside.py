@@ -31,7 +31,7 @@ _CHECKS = {"CheckNumerics", "CheckNumericsV2"}  # they pass their input on; wher
 # A loop's gradient keeps the loop's values in them, so the loop takes them. They carry nothing into it.
 _LISTS = op_sets.STACKS | {"EmptyTensorList", "TensorListReserve"}
 _GRADIENTS = re.compile(r"((?:.*?/)??gradients(?:_\d+)?)/.*")
-_SCAFFOLD = re.compile(r"(.*/)?(report_uninitialized_variables(_\d+)?|save(_\d+)?)/.*")
+_SCAFFOLD = re.compile(r"(.*/)?(report_uninitialized_variables|save|zero_fraction)(_\d+)?/.*")
 
 
 def find_gradients(index: GraphIndex) -> tuple[set[str], set[str]]:

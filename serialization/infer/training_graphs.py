@@ -6,15 +6,19 @@ It works on the protobuf, without TensorFlow's runtime.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from serialization.graph import op_sets
+from serialization.graph.const_nodes import read_integers
 from serialization.graph.graph_def import get_node_name, get_tensor_name, list_data_edges
 from serialization.infer.critics import find_made, find_trainers
 from serialization.infer.data_edges import Flow
-from serialization.infer.judged import CHOOSING, find_joins, find_judged_tensors
+from serialization.infer.forms import CHOOSING, find_joins
+from serialization.infer.judged import find_judged_tensors
 from serialization.infer.names import has_own_name, is_called_output
 
 UNCONSUMED = "nothing consumes it"
+_REDUCTIONS = {"Mean", "Sum", "Max", "Min", "Prod", "All", "Any"}
 
 
 def find_answers(flow: Flow, sinks: list[str], labels: int, features: int) -> tuple[dict[str, str], dict[str, str]]:
@@ -23,9 +27,17 @@ def find_answers(flow: Flow, sinks: list[str], labels: int, features: int) -> tu
     The answers are sinks, and judged tensors of which no sink is another form.
     """
     ends = flow.index.downstream(flow.losses - flow.aside) - flow.aside
-    scalars = [t for t in sinks if flow.training and (flow.is_scalar(t) or get_node_name(t) in ends)]
-    sinks = [tensor for tensor in sinks if tensor not in scalars]
+    unused = features & ~flow.needed_by_losses
     trainers = find_trainers(flow)
+    learned = set().union(*(trainer.variables for trainer in trainers))  # delayed copies of weights are not learned
+    asked = {
+        tensor
+        for tensor in sinks
+        if flow.depends[get_node_name(tensor)] & unused
+        and not (learned and flow.parameters_of(get_node_name(tensor)).isdisjoint(learned))
+    }
+    scalars = [t for t in sinks if flow.training and (flow.is_scalar(t) or get_node_name(t) in ends) and t not in asked]
+    sinks = [tensor for tensor in sinks if tensor not in scalars]
     made = find_made(flow, trainers)
     judged = made or find_judged_tensors(flow, labels, features, ends | {get_node_name(tensor) for tensor in scalars})
     nodes = {get_node_name(name) for name in judged}
@@ -34,20 +46,22 @@ def find_answers(flow: Flow, sinks: list[str], labels: int, features: int) -> tu
     answers = dict(forms.values())
     after = flow.follow(nodes)
     if made:  # keep the sinks of the same network
-        learned = set().union(*(trainer.variables for trainer in trainers))
         networks = {flow.parameters_of(name) & learned for name in nodes}
         of_network = (t for t in sinks if flow.parameters_of(get_node_name(t)) & learned in networks)
-        kept = [tensor for tensor in of_network if get_node_name(tensor) not in after]
+        kept = [t for t in sinks if t in asked] or [t for t in of_network if get_node_name(t) not in after]
         return dict.fromkeys(kept, UNCONSUMED), answers
+    made_to_use = set(map(get_node_name, asked))
     steps = flow.trace(nodes)
     other = flow.follow(name for name, node in flow.nodes.items() if name not in steps and flow.is_parametric(node))
     used = set().union(*(flow.parameters_of(node) for node in nodes)) if flow.training else set()
 
     def is_by_product(name: str) -> bool:
         """Whether it has no name of its own, and is computed on the way to an answer or holds less than one."""
+        if _mixes_rows(flow, flow.nodes[name]) and not has_own_name(flow.nodes[name]):
+            return True
         if is_loop_result(flow, name) or _find_scores_of_choice(flow, name) in nodes or _is_dead(flow, name, used):
             return True
-        if not nodes or has_own_name(flow.nodes[name]) or is_state(flow, name):
+        if not nodes or has_own_name(flow.nodes[name]) or is_state(flow, name) or name in made_to_use:
             return False
         if name in after:  # all but the answer itself under a name of TensorFlow's
             return flow.nodes[name].op in op_sets.IDENTITIES and get_node_name(flow.behind_views(f"{name}:0")) in nodes
@@ -55,7 +69,7 @@ def find_answers(flow: Flow, sinks: list[str], labels: int, features: int) -> tu
 
     kept = [_behind(flow, tensor) for tensor in sinks if not is_by_product(get_node_name(tensor))]
     ends = {get_node_name(tensor) for tensor in kept}
-    beside = _find_heads_beside(flow, nodes, ends)
+    beside = set() if made_to_use & ends else _find_heads_beside(flow, nodes, ends)
     alone = dict(form for tensor, form in forms.items() if get_node_name(tensor) in beside)
     found = _without_training_inputs(flow, dict.fromkeys(kept, UNCONSUMED) | alone, features)
     return found, answers or dict.fromkeys(scalars, UNCONSUMED)
@@ -104,6 +118,13 @@ def _find_heads_beside(flow: Flow, answers: Collection[str], sinks: Collection[s
     }
 
 
+def _mixes_rows(flow: Flow, node: Any) -> bool:
+    """Whether the node gives a statistic of the batch, such as the mean of its rows."""
+    edges = list_data_edges(node)
+    axes = read_integers(flow.index.producer(edges[1])) if node.op in _REDUCTIONS and len(edges) > 1 else None
+    return axes is not None and 0 in axes
+
+
 def _is_dead(flow: Flow, name: str, used: Collection[str]) -> bool:
     """Whether the node needs a variable that nothing trains and no answer uses: a part that its author gave up."""
     return bool(used) and not flow.parameters_of(name) <= flow.updated | set(used)
@@ -111,8 +132,8 @@ def _is_dead(flow: Flow, name: str, used: Collection[str]) -> bool:
 
 def _find_scores_of_choice(flow: Flow, name: str) -> str:
     """The node with the scores of which an unnamed ArgMax takes the largest in each row; else ""."""
-    node = flow.nodes[name]
-    if node.op not in CHOOSING or has_own_name(node):
+    node = flow.nodes[get_node_name(flow.index.trace_back(name, op_sets.IDENTITIES | {"StopGradient", "Cast"}))]
+    if node.op not in CHOOSING or has_own_name(node) or has_own_name(flow.nodes[name]):
         return ""
     scores = get_node_name(node.input[0])
     return scores if len(flow.describe(node.input[0]).shape or ()) == 2 else ""

@@ -9,7 +9,8 @@ import graphs
 import pytest
 from typical_graphs import dense, make_flow, train
 
-from serialization.infer.judged import find_judged_tensors, find_parameter_free_ancestors, merge_forms
+from serialization.infer.forms import find_parameter_free_ancestors, merge_forms
+from serialization.infer.judged import find_judged_tensors
 from serialization.infer.roles import FEATURE, LABEL, find_roles
 from serialization.tensorflow import np, tf, tf1
 

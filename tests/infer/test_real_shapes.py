@@ -6,6 +6,10 @@ import subprocess
 import sys
 
 import pytest
+import shapes_fifth_games
+import shapes_fifth_images
+import shapes_fifth_pictures
+import shapes_fifth_texts
 import shapes_fourth
 import shapes_frozen
 import shapes_held_back
@@ -13,15 +17,25 @@ import shapes_held_back_too
 import shapes_images
 import shapes_made
 import shapes_pipelines
+import shapes_sixth_games
+import shapes_sixth_images
+import shapes_sixth_pictures
+import shapes_sixth_series
+import shapes_sixth_texts
 import shapes_tables
 import shapes_texts
 import shapes_third
 from conftest import PROJECT
 from real_shapes import SHAPES, make_file
 
+from serialization.errors import UserError
 from serialization.sources.choose import choose_signature
 
 MODULES = (
+    shapes_fifth_games,
+    shapes_fifth_images,
+    shapes_fifth_pictures,
+    shapes_fifth_texts,
     shapes_fourth,
     shapes_frozen,
     shapes_held_back,
@@ -29,18 +43,62 @@ MODULES = (
     shapes_images,
     shapes_made,
     shapes_pipelines,
+    shapes_sixth_games,
+    shapes_sixth_images,
+    shapes_sixth_pictures,
+    shapes_sixth_series,
+    shapes_sixth_texts,
     shapes_tables,
     shapes_texts,
     shapes_third,
 )
 
 
-@pytest.mark.parametrize("name", SHAPES)
+# What inference gives where it misses the outputs that the maker fetches: its outputs, or AMBIGUOUS for an error.
+# The list may only become shorter: whoever mends a miss takes it out.
+AMBIGUOUS = ""
+MISSED = {
+    "age_and_gender": "Softmax_1 Sum",
+    "captions_by_attention": AMBIGUOUS,
+    "clicks_and_sales": "ctcvr_prob",
+    "colors_of_what_is_seen": "fc1_voc12/BiasAdd",
+    "depth_from_one_picture": "model/ExpandDims " + " ".join(f"model/ExpandDims_{n}" for n in range(1, 6)),
+    "digits_side_by_side": AMBIGUOUS,
+    "dreams_of_what_comes_next": "mdn/split:1 mdn/split:2 mdn/sub",
+    "faces_by_angles": "arcface_loss/cos_t",
+    "masks_of_things": "mrcnn_mask/Reshape_1",
+    "moves_in_a_video_game": "prediction/q/BiasAdd",
+    "names_by_the_best_path": "Max ReverseSequence_1",
+    "next_click_of_a_session": AMBIGUOUS,
+    "pictures_by_text_exported": "packed",
+    "policy_that_acts_and_learns": "ppo2_model/strided_slice ppo2_model/softmax_cross_entropy_with_logits/Reshape_2",
+    "proposals_and_classes": "resnet/bbox_pred/add resnet/cls_prob",
+    "questions_about_a_story": "predict_log_proba_op predict_op",
+    "speech_from_letters": "inference/dense/BiasAdd",
+    "strokes_of_a_drawing": "vector_rnn/Sum vector_rnn/mul_11",
+    "wave_sample_by_sample": "Reshape_2",
+    "words_in_a_line": "raw_prediction " + " ".join(f"CTCBeamSearchDecoder:{n}" for n in range(4)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES.keys() - MISSED))
 def test_inputs_and_outputs_are_those_of_the_maker(name: str) -> None:
     known = SHAPES[name]
     chosen, _ = choose_signature(make_file(known), None, None)
     assert {tensor.name for tensor in chosen.outputs} == known.outputs
     assert {tensor.name for tensor in chosen.inputs} == known.inputs
+
+
+@pytest.mark.parametrize("name", MISSED)
+def test_known_misses_are_no_other_ones(name: str) -> None:
+    file = make_file(SHAPES[name])
+    if MISSED[name] == AMBIGUOUS:
+        with pytest.raises(UserError, match=r"ambiguous what the graph's outputs are"):
+            choose_signature(file, None, None)
+    else:
+        chosen, _ = choose_signature(file, None, None)
+        found = {tensor.name for tensor in chosen.outputs}
+        assert found == {n if ":" in n else f"{n}:0" for n in MISSED[name].split()} != SHAPES[name].outputs
 
 
 def test_no_module_of_inference_starts_tensorflow() -> None:
