@@ -6,8 +6,10 @@ Teaches tf.compat.v1.graph_util.convert_variables_to_constants(session, graph_de
     python freezemodel_save.py --checkpoint my/model.ckpt --inputs x --outputs softmax --frozen-model my/frozen_model.pb
     python freezemodel_save.py --saved-model my/exported/1 --frozen-model my/frozen_model.pb
     python freezemodel_save.py --keras my/model.keras --frozen-model my/frozen_model.pb
+    python freezemodel_save.py --checkpoint my/model.ckpt --pin keep_prob=1.0 --batch-size any
 
 Without --frozen-model, a model of your own called NAME becomes results/NAME.pb, which --overwrite alone replaces.
+freezemodel_edit.py tells what --pin, --no-dropout, --input-shape and --batch-size change.
 A frozen model cannot be trained any more, needs no variables to be restored, and runs wherever a GraphDef is read.
 """
 
@@ -21,21 +23,21 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from checkpoint_restore import open_checkpoint, read_checkpoint
-from freezemodel_load import load, open_frozen_source
+from freezemodel_edit import edit_file, edit_model, prove
+from freezemodel_load import open_frozen_source
 from savedmodel_from_keras import open_keras_model, read_keras_model
 from savedmodel_pretrained import open_saved_model, read_saved_model
 from serialization import cli, project
 from serialization.cli import choose_model, make_parser, name_target, repeat_flags
 from serialization.console import format_command, show_path
 from serialization.files.publish import stage_output
-from serialization.flags import CONVERSION_FLAGS, RESULT_FLAGS, SOURCE_FLAGS
+from serialization.flags import CONVERSION_FLAGS, EDIT_FLAGS, RESULT_FLAGS, SOURCE_FLAGS
 from serialization.graph.keys import name_by_keys
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.recorded_signature import record_signature
 from serialization.graph.signature import Tensor
 from serialization.run.origin import Origin
-from serialization.run.predictor import Predictor
-from serialization.run.verify import NOT_VERIFIED, prove_same
+from serialization.run.verify import NOT_VERIFIED
 from serialization.sources.from_frozen import PreparedFrozenModel, read_written_model
 from serialization.targets import to_frozen
 from serialization.tensorflow import tf1
@@ -92,30 +94,25 @@ def freeze_for_export(
     """
     if kind == "frozen_model":
         with open_frozen_source(args) as source:
-            yield source
+            yield edit_model(*source, args)
         return
     with TemporaryDirectory(dir=staged.parent) as folder:  # a confined process may write there and nowhere else
         path = Path(folder) / "frozen_model.pb"
         with freeze_source(kind, args, path) as (prepared, origin):
-            yield read_written_model(path, prepared.signature, trust=args.trust_model), origin
-
-
-def prove(origin: Origin, path: Path, args: argparse.Namespace) -> str:
-    """Read the file back, run it and its source on the same feeds, and compare. Returns the lines to print."""
-    ready = read_written_model(path, origin.signature, trust=args.trust_model)
-    return prove_same(origin, lambda optimize: Predictor(*load(ready, optimize=optimize)), args.feed, steady=True)
+            yield edit_model(read_written_model(path, prepared.signature, trust=args.trust_model), origin, args)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     default, toy = project.RESULTS / "frozen_model.pb", project.RESULTS / "graph.ckpt"
-    parser = make_parser(__doc__, *SOURCE_FLAGS, *CONVERSION_FLAGS, checkpoint=toy, frozen_model=default)
+    parser = make_parser(__doc__, *SOURCE_FLAGS, *CONVERSION_FLAGS, *EDIT_FLAGS, checkpoint=toy, frozen_model=default)
     args = parser.parse_args(argv)
     kind, _ = choose_model(parser, args, tuple(SOURCES))
     name_target(parser, args, "frozen_model", *SOURCES)
 
     with stage_output(args.frozen_model, overwrite=args.overwrite or args.frozen_model == default) as path:
         load_op_library(args.op_library)
-        with freeze_source(kind, args, path) as (prepared, origin):
+        with freeze_source(kind, args, path) as (prepared, source):
+            origin = edit_file(path, prepared.signature, source, args)
             proof = NOT_VERIFIED if origin is None else prove(origin, path, args)
         difference = to_frozen.measure_difference(kind, prepared.whole, path)
     to_frozen.print_difference(difference)

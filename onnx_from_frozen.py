@@ -25,7 +25,7 @@ from serialization import cli, project
 from serialization.cli import choose_model, make_parser, name_target, require_installed
 from serialization.console import format_command, format_size, print_notes, show_path
 from serialization.files.publish import stage_output
-from serialization.flags import CONVERSION_FLAGS, SOURCE_FLAGS
+from serialization.flags import CONVERSION_FLAGS, EDIT_FLAGS, SOURCE_FLAGS
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature
 from serialization.run.differences import OTHER_RUNTIME
@@ -71,7 +71,7 @@ def prove(origin: Origin | None, path: Path, wanted: Signature, given: Sequence[
 def main(argv: Sequence[str] | None = None) -> int:
     default, toy = project.RESULTS / "model.onnx", project.RESULTS / "frozen_model.pb"
     parser = make_parser(
-        __doc__, "checkpoint", *SOURCE_FLAGS, *CONVERSION_FLAGS, frozen_model=toy, onnx=default, opset=18
+        __doc__, "checkpoint", *SOURCE_FLAGS, *CONVERSION_FLAGS, *EDIT_FLAGS, frozen_model=toy, onnx=default, opset=18
     )
     args = parser.parse_args(argv)
     kind, _ = choose_model(parser, args, ("frozen_model", *SOURCES))

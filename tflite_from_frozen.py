@@ -28,7 +28,7 @@ from serialization import cli, project
 from serialization.cli import choose_model, make_parser, name_target, require_installed
 from serialization.console import format_command, format_size, show_path
 from serialization.files.publish import stage_output
-from serialization.flags import CONVERSION_FLAGS, SOURCE_FLAGS
+from serialization.flags import CONVERSION_FLAGS, EDIT_FLAGS, SOURCE_FLAGS
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import SERVING_DEFAULT, Signature
 from serialization.run.differences import OTHER_RUNTIME
@@ -80,7 +80,7 @@ def prove(origin: Origin | None, path: Path, wanted: Signature, args: Any) -> st
 
 def main(argv: Sequence[str] | None = None) -> int:
     default, toy = project.RESULTS / "model.tflite", project.RESULTS / "frozen_model.pb"
-    flags = ("checkpoint", *SOURCE_FLAGS, *CONVERSION_FLAGS, "quantize", "calibrate")
+    flags = ("checkpoint", *SOURCE_FLAGS, *CONVERSION_FLAGS, *EDIT_FLAGS, "quantize", "calibrate")
     parser = make_parser(__doc__, *flags, frozen_model=toy, tflite=default)
     args = parser.parse_args(argv)
     kind, _ = choose_model(parser, args, ("frozen_model", *SOURCES))

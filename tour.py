@@ -92,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chapter("A frozen model: variables become constants in one file")
     step("freezemodel_save.py")
     step("freezemodel_load.py")
+    step("freezemodel_edit.py")
     ask_server()
     step("checkpoint_from_frozen.py")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from serialization.graph.signature import split_tensors
 from serialization.project import parse_path
-from serialization.run.given_feeds import parse_feed
+from serialization.run.given_feeds import parse_feed, parse_pin
 
 
 def parse_whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
@@ -114,6 +114,9 @@ def parse_key_renaming(text: str) -> tuple[str, str]:
     return old, new
 
 
+_ANY_SIZE = ("None", "null", "-1", "?")
+
+
 def parse_tensors(text: str) -> str:
     """The type of `--inputs` and `--outputs`: text that `split_tensors` can read."""
     split_tensors(text)
@@ -134,6 +137,21 @@ def parse_origins(text: str) -> str:
     if text not in ("", "*") and not all(re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s*]+", o) for o in origins):
         raise ValueError(f"expected *, or origins such as https://example.org, comma separated, got {text!r}")
     return ",".join(origins)
+
+
+def parse_input_shape(text: str) -> tuple[str, tuple[int | None, ...]]:
+    """The type of `--input-shape`: the input's name, and its sizes; None, -1 and ? are any size."""
+    name, _, shape = text.rpartition("=")
+    words = [word.strip() for word in shape.strip()[1:-1].split(",")] if shape.strip()[1:-1].strip() else []
+    whole = shape.strip()[:1] + shape.strip()[-1:] == "[]" and all(w.isdecimal() or w in _ANY_SIZE for w in words)
+    if not name or not whole or any(word.isdecimal() and not 0 < int(word) < 2**31 for word in words):
+        raise ValueError(f"expected NAME=[SIZE, ...], a whole number or None for each size, got {text!r}")
+    return name, tuple(None if word in _ANY_SIZE else int(word) for word in words)
+
+
+def parse_batch_size(text: str) -> int | str:
+    """The type of `--batch-size`: a whole number, or the word any."""
+    return text if text == "any" else parse_whole_number(1)(text)
 
 
 # One vocabulary for all scripts: a flag that is spelt the same means the same. `--help` shows the flags of a script in
@@ -222,6 +240,27 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "metavar": "KEY=VALUE",
             "help": "a value to run with: JSON, or @file.npy, @file.npz, @file.json; repeatable",
         },
+        "pin": {
+            "type": parse_pin,
+            "action": "append",
+            "metavar": "NAME=VALUE",
+            "help": "fix an input to a value, as --feed takes it, and fold what follows from that; repeatable",
+        },
+        "no-dropout": {
+            "action": "store_true",
+            "help": "make an identity of each dropout layer that drops out at inference",
+        },
+        "input-shape": {
+            "type": parse_input_shape,
+            "action": "append",
+            "metavar": "NAME=SHAPE",
+            "help": "the shape of an input, such as x=[None,224,224,3]; repeatable",
+        },
+        "batch-size": {
+            "type": parse_batch_size,
+            "metavar": "N|any",
+            "help": "the first size of each input: any, or this one",
+        },
         "image": {"type": parse_path, "nargs": "+", "metavar": "FILE", "help": "PNG or JPEG files to classify"},
         "labels": {"type": parse_path, "metavar": "FILE", "help": "the names of the classes, one a line"},
         "mean": {
@@ -266,7 +305,7 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
         "out": {
             "type": parse_out,
             "metavar": "PATH",
-            "help": "what is written: the prefix of a checkpoint, or the folder of a SavedModel",
+            "help": "what is written: a checkpoint's prefix, a frozen model, or the folder of a SavedModel",
         },
         "rename-signature": {
             "type": parse_key_renaming,
@@ -441,5 +480,6 @@ MODEL_FLAGS = ("inputs", "outputs", "op-library", "trust-model")
 LOAD_FLAGS = (*MODEL_FLAGS, *CONFINEMENT_FLAGS)
 RUN_FLAGS = (*LOAD_FLAGS, "feed")
 RESULT_FLAGS = tuple(flag for flag in RUN_FLAGS if flag not in ("inputs", "outputs"))  # a result records these two
+EDIT_FLAGS = ("pin", "no-dropout", "input-shape", "batch-size")
 SAVE_FLAGS = ("save", "overwrite")
 CONVERSION_FLAGS = (*RUN_FLAGS, "overwrite", "no-verify")

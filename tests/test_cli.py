@@ -169,6 +169,7 @@ def test_a_reader_that_leaves_early_is_not_an_error(made: Path) -> None:
     [
         ("checkpoint_save.py --epochs 1 --checkpoint {new}/a.ckpt", "a.ckpt.index"),
         ("freezemodel_save.py --checkpoint {made} --frozen-model {new}/a.pb", "a.pb"),
+        ("freezemodel_edit.py --frozen-model {made}/frozen_model.pb --out {new}/a.pb", "a.pb"),
         ("savedmodel_from_source.py --epochs 1 --export-dir {new}/a", "a/saved_model.pb"),
         ("savedmodel_from_checkpoint.py --checkpoint {made} --export-dir {new}/a", "a/saved_model.pb"),
         ("savedmodel_from_frozen.py --frozen-model {made}/frozen_model.pb --export-dir {new}/a", "a/saved_model.pb"),

@@ -14,7 +14,7 @@ from conftest import PROJECT, Run, environment
 
 import freezemodel_save
 from serialization.cli import choose_model, make_parser
-from serialization.flags import CONVERSION_FLAGS, SOURCE_FLAGS
+from serialization.flags import CONVERSION_FLAGS, EDIT_FLAGS, SOURCE_FLAGS
 from serialization.graph.graph_def import list_variable_nodes
 from serialization.run.predictor import Predictor
 from serialization.tensorflow import np, tf, tf1
@@ -152,7 +152,7 @@ def test_one_model_is_given_with_its_own_flags(run: Run, words: tuple[str, ...],
 def test_exporters_get_the_frozen_graph_of_any_source(made: Path, tmp_path: Path, kind: str, verify: bool) -> None:
     where = {"checkpoint": "graph.ckpt", "saved_model": "savedmodel_from_checkpoint", "frozen_model": "frozen_model.pb"}
     kinds = ("frozen_model", *freezemodel_save.SOURCES)
-    flags = ("checkpoint", *SOURCE_FLAGS, *CONVERSION_FLAGS)
+    flags = ("checkpoint", *SOURCE_FLAGS, *CONVERSION_FLAGS, *EDIT_FLAGS)
     parser = make_parser("", *flags, frozen_model=made / "no default.pb")
     words = [f"--{kind.replace('_', '-')}", str(made / where[kind]), *([] if verify else ["--no-verify"])]
     args = parser.parse_args(words)

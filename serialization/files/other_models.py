@@ -44,6 +44,7 @@ _SAME_STEP = {
     "checkpoint_from_savedmodel": _UNFREEZE,
     "checkpoint_edit": {"saved_model": "savedmodel_edit.py"},
     "savedmodel_edit": {"checkpoint": "checkpoint_edit.py"},
+    "freezemodel_edit": {**dict.fromkeys(_FLAGS, "freezemodel_save.py"), "frozen_model": "freezemodel_edit.py"},
     "freezemodel_save": dict.fromkeys(("checkpoint", "saved_model", "keras"), "freezemodel_save.py"),
     "freezemodel_serve": dict.fromkeys(("checkpoint", "saved_model", "frozen_model"), "freezemodel_serve.py"),
     "onnx_from_frozen": dict.fromkeys(_FLAGS, "onnx_from_frozen.py"),

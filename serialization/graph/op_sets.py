@@ -141,6 +141,9 @@ RANDOM_OPS: Final = frozenset(
     }
 )
 
+# Uniform random numbers that are the same for the same seed, which is an input.
+STATELESS_UNIFORMS: Final = frozenset({"StatelessRandomUniform", "StatelessRandomUniformV2"})
+
 SUMMARY_WRITERS: Final = frozenset(
     {"SummaryWriter", "CreateSummaryFileWriter", "CreateSummaryDbWriter", "FlushSummaryWriter", "CloseSummaryWriter"}
 )

@@ -98,6 +98,7 @@ def _is_rounded_float(expected: NDArray[Any], actual: NDArray[Any]) -> bool:
     return expected.dtype.kind in "fc" and is_rounded(expected, actual)
 
 
+BATCHES = Tolerance(_is_rounded_float, "{:.2g} of its largest number, as batches of other sizes are rounded")
 XLA = Tolerance(_is_rounded_float, "which XLA compiles and so rounds")
 OPTIMIZED = Tolerance(_is_rounded_float, "which TensorFlow 2 optimizes in another function, and so rounds otherwise")
 OTHER_RUNTIME = Tolerance(is_close, "{:.2g} of its largest number")

@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 from serialization.errors import UserError
+from serialization.graph.shape_probe import find_named_node
 from serialization.tensorflow import format_reason, tf
 
 _KERNEL = re.compile(r"OpKernel|not find device for node")
-_NODE = re.compile(r"\{\{node ([^}]+)\}\}")
 
 
 def require_mendable(error: Any) -> None:
@@ -20,8 +20,8 @@ def require_mendable(error: Any) -> None:
     said = str(error.message)
     if not isinstance(error, tf.errors.FailedPreconditionError) and not _KERNEL.search(said):
         return
-    node = _NODE.search(said)
-    where = f"node {node[1]}" if node else "it"
+    node = find_named_node(said)
+    where = f"node {node}" if node else "it"
     raise UserError(
         f"the model cannot be run here, whatever it is fed: {format_reason(error)}; cut the graph around {where}: name "
         "the tensors behind it with --inputs, or tensors in front of it with --outputs"

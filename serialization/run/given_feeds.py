@@ -62,6 +62,14 @@ def parse_feed(text: str) -> Feed:
     return Feed(name, None, _file(value[1:])) if value.startswith("@") else Feed(name, _read_value(value), None)
 
 
+def parse_pin(text: str) -> Feed:
+    """The type of `--pin`: the same, with a name. Raises ValueError."""
+    feed = parse_feed(text)
+    if feed.name is None:
+        raise ValueError(f"expected NAME=VALUE, got {_short(text)}")
+    return feed
+
+
 def _read_value(text: str) -> Any:
     try:
         return read_json(text)
@@ -98,26 +106,32 @@ def read_feeds(signature: Signature, given: Sequence[Feed]) -> dict[str, NDArray
     An input is named by its key or its tensor; a single input needs no name, and one with a default value no value.
     Raises UserError with the value that does not fit or is missing.
     """
-    by_name = {n: t for t in signature.inputs for n in (t.name.removesuffix(":0"), t.name, f"{t.key}:0")}
-    by_name |= {tensor.key: tensor for tensor in signature.inputs}
-    found: dict[str, NDArray[Any]] = {}
-    for feed in given:
-        for name, value in _by_name(feed, signature.inputs):
-            if name not in by_name:
-                raise UserError(f"--feed {name}: no such input; {_nearest(name, signature.inputs)}")
-            tensor = by_name[name]
-            if tensor.key in found:
-                raise UserError(f"--feed {name}: given twice; give each input one value")
-            try:
-                found[tensor.key] = convert_value(tensor, value)
-            except MisfitError as misfit:
-                raise UserError(f"--feed {misfit}") from None
+    found = read_some_feeds(signature, given)
     for tensor in signature.inputs:
         if tensor.default is not None and tensor.key not in found:
             found[tensor.key] = make_default(tensor.default)
     missing = [str(tensor) for tensor in signature.inputs if tensor.key not in found]
     if missing:
         raise UserError(f"--feed gives no value for {', '.join(missing)}")
+    return found
+
+
+def read_some_feeds(signature: Signature, given: Sequence[Feed], flag: str = "--feed") -> dict[str, NDArray[Any]]:
+    """The same for some of the inputs. Raises UserError, which names the flag, for a value that does not fit."""
+    by_name = {n: t for t in signature.inputs for n in (t.name.removesuffix(":0"), t.name, f"{t.key}:0")}
+    by_name |= {tensor.key: tensor for tensor in signature.inputs}
+    found: dict[str, NDArray[Any]] = {}
+    for feed in given:
+        for name, value in _by_name(feed, signature.inputs):
+            if name not in by_name:
+                raise UserError(f"{flag} {name}: no such input; {_nearest(name, signature.inputs)}")
+            tensor = by_name[name]
+            if tensor.key in found:
+                raise UserError(f"{flag} {name}: given twice; give each input one value")
+            try:
+                found[tensor.key] = convert_value(tensor, value)
+            except MisfitError as misfit:
+                raise UserError(f"{flag} {misfit}") from None
     return found
 
 

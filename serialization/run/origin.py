@@ -12,6 +12,8 @@ from serialization.graph.graph_index import GraphIndex
 from serialization.graph.lookup_tables import list_table_nodes
 from serialization.graph.op_sets import REF_FORMS, is_of_dataset, is_update
 from serialization.graph.signature import Signature
+from serialization.run.batch_runs import Batches
+from serialization.run.differences import Tolerance
 from serialization.run.generated_feeds import Hint
 from serialization.run.predictor import Run, Values
 
@@ -24,8 +26,9 @@ class Origin:
     """A session on a graph, in which `predict` runs `signature`.
 
     `plain` says that TensorFlow's own calls convert it well. `hints` and `batches` are for generate_attempts. `repeat`
-    runs the model twice and returns the second answer; None if running changes no variables. `compiled` says that XLA
-    compiles the model, which changes its rounding.
+    runs the model twice and returns the second answer; None if running changes no variables. `tolerance` is for a model
+    whose rounding may change, as where XLA compiles it. `freed` says how its rows stand, if the result
+    takes batches of any size. `switches` are inputs, one bool each, of which both values are fed.
     """
 
     session: Any
@@ -36,7 +39,9 @@ class Origin:
     hints: Mapping[str, Hint] = field(default_factory=dict)
     batches: tuple[int, ...] = ()
     repeat: Run | None = None
-    compiled: bool = False
+    tolerance: Tolerance | None = None
+    freed: Batches | None = None
+    switches: tuple[str, ...] = ()
 
     @property
     def graph_def(self) -> Any:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from serialization.console import format_count, list_some, make_printable
 from serialization.errors import UserError
 from serialization.graph.random_ops import find_dropout_layers, find_random_outputs
+from serialization.run.batch_runs import compare_batches, list_without_rows
 from serialization.run.differences import (
-    XLA,
     Tolerance,
     find_largest,
     find_problem,
@@ -26,6 +26,7 @@ from serialization.run.differences import (
     is_rounded,
     measure_gap,
 )
+from serialization.run.edited_source import find_feeds
 from serialization.run.failures import may_be_mended, require_mendable
 from serialization.run.generated_feeds import format_feed_flags, generate_attempts
 from serialization.run.given_feeds import Feed, read_rows
@@ -84,8 +85,9 @@ def prove_same(
     wanted, index = origin.signature, origin.index
     ops, layers = find_random_outputs(index, wanted), find_dropout_layers(index, wanted)
     random = {key: any(layers.get(name) for name in names) for key, names in ops.items()}
-    attempts = iter([[read_rows(wanted, given)]]) if given else generate_attempts(wanted, origin.hints, origin.batches)
-    runtime, tolerance = tolerance, tolerance or (XLA if origin.compiled else None)
+    generated = (_flip(batch, origin.switches) for batch in generate_attempts(wanted, origin.hints, origin.batches))
+    attempts: Iterable[Sequence[Values]] = [[read_rows(wanted, given)]] if given else generated
+    runtime, tolerance = tolerance, tolerance or origin.tolerance
     repeat = origin.repeat if steady else None
     open_each = _afresh(open_result) if origin.repeat is not None and not steady else open_result
 
@@ -99,6 +101,8 @@ def prove_same(
     try:
         with quiet(), open_each(False) as result:  # quiet: a graph may print
             proof = compare_runs(origin.predict, result, attempts, random, look, tolerance=tolerance, fed=fed)
+            verdict = "measured" if report else "proved"
+            freed = _compare_freed(origin, result, proof, tolerance, given=bool(given), verdict=verdict)
     except NotVerifiedError as failure:
         require_mendable(failure.__cause__)
         if given:
@@ -109,6 +113,7 @@ def prove_same(
         advice = f"; to prove it, add {format_feed_flags(wanted)}" if helps else ""
         return f"not verified: the source does not run on generated feeds: {failure}{advice}"
     lines = [report(origin.predict, proof)] if report and not proof.random else _judge(proof, ops, layers)
+    lines += freed
     if runtime is None:
         with quiet(), open_each(True) as optimized:
             lines += compare_optimized(proof, optimized)
@@ -124,10 +129,31 @@ def _judge(proof: Proof, ops: Mapping[str, tuple[str, ...]], layers: Mapping[str
     if on := [name for name in names if name in layers]:
         which = "layer of this graph drops" if len(on) == 1 else "layers of this graph drop"
         lines.append(
-            f"dropout is on: {len(on):,} {which} out at inference; save the model from a graph that is built for "
-            "inference (training=False, keep_prob=1), or feed what switches dropout off"
+            f"dropout is on: {len(on):,} {which} out at inference; --no-dropout of freezemodel_edit.py and "
+            "freezemodel_save.py switches it off"
         )
     return lines
+
+
+def _flip(batch: Sequence[Values], switches: Sequence[str]) -> Sequence[Values]:
+    """The feeds; where there are switches, the first once more with the other value of each."""
+    return [*batch, {**batch[0], **{key: ~batch[0][key] for key in switches}}] if switches else batch
+
+
+def _compare_freed(
+    origin: Origin, result: Run, proof: Proof, tolerance: Tolerance | None, *, given: bool, verdict: str
+) -> list[str]:
+    """The lines on batches of other sizes, where the result takes these and the source does not."""
+    if origin.freed is None:
+        return []
+    steady = {key: how for key, how in origin.freed.axes.items() if key not in proof.random}
+    lines = [list_without_rows(origin.freed, [tensor.key for tensor in origin.signature.outputs])]
+    if steady and origin.freed.tried:
+        freed = replace(origin.freed, axes=steady)
+        feeds = [proof.feeds[0], *([] if given else find_feeds(origin, range(1, 3)))]
+        compared = compare_batches(origin.predict, result, feeds, freed, tolerance)
+        lines.append(f"{verdict} {compared}")
+    return [line for line in lines if line]
 
 
 def _afresh(open_result: OpenResult) -> OpenResult:

@@ -111,6 +111,11 @@ def _list_keys(signature: Signature) -> list[list[str]]:
     return [[tensor.key for tensor in side] for side in (signature.inputs, signature.outputs)]
 
 
+def list_roots(ready: PreparedFrozenModel, wanted: Signature) -> list[str]:
+    """The names of the tensors and ops that a part of the graph needs to have, if it is run by `wanted`."""
+    return [*(tensor.name for tensor in (*wanted.outputs, *wanted.inputs)), *ready.initializers]
+
+
 def complete_import(session: Any, prepared: PreparedFrozenModel, scope: str) -> None:
     """Give the session what importing leaves empty: the constants that were left in a large file, and lookup tables.
 

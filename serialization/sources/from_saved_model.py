@@ -40,6 +40,7 @@ from serialization.graph.signature import (
     list_signature_defs,
     read_signature_def,
 )
+from serialization.run.differences import XLA
 from serialization.run.feed_hints import find_hints
 from serialization.run.origin import Origin, run_from_first_state, takes_plain_calls
 from serialization.run.predictor import Run, compile_later
@@ -127,9 +128,9 @@ def make_saved_model_origin(
     trains = list_training_nodes(index.graph_def)
     run, twice = run_from_first_state(afresh) if trains else (compile_later(session, wanted), None)
     found = find_hints(index, names, read_table_keys(session, index))
-    compiled = is_xla_compiled(exported.meta_graph.graph_def)
+    tolerance = XLA if is_xla_compiled(exported.meta_graph.graph_def) else None
     plain = takes_plain_calls(index) and _is_read_plainly(index, session.graph)
-    return Origin(session, index, names, run, plain, found, repeat=twice, compiled=compiled)
+    return Origin(session, index, names, run, plain, found, repeat=twice, tolerance=tolerance)
 
 
 def _is_read_plainly(index: GraphIndex, graph: Any) -> bool:

@@ -17,12 +17,17 @@ from serialization.formats.checkpoint_values import StoredValue
 from serialization.formats.dtypes import get_base_dtype
 from serialization.formats.wire import write_varint
 from serialization.graph.const_nodes import make_constant
+from serialization.graph.graph_def import change_op, measure_variables
 from serialization.graph.op_sets import VARIABLES
-from serialization.graph.recorded_signature import COUNT, RECORD
+from serialization.graph.recorded_signature import COUNT, RECORD, record_signature
+from serialization.graph.repair import remove_lost_locations
+from serialization.sources.frozen_reader import read_constant
 from serialization.tensorflow import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from serialization.sources.from_frozen import PreparedFrozenModel
 
     Value = NDArray[Any] | StoredValue
     Piece = bytes | memoryview
@@ -39,6 +44,31 @@ def write_frozen_graph(path: Path, graph_def: Any, value_of: Callable[[Any], Val
     with path.open("wb") as file:
         for piece in show_progress(_pieces(graph_def, value_of), "freezing", size, weigh=len):
             file.write(piece)
+
+
+def write_prepared_model(path: Path, ready: PreparedFrozenModel) -> None:
+    """Write the graph to a file, which records its signature; constants that stay in a large file are copied."""
+    graph_def = protos.GraphDef()
+    graph_def.CopyFrom(ready.graph_def)
+    handles = {f"{name}/variable" for name in ready.constants}
+    for node in graph_def.node:
+        if node.name in ready.constants:
+            constant = ready.constants[node.name]
+            change_op(node, "VariableV2", [], dtype=constant.dtype)
+            for size in constant.shape:
+                node.attr["shape"].shape.dim.add(size=size)
+    kept = [node for node in graph_def.node if node.name not in handles]
+    copies = [type(node).FromString(node.SerializeToString()) for node in kept]
+    del graph_def.node[:]
+    graph_def.node.extend(copies)
+    remove_lost_locations(graph_def)
+    record_signature(graph_def, ready.signature)
+
+    def read(node: Any) -> NDArray[Any]:
+        constant = ready.constants[node.name]
+        return read_constant(constant).reshape(constant.shape)
+
+    write_frozen_graph(path, graph_def, read, measure_variables(graph_def))
 
 
 def _pieces(graph_def: Any, value_of: Callable[[Any], Value]) -> Iterator[Piece]:

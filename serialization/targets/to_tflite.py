@@ -15,6 +15,7 @@ from serialization.formats import protos
 from serialization.graph.graph_def import change_op, get_node_name
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import Signature
+from serialization.run.edited_source import fix_inputs
 from serialization.run.given_feeds import make_default
 from serialization.run.origin import Origin
 from serialization.run.predictor import Values
@@ -60,11 +61,7 @@ def feed_defaults(origin: Origin, wanted: Signature) -> Origin:
     keys = {tensor.key for tensor in wanted.inputs}
     fixed = {t.key: make_default(t.default) for t in origin.signature.inputs if t.key not in keys and t.default}
 
-    def predict(feeds: Values) -> Values:
-        return origin.predict({**feeds, **fixed})
-
-    inputs = tuple(tensor for tensor in origin.signature.inputs if tensor.key in keys)
-    return replace(origin, signature=replace(origin.signature, inputs=inputs), predict=predict)
+    return fix_inputs(origin, fixed)
 
 
 # Layers of Keras that repeat, such as LSTM, keep their steps in such a list, which LiteRT has with fixed sizes alone.

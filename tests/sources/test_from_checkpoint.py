@@ -175,8 +175,8 @@ def test_dropout_that_is_on_is_no_proof_and_said_in_words(run: Run, tmp_path: Pa
         "y: its shape and dtype are the source's; compared on 1,003 rows generated for x"
     ) in lines
     assert (
-        "dropout is on: 2 layers of this graph drop out at inference; save the model from a graph that is built for "
-        "inference (training=False, keep_prob=1), or feed what switches dropout off"
+        "dropout is on: 2 layers of this graph drop out at inference; --no-dropout of freezemodel_edit.py and "
+        "freezemodel_save.py switches it off"
     ) in lines
 
 

@@ -1,0 +1,246 @@
+"""Graphs of a fixed batch size, and graphs with dropout in the forms of several versions of TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from serialization.formats.file_kind import ModelFile
+from serialization.graph.signature import Signature, make_signature
+from serialization.sources.from_frozen import PreparedFrozenModel, prepare_frozen_model
+from serialization.sources.frozen_reader import read_graph_file
+from serialization.tensorflow import np, tf, tf1
+
+
+def weights(*shape: int) -> Any:
+    return tf.constant(np.random.default_rng(sum(shape)).normal(size=shape).astype("f") / 4)
+
+
+def placeholder(batch: int, *shape: int, name: str = "x") -> Any:
+    return tf1.placeholder(tf.float32, [batch, *shape], name=name)
+
+
+def convolution(batch: int) -> None:
+    """A flatten of [batch, -1] behind a convolution."""
+    hidden = tf.nn.conv2d(placeholder(batch, 8, 8, 3), weights(3, 3, 3, 4), 1, "SAME")
+    tf.nn.softmax(tf.reshape(hidden, [batch, -1]) @ weights(256, 5), name="y")
+
+
+def computed_shape(batch: int) -> None:
+    """A shape that is packed from numbers, one of them the batch."""
+    flat = tf.reshape(placeholder(batch, 8, 8, 3), [batch, 192])
+    tf.reduce_mean(tf.reshape(flat, tf.stack([batch, 8, 8, 3])), [1, 2], name="y")
+
+
+def attention(batch: int) -> None:
+    """Two heads: [batch * steps, size], [batch, steps, heads, size] and [batch * heads, steps, size]."""
+    x = placeholder(batch, 6, 8)
+    parts = (tf.reshape(tf.reshape(x, [batch * 6, 8]) @ weights(8, 8), [batch, 6, 2, 4]) for _ in range(3))
+    q, k, v = (tf.reshape(tf.transpose(part, [0, 2, 1, 3]), [batch * 2, 6, 4]) for part in parts)
+    seen = tf.matmul(tf.nn.softmax(tf.matmul(q, k, transpose_b=True)), v)
+    joined = tf.transpose(tf.reshape(seen, [batch, 2, 6, 4]), [0, 2, 1, 3])
+    tf.reshape(tf.reshape(joined, [-1, 8]) @ weights(8, 8), [batch, 6, 8], name="y")
+
+
+def time_major(batch: int) -> None:
+    """[steps * batch, size], where the batch is the inner factor."""
+    steps = tf.transpose(placeholder(batch, 6, 8), [1, 0, 2])
+    flat = tf.reshape(steps, [6 * batch, 8]) @ weights(8, 8)
+    tf.transpose(tf.reshape(flat, [6, batch, 8]), [1, 0, 2], name="y")
+
+
+def first_state(batch: int) -> None:
+    """A constant of zeros for each row, joined to the rows."""
+    tf.matmul(tf.concat([placeholder(batch, 4), tf.zeros([batch, 8])], 1), weights(12, 3), name="y")
+
+
+def filled(batch: int) -> None:
+    more = tf.raw_ops.Fill(dims=[batch, 8], value=1.5)
+    tf.matmul(tf.concat([placeholder(batch, 4), more], 1), weights(12, 3), name="y")
+
+
+def row_numbers(batch: int) -> None:
+    """One number of each row, by a range of the batch."""
+    x, place = placeholder(batch, 4), tf1.placeholder(tf.int32, [batch], name="place")
+    rows = tf.raw_ops.Range(start=0, limit=batch, delta=1)
+    tf.gather_nd(x, tf.stack([rows, place], 1), name="y")
+
+
+def loop(batch: int) -> None:
+    """A loop of TensorFlow 1 with arrays of tensors, and a first state of zeros."""
+    x, kernel = placeholder(batch, 5, 4), weights(12, 8)
+    steps = tf.TensorArray(tf.float32, 5, element_shape=[batch, 4]).unstack(tf.transpose(x, [1, 0, 2]))
+
+    def step(i: Any, state: Any, out: Any) -> Any:
+        state = tf.tanh(tf.concat([steps.read(i), state], 1) @ kernel)
+        return i + 1, state, out.write(i, state)
+
+    out = tf.TensorArray(tf.float32, 5, element_shape=[batch, 8])
+    _, _, out = tf1.while_loop(lambda i, *_: i < 5, step, [0, tf.zeros([batch, 8]), out])
+    tf.transpose(out.stack(), [1, 0, 2], name="y")
+
+
+def deconvolution(batch: int) -> None:
+    tf.nn.conv2d_transpose(placeholder(batch, 4, 4, 3), weights(3, 3, 5, 3), [batch, 8, 8, 5], 2, name="y")
+
+
+def slices(batch: int) -> None:
+    x = placeholder(batch, 6)
+    tf.add(tf.slice(x, [0, 0], [batch, 3]), x[0:batch, 3:6], name="y")
+
+
+def repeated(batch: int) -> None:
+    tf.concat([placeholder(batch, 6), tf.tile(weights(1, 3), [batch, 1])], 1, name="y")
+
+
+def ensured(batch: int) -> None:
+    tf.ensure_shape(tf.nn.relu(placeholder(batch, 6)), [batch, 6], name="y")
+
+
+def two_outputs(batch: int) -> None:
+    a, b = placeholder(batch, 6, name="a"), placeholder(batch, 2, 3, name="b")
+    tf.add(a, tf.reshape(b, [batch, 6]), name="y")
+    tf.reduce_mean(b, [1, 2], name="mean")
+
+
+def square(batch: int) -> None:
+    """As many features as rows: the order of the elements alone says which is which. The rows end in axis 1."""
+    x = placeholder(batch, batch) @ weights(batch, batch)
+    tf.reshape(tf.transpose(tf.reshape(x, [batch, batch])), [batch, batch], name="y")
+
+
+def one_by_one(batch: int) -> None:
+    tf.stack([row * 2 for row in tf.unstack(placeholder(batch, 6))], name="y")
+
+
+def pairs_of_rows(batch: int) -> None:
+    tf.reshape(placeholder(batch, 6), [batch // 2, 12], name="y")
+
+
+def centred(batch: int) -> None:
+    """Each row depends on the others."""
+    x = placeholder(batch, 6)
+    tf.subtract(x, tf.reduce_mean(x, 0), name="y")
+
+
+def fixed_in_a_loop(batch: int) -> None:
+    """A constant of the batch size inside of a loop, of which no shape is known."""
+    x = placeholder(batch, 4)
+
+    def step(i: Any, state: Any) -> Any:
+        return i + 1, tf.concat([state[:, 1:], tf.fill([batch, 1], 1.0)], 1)
+
+    _, y = tf1.while_loop(lambda i, _: i < 3, step, [0, x], shape_invariants=[tf.TensorShape([]), x.shape])
+    tf.identity(y, name="y")
+
+
+def mean_of_all(batch: int) -> None:
+    tf.reduce_mean(placeholder(batch, 6), name="y")
+
+
+FREED = (
+    *(convolution, computed_shape, attention, time_major, first_state, filled, row_numbers, loop, deconvolution),
+    *(slices, repeated, ensured, two_outputs, square),
+)
+
+
+def build(make: Callable[[], Any]) -> Any:
+    """The GraphDef of what `make` makes, with the control flow of TensorFlow 1."""
+    tf1.disable_control_flow_v2()
+    try:
+        with tf1.Graph().as_default() as graph:
+            make()
+    finally:
+        tf1.enable_control_flow_v2()
+    return graph.as_graph_def()
+
+
+def sign(graph_def: Any, outputs: str = "y") -> Signature:
+    """The signature of a graph by its placeholders, with the names as keys."""
+    inputs = ",".join(node.name for node in graph_def.node if node.op == "Placeholder")
+    with tf1.Graph().as_default() as graph:
+        tf1.import_graph_def(graph_def, name="")
+    return make_signature(graph, inputs, outputs)
+
+
+def write(graph_def: Any, file: Path) -> Path:
+    file.write_bytes(graph_def.SerializeToString())
+    return file
+
+
+def prepare(file: Path, graph_def: Any, **names: Any) -> PreparedFrozenModel:
+    """The GraphDef as it is read from a file; `names` are inputs and outputs."""
+    return prepare_frozen_model(read_graph_file(ModelFile(write(graph_def, file))), **names)
+
+
+def list_ops(ready: PreparedFrozenModel) -> list[str]:
+    return sorted(node.op for node in ready.graph_def.node)
+
+
+def run(graph_def: Any, feeds: dict[str, Any], *outputs: str, seed: int | None = None) -> list[Any]:
+    """The values of tensors of a GraphDef."""
+    with tf1.Graph().as_default() as graph:
+        tf1.set_random_seed(seed)
+        tf1.import_graph_def(graph_def, name="")
+    with tf1.Session(graph=graph) as session:
+        return list(session.run([f"{name}:0" for name in outputs], {f"{n}:0": v for n, v in feeds.items()}))
+
+
+def dropout(make: Callable[[Any], Any]) -> Any:
+    """The GraphDef that computes y from x float32 [None, 4] by `make`."""
+    return build(lambda: tf.identity(make(tf.nn.relu(tf1.placeholder(tf.float32, [None, 4], name="x"))), name="y"))
+
+
+def uniform(x: Any) -> Any:
+    return tf1.random_uniform(tf.shape(x))
+
+
+def training() -> Any:
+    return tf1.placeholder(tf.bool, [], name="training")
+
+
+def rate() -> Any:
+    return tf1.placeholder(tf.float32, [], name="rate")
+
+
+def in_a_loop(x: Any) -> Any:
+    return tf1.while_loop(lambda i, _: i < 3, lambda i, value: (i + 1, tf.nn.dropout(value, 0.5)), [0, x])[1]
+
+
+def kept_by_default(x: Any) -> Any:
+    on = tf1.placeholder_with_default(True, [], name="on")
+    return tf1.cond(on, lambda: tf.nn.dropout(x, 0.5), lambda: x)
+
+
+def beside_noise(x: Any) -> Any:
+    return tf.nn.dropout(x, 0.5) + tf1.random_normal([4], name="noise")
+
+
+def floor_of_a_rate(x: Any) -> Any:
+    keep = 1 - rate()
+    return tf.divide(x, keep) * tf.floor(keep + uniform(x))
+
+
+# With the number of layers.
+DROPOUT: dict[str, tuple[Callable[[Any], Any], int]] = {
+    "by floor, up to 1.12": (lambda x: tf.raw_ops.Div(x=x, y=0.9) * tf.floor(0.9 + uniform(x)), 1),
+    "by floor, in 1.13": (floor_of_a_rate, 1),
+    "by a cast mask": (lambda x: x * np.float32(1 / 0.7) * tf.cast(uniform(x) >= 0.3, tf.float32), 1),
+    "by a scaled mask": (lambda x: x * (tf.cast(uniform(x) >= 0.3, tf.float32) * np.float32(1 / 0.7)), 1),
+    "scaled behind": (lambda x: x * tf.cast(uniform(x) < 0.7, tf.float32) / 0.7, 1),
+    "by a selection": (lambda x: tf.nn.dropout(x, 0.3), 1),
+    "by what is dropped": (lambda x: tf.where(uniform(x) < 0.3, tf.zeros_like(x), x / 0.7), 1),
+    "of half precision": (lambda x: tf.cast(tf.nn.dropout(tf.cast(x, tf.float16), 0.3), tf.float32), 1),
+    "of one mask for all rows": (lambda x: tf.nn.dropout(x, 0.3, noise_shape=[1, 4]), 1),
+    "twice": (lambda x: tf.nn.dropout(tf.nn.dropout(x, 0.3), 0.2), 2),
+    "by a stateless random op": (lambda x: tf.nn.experimental.stateless_dropout(x, 0.3, seed=[1, 2]), 1),
+    "of a rate that is fed": (lambda x: tf.nn.dropout(x, rate()), 1),
+    "of a share that is fed": (lambda x: tf1.nn.dropout(x, keep_prob=tf1.placeholder(tf.float32, [], name="keep")), 1),
+    "by a switch": (lambda x: tf1.cond(training(), lambda: tf.nn.dropout(x, 0.5), lambda: x), 1),
+    "by a switch with a default": (kept_by_default, 1),
+    "in a loop": (in_a_loop, 1),
+    "without a scale": (lambda x: x * tf.cast(uniform(x) < 0.7, tf.float32), 0),
+    "noise": (lambda x: x + uniform(x), 0),
+    "of more than all": (lambda x: x * tf.floor(uniform(x) + 3.0), 0),
+}

@@ -1,0 +1,65 @@
+"""Graphs of a fixed batch size take any: at other sizes each row has the values that it has in the old batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from edited_models import FREED, build, centred, mean_of_all, one_by_one, pairs_of_rows, run, sign, two_outputs
+
+from serialization.errors import UserError
+from serialization.graph.batch_axes import BatchAxis
+from serialization.graph.batch_sizes import FreeBatch, free_batch_size
+from serialization.run.generated_feeds import generate_feed
+from serialization.tensorflow import np
+
+
+def free(graph_def: Any, size: int, outputs: str = "y") -> FreeBatch:
+    """The freed graph, its placeholders of any first size."""
+    signature = sign(graph_def, outputs)
+    names = [tensor.name for tensor in signature.outputs]
+    found = free_batch_size(graph_def, signature.inputs, [t.name for t in signature.inputs], size, names)
+    for node in found.graph_def.node:
+        if node.op == "Placeholder":
+            node.attr["shape"].shape.dim[0].size = -1
+    return found
+
+
+@pytest.mark.parametrize("size", [4, 1])
+@pytest.mark.parametrize("make", FREED, ids=lambda make: make.__name__)
+def test_rows_are_those_of_the_old_batch(make: Callable[[int], None], size: int) -> None:
+    graph_def = build(lambda: make(size))
+    outputs = "y,mean" if make is two_outputs else "y"
+    found = free(graph_def, size, outputs)
+    feeds = {key: value % 2 for key, value in generate_feed(sign(graph_def))[0].items()}
+    wanted = run(graph_def, feeds, *outputs.split(","))
+    for count in (size, 1, 2, 3):
+        rows = np.arange(count) % size
+        got = run(found.graph_def, {key: value[rows] for key, value in feeds.items()}, *outputs.split(","))
+        for name, before, after in zip(outputs.split(","), wanted, got, strict=True):
+            axis = found.axes[f"{name}:0"].axis
+            np.testing.assert_allclose(np.take(before, rows, axis), after, rtol=1e-5, atol=1e-5)
+    assert found.changed or not (size > 1 or make in (two_outputs,))
+
+
+def test_the_nodes_that_held_the_size_are_told() -> None:
+    assert free(build(lambda: two_outputs(4)), 4, "y,mean").changed == ("Reshape",)
+    assert free(build(lambda: mean_of_all(4)), 4).changed == ()
+
+
+def test_an_output_without_rows_has_no_axis() -> None:
+    assert free(build(lambda: mean_of_all(4)), 4).axes == {}
+    assert free(build(lambda: centred(4)), 4).axes == {"y:0": BatchAxis(0)}
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (one_by_one, r"unstack \(Unpack\) holds the size 4: Dimension must be 4 but is any size; keep the size"),
+        (pairs_of_rows, r"y \(Reshape\) holds the size 4: it makes \[2, 12\] of \[4, 6\], where no axis holds it"),
+    ],
+)
+def test_the_node_that_holds_the_size_is_named(make: Callable[[int], None], said: str) -> None:
+    with pytest.raises(UserError, match=f"^the batch size cannot be changed; {said}"):
+        free(build(lambda: make(4)), 4)

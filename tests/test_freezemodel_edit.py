@@ -1,0 +1,292 @@
+"""freezemodel_edit.py, and the same flags elsewhere: edits are proved against the source, and the signature stays."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import edited_models
+import exported_models
+import graphs
+import pytest
+from conftest import PROJECT, Fails, Run, environment, inspect
+from edited_models import DROPOUT, FREED, build, dropout, two_outputs, write
+
+from serialization.tensorflow import np, tf, tf1
+
+RESNET = PROJECT / "pretrainedresnet" / "1"
+
+
+def edit(run: Run, file: Path, *words: object, script: str = "freezemodel_edit") -> str:
+    """Edit a frozen model to out.pb beside it; what the script prints."""
+    done = run(script, "--frozen-model", file, "--out", file.with_name("out.pb"), *words)
+    assert (done.status, done.stderr) == (0, "")
+    assert "\nproved: " in done.stdout
+    assert "not verified" not in done.stdout
+    printed: str = done.stdout
+    return printed
+
+
+def list_signature(run: Run, file: Path) -> dict[str, dict[str, Any]]:
+    """The keys of the recorded inputs and outputs, with their shapes."""
+    (signature,) = inspect(run, file)["graphs"][0]["signatures"].values()
+    return {side: {t["key"]: t["shape"] for t in signature[side]} for side in ("inputs", "outputs")}
+
+
+def test_the_toy_is_edited_by_a_confined_process(toy: Path) -> None:
+    command = [sys.executable, str(PROJECT / "freezemodel_edit.py"), "--batch-size", "2", "--out", "new.pb"]
+    command += ["--frozen-model", "frozen_model.pb"]
+    done = subprocess.run(command, cwd=toy, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-3:] == [
+        "wrote new.pb",
+        "proved: output1: the same bits as the source, on 2 rows generated for inputs_1",
+        f"next: python {PROJECT}/freezemodel_load.py --frozen-model new.pb",
+    ]
+
+
+def test_without_a_flag_it_is_pruned(run: Run, toy: Path) -> None:
+    done = run("freezemodel_edit")
+    assert (done.status, done.stderr) == (0, "")
+    assert "\nproved: output1: the same bits as the source, on 1,003 rows" in done.stdout
+    assert (toy / "edited_model.pb").is_file()
+
+
+@pytest.mark.parametrize("make", FREED, ids=lambda make: make.__name__)
+def test_a_fixed_batch_is_freed(run: Run, tmp_path: Path, make: Callable[[int], None]) -> None:
+    outputs = "y,mean" if make is two_outputs else "y"
+    printed = edit(run, write(build(lambda: make(4)), tmp_path / "m.pb"), "--outputs", outputs, "--batch-size", "any")
+    assert re.search(rf"proved: {outputs.replace(',', ', ')}: the same bits as the source, on 4 rows", printed)
+    assert re.search(r"proved in batches of 1 and 2, against the source's rows in batches of 4: y: ", printed)
+
+
+@pytest.mark.parametrize("size", [1, 3, 6])
+def test_a_fixed_batch_becomes_another(run: Run, tmp_path: Path, size: int) -> None:
+    file = write(build(lambda: edited_models.attention(4)), tmp_path / "m.pb")
+    printed = edit(run, file, "--outputs", "y", "--batch-size", size)
+    assert f"input x: [4, 6, 8] is now [{size}, 6, 8]" in printed
+    assert f"on {size} row" in printed
+    assert list_signature(run, tmp_path / "out.pb")["inputs"] == {"x": [size, 6, 8]}
+
+
+def test_a_free_batch_is_fixed_and_freed_again(run: Run, tmp_path: Path) -> None:
+    assert run("freezemodel_save", "--saved-model", RESNET, "--frozen-model", tmp_path / "m.pb").status == 0
+    edit(run, tmp_path / "m.pb", "--batch-size", 2)
+    fixed = list_signature(run, tmp_path / "out.pb")
+    assert fixed["inputs"] == {"input": [2, 28, 28, 1]}
+    again = run(
+        "freezemodel_edit", "--frozen-model", tmp_path / "out.pb", "--out", tmp_path / "2.pb", "--batch-size=any"
+    )
+    assert "proved in batches of 1 and 3, against the source's rows in batches of 2: classes: " in again.stdout
+    assert list_signature(run, tmp_path / "2.pb")["inputs"] == {"input": [None, 28, 28, 1]}
+    assert list(list_signature(run, tmp_path / "2.pb")["outputs"]) == ["classes", "probabilities"]
+
+
+def test_an_input_gets_a_shape(run: Run, tmp_path: Path) -> None:
+    def make() -> None:
+        x = tf1.placeholder(tf.float32, [1, 8, 8, 3], name="x")
+        tf.reduce_mean(tf.nn.conv2d(x, edited_models.weights(3, 3, 3, 4), 1, "SAME"), [1, 2], name="y")
+
+    file = write(build(make), tmp_path / "m.pb")
+    printed = edit(run, file, "--outputs", "y", "--input-shape", "x=[None,None,None,3]")
+    assert "proved in batches of 2 and 3, against the source's rows in batches of 1: y: " in printed
+    assert list_signature(run, tmp_path / "out.pb")["inputs"] == {"x": [None, None, None, 3]}
+
+
+def test_an_lstm_of_keras_takes_any_batch(run: Run, tmp_path: Path) -> None:
+    frozen = exported_models.write_lstm(tmp_path / "m.pb")
+    edit(run, frozen, "--outputs", "y=Identity", "--batch-size", 2)
+    again = run(
+        "freezemodel_edit", "--frozen-model", tmp_path / "out.pb", "--out", tmp_path / "2.pb", "--batch-size", "any"
+    )
+    assert (again.status, again.stderr) == (0, "")
+    assert "proved in batches of 1 and 3, against the source's rows in batches of 2: y: within" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("make", "words", "said"),
+    [
+        (edited_models.one_by_one, ["any"], r"unstack \(Unpack\) holds the size 4: Dimension must be 4"),
+        (edited_models.pairs_of_rows, ["2"], r"y \(Reshape\) holds the size 4: it makes \[2, 12\] of \[4, 6\]"),
+        (edited_models.centred, ["any"], r"of 1 row the model gives another y than .*: its rows depend on each other"),
+        (edited_models.fixed_in_a_loop, ["any"], r"while/concat holds the size 4: with 1 row: "),
+        (edited_models.mean_of_all, ["2"], r"y has no rows, so it cannot be compared with a source of 4 rows"),
+        (edited_models.slices, ["any", "--input-shape", "x=[None,5]"], r"the source takes 6 where x has 5 now|shapes"),
+    ],
+)
+def test_what_the_graph_does_not_allow_is_one_line(
+    error: Fails, tmp_path: Path, make: Callable[[int], None], words: list[str], said: str
+) -> None:
+    file = write(build(lambda: make(4)), tmp_path / "m.pb")
+    out = ("--out", tmp_path / "out.pb", "--outputs", "y")
+    assert re.search(said, error("freezemodel_edit", "--frozen-model", file, *out, "--batch-size", *words))
+
+
+def test_an_output_without_rows_is_compared_at_the_old_size(run: Run, tmp_path: Path) -> None:
+    file = write(build(lambda: edited_models.mean_of_all(4)), tmp_path / "m.pb")
+    printed = edit(run, file, "--outputs", "y", "--batch-size", "any")
+    assert "\nno rows in y: compared in batches of 4 alone\n" in printed
+
+
+@pytest.mark.parametrize("form", [form for form, (_, count) in DROPOUT.items() if count])
+def test_dropout_is_switched_off(run: Run, tmp_path: Path, form: str) -> None:
+    make, count = DROPOUT[form]
+    printed = edit(run, write(dropout(make), tmp_path / "m.pb"), "--outputs", "y", "--no-dropout")
+    assert f"dropout off in {count} layer" in printed
+    assert "\nproved: y: the same bits as the source, on 1,003 rows generated for x" in printed
+
+
+def test_both_values_of_a_switch_that_stays_are_fed(run: Run, tmp_path: Path) -> None:
+    """A layer in the branch for training is proved where it runs."""
+
+    def make(x: Any) -> Any:
+        on = edited_models.training()
+        return tf1.cond(on, lambda: tf.nn.dropout(x + 1, 0.5), lambda: x)
+
+    printed = edit(run, write(dropout(make), tmp_path / "m.pb"), "--outputs", "y", "--no-dropout")
+    assert "\nproved: y: the same bits as the source, on 1,004 rows generated for x, training" in printed
+
+
+def test_noise_beside_dropout_is_named_and_not_proved(run: Run, tmp_path: Path) -> None:
+    file = write(dropout(edited_models.beside_noise), tmp_path / "m.pb")
+    words = ("--outputs", "y", "--no-dropout")
+    done = run("freezemodel_edit", "--frozen-model", file, "--out", tmp_path / "out.pb", *words)
+    assert (done.status, done.stderr) == (0, "")
+    assert "\nrandom, and no dropout: noise/RandomStandardNormal (RandomStandardNormal)\n" in done.stdout
+    assert "\nnot verified: random: noise/RandomStandardNormal; y: its shape and dtype are the source's" in done.stdout
+
+
+def test_a_pinned_input_is_gone_and_folded(run: Run, tmp_path: Path) -> None:
+    file = write(dropout(DROPOUT["of a share that is fed"][0]), tmp_path / "m.pb")
+    printed = edit(run, file, "--outputs", "y", "--inputs", "x,share=keep", "--pin", "share=1.0")
+    assert "pinned share: the result is compared with the source that is fed the same" in printed
+    assert list_signature(run, tmp_path / "out.pb")["inputs"] == {"x": [None, 4]}
+    assert not [op for op in inspect(run, tmp_path / "out.pb")["graphs"][0]["ops"] if "Random" in str(op)]
+
+
+def test_a_pin_and_dropout_together(run: Run, tmp_path: Path) -> None:
+    file = write(dropout(lambda x: DROPOUT["of a rate that is fed"][0](x) * tf.constant(2.0)), tmp_path / "m.pb")
+    printed = edit(run, file, "--outputs", "y", "--pin", "rate=0.5", "--no-dropout")
+    assert "left out the input rate, which the dropout alone took" in printed
+
+
+def test_a_text_and_an_array_are_pinned(run: Run, tmp_path: Path) -> None:
+    def make() -> None:
+        x = tf1.placeholder(tf.string, [None], name="x")
+        end, weight = tf1.placeholder(tf.string, [], name="end"), tf1.placeholder(tf.float32, [2], name="weight")
+        tf.strings.join([x, end], name="joined")
+        tf.reduce_sum(weight * 2, name="y")
+
+    np.save(tmp_path / "w.npy", np.array([1, 2], "f"))
+    file = write(build(make), tmp_path / "m.pb")
+    words = ("--pin", 'end="!"', "--pin", f"weight=@{tmp_path / 'w.npy'}")
+    edit(run, file, "--outputs", "joined,y", *words)
+    assert list_signature(run, tmp_path / "out.pb")["inputs"] == {"x": [None]}
+
+
+def test_a_large_model_keeps_its_constants_in_the_file(run: Run, tmp_path: Path) -> None:
+    def make() -> None:
+        x = tf1.placeholder(tf.float32, [4, 3000], name="x")
+        kernel = tf.constant(np.random.default_rng(0).normal(size=[3000, 3000]).astype("f"))
+        keep = tf1.placeholder(tf.float32, [], name="keep")
+        tf.reshape(tf1.nn.dropout(x @ kernel, keep_prob=keep), [4, 30, 100], name="y")
+
+    file = write(build(make), tmp_path / "m.pb")
+    printed = edit(run, file, "--outputs", "y", "--no-dropout", "--batch-size", "any")
+    assert "proved in batches of 1 and 2" in printed
+    assert 36_000_000 < (tmp_path / "out.pb").stat().st_size < 36_010_000
+
+
+@pytest.mark.parametrize("resource", [True, False])
+def test_a_checkpoint_is_edited_as_it_is_frozen(run: Run, tmp_path: Path, resource: bool) -> None:
+    """Variables of both kinds, one of them the rate; the proof runs the checkpoint's own variables."""
+
+    def make() -> None:
+        x = tf1.placeholder(tf.float32, [4, 6], name="x")
+        keep = tf1.placeholder(tf.float32, [], name="keep_prob")
+        with tf1.variable_scope("layer", use_resource=resource):
+            kernel = tf1.get_variable("kernel", [6, 8], initializer=tf1.random_normal_initializer(seed=1))
+            rate = tf1.get_variable("rate", [], initializer=tf1.constant_initializer(0.4), trainable=False)
+        hidden = tf1.nn.dropout(tf.matmul(x, kernel), keep_prob=keep)
+        tf.reshape(tf.nn.dropout(hidden, rate=tf.identity(rate)), [4, 2, 4], name="y")
+
+    words = ("--checkpoint", graphs.save(tmp_path, make), "--frozen-model", tmp_path / "m.pb", "--outputs", "y")
+    done = run("freezemodel_save", *words, "--pin", "keep_prob=1.0", "--no-dropout", "--batch-size", "any")
+    assert (done.status, done.stderr) == (0, "")
+    assert "dropout off in 2 layers" in done.stdout
+    assert "\nproved: y: the same bits as the source, on 4 rows generated for x\n" in done.stdout
+    assert "\nproved in batches of 1 and 2, " in done.stdout
+    assert list_signature(run, tmp_path / "m.pb") == {"inputs": {"x": [None, 6]}, "outputs": {"y": None}}
+
+
+def test_a_saved_model_with_functions_is_edited_as_it_is_frozen(run: Run, tmp_path: Path) -> None:
+    class Module(tf.Module):
+        def __init__(self) -> None:
+            self.kernel = tf.Variable(tf.ones([6, 8]))
+
+        @tf.function(input_signature=[tf.TensorSpec([4, 6], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+        def call(self, x: Any) -> Any:
+            dropped = tf.function(lambda value: tf.nn.dropout(value, 0.25))(x @ self.kernel)
+            dropped = tf.nn.experimental.stateless_dropout(dropped, 0.2, seed=[1, 2])
+            return {"y": tf.reshape(dropped, [4, 2, 4])}
+
+    module = Module()
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures=module.call)
+    words = ("--saved-model", tmp_path / "1", "--frozen-model", tmp_path / "m.pb")
+    done = run("freezemodel_save", *words, "--no-dropout", "--batch-size", "any")
+    assert (done.status, done.stderr) == (0, "")
+    assert "dropout off in 2 layers" in done.stdout
+    assert "\nproved: y: the same bits as the source, on 4 rows generated for x\n" in done.stdout
+    assert "\nproved in batches of 1 and 2, " in done.stdout
+
+
+@pytest.mark.parametrize(("script", "flag"), [("onnx_from_frozen", "--onnx"), ("tflite_from_frozen", "--tflite")])
+def test_exporters_take_the_same_flags(run: Run, tmp_path: Path, script: str, flag: str) -> None:
+    def make() -> None:
+        x = tf1.placeholder(tf.float32, [4, 6], name="x")
+        k = tf1.placeholder(tf.float32, [], name="k")
+        tf.reshape(tf.nn.dropout(x * k, 0.5), [4, 2, 3], name="y")
+
+    words = ("--frozen-model", write(build(make), tmp_path / "m.pb"), "--outputs", "y", flag, tmp_path / "exported")
+    edits = ("--pin", "k=2", "--no-dropout")
+    for more, proof in (
+        (("--batch-size", "any"), "\nproved in batches of 1 and 2, against the source's rows in batches of 4: y: "),
+        (("--input-shape", "x=[2,6]"), "on 2 rows generated for x"),
+    ):
+        done = run(script, *words, *edits, *more, "--overwrite")
+        assert (done.status, done.stderr) == (0, "")
+        assert "\nproved: y: " in done.stdout
+        assert proof in done.stdout
+
+
+def test_without_a_proof_it_is_said(run: Run, tmp_path: Path) -> None:
+    file = write(build(lambda: two_outputs(4)), tmp_path / "m.pb")
+    words = ("--out", tmp_path / "out.pb", "--outputs", "y,mean", "--batch-size", "any", "--no-verify")
+    done = run("freezemodel_edit", "--frozen-model", file, *words)
+    assert (done.status, done.stderr) == (0, "")
+    assert "not verified, as --no-verify asks" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--pin", "3"], "argument --pin: expected NAME=VALUE, got '3'"),
+        (["--batch-size", "none"], "argument --batch-size: expected a whole number from 1 to "),
+        (["--input-shape", "x=2"], r"argument --input-shape: expected NAME=\[SIZE, ...\]"),
+    ],
+)
+def test_wrong_words_are_status_2(run: Run, words: list[str], said: str) -> None:
+    done = run("freezemodel_edit", *words)
+    assert (done.status, done.stdout) == (2, "")
+    assert re.match(f"error: {said}", done.stderr)
+
+
+def test_nothing_is_overwritten(error: Fails, toy: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.pb").write_bytes(b"mine")
+    line = error("freezemodel_edit", "--out", tmp_path / "out.pb")
+    assert line == "out.pb exists already; --overwrite replaces it"
+    assert (tmp_path / "out.pb").read_bytes() == b"mine"
