@@ -63,7 +63,7 @@ class Supervisor:
         threading.Thread(target=self._end, daemon=True).start()
 
     def read_reports(self, announce: Callable[[str], None]) -> None:
-        """Announce when all workers are ready; end the server if one cannot start and none is ready."""
+        """Announce when all workers are ready; end the server if one cannot start before that and none is ready."""
         announced = False
         while True:
             kind, worker, text = json.loads(self._received.recv(LONGEST_REPORT))
@@ -75,7 +75,7 @@ class Supervisor:
                     announce(text)
             elif kind == DRAINED:
                 self._drained.add(worker)
-            elif kind == FAILED and not self.is_one_ready():
+            elif kind == FAILED and not announced and not self.is_one_ready():
                 self.failures.append(text)
                 self.stop()
             else:

@@ -90,6 +90,20 @@ def test_a_failure_is_told_if_another_worker_is_ready(capfd: pytest.CaptureFixtu
     assert not case.served.closed
 
 
+def test_a_server_that_was_ready_tries_again(capfd: pytest.CaptureFixture[str]) -> None:
+    """The model's file may come back."""
+    case = Supervised()
+    case.report(READY, 1)
+    case.report(READY, 2)
+    assert soon(lambda: len(case.announced) == 1)
+    for worker in case.granian.wrks:
+        worker.is_alive = lambda: False
+    case.report(FAILED, 3, "no model")
+    assert soon(lambda: "a worker is missing: no model" in capfd.readouterr().err)
+    assert case.supervisor.failures == []
+    assert not case.served.closed
+
+
 def test_the_server_ends_when_all_ready_workers_are_drained() -> None:
     case = Supervised()
     case.report(READY, 1)
