@@ -68,13 +68,14 @@ def _before_labels(flow: Flow, labels: int, features: int) -> set[str]:
             if free and name not in inner and not flow.is_value_free(name) and not _is_given(flow, name):
                 tensor = flow.behind_views(f"{name}:{get_output_index(edge)}")
                 (compared if compares else added).add(_before_flattening(flow, tensor, edges, labels))
-    parts = {n for tensor in compared for n in find_parameter_free_ancestors(flow, tensor) if is_part(flow, n)}
-    sides = {get_node_name(part) for part in parts}
-    beside = {
-        tensor
-        for tensor in added
-        if any(is_part(flow, n) and get_node_name(n) in sides for n in find_parameter_free_ancestors(flow, tensor))
-    }
+    # What the loss adds may be another form of what is compared, or another part of it.
+    steps = set().union(*(find_parameter_free_ancestors(flow, tensor) for tensor in compared))
+    steps |= {get_node_name(step) for step in steps if is_part(flow, step)}
+    beside = set()
+    for tensor in added:
+        own = find_parameter_free_ancestors(flow, tensor)
+        if own & steps or any(is_part(flow, step) and get_node_name(step) in steps for step in own):
+            beside.add(tensor)
     return compared | beside or added
 
 

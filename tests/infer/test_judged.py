@@ -125,3 +125,14 @@ def test_ancestors_end_at_a_node_with_parameters() -> None:
 )
 def test_forms_of_one_answer_are_merged(tensors: list[str], merged: list[str]) -> None:
     assert merge_forms(make_flow(two_layers), tensors) == merged
+
+
+def test_a_form_that_a_loss_only_adds_shows_the_answer() -> None:
+    """The likelihood of a normal distribution takes the spread in two ways."""
+
+    def build() -> None:
+        net = dense(feed("x"), 3, "trunk", tf.nn.relu)
+        mean, spread = tf.identity(dense(net, 1, "m"), name="mean"), tf.nn.softplus(dense(net, 1, "s"), name="spread")
+        minimize(tf.reduce_mean(tf.square(mean - feed("wanted", 1)) / (2 * spread) + 0.5 * tf.math.log(spread)))
+
+    assert judge(build) == {"mean:0": LABELS, "spread:0": LABELS}
