@@ -128,7 +128,7 @@ class PredictForm:
         for key, value in lists.items():
             if not isinstance(value, list):
                 raise RequestError(400, f"Tensor name: {key} has no shape information; send '{COLUMNS}'")
-        if len(set(map(len, lists.values()))) > 1:
+        if len(lists) > 1 and len(set(map(len, lists.values()))) > 1:
             found = ", ".join(f"{key} has {len(value)}" for key, value in lists.items())
             raise RequestError(400, f"the outputs have different numbers of rows: {found}; send '{COLUMNS}'")
         return self._write("predictions", lists, _join_rows)
