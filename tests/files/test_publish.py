@@ -312,7 +312,10 @@ def test_concurrent_processes_publish_whole_results(tmp_path: Path, kind: str) -
         ("loop", "{}/loop is a link that leads back to itself; name another place"),
         ("pipe", "{}/pipe is neither a file nor a folder; name a new file"),
         ("link_to_pipe", "{}/pipe is neither a file nor a folder; name a new file"),
-        ("folder/..", "{} is a folder with other files than those of a SavedModel, such as dangling; name"),
+        (
+            "folder/..",
+            "{} is a folder with other files than those of a SavedModel, such as dangling; name a new file or folder",
+        ),
     ],
 )
 def test_paths_that_cannot_be_written_or_replaced_are_refused(tmp_path: Path, target: str, line: str) -> None:
