@@ -11,7 +11,7 @@ from edited_models import build, convolution, placeholder, prepare, two_outputs
 
 from freezemodel_edit import replace_inputs
 from serialization.errors import UserError
-from serialization.flags import parse_batch_size, parse_input_shape
+from serialization.flag_types import parse_batch_size, parse_input_shape
 from serialization.graph.signature import Signature, Tensor
 from serialization.targets.changed_shapes import change_shapes, choose_shapes
 from serialization.tensorflow import tf, tf1
