@@ -257,7 +257,7 @@ def choose_lister(tensor: Tensor) -> Callable[[Any], Any]:
         return lists
     dtype = get_portable_dtype(tensor.dtype)
     if dtype == np.float32:
-        return lambda value: shorten_floats(np.asarray(value).astype(dtype, copy=False)).tolist()
+        return lambda value: shorten_floats(np.asarray(value).astype(dtype, copy=False))
     if dtype != get_numpy_dtype(tensor.dtype):  # numpy makes no Python numbers of bfloat16 and other short dtypes
         return lambda value: np.asarray(value).astype(dtype).tolist()
     return lambda value: value.tolist()
