@@ -93,7 +93,7 @@ def test_wrong_images_and_labels_are_one_line(run: Run, tmp_path: Path, white_an
         ("--labels", str(tmp_path / "labels.txt")): "has 1 name, the model 10 classes",
         ("--tag-set", "train"): "has no tag-set train; it has serve; choose with --tag-set",
         ("--signature", "predict"): "has no signature predict; it has serving_default; choose with --signature",
-        ("--saved-model", str(tmp_path)): "found no saved_model.pb",
+        ("--saved-model", str(tmp_path)): "holds several SavedModels: ",
     }
     for words, message in expected.items():
         done = run("savedmodel_pretrained", *words)
