@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 
 import keras_models
@@ -68,13 +69,18 @@ def test_the_archive_s_name_is_that_of_the_result(tmp_path: Path, run: Run, arch
     assert [file.name for file in results.iterdir()] == ["house.pb"]
 
 
-def test_a_real_process_that_is_confined(tmp_path: Path, archive: Path) -> None:
+@pytest.mark.parametrize("place", ["download/toy/frozen_model.pb", "model.zip/frozen_model.pb"])
+def test_a_real_process_that_is_confined(tmp_path: Path, made: Path, archive: Path, place: str) -> None:
+    """Where the folder of a model stands otherwise, an archive is a file, which has less rights in Landlock."""
     (tmp_path / "tmp").mkdir()
+    shutil.copy(archive, tmp_path)
+    with zipfile.ZipFile(tmp_path / "model.zip", "w") as packed:
+        packed.write(made / "frozen_model.pb", "frozen_model.pb")
     command = [
         sys.executable,
         str(PROJECT / "freezemodel_load.py"),
         "--frozen-model",
-        archive / "toy" / "frozen_model.pb",
+        tmp_path / place,
     ]
     places = {**environment(), "TMPDIR": str(tmp_path / "tmp")}
     done = subprocess.run(list(map(str, command)), env=places, capture_output=True, text=True)

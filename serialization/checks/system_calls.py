@@ -130,7 +130,8 @@ def _allow_path(ruleset: int, path: Path, rights: int) -> None:
         return
     if not stat.S_ISDIR(os.fstat(handle).st_mode):
         rights &= _OF_A_FILE
-    _call(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", rights, handle), 0)
+    if rights:  # none are left where folders may be listed, and an archive is a file in a folder's place
+        _call(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", rights, handle), 0)
     if not path.is_relative_to("/proc"):  # the kernel forgets a file there that nobody holds, and its rule with it
         os.close(handle)
 

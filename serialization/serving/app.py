@@ -99,9 +99,10 @@ def _mend_path(wsgi_app: WSGIApplication, prefix: str) -> WSGIApplication:
     """
 
     def run(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ["PATH_INFO"] = re.sub("/+", "/", environ["PATH_INFO"])
         if prefix:
             take_prefix_off(environ, prefix)
-        path = environ["PATH_INFO"] = re.sub("/+", "/", environ["PATH_INFO"])
+        path = environ["PATH_INFO"]
         if not path and environ.get("SCRIPT_NAME"):
             start_response("308 Permanent Redirect", [("Location", prefix + "/"), ("Content-Length", "0")])
             return []

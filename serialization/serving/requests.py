@@ -113,8 +113,12 @@ def take_prefix_off(environ: dict[str, Any], prefix: str) -> None:
 
 
 def get_path(environ: dict[str, Any]) -> str:
-    """The path of the request; WSGI gives its bytes as Latin-1 (PEP 3333)."""
-    path: str = environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"]
+    """The whole path of the request, as the client has sent it."""
+    return decode_path(environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"])
+
+
+def decode_path(path: str) -> str:
+    """The text of a path, of which WSGI gives the bytes as Latin-1 (PEP 3333)."""
     return path.encode("latin-1").decode(errors="replace")
 
 

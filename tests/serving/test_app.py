@@ -133,8 +133,12 @@ def test_the_routes_are_there_below_a_prefix_too() -> None:
         assert client.get(f"{below}/healthz").get_json() == {"status": "alive"}
         assert client.post(f"{below}/api/predict", json={"x": 2}).get_json() == {"y": -2}
         assert client.get(f"{below}/").status_code == 200
+        assert client.get(f"{below}/v2/health/ready").get_json() == {"ready": True}
+        assert client.get(f"{below}/v1/models/none").status_code == 404, "no malformed request, which is 400"
         wrong = client.get(f"{below}/none")
         assert (wrong.status_code, wrong.get_json()["error"].partition(";")[0]) == (404, f"nothing is at {below}/none")
+    slashes = {"PATH_INFO": "//models/toy//readyz"}
+    assert client.get("/", environ_overrides=slashes).status_code == 200
     answer = client.get("/models/toy")
     assert (answer.status_code, answer.headers["Location"]) == (308, "/models/toy/"), "its links begin from there"
     assert client.get("/models/toys/healthz").status_code == 404

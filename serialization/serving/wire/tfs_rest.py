@@ -18,7 +18,7 @@ from serialization.formats.dtypes import get_dtype_number
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.json_values import MisfitError, read_json
 from serialization.serving.limits import Settings
-from serialization.serving.requests import RequestError, get_path
+from serialization.serving.requests import RequestError, decode_path
 from serialization.serving.wire.protocol import Call, Document, Encode, ServedModel
 from serialization.serving.wire.tfs_examples import METHODS, ExampleForm
 from serialization.serving.wire.tfs_faults import refuse_other_than_object
@@ -48,7 +48,7 @@ class TensorFlowServing:
         method = environ["REQUEST_METHOD"]
         if method == "POST":
             return self._find_run(environ["PATH_INFO"])
-        path = get_path(environ)
+        path = decode_path(environ["PATH_INFO"])
         found = _ASK.fullmatch(path)
         if method not in ("GET", "HEAD") or found is None:
             raise self._malformed(method, path)
@@ -72,7 +72,7 @@ class TensorFlowServing:
         return _STATUSES.get(status, status), _write({"error": message})
 
     def _match_run(self, path: str) -> Call:
-        path = path.encode("latin-1").decode(errors="replace")  # WSGI's form of the bytes
+        path = decode_path(path)
         found = _RUN.fullmatch(path)
         if found is None:
             raise self._malformed("POST", path)

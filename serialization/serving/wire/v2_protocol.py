@@ -17,7 +17,7 @@ import serialization
 from serialization.console import make_printable
 from serialization.graph.signature import Signature, Tensor
 from serialization.serving.limits import Settings
-from serialization.serving.requests import RequestError, get_path
+from serialization.serving.requests import RequestError, decode_path
 from serialization.serving.wire.protocol import Call, Document, ServedModel
 from serialization.serving.wire.v2_bodies import LENGTH_HEADER, InferForm
 from serialization.serving.wire.v2_tensors import name_datatype
@@ -43,7 +43,7 @@ class OpenInference:
         method = environ["REQUEST_METHOD"]
         if method == "POST":
             return self._find_infer(environ["PATH_INFO"], environ.get(_HEADER))
-        path = get_path(environ).rstrip("/")
+        path = decode_path(environ["PATH_INFO"]).rstrip("/")
         found = _MODEL.fullmatch(path)
         document = self._find_document(path, found, ready=ready)
         if document is None:
@@ -58,7 +58,7 @@ class OpenInference:
         return _STATUSES.get(status, status), msgspec.json.encode({"error": message})
 
     def _match_infer(self, path: str, head_length: str | None) -> Call:
-        path = path.encode("latin-1").decode(errors="replace").rstrip("/")  # WSGI's form of the bytes
+        path = decode_path(path).rstrip("/")
         if self._find_document(path, _MODEL.fullmatch(path), ready=True) is not None:
             raise RequestError(405, f"{make_printable(path)} takes GET and HEAD, not POST", Allow="GET, HEAD")
         self._require_infer(path)
