@@ -151,6 +151,23 @@ def test_both_values_of_a_switch_that_stays_are_fed(run: Run, tmp_path: Path) ->
     assert "\nproved: y: the same bits as the source, on 1,004 rows generated for x, training" in printed
 
 
+def test_dropout_in_a_function_of_a_checkpoint(run: Run, tmp_path: Path) -> None:
+    """The frozen model has the layer's nodes, the source the functions of a condition."""
+
+    def build_condition() -> None:
+        x = tf1.placeholder(tf.float32, [None, 4], name="x")
+        training = tf1.placeholder_with_default(True, [], name="training")
+        h = x @ tf1.get_variable("w", [4, 3])
+        tf.identity(tf.cond(training, lambda: tf.nn.dropout(h, rate=0.5), lambda: h), name="y")
+
+    prefix = graphs.save(tmp_path, build_condition)
+    words = ("--checkpoint", prefix, "--outputs", "y", "--no-dropout", "--frozen-model", tmp_path / "m.pb")
+    done = run("freezemodel_save", *words)
+    assert (done.status, done.stderr) == (0, "")
+    assert "inlined 2 functions" in done.stdout
+    assert "proved: y: the same bits as the source" in done.stdout
+
+
 def test_noise_beside_dropout_is_named_and_not_proved(run: Run, tmp_path: Path) -> None:
     file = write(dropout(edited_models.beside_noise), tmp_path / "m.pb")
     words = ("--outputs", "y", "--no-dropout")

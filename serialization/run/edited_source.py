@@ -10,6 +10,7 @@ from serialization.errors import UserError
 from serialization.graph.dropout import DropoutLayer, keep_everything
 from serialization.graph.graph_def import get_node_name, get_output_index, get_tensor_name, list_data_edges
 from serialization.graph.graph_index import GraphIndex, prune_graph
+from serialization.graph.inlining import inline_functions
 from serialization.graph.op_sets import TABLES, VARIABLES
 from serialization.graph.repair import remove_lost_locations
 from serialization.graph.signature import Signature, Tensor
@@ -45,7 +46,8 @@ def keep_all_numbers(origin: Origin, layers: Sequence[DropoutLayer], edited: Gra
     """
     graph, signature = origin.session.graph, origin.signature
     roots = [tensor.name for tensor in (*signature.outputs, *signature.inputs)]
-    copy = keep_everything(prune_graph(origin.index, roots), layers)
+    whole = inline_functions(prune_graph(origin.index, roots), roots)
+    copy = keep_everything(prune_graph(GraphIndex(whole), roots), layers)
     remove_lost_locations(copy)
     operations = {operation.name: operation for operation in graph.get_operations()}
     held = [node for node in copy.node if node.op in VARIABLES | TABLES and node.name in operations]
