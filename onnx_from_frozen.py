@@ -75,8 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     kind, _ = choose_model(parser, args, ("frozen_model", *SOURCES))
-    name_target(parser, args, "onnx", "frozen_model", *SOURCES)
     require_installed("tf2onnx", "onnxruntime")
+    name_target(parser, args, "onnx", "frozen_model", *SOURCES)
 
     with stage_output(args.onnx, overwrite=args.overwrite or args.onnx == default) as path:
         load_op_library(args.op_library)

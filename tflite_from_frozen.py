@@ -84,10 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__, *flags, frozen_model=toy, tflite=default)
     args = parser.parse_args(argv)
     kind, _ = choose_model(parser, args, ("frozen_model", *SOURCES))
-    name_target(parser, args, "tflite", "frozen_model", *SOURCES)
     if (args.quantize == "int8") != bool(args.calibrate):
         parser.error("--quantize int8 and --calibrate go together: int8 needs to see typical values")
     require_installed("ai_edge_litert")
+    name_target(parser, args, "tflite", "frozen_model", *SOURCES)
 
     with stage_output(args.tflite, overwrite=args.overwrite or args.tflite == default) as path:
         load_op_library(args.op_library)
