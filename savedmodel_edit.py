@@ -67,7 +67,7 @@ RESNET_KEYS = {"rename_input": [("input", "image")], "rename_output": [("probabi
 
 
 def load_objects(folder: Path) -> Any:
-    """What TensorFlow 2 makes of a SavedModel: its objects, and `signatures`, a function for each key."""
+    """The objects of a SavedModel as TensorFlow 2 loads them, and `signatures`, a function for each key."""
     with quiet():  # by now a confined process may write temporary files
         link = TemporaryDirectory(prefix="model-")  # whose name TensorFlow takes for no pattern
         (Path(link.name) / "1").symlink_to(folder.absolute(), target_is_directory=True)
@@ -174,9 +174,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_saved_model(edit_signature_defs(whole, edited, args.new_tag_set), found, folder)
         proof = [NOT_VERIFIED]
         if not args.no_verify:
-            beside = folder.with_name(
-                "whole" if folder.name != "whole" else "source"
-            )  # it goes with the staging folder
+            # It goes with the staging folder.
+            beside = folder.with_name("whole" if folder.name != "whole" else "source")
             copy = write_saved_model(whole, found, beside, link=True)
             with explain_failures("the result cannot be loaded"):
                 result = find_saved_model(folder)

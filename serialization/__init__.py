@@ -15,7 +15,7 @@ def end_interrupted(_: int, __: FrameType | None) -> None:
 
 
 # Nothing was done yet. A program of others that imports this package keeps its own handler, as does a worker. Without
-# pathlib, which takes as long to be imported as much of what follows.
+# pathlib, which takes as long to import as the modules after it.
 _script = getattr(sys.modules["__main__"], "__file__", None) or ""
 _is_ours = os.path.realpath(_script).rpartition(os.sep)[0] == os.path.realpath(__file__).rsplit(os.sep, 2)[0]
 if _is_ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it is ignored

@@ -38,7 +38,7 @@ def find_given_model(**paths: Path | None) -> tuple[str, Any]:
 
 
 def require_something(kind: str, path: Path | None) -> None:
-    """Raise the error for a model that is missing if nothing lies at the path. What is there is not looked at."""
+    """Raise the error for a model that is missing if nothing lies at the path. A file that is there is not opened."""
     if path is not None and not (os.path.lexists(path) or list_checkpoint_files(path) or list_v1_files(path)):
         find = find_keras if kind == "keras" else _FINDERS[kind]
         find(path, say=lambda _: None)

@@ -74,9 +74,8 @@ class JsonFormat:
         strings = any(_kind(tensor) == "string" for tensor in signature.inputs)
         # If all values are numbers, a body with this many quotes has each key once. Strings contain quotes themselves.
         self._quotes = -1 if strings else 2 + (0 if len(signature.inputs) == 1 else 2 * len(signature.inputs))
-        self.read_images: Callable[[Any], NDArray[Any] | None] = lambda _: (
-            None
-        )  # in place of the rows of the only input
+        # The array of images that stand in place of the rows of the only input; None where there are none.
+        self.read_images: Callable[[Any], NDArray[Any] | None] = lambda _: None
         self._encode = msgspec.json.Encoder().encode
 
     def decode(self, body: bytes) -> dict[str, Any]:
