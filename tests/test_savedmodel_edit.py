@@ -347,7 +347,8 @@ def test_targets(run: Run, error: Fails, module: Path, results: Path, tmp_path: 
     line = error(*words, "--out", tmp_path / "there")
     assert line == "there exists already; --overwrite replaces it"
     line = error(*words, "--out", tmp_path / "there", "--overwrite")
-    assert line == "there holds more than a SavedModel, such as mine; name a new folder"
+    expected = "there is a folder with other files than those of a SavedModel, such as mine; name a new file or folder"
+    assert line == expected
     done = run(*words, "--out", module, "--overwrite")
     assert (done.status, "--out names the model that --saved-model reads; name another place" in done.stderr) == (
         2,
