@@ -103,8 +103,10 @@ def test_averages_take_the_places_of_raw_values(run: Run, tmp_path: Path, of_han
     with tf1.Graph().as_default(), tf1.Session() as session:
         with tf1.variable_scope("", use_resource=of_handles):
             averaged()
-        session.run(tf1.global_variables_initializer())
-        w = tf1.trainable_variables()[0]
+        trained = tf1.trainable_variables()
+        session.run(tf1.variables_initializer(trained))  # the average begins with the value of w
+        session.run(tf1.variables_initializer([one for one in tf1.global_variables() if one not in trained]))
+        w = trained[0]
         session.run(w.assign(w * 2))  # the average stays
         tf1.train.Saver().save(session, str(source))
     before = values_in(source)
