@@ -433,14 +433,15 @@ def test_each_request_in_a_batch_gets_its_own_answer(tmp_path: Path) -> None:
     with serving(*flags) as server:
         assert b"in batches of up to 16 rows" in server.request("GET", "/readyz")[2]
         rows = [[float(i)] * 8 for i in range(32)]
-        answers: dict[int, object] = {}
+        answers: dict[int, list[float]] = {}
 
         def ask(i: int) -> None:
             answers[i] = server.predict({"x": [rows[i]]})[1]["y"][0]
 
         at_once(*(partial(ask, i) for i in range(32)))
         together = server.predict({"x": rows})[1]["y"]
-        assert [answers[i] for i in range(32)] == [pytest.approx(row, abs=1e-5) for row in together]
+        # The rows differ by 1e-2; a matmul of 1 row and one of 16 round differently, by up to 2e-5 here.
+        np.testing.assert_allclose([answers[i] for i in range(32)], together, rtol=1e-4, atol=1e-4)
         metrics = server.request("GET", "/metrics")[2].decode()
         assert 'serving_batch_rows_bucket{le="1.0"} 32.0' not in metrics, "no rows ran together"
 
