@@ -10,8 +10,10 @@ REQUIREMENTS := --require-hashes --requirement requirements.lock
 run: $(VENV)/installed
 	$(BIN)/python tour.py
 
+# A file of tests runs in one process, in order. A process takes up to 3 GB: more of them than processors gain nothing.
+JOBS ?= 2
 test: $(VENV)/installed client-environments
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # Clients of the server that others wrote, which tests/clients calls. Their ranges of protobuf differ.
 client-environments: .venv-triton/installed .venv-kserve/installed

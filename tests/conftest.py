@@ -30,6 +30,7 @@ PROJECT = project.ROOT
 SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py") if path.stem != "model")
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # else programs that tests start ignore it where nohup runs the tests
 
+LONGEST = ("test_readme", "test_tour", "test_corpus", "test_confinement", "test_engine")
 
 # Line ends of every kind, and characters with a meaning to shells, formats or patterns: a file's name may hold them.
 ODD = "\n\r\u2028\u0085\f\"'%\\[]*?{}=@#;"
@@ -197,6 +198,11 @@ def environment() -> dict[str, str]:
     """For processes: this environment's programs come first, and nothing is written beside the sources."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files with the longest tests come first, so that no process of `make test` works on alone at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @pytest.fixture(autouse=True)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import graphs
-from conftest import PROJECT, environment
 
+import tflite_from_frozen
 from serialization.tensorflow import np, tf, tf1
 
 
@@ -105,17 +103,9 @@ def write_lstm(file: Path) -> Path:
 
 
 def convert_to_litert(frozen: Path) -> bytes:
-    """The .tflite file of a frozen model, made in a process of its own.
-
-    tf.lite registers ops, which tests of the list of ops would find.
-    """
-    script, result = PROJECT / "tflite_from_frozen.py", frozen.with_suffix(".tflite")
-    subprocess.run(
-        [sys.executable, str(script), "--frozen-model", str(frozen), "--tflite", str(result)],
-        env=environment(),
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    """The .tflite file that tflite_from_frozen.py makes of a frozen model."""
+    result = frozen.with_suffix(".tflite")
+    tflite_from_frozen.main(["--frozen-model", str(frozen), "--tflite", str(result)])
     return result.read_bytes()
 
 

@@ -104,7 +104,9 @@ def test_an_lstm_of_keras_takes_any_batch(run: Run, tmp_path: Path) -> None:
         "freezemodel_edit", "--frozen-model", tmp_path / "out.pb", "--out", tmp_path / "2.pb", "--batch-size", "any"
     )
     assert (again.status, again.stderr) == (0, "")
-    assert "proved in batches of 1 and 3, against the source's rows in batches of 2: y: within" in again.stdout
+    # Whether a matmul of 1 row rounds as one of 2 does depends on the processor.
+    proof = r"proved in batches of 1 and 3, against the source's rows in batches of 2: y: (within|the same bits)"
+    assert re.search(proof, again.stdout)
 
 
 @pytest.mark.parametrize(

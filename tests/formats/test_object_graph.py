@@ -40,7 +40,7 @@ def test_variables_of_an_object_checkpoint_have_names_and_slots(run: Run, tmp_pa
 
 def test_variables_of_a_keras_optimizer_have_the_role_optimizer(run: Run, tmp_path: Path) -> None:
     model = tf.keras.Sequential([tf.keras.layers.Input((4,)), tf.keras.layers.Dense(3, name="first")], name="model")
-    model.compile("adam", "mse")
+    model.compile(tf.keras.optimizers.Adam(name="adam"), "mse")
     model.train_on_batch(np.zeros([2, 4]), np.zeros([2, 3]))
     tf.train.Checkpoint(model=model, optimizer=model.optimizer).write(str(tmp_path / "ckpt-1"))
     roles = {v["full_name"]: v["role"] for v in inspect(run, tmp_path / "ckpt-1")["variables"]}
