@@ -32,6 +32,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # else programs that tests start i
 
 LONGEST = ("test_readme", "test_tour", "test_corpus", "test_confinement", "test_engine")
 
+
 # Line ends of every kind, and characters with a meaning to shells, formats or patterns: a file's name may hold them.
 ODD = "\n\r\u2028\u0085\f\"'%\\[]*?{}=@#;"
 
@@ -203,6 +204,11 @@ def environment() -> dict[str, str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files with the longest tests come first, so that no process of `make test` works on alone at the end."""
     items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Packed bytes in the name of a test would hold the time; all processes of `make test` must give the same names."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) and not val.isascii() else None
 
 
 @pytest.fixture(autouse=True)
