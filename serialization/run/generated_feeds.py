@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from serialization.formats.numpy_dtypes import get_limits, get_numpy_dtype
 from serialization.graph.signature import Signature, Tensor, show_shape
 from serialization.graph.tensors import is_keep_probability, is_training_switch
-from serialization.tensorflow import np, tf
+from serialization.tensorflow import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -125,18 +126,12 @@ def _batches(signature: Signature, hints: Mapping[str, Hint], size: int) -> tupl
     return tuple(sorted({1, 2, max(2, min(most, _NUMBERS // max(row, 1)))}))
 
 
-def get_numpy_dtype(name: str) -> np.dtype[Any]:
-    """The numpy dtype for TensorFlow's name; for bfloat16 and other short numbers TensorFlow's extension of numpy."""
-    dtype: np.dtype[Any] = np.dtype(tf.as_dtype(name).as_numpy_dtype)
-    return dtype
-
-
 def get_portable_dtype(name: str) -> np.dtype[Any]:
     """Numpy's own dtype for the values of a dtype: int8 or float32 for int4, bfloat16 and other short numbers."""
     dtype = get_numpy_dtype(name)
     if dtype.isbuiltin == 1:
         return dtype
-    return np.dtype(np.int8 if tf.as_dtype(name).is_integer else np.float32)
+    return np.dtype(np.int8 if get_limits(name)[0] == "int" else np.float32)
 
 
 def _dimensions(tensor: Tensor, hint: Hint | None, batch: int, size: int) -> tuple[int, ...]:

@@ -16,9 +16,9 @@ from serialization.console import format_error, format_size, show_path
 from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.file_kind import require_plain_file
+from serialization.formats.numpy_dtypes import get_numpy_dtype
 from serialization.graph.signature import Signature, Tensor, show_shape
 from serialization.project import parse_path
-from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.run.json_values import MisfitError, convert_json, format_place, read_json
 from serialization.tensorflow import np, tf
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from serialization.console import format_count, show_path
 from serialization.errors import UserError
 from serialization.formats.file_kind import require_plain_file
+from serialization.formats.numpy_dtypes import get_numpy_dtype
 from serialization.graph.signature import Tensor
-from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.run.predictor import open_session
 from serialization.tensorflow import np, quiet, tf, tf1
 

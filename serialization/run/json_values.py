@@ -16,9 +16,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from serialization.console import format_count, make_printable
+from serialization.formats.numpy_dtypes import get_limits, get_numpy_dtype
 from serialization.graph.signature import Tensor, show_shape
-from serialization.run.generated_feeds import get_numpy_dtype
-from serialization.tensorflow import np, tf
+from serialization.tensorflow import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,15 +61,15 @@ class _Nonfinite(str):
 @lru_cache
 def find_rule(dtype: str) -> DtypeRule | None:
     """The rule for a dtype by TensorFlow's name; None if JSON has no values of it, such as of complex64 or qint8."""
-    found = tf.as_dtype(dtype)
-    if found.is_bool:
+    kind, least, most = get_limits(dtype)
+    if kind == "bool":
         return DtypeRule("bool", "true or false", (bool,))
-    if found.is_integer:  # false for quantized dtypes
-        return DtypeRule("int", "a whole number", (int,), int(found.min), int(found.max))
-    if found.is_floating:
-        most = _find_most(get_numpy_dtype(dtype), float(found.max))
+    if kind == "int":
+        return DtypeRule("int", "a whole number", (int,), least, most)
+    if kind == "float":
+        most = _find_most(get_numpy_dtype(dtype), most)
         return DtypeRule("float", "a number", (int, float), -most, most)
-    return DtypeRule("string", "a string", (str, dict)) if found == tf.string else None
+    return DtypeRule("string", "a string", (str, dict)) if kind == "string" else None
 
 
 def _find_most(dtype: np.dtype[Any], last: float) -> float:

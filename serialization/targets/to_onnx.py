@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from serialization.errors import UserError
 from serialization.formats import dtypes, protos
+from serialization.formats.numpy_dtypes import get_numpy_dtype
 from serialization.graph.const_nodes import make_constant
 from serialization.graph.functional_loops import raise_list_loops
 from serialization.graph.graph_def import change_op, find_free_name, get_node_name
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import IDENTITIES
 from serialization.graph.signature import Signature, show_shape
-from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.sources.frozen_reader import LARGE_FILE, LargeConstant, read_constant
 from serialization.targets.onnx_tables import make_table_handlers
 from serialization.targets.onnx_writer import list_inner_graphs

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import simdjson
 
+from serialization.formats.numpy_dtypes import get_numpy_dtype
 from serialization.graph.signature import Tensor
-from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.run.json_values import find_rule
 from serialization.serving.requests import INPUT
 from serialization.tensorflow import np

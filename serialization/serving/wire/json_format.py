@@ -18,8 +18,9 @@ import msgspec
 
 from serialization.console import make_printable
 from serialization.errors import UserError
+from serialization.formats.numpy_dtypes import get_numpy_dtype
 from serialization.graph.signature import Signature, Tensor
-from serialization.run.generated_feeds import get_numpy_dtype, get_portable_dtype
+from serialization.run.generated_feeds import get_portable_dtype
 from serialization.run.given_feeds import make_default
 from serialization.run.json_values import (
     MAX_RANK,

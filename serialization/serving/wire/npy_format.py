@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from serialization.formats.numpy_dtypes import get_numpy_dtype
 from serialization.graph.signature import Signature
-from serialization.run.generated_feeds import get_numpy_dtype, get_portable_dtype
+from serialization.run.generated_feeds import get_portable_dtype
 from serialization.serving.requests import INPUT, RequestError
 from serialization.serving.wire.tensor_rules import require_numbers, require_shape
 from serialization.tensorflow import np

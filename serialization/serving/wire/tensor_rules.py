@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from serialization.formats.numpy_dtypes import get_limits, get_numpy_dtype
 from serialization.graph.signature import Tensor, show_shape
-from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.run.json_values import find_rule
 from serialization.serving.requests import RequestError, require_row_count
-from serialization.tensorflow import np, tf
+from serialization.tensorflow import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ def require_numbers(tensor: Tensor, array: NDArray[Any], place: str, *, nonfinit
 
     With `nonfinite` a tensor of floats takes NaN and Infinity.
     """
-    is_floating = tf.as_dtype(tensor.dtype).is_floating
+    is_floating = get_limits(tensor.dtype)[0] == "float"
     if is_floating and not nonfinite:
         reason = "expected a number, got NaN or Infinity; the server takes them with --nonfinite-inputs allow"
         _require_all(np.isfinite(array), reason, place)

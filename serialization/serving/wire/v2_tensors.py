@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from serialization.formats.numpy_dtypes import get_limits, get_numpy_dtype
 from serialization.graph.signature import Tensor
-from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.run.json_values import MisfitError, convert_json, measure_shape
 from serialization.serving.requests import RequestError
 from serialization.serving.wire import flat_json
 from serialization.serving.wire.body_types import is_regular, make_value_type
 from serialization.serving.wire.json_format import choose_lister
 from serialization.serving.wire.tensor_rules import require_numbers, require_shape
-from serialization.tensorflow import np, tf
+from serialization.tensorflow import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,11 +63,11 @@ class TensorReader:
         self.tensor = tensor
         self._max_rows = max_rows
         self._takes_nonfinite = nonfinite
-        self._dtype = np.dtype(object) if tensor.dtype == "string" else get_numpy_dtype(tensor.dtype)
+        self._dtype = get_numpy_dtype(tensor.dtype)
         self._decode = msgspec.json.Decoder(list[make_value_type(tensor)]).decode  # type: ignore[misc]
         self._decode_long = flat_json.make_flat_decoder(tensor)
         self.require_fits = lru_cache(64)(self._require_fits)  # few different shapes are in use
-        self._floating = tensor.dtype != "string" and tf.as_dtype(tensor.dtype).is_floating
+        self._floating = get_limits(tensor.dtype)[0] == "float"
         self._may_be_list = is_regular(tensor) and len(tensor.shape or ()) == 2
 
     def _require_fits(self, datatype: str, shape: tuple[int, ...]) -> None:

@@ -19,7 +19,7 @@ from serialization.tensorflow import np
 
 MAX_ROWS = 5
 INTS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
-FLOATS = ["float8_e5m2", "half", "float32", "float64"]
+FLOATS = ["float8_e5m2", "float16", "float32", "float64"]
 SHAPES: list[tuple[int | None, ...]] = [
     (None,),
     (None, 1),

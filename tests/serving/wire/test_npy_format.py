@@ -12,8 +12,8 @@ import pytest
 from conftest import Clients
 from serving_models import PREDICT, make_identity, post
 
+from serialization.formats.numpy_dtypes import get_numpy_dtype
 from serialization.graph.signature import Signature, Tensor
-from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.serving.requests import RequestError
 from serialization.serving.wire.npy_format import NpyFormat
 from serialization.tensorflow import np
