@@ -43,6 +43,7 @@ from serialization.flags import CONFINEMENT_FLAGS, KERAS_FLAGS, LOAD_FLAGS, MODE
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature
 from serialization.run.predictor import Predictor, give_sessions_own_threads
+from serialization.runtimes.tensorflow_runtime import TensorFlowRuntime
 from serialization.serving.http.server import announce_server, run_server
 from serialization.serving.limits import ADDRESS, LIMITS, Settings
 
@@ -54,10 +55,10 @@ Open = Callable[..., tuple[Any, Signature]]  # gives a session, and the signatur
 OPENERS: dict[str, Open] = {"frozen_model": open_frozen, "saved_model": load_session, "checkpoint": restore_session}
 
 
-def compile_session(session: Any, signature: Signature, timeout: float) -> Predictor:
+def compile_session(session: Any, signature: Signature, timeout: float) -> TensorFlowRuntime:
     """One callable for all requests: names are looked up and the graph is pruned once, not in each `session.run`."""
     # The plain call, session.make_callable(outputs, inputs), has no time limit; each run takes 4 to 11 times as long.
-    return Predictor(session, signature, timeout=timeout)
+    return TensorFlowRuntime(Predictor(session, signature, timeout=timeout), timeout)
 
 
 def make_app(name: str, open_model: Open, settings: Settings) -> Flask:

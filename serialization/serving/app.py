@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAll
 from werkzeug.routing import RequestRedirect
 
 from serialization.console import make_printable
-from serialization.run.predictor import Predictor
+from serialization.runtimes.runtime import Runtime
 from serialization.serving.http.cross_origin import CrossOrigin
 from serialization.serving.http.predict_route import EXAMPLE, PREDICT, SERVING, PredictRoute, Request
 from serialization.serving.limits import Settings
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
-def make_predict_route(run: Predictor, settings: Settings) -> PredictRoute:
+def make_predict_route(run: Runtime, settings: Settings) -> PredictRoute:
     """Warm the model up, choose the fastest way to run it, and return the route that answers with it.
 
     Raises UserError if JSON has no form for its inputs and outputs, or if it cannot run in the batches of the settings.

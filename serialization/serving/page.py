@@ -44,7 +44,8 @@ def _explain_runs(engine: Engine, timeout: float) -> str:
         return f"Rows of requests that arrive together run as one batch, of up to {engine.batch_size} rows."
     if engine.inline:
         return "Each request is answered at once: the model takes less than a millisecond."
-    return f"Each request runs by itself, and is cancelled after {timeout:g} seconds."
+    end = "cancelled" if engine.cancels else "answered with an error"
+    return f"Each request runs by itself, and is {end} after {timeout:g} seconds."
 
 
 def _rows(place: str, tensors: Sequence[Tensor]) -> list[dict[str, str]]:

@@ -17,11 +17,11 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header, parse_options_header
 
 from serialization.console import format_count, make_printable
+from serialization.runtimes.runtime import LateError, MemoryShortError, RunError, UnclearError, ValuesError
 from serialization.serving.http.bodies import BodyReader
 from serialization.serving.http.content_encoding import name_encoding, unpack_body
 from serialization.serving.limits import Settings
 from serialization.serving.model.engine import Engine, Predict
-from serialization.serving.model.trials import VALUE_ERRORS
 from serialization.serving.requests import (
     RequestError,
     RequestInfo,
@@ -35,7 +35,6 @@ from serialization.serving.wire.image_format import ImageFormat
 from serialization.serving.wire.json_format import JsonFormat
 from serialization.serving.wire.npy_format import NpyFormat
 from serialization.serving.wire.protocol import Document, Encode, Headers, WireProtocol
-from serialization.tensorflow import tf
 
 SERVING = "SERVING"  # the key in app.config of the engine and the predict route, for servers that do not use WSGI
 EXAMPLE = "EXAMPLE"  # the key in app.config of the body of a request that works
@@ -167,7 +166,7 @@ class PredictRoute:
             if len(requests) > 1 and set(map(len, results.values())) != {parts[-1].stop}:
                 raise ValueError("the model returns another number of rows than it takes")
         except Exception as error:
-            if len(requests) == 1 or isinstance(error, tf.errors.DeadlineExceededError):
+            if len(requests) == 1 or isinstance(error, LateError):
                 for request in requests:
                     self._refuse(request, error)
             else:  # the rows do not fit together, or the model refuses the rows of one request
@@ -244,13 +243,12 @@ class PredictRoute:
         self._send(status, [(request, [*headers, *_JSON_HEADERS], body)])
 
     def _explain(self, error: Exception) -> Exception:
-        """A RequestError for an error of TensorFlow that the values of a request caused, else the same error."""
-        if isinstance(error, tf.errors.DeadlineExceededError):
+        """A RequestError for an error of the runtime that the values of a request caused, else the same error."""
+        if isinstance(error, LateError):
             return RequestError(504, f"the model took longer than {self._timeout:g} s")
-        faulty = isinstance(error, tf.errors.InternalError) and not self._still_runs()
-        if isinstance(error, (*VALUE_ERRORS, tf.errors.FailedPreconditionError)) and not faulty:
+        if isinstance(error, ValuesError) or (isinstance(error, UnclearError) and self._still_runs()):
             return RequestError(422, f"the model refuses the values: {_first_line(error)}")
-        if isinstance(error, (tf.errors.ResourceExhaustedError, MemoryError)):
+        if isinstance(error, (MemoryShortError, MemoryError)):
             return RequestError(503, "not enough memory for this request now", Retry_After="1")
         return error
 
@@ -258,7 +256,7 @@ class PredictRoute:
         """Whether the model still runs on the example: if so, the values of a request caused its error."""
         try:
             return self._example is None or bool(self._predict(self._example))
-        except tf.errors.OpError:
+        except RunError:
             return False
 
     def _send(self, status: int, answers: Sequence[Answer], rows: int = 0) -> None:
@@ -298,4 +296,4 @@ def _prefers_npy(accept: str) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return str(getattr(error, "message", error)).strip().partition("\n")[0][:300]
+    return str(error).strip().partition("\n")[0][:300]

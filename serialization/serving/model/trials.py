@@ -7,54 +7,43 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from serialization.graph.graph_index import GraphIndex
+from serialization.errors import UserError
 from serialization.graph.signature import Signature
-from serialization.run.feed_hints import find_hints
-from serialization.run.generated_feeds import generate_attempts, generate_feed
-from serialization.run.predictor import Predictor
-from serialization.tensorflow import explain_failures, np, tf
+from serialization.run.generated_feeds import generate_feed
+from serialization.runtimes.runtime import Answers, RunError, Runtime, StateError, UnclearError, ValuesError
+from serialization.tensorflow import format_reason, np, quiet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-# TensorFlow's errors for values that fit the signature: an index beyond a table, inputs of sizes that must be equal, a
-# size that a kernel does not support (oneDNN aborts), a text that cannot be decoded.
-VALUE_ERRORS = (
-    tf.errors.InvalidArgumentError,
-    tf.errors.OutOfRangeError,
-    tf.errors.AbortedError,
-    tf.errors.UnimplementedError,
-    tf.errors.DataLossError,
-    tf.errors.InternalError,
-)
-
-
-def find_example(predict: Predictor, graph: Any) -> tuple[dict[str, NDArray[Any]], bool]:
+def find_example(predict: Runtime) -> tuple[dict[str, NDArray[Any]], bool]:
     """Values of one row, and whether the model takes them; the run warms the model up.
 
-    A model may want strings of a format that neither its signature nor its graph shows.
+    A model may want strings of a format that neither its signature nor its graph shows. Raises UserError if it cannot
+    run at all.
     """
-    for example in _examples(predict.signature, graph):
-        with explain_failures("the model does not run"):
-            try:
+    for example in _examples(predict):
+        try:
+            with quiet():
                 predict(example)
-            except VALUE_ERRORS:  # the signature does not show all that the model wants
-                continue
-            return example, True
-    return next(_examples(predict.signature, graph)), False
+        except RunError as error:
+            if isinstance(error, StateError) or not isinstance(error, (ValuesError, UnclearError)):
+                raise UserError(f"the model does not run: {format_reason(error)}") from None
+            continue  # the signature does not show all that the model wants
+        return example, True
+    return next(_examples(predict)), False
 
 
-def _examples(signature: Signature, graph: Any) -> Iterator[dict[str, NDArray[Any]]]:
+def _examples(predict: Runtime) -> Iterator[dict[str, NDArray[Any]]]:
     """Values of one row, likeliest first."""
-    first = generate_feed(signature)[0]
+    first = generate_feed(predict.signature)[0]
     yield first
     yield {key: value if value.dtype == object else np.zeros_like(value) for key, value in first.items()}
-    for attempt in generate_attempts(signature, find_hints(GraphIndex(graph.as_graph_def()), signature)):
-        yield attempt[0]
+    yield from predict.list_examples()
 
 
-def time_run(predict: Predictor, values: Mapping[str, Any]) -> float:
+def time_run(predict: Answers, values: Mapping[str, Any]) -> float:
     """The median time of some runs, in seconds."""
     times: list[float] = []
     started = time.perf_counter()
@@ -65,15 +54,15 @@ def time_run(predict: Predictor, values: Mapping[str, Any]) -> float:
     return sorted(times)[len(times) // 2]
 
 
-def is_quicker(one: Predictor, other: Predictor, example: Mapping[str, NDArray[Any]]) -> bool:
+def is_quicker(one: Answers, other: Answers, example: Mapping[str, NDArray[Any]]) -> bool:
     """Whether `one` runs faster than `other`. They run in turns, so that other programs slow both."""
     took = [(time_run(one, example), time_run(other, example)) for _ in range(3)]
     return min(seconds for seconds, _ in took) < min(seconds for _, seconds in took)
 
 
 def has_same_answers(
-    together: Predictor,
-    alone: Predictor,
+    together: Answers,
+    alone: Runtime,
     example: Mapping[str, NDArray[Any]],
     most: int,
     counts: Iterable[int],
@@ -87,7 +76,7 @@ def has_same_answers(
     rows, answers = [example], [alone(example)]
     for seed in range(1, most):
         for other in _other_rows(alone.signature, example, seed):
-            with suppress(tf.errors.OpError):
+            with suppress(RunError):
                 answers.append(alone(other))
                 rows.append(other)
                 break

@@ -12,7 +12,10 @@ from serving_models import open_small, post, small_app
 
 import freezemodel_serve
 from serialization.errors import UserError
+from serialization.graph.row_facts import RowFacts
 from serialization.run.predictor import Predictor, open_session
+from serialization.runtimes import tensorflow_runtime
+from serialization.runtimes.runtime import UnclearError
 from serialization.serving.http.predict_route import SERVING
 from serialization.serving.limits import Settings
 from serialization.serving.model import engine, trials
@@ -61,7 +64,7 @@ def test_a_model_that_takes_only_the_example_runs_in_batches() -> None:
 def test_an_unused_input_does_not_prevent_batches() -> None:
     session, signature = open_small("two")
     one_output = replace(signature, outputs=signature.outputs[1:])
-    chosen = engine.make_engine(Predictor(session, one_output), Settings(max_batch_size=4))
+    chosen = engine.make_engine(freezemodel_serve.compile_session(session, one_output, 30), Settings(max_batch_size=4))
     assert chosen.how.startswith("in batches of up to 4 rows")
 
 
@@ -92,7 +95,7 @@ def test_an_internal_error_is_422_if_the_example_still_runs(monkeypatch: pytest.
     _, route = app.config[SERVING]
 
     def fail(_: object) -> None:
-        raise tf.errors.InternalError(None, None, "the device is gone")
+        raise UnclearError("the device is gone")
 
     monkeypatch.setattr(route, "_predict", fail)
     assert post(app.test_client(), '{"x": {"a": [7], "b": [2]}}')[0] == 500
@@ -129,22 +132,22 @@ def test_a_model_on_several_devices_does_not_run_in_order(monkeypatch: pytest.Mo
         in_order_values.append(in_order)
         return open_session(graph, fuse=fuse, in_order=in_order)
 
-    monkeypatch.setattr(engine, "open_session", open_and_note)
-    engine.make_engine(Predictor(session, signature), Settings())
+    monkeypatch.setattr(tensorflow_runtime, "open_session", open_and_note)
+    engine.make_engine(freezemodel_serve.compile_session(session, signature, 30), Settings())
     assert in_order_values == [False]
 
 
 @pytest.mark.parametrize("quicker", [True, False])
 def test_batches_run_in_one_thread_if_a_row_is_answered_as_soon(quicker: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    session, signature = open_small("matrices")
-    pooled = Predictor(session, signature)
+    pooled = freezemodel_serve.compile_session(*open_small("matrices"), 30)
     row = {"x": np.ones((1, 8), np.float32)}
     monkeypatch.setattr(trials, "time_run", lambda predict, _: float((predict is pooled) == quicker))
-    single = engine._with_one_thread(session, engine._freeze(session, signature), signature, pooled, row, 8)
+    pooled.open_batched(8, 0).close()
+    single = engine._with_one_thread(pooled, row, 8)
     assert (single is not None) == quicker
     if single:
         np.testing.assert_allclose(single(row)["y"], pooled(row)["y"], 1e-5)
-        single.session.close()
+        single.close()
 
 
 def test_a_model_too_large_for_a_graph_def_is_served_without_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +164,6 @@ def test_a_model_too_large_for_a_graph_def_is_served_without_batches(monkeypatch
 def test_a_model_that_may_never_end_runs_in_batches_with_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """An inline run cannot be cancelled."""
     monkeypatch.setattr(engine, "_with_one_thread", lambda *_: pytest.fail("one thread must not be tried"))
-    monkeypatch.setattr(engine, "_analyze_rows", lambda *_: (True, False))
+    monkeypatch.setattr(tensorflow_runtime, "find_row_facts", lambda *_: RowFacts(independent=True))
     app = small_app("matrices", max_batch_size=8)
     assert app.test_client().get("/readyz").get_json()["runs"] == "in batches of up to 8 rows"

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from serving_models import open_small, post, small_app
 
+from freezemodel_serve import compile_session
 from serialization.errors import UserError
-from serialization.run.predictor import Predictor
+from serialization.runtimes.runtime import ValuesError
+from serialization.runtimes.tensorflow_runtime import TensorFlowRuntime
 from serialization.serving.model.trials import find_example, has_same_answers, is_quicker, time_run
-from serialization.tensorflow import np, tf
+from serialization.tensorflow import np
 
 
 def test_a_model_of_encoded_images_is_warmed_up_with_an_image() -> None:
@@ -43,8 +45,8 @@ def test_a_model_that_cannot_run_is_one_line() -> None:
         small_app("unfinished")
 
 
-def predictor(name: str) -> Predictor:
-    return Predictor(*open_small(name))
+def predictor(name: str) -> TensorFlowRuntime:
+    return compile_session(*open_small(name), 30)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,7 @@ def predictor(name: str) -> Predictor:
 )
 def test_an_example_is_one_row_that_the_model_takes(name: str, keys: set[str]) -> None:
     predict = predictor(name)
-    example, is_taken = find_example(predict, predict.session.graph)
+    example, is_taken = find_example(predict)
     assert (set(example), is_taken) == (keys, True)
     assert all(value.shape[:1] in ((), (1,)) for value in example.values())
     predict(example)
@@ -60,13 +62,13 @@ def test_an_example_is_one_row_that_the_model_takes(name: str, keys: set[str]) -
 
 def test_where_no_values_are_taken_there_is_an_example_all_the_same() -> None:
     predict = predictor("particular")
-    example, is_taken = find_example(predict, predict.session.graph)
+    example, is_taken = find_example(predict)
     assert (example["x"].shape, is_taken) == ((1, 2), False)
-    with pytest.raises(tf.errors.InvalidArgumentError):
+    with pytest.raises(ValuesError):
         predict(example)
 
 
-class Timed(Predictor):
+class Timed:
     """Runs nothing, but moves the clock."""
 
     def __init__(self, clock: list[float], *seconds: float) -> None:
@@ -115,15 +117,15 @@ def test_the_quicker_one_is_so_at_its_best(clock: list[float]) -> None:
 )
 def test_rows_are_independent_if_they_answer_the_same_together(name: str, exactly: bool, same: bool) -> None:
     predict = predictor(name)
-    example, _ = find_example(predict, predict.session.graph)
+    example, _ = find_example(predict)
     assert has_same_answers(predict, predict, example, 4, (1, 2, 5), exactly=exactly) == same
 
 
-class Rounded(Predictor):
+class Rounded:
     """Answers almost the same."""
 
-    def __init__(self, predict: Predictor, by: float) -> None:
-        self.predict, self.signature, self.by = predict, predict.signature, by
+    def __init__(self, predict: TensorFlowRuntime, by: float) -> None:
+        self.predict, self.by = predict, by
 
     def __call__(self, feeds: Mapping[str, Any]) -> Any:
         return {key: value * np.float32(1 + self.by) for key, value in self.predict(feeds).items()}

@@ -1,0 +1,1 @@
+"""The programs that run a model, behind one interface: TensorFlow, ONNX Runtime, LiteRT."""
