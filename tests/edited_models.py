@@ -110,6 +110,78 @@ def square(batch: int) -> None:
     tf.reshape(tf.transpose(tf.reshape(x, [batch, batch])), [batch, batch], name="y")
 
 
+def joined_with_zeros(batch: int) -> None:
+    """Two rearrangements before the one that shows how long the zeros have to be."""
+    flat = tf.reshape(placeholder(batch, 6, 4), [batch, 24]) @ weights(24, 6)
+    rows = tf.reshape(tf.reshape(flat, [batch * 2, 3]), [batch, 6])
+    tf.concat([rows, tf.zeros([batch, 6])], 1, name="y")
+
+
+def with_queries(batch: int) -> None:
+    x = tf.reshape(placeholder(batch, 4), [batch, 1, 4])
+    queries = tf.tile(tf.reshape(weights(3, 4), [1, 3, 4]), [batch, 1, 1])
+    tf.reshape(tf.concat([x, queries], 1), [batch, 16], name="y")
+
+
+def squeezed(batch: int) -> None:
+    """Of one row, its axis has one element as well."""
+    tf.squeeze(placeholder(batch, 1, 1, 6) if batch > 1 else placeholder(batch, 2, 6), name="y")
+
+
+def in_a_function(batch: int) -> None:
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def shape_twice(x: Any) -> Any:
+        return tf.reshape(tf.reshape(x, [batch * 2, 3]), [batch, 6]) + tf.ones([batch, 6])
+
+    tf.identity(shape_twice(placeholder(batch, 6)), name="y")
+
+
+def in_functional_branches(batch: int) -> None:
+    """A condition of TensorFlow 2, whose branches are functions."""
+    x = placeholder(batch, 6)
+    tf1.enable_control_flow_v2()
+    y = tf.cond(tf.reduce_sum(x) > -1, lambda: tf.reshape(x, [batch, 2, 3]), lambda: tf.zeros([batch, 2, 3]))
+    tf1.disable_control_flow_v2()
+    tf.identity(y, name="y")
+
+
+def in_a_functional_loop(batch: int) -> None:
+    x = placeholder(batch, 6)
+    tf1.enable_control_flow_v2()
+    state = [0, x, tf.zeros([batch, 6])]
+    *_, y = tf.while_loop(lambda i, *_: i < 3, lambda i, rows, total: (i + 1, rows * 2, total + rows), state)
+    tf1.disable_control_flow_v2()
+    tf.identity(y, name="y")
+
+
+def joined_rows(batch: int) -> None:
+    """More rows behind those of the batch."""
+    tf.concat([placeholder(batch, 6), tf.zeros([4, 6])], 0, name="y")
+
+
+def some_rows(batch: int) -> None:
+    tf.strided_slice(placeholder(batch, 6), [0, 0], [batch - 1, 3], name="y")
+
+
+def turned_rows(batch: int) -> None:
+    tf.gather(placeholder(batch, 6), tf.constant(list(range(batch))[::-1]), name="y")
+
+
+def padded_rows(batch: int) -> None:
+    tf.pad(placeholder(batch, 6), [[0, 2], [0, 0]], name="y")
+
+
+def summed(batch: int) -> None:
+    tf.divide(tf.reduce_sum(placeholder(batch, 6), 0), float(batch), name="y")
+
+
+def in_a_fixed_loop(batch: int) -> None:
+    """A loop over the rows, of a fixed number."""
+    x = placeholder(batch, 6)
+    _, y = tf1.while_loop(lambda i, _: i < batch, lambda i, total: (i + 1, total + x[i]), [0, tf.zeros([6])])
+    tf.identity(y, name="y")
+
+
 def one_by_one(batch: int) -> None:
     tf.stack([row * 2 for row in tf.unstack(placeholder(batch, 6))], name="y")
 
@@ -141,7 +213,8 @@ def mean_of_all(batch: int) -> None:
 
 FREED = (
     *(convolution, computed_shape, attention, time_major, first_state, filled, row_numbers, loop, deconvolution),
-    *(slices, repeated, ensured, two_outputs, square),
+    *(slices, repeated, ensured, two_outputs, square, joined_with_zeros, with_queries, in_a_function),
+    *(in_functional_branches, in_a_functional_loop),
 )
 
 

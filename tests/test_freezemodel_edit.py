@@ -116,6 +116,12 @@ def test_an_lstm_of_keras_takes_any_batch(run: Run, tmp_path: Path) -> None:
         (edited_models.pairs_of_rows, ["2"], r"y \(Reshape\) holds the size 4: it makes \[2, 12\] of \[4, 6\]"),
         (edited_models.centred, ["any"], r"of 1 row the model gives another y than .*: its rows depend on each other"),
         (edited_models.fixed_in_a_loop, ["any"], r"while/concat holds the size 4: with 1 row: "),
+        (
+            edited_models.summed,
+            ["any"],
+            r"of 1 row the model gives another y than of a batch of 4 that repeats",
+        ),
+        (edited_models.centred, ["3"], r"y is off by up to .*: its rows depend on each other, or on their number"),
         (edited_models.mean_of_all, ["2"], r"y has no rows, so it cannot be compared with a source of 4 rows"),
         (edited_models.slices, ["any", "--input-shape", "x=[None,5]"], r"the source takes 6 where x has 5 now|shapes"),
     ],
@@ -128,10 +134,10 @@ def test_what_the_graph_does_not_allow_is_one_line(
     assert re.search(said, error("freezemodel_edit", "--frozen-model", file, *out, "--batch-size", *words))
 
 
-def test_an_output_without_rows_is_compared_at_the_old_size(run: Run, tmp_path: Path) -> None:
+def test_an_output_without_rows_is_compared_on_repeated_rows(run: Run, tmp_path: Path) -> None:
     file = write(build(lambda: edited_models.mean_of_all(4)), tmp_path / "m.pb")
     printed = edit(run, file, "--outputs", "y", "--batch-size", "any")
-    assert "\nno rows in y: compared in batches of 4 alone\n" in printed
+    assert "\nproved in batches of 1 and 2, against the source's batches of 4, which repeat these rows: y: " in printed
 
 
 @pytest.mark.parametrize("form", [form for form, (_, count) in DROPOUT.items() if count])

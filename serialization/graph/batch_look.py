@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,19 @@ from serialization.graph.shape_probe import ShapeProbe, find_loop_nodes
 from serialization.graph.signature import Tensor
 
 OTHER_SIZE = 1_000_003  # a batch size that no other size in a graph is a multiple of
+_NUMBER = re.compile(r"\d+")
+
+
+def hide_other_size(text: str) -> str:
+    """A message of TensorFlow with words in the place of the other size, and of its multiples."""
+
+    def name(found: re.Match[str]) -> str:
+        times, rest = divmod(int(found[0]), OTHER_SIZE)
+        if rest or not times:
+            return found[0]
+        return "any size" if times == 1 else f"{times} times any size"
+
+    return _NUMBER.sub(name, text)
 
 
 class BatchLook:

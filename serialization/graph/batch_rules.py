@@ -89,6 +89,20 @@ def _slice_by_strides(look: BatchLook, node: Any) -> bool:
     return False
 
 
+def _squeeze(look: BatchLook, node: Any) -> bool:
+    """Axes of one element go, which are then named: in a batch of one row, its own would go too."""
+    data = get_tensor_name(node.input[0])
+    grown, shape = look.axes.get(data, {}), look.old.get_shape(data)
+    if node.attr["squeeze_dims"].list.i or not shape or None in shape or any(shape[axis] == 1 for axis in grown):
+        return False
+    axes = [axis for axis, size in enumerate(shape) if size == 1]
+    if not grown or not axes:
+        return False
+    node.attr["squeeze_dims"].list.i.extend(axes)
+    look.changed.append(node.name)
+    return True
+
+
 def _deconvolve(look: BatchLook, node: Any) -> bool:
     sizes, grown = look.read_sizes(node.input[0]), look.axes.get(get_tensor_name(node.input[2]), {})
     if not sizes or sizes[0] != look.size or 0 not in grown:
@@ -118,6 +132,7 @@ BATCH_RULES: Mapping[str, Callable[[BatchLook, Any], bool]] = {
     "Reshape": _reshape,
     "Slice": _slice,
     "StridedSlice": _slice_by_strides,
+    "Squeeze": _squeeze,
     **dict.fromkeys(("Conv2DBackpropInput", "Conv3DBackpropInputV2"), _deconvolve),
     **dict.fromkeys(_ELEMENT_SHAPES, _list_elements),
     **dict.fromkeys(("EnsureShape", *_ARRAYS), _ensure_shape),

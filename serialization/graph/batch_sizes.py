@@ -14,10 +14,13 @@ from typing import Any
 
 from serialization.formats import dtypes, protos
 from serialization.graph.batch_axes import BatchAxis
-from serialization.graph.batch_look import OTHER_SIZE, BatchLook
+from serialization.graph.batch_look import BatchLook, hide_other_size
 from serialization.graph.batch_rules import BATCH_RULES
 from serialization.graph.const_nodes import read_array
 from serialization.graph.graph_def import get_tensor_name, list_control_edges, list_data_edges
+from serialization.graph.graph_index import GraphIndex
+from serialization.graph.inlining import inline_functions
+from serialization.graph.lost_rows import require_rows
 from serialization.graph.op_sets import ENTERS, IDENTITIES, MERGES
 from serialization.graph.recorded_signature import RECORD
 from serialization.graph.shape_probe import find_named_node, order_pieces
@@ -56,16 +59,17 @@ def free_batch_size(
     not show how to go on with another size.
     """
     copy, outputs = protos.GraphDef(), list(outputs)
-    copy.CopyFrom(graph_def)
+    fed = {tensor.name: tensor for tensor in inputs}
+    copy.CopyFrom(inline_functions(graph_def, [*outputs, *fed]))  # shapes are inferred in no function
     for node in copy.node:
         node.attr.pop("_output_shapes", None)
-    fed = {tensor.name: tensor for tensor in inputs}
     changed: list[str] = []
     for _ in range(_MOST_PASSES):
         look = _Pass(copy, fed, list(batched), size)
         again = look.go(outputs)
         changed += look.changed
         if not again:
+            require_rows(look, outputs)
             return FreeBatch(copy, look.find_axes(outputs), tuple(dict.fromkeys(changed)))
     raise look.refuse(changed[-1], "no number in its place fits the graph")
 
@@ -110,10 +114,11 @@ class _Pass(BatchLook):
             self.new.add(nodes)
         except ValueError as error:
             name = find_named_node(str(error)) or ""
-            reason = format_reason(error).partition(" for '")[0].replace(str(OTHER_SIZE), "any size")
+            reason = hide_other_size(format_reason(error).partition(" for '")[0])
             if name not in self.index.nodes:
                 raise self.refuse(name or nodes[-1].name, reason) from None
-            needed = self.index.upstream(name) - {name}
+            self.index = GraphIndex(self.index.graph_def)  # rules have changed edges
+            needed = self.index.upstream(name) - self.index.downstream([name])  # in a loop, each needs the others
             before = [node for node in nodes if node.name in needed]
             if before and self._grow(before):
                 return True

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import format_count, list_some
+from serialization.console import format_count
 from serialization.errors import UserError
 from serialization.graph.batch_axes import BatchAxis
 from serialization.graph.shape_probe import find_named_node
@@ -49,18 +50,21 @@ def run_in_batches(run: Run, batches: Batches, others: Values) -> Run:
             }
             answers = run(whole)
             for key, parts in found.items():
-                rows = _split_rows(answers[key], batches.axes[key], batches.size)
+                rows = _split_rows(key, answers[key], batches.axes[key], batches.size)
                 parts.append(_take(rows, batches.axes[key], np.arange(min(batches.size, count - start))))
         return {key: _join_rows(parts, batches.axes[key]) for key, parts in found.items()}
 
     return predict
 
 
-def _split_rows(value: NDArray[Any], how: BatchAxis, size: int) -> NDArray[Any]:
+def _split_rows(key: str, value: NDArray[Any], how: BatchAxis, size: int) -> NDArray[Any]:
     """An output with an axis for the rows alone: the one behind the axis that holds them."""
     length = value.shape[how.axis]
     if length % (how.outer * size):
-        raise UserError(f"an output has {length} numbers along its axis {how.axis}, which {size} rows do not share out")
+        raise UserError(
+            f"the batch size cannot be changed; {key} has {length} numbers along its axis {how.axis}, which {size} "
+            "rows do not share out; keep the size, or cut the graph with --outputs"
+        )
     inner = length // (how.outer * size)
     return value.reshape(*value.shape[: how.axis], how.outer, size, inner, *value.shape[how.axis + 1 :])
 
@@ -84,46 +88,82 @@ def compare_batches(
     `feeds` are whole batches that the source takes. Returns the line to print, without its first word. Raises UserError
     if the result does not run, or if a row has other values than beside the source's other rows.
     """
-    tolerance = tolerance or BATCHES
     fed = [{**feed, **{key: feeds[0][key] for key in feed if key not in batches.inputs}} for feed in feeds]
     answers = [source(feed) for feed in fed]
     known = {
-        key: np.concatenate([_split_rows(answer[key], how, batches.size) for answer in answers], how.axis + 1)
+        key: np.concatenate([_split_rows(key, answer[key], how, batches.size) for answer in answers], how.axis + 1)
         for key, how in batches.axes.items()
     }
     accepted: dict[str, float] = {}
     for size in batches.tried:
         rows = np.arange(size) % (batches.size * len(fed))
-        some = {k: np.concatenate([f[k] for f in fed])[rows] if k in batches.inputs else v for k, v in fed[0].items()}
-        try:
-            got = result(some)
-        except tf.errors.OpError as error:
-            node = find_named_node(str(error.message)) or "a node of the graph"
-            raise UserError(
-                f"the batch size cannot be changed; {node} holds the size {batches.size}: with "
-                f"{format_count(size, 'row')}: {format_reason(error)}; nothing was written"
-            ) from None
+        got = _run_rows(result, fed, batches, rows)
         for key, how in batches.axes.items():
             wanted = _join_rows([_take(known[key], how, rows)], how)
-            if not is_alike(wanted, got[key]) or not (
-                has_same_bits(wanted, got[key]) or tolerance.accepts(wanted, got[key])
-            ):
+            gap = _measure(wanted, got[key], tolerance or BATCHES)
+            if gap is None:
+                shapes = "" if wanted.shape == got[key].shape else f" of shape {list(got[key].shape)}"
+                raise UserError(
+                    f"the batch size cannot be changed; of {format_count(size, 'row')} the model gives another {key}"
+                    f"{shapes} than of the same rows in a batch of {batches.size}: its rows depend on each other, or "
+                    "on their number; nothing was written"
+                )
+            accepted[key] = max(accepted.get(key, 0.0), gap)
+    return f"against the source's rows in batches of {batches.size}: {_list_gaps(accepted)}"
+
+
+def compare_summaries(
+    source: Run,
+    result: Run,
+    feed: Values,
+    batches: Batches,
+    summaries: Sequence[str],
+    tolerance: Tolerance | None = None,
+) -> str:
+    """Compare outputs without rows, such as a mean of all rows, in batches of other sizes.
+
+    A batch of another size holds the same rows as the source's, in each of them as often as in the other. `feed` is a
+    batch that the source takes. Returns the line to print, without its first word. Raises UserError if the result does
+    not run, or if an output depends on the number of rows, as a sum does.
+    """
+    accepted: dict[str, float] = {}
+    for size in batches.tried:
+        count = math.gcd(size, batches.size)
+        wanted = _run_rows(source, [feed], batches, np.arange(batches.size) % count)
+        got = _run_rows(result, [feed], batches, np.arange(size) % count)
+        for key in summaries:
+            gap = _measure(wanted[key], got[key], tolerance or BATCHES)
+            if gap is None:
                 raise UserError(
                     f"the batch size cannot be changed; of {format_count(size, 'row')} the model gives another {key} "
-                    f"than of the same rows in a batch of {batches.size}: its rows depend on each other, or on their "
-                    "number; nothing was written"
+                    f"than of a batch of {batches.size} that repeats them: it depends on the number of rows, or a "
+                    f"constant holds the size {batches.size}; nothing was written"
                 )
-            largest = find_largest(wanted) if wanted.dtype.kind in "fc" else 0.0
-            accepted[key] = max(accepted.get(key, 0.0), measure_gap(wanted, got[key]) / (largest or 1.0))
-    parts = [
-        f"{key}: within {gap:.2g} of its largest number" if gap else f"{key}: the same bits"
-        for key, gap in accepted.items()
-    ]
-    sizes = " and ".join(map(str, batches.tried))
-    return f"in batches of {sizes}, against the source's rows in batches of {batches.size}: {'; '.join(parts)}"
+            accepted[key] = max(accepted.get(key, 0.0), gap)
+    return f"against the source's batches of {batches.size}, which repeat these rows: {_list_gaps(accepted)}"
 
 
-def list_without_rows(batches: Batches, outputs: list[str]) -> str:
-    """A line on the outputs that have no rows; empty if there are none."""
-    left = [key for key in outputs if key not in batches.axes]
-    return f"no rows in {list_some(left)}: compared in batches of {batches.size} alone" if left else ""
+def _run_rows(run: Run, fed: Sequence[Values], batches: Batches, rows: NDArray[Any]) -> Values:
+    """Run on some of the rows that are fed."""
+    some = {k: np.concatenate([f[k] for f in fed])[rows] if k in batches.inputs else v for k, v in fed[0].items()}
+    try:
+        return run(some)
+    except tf.errors.OpError as error:
+        node = find_named_node(str(error.message)) or "a node of the graph"
+        raise UserError(
+            f"the batch size cannot be changed; {node} holds the size {batches.size}: with "
+            f"{format_count(len(rows), 'row')}: {format_reason(error)}; nothing was written"
+        ) from None
+
+
+def _measure(wanted: NDArray[Any], got: NDArray[Any], tolerance: Tolerance) -> float | None:
+    """How far two arrays are apart, relative to the largest number; None if that is more than is tolerated."""
+    if not is_alike(wanted, got) or not (has_same_bits(wanted, got) or tolerance.accepts(wanted, got)):
+        return None
+    largest = find_largest(wanted) if wanted.dtype.kind in "fc" else 0.0
+    return measure_gap(wanted, got) / (largest or 1.0)
+
+
+def _list_gaps(gaps: Mapping[str, float]) -> str:
+    words = {key: f"within {gap:.2g} of its largest number" if gap else "the same bits" for key, gap in gaps.items()}
+    return "; ".join(f"{key}: {said}" for key, said in words.items())

@@ -20,11 +20,13 @@ RELATIVE, ABSOLUTE = 1e-3, 1e-4  # the most that another runtime may differ: the
 class Tolerance:
     """Which numbers are taken for the source's, and the words for it; `{}` in them is the relative difference.
 
-    `accepts` gets the source's array and the result's, of the same dtype and shape.
+    `accepts` gets the source's array and the result's, of the same dtype and shape. `cause` says in an error why others
+    may differ.
     """
 
     accepts: Callable[[NDArray[Any], NDArray[Any]], bool]
     words: str
+    cause: str = ""
 
 
 def has_same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
@@ -98,7 +100,11 @@ def _is_rounded_float(expected: NDArray[Any], actual: NDArray[Any]) -> bool:
     return expected.dtype.kind in "fc" and is_rounded(expected, actual)
 
 
-BATCHES = Tolerance(_is_rounded_float, "{:.2g} of its largest number, as batches of other sizes are rounded")
+BATCHES = Tolerance(
+    _is_rounded_float,
+    "{:.2g} of its largest number, as batches of other sizes are rounded",
+    "its rows depend on each other, or on their number",
+)
 XLA = Tolerance(_is_rounded_float, "which XLA compiles and so rounds")
 OPTIMIZED = Tolerance(_is_rounded_float, "which TensorFlow 2 optimizes in another function, and so rounds otherwise")
 OTHER_RUNTIME = Tolerance(is_close, "{:.2g} of its largest number")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from serialization.console import format_count, list_some, make_printable
 from serialization.errors import UserError
 from serialization.graph.random_ops import find_dropout_layers, find_random_outputs
-from serialization.run.batch_runs import compare_batches, list_without_rows
+from serialization.graph.shape_probe import find_named_node
+from serialization.run.batch_runs import compare_batches, compare_summaries
 from serialization.run.differences import (
     Tolerance,
     find_largest,
@@ -146,14 +147,16 @@ def _compare_freed(
     """The lines on batches of other sizes, where the result takes these and the source does not."""
     if origin.freed is None:
         return []
-    steady = {key: how for key, how in origin.freed.axes.items() if key not in proof.random}
-    lines = [list_without_rows(origin.freed, [tensor.key for tensor in origin.signature.outputs])]
-    if steady and origin.freed.tried:
-        freed = replace(origin.freed, axes=steady)
+    freed, sizes = origin.freed, " and ".join(map(str, origin.freed.tried))
+    steady = {key: how for key, how in freed.axes.items() if key not in proof.random}
+    summaries = [t.key for t in origin.signature.outputs if t.key not in freed.axes and t.key not in proof.random]
+    lines = []
+    if steady and freed.tried:
         feeds = [proof.feeds[0], *([] if given else find_feeds(origin, range(1, 3)))]
-        compared = compare_batches(origin.predict, result, feeds, freed, tolerance)
-        lines.append(f"{verdict} {compared}")
-    return [line for line in lines if line]
+        lines.append(compare_batches(origin.predict, result, feeds, replace(freed, axes=steady), tolerance))
+    if summaries and freed.tried:
+        lines.append(compare_summaries(origin.predict, result, proof.feeds[0], freed, summaries, tolerance))
+    return [f"{verdict} in batches of {sizes}, {line}" for line in lines]
 
 
 def _afresh(open_result: OpenResult) -> OpenResult:
@@ -247,8 +250,10 @@ def _compare_all(
         try:
             got = [result(feed) for _ in runs]
         except tf.errors.OpError as error:
+            node = find_named_node(str(error.message))
+            where = f"{node}: " if node else ""
             raise UserError(
-                f"the result does not run where its source does: {format_reason(error)}; nothing was written"
+                f"the result does not run where its source does: {where}{format_reason(error)}; nothing was written"
             ) from None
         answers.append(got[0])
         for key, value in runs[0].items():
@@ -270,8 +275,10 @@ def _compare_all(
                         own = max(own, *(_measure_own_gap(source, feed, key, value) for _ in range(_REPEATS)))
                         itself = f", which differs from itself by up to {own:.3g}" if own else ""
                         without = "; --no-verify does without the comparison" if own else ""
+                        cause = f": {tolerance.cause}" if tolerance and tolerance.cause else ""
                         raise UserError(
-                            f"the result differs from its source{itself}: {problem}; nothing was written{without}"
+                            f"the result differs from its source{itself}: {problem}{cause}; nothing was written"
+                            f"{without}"
                         )
                     tolerances[key] = max(tolerances.get(key, 0.0), gap)
         rows += _rows(feed)

@@ -9,7 +9,7 @@ from edited_models import attention, build, loop, sign
 
 from serialization.errors import UserError
 from serialization.graph.batch_axes import BatchAxis
-from serialization.graph.batch_look import OTHER_SIZE, BatchLook
+from serialization.graph.batch_look import OTHER_SIZE, BatchLook, hide_other_size
 from serialization.tensorflow import tf, tf1
 
 
@@ -54,3 +54,8 @@ def test_in_a_loop_the_batch_size_cannot_be_taken() -> None:
     node = next(node for node in look.index.graph_def.node if node.name in look.in_loops and len(node.input) > 1)
     with pytest.raises(UserError, match="holds the size 4: it is in a loop"):
         look.change(node, 1, look.nodes.add_batch("new", 1, 3))
+
+
+def test_messages_do_not_show_the_other_size() -> None:
+    said = hide_other_size(f"Dimensions must be equal, but are {6 * OTHER_SIZE} and 48, [{OTHER_SIZE},0]")
+    assert said == "Dimensions must be equal, but are 6 times any size and 48, [any size,0]"

@@ -6,7 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from edited_models import FREED, build, centred, mean_of_all, one_by_one, pairs_of_rows, run, sign, two_outputs
+from edited_models import (
+    FREED,
+    build,
+    centred,
+    in_a_fixed_loop,
+    joined_rows,
+    mean_of_all,
+    one_by_one,
+    padded_rows,
+    pairs_of_rows,
+    run,
+    sign,
+    some_rows,
+    squeezed,
+    turned_rows,
+    two_outputs,
+)
 
 from serialization.errors import UserError
 from serialization.graph.batch_axes import BatchAxis
@@ -48,6 +64,14 @@ def test_the_nodes_that_held_the_size_are_told() -> None:
     assert free(build(lambda: mean_of_all(4)), 4).changed == ()
 
 
+def test_axes_that_a_squeeze_takes_are_named() -> None:
+    found = free(build(lambda: squeezed(4)), 4)
+    assert (found.axes, found.changed) == ({"y:0": BatchAxis(0)}, ("y",))
+    assert run(found.graph_def, {"x": np.ones([1, 1, 1, 6], "f")}, "y")[0].shape == (1, 6)
+    with pytest.raises(UserError, match=r"y \(Squeeze\) holds the size 1: it makes \[2, 6\] of \[1, 2, 6\]"):
+        free(build(lambda: squeezed(1)), 1)
+
+
 def test_an_output_without_rows_has_no_axis() -> None:
     assert free(build(lambda: mean_of_all(4)), 4).axes == {}
     assert free(build(lambda: centred(4)), 4).axes == {"y:0": BatchAxis(0)}
@@ -58,6 +82,11 @@ def test_an_output_without_rows_has_no_axis() -> None:
     [
         (one_by_one, r"unstack \(Unpack\) holds the size 4: Dimension must be 4 but is any size; keep the size"),
         (pairs_of_rows, r"y \(Reshape\) holds the size 4: it makes \[2, 12\] of \[4, 6\], where no axis holds it"),
+        (joined_rows, r"y \(ConcatV2\) holds the size 4: it makes \[8, 6\] of \[4, 6\], where no axis holds it"),
+        (some_rows, r"y \(StridedSlice\) holds the size 4: it makes \[3, 3\] of \[4, 6\], where no axis holds it"),
+        (turned_rows, r"y \(GatherV2\) holds the size 4: it makes \[4, 6\] of \[4, 6\], where no axis holds it"),
+        (padded_rows, r"y \(Pad\) holds the size 4: it makes \[6, 6\] of \[4, 6\], where no axis holds it"),
+        (in_a_fixed_loop, r"while/strided_slice \(StridedSlice\) holds the size 4: it makes \[6\] of \[4, 6\]"),
     ],
 )
 def test_the_node_that_holds_the_size_is_named(make: Callable[[int], None], said: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from serialization.errors import UserError
 from serialization.graph.batch_axes import BatchAxis
-from serialization.run.batch_runs import Batches, compare_batches, list_without_rows, run_in_batches
+from serialization.run.batch_runs import Batches, compare_batches, compare_summaries, run_in_batches
 from serialization.tensorflow import np, tf
 
 FEED = {"x": np.arange(12, dtype="f").reshape(4, 3), "k": np.float32(2)}
@@ -38,8 +38,7 @@ def test_rows_in_batches_are_the_rows(count: int) -> None:
 def test_the_same_rows_are_told() -> None:
     said = compare_batches(source, model, [FEED], BATCHES)
     assert said == (
-        "in batches of 1 and 2, against the source's rows in batches of 4: y: the same bits; turned: the same bits; "
-        "heads: the same bits"
+        "against the source's rows in batches of 4: y: the same bits; turned: the same bits; heads: the same bits"
     )
     nearly = compare_batches(source, lambda f: {**model(f), "y": model(f)["y"] * np.float32(1.000001)}, [FEED], BATCHES)
     assert "y: within 9" in nearly
@@ -60,10 +59,24 @@ def test_a_result_that_takes_one_size_is_refused_with_its_node() -> None:
 
 
 def test_an_axis_that_does_not_share_out_is_refused() -> None:
-    with pytest.raises(UserError, match="an output has 3 numbers along its axis 0, which 4 rows do not share out"):
+    with pytest.raises(UserError, match="y has 3 numbers along its axis 0, which 4 rows do not share out"):
         run_in_batches(lambda f: {"y": f["x"][:3], "turned": f["x"], "heads": f["x"]}, BATCHES, FEED)(FEED)
 
 
-def test_other_outputs_have_no_rows() -> None:
-    assert list_without_rows(BATCHES, ["y", "sum"]) == "no rows in sum: compared in batches of 4 alone"
-    assert list_without_rows(BATCHES, ["y"]) == ""
+def test_rows_of_another_shape_are_told() -> None:
+    with pytest.raises(UserError, match=r"of 1 row the model gives another y of shape \[4, 3\] than of the same rows"):
+        compare_batches(source, lambda f: {**model(f), "y": FEED["x"]}, [FEED], BATCHES)
+
+
+def test_a_summary_is_the_same_of_repeated_rows() -> None:
+    def summarize(feeds: Any) -> Any:
+        return {"mean": feeds["x"].mean(0), "best": feeds["x"].argmax(0), "sum": feeds["x"].sum(0)}
+
+    said = compare_summaries(summarize, summarize, FEED, BATCHES, ["mean", "best"])
+    assert said == (
+        "against the source's batches of 4, which repeat these rows: mean: the same bits; best: the same bits"
+    )
+    three = Batches(4, BATCHES.inputs, {}, (3,))
+    assert compare_summaries(summarize, summarize, FEED, three, ["mean"]).endswith("mean: the same bits")
+    with pytest.raises(UserError, match=r"gives another sum than .* it depends on the number of rows, or a constant"):
+        compare_summaries(summarize, summarize, FEED, BATCHES, ["mean", "sum"])
