@@ -38,7 +38,7 @@ from serialization.sources.from_frozen import PreparedFrozenModel, read_written_
 from serialization.targets import to_frozen
 from serialization.targets.changed_shapes import change_shapes, choose_shapes
 from serialization.targets.frozen_writer import write_prepared_model
-from serialization.targets.pinned_inputs import fix_pinned, read_pins
+from serialization.targets.pinned_inputs import fix_pinned, read_pins, take_defaults
 from serialization.targets.removed_dropout import switch_dropout_off
 from serialization.tensorflow import tf, tf1
 
@@ -67,6 +67,7 @@ def edit_model(
     ready: PreparedFrozenModel, origin: Origin | None, args: argparse.Namespace
 ) -> tuple[PreparedFrozenModel, Origin | None]:
     """The model as the flags change it, and the source that it is to be compared with; prints notes on both."""
+    ready, origin = take_defaults(ready, origin, args.pin or ())
     values = read_pins(ready, args.pin or ())
     if args.no_dropout:
         ready, origin = switch_dropout_off(ready, origin)
@@ -109,6 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             proof = NOT_VERIFIED if origin is None else prove(origin, path, args)
         size = to_frozen.measure_difference("source", whole.graph_def, path)
     to_frozen.print_difference(size)
+    if not any(select_values(args, *EDIT_FLAGS).values()):
+        print("nothing is changed, as no flag asks for it; what no output needs is left out")
     print(f"wrote {show_path(args.out)}\n{proof}")
     again = repeat_flags(parser, args, *RESULT_FLAGS)
     print(f"next: {format_command('freezemodel_load.py', '--frozen-model', args.out, *again)}")

@@ -60,6 +60,8 @@ class _Parser(argparse.ArgumentParser):
         if others:
             takes_path = any(not action.option_strings for action in self._actions)
             self.error(_explain_word(others[0], list(self._option_string_actions), takes_path=takes_path))
+        if contradiction := _find_contradiction(known):
+            self.error(contradiction)
         global _parsed, _typed
         _parsed, _typed = known, self._split(list(sys.argv[1:] if args is None else args))
         return known
@@ -73,6 +75,18 @@ class _Parser(argparse.ArgumentParser):
             flag = name if name in self._option_string_actions else flag
             found.setdefault(flag, []).append(word)
         return found
+
+
+def _find_contradiction(args: argparse.Namespace) -> str:
+    """The message for flags that give an input two shapes, or two batch sizes; empty if none do."""
+    batch, known = getattr(args, "batch_size", None), set[str]()
+    for name, shape in getattr(args, "input_shape", None) or ():
+        if name in known:
+            return f"--input-shape {name} is given twice; give each input one shape"
+        if shape and batch not in (None, "any" if shape[0] is None else shape[0]):
+            return f"--input-shape {name}={list(shape)} and --batch-size {batch} disagree; leave one of them out"
+        known.add(name)
+    return ""
 
 
 class _ShowVersion(argparse.Action):

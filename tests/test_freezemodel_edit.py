@@ -16,6 +16,7 @@ import pytest
 from conftest import PROJECT, Fails, Run, environment, inspect
 from edited_models import DROPOUT, FREED, build, dropout, two_outputs, write
 
+from serialization.formats import protos
 from serialization.tensorflow import np, tf, tf1
 
 RESNET = PROJECT / "pretrainedresnet" / "1"
@@ -53,6 +54,7 @@ def test_without_a_flag_it_is_pruned(run: Run, toy: Path) -> None:
     done = run("freezemodel_edit")
     assert (done.status, done.stderr) == (0, "")
     assert "\nproved: output1: the same bits as the source, on 1,003 rows" in done.stdout
+    assert "nothing is changed, as no flag asks for it; what no output needs is left out\n" in done.stdout
     assert (toy / "edited_model.pb").is_file()
 
 
@@ -193,6 +195,29 @@ def test_a_pinned_input_is_gone_and_folded(run: Run, tmp_path: Path) -> None:
     assert not [op for op in inspect(run, tmp_path / "out.pb")["graphs"][0]["ops"] if "Random" in str(op)]
 
 
+@pytest.mark.parametrize("script", ["freezemodel_edit", "freezemodel_save"])
+def test_an_input_with_a_default_is_pinned_without_naming_inputs(run: Run, tmp_path: Path, script: str) -> None:
+    def make() -> tuple[Any, Any]:
+        x = tf1.placeholder(tf.float32, [None, 4], name="x")
+        return x, tf.multiply(x, tf1.placeholder_with_default(0.5, [], name="keep"), name="y")
+
+    if script == "freezemodel_save":
+        with tf1.Graph().as_default(), tf1.Session() as session:
+            x, y = make()
+            tf1.saved_model.simple_save(session, str(tmp_path / "1"), {"x": x}, {"y": y})
+        words = ["--saved-model", tmp_path / "1", "--frozen-model", tmp_path / "out.pb"]
+    else:
+        words = ["--frozen-model", write(build(make), tmp_path / "m.pb"), "--out", tmp_path / "out.pb"]
+    done = run(script, *words, "--pin", "keep=0.25")
+    assert (done.status, done.stderr) == (0, "")
+    assert "\nproved: y: the same bits as the source, on 1,003 rows generated for x" in done.stdout
+    (value,) = edited_models.run(
+        protos.GraphDef.FromString((tmp_path / "out.pb").read_bytes()), {"x": np.ones([1, 4], "f")}, "y"
+    )
+    assert value.tolist() == [[0.25] * 4]
+    assert list_signature(run, tmp_path / "out.pb")["inputs"] == {"x": [None, 4]}
+
+
 def test_a_pin_and_dropout_together(run: Run, tmp_path: Path) -> None:
     file = write(dropout(lambda x: DROPOUT["of a rate that is fed"][0](x) * tf.constant(2.0)), tmp_path / "m.pb")
     printed = edit(run, file, "--outputs", "y", "--pin", "rate=0.5", "--no-dropout")
@@ -301,6 +326,15 @@ def test_without_a_proof_it_is_said(run: Run, tmp_path: Path) -> None:
     [
         (["--pin", "3"], "argument --pin: expected NAME=VALUE, got '3'"),
         (["--batch-size", "none"], "argument --batch-size: expected a whole number from 1 to "),
+        (
+            ["--input-shape", "x=[3,4]", "--batch-size", "5"],
+            r"--input-shape x=\[3, 4\] and --batch-size 5 disagree; leave",
+        ),
+        (
+            ["--input-shape", "x=[3,4]", "--batch-size", "any"],
+            r"--input-shape .* and --batch-size any disagree",
+        ),
+        (["--input-shape", "x=[3]", "--input-shape", "x=[3]"], "--input-shape x is given twice"),
         (["--input-shape", "x=2"], r"argument --input-shape: expected NAME=\[SIZE, ...\]"),
     ],
 )

@@ -68,6 +68,10 @@ def change_shapes(
     Where the first size was fixed, the constants that hold it follow the batch. Raises UserError where they cannot.
     """
     old = {tensor.name: tensor.shape for tensor in ready.signature.inputs}
+    shapes = {name: shape for name, shape in shapes.items() if shape != old[name]}
+    if not shapes:
+        print_notes(["no shape is changed: the inputs have these shapes already"])
+        return ready, origin
     graph_def = protos.GraphDef()
     graph_def.CopyFrom(ready.graph_def)
     freed = _free_batch(ready, old, shapes)
@@ -108,7 +112,10 @@ def _free_batch(
         return None
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{get_node_name(name)} {size}" for name, size in sizes.items())
-        raise UserError(f"the first sizes of the inputs differ, so they are no batch: {listed}; name --input-shape")
+        raise UserError(
+            f"the first sizes of the inputs differ, so they are no batch: {listed}; name the shape of one by "
+            "--input-shape"
+        )
     outputs = [tensor.name for tensor in ready.signature.outputs]
     size = next(iter(sizes.values()))
     return free_batch_size(ready.graph_def, ready.signature.inputs, sizes, size, outputs)

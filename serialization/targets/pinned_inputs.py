@@ -7,13 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from serialization.console import print_notes
+from serialization.errors import UserError
 from serialization.graph.dropout import find_dropout, remove_dropout
 from serialization.graph.folding import fold_constants, join_equal_branches
 from serialization.graph.graph_def import get_node_name
 from serialization.graph.graph_index import GraphIndex
+from serialization.graph.signature import Signature, Tensor
+from serialization.graph.tensors import describe_tensor
 from serialization.run.edited_source import fix_inputs
 from serialization.run.given_feeds import Feed, read_some_feeds
 from serialization.run.origin import Origin
+from serialization.run.predictor import compile_later
 from serialization.sources.from_frozen import list_roots
 
 if TYPE_CHECKING:
@@ -28,6 +32,35 @@ def read_pins(ready: PreparedFrozenModel, given: Sequence[Feed]) -> dict[str, ND
     """The values of --pin, by the names of the tensors. Raises UserError as --feed does."""
     found = read_some_feeds(ready.signature, given, "--pin")
     return {tensor.name: found[tensor.key] for tensor in ready.signature.inputs if tensor.key in found}
+
+
+def take_defaults(ready: PreparedFrozenModel, origin: Origin | None, given: Sequence[Feed]) -> State:
+    """Have the model and its source take inputs that --pin names, and that are none so far since they have a default.
+
+    Raises UserError if the source cannot be fed them.
+    """
+    known = {name for tensor in ready.signature.inputs for name in (tensor.key, tensor.name.removesuffix(":0"))}
+    names = dict.fromkeys(get_node_name(feed.name or "") for feed in given)
+    nodes = [ready.index.nodes[name] for name in names if name in ready.index.nodes and name not in known]
+    more = [describe_tensor(ready.index.nodes, node.name) for node in nodes if node.op == "PlaceholderWithDefault"]
+    if not more:
+        return ready, origin
+    ready = replace(ready, signature=_add_inputs(ready.signature, more))
+    if origin is None:
+        return ready, None
+    wanted = _add_inputs(origin.signature, more)
+    held = {operation.name for operation in origin.session.graph.get_operations()}
+    lacks = [t for t in (*wanted.inputs, *wanted.outputs) if get_node_name(t.name) not in held]
+    if lacks or origin.repeat is not None:
+        raise UserError(
+            f"--pin {more[0].key}: it has a default value, so it is no input by itself; name it and all other inputs "
+            "with --inputs"
+        )
+    return ready, replace(origin, signature=wanted, predict=compile_later(origin.session, wanted))
+
+
+def _add_inputs(signature: Signature, more: Sequence[Tensor]) -> Signature:
+    return replace(signature, inputs=(*signature.inputs, *more))
 
 
 def fix_pinned(ready: PreparedFrozenModel, origin: Origin | None, pinned: Any, values: Mapping[str, Any]) -> State:

@@ -94,6 +94,13 @@ def test_first_sizes_that_differ_are_no_batch(tmp_path: Path) -> None:
     assert change(tmp_path / "m.pb", make, {"x:0": (None, 6)}).signature.inputs[1].shape == (2, 6)
 
 
+def test_shapes_that_the_inputs_have_change_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ready = prepare(tmp_path / "m.pb", build(lambda: convolution(4)), outputs="y")
+    same = change_shapes(ready, None, {"x:0": (4, 8, 8, 3)}, lambda graph_def: graph_def)
+    assert same == (ready, None)
+    assert capsys.readouterr().out == "no shape is changed: the inputs have these shapes already\n"
+
+
 def test_two_inputs_are_one_batch(tmp_path: Path) -> None:
     shapes = {"a:0": (None, 6), "b:0": (None, 2, 3)}
     changed = change(tmp_path / "m.pb", lambda: two_outputs(4), shapes, "y,mean")

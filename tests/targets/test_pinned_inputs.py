@@ -11,8 +11,9 @@ from edited_models import dropout, list_ops, prepare, rate, training
 from freezemodel_edit import replace_inputs
 from serialization.errors import UserError
 from serialization.run.given_feeds import parse_pin
+from serialization.run.origin import Origin
 from serialization.sources.from_frozen import PreparedFrozenModel
-from serialization.targets.pinned_inputs import fix_pinned, read_pins
+from serialization.targets.pinned_inputs import fix_pinned, read_pins, take_defaults
 from serialization.tensorflow import tf, tf1
 
 
@@ -49,3 +50,16 @@ def test_wrong_values_are_named(tmp_path: Path, text: str, said: str) -> None:
     ready = prepare(tmp_path / "m.pb", dropout(lambda x: x * rate()), inputs="x,rate", outputs="y")
     with pytest.raises(UserError, match=said):
         read_pins(ready, [parse_pin(text)])
+
+
+def test_a_default_that_the_source_cannot_be_fed_is_refused(tmp_path: Path) -> None:
+    ready = prepare(tmp_path / "m.pb", dropout(lambda x: x * tf1.placeholder_with_default(0.5, [], name="keep")))
+    pins = [parse_pin("keep=1")]
+    assert [tensor.key for tensor in take_defaults(ready, None, pins)[0].signature.inputs] == ["x", "keep"]
+    assert take_defaults(ready, None, [parse_pin("x=1")]) == (ready, None)
+    with tf1.Graph().as_default() as graph:
+        tf1.import_graph_def(ready.graph_def, name="")
+    with tf1.Session(graph=graph) as session:
+        source = Origin(session, ready.index, ready.signature, dict, repeat=dict)
+        with pytest.raises(UserError, match="--pin keep: it has a default value, so it is no input by itself; name it"):
+            take_defaults(ready, source, pins)
