@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from serialization.formats.dtypes import HANDLE_DTYPES
 from serialization.graph import op_sets
 from serialization.graph.graph_def import get_node_name, get_output_index, get_tensor_name, list_data_edges
 from serialization.graph.graph_index import GraphIndex
@@ -66,15 +67,17 @@ def infer_candidates(index: GraphIndex, lacking: Collection[str] = ()) -> Inferr
         sum(flow.bits[source] for source, (role, _) in roles.items() if role == wanted) for wanted in (LABEL, FEATURE)
     )
     trained = bool(flow.training or labels)
-    found = list(_find_sinks(flow, labels, features))
+    found = list(filter(_has_value, _find_sinks(flow, labels, features)))
     answers: list[Candidate] = []
     if trained:
         sides = find_answers(flow, [candidate.tensor.name for candidate in found], labels, features)
         found, answers = (
-            [Candidate(flow.describe(name), "output", why) for name, why in side.items()] for side in sides
+            list(filter(_has_value, (Candidate(flow.describe(name), "output", why) for name, why in side.items())))
+            for side in sides
         )
     found, answers = (_without(flow, candidates, lacking) for candidates in (found, answers))
-    found = found or answers or list(_find_sinks(flow, 0, 0)) or list(_constants(flow)) or list(_updates(flow))
+    for further in (answers, _find_sinks(flow, 0, 0), _constants(flow), _updates(flow)):
+        found = found or list(filter(_has_value, further))
     chosen = _choose(flow, found, features, trained=trained)
     whys = {candidate.tensor.name: candidate.why for candidate in chosen}
     rivals = find_rivals(flow, list(whys), features)
@@ -120,6 +123,11 @@ def _find_sinks(flow: Flow, labels: int, features: int) -> Iterator[Candidate]:
         for position in range(count_outputs(node)):
             if position not in used:
                 yield Candidate(flow.describe(f"{node.name}:{position}"), "output", UNCONSUMED)
+
+
+def _has_value(candidate: Candidate) -> bool:
+    """Whether a run gives it as an array: not a handle of a variable, nor a list of tensors."""
+    return candidate.tensor.dtype not in HANDLE_DTYPES
 
 
 def _is_text_for_each_row(flow: Flow, name: str) -> bool:

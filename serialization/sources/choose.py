@@ -11,7 +11,7 @@ from serialization.checks.crashes import find_lost_end
 from serialization.checks.memory import require_modest_tensors
 from serialization.console import make_printable
 from serialization.errors import UserError
-from serialization.formats.dtypes import get_dtype_name
+from serialization.formats.dtypes import HANDLE_DTYPES, get_dtype_name
 from serialization.graph.cut import cut_at_inputs
 from serialization.graph.graph_def import CUT_OFF, get_node_name, get_output_index, may_be_cut_off
 from serialization.graph.graph_index import GraphIndex, prune_graph
@@ -70,6 +70,7 @@ def prepare_graph(
     if outputs is None and file.meta_graph is None and (why := find_lost_end(file.index)):
         raise UserError(f"{what} is cut off at its end; {why}; copy it here again, or name --outputs that it has")
     wanted, notes = choose_signature(file, inputs, outputs, lacking=lacking, what=what)
+    require_values(wanted)
     if may_be_cut_off(file.graph_def):
         notes.append(CUT_OFF)
     index, wanted, cuts = cut_at_inputs(file.index, wanted)
@@ -125,6 +126,17 @@ def choose_signature(
     if names or not given:
         notes.append(f"inputs, as the outputs need them: {_list(chosen_inputs) or 'none'}")
     return Signature(chosen_inputs, chosen_outputs), notes
+
+
+def require_values(signature: Signature) -> None:
+    """Raise UserError for an input that cannot be fed, or an output that cannot be fetched: a handle, not a value."""
+    for flag, tensors in (("--inputs", signature.inputs), ("--outputs", signature.outputs)):
+        for tensor in tensors:
+            if tensor.dtype in HANDLE_DTYPES:
+                raise UserError(
+                    f"{tensor} is a handle, which lives in a session alone: no value of it can be fed or fetched; "
+                    f"name another tensor with {flag}"
+                )
 
 
 def _recorded(file: GraphFile, notes: list[str], *, required: bool) -> Signature | None:

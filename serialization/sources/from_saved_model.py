@@ -44,7 +44,7 @@ from serialization.run.differences import XLA
 from serialization.run.feed_hints import find_hints
 from serialization.run.origin import Origin, run_from_first_state, takes_plain_calls
 from serialization.run.predictor import Run, compile_later
-from serialization.sources.choose import choose_signature
+from serialization.sources.choose import choose_signature, require_values
 from serialization.sources.frozen_reader import GraphFile
 from serialization.sources.meta_graph_choice import choose_meta_graph, require_variables
 from serialization.sources.private_copy import PreparedSavedModel, cut_meta_graph, find_asset_files
@@ -80,6 +80,7 @@ def prepare_saved_model(
         wanted, notes = order_as_recorded(file.index, recorded), []
         if inputs or outputs:
             wanted, _ = choose_signature(file, inputs, outputs, wanted)
+    require_values(wanted)
     outs, ins = ([tensor.name for tensor in side] for side in (wanted.outputs, wanted.inputs))
     # Tensors that the user named, or that were inferred, may be in no signature.
     reached, names = find_what_loading_runs(whole, file.index, outs, ins, every_signature=True, with_assets=True)

@@ -15,8 +15,8 @@ from serialization.errors import UserError
 from serialization.graph import op_sets
 from serialization.graph.graph_def import iterate_nodes
 from serialization.graph.graph_index import GraphIndex
-from serialization.graph.signature import Tensor
-from serialization.sources.choose import choose_signature, prepare_graph
+from serialization.graph.signature import Signature, Tensor
+from serialization.sources.choose import choose_signature, prepare_graph, require_values
 from serialization.sources.frozen_reader import GraphFile, read_graph_def
 from serialization.tensorflow import np, tf, tf1
 
@@ -350,3 +350,15 @@ def test_a_signature_that_counts_on_its_pipeline_gets_the_batch_as_an_input(run:
     assert ran.status == 0, ran.stderr
     held = {node.name for node in read_graph_def(tmp_path / "frozen.pb").node if node.op == "Placeholder"}
     assert held == {"IteratorGetNext", "is_training", "keep_prob"}
+
+
+@pytest.mark.parametrize("tensor", [Tensor("v", "v:0", "resource", ()), Tensor("list", "list:0", "variant", ())])
+def test_a_handle_is_neither_fed_nor_fetched(tensor: Tensor) -> None:
+    with pytest.raises(
+        UserError, match=r"is a handle, .* name another tensor with --inputs"
+    ):
+        require_values(Signature((tensor,), ()))
+    with pytest.raises(
+        UserError, match=r"is a handle, .* name another tensor with --outputs"
+    ):
+        require_values(Signature((), (tensor,)))
