@@ -5,6 +5,7 @@ rich is imported when a table or a bar is drawn, so that `--help` answers at onc
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ from typing import TypeVar
 from serialization.project import ROOT
 
 Step = TypeVar("Step")
+_LISTED = 10  # keys that are listed, all of them
 _LONGEST_WORD = 1_000  # characters; paths may be as long
 
 
@@ -78,6 +80,14 @@ def list_some(names: Sequence[str], most: int = 5) -> str:
     """The first of some names, and how many more there are: `a, b and 3 more`."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
+
+
+def list_known(key: str, known: Iterable[str]) -> str:
+    """The keys that a wrong key may be meant for: all of them, of many the nearest, and how many more there are."""
+    keys = list(known)
+    near = difflib.get_close_matches(key, keys, n=3, cutoff=0.4) if len(keys) > _LISTED else []
+    most = len(near) or _LISTED
+    return make_printable(list_some([*near, *(other for other in keys if other not in near)], most), 400) or "none"
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

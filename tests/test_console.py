@@ -18,6 +18,7 @@ from serialization.console import (
     format_show,
     format_size,
     list_export,
+    list_known,
     make_printable,
     print_export,
     print_notes,
@@ -163,3 +164,12 @@ def test_a_table_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_longest_words_are_cut() -> None:
     assert shorten_words(f"a {'x' * 999} b") == f"a {'x' * 999} b"
     assert shorten_words(f"a {'x' * 5000}; b") == f"a {'x' * 100}…{'x' * 99}; b"
+
+
+def test_all_known_keys_are_listed_or_the_nearest_of_many() -> None:
+    assert list_known("predict", ["train", "predicts", "default"]) == "train, predicts, default"
+    assert list_known("predict", []) == "none"
+    many = [f"key_{number}" for number in range(30)]
+    assert list_known("key_17x", many).startswith("key_17, ")
+    assert list_known("key_17x", many).endswith(" and 27 more")
+    assert list_known("zzzzzz", many).endswith("key_8, key_9 and 20 more")

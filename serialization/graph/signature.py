@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from serialization.console import list_known
 from serialization.errors import UserError
 from serialization.formats.dtypes import get_dtype_name
 from serialization.tensorflow import tf1
@@ -101,7 +102,7 @@ def choose_signature_key(meta_graph: Any, key: str | None = None) -> str:
         usual = _HUB_DEFAULT if _HUB_DEFAULT in known and SERVING_DEFAULT not in known else SERVING_DEFAULT
         key = next(iter(known)) if len(known) == 1 else usual
     if key not in known:
-        listed = ", ".join(sorted(known))
+        listed = list_known(key, sorted(known))
         raise UserError(f"the SavedModel has no signature {key}; it has {listed}; choose with --signature")
     return key
 

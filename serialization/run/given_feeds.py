@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import zipfile
 import zlib
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from serialization.checks.memory import find_available_memory
-from serialization.console import format_error, format_size, show_path
+from serialization.console import format_error, format_size, list_known, show_path
 from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.file_kind import require_plain_file
@@ -25,7 +24,6 @@ from serialization.tensorflow import np, tf
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_LISTED = 10
 _COPIES = 4  # an array is in memory: as read, as the dtype, as TensorFlow's, and the model's answer is about as large
 
 
@@ -124,7 +122,7 @@ def read_some_feeds(signature: Signature, given: Sequence[Feed], flag: str = "--
     for feed in given:
         for name, value in _by_name(feed, signature.inputs):
             if name not in by_name:
-                raise UserError(f"{flag} {name}: no such input; {_nearest(name, signature.inputs)}")
+                raise UserError(f"{flag} {name}: no such input; the inputs are {_list(signature.inputs, name)}")
             tensor = by_name[name]
             if tensor.key in found:
                 raise UserError(f"{flag} {name}: given twice; give each input one value")
@@ -174,7 +172,7 @@ def _by_name(feed: Feed, inputs: Sequence[Tensor]) -> Iterator[tuple[str, Any]]:
     elif len(inputs) == 1:
         yield inputs[0].key, value
     else:
-        raise UserError(f"--feed: say which input this value is for, KEY=VALUE; the inputs are {_keys(inputs)}")
+        raise UserError(f"--feed: say which input this value is for, KEY=VALUE; the inputs are {_list(inputs)}")
 
 
 def _only(arrays: Mapping[str, Any], called: str, feed: Feed) -> Any:
@@ -262,15 +260,5 @@ def _from_array(tensor: Tensor, array: NDArray[Any]) -> NDArray[Any]:
     return result
 
 
-def _nearest(name: str, inputs: Sequence[Tensor]) -> str:
-    keys = [tensor.key for tensor in inputs]
-    near = difflib.get_close_matches(name, keys, n=3, cutoff=0.4)
-    if len(keys) <= _LISTED or not near:
-        return f"the inputs are {_keys(inputs)}"
-    return f"the nearest are {', '.join(near)}"
-
-
-def _keys(inputs: Sequence[Tensor]) -> str:
-    keys = [tensor.key for tensor in inputs]
-    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
-    return ", ".join(keys[:_LISTED]) + more or "none"
+def _list(inputs: Sequence[Tensor], name: str = "") -> str:
+    return list_known(name, (tensor.key for tensor in inputs))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import list_some, print_notes
+from serialization.console import list_known, list_some, print_notes
 from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.graph.batch_sizes import FreeBatch, free_batch_size
@@ -37,7 +37,7 @@ def choose_shapes(
     shapes: dict[str, Shape] = {}
     for name, shape in given:
         if name not in by_name:
-            known = ", ".join(tensor.key for tensor in signature.inputs) or "none"
+            known = list_known(name, (tensor.key for tensor in signature.inputs))
             raise UserError(f"--input-shape {name}: no such input; the inputs are {known}")
         tensor = by_name[name]
         if tensor.shape is not None and len(tensor.shape) != len(shape):

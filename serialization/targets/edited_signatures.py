@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serialization.console import make_printable
+from serialization.console import list_known, make_printable
 from serialization.errors import UserError
 from serialization.formats import dtypes, protos
 from serialization.formats.dtypes import get_dtype_name
@@ -197,9 +196,7 @@ def _rename(tensors: Iterable[Tensor], keys: Mapping[str, str]) -> tuple[Tensor,
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:
-    listed = list(known)
-    near = difflib.get_close_matches(key, listed, n=3, cutoff=0.5) or sorted(listed)[:10]
-    return f"; it has {make_printable(', '.join(near))}" if near else ""
+    return f"; it has {list_known(key, sorted(known))}"
 
 
 def _list(keys: Iterable[str]) -> str:

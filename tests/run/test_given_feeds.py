@@ -128,7 +128,7 @@ def test_unknown_repeated_and_missing_names_are_refused() -> None:
     assert error("x=[[1,2]]", inputs=two) == "--feed gives no value for n:0 int32 [None]"
     many = tuple(tensor(key=f"feature_{number}") for number in range(30))
     assert error("featur_7=[[1,2]]", inputs=many) == (
-        "--feed featur_7: no such input; the nearest are feature_7, feature_27, feature_17"
+        "--feed featur_7: no such input; the inputs are feature_7, feature_27, feature_17 and 27 more"
     )
     assert error("zzz=[[1,2]]", inputs=many).endswith("feature_8, feature_9 and 20 more")
 

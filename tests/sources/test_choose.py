@@ -354,11 +354,7 @@ def test_a_signature_that_counts_on_its_pipeline_gets_the_batch_as_an_input(run:
 
 @pytest.mark.parametrize("tensor", [Tensor("v", "v:0", "resource", ()), Tensor("list", "list:0", "variant", ())])
 def test_a_handle_is_neither_fed_nor_fetched(tensor: Tensor) -> None:
-    with pytest.raises(
-        UserError, match=r"is a handle, .* name another tensor with --inputs"
-    ):
+    with pytest.raises(UserError, match=r"is a handle, .* name another tensor with --inputs"):
         require_values(Signature((tensor,), ()))
-    with pytest.raises(
-        UserError, match=r"is a handle, .* name another tensor with --outputs"
-    ):
+    with pytest.raises(UserError, match=r"is a handle, .* name another tensor with --outputs"):
         require_values(Signature((), (tensor,)))
