@@ -21,7 +21,7 @@ from serialization.files.model_names import (
 from serialization.files.other_models import (
     OtherModelError,
     advise_making,
-    describe_contents,
+    explain_folder,
     explain_other_kind,
 )
 from serialization.files.publish import list_checkpoint_files
@@ -133,8 +133,7 @@ def _latest_in_folder(folder: Path, say: Say) -> Path:
     if not found:
         state_names = f"; its `checkpoint` file names {make_printable(named)}" if named else ""
         make = advise_making(folder / "graph.ckpt", NAME_PREFIX, "checkpoint_")
-        there = describe_contents(folder)
-        raise UserError(f"no checkpoint in {show_path(folder)}; found no *.index{state_names}; {there}; {make}")
+        raise explain_folder(folder, f"no checkpoint in {show_path(folder)}; found no *.index{state_names}", make)
     if named is not None:
         away = f"{show_path(state)} names {make_printable(named)}, which is not here"
         say(f"{away}; using the newest, {show_path(found[-1])}")

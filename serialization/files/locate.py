@@ -18,6 +18,7 @@ from serialization.files.checkpoint_files import (
     read_checkpoint_at,
     require_whole_checkpoint,
 )
+from serialization.files.locate_keras import list_keras_files
 from serialization.files.model_names import (
     SAVED_MODEL_FILES,
     find_saved_model_file,
@@ -26,17 +27,19 @@ from serialization.files.model_names import (
     list_prefixes,
     list_versions,
 )
-from serialization.files.model_search import search_folder
+from serialization.files.model_search import list_models_inside, search_folder
 from serialization.files.other_models import (
     OtherModelError,
     advise_making,
-    describe_contents,
+    explain_folder,
     explain_other_kind,
 )
 from serialization.files.publish import list_checkpoint_files
 from serialization.files.unpacking import open_in_place
 from serialization.formats.checkpoint_index import Checkpoint, list_v1_files
 from serialization.formats.file_kind import Kind, ModelFile, detect_kind, reopen_file
+
+_NAME_MODEL = "name a file or the folder of a model, or the prefix of a checkpoint"
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,19 @@ def find_checkpoint(path: Path, say: Say = print) -> Checkpoint:
 def require_model_at(path: Path, prefix: Path) -> None:
     """Raise UserError if there is neither a file, nor a folder, nor any file of a checkpoint."""
     if not (path.exists() or list_checkpoint_files(prefix) or list_v1_files(prefix)):
-        otherwise = "name a file or the folder of a model, or the prefix of a checkpoint"
-        raise UserError(f"nothing at {show_path(path)}; {advise_making(path, otherwise)}")
+        raise UserError(f"nothing at {show_path(path)}; {advise_making(path, _NAME_MODEL)}")
+
+
+def find_place(path: Path, say: Say = print) -> Path:
+    """The path; of a folder that holds no model of TensorFlow itself, the only model below it.
+
+    Raises UserError if a folder holds no model, or several.
+    """
+    if not path.is_dir() or is_saved_model(path) or any(list_prefixes(path)) or list_keras_files(path):
+        return path
+    if not list_models_inside(path):
+        raise explain_folder(path, f"no model in {show_path(path)}", _NAME_MODEL)
+    return search_folder(path, "", "models", say)
 
 
 @open_in_place
@@ -80,8 +94,7 @@ def find_frozen_model(path: Path, say: Say = print) -> ModelFile:
     if path.is_dir():
         path = search_folder(path, "frozen_model", "frozen models", say)
     if path.is_dir():
-        there = describe_contents(path)
-        raise UserError(f"no frozen model in {show_path(path)}; {there}; name the file itself")
+        raise explain_folder(path, f"no frozen model in {show_path(path)}", "name the file of a GraphDef")
     if not path.is_file():
         if is_prefix(path):
             raise OtherModelError(f"{show_path(path)} is a checkpoint, not a frozen model", "checkpoint", path)
@@ -118,8 +131,8 @@ def find_saved_model(
             what = "the folder of a checkpoint" if path.is_dir() else "a checkpoint"
             raise OtherModelError(f"{show_path(path)} is {what}, not a SavedModel", "checkpoint", path)
         make = advise_making(path, f"name the folder that holds {SAVED_MODEL_FILES[0]}", "savedmodel_", "pretrained")
-        there = f"; {describe_contents(path)}" if path.is_dir() else ""
-        raise UserError(f"no SavedModel at {show_path(path)}; found no {SAVED_MODEL_FILES[0]}{there}; {make}")
+        what = f"no SavedModel at {show_path(path)}; found no {SAVED_MODEL_FILES[0]}"
+        raise explain_folder(path, what, make) if path.is_dir() else UserError(f"{what}; {make}")
     if not found_file.is_file():
         raise UserError(f"{show_path(found_file)} is no plain file; TensorFlow would wait for it; put the model there")
     file = open_file(found_file, opened)

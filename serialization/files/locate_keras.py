@@ -11,7 +11,7 @@ from serialization.console import list_some, make_printable, show_path
 from serialization.errors import UserError
 from serialization.files.model_names import is_prefix, is_saved_model, strip_to_prefix
 from serialization.files.model_search import search_folder
-from serialization.files.other_models import OtherModelError, advise_making, describe_contents, explain_other_kind
+from serialization.files.other_models import OtherModelError, advise_making, explain_folder, explain_other_kind
 from serialization.files.publish import list_checkpoint_files
 from serialization.files.unpacking import open_in_place
 from serialization.formats import hdf5
@@ -19,6 +19,7 @@ from serialization.formats.file_kind import Kind, ModelFile, detect_kind, reopen
 from serialization.formats.keras_files import CONFIG, METADATA, KerasModel, read_model
 from serialization.formats.wire import DamagedError
 
+_NAME = "name a .keras or .h5 file, or the JSON of a model's layers"
 _LOOKED_AT = 200  # entries of a folder
 _NAMES = (".keras", ".h5", ".hdf5", ".json")  # the endings of what is looked for in a folder; its bytes tell the kind
 _WEIGHTS = (Kind.KERAS_WEIGHTS, Kind.KERAS)  # a whole model holds weights too
@@ -118,12 +119,12 @@ def _find_file(path: Path) -> Path:
             return path
         if is_prefix(path):
             raise OtherModelError(f"{show_path(path)} is a checkpoint, not a Keras model", "checkpoint", path)
-        make = advise_making(path, "name a .keras or .h5 file, or the JSON of a model's layers", "savedmodel_")
+        make = advise_making(path, _NAME, "savedmodel_")
         raise UserError(f"no Keras model at {show_path(path)}; {make}")
     found = _list_of_kinds(path, Kind.KERAS, Kind.KERAS_LAYERS)
     whole = [file for file in found if file.suffix != ".json"]
     if not found:
-        raise UserError(f"no Keras model at {show_path(path)}; {describe_contents(path)}; name the file itself")
+        raise explain_folder(path, f"no Keras model in {show_path(path)}", _NAME)
     return _take_only(whole or found, f"{show_path(path)} holds several Keras models", "--keras")
 
 

@@ -10,6 +10,7 @@ from serialization import project
 from serialization.console import format_command, make_printable, show_path
 from serialization.errors import UserError
 from serialization.files.model_names import SAVED_MODEL_FILES, find_saved_model_file, strip_to_prefix
+from serialization.files.model_search import list_models_inside
 from serialization.formats.file_kind import Kind, detect_kind
 from serialization.formats.foreign_files import Foreign
 from serialization.project import real_path
@@ -24,6 +25,12 @@ _FLAGS = {
     "saved_model": "--saved-model",
     "frozen_model": "--frozen-model",
     "keras": "--keras",
+}
+_MODELS = {
+    "checkpoint": "a checkpoint",
+    "saved_model": "a SavedModel",
+    "frozen_model": "a frozen model",
+    "keras": "a Keras model",
 }
 # The script that runs a model of each kind, and the ones that go on with the step of the script that asks.
 _RUN = {
@@ -42,11 +49,11 @@ _TAKEN = {
 _SAME_STEP = {
     "checkpoint_from_frozen": _UNFREEZE,
     "checkpoint_from_savedmodel": _UNFREEZE,
-    "checkpoint_edit": {"saved_model": "savedmodel_edit.py"},
-    "savedmodel_edit": {"checkpoint": "checkpoint_edit.py"},
+    "checkpoint_edit": _UNFREEZE,
+    "savedmodel_edit": {**_EXPORT, "saved_model": "savedmodel_edit.py"},
     "freezemodel_edit": {**dict.fromkeys(_FLAGS, "freezemodel_save.py"), "frozen_model": "freezemodel_edit.py"},
     "freezemodel_save": dict.fromkeys(("checkpoint", "saved_model", "keras"), "freezemodel_save.py"),
-    "freezemodel_serve": dict.fromkeys(("checkpoint", "saved_model", "frozen_model"), "freezemodel_serve.py"),
+    "freezemodel_serve": dict.fromkeys(_FLAGS, "freezemodel_serve.py"),
     "onnx_from_frozen": dict.fromkeys(_FLAGS, "onnx_from_frozen.py"),
     "tflite_from_frozen": dict.fromkeys(_FLAGS, "tflite_from_frozen.py"),
     "savedmodel_from_checkpoint": _EXPORT,
@@ -99,7 +106,7 @@ class OtherModelError(UserError):
     def advise(self, script: str) -> str:
         """The whole line, for a script by its name without `.py`."""
         right = _SAME_STEP.get(script, {}).get(self.kind, _RUN[self.kind])
-        return f"{self.what}; use `{format_command(right, _FLAGS[self.kind], os.fspath(self.path))}`"
+        return f"{self.what}; use `{format_command(right, _FLAGS[self.kind], self.path)}`"
 
 
 def explain_other_kind(file: Path, kind: Kind | Foreign, wanted: str) -> UserError:
@@ -118,6 +125,10 @@ def explain_other_kind(file: Path, kind: Kind | Foreign, wanted: str) -> UserErr
         )
     if kind is Kind.UNKNOWN:
         return UserError(f"{what}; it may be damaged; copy it here again, or name another file")
+    saved_model = file.parent.parent
+    if file.parent.name == "variables" and find_saved_model_file(saved_model) is not None:
+        rest = "" if wanted == "a SavedModel" else f", not {wanted}"
+        return OtherModelError(f"{show_path(file)} is a part of a SavedModel{rest}", "saved_model", saved_model)
     model = _find_owner(file, kind)
     if kind is Kind.SAVED_MODEL and model == file:
         return UserError(
@@ -135,6 +146,24 @@ def _find_owner(file: Path, kind: Kind) -> Path:
     if kind is Kind.SAVED_MODEL:
         return file.parent if file.name in SAVED_MODEL_FILES else file
     return file if kind in (Kind.STATE, *_TAKEN) else strip_to_prefix(file)
+
+
+def explain_folder(folder: Path, what: str, otherwise: str) -> UserError:
+    """The error for a folder that holds no model of the wanted kind, as `what` says: about the only model in it.
+
+    `otherwise` is the advice for a folder of no model, or of several.
+    """
+    models = list_models_inside(folder)
+    if len(models) != 1:
+        return UserError(f"{what}; {describe_contents(folder)}; {otherwise}")
+    kind, path = models[0]
+    if kind == "other":
+        foreign = detect_kind(path)
+        advice = foreign.advice if isinstance(foreign, Foreign) else otherwise
+        return UserError(f"{what}; it holds {foreign.value}, {show_path(path)}; {advice}")
+    if path.name == "variables" and find_saved_model_file(path.parent) is not None:
+        return OtherModelError(f"{what}; it is a part of a SavedModel", "saved_model", path.parent)
+    return OtherModelError(f"{what}; it holds {_MODELS[kind]}", kind, path)
 
 
 def describe_contents(folder: Path) -> str:

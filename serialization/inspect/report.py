@@ -22,10 +22,9 @@ from serialization.files.checkpoint_files import (
     read_checkpoint_at,
     require_whole_checkpoint,
 )
-from serialization.files.locate import SavedModelFolder, find_saved_model, require_model_at
+from serialization.files.locate import SavedModelFolder, find_place, find_saved_model, require_model_at
 from serialization.files.locate_keras import find_keras_file, list_keras_files, read_keras
-from serialization.files.model_names import SAVED_MODEL_FILES, is_saved_model, list_prefixes, strip_to_prefix
-from serialization.files.model_search import search_folder
+from serialization.files.model_names import SAVED_MODEL_FILES, is_saved_model, strip_to_prefix
 from serialization.files.other_models import explain_other_kind
 from serialization.files.unpacking import open_in_place
 from serialization.formats import hdf5
@@ -73,8 +72,7 @@ def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, Graph
     no model, or a damaged one.
     """
     notes: list[str] = []
-    if path.is_dir() and not (is_saved_model(path) or any(list_prefixes(path)) or list_keras_files(path)):
-        path = search_folder(path, "", "models", notes.append)
+    path = find_place(path, notes.append)
     opened = _open_inspected(path)
     if opened is not None and opened.kind in KERAS:
         return _of_keras(opened), None

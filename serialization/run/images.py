@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _CHANNELS = (1, 3, 4)
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG's frame headers
+_BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # of a PNG and of a JPEG file
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,10 @@ def measure_image(data: bytes) -> tuple[int, int]:
     PNG: its first chunk (RFC 2083). JPEG: the frame header, behind segments that each begin with a marker and their
     length (ITU-T T.81, annex B).
     """
-    if data.startswith(b"\x89PNG\r\n\x1a\n") and data[12:16] == b"IHDR" and len(data) >= 24:
+    if data.startswith(_BEGINNINGS[0]) and data[12:16] == b"IHDR" and len(data) >= 24:
         return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     at = 2
-    while data.startswith(b"\xff\xd8\xff") and at + 9 <= len(data):
+    while data.startswith(_BEGINNINGS[1]) and at + 9 <= len(data):
         marker = data[at + 1]
         if data[at] == 0xFF and marker in _FRAMES:
             return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
@@ -124,7 +125,9 @@ def measure_image(data: bytes) -> tuple[int, int]:
             break
         # A marker may be preceded by any number of bytes 0xFF.
         at += 1 if marker == 0xFF else 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
-    raise ValueError("it is no PNG or JPEG image")
+    if not data:
+        raise ValueError("it is empty")
+    raise ValueError("its header is damaged" if data.startswith(_BEGINNINGS) else "its first bytes are of neither")
 
 
 def make_image_batches(images: Sequence[NDArray[Any]], image_input: ImageInput) -> Iterator[tuple[NDArray[Any], int]]:

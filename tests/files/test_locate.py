@@ -68,7 +68,7 @@ def test_the_error_for_an_archive_without_a_model(error: Fails, tmp_path: Path) 
             "empty_zip",
             "empty_zip cannot be opened; it holds no file; copy it here again, or unpack it",
         ),
-        ("zip", "no frozen model in zip; it holds no model, but model.txt; name the file itself"),
+        ("zip", "no frozen model in zip; it holds no model, but model.txt; name the file of a GraphDef"),
     ):
         assert error("freezemodel_load", "--frozen-model", tmp_path / name).startswith(line)
 
@@ -301,7 +301,8 @@ def test_a_keras_model_is_sent_to_the_script_that_reads_it(error: Fails, tmp_pat
         ("savedmodel_pretrained", "--saved-model", "a SavedModel"),
         ("freezemodel_serve", "--checkpoint", "a checkpoint"),
     ):
-        run_it = "use `python savedmodel_from_keras.py --keras m.json`"
+        right = "freezemodel_serve" if script == "freezemodel_serve" else "savedmodel_from_keras"
+        run_it = f"use `python {right}.py --keras m.json`"
         assert error(script, flag, tmp_path / "m.json") == f"{is_layers} {wanted}; {run_it}"
         assert error(script, flag, tmp_path / "w") == (
             f"w is weights without a model, as Keras writes them (HDF5), not {wanted}; savedmodel_from_keras.py takes "

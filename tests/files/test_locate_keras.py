@@ -72,7 +72,9 @@ def test_other_models_are_sent_to_their_scripts(tmp_path: Path) -> None:
         "no Keras model at none; name a .keras or .h5 file, or the JSON of a model's layers"
     )
     (tmp_path / "d").mkdir()
-    assert fail(tmp_path / "d") == "no Keras model at d; it is empty; name the file itself"
+    assert fail(tmp_path / "d") == (
+        "no Keras model in d; it is empty; name a .keras or .h5 file, or the JSON of a model's layers"
+    )
     (tmp_path / "text").write_text("text")
     assert fail(tmp_path / "text").startswith("text is a text file, not a Keras model")
 

@@ -7,7 +7,10 @@ import shutil
 import socket
 from pathlib import Path
 
-from conftest import Fails
+import pytest
+from conftest import PROJECT, Fails
+
+RESNET = PROJECT / "pretrainedresnet" / "1"
 
 
 def test_the_error_for_a_folder_of_many_things_lists_them(error: Fails, toy: Path) -> None:
@@ -28,12 +31,13 @@ def test_the_error_for_a_folder_of_many_things_lists_them(error: Fails, toy: Pat
     shutil.rmtree(folder / "export")
     there = there.replace("export (a SavedModel), ", "")
     assert error("savedmodel_pretrained", "--saved-model", folder) == (
-        f"no SavedModel at results/mixed; found no saved_model.pb; {there}; name the folder that holds saved_model.pb"
+        "no SavedModel at results/mixed; found no saved_model.pb; it holds a frozen model; "
+        "use `python freezemodel_load.py --frozen-model results/mixed/net.pb`"
     )
     (folder / "net.pb").unlink()
     there = there.replace("net.pb (a frozen model (a GraphDef)), ", "")
     assert error("freezemodel_load", "--frozen-model", folder) == (
-        f"no frozen model in results/mixed; {there}; name the file itself"
+        f"no frozen model in results/mixed; {there}; name the file of a GraphDef"
     )
     for file in ("m.ckpt.data-00000-of-00001", "array.npy"):
         (folder / file).unlink()
@@ -97,11 +101,18 @@ def test_a_foreign_file_in_the_place_of_a_graph_is_called_what_it_is(error: Fail
     )
 
 
-def test_what_edits_advises_what_edits_the_other_kind(error: Fails, toy: Path) -> None:
+def test_what_edits_advises_the_step_that_makes_its_kind(error: Fails, toy: Path) -> None:
     line = error("checkpoint_edit", "--checkpoint", toy / "savedmodel_from_source", "--out", toy / "new")
-    assert line.endswith("use `python savedmodel_edit.py --saved-model results/savedmodel_from_source`")
-    line = error("savedmodel_edit", "--saved-model", toy / "graph.ckpt", "--out", toy / "new")
-    assert line.endswith("use `python checkpoint_edit.py --checkpoint results/graph.ckpt`")
+    assert line.endswith("use `python checkpoint_from_savedmodel.py --saved-model results/savedmodel_from_source`")
+    for name, step in (("graph.ckpt", "checkpoint"), ("frozen_model.pb", "frozen")):
+        line = error("savedmodel_edit", "--saved-model", toy / name, "--out", toy / "new")
+        flag = {"frozen": "frozen-model"}.get(step, step)
+        assert line.endswith(f"use `python savedmodel_from_{step}.py --{flag} results/{name}`")
+    line = error("savedmodel_edit", "--saved-model", RESNET / "variables" / "variables.index", "--out", toy / "new")
+    assert line == (
+        "pretrainedresnet/1/variables/variables.index is a part of a SavedModel; "
+        "use `python savedmodel_edit.py --saved-model pretrainedresnet/1`"
+    )
     line = error("checkpoint_restore", "--checkpoint", toy / "edited.ckpt")
     assert line.endswith("make it with `python checkpoint_edit.py`")
     line = error("savedmodel_pretrained", "--saved-model", toy / "edited")
@@ -113,3 +124,47 @@ def test_an_exporter_advises_itself_for_another_kind_of_source(error: Fails, toy
         for given, right in (("savedmodel_from_source", "--saved-model"), ("graph.ckpt", "--checkpoint")):
             line = error(script, "--frozen-model", toy / given, flag, toy / "new")
             assert line.endswith(f"use `python {script}.py {right} {toy / given}`".replace(f"{toy.parent}/", ""))
+
+
+@pytest.mark.parametrize(
+    ("held", "words", "advice"),
+    [
+        ("frozen_model.pb", ("savedmodel_edit", "--saved-model"), "savedmodel_from_frozen.py --frozen-model {}/{}"),
+        ("frozen_model.pb", ("checkpoint_edit", "--checkpoint"), "checkpoint_from_frozen.py --frozen-model {}/{}"),
+        ("frozen_model.pb", ("savedmodel_from_keras", "--keras"), "savedmodel_from_frozen.py --frozen-model {}/{}"),
+        ("savedmodel_from_source", ("freezemodel_edit", "--frozen-model"), "freezemodel_save.py --saved-model {}/{}"),
+        ("graph.ckpt.*", ("freezemodel_serve", "--frozen-model"), "freezemodel_serve.py --checkpoint {}"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_of_a_folder_or_an_archive_of_another_kind_the_step_is_named(
+    error: Fails, toy: Path, held: str, words: tuple[str, str], advice: str, packed: bool
+) -> None:
+    folder = toy.parent / "given"
+    folder.mkdir()
+    for path in toy.glob(held):
+        shutil.copytree(path, folder / path.name) if path.is_dir() else shutil.copy(path, folder)
+    place = Path(shutil.make_archive(str(toy.parent / "packed"), "zip", folder)) if packed else folder
+    line = error(*words, place)
+    assert line.endswith(f"use `python {advice.format(place.name, held)}`")
+    assert "it holds a " in line
+
+
+def test_an_onnx_model_in_an_archive_is_called_that(error: Fails, toy: Path) -> None:
+    graph = b"\x0a\x0e\x0a\x01x\x12\x01y\x22\x04Relu\x0a\x00"
+    (toy / "held").mkdir()
+    (toy / "held" / "net").write_bytes(b"\x08\x08\x3a" + bytes([len(graph)]) + graph)
+    place = Path(shutil.make_archive(str(toy / "packed"), "gztar", toy / "held"))
+    assert error("freezemodel_load", "--frozen-model", place).startswith(
+        f"no frozen model in results/{place.name}; it holds an ONNX model, results/{place.name}/net; ONNX Runtime "
+    )
+
+
+def test_a_folder_of_no_model_is_called_that(error: Fails, toy: Path) -> None:
+    (toy.parent / "given").mkdir()
+    assert error("model_inspect", toy.parent / "given") == (
+        "no model in given; it is empty; name a file or the folder of a model, or the prefix of a checkpoint"
+    )
+    assert error("savedmodel_from_keras", "--keras", toy.parent / "given") == (
+        "no Keras model in given; it is empty; name a .keras or .h5 file, or the JSON of a model's layers"
+    )
