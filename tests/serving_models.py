@@ -342,7 +342,7 @@ def whole_answer(connection: socket.socket) -> bytes:
     while chunk := connection.recv(65536):
         answer += chunk
         head, _, body = answer.partition(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head)
+        length = re.search(rb"content-length: (\d+)", head.lower())
         if length is not None and len(body) >= int(length[1]):
             break
     return answer

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from proxies import behind
 from serving_models import Server, serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -216,6 +217,19 @@ def test_the_page_works_below_a_path(page: Page, toy: Server) -> None:
     document = page.request.get(page.evaluate("document.querySelector('a[href=\"openapi.json\"]').href"))
     assert document.url == f"{toy.url}/models/toy/openapi.json"
     assert document.json()["servers"] == [{"url": "."}]
+
+
+@pytest.mark.parametrize("prefix", ["/toy", "/models/toy"])  # taken off by the proxy, and by the server
+def test_the_page_works_behind_a_proxy(page: Page, toy: Server, tmp_path: Path, prefix: str) -> None:
+    with behind("nginx", tmp_path, toy.address) as address:
+        url = "http://{}:{}".format(*address)
+        page.goto(url + prefix)
+        assert page.url == f"{url}{prefix}/"
+        page.click("#send")
+        expect(page.locator("#status")).to_contain_text("200 in ")
+        assert f"{url}{prefix}/api/predict" in page.locator("#curl").inner_text()
+        document = page.request.get(page.evaluate("document.querySelector('a[href=\"openapi.json\"]').href"))
+        assert (document.url, document.status) == (f"{url}{prefix}/openapi.json", 200)
 
 
 def test_a_file_that_is_not_an_image_is_refused(page: Page, resnet: Server, tmp_path: Path) -> None:
