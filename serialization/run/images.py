@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from serialization.console import format_count, show_path
 from serialization.errors import UserError
 from serialization.formats.file_kind import require_plain_file
+from serialization.formats.image_files import read_orientation
 from serialization.formats.numpy_dtypes import get_numpy_dtype
 from serialization.graph.signature import Tensor
 from serialization.run.predictor import open_session
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CHANNELS = (1, 3, 4)
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG's frame headers
-_BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # of a PNG and of a JPEG file
+_MIRRORED = ((1, 1), (1, -1), (-1, -1), (-1, 1))  # the steps through rows and columns, for orientations 1 to 4
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def decode_images(
 
 
 class ImageDecoder:
-    """Decodes image files, and resizes the images, with antialiasing, if the input has a fixed size."""
+    """Decodes image files, turns photos upright, and resizes them, with antialiasing, if the input has a fixed size."""
 
     def __init__(self, image_input: ImageInput) -> None:
         self._dtype = get_numpy_dtype(image_input.tensor.dtype)
@@ -87,6 +87,10 @@ class ImageDecoder:
         with tf1.Graph().as_default() as graph:
             self._encoded = tf1.placeholder(tf.string, [])
             pixels = tf.io.decode_image(self._encoded, channels=image_input.channels, expand_animations=False)
+            # TensorFlow's decoder leaves the pixels as the camera has stored them; browsers do not.
+            self._axes, self._steps = tf1.placeholder(tf.int32, [3]), tf1.placeholder(tf.int32, [2])
+            pixels = tf.transpose(pixels, self._axes)[:: self._steps[0], :: self._steps[1]]
+            pixels = tf.ensure_shape(pixels, [None, None, image_input.channels])
             size = tf.shape(pixels)[:2]
             height, width = image_input.height or size[0], image_input.width or size[1]
             self._resized = tf.image.resize(pixels, [height, width], antialias=True)
@@ -94,8 +98,10 @@ class ImageDecoder:
 
     def decode(self, data: bytes) -> NDArray[Any]:
         """The pixels, 0 to 255, [height, width, channels], as float32. Raises ValueError if it is no image."""
+        turned, mirrored = divmod(read_orientation(data) - 1, 4)
+        feeds = {self._encoded: data, self._axes: [turned, 1 - turned, 2], self._steps: _MIRRORED[mirrored]}
         try:
-            pixels: NDArray[Any] = self._session.run(self._resized, {self._encoded: data})
+            pixels: NDArray[Any] = self._session.run(self._resized, feeds)
         except tf.errors.InvalidArgumentError as error:
             raise ValueError("TensorFlow cannot decode it") from error
         return pixels
@@ -106,28 +112,6 @@ class ImageDecoder:
             limits = np.iinfo(self._dtype)
             values = np.clip(np.rint(values), limits.min, limits.max)
         return (np.moveaxis(values, -1, 0) if self._channels_first else values).astype(self._dtype)
-
-
-def measure_image(data: bytes) -> tuple[int, int]:
-    """Width and height of a PNG or JPEG file, by its header. Raises ValueError for another file, or a damaged one.
-
-    PNG: its first chunk (RFC 2083). JPEG: the frame header, behind segments that each begin with a marker and their
-    length (ITU-T T.81, annex B).
-    """
-    if data.startswith(_BEGINNINGS[0]) and data[12:16] == b"IHDR" and len(data) >= 24:
-        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    at = 2
-    while data.startswith(_BEGINNINGS[1]) and at + 9 <= len(data):
-        marker = data[at + 1]
-        if data[at] == 0xFF and marker in _FRAMES:
-            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
-        if data[at] != 0xFF:
-            break
-        # A marker may be preceded by any number of bytes 0xFF.
-        at += 1 if marker == 0xFF else 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
-    if not data:
-        raise ValueError("it is empty")
-    raise ValueError("its header is damaged" if data.startswith(_BEGINNINGS) else "its first bytes are of neither")
 
 
 def make_image_batches(images: Sequence[NDArray[Any]], image_input: ImageInput) -> Iterator[tuple[NDArray[Any], int]]:

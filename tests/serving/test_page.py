@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 from conftest import PROJECT
+from image_files import STORED, make_exif, make_photo, make_png_photo, make_scene
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from proxies import behind
-from serving_models import Server, serving
+from serving_models import PREDICT, Server, serving
+
+from serialization.tensorflow import np, tf, tf1
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -63,6 +66,17 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def toy(made: Path) -> Iterator[Server]:
     with serving("--frozen-model", made / "frozen_model.pb", "--path-prefix", "/models/toy") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose model gives back the pixels of small pictures."""
+    with tf1.Graph().as_default() as graph:
+        tf.identity(tf1.placeholder("uint8", [None, 24, 40, 3], name="x"), name="same")
+    file = tmp_path_factory.mktemp("photos") / "same.pb"
+    file.write_bytes(graph.as_graph_def().SerializeToString())
+    with serving("--frozen-model", file, "--inputs", "x", "--outputs", "same") as server:
         yield server
 
 
@@ -155,6 +169,25 @@ def test_an_image_can_be_chosen(page: Page, resnet: Server, sample: str, label: 
     expect(page.locator("#status")).to_contain_text("200 in ")
     answer = json.loads(page.locator("#answer").inner_text())["y"]
     assert [value for value in answer.values() if len(value) == 1 and isinstance(value[0], int)] == [[label]]
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_photo_is_the_same_on_the_page_and_for_curl(
+    page: Page, photos: Server, tmp_path: Path, orientation: int
+) -> None:
+    stored = STORED[orientation](make_scene())
+    for name, data in (
+        ("photo.jpg", make_photo(stored, make_exif(orientation))),
+        ("photo.png", make_png_photo(stored, orientation)),
+    ):
+        (tmp_path / name).write_bytes(data)
+        page.goto(photos.url)
+        page.set_input_files("#file", tmp_path / name)
+        expect(page.locator("#status")).to_contain_text("200 in ")
+        shown = np.array(json.loads(page.locator("#answer").inner_text())["y"])
+        answer = photos.request("POST", PREDICT, data, Content_Type="image/jpeg")[2]
+        assert np.abs(shown - np.array(json.loads(answer)["y"])).max() <= 8
+        assert np.abs(shown[0] - make_scene().astype(int)).max() <= 8
 
 
 def test_an_image_can_be_dropped(page: Page, resnet: Server) -> None:

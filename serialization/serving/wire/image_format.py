@@ -18,8 +18,9 @@ from werkzeug.formparser import MultiPartParser
 
 from serialization.console import format_count
 from serialization.errors import UserError
+from serialization.formats.image_files import measure_image
 from serialization.graph.signature import Signature
-from serialization.run.images import ImageDecoder, describe_image_input, measure_image
+from serialization.run.images import ImageDecoder, describe_image_input
 from serialization.run.json_values import decode_base64
 from serialization.serving.requests import INPUT, RequestError, require_row_count
 from serialization.tensorflow import np

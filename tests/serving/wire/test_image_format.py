@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from conftest import PROJECT, Clients
 from flask.testing import FlaskClient
+from image_files import STORED, make_exif, make_photo, make_png_photo, make_scene
 from serving_models import PREDICT, make_identity, post
 
-from serialization.run.images import measure_image
 from serialization.serving.wire import image_format
 from serialization.tensorflow import np, tf
 
@@ -172,19 +172,19 @@ def test_a_model_without_images_says_so(clients: Clients) -> None:
         assert (status, found.partition(",")[0]) == (415, error.partition(",")[0])
 
 
-def test_sizes_are_read_from_headers() -> None:
-    assert measure_image(BAG) == (28, 28)
-    for options in ({}, {"progressive": True}, {"xmp_metadata": "x" * 5000}):
-        wide = tf.io.encode_jpeg(np.zeros((30, 50, 3), np.uint8), **options).numpy()
-        assert measure_image(wide) == (50, 30)
-        for end in range(0, len(wide), 7):
-            try:
-                assert measure_image(wide[:end]) == (50, 30)
-            except ValueError:
-                assert end < 6000
-    for other in (b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\x00\x00" * 50, b"\x89PNG\r\n\x1a\n", bytes(100)):
-        with pytest.raises(ValueError, match=r"^(it is empty|its header is damaged|its first bytes are of neither)$"):
-            measure_image(other)
+@pytest.mark.parametrize("orientation", STORED)
+def test_photos_are_turned_upright(orientation: int) -> None:
+    """As browsers do; a camera stores the pixels as it was held."""
+    scene = make_scene()
+    photo = make_photo(STORED[orientation](scene), make_exif(orientation))
+    status, rows = send(make_identity("uint8", [None, None, None, 3]), photo, "image/jpeg")
+    assert (status, np.shape(rows)) == (200, (1, 24, 40, 3))
+    assert np.abs(np.array(rows[0]) - scene.astype(int)).max() <= 8, "JPEG rounds"
+    png = make_png_photo(STORED[orientation](scene), orientation)
+    assert send(make_identity("uint8", [None, None, None, 3]), png, "image/png") == (200, [scene.tolist()])
+    status, rows = send(make_identity("uint8", [None, 12, 20, 3]), photo, "image/jpeg")
+    corners = np.array(rows[0])[[1, 1, -2, -2], [1, -2, 1, -2]]
+    assert np.abs(corners - scene[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)).max() <= 8, "turned before it is resized"
 
 
 def test_large_images_are_decoded_one_at_a_time(grey: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
