@@ -15,6 +15,7 @@ from collections.abc import Iterator
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG's frame headers
+_SCAN = b"\xff\xda"  # the marker of a scan; pixels hold no such bytes, for a zero follows each 0xFF of theirs
 _APP1 = 0xE1
 _MARKER = re.compile(rb"\xff{1,1000}([^\xff])", re.DOTALL)  # more than one byte 0xFF may precede a marker
 _MOST_PARTS = 10_000  # before the pixels; files of cameras have some hundred at most
@@ -32,6 +33,11 @@ def measure_image(data: bytes) -> tuple[int, int]:
     if not data:
         raise ValueError("it is empty")
     raise ValueError("its header is damaged" if data.startswith((_PNG, _JPEG)) else "its first bytes are of neither")
+
+
+def count_scans(data: bytes) -> int:
+    """The number of scans of a JPEG file, or a few more; 0 for another file. Each takes a pass over all pixels."""
+    return data.count(_SCAN) if data.startswith(_JPEG) else 0
 
 
 def read_orientation(data: bytes) -> int:

@@ -18,7 +18,7 @@ from werkzeug.formparser import MultiPartParser
 
 from serialization.console import format_count
 from serialization.errors import UserError
-from serialization.formats.image_files import measure_image
+from serialization.formats.image_files import count_scans, measure_image
 from serialization.graph.signature import Signature
 from serialization.run.images import ImageDecoder, describe_image_input
 from serialization.run.json_values import decode_base64
@@ -32,7 +32,11 @@ CONTENT_TYPES = ("image/png", "image/jpeg", "image/jpg")
 FORM = "multipart/form-data"
 RANGE = "range"  # the name of the parameter, in the URL or in a form, that says what black and white are: 0,1
 _MOST_PIXELS = 50_000_000  # of an image, which take 800 MB while it is resized
+_MOST_IN_ALL = 500_000_000  # pixels of the images of a request, which take 5 seconds
+_MOST_SCANS = 200  # of a progressive JPEG file; encoders write about ten
 _LARGE = 4_000_000  # pixels; one image of more is decoded at a time
+_MORE_PARTS = 10  # of a form, beside the images
+_LONGEST_HEAD = 8192  # bytes before the content of a part of a form; the parser takes seconds for megabytes
 
 
 def list_content_types(signature: Signature) -> Sequence[str]:
@@ -72,8 +76,7 @@ class ImageFormat:
 
     def decode_file(self, body: bytes, query: str) -> dict[str, NDArray[Any]]:
         """The row of a body that is an image."""
-        given = parse_qs(query).get(RANGE, [])
-        return {self._tensor.key: self._make_rows([body], given[-1] if given else None)}
+        return {self._tensor.key: self._make_rows([body], parse_qs(query).get(RANGE, []))}
 
     def decode_form(self, body: bytes, boundary: str, query: str) -> dict[str, NDArray[Any]]:
         """The rows of a form: one for each file in it."""
@@ -82,11 +85,12 @@ class ImageFormat:
         parser = MultiPartParser(
             lambda *_, **__: io.BytesIO(),  # the default is a temporary file
             max_form_memory_size=None,
-            max_form_parts=self._max_rows + 10,
+            max_form_parts=self._max_rows + _MORE_PARTS,
         )
         try:
             if not mark or b"--" + mark + b"--" not in body:
                 raise ValueError("it has no end")
+            _require_short_heads(body, b"--" + mark, self._max_rows + _MORE_PARTS)
             form, files = parser.parse(io.BytesIO(body), mark, len(body))
         except (ValueError, HTTPException):
             raise RequestError(
@@ -95,8 +99,7 @@ class ImageFormat:
         images = [file.read() for _, file in files.items(multi=True)]
         if not images:
             raise RequestError(400, "the form has no file; send one with curl -F image=@FILE")
-        given = form.get(RANGE) or next(iter(parse_qs(query).get(RANGE, [])), None)
-        return {self._tensor.key: self._make_rows(images, given)}
+        return {self._tensor.key: self._make_rows(images, [*form.getlist(RANGE), *parse_qs(query).get(RANGE, [])])}
 
     def read_json_rows(self, value: Any) -> NDArray[Any] | None:
         """The rows of a JSON value that holds images in base64 in place of pixels; None if it does not."""
@@ -109,15 +112,16 @@ class ImageFormat:
                 images.append(decode_base64(row["b64"] if isinstance(row, dict) else row))
             except ValueError:
                 raise RequestError(400, f"{INPUT}[{i}]: expected pixels, or an image in base64") from None
-        return self._make_rows(images, None)
+        return self._make_rows(images, [])
 
     def _require_images(self) -> None:
         if not self._takes_files and self._decoder is None:
             raise RequestError(415, f"the model takes no images, but {self._tensor}; send JSON")
 
-    def _make_rows(self, images: Sequence[bytes], given: str | None) -> NDArray[Any]:
+    def _make_rows(self, images: Sequence[bytes], given: Sequence[str]) -> NDArray[Any]:
         self._require_images()
         require_row_count(len(images), self._max_rows, INPUT)
+        pixels = 0
         for i, data in enumerate(images):
             try:
                 width, height = measure_image(data)
@@ -126,6 +130,15 @@ class ImageFormat:
             if not 0 < width * height <= _MOST_PIXELS:
                 size = f"{width:,} x {height:,} pixels; at most {_MOST_PIXELS:,} are accepted"
                 raise RequestError(413, f"{INPUT}[{i}]: the image has {size}")
+            if (scans := count_scans(data)) > _MOST_SCANS:
+                raise RequestError(
+                    413, f"{INPUT}[{i}]: the image has {scans:,} scans; at most {_MOST_SCANS} are accepted"
+                )
+            pixels += width * height
+        if pixels > _MOST_IN_ALL:
+            raise RequestError(
+                413, f"{INPUT}: the images have {pixels:,} pixels; at most {_MOST_IN_ALL:,} are accepted"
+            )
         if self._decoder is None:
             rows = np.empty(len(images), object)
             rows[:] = images
@@ -152,18 +165,33 @@ class ImageFormat:
         return self._decoder.arrange(pixels if (low, high) == (0, 255) else low + pixels / 255 * (high - low))
 
 
+def _require_short_heads(body: bytes, delimiter: bytes, most_parts: int) -> None:
+    """Raise RequestError for too many parts, long headers of one, or much before the first one."""
+    at = body.find(delimiter)
+    short = at <= _LONGEST_HEAD and body.count(delimiter) <= most_parts + 1  # the last one is the end
+    while short and at >= 0:
+        short = len(body) - at <= _LONGEST_HEAD or body.find(b"\r\n\r\n", at, at + _LONGEST_HEAD) > 0
+        at = body.find(delimiter, at + 1)
+    if not short:
+        raise RequestError(
+            400, f"the form: expected at most {most_parts:,} parts, with headers of at most {_LONGEST_HEAD:,} bytes"
+        )
+
+
 def _is_encoded(row: Any) -> bool:
     return isinstance(row, str) or (isinstance(row, dict) and list(row) == ["b64"] and isinstance(row["b64"], str))
 
 
-def _read_range(given: str | None) -> tuple[float, float]:
+def _read_range(given: Sequence[str]) -> tuple[float, float]:
     """The values of black and white: 0 and 255, or those of `0,1`."""
-    if given is None:
+    if not given:
         return 0.0, 255.0
+    if len(given) > 1:
+        raise RequestError(400, f"{RANGE} is there {len(given)} times")
     try:
-        low, high = (float(number) for number in given.split(","))
+        low, high = (float(number) for number in given[0].split(","))
         if not np.isfinite([low, high]).all():
             raise ValueError
     except ValueError:
-        raise RequestError(400, f"{RANGE}: expected two numbers such as 0,1 or -1,1, got {given[:100]!r}") from None
+        raise RequestError(400, f"{RANGE}: expected two numbers such as 0,1 or -1,1, got {given[0][:100]!r}") from None
     return low, high

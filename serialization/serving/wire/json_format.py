@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_GZIP = b"\x1f\x8b"  # RFC 1952, section 2.3.1
 _MARKS = {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 _OF_OTHERS = {"instances", "inputs"}  # the keys of TensorFlow Serving's bodies
 
@@ -204,13 +205,20 @@ def may_hold_nonfinite(signature: Signature, nonfinite: str) -> bool:
     return nonfinite != "null" and any(_kind(tensor) == "float" for tensor in signature.outputs)
 
 
-def read_body(body: bytes) -> Any:
-    """The JSON of a body. Raises MisfitError."""
+def refuse_other_encodings(body: bytes) -> None:
+    """Raise MisfitError for a body that is text in another encoding than UTF-8, as its first bytes tell, or packed."""
     for mark, encoding in _MARKS.items():
         if body.startswith(mark):
             raise MisfitError(f"the body begins with a byte order mark of {encoding}; send UTF-8 without one")
+    if body.startswith(_GZIP):
+        raise MisfitError("the body is gzip data; say so in Content-Encoding, and pack it once")
     if b"\0" in body[:4]:  # JSON begins with an ASCII character
         raise MisfitError("the body is in UTF-16 or UTF-32; send UTF-8")
+
+
+def read_body(body: bytes) -> Any:
+    """The JSON of a body. Raises MisfitError."""
+    refuse_other_encodings(body)
     try:
         return read_json(body.decode())
     except MisfitError as misfit:

@@ -19,6 +19,7 @@ from serialization.graph.signature import Signature, Tensor
 from serialization.run.json_values import MisfitError, read_json
 from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError, decode_path
+from serialization.serving.wire.json_format import refuse_other_encodings
 from serialization.serving.wire.protocol import Call, Document, Encode, ServedModel
 from serialization.serving.wire.tfs_examples import METHODS, ExampleForm
 from serialization.serving.wire.tfs_faults import refuse_other_than_object
@@ -173,6 +174,7 @@ def _read_document(body: bytes) -> Any:
     if not body.strip():
         raise RequestError(400, "JSON Parse error: The document is empty")
     try:
+        refuse_other_encodings(body)
         return read_json(body.decode())
     except json.JSONDecodeError as error:
         reason = "Invalid value." if error.msg == "Expecting value" else error.msg

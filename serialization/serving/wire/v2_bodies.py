@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from serialization.console import make_printable
+from serialization.console import format_count, make_printable
 from serialization.graph.signature import Signature
 from serialization.run.given_feeds import make_default
 from serialization.run.json_values import MisfitError, make_object
@@ -197,7 +197,9 @@ class InferForm:
                 raise RequestError(400, f"{key}: {found}")
             values[key] = reader.read_bytes(rest[start:end], shape)
         if plan.length != len(rest):
-            raise RequestError(400, f"the body: {len(rest) - plan.length:,} bytes follow the tensors")
+            raise RequestError(
+                400, f"the body goes on for {format_count(len(rest) - plan.length, 'byte')} after its tensors"
+            )
         if self._repeated:
             require_equal(values, self._repeated, str)
         return values, plan.encode

@@ -128,6 +128,23 @@ def png_of(width: int, height: int) -> bytes:
         (png_of(0, 5), "image/png", 413, "x[0]: the image has 0 x 5 pixels; at most 50,000,000 are accepted"),
         (*form([]), 400, "the form has no file; send one with curl -F image=@FILE"),
         (*form([BAG, b"text"]), 400, "x[1]: expected a PNG or JPEG image; its first bytes are of neither"),
+        (
+            BAG + b"--line--",
+            "multipart/form-data; boundary=line",
+            400,
+            "the form has no file; send one with curl -F image=@FILE",
+        ),
+        (
+            *form([BAG, b"\xff\xd8\xff" + b"\xff\xda" * 201]),
+            400,
+            "x[1]: expected a PNG or JPEG image; its header is damaged",
+        ),
+        (
+            JPEG.replace(b"\xff\xda", b"\xff\xda" * 201),
+            "image/jpeg",
+            413,
+            "x[0]: the image has 201 scans; at most 200 are accepted",
+        ),
         (*form([BAG], range="white"), 400, "range: expected two numbers such as 0,1 or -1,1, got 'white'"),
     ],
 )
@@ -145,6 +162,39 @@ def test_a_form_without_an_end_is_refused(grey: FlaskClient) -> None:
     headers = b"--line\r\n" + b"A: b\r\n" * 10_000 + b"\r\n"
     status, _ = send(grey, headers + whole, content_type)
     assert status == 400
+
+
+NAMED = b'--line\r\nContent-Disposition: form-data; name="image"; filename="a.png"'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"--line\r\n" + b"A: b\r\n" * 2000 + b"\r\n--line--",
+        NAMED + b"; a=" * 3000 + b"\r\n\r\n" + BAG + b"\r\n--line--",  # megabytes of these took seconds
+        b"x" * 9000 + form([BAG])[0],
+        form([])[0].replace(b"--line--", b"--line\r\n\r\n\r\n" * 5000 + b"--line--"),
+    ],
+)
+def test_a_form_with_long_headers_or_many_parts_is_refused(grey: FlaskClient, body: bytes) -> None:
+    error = "the form: expected at most 4,106 parts, with headers of at most 8,192 bytes"
+    assert send(grey, body, "multipart/form-data; boundary=line") == (400, error)
+
+
+def test_a_range_that_is_there_twice_is_refused() -> None:
+    client = make_identity("float32", [None, 28, 28, 1])
+    body, content_type = form([BAG], range="0,1")
+    twice = body.replace(b"--line--", b'--line\r\nContent-Disposition: form-data; name="range"\r\n\r\n-1,1\r\n--line--')
+    assert send(client, twice, content_type) == (400, "range is there 2 times")
+    assert send(client, body, content_type, "?range=0,1") == (400, "range is there 2 times")
+    assert send(client, BAG, "image/png", "?range=0,1&range=-1,1") == (400, "range is there 2 times")
+
+
+def test_the_pixels_of_all_images_of_a_request_are_limited(grey: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture of one colour is 1,000 times as large as its file."""
+    monkeypatch.setattr(image_format, "_MOST_IN_ALL", 3 * 28 * 28)
+    assert send(grey, *form([BAG] * 3))[0] == 200
+    assert send(grey, *form([BAG] * 4)) == (413, "x: the images have 3,136 pixels; at most 2,352 are accepted")
 
 
 def test_too_many_images_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,12 @@ def test_a_frozen_model_is_called_as_its_file(toy: FlaskClient) -> None:
         (json.dumps({"instances": [ROW] * 5000}), "instances: expected 1 to 4096 rows, got 5000"),
         ('{"instances": ' + "[" * 100_000, "JSON Parse error: nested too deep"),
         ('{"instances": [1], "more": ' + "[" * 100_000 + "]" * 100_000 + "}", "JSON Parse error: nested too deep"),
+        (
+            b"\xef\xbb\xbf{}",
+            "JSON Parse error: the body begins with a byte order mark of UTF-8; send UTF-8 without one",
+        ),
+        ("{}".encode("utf-16-be"), "JSON Parse error: the body is in UTF-16 or UTF-32; send UTF-8"),
+        (gzip.compress(b"{}"), "JSON Parse error: the body is gzip data; say so in Content-Encoding, and pack it once"),
         (b'{"instances": "\xff"}', "JSON Parse error: Invalid encoding in string. at offset: 15"),
         ('{"signature_name": "other", "instances": 1}', 'Serving signature name: "other" not found in signature def'),
         ('{"examples": [{}]}', "Missing 'inputs' or 'instances' key"),

@@ -175,7 +175,7 @@ def test_a_body_that_does_not_fit_is_refused(form: InferForm, body: bytes | dict
         (*in_bytes(size_b=8), "b: binary_data_size is 8, but 4 bytes are left in the body"),
         (*in_bytes(size_a=2**70), "a: binary_data_size is 1,180,591,620,717,411,303,424, but 16 bytes are left"),
         (*in_bytes(data=b""), "a: binary_data_size is 12, but 0 bytes are left in the body"),
-        (*in_bytes(data=struct.pack("<3fi", 1, 2, 3, 4) + b"x"), "the body: 1 bytes follow the tensors"),
+        (*in_bytes(data=struct.pack("<3fi", 1, 2, 3, 4) + b"x"), "the body goes on for 1 byte after its tensors"),
         (*in_bytes(data=struct.pack("<3fi", 1, float("nan"), 3, 4)), "a[0][1]: expected a number, got NaN or Infinity"),
     ],
 )
