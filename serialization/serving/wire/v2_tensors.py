@@ -46,6 +46,7 @@ _DATATYPES = {
     "float64": "FP64",
     "string": "BYTES",
 }
+_MOST_DIMENSIONS = 64  # of an array of numpy
 _LENGTH = struct.Struct("<I")  # before each value of BYTES
 
 
@@ -75,6 +76,8 @@ class TensorReader:
         name, expected = self.tensor.key, name_datatype(self.tensor)
         if datatype != expected:
             raise RequestError(400, f"{name}: expected the datatype {expected}, got {datatype[:100]}")
+        if len(shape) > _MOST_DIMENSIONS:
+            raise RequestError(400, f"{name}: expected at most {_MOST_DIMENSIONS} dimensions, got {len(shape):,}")
         if any(size < 0 for size in shape):
             raise RequestError(400, f"{name}: expected sizes of 0 or more, got {list(shape)}")
         require_shape(self.tensor, shape, self._max_rows, name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,37 @@ def test_limits_ids_and_forms_of_errors(server: Server) -> None:
     assert server.request("HEAD", "/v1/models/toy/labels/stable/metadata")[0] == 200
 
 
+ROUTES = (PREDICT, V1, V2)
+GOOD = b'{"x": [[0]]}'
+# Bodies that are packed: the encoding that they are said to have, the body, and the status.
+PACKED = {
+    "a bomb of gzip": ("gzip", gzip.compress(bytes(50_000_000)), 413),
+    "a bomb of deflate": ("deflate", zlib.compress(bytes(50_000_000)), 413),
+    "a bomb of bare deflate": ("deflate", zlib.compress(bytes(50_000_000))[2:-4], 413),
+    "a bomb in members": ("gzip", gzip.compress(b"") * 20_000, 400),
+    "a bomb within gzip": ("gzip", gzip.compress(gzip.compress(bytes(50_000_000))), 400),
+    "packed twice": ("gzip, gzip", gzip.compress(gzip.compress(GOOD)), 415),
+    "no end": ("gzip", gzip.compress(GOOD)[:-9], 400),
+    "another checksum": ("gzip", gzip.compress(GOOD)[:-8] + bytes(4) + gzip.compress(GOOD)[-4:], 400),
+    "another length": ("gzip", gzip.compress(GOOD)[:-4] + b"\xff\xff\xff\xff", 400),
+    "more behind it": ("deflate", zlib.compress(GOOD) + b"more", 400),
+    "not packed": ("gzip", GOOD, 400),
+    "empty": ("deflate", b"", 400),
+    "packed, and not said": ("identity", gzip.compress(GOOD), 400),
+}
+
+
+@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize("name", PACKED)
+def test_packed_bodies_that_lie_are_refused(server: Server, path: str, name: str) -> None:
+    encoding, body, expected = PACKED[name]
+    status, headers, answer = server.request(
+        "POST", path, body, Content_Encoding=encoding, Content_Type="application/json"
+    )
+    assert (status, headers["content-type"]) == (expected, "application/json")
+    assert list(json.loads(answer)) == (["error", "request_id"] if path == PREDICT else ["error"])
+
+
 def test_doubled_slashes_are_taken_as_one(server: Server) -> None:
     assert server.request("GET", "//v2//health/live")[::2] == (200, b'{"live":true}')
     status, _, answer = server.request("POST", "//v1//models/toy:predict", json.dumps({"instances": [ROW]}))
@@ -192,6 +225,96 @@ def test_all_protocols_take_and_refuse_the_same_values(matrices: Any, value: Any
         assert found == status or (ragged and found == 200), answer
         if status == 200:
             assert answer["outputs"][0]["data"] == [number for row in expected["y"] for number in row]
+
+
+# A last value of a row that is none: what /api/predict and V2 say of its place, and what TensorFlow Serving says.
+NO_NUMBERS = [
+    ('"9"', "expected a number, got a string", 'JSON Value: "9" Type: String is not of expected type: float'),
+    ("true", "expected a number, got true or false", "JSON Value: true Type: True is not of expected type: float"),
+    ("null", "expected a number, got null", "JSON Value: null Type: Null is not of expected type: float"),
+    ('{"a":1}', "expected a number, got an object", "is not of expected type: float"),
+    ("[9]", "expected a number, got a list", "Encountered list at unexpected level"),
+    ("1e999", "the number is beyond the range of float32", None),
+    ("1e39", "the number is beyond the range of float32", None),
+    ("-3.5e38", "the number is beyond the range of float32", None),
+    ("9" * 400, "the number is beyond the range of float32", None),
+    ("NaN", "expected a number, got NaN", None),
+    ("-Infinity", "expected a number, got -Infinity", None),
+]
+# Values that are no rows of ten numbers; V2 has a shape beside them.
+NO_ROWS = [
+    "[[1, 2]]",
+    "[[1, 2], [3]]",
+    "[]",
+    "[[]]",
+    "null",
+    "5",
+    '"a"',
+    "{}",
+    '{"b64":"aGk="}',
+    "[null]",
+    "[{}]",
+    "[[[[[]]]]]",
+]
+
+
+def ask_all(server: Server, value: str) -> list[tuple[str, int, dict[str, Any]]]:
+    """Where the value stands in the body of each protocol, and the answer's status and JSON."""
+    name = json.loads(server.request("GET", "/v2/models/toy")[2])["inputs"][0]["name"]
+    tensor = json.dumps({"name": name, "shape": [1, 10], "datatype": "FP32"})[:-1] + f', "data": {value}}}'
+    bodies = [
+        (PREDICT, "x", f'{{"x": {value}}}'),
+        (V1, "instances", f'{{"instances": {value}}}'),
+        (V1, "inputs", f'{{"inputs": {value}}}'),
+        (V2, f"{name}.data", f'{{"inputs": [{tensor}]}}'),
+    ]
+    asked = [(p, place, server.request("POST", p, b, Content_Type="application/json")) for p, place, b in bodies]
+    for path, _, (_, headers, answer) in asked:
+        assert headers["content-type"] == "application/json"
+        assert list(json.loads(answer)) == (["error", "request_id"] if path == PREDICT else ["error"])
+    return [(place, status, json.loads(answer)) for _, place, (status, _, answer) in asked]
+
+
+@pytest.mark.parametrize(("value", "said", "tfs"), NO_NUMBERS)
+def test_a_value_that_is_no_number_is_refused_by_all(server: Server, value: str, said: str, tfs: str | None) -> None:
+    for place, status, answer in ask_all(server, f"[[0,1,2,3,4,5,6,7,8,{value}]]"):
+        assert status == 400
+        if tfs and place in ("instances", "inputs"):
+            assert tfs in answer["error"]
+        else:
+            assert answer["error"] == f"{place}[0][9]: {said}"
+
+
+@pytest.mark.parametrize("value", NO_ROWS)
+def test_a_value_that_is_no_rows_is_refused_by_all(server: Server, value: str) -> None:
+    assert [status for _, status, _ in ask_all(server, value)] == [400] * 4
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(
+            b"",
+            b" ",
+            b"{",
+            b"[1]",
+            b"null",
+            b"{}",
+            b"\0{}",
+            b"{}{}",
+            b'{"x": "\xff"}',
+            b"[" * 100_000,
+            b'{"a":' * 100_000,
+        ),
+        *(b"\xef\xbb\xbf{}", '{"x": 1}'.encode("utf-16"), '{"x": 1}'.encode("utf-32-le")),
+        b'{"x":[],"instances":[],"inputs":[],"x":[],"instances":[],"inputs":[]}',
+    ],
+)
+@pytest.mark.parametrize("path", ROUTES)
+def test_a_body_that_is_no_object_is_refused_by_all(server: Server, path: str, body: bytes) -> None:
+    status, _, answer = server.request("POST", path, body, Content_Type="application/json")
+    assert status == 400
+    assert list(json.loads(answer)) == (["error", "request_id"] if path == PREDICT else ["error"])
 
 
 def test_a_late_body_is_408_in_the_protocols_form(made: Path) -> None:

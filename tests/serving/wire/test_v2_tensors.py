@@ -118,6 +118,7 @@ def test_datatype_and_shape_are_those_of_the_model() -> None:
     for datatype, shape, error in (
         ("FP64", (1, 2), "x: expected the datatype FP32, got FP64"),
         ("FP32", (-1, 2), "x: expected sizes of 0 or more, got [-1, 2]"),
+        ("FP32", (1,) * 100_000, "x: expected at most 64 dimensions, got 100,000"),
         ("FP32", (9, 2), "x: expected 1 to 8 rows, got 9"),
         ("FP32", (1, 3), "x: expected the shape [None, 2], got [1, 3]"),
     ):
