@@ -31,3 +31,14 @@ def test_functions_that_design_names_are_there() -> None:
     assert len(names) > 25
     gone = {name for name in names if not re.search(rf"\b(def|class) {name}\b", source)}
     assert not gone - {path.stem for path in PACKAGE.rglob("*.py")}, "docs/design.md names functions that are gone"
+
+
+def test_serving_is_compared_with_other_servers() -> None:
+    """Each cell says something, if only that it is not known."""
+    text = (
+        (PROJECT / "docs" / "serving.md").read_text().partition("\n## Beside other servers\n")[2].partition("\n## ")[0]
+    )
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    names = {"this one", "TensorFlow Serving", "Triton", "OpenVINO Model Server", "MLServer", "BentoML", "LitServe"}
+    assert {row[0] for row in rows[2:]} == names | {"Ray Serve"}
+    assert all(len(row) == len(rows[0]) and all(row) for row in rows)
