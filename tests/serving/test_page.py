@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from conftest import PROJECT
 from image_files import STORED, make_exif, make_photo, make_png_photo, make_scene
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from proxies import behind
-from serving_models import PREDICT, Server, serving
+from serving_models import PREDICT, Server, serving, soon
 
 from serialization.tensorflow import np, tf, tf1
 
@@ -69,14 +71,25 @@ def toy(made: Path) -> Iterator[Server]:
         yield server
 
 
+@contextmanager
+def serving_identity(folder: Path, dtype: str, shape: list[int | None]) -> Iterator[Server]:
+    """A server whose model gives back the pixels that it takes."""
+    with tf1.Graph().as_default() as graph:
+        tf.identity(tf1.placeholder(dtype, shape, name="x"), name="same")
+    (folder / "same.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    with serving("--frozen-model", folder / "same.pb", "--inputs", "x", "--outputs", "same") as server:
+        yield server
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose model gives back the pixels of small pictures."""
-    with tf1.Graph().as_default() as graph:
-        tf.identity(tf1.placeholder("uint8", [None, 24, 40, 3], name="x"), name="same")
-    file = tmp_path_factory.mktemp("photos") / "same.pb"
-    file.write_bytes(graph.as_graph_def().SerializeToString())
-    with serving("--frozen-model", file, "--inputs", "x", "--outputs", "same") as server:
+    with serving_identity(tmp_path_factory.mktemp("photos"), "uint8", [None, 24, 40, 3]) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def grey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving_identity(tmp_path_factory.mktemp("grey"), "float32", [None, 8, 8, 1]) as server:
         yield server
 
 
@@ -110,8 +123,6 @@ def test_an_error_is_shown_with_its_place(page: Page, toy: Server) -> None:
 
 
 def test_the_curl_line_sends_the_same_request(page: Page, toy: Server) -> None:
-    import subprocess
-
     page.goto(toy.url)
     page.fill("#body", json.dumps({"x": [[5] * 10]}))
     line = page.locator("#curl").inner_text()
@@ -231,9 +242,38 @@ def test_the_example_is_a_picture(page: Page, resnet: Server) -> None:
     expect(page.locator("#classes tr").first).to_contain_text("Ankle boot")
     page.set_input_files("#file", PROJECT / "pretrainedresnet" / "samples" / "trouser_0.png")
     expect(page.locator("#classes tr").first).to_contain_text("Trouser")
+    trouser = drawn(page)
     page.click("#reset")
     page.click("#send")
     expect(page.locator("#classes tr").first).to_contain_text("Ankle boot")
+    assert soon(lambda: drawn(page) != trouser), "the picture is that of the body"
+
+
+def drawn(page: Page) -> str:
+    """The picture that the page shows, as a data: URL."""
+    url: str = page.evaluate("document.getElementById('canvas').toDataURL()")
+    return url
+
+
+def test_curl_sends_the_file_itself(page: Page, resnet: Server) -> None:
+    folder = PROJECT / "pretrainedresnet" / "samples"
+    page.goto(resnet.url)
+    assert page.locator("#file-curl pre").inner_text() == f"curl -F 'image=@FILE' {resnet.url}{PREDICT}"
+    page.set_input_files("#file", folder / "trouser_0.png")
+    expect(page.locator("#classes tr").first).to_contain_text("Trouser")
+    line = page.locator("#file-curl pre").inner_text()
+    done = subprocess.run(line, shell=True, check=True, capture_output=True, cwd=folder)
+    assert json.loads(done.stdout) == json.loads(page.locator("#answer").inner_text())
+
+
+def test_curl_names_the_range_of_pixels(page: Page, grey: Server) -> None:
+    page.goto(grey.url)
+    expect(page.locator("#canvas")).to_be_visible()
+    page.select_option("#range", "-1,1")
+    expect(page.locator("#status")).to_contain_text("200 in ")
+    assert " -F range=-1,1 " in page.locator("#file-curl pre").inner_text()
+    sent = np.array(json.loads(page.locator("#body").input_value())["x"])
+    assert (sent.min() >= -1) & (sent.min() < 0)
 
 
 def test_the_page_says_in_words_how_the_model_runs(page: Page, toy: Server) -> None:
