@@ -6,7 +6,7 @@ Format: https://protobuf.dev/programming-guides/encoding/. SSTables have the sam
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 
@@ -24,7 +24,7 @@ class Field(NamedTuple):
     end: int
 
 
-def read_varint(data: bytes | mmap.mmap, position: int, end: int) -> tuple[int, int]:
+def read_varint(data: bytes | memoryview | mmap.mmap, position: int, end: int) -> tuple[int, int]:
     """The varint at a position, and the position after it. Raises DamagedError if it reaches beyond `end`."""
     number = 0
     for shift in range(0, 70, 7):
@@ -48,7 +48,7 @@ def write_varint(number: int) -> bytes:
     return bytes(result)
 
 
-def iterate_fields(data: bytes | mmap.mmap, position: int, end: int) -> Iterator[Field]:
+def iterate_fields(data: bytes | memoryview | mmap.mmap, position: int, end: int) -> Iterator[Field]:
     """The fields of the message between two positions. The last one's `end` may lie beyond `end`, if it is cut off.
 
     Raises DamagedError at the first byte that is no field.
@@ -69,3 +69,23 @@ def iterate_fields(data: bytes | mmap.mmap, position: int, end: int) -> Iterator
         else:
             raise DamagedError(f"unknown wire type {wire}")
         yield Field(tag >> 3, wire, start, begin, position)
+
+
+def cut_fields(data: memoryview, numbers: Container[int]) -> tuple[bytes, dict[int, list[memoryview]]]:
+    """A message without those of its fields of these numbers that have a length, and these fields by number.
+
+    What is cut out is not copied, so large values can be taken before a protobuf class parses the rest. Raises
+    DamagedError where the message is cut off.
+    """
+    rest: list[memoryview] = []
+    cuts: dict[int, list[memoryview]] = {}
+    start = 0  # of what is to be kept
+    for field in iterate_fields(data, 0, len(data)):
+        if field.end > len(data):
+            raise DamagedError("a field is cut off")
+        if field.wire == 2 and field.number in numbers:
+            rest.append(data[start : field.start])
+            cuts.setdefault(field.number, []).append(data[field.begin : field.end])
+            start = field.end
+    rest.append(data[start:])
+    return b"".join(rest), cuts

@@ -15,7 +15,7 @@ from serialization.formats.numpy_dtypes import get_numpy_dtype
 from serialization.graph.signature import Signature
 from serialization.run.generated_feeds import get_portable_dtype
 from serialization.serving.requests import INPUT, RequestError
-from serialization.serving.wire.tensor_rules import require_numbers, require_shape
+from serialization.serving.wire.tensor_rules import require_numbers, require_shape, reshape
 from serialization.tensorflow import np
 
 if TYPE_CHECKING:
@@ -52,10 +52,7 @@ class NpyFormat:
             message = f"{INPUT}: expected {count * dtype.itemsize:,} bytes of numbers, got {len(body) - offset:,}"
             raise RequestError(400, message)
         array = np.frombuffer(body, dtype, count, offset)
-        try:
-            array = array.reshape(shape[::-1]).T if fortran_order else array.reshape(shape)
-        except ValueError:  # too many dimensions, or an empty one beside one too long
-            raise RequestError(400, f"{INPUT}: no array has the shape {list(shape)}") from None
+        array = reshape(array, shape[::-1], INPUT).T if fortran_order else reshape(array, shape, INPUT)
         require_numbers(self._tensor, array, INPUT, nonfinite=self._takes_nonfinite)
         return {self._tensor.key: np.asarray(array, self._dtype, order="C")}
 

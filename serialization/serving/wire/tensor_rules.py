@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from serialization.console import make_printable
 from serialization.formats.numpy_dtypes import get_limits, get_numpy_dtype
 from serialization.graph.signature import Tensor, show_shape
 from serialization.run.json_values import find_rule
@@ -24,6 +25,14 @@ def require_shape(tensor: Tensor, shape: Sequence[int], max_rows: int, place: st
         raise RequestError(400, f"{place}: expected the shape {show_shape(expected)}, got {list(shape)}")
     if shape and (expected is None or expected[0] is None):
         require_row_count(shape[0], max_rows, place)
+
+
+def reshape(array: NDArray[Any], shape: Sequence[int], place: str) -> NDArray[Any]:
+    """The array in this shape, for which it has as many values. Raises RequestError if no array has the shape."""
+    try:
+        return array.reshape(shape)
+    except ValueError:  # too many dimensions, or an empty one beside one too long
+        raise RequestError(400, f"{place}: no array has the shape {list(shape)}") from None
 
 
 def require_numbers(tensor: Tensor, array: NDArray[Any], place: str, *, nonfinite: bool) -> None:
@@ -48,6 +57,22 @@ def _require_all(right: NDArray[np.bool_], reason: str, place: str) -> None:
     if not right.all():
         where = "".join(f"[{i}]" for i in np.argwhere(~right)[0])
         raise RequestError(400, f"{place}{where}: {reason}")
+
+
+def require_known(key: str, known: Collection[str], what: str) -> None:
+    """Raise RequestError if no `what`, an input or an output, has this key."""
+    if key not in known:
+        expected = make_printable(" and ".join(map(repr, known)))
+        raise RequestError(400, f"unknown {what} {make_printable(key)!r}; expected {expected}")
+
+
+def take_defaults(given: Collection[str], keys: Iterable[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the inputs that are not given. Raises RequestError for one that has no default value."""
+    left_out = [key for key in keys if key not in given]
+    for key in left_out:
+        if key not in defaults:
+            raise RequestError(400, f"missing input {make_printable(key)!r}")
+    return {key: defaults[key] for key in left_out}
 
 
 def list_repeated_inputs(inputs: Sequence[Tensor]) -> list[tuple[str, str]]:

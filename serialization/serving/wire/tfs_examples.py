@@ -8,7 +8,7 @@ regressor.cc of tensorflow/serving.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -40,6 +40,29 @@ class ExampleForm:
 
     def decode(self, verb: str, document: Mapping[str, Any]) -> tuple[dict[str, Any], Encode]:
         """The serialized examples of a body's JSON, by input key, and the encoder of the answer."""
+        self._require_method(verb)
+        examples = document.get("examples")
+        if not isinstance(examples, list):
+            raise RequestError(400, f"examples: expected a list of objects, got {name_json_type(examples)}")
+        require_row_count(len(examples), self._max_rows, "examples")
+        context = _make_features(document.get("context", {}), "context")
+        rows = []
+        for i, features in enumerate(examples):
+            features = {**context, **_make_features(features, f"examples[{i}]")}
+            rows.append(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+        encode = partial(self._encode, self.list_classes if verb == "classify" else self.list_values)
+        return self.take_rows(verb, rows), encode
+
+    def take_rows(self, verb: str, rows: Sequence[bytes]) -> dict[str, Any]:
+        """Serialized examples as the value of the only input, by its key. Raises RequestError."""
+        self._require_method(verb)
+        require_row_count(len(rows), self._max_rows, "examples")
+        array = np.empty(len(rows), object)
+        array[:] = rows
+        return {self._signature.inputs[0].key: array}
+
+    def _require_method(self, verb: str) -> None:
+        """Raise RequestError if the signature is for another method, or takes no examples."""
         if self._signature.method != METHODS[verb]:
             raise RequestError(
                 400,
@@ -48,18 +71,6 @@ class ExampleForm:
         inputs = self._signature.inputs
         if len(inputs) != 1 or inputs[0].dtype != "string" or inputs[0].shape not in (None, (None,)):
             raise RequestError(400, "the signature does not take one list of serialized examples")
-        examples = document.get("examples")
-        if not isinstance(examples, list):
-            raise RequestError(400, f"examples: expected a list of objects, got {name_json_type(examples)}")
-        require_row_count(len(examples), self._max_rows, "examples")
-        context = _make_features(document.get("context", {}), "context")
-        rows = np.empty(len(examples), object)
-        for i, features in enumerate(examples):
-            features = {**context, **_make_features(features, f"examples[{i}]")}
-            rows[i] = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
-        return {inputs[0].key: rows}, partial(
-            self._encode, self._list_classes if verb == "classify" else self._list_values
-        )
 
     def _encode(self, choose: Any, results: Mapping[str, Any], part: slice | None) -> tuple[Headers, bytes]:
         lists = {
@@ -71,7 +82,7 @@ class ExampleForm:
             body = msgspec.json.encode({"results": choose(lists)})
         return JSON_HEADERS, body
 
-    def _list_classes(self, lists: Mapping[str, Any]) -> list[Any]:
+    def list_classes(self, lists: Mapping[str, Any]) -> list[Any]:
         """For each example a list of labels with their scores; a label is "" and a score 0 if there are none."""
         if not lists.keys() & {_CLASSES, _SCORES}:
             raise RequestError(400, f"the signature has no output {_CLASSES!r} and none {_SCORES!r}")
@@ -80,7 +91,7 @@ class ExampleForm:
         scores = lists.get(_SCORES) or [[0.0] * len(row) for row in rows]
         return [list(zip(*pair, strict=True)) for pair in zip(labels, scores, strict=True)]
 
-    def _list_values(self, lists: Mapping[str, Any]) -> list[Any]:
+    def list_values(self, lists: Mapping[str, Any]) -> list[Any]:
         """The value of each example."""
         values = lists.get(_OUTPUTS)
         if values is None:

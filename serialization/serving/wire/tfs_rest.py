@@ -24,6 +24,7 @@ from serialization.serving.wire.protocol import Call, Document, Encode, ServedMo
 from serialization.serving.wire.tfs_examples import METHODS, ExampleForm
 from serialization.serving.wire.tfs_faults import refuse_other_than_object
 from serialization.serving.wire.tfs_json import PredictForm
+from serialization.serving.wire.tfs_models import require_served, require_versions
 
 _VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _RUN = re.compile(rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<verb>predict|classify|regress)", re.IGNORECASE)
@@ -58,10 +59,7 @@ class TensorFlowServing:
         if found["metadata"]:
             self._require_model(found)
             return Document("/v1/models/{name}/metadata", self._describe_signature())
-        if found["name"] != self._served.name:
-            raise RequestError(404, f"Could not find any versions of model {_show(found['name'])}")
-        if found["version"] is not None and _read_version(found["version"]) != int(self._served.version):
-            raise RequestError(404, f"Could not find version {found['version']} of model {_show(found['name'])}")
+        require_versions(self._served, found["name"], _read_version(found["version"]))
         state = {
             "version": self._served.version,
             "state": "AVAILABLE" if ready else "UNLOADING",
@@ -77,8 +75,7 @@ class TensorFlowServing:
         found = _RUN.fullmatch(path)
         if found is None:
             raise self._malformed("POST", path)
-        if found["version"] is not None:
-            _read_version(found["version"])  # before the body is looked at
+        _read_version(found["version"])  # before the body is looked at
         verb = found["verb"].lower()
         try:
             self._require_model(found)
@@ -106,15 +103,7 @@ class TensorFlowServing:
 
     def _require_model(self, found: re.Match[str]) -> None:
         """Raise RequestError if the path names another model, version or label."""
-        name, version, label = found["name"], found["version"], found["label"]
-        if label is not None and name == self._served.name and label != self._served.label:
-            raise RequestError(400, f"Unrecognized servable version label: {_show(label)}")
-        if version is not None and (name, _read_version(version)) != (self._served.name, int(self._served.version)):
-            raise RequestError(
-                404, f"Servable not found for request: Specific({_show(name)}, {_read_version(version)})"
-            )
-        if name != self._served.name:
-            raise RequestError(404, f"Servable not found for request: Latest({_show(name)})")
+        require_served(self._served, found["name"], _read_version(found["version"]), found["label"])
 
     def _describe_signature(self) -> bytes:
         signature = {
@@ -185,7 +174,10 @@ def _read_document(body: bytes) -> Any:
         raise RequestError(400, f"JSON Parse error: {misfit}") from None
 
 
-def _read_version(digits: str) -> int:
+def _read_version(digits: str | None) -> int | None:
+    """The version that a path names, if it names one."""
+    if digits is None:
+        return None
     version = int(digits[:20])  # Python refuses to convert 5,000 digits
     if version > _MOST or len(digits) > 20:
         raise RequestError(400, f"Failed to convert version: {digits[:100]} to numeric.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -24,7 +24,13 @@ from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError
 from serialization.serving.wire.json_format import may_hold_nonfinite, read_body
 from serialization.serving.wire.protocol import JSON_HEADERS, Encode, Headers, ServedModel
-from serialization.serving.wire.tensor_rules import list_repeated_inputs, replace_nonfinite, require_equal
+from serialization.serving.wire.tensor_rules import (
+    list_repeated_inputs,
+    replace_nonfinite,
+    require_equal,
+    require_known,
+    take_defaults,
+)
 from serialization.serving.wire.v2_tensors import TensorReader, TensorWriter
 from serialization.tensorflow import np
 
@@ -161,8 +167,7 @@ class InferForm:
         start = 0
         for given in body.inputs:
             name = make_printable(given.name)
-            if given.name not in self._readers:
-                raise RequestError(400, f"unknown input {name!r}; expected {_list_names(self._readers)}")
+            require_known(given.name, self._readers, "input")
             reader = self._readers[given.name]
             if given.name in values or any(cut.reader is reader for cut in cuts):
                 raise RequestError(400, f"the input {name!r} is there twice")
@@ -179,10 +184,7 @@ class InferForm:
             cuts.append(_Cut(reader, given.shape, start, start + size))
             start += size
         given_keys = {*values, *(cut.reader.tensor.key for cut in cuts)}
-        for key in self._readers:
-            if key not in given_keys and key not in self._defaults:
-                raise RequestError(400, f"missing input {make_printable(key)!r}")
-        values |= {key: value for key, value in self._defaults.items() if key not in given_keys}
+        values |= take_defaults(given_keys, self._readers, self._defaults)
         return _Plan(values, cuts, start, self._choose_encoder(body.id, body.outputs, body.parameters))
 
     def _fill(self, plan: _Plan, rest: memoryview) -> tuple[dict[str, Any], Encode]:
@@ -212,8 +214,7 @@ class InferForm:
         wanted: dict[str, _Wanted] = {}
         for output in outputs or [_Output(key) for key in self._writers]:
             name = make_printable(output.name)
-            if output.name not in self._writers:
-                raise RequestError(400, f"unknown output {name!r}; expected {_list_names(self._writers)}")
+            require_known(output.name, self._writers, "output")
             if output.name in wanted:
                 raise RequestError(400, f"the output {name!r} is there twice")
             own = _read_flag(_read_parameters(output.parameters, name), "binary_data", default=binary)
@@ -269,10 +270,15 @@ def _read_by_rules(text: bytes) -> _Body:
 
 def _read_parameters(parameters: dict[str, Any] | None, place: str) -> dict[str, Any]:
     """The parameters. Raises RequestError for one that asks for another answer than this server has."""
-    for name in _REFUSED:
-        if parameters and name in parameters:
-            raise RequestError(400, f"{place}: the parameter {name} is not supported here")
+    refuse_parameters(parameters or (), place)
     return parameters or {}
+
+
+def refuse_parameters(names: Collection[str], place: str) -> None:
+    """Raise RequestError if one of these parameters asks for another answer than this server has."""
+    for name in _REFUSED:
+        if name in names:
+            raise RequestError(400, f"{place}: the parameter {name} is not supported here")
 
 
 def _read_flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
@@ -287,7 +293,3 @@ def _count_quotes(parameters: dict[str, Any] | None) -> int:
     if parameters is None:
         return 0
     return 2 + sum([2 + 2 * isinstance(value, str) for value in parameters.values()])
-
-
-def _list_names(known: Mapping[str, Any]) -> str:
-    return make_printable(" and ".join(map(repr, known)))

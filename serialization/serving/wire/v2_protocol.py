@@ -78,7 +78,7 @@ class OpenInference:
             return _document(path, {"ready": ready}, 200 if ready else 503)
         if found is None or found["what"] == "infer":
             return None
-        self._require_model(found)
+        require_served(self._served, found["name"], found["version"])
         if found["what"] == "ready":
             answer = {"name": self._served.name, "ready": ready}
             return _document("/v2/models/{name}/ready", answer, 200 if ready else 503)
@@ -91,17 +91,7 @@ class OpenInference:
             raise RequestError(
                 404, f"nothing is at {make_printable(path)}; the model is at /v2/models/{self._served.name}"
             )
-        self._require_model(found)
-
-    def _require_model(self, found: re.Match[str]) -> None:
-        served = self._served
-        if found["name"] != served.name:
-            raise RequestError(404, f"no model {make_printable(found['name'])}; the model here is {served.name}")
-        if found["version"] not in (None, served.version):
-            version = make_printable(found["version"])
-            raise RequestError(
-                404, f"no version {version} of the model {served.name}; the version here is {served.version}"
-            )
+        require_served(self._served, found["name"], found["version"])
 
     def _describe_model(self) -> dict[str, Any]:
         return {
@@ -143,6 +133,15 @@ class OpenInference:
                 }
             }
         return paths
+
+
+def require_served(served: ServedModel, name: str, version: str | None) -> None:
+    """Raise RequestError if a request names another model, or another version of this one."""
+    if name != served.name:
+        raise RequestError(404, f"no model {make_printable(name)}; the model here is {served.name}")
+    if version not in (None, served.version):
+        found = make_printable(version or "")
+        raise RequestError(404, f"no version {found} of the model {served.name}; the version here is {served.version}")
 
 
 def _document(route: str, value: Mapping[str, Any], status: int = 200) -> Document:

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from serialization.formats.numpy_dtypes import get_limits, get_numpy_dtype
+from serialization.formats.numpy_dtypes import get_numpy_dtype
 from serialization.graph.signature import Tensor
 from serialization.run.json_values import MisfitError, convert_json, measure_shape
 from serialization.serving.requests import RequestError
 from serialization.serving.wire import flat_json
 from serialization.serving.wire.body_types import is_regular, make_value_type
 from serialization.serving.wire.json_format import choose_lister
-from serialization.serving.wire.tensor_rules import require_numbers, require_shape
+from serialization.serving.wire.plain_tensors import PlainReader
+from serialization.serving.wire.tensor_rules import require_shape, reshape
 from serialization.tensorflow import np
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class TensorReader:
         self._decode = msgspec.json.Decoder(list[make_value_type(tensor)]).decode  # type: ignore[misc]
         self._decode_long = flat_json.make_flat_decoder(tensor)
         self.require_fits = lru_cache(64)(self._require_fits)  # few different shapes are in use
-        self._floating = get_limits(tensor.dtype)[0] == "float"
+        self.plain = PlainReader(tensor, nonfinite=nonfinite)
         self._may_be_list = is_regular(tensor) and len(tensor.shape or ()) == 2
 
     def _require_fits(self, datatype: str, shape: tuple[int, ...]) -> None:
@@ -87,13 +88,13 @@ class TensorReader:
         count = math.prod(shape)
         if len(text) > flat_json.LONG and self._decode_long is not None:
             array = self._decode_long(text, count)
-            return None if array is None else _reshape(array, shape, self.tensor.key)
+            return None if array is None else reshape(array, shape, self.tensor.key)
         values = self._decode(text)
         if len(values) != count:
             return None
         if self._may_be_list and shape[0] == 1:
             return [values]
-        return _reshape(self._make_array(values), shape, self.tensor.key)
+        return reshape(self._make_array(values), shape, self.tensor.key)
 
     def read(self, value: Any, shape: Sequence[int]) -> NDArray[Any]:
         """The array of a JSON value: a list that is flat, or nested as the shape is."""
@@ -108,22 +109,13 @@ class TensorReader:
             array = convert_json(replace(self.tensor, shape=found), value, place, nonfinite=self._takes_nonfinite)
         except MisfitError as misfit:
             raise RequestError(400, str(misfit)) from None
-        return _reshape(array, shape, self.tensor.key)
+        return reshape(array, shape, self.tensor.key)
 
     def read_bytes(self, data: memoryview, shape: Sequence[int]) -> NDArray[Any]:
         """The array of little-endian numbers, or of strings that each have their length before them."""
-        name, count = self.tensor.key, math.prod(shape)
         if self.tensor.dtype == "string":
-            return _reshape(self._make_array(_split_strings(data, count, name)), shape, name)
-        size = count * self._dtype.itemsize
-        if len(data) != size:
-            raise RequestError(400, f"{name}: expected {size:,} bytes for the shape {list(shape)}, got {len(data):,}")
-        if self.tensor.dtype == "bool" and data.tobytes().strip(b"\0\1"):
-            raise RequestError(400, f"{name}: expected bytes of 0 or 1")
-        array = _reshape(np.frombuffer(data, self._dtype, count), shape, name)
-        if self._floating and not np.isfinite(array).all():
-            require_numbers(self.tensor, array, name, nonfinite=self._takes_nonfinite)
-        return array
+            return self.plain.read_values(_split_strings(data, self.tensor.key), shape)
+        return self.plain.read_bytes(data, shape)
 
     def _make_array(self, values: Sequence[Any]) -> NDArray[Any]:
         if self.tensor.dtype != "string":
@@ -152,7 +144,7 @@ class TensorWriter:
         return b"".join([part for value in array.ravel() for part in (_LENGTH.pack(len(value)), value)])
 
 
-def _split_strings(data: memoryview, count: int, name: str) -> list[bytes]:
+def _split_strings(data: memoryview, name: str) -> list[bytes]:
     values: list[bytes] = []
     start = 0
     while start < len(data):
@@ -163,13 +155,4 @@ def _split_strings(data: memoryview, count: int, name: str) -> list[bytes]:
             raise RequestError(400, f"{name}: string {len(values)} ends after the {len(data):,} bytes of the tensor")
         values.append(data[start + _LENGTH.size : end].tobytes())
         start = end
-    if len(values) != count:
-        raise RequestError(400, f"{name}: expected {count} strings, got {len(values)}")
     return values
-
-
-def _reshape(array: NDArray[Any], shape: Sequence[int], name: str) -> NDArray[Any]:
-    try:
-        return array.reshape(shape)
-    except ValueError:  # too many dimensions, or an empty one beside one too long
-        raise RequestError(400, f"{name}: no array has the shape {list(shape)}") from None

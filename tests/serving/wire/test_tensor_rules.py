@@ -10,8 +10,11 @@ from serialization.serving.wire.tensor_rules import (
     list_repeated_inputs,
     replace_nonfinite,
     require_equal,
+    require_known,
     require_numbers,
     require_shape,
+    reshape,
+    take_defaults,
 )
 from serialization.tensorflow import np
 
@@ -67,3 +70,19 @@ def test_nan_and_infinity_are_words_or_refused() -> None:
         replace_nonfinite(outputs, values, "error", "y.{}".format)
     assert refused.value.status == 422
     assert replace_nonfinite(outputs, {"n": [1]}, "error", str) == {"n": [1]}
+
+
+def test_inputs_are_known_and_whole() -> None:
+    require_known("a", ("a", "b"), "input")
+    with pytest.raises(RequestError, match=r"^unknown output 'c\?'; expected 'a' and 'b'$"):
+        require_known("c\n", ("a", "b"), "output")
+    assert take_defaults(("a",), ("a", "b"), {"a": 1, "b": 2}) == {"b": 2}
+    with pytest.raises(RequestError, match=r"^missing input 'b'$"):
+        take_defaults(("a",), ("a", "b"), {"a": 1})
+
+
+def test_a_shape_that_no_array_has_is_refused() -> None:
+    assert reshape(np.arange(4), [2, 2], "x").tolist() == [[0, 1], [2, 3]]
+    for shape in ([1] * 65 + [4], [0, 2**62, 2**62]):
+        with pytest.raises(RequestError, match=r"^x: no array has the shape \["):
+            reshape(np.arange(0 if 0 in shape else 4), shape, "x")
