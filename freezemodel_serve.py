@@ -10,7 +10,8 @@ Teaches one tf.compat.v1.Session for the life of the process, compiled once into
     python freezemodel_serve.py --keras my/model.keras
 
 A model's only input is called x and its only output y, whatever the graph calls them. The page at / tells the rest.
-Clients of TensorFlow Serving (/v1) and of KServe V2 (/v2) are answered too, with the keys of the signature.
+Clients of TensorFlow Serving (/v1) and of KServe V2 (/v2) are answered too, with the keys of the signature. With
+--grpc-port they may use gRPC.
 A Keras model is frozen first, and proved, into a folder for temporary files; the server needs no Keras.
 Ctrl-C ends the server when the requests in flight are answered. Any WSGI server can run the application instead:
 `freezemodel_serve:create_app()` returns it.
@@ -33,7 +34,7 @@ from checkpoint_restore import restore_session
 from freezemodel_load import open_frozen
 from savedmodel_pretrained import load_session
 from serialization import cli, project
-from serialization.cli import choose_model, list_readable, make_parser, repeat_flags, select_values
+from serialization.cli import choose_model, list_readable, make_parser, repeat_flags, require_installed, select_values
 from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.files.beside import read_beside
@@ -127,6 +128,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__, *flags, frozen_model=project.RESULTS / "frozen_model.pb", **ADDRESS, **LIMITS)
     args = parser.parse_args(argv)
     kind, how = choose_model(parser, args, (*MODEL_KINDS, "keras"))
+    if args.grpc_port is not None:
+        require_installed("grpc")
     with ExitStack() as stack:
         if kind == "keras":
             folder = stack.enter_context(TemporaryDirectory(prefix="frozen-"))

@@ -41,7 +41,11 @@ _FLAG_OF_SUFFIX = {
     **dict.fromkeys((".png", ".jpg", ".jpeg"), "--image"),
     ".so": "--op-library",
 }
-_EXPORTERS = ("tf2onnx", "onnx", "onnxruntime", "ai_edge_litert")  # of requirements-export.txt
+# Where packages are listed that requirements.txt has not.
+_OTHER_FILES = {
+    **dict.fromkeys(("tf2onnx", "onnx", "onnxruntime", "ai_edge_litert"), "requirements-export.txt"),
+    "grpc": "requirements-grpc.txt",
+}
 
 
 _parsed = argparse.Namespace()  # the flags of the script that this process runs
@@ -356,7 +360,7 @@ def _explain_missing_module(module: str) -> str:
     environment = ROOT / ".venv"
     is_elsewhere = environment.is_dir() and Path(sys.prefix).resolve() != environment.resolve()
     top = module.partition(".")[0]
-    file = "requirements-export.txt" if top in _EXPORTERS else "requirements.txt"
+    file = _OTHER_FILES.get(top, "requirements.txt")
     advice = (
         f"use {show_path(environment / 'bin' / 'python')}"
         if is_elsewhere

@@ -267,6 +267,11 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "metavar": "PORT",
             "help": "the port to listen on; 0 takes a free one",
         },
+        "grpc-port": {
+            "type": parse_whole_number(0, 65535),
+            "metavar": "PORT",
+            "help": "the port to listen on for gRPC, too; 0 takes a free one",
+        },
         "workers": {
             "type": parse_whole_number(1),
             "metavar": "N",

@@ -298,6 +298,13 @@ class Server:
         assert parts.port is not None
         return parts.hostname, parts.port
 
+    @property
+    def rpc(self) -> str:
+        """The address for gRPC."""
+        found = re.search(r"; gRPC on (\S+);", self.printed[0])
+        assert found is not None, self.printed
+        return found[1]
+
     def request(
         self, method: str, path: str, body: bytes | str | Iterator[bytes] | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:

@@ -42,7 +42,7 @@ INPUTS = {"checkpoint", "frozen-model", "saved-model", "keras", "image", "labels
 # These scripts write what the flag names, so that a missing file is no fault.
 WRITES = {("checkpoint_save", "checkpoint"), ("freezemodel_save", "frozen-model")}
 # What takes long to import; requirements-export.txt need not be installed for --help.
-SLOW = {"tensorflow", "numpy", "rich", "flask", "granian", "tf2onnx", "onnx", "onnxruntime", "ai_edge_litert"}
+SLOW = {"tensorflow", "numpy", "rich", "flask", "granian", "tf2onnx", "onnx", "onnxruntime", "ai_edge_litert", "grpc"}
 READS = sorted({(script, flag) for script in SCRIPTS for flag in INPUTS & set(flags_of(script))} - WRITES)
 
 

@@ -35,7 +35,9 @@ def read_pins(python: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-export.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-export.txt", "requirements-grpc.txt", "requirements-dev.txt"]
+)
 def test_the_lock_is_within_the_ranges(name: str, python: str) -> None:
     pins = read_pins(python)
     for wanted in read_ranges(name):

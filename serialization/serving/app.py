@@ -15,7 +15,7 @@ from werkzeug.routing import RequestRedirect
 from serialization.console import make_printable
 from serialization.runtimes.runtime import Runtime
 from serialization.serving.http.cross_origin import CrossOrigin
-from serialization.serving.http.predict_route import EXAMPLE, PREDICT, SERVING, PredictRoute, Request
+from serialization.serving.http.predict_route import EXAMPLE, NAME, PREDICT, SERVING, PredictRoute, Request
 from serialization.serving.limits import Settings
 from serialization.serving.metrics import Metrics
 from serialization.serving.model.engine import make_engine
@@ -58,7 +58,7 @@ def add_routes(app: Flask, name: str, route: PredictRoute, load_seconds: float) 
     example = make_example_body(engine.signature, engine.example)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # Flask's answers to OPTIONS are not JSON
     app.config[SERVING] = engine, route
-    app.config[EXAMPLE] = example
+    app.config[EXAMPLE], app.config[NAME] = example, name
     route.protocols = make_protocols(Path(name), engine.signature, settings)
     app.wsgi_app = _mend_path(_answer_protocols(app.wsgi_app, route), settings.path_prefix)  # type: ignore[assignment, method-assign]  # as Flask's documentation does
     if settings.cors_origin:

@@ -13,7 +13,7 @@ from serialization.serving.limits import Settings
 from serialization.serving.requests import INPUT, OUTPUT
 from serialization.serving.wire.image_format import FORM, RANGE, list_content_types
 from serialization.serving.wire.npy_format import CONTENT_TYPES
-from serialization.serving.wire.protocol import WireProtocol
+from serialization.serving.wire.protocol import HttpProtocol
 
 _REFUSALS = {
     "400": "The body does not fit; the error names the place",
@@ -31,7 +31,7 @@ _REFUSALS = {
 
 
 def describe_api(
-    name: str, signature: Signature, settings: Settings, example: str, protocols: Sequence[WireProtocol] = ()
+    name: str, signature: Signature, settings: Settings, example: str, protocols: Sequence[HttpProtocol] = ()
 ) -> dict[str, Any]:
     """The document at /openapi.json."""
     error = {"$ref": "#/components/schemas/Error"}

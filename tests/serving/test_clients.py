@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,20 +34,23 @@ def every(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     file = tmp_path_factory.mktemp("clients") / "every.pb"
     file.write_bytes(graph.as_graph_def().SerializeToString())
     outputs = ",".join(f"{name}_out" for name in DATATYPES)
-    with serving("--frozen-model", file, "--inputs", ",".join(DATATYPES), "--outputs", outputs) as server:
+    flags = ["--inputs", ",".join(DATATYPES), "--outputs", outputs, "--grpc-port", 0]
+    with serving("--frozen-model", file, *flags) as server:
         yield server
 
 
 def call(client: str, *words: str) -> str:
-    """Run tests/clients/CLIENT_calls.py in the client's environment, which make has installed, or does so now."""
+    """Run tests/clients/CLIENT_calls.py in the client's environment."""
+    return run(client, str(PROJECT / "tests" / "clients" / f"{client}_calls.py"), *words)
+
+
+def run(client: str, *words: str) -> str:
+    """What Python prints in the client's environment, which make has installed, or does so now."""
     folder = f".venv-{client}"
     make = ["make", "--silent", f"PYTHON={sys.executable}", f"{folder}/installed"]
     made = subprocess.run(make, cwd=PROJECT, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
-    script = PROJECT / "tests" / "clients" / f"{client}_calls.py"
-    done = subprocess.run(
-        [str(PROJECT / folder / "bin" / "python"), "-B", str(script), *words], capture_output=True, text=True
-    )
+    done = subprocess.run([str(PROJECT / folder / "bin" / "python"), "-B", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -58,6 +62,30 @@ def test_tritonclient(every: Server) -> None:
 
 def test_kserve(every: Server) -> None:
     assert call("kserve", every.url) == str(4 + 6 * 13 + 2)
+
+
+def test_tritonclient_by_grpc(every: Server) -> None:
+    """The same, with tensors as raw bytes and as lists."""
+    assert call("tritongrpc", every.rpc) == str(9 + 2 * 14 + 1 + 5)
+
+
+def test_tensorflow_serving_by_grpc(every: Server) -> None:
+    """Its stubs: all dtypes, tensor_content and lists, metadata, the model's state, errors."""
+    assert call("tfserving", every.rpc) == str(2 * 14 + 2 + 2 + 5 + 8)
+
+
+def test_the_health_service(every: Server) -> None:
+    assert call("grpchealth", every.rpc) == "10"
+
+
+@pytest.mark.parametrize(("file", "client"), [("README.md", "tfserving"), ("docs/serving.md", "tritongrpc")])
+def test_requests_that_the_manuals_show(frozen_model: Path, file: str, client: str) -> None:
+    """The block of Python with a call by gRPC prints what the comment on its last line says."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", (PROJECT / file).read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in blocks if "localhost:8500" in block]
+    shown = block.rstrip().rpartition("  # ")[2]
+    with serving("--frozen-model", frozen_model, "--grpc-port", 0) as server:
+        assert run(client, "-c", block.replace("localhost:8500", server.rpc)) == shown
 
 
 def test_the_environments_are_made_before_the_tests() -> None:

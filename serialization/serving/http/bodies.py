@@ -12,14 +12,13 @@ from typing import Any
 
 from serialization.console import format_count
 from serialization.serving.http.sockets import Sockets
-from serialization.serving.limits import Settings
+from serialization.serving.limits import CROWDED_TIMEOUT, Settings
 from serialization.serving.requests import RequestError, RequestInfo
 
 _LATE = "serialization.late"  # the key in the environ of a request whose body is late
 _QUEUED = 0.05  # seconds that a request may have waited in the server before it began
 _READ_ON = 256_000_000  # the most bytes that are read of a body that is refused
 _PIECE = 1 << 16  # bytes
-_CROWDED_TIMEOUT = 2.0  # seconds for a body, while as many bodies are read as requests may be in flight
 
 
 class BodyReader:
@@ -111,7 +110,7 @@ class BodyReader:
             time.sleep(0.5)
             seconds = self._seconds
             if len(self._reading) >= self._most:
-                seconds = min(seconds, _CROWDED_TIMEOUT)
+                seconds = min(seconds, CROWDED_TIMEOUT)
             now = time.perf_counter()
             late = [(at, environ) for at, environ in self._reading.copy().values() if now - at > seconds]
             for _, environ in late:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Flask
 
@@ -25,8 +25,19 @@ from serialization.serving.requests import take_prefix_off
 _SILENCE = 0.001  # seconds without a request after which a batch need not wait for more, nor a leader for a body
 
 
-def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str, Any]], object], Callable[[], None]]:
-    """What granian is to call with each request, and what is to be called when the server is about to end.
+class Direct(NamedTuple):
+    """What granian is to call with each request, what takes an admitted request to the model, and the end.
+
+    `submit` may return before the request is answered. `drain` is to be called when the server is about to end.
+    """
+
+    respond: Callable[[Any, dict[str, Any]], object]
+    submit: Callable[[Request], None]
+    drain: Callable[[], None]
+
+
+def make_direct(app: Flask, settings: Settings) -> Direct:
+    """The way of requests to the model and back.
 
     Granian's private `WSGIProtocol.response_bytes` and the wrapper around WSGI callables are used here, its private
     worker in server.py. Every test of a server fails when granian changes them.
@@ -56,6 +67,12 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
 
         together = Gatherer(run, min(most_rows, settings.max_in_flight), watch)
 
+    def submit(request: Request) -> None:
+        if together is not None and 0 < request.rows < most_rows:
+            together.put(request, request.started)
+        else:
+            route.answer([request])
+
     def answer(protocol: Any, environ: dict[str, Any]) -> bool:
         """Whether all of the request has been read, for sure."""
         if prefix:
@@ -69,10 +86,7 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
         request = route.admit(environ, protocol.response_bytes, other)
         if request is None:
             return False
-        if together is not None and 0 < request.rows < most_rows:
-            together.put(request, request.started)
-        else:
-            route.answer([request])
+        submit(request)
         return True
 
     relay = None
@@ -85,7 +99,9 @@ def make_direct(app: Flask, settings: Settings) -> tuple[Callable[[Any, dict[str
             relay.end()
 
     respond: Callable[[Any, dict[str, Any]], object] = relay or answer
-    return CrossOrigin(settings.cors_origin, route.log).wrap_direct(respond) if settings.cors_origin else respond, drain
+    if settings.cors_origin:
+        respond = CrossOrigin(settings.cors_origin, route.log).wrap_direct(respond)
+    return Direct(respond, submit, drain)
 
 
 def split_requests(requests: Sequence[Request], most_rows: int) -> Iterator[Sequence[Request]]:

@@ -34,10 +34,11 @@ from serialization.serving.wire import image_format, npy_format
 from serialization.serving.wire.image_format import ImageFormat
 from serialization.serving.wire.json_format import JsonFormat
 from serialization.serving.wire.npy_format import NpyFormat
-from serialization.serving.wire.protocol import Document, Encode, Headers, WireProtocol
+from serialization.serving.wire.protocol import Document, Encode, Headers, HttpProtocol, WireProtocol
 
 SERVING = "SERVING"  # the key in app.config of the engine and the predict route, for servers that do not use WSGI
 EXAMPLE = "EXAMPLE"  # the key in app.config of the body of a request that works
+NAME = "NAME"  # the key in app.config of the model's path, as it is shown
 PREDICT = "/api/predict"
 _JSON, _NPY = "application/json", "application/x-npy"
 _JSON_HEADERS, _NPY_HEADERS = [("Content-Type", _JSON)], [("Content-Type", _NPY)]
@@ -84,10 +85,10 @@ class PredictRoute:
         self.bodies = BodyReader(settings, self._in_flight.copy)
         log.metrics.watch_in_flight(lambda: len(self._in_flight))
         self._find_decoder = lru_cache(64)(self._choose_decoder)  # few different headers are in use
-        self.protocols: Sequence[WireProtocol] = ()  # beside that of /api/predict
+        self.protocols: Sequence[HttpProtocol] = ()  # beside that of /api/predict
         self.draining = False  # set when the server is about to end: answers then close their connections
 
-    def find_protocol(self, path: str) -> WireProtocol | None:
+    def find_protocol(self, path: str) -> HttpProtocol | None:
         """The protocol that this path belongs to, if it is not that of /api/predict."""
         for protocol in self.protocols:
             if f"{path}/".startswith(protocol.prefix):

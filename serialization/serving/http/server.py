@@ -29,9 +29,13 @@ _CONNECTIONS = 65_536  # the most of a worker
 _FILES = 256  # the most that a worker opens beside its connections
 
 
-def announce_server(model: str, bodies: Sequence[str], url: str, example: str) -> None:
-    """Print that the server is ready, with curl commands for these bodies or the example, or with the page's URL."""
-    print(f"serving {model} on {url}; Ctrl-C ends it; try", flush=True)
+def announce_server(model: str, bodies: Sequence[str], url: str, example: str, rpc: str | None = None) -> None:
+    """Print that the server is ready, with curl commands for these bodies or the example, or with the page's URL.
+
+    `rpc` is the address for gRPC, if there is any.
+    """
+    also = f"; gRPC on {rpc}" if rpc else ""
+    print(f"serving {model} on {url}{also}; Ctrl-C ends it; try", flush=True)
     shown = bodies or ([example] if example else [])
     for body in shown:
         data = shlex.quote(body)
@@ -43,15 +47,17 @@ def announce_server(model: str, bodies: Sequence[str], url: str, example: str) -
 def run_server(
     make_app: MakeApp,
     settings: Settings,
-    announce: Callable[[str, str], None],
+    announce: Callable[[str, str, str | None], None],
     readable: Sequence[Path] | None = None,
     *,
     host: str,
     port: int,
     workers: int,
     grace: float,
+    grpc_port: int | None = None,
 ) -> None:
-    """Serve the application until SIGINT, SIGTERM or SIGHUP; `announce` is called with the URL and an example body.
+    """Serve the application until SIGINT, SIGTERM or SIGHUP; `announce` is called with the URL, the address
+    for gRPC and an example body.
 
     `make_app` is pickled and called in each worker, with the settings. Before that, each worker confines itself to
     reading `readable`, unless that is None. A worker that dies is replaced; if that fails, the others go on. At the end
@@ -67,13 +73,20 @@ def run_server(
     hangup = signal.getsignal(signal.SIGHUP)
     connections = _allow_connections()
     with (
-        _reserve(host, port) as reserved,
+        _reserve(host, port, "port") as reserved,
+        nullcontext() if grpc_port is None else _reserve(host, grpc_port, "grpc-port") as reserved_for_rpc,
         _make_temporary_folder(workers) as folder,
         nullcontext() if readable is None else needed_environment(),
     ):
         address = reserved.getsockname()[:2]
         port = address[1]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        url = f"http://{_join(host, port)}"
+        ports = [port]
+        rpc = shown_rpc = None
+        if reserved_for_rpc:
+            rpc_address = reserved_for_rpc.getsockname()[:2]
+            ports.append(rpc_address[1])
+            rpc, shown_rpc = _join(*rpc_address), _join(host, rpc_address[1])
         # Datagrams need no lock. A worker that is killed while it holds the lock of a queue blocks all later workers.
         received, reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         # Closing `served` tells the workers to end. An Event would block for ever if a worker died while it waited.
@@ -106,7 +119,7 @@ def run_server(
             def ready(example: str) -> None:
                 _wait_until_it_listens(address)
                 with suppress(OSError):  # stdout is closed, or its disk is full: the server runs all the same
-                    announce(url, example)
+                    announce(url, example, shown_rpc)
 
             threading.Thread(target=supervisor.read_reports, args=[ready], daemon=True).start()
 
@@ -117,8 +130,9 @@ def run_server(
             grace,
             reports,
             ending,
+            rpc,
         )
-        restrict = None if readable is None else partial(confine, readable, [Path(folder)] if folder else [], [port])
+        restrict = None if readable is None else partial(confine, readable, [Path(folder)] if folder else [], ports)
         try:
             granian.serve(
                 spawn_target=partial(run_worker, restrict, supervisor.respawns.pause),
@@ -155,8 +169,12 @@ def _allow_connections() -> int:
     return max(1, min(most - _FILES, _CONNECTIONS))
 
 
-def _reserve(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, which reserves it for the workers.
+def _join(host: str, port: int) -> str:
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _reserve(host: str, port: int, flag: str) -> socket.socket:
+    """A socket bound to the address, which reserves it for the workers. `flag` is the one that names the port.
 
     Each worker listens on its own socket with SO_REUSEPORT, which would also share the port with another program's
     server. This socket is bound without SO_REUSEPORT and gets it afterwards, so binding fails if the port is in use.
@@ -174,7 +192,7 @@ def _reserve(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         reserved.close()
         reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"cannot listen on {host}:{port}; {reason}; name another --host or --port") from None
+        raise UserError(f"cannot listen on {host}:{port}; {reason}; name another --host or --{flag}") from None
     return reserved
 
 

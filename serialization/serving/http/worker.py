@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serialization.checks.confinement import explain_error
@@ -27,11 +28,15 @@ from serialization.serving.limits import Settings
 if TYPE_CHECKING:
     from flask import Flask
 
+    from serialization.serving.http.direct import Direct
+    from serialization.serving.rpc.rpc_server import RpcServer
+
 MakeApp = Callable[..., "Flask"]
 PAUSE = 10  # seconds between tries to replace a worker; granian gives up if they are less than 5.5
 READY, FAILED, DRAINED = "ready", "failed", "drained"  # the kinds of report
 LONGEST_REPORT = 1 << 17  # bytes, well below the limit of a datagram
 _LONGEST_TEXT = 10_000  # characters of a message to the supervisor
+_at_the_end: list[Callable[[], object]] = []  # what the worker does when granian has ended in it
 _SHORT = 500  # characters; a longer example is not printed when the server is ready
 
 
@@ -40,15 +45,21 @@ def _report(reports: socket.socket, kind: str, text: str = "") -> None:
     reports.send(json.dumps([kind, os.getpid(), text[:_LONGEST_TEXT]]).encode())
 
 
-def load_in_worker(make_app: MakeApp, settings: Settings, grace: float, reports: socket.socket, ending: Any) -> Any:
-    """In the worker, before it listens: load the application, and return the function that answers requests."""
+def load_in_worker(
+    make_app: MakeApp, settings: Settings, grace: float, reports: socket.socket, ending: Any, rpc: str | None
+) -> Any:
+    """In the worker, before it listens: load the application, and return the function that answers requests.
+
+    `rpc` is the address for gRPC, if there is to be any.
+    """
     from serialization.serving.http.direct import make_direct
     from serialization.serving.http.predict_route import EXAMPLE
     from serialization.serving.requests import print_exception
 
     try:
         app = make_app(settings=settings)
-        answer, drain = make_direct(app, settings)
+        direct = make_direct(app, settings)
+        rpc_server = None if rpc is None else _start_rpc(rpc, app, direct)
     except Exception as error:  # of any kind: the supervisor reports it
         if isinstance(error, (UserError, OSError)):
             _report(reports, FAILED, explain_error(error))
@@ -63,9 +74,13 @@ def load_in_worker(make_app: MakeApp, settings: Settings, grace: float, reports:
 
     def drain_at_the_end() -> None:
         ending.poll(None)
-        drain()
+        direct.drain()
+        if rpc_server:
+            rpc_server.drain()
         time.sleep(notice)
-        drain_connections(sockets, longest)
+        drain_connections(sockets, longest, int(rpc.rpartition(":")[2]) if rpc else None)
+        if rpc_server:
+            rpc_server.stop(grace)
         _report(reports, DRAINED)
 
     threading.Thread(target=drain_at_the_end, name="drain", daemon=True).start()
@@ -74,7 +89,19 @@ def load_in_worker(make_app: MakeApp, settings: Settings, grace: float, reports:
     gc.freeze()  # so that no collection during a request goes through TensorFlow's million objects
     example = app.config[EXAMPLE]
     _report(reports, READY, example if len(example) <= _SHORT else "")
-    return answer
+    if rpc_server:
+        _at_the_end.append(lambda: rpc_server.stop(grace).wait())
+    return direct.respond
+
+
+def _start_rpc(address: str, app: Flask, direct: Direct) -> RpcServer:
+    from serialization.serving.http.predict_route import NAME, SERVING
+    from serialization.serving.rpc.rpc_server import RpcServer
+    from serialization.serving.rpc.services import Services
+
+    engine, route = app.config[SERVING]
+    services = Services(Path(app.config[NAME]), engine.signature, route.settings)
+    return RpcServer(address, services, route, direct.submit)
 
 
 def _limit_unread_answers(seconds: float) -> None:
@@ -106,7 +133,11 @@ def run_worker(restrict: Callable[[], None] | None, pause: Sequence[float], *arg
     time.sleep(pause[0])
     module: Any = importlib.import_module("granian.server.mp")
     module._wsgi_call_wrap = lambda answer, *_: answer
-    Server._spawn_wsgi_worker(*arguments)
+    try:
+        Server._spawn_wsgi_worker(*arguments)
+    finally:
+        for finish in _at_the_end:
+            finish()
 
 
 def _end_with_supervisor() -> None:

@@ -20,6 +20,7 @@ Encode = Callable[[Mapping[str, Any], "slice | None"], tuple[Headers, bytes]]
 Decode = Callable[[bytes], tuple[Mapping[str, Any], Encode]]
 """The values of a body by input key, as JsonFormat.stack takes them, and the encoder of its answer."""
 
+MESSAGE = "serialization.message"  # the key in the environ of a gRPC call of its message: the body of the request
 JSON_HEADERS: Headers = [("Content-Type", "application/json")]
 
 
@@ -31,7 +32,7 @@ class Call(NamedTuple):
 
 
 class Document(NamedTuple):
-    """An answer in JSON for which the model does not run."""
+    """An answer for which the model does not run: JSON, or a message of gRPC."""
 
     route: str
     body: bytes
@@ -51,6 +52,10 @@ class WireProtocol(Protocol):
 
     def refuse(self, status: int, message: str) -> tuple[int, bytes]:
         """The protocol's own status, and the body of an error."""
+
+
+class HttpProtocol(WireProtocol, Protocol):
+    """One over HTTP, whose answers and errors are JSON."""
 
     def describe_paths(self) -> dict[str, Any]:
         """The paths for the OpenAPI document, with all that is answered."""

@@ -68,6 +68,44 @@ def takes(address: tuple[str, int]) -> bool:
     return True
 
 
+GOAWAY = bytes.fromhex("000008 07 00 00000000 7fffffff 00000000")  # RFC 9113, section 6.8
+
+
+def test_clients_of_grpc_are_told_to_leave_when_the_server_has_begun_to_speak(listener: socket.socket) -> None:
+    """Once, and not on the connections of other ports."""
+    port = listener.getsockname()[1]
+    with socket.create_connection(listener.getsockname()[:2]) as client, listener.accept()[0] as accepted:
+        client.sendall(b"x")
+        assert accepted.recv(1) == b"x"
+        drain_connections([accepted], 0.5, port)
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(1)  # the first frame has to be the server's SETTINGS
+        accepted.sendall(b"SETTINGS")
+        drain_connections([accepted], 60, port + 1)
+        assert client.recv(100) == b"SETTINGS"
+        drain_connections([accepted], 60, port)
+        assert client.recv(100) == GOAWAY
+        with pytest.raises(BlockingIOError):
+            client.recv(1)
+
+
+def test_no_frame_is_written_into_an_answer(listener: socket.socket) -> None:
+    with socket.create_connection(listener.getsockname()[:2]) as client, listener.accept()[0] as accepted:
+        client.sendall(b"x")
+        accepted.recv(1)
+        accepted.setblocking(False)
+        sent = 0
+        with suppress(BlockingIOError):
+            while True:
+                sent += accepted.send(b"a" * 100_000)
+        drain_connections([accepted], 0.5, listener.getsockname()[1])
+        received = b""
+        while len(received) < sent:
+            received += client.recv(1 << 20)
+        assert set(received) == {ord("a")}
+
+
 def test_what_never_sends_ends_with_the_time(listener: socket.socket) -> None:
     with socket.create_connection(listener.getsockname()[:2]):
         drain_connections([listener], 0.3)

@@ -179,7 +179,7 @@ class Workers:
     """Threads as granian has them: each takes a request, and what answers may take longer than its thread."""
 
     def __init__(self, app: Flask, settings: Settings, threads: int = 8) -> None:
-        self.answer, self.drain = make_direct(app, settings)
+        self.answer, _, self.drain = make_direct(app, settings)
         self.requests: queue.SimpleQueue[tuple[Protocol, dict[str, Any]] | None] = queue.SimpleQueue()
         self.threads = [threading.Thread(target=self._work) for _ in range(threads)]
         for thread in self.threads:

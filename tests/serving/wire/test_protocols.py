@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import rpc_calls
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
@@ -225,6 +227,33 @@ def test_all_protocols_take_and_refuse_the_same_values(matrices: Any, value: Any
         assert found == status or (ragged and found == 200), answer
         if status == 200:
             assert answer["outputs"][0]["data"] == [number for row in expected["y"] for number in row]
+    array = make_array(value)
+    if array is not None:
+        for found, answer in ask_by_grpc(matrices.application, array):
+            assert found == status, answer
+            assert status != 200 or np.array_equal(answer, np.array(expected["y"], np.float32))
+
+
+def make_array(value: Any) -> Any:
+    """The array of floats that a message of gRPC has for the value, if it has any."""
+    rows = value if isinstance(value, list) else [[value]]
+    if len({len(row) for row in rows}) > 1 or any(type(number) not in (int, float) for row in rows for number in row):
+        return None
+    with np.errstate(over="ignore"):
+        return np.array(value, np.float32)
+
+
+def ask_by_grpc(app: Any, array: Any) -> Iterator[tuple[int, Any]]:
+    """The status of each way to send the array by gRPC, and the array or the message that is answered."""
+    services = rpc_calls.services_of(app)
+    for fields in ({}, {"float_val": array.ravel().tolist()}):
+        message = rpc_calls.predict_request({"x": rpc_calls.make_tensor(array, **fields)})
+        status, body = rpc_calls.ask(app, rpc_calls.PREDICT, message, services)
+        yield status, rpc_calls.read_response(body)["y"] if status == 200 else body
+    for raw in (True, False):
+        message = rpc_calls.infer_request("x", array, raw=raw)
+        status, body = rpc_calls.ask(app, rpc_calls.INFER, message, services)
+        yield status, rpc_calls.read_inferred(body) if status == 200 else body
 
 
 # A last value of a row that is none: what /api/predict and V2 say of its place, and what TensorFlow Serving says.

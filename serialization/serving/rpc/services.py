@@ -1,0 +1,48 @@
+"""The services that gRPC calls are answered for: each is registered here, and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from serialization.console import make_printable
+from serialization.graph.signature import Signature
+from serialization.serving.limits import Settings
+from serialization.serving.requests import RequestError
+from serialization.serving.rpc.health_service import HealthService
+from serialization.serving.rpc.inference_service import InferenceService
+from serialization.serving.rpc.message_classes import RpcService
+from serialization.serving.rpc.prediction_service import PredictionService
+from serialization.serving.wire.protocol import Call, Document, WireProtocol, name_served_model
+
+_SERVICES = (PredictionService, InferenceService)
+
+
+class Services:
+    """Finds the service of a method."""
+
+    def __init__(self, path: Path, signature: Signature, settings: Settings) -> None:
+        """All services for the model at `path`, whose name clients use in their messages."""
+        served = name_served_model(path, settings)
+        models = [make(served, signature, settings) for make in _SERVICES]
+        names = [name for service in models for name in service.services]
+        self.health = HealthService(names)
+        self._services: list[WireProtocol] = [*models, self.health]
+        self._unknown = _UnknownService([*names, *self.health.services])
+
+    def find(self, method: str) -> WireProtocol:
+        """The service of a method such as `/inference.GRPCInferenceService/ModelInfer`, or one that refuses it."""
+        return next((service for service in self._services if method.startswith(service.prefix)), self._unknown)
+
+
+class _UnknownService(RpcService):
+    """Refuses the methods of services that are not here."""
+
+    prefix = "other"  # in the metrics
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+
+    def find_call(self, environ: dict[str, Any], *, ready: bool) -> Call | Document:
+        found = make_printable(environ["PATH_INFO"])
+        raise RequestError(501, f"no service for {found}; the services here are {', '.join(self._names)}")

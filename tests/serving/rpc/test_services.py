@@ -1,0 +1,26 @@
+"""The registry of gRPC's services: each method has one, and what is not here is refused."""
+
+from __future__ import annotations
+
+from rpc_calls import CHECK, INFER, PREDICT, ask, services_of
+from serving_models import small_app
+
+
+def test_each_method_has_its_service() -> None:
+    services = services_of(small_app("two"))
+    status = "/tensorflow.serving.ModelService/GetModelStatus"
+    prefixes = [services.find(method).prefix for method in (PREDICT, status, INFER, CHECK)]
+    assert prefixes == ["/tensorflow.serving."] * 2 + ["/inference.GRPCInferenceService/", "/grpc.health.v1.Health/"]
+
+
+def test_what_is_not_here_is_refused_and_no_series_of_its_own() -> None:
+    app = small_app("two")
+    status, body = ask(app, "/a.b.C/D\n", b"")
+    assert status == 501
+    assert body.startswith(b"no service for /a.b.C/D?; the services here are tensorflow.serving.PredictionService, ")
+    ask(app, "/tensorflow.serving.PredictionService/Forged", b"")
+    metrics = app.test_client().get("/metrics").get_data(as_text=True)
+    assert 'serving_requests_total{route="other",status="501"} 1.0' in metrics
+    assert 'serving_requests_total{route="/tensorflow.serving.",status="501"} 1.0' in metrics
+    assert "Forged" not in metrics
+    assert "a.b.C" not in metrics
