@@ -2,9 +2,9 @@
 
     python benchmarks/bench_serving.py [--seconds 5] [--rounds 3] [--write]
 
-Needs wrk (Debian's package) and, for the other servers, `make bench-environments`. The report names a server that is
-not installed. Each pair of servers is measured in turns, so that a busy machine slows both. --write writes the results
-into docs/serving_benchmark.md and .svg, and the first table into the README.
+Needs wrk, h2load (Debian's packages wrk and nghttp2-client) and, for the other servers, `make bench-environments`. The
+report names a server that is not installed. Each pair of servers is measured in turns, so that a busy machine slows
+both. --write writes the results into docs/serving_benchmark.md and .svg, and the first table into the README.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import serving_report
 from protocols import measure_protocols
+from rpc import measure_grpc
 from servers import HERE, ONE, PROJECT, ROW, Target, free_port, in_turns, running, serving
 from serving_report import CONNECTIONS, NOOP, SEED, Figure, Pair, Report
 
@@ -247,13 +248,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="the number of rounds; the medians are reported")
     parser.add_argument("--soak", type=int, default=200_000, help="the number of requests in the soak test")
     parser.add_argument("--write", action="store_true", help="write docs/serving_benchmark.* and the README's table")
-    parts = ("small", "larger", "protocols", "batching", "workers", "soak")
+    parts = ("small", "larger", "protocols", "grpc", "batching", "workers", "soak")
     parser.add_argument("--only", choices=parts, nargs="+", default=parts)
     args = parser.parse_args(argv)
     if args.write and set(args.only) != set(parts):
         parser.error("--write needs all parts; leave --only out")
-    if shutil.which("wrk") is None:
-        parser.error("wrk is not installed; on Debian: apt-get install wrk")
+    for tool, package in {"wrk": "wrk", "h2load": "nghttp2-client"}.items():
+        if shutil.which(tool) is None:
+            parser.error(f"{tool} is not installed; on Debian: apt-get install {package}")
     if not FROZEN.exists():
         parser.error("no results/frozen_model.pb; `make run` makes it")
     cpu = re.findall(r"model name\t: (.*)", Path("/proc/cpuinfo").read_text())
@@ -271,6 +273,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         larger_bodies(report, args.seconds, args.rounds)
     if "protocols" in args.only:
         measure_protocols(report, say, args.seconds, args.rounds, FROZEN, wide_model)
+    if "grpc" in args.only:
+        measure_grpc(report, say, args.seconds, args.rounds, FROZEN)
     if "batching" in args.only:
         batching(report, args.seconds, args.rounds)
     if "workers" in args.only:
