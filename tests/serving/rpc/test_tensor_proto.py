@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from rpc_calls import make_tensor
 
 from serialization.formats import protos
+from serialization.formats.numpy_dtypes import get_numpy_dtype
 from serialization.formats.wire import DamagedError, write_varint
 from serialization.graph.signature import Tensor
-from serialization.run.generated_feeds import get_numpy_dtype
 from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError
 from serialization.serving.rpc.tensor_proto import TensorProtoReader, TensorProtoWriter, read_entries
