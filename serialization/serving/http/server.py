@@ -135,7 +135,7 @@ def run_server(
         restrict = None if readable is None else partial(confine, readable, [Path(folder)] if folder else [], ports)
         try:
             granian.serve(
-                spawn_target=partial(run_worker, restrict, supervisor.respawns.pause),
+                spawn_target=partial(run_worker, restrict, grace, supervisor.respawns.pause),
                 target_loader=load,
                 wrap_loader=False,
             )

@@ -116,7 +116,7 @@ def _limit_unread_answers(seconds: float) -> None:
             time.sleep(0.01)  # granian does not report when it listens
 
 
-def run_worker(restrict: Callable[[], None] | None, pause: Sequence[float], *arguments: Any) -> None:
+def run_worker(restrict: Callable[[], None] | None, grace: float, pause: Sequence[float], *arguments: Any) -> None:
     """In the worker: run granian's private worker function, in a process that ends with its supervisor.
 
     The worker confines itself first, and waits for the only number of `pause`, in seconds. The application is wrapped
@@ -128,7 +128,7 @@ def run_worker(restrict: Callable[[], None] | None, pause: Sequence[float], *arg
         restrict()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setpgid(0, 0)  # Ctrl-C goes to the supervisor alone, which then ends its workers
-    threading.Thread(target=_end_with_supervisor, daemon=True).start()
+    threading.Thread(target=_end_with_supervisor, args=[grace], daemon=True).start()
     atexit.register(_leave)
     time.sleep(pause[0])
     module: Any = importlib.import_module("granian.server.mp")
@@ -140,11 +140,14 @@ def run_worker(restrict: Callable[[], None] | None, pause: Sequence[float], *arg
             finish()
 
 
-def _end_with_supervisor() -> None:
+def _end_with_supervisor(grace: float) -> None:
+    """Wait until the supervisor has ended; then end this worker, which may finish its requests for `grace` seconds."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     multiprocessing.connection.wait([parent.sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(grace)
+    os._exit(1)  # granian loses a signal that comes while it starts to listen
 
 
 def _leave() -> None:

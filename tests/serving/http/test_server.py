@@ -277,6 +277,31 @@ def test_workers_end_with_their_supervisor(frozen_model: Path) -> None:
         assert soon(lambda: has_ended(worker))
 
 
+_LOSES_SIGTERM = """
+import multiprocessing, os, signal
+from serialization.serving.http import worker
+
+def work():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print(os.getpid(), flush=True)
+    worker._end_with_supervisor(0.1)
+
+worker_process = multiprocessing.get_context("fork").Process(target=work)
+worker_process.start()
+worker_process.join()
+"""
+
+
+def test_a_worker_that_loses_the_signal_ends_with_its_supervisor() -> None:
+    """Granian does, for a moment before it listens: the worker of a supervisor that was killed then stayed for ever."""
+    command = [sys.executable, "-c", _LOSES_SIGTERM]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=PROJECT, env=environment()) as supervisor:
+        assert supervisor.stdout is not None
+        pid = int(supervisor.stdout.readline())
+        supervisor.kill()
+        assert soon(lambda: has_ended(pid))
+
+
 def test_metrics_add_up_over_workers(frozen_model: Path) -> None:
     with serving("--frozen-model", frozen_model, "--workers", 2) as server:
         assert len(workers_of(server)) == 2
