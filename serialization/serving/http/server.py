@@ -85,7 +85,8 @@ def run_server(
         rpc = shown_rpc = None
         if reserved_for_rpc:
             rpc_address = reserved_for_rpc.getsockname()[:2]
-            ports.append(rpc_address[1])
+            # To see whether there is IPv6, gRPC's core takes any free port for a moment.
+            ports += [rpc_address[1], *([0] if ":" in rpc_address[0] else [])]
             rpc, shown_rpc = _join(*rpc_address), _join(host, rpc_address[1])
         # Datagrams need no lock. A worker that is killed while it holds the lock of a queue blocks all later workers.
         received, reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)

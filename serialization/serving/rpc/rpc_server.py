@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what core would write to stderr, errors tell
 import grpc
 
 from serialization.errors import UserError
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 _MORE_THREADS = 4  # beside those of requests in flight: they answer that there are too many, and calls without a model
 _WATCHERS = 16  # calls of Watch at a time; each keeps a thread until its client leaves
 _LOOK = 0.5  # seconds between looks for clients that keep the server waiting
+_LONGEST_MESSAGE = 1000  # characters of an error; many clients take 8 kB of metadata, in which they are percent-encoded
 _REQUEST_ID = "x-request-id"
 # What a client may say in its metadata, as headers of HTTP.
 _HEADERS = {_REQUEST_ID: "HTTP_X_REQUEST_ID", "x-forwarded-for": "HTTP_X_FORWARDED_FOR"}
@@ -74,8 +77,8 @@ class RpcServer(grpc.GenericRpcHandler):
         )
         try:
             self.port: int = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise UserError(f"cannot listen on {address} for gRPC; {error}; name another --grpc-port") from None
+        except RuntimeError:  # it does not say why
+            raise UserError(f"cannot listen on {address} for gRPC; name another --host or --grpc-port") from None
         self._server.start()
 
     def service(self, details: Any) -> Any:
@@ -95,16 +98,16 @@ class RpcServer(grpc.GenericRpcHandler):
         return stopped
 
     def _answer(self, method: str, received: Iterator[bytes], context: Any) -> bytes:
-        message = self._receive(received, context)
-        service = self._services.find(method)
+        environ = _make_environ(method, self._receive(received, context), context)
         answer = _Answer()
-        request = self._route.admit(_make_environ(method, message, context), answer.reply, service)
+        request = self._route.admit(environ, answer.reply, self._services.find(method))
         if request is not None:
             self._submit(request)
         answer.done.acquire()
         context.set_trailing_metadata([(_REQUEST_ID, answer.request_id)])
         if answer.status != 200:
-            context.abort(_CODES.get(answer.status, grpc.StatusCode.UNKNOWN), answer.body.decode())
+            message = answer.body.decode()[:_LONGEST_MESSAGE]
+            context.abort(_CODES.get(answer.status, grpc.StatusCode.UNKNOWN), message)
         self._waiting.begin(context)
         context.add_callback(partial(self._waiting.end, context))
         return answer.body

@@ -145,6 +145,41 @@ def test_clients_that_send_no_message_are_cut_off() -> None:
         ended.set()
 
 
+def http2_frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """A frame of RFC 9113, section 4.1."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def test_a_client_that_reads_no_answer_is_cut_off() -> None:
+    """It allows no bytes of an answer (SETTINGS_INITIAL_WINDOW_SIZE is 0), and keeps its connection."""
+    app = small_app("two", model_name="m", body_timeout=1)
+    headers = {":method": "POST", ":scheme": "http", ":path": PREDICT, ":authority": "t", "te": "trailers"}
+    headers["content-type"] = "application/grpc"
+    literals = [bytes([0, len(n)]) + n.encode() + bytes([len(v)]) + v.encode() for n, v in headers.items()]  # RFC 7541
+    message = two()
+    with rpc_serving(app) as (server, address):
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(4, 0, 0, b"\0\4\0\0\0\0"))
+            connection.sendall(http2_frame(1, 4, 1, b"".join(literals)))
+            connection.sendall(http2_frame(0, 1, 1, b"\0" + len(message).to_bytes(4, "big") + message))
+            received = connection.makefile("rb")
+            kinds: list[int] = []
+            while 3 not in kinds:  # RST_STREAM
+                head = received.read(9)
+                assert len(head) == 9, f"the connection was closed after the frames {kinds}"
+                kinds.append(head[3])
+                received.read(int.from_bytes(head[:3], "big"))
+        assert soon(lambda: not server._waiting._since), "nothing is kept of it"
+
+
+def test_an_error_is_short_enough_for_any_client() -> None:
+    app = small_app("two", model_name="m", max_body_mb=1)
+    with rpc_serving(app) as (_, address):
+        code, line, _ = refusal(address, PREDICT, predict_request({"\u00e9" * 100_000: make_tensor([1])}))
+        assert (code, line.startswith("unknown input '\u00e9"), len(line) <= 1000) == ("INVALID_ARGUMENT", True, True)
+
+
 def test_too_many_requests_and_runs_that_take_too_long() -> None:
     app = small_app("slow", model_name="m", max_in_flight=1, timeout=1)
     _, route = app.config["SERVING"]
@@ -198,12 +233,26 @@ def test_a_port_that_cannot_be_had_is_one_line() -> None:
     app = small_app("two", model_name="m")
     with rpc_serving(app) as (server, _), socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(UserError, match=rf"^cannot listen on {address} for gRPC; .*; name another --grpc-port$"):
+        with pytest.raises(
+            UserError, match=rf"^cannot listen on {address} for gRPC; name another --host or --grpc-port$"
+        ):
             RpcServer(address, server._services, server._route, server._submit)
 
 
 def toy_request(row: list[Any], name: str = "frozen_model") -> bytes:
     return predict_request({TOY: make_tensor([row])}, name)
+
+
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_confined_workers_listen_on_ipv6(frozen_model: Path, host: str) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"optional: a machine with IPv6; {error}")
+    with serving("--frozen-model", frozen_model, "--grpc-port", 0, "--host", host) as server:
+        assert server.rpc.startswith(f"[{host}]:")
+        assert call(server.rpc.replace("[::]", "[::1]"), CHECK) == b"\x08\1"
+        assert server.predict({"x": [ROW]})[0] == 200
 
 
 @pytest.mark.parametrize("workers", [1, 2])
