@@ -39,7 +39,7 @@ from serialization.run.origin import Origin
 from serialization.run.predictor import Values
 from serialization.run.verify import NOT_VERIFIED, prove_same
 from serialization.sources.from_frozen import PreparedFrozenModel
-from serialization.targets.to_tflite import explain_conversion, feed_defaults, fix_defaults, split_rows
+from serialization.targets.to_tflite import explain_conversion, feed_defaults, fix_defaults, fix_lists, split_rows
 from serialization.tensorflow import tf
 
 
@@ -58,7 +58,7 @@ def convert(folder: Path, quantize: str | None, rows: Iterable[Values]) -> bytes
 def convert_frozen(ready: PreparedFrozenModel, path: Path, args: Any) -> None:
     """Write the .tflite file: by way of a SavedModel, from which alone the converter takes a signature."""
     rows = list(split_rows(read_rows(ready.signature, args.calibrate, "--calibrate"))) if args.calibrate else []
-    with TemporaryDirectory(dir=path.parent) as folder, explain_conversion():
+    with TemporaryDirectory(dir=path.parent) as folder, explain_conversion(ready.signature):
         origin = load(ready)
         with origin.session:
             save(origin.session, Path(folder) / "1", origin.signature)
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with stage_output(args.tflite, overwrite=args.overwrite or args.tflite == default) as path:
         load_op_library(args.op_library)
         with freeze_for_export(kind, args, path) as (frozen, origin):
-            ready = fix_defaults(frozen, args.inputs)
+            ready = fix_lists(fix_defaults(frozen, args.inputs))
             convert_frozen(ready, path, args)
             proof = prove(origin, path, ready.signature, args)
         size = format_size(path.stat().st_size)

@@ -47,6 +47,18 @@ def test_models_are_proved(run: Run, tmp_path: Path, kind: str) -> None:
     assert {tensor["key"] for tensor in signature["outputs"]} == set(KINDS[kind])
 
 
+def test_an_lstm_takes_a_batch_of_a_fixed_size(error: Fails, run: Run, tmp_path: Path) -> None:
+    frozen = exported_models.write_lstm(tmp_path / "m.pb")
+    words = ("--frozen-model", frozen, "--outputs", "y=Identity", "--tflite", tmp_path / "m.tflite")
+    line = error("tflite_from_frozen", *words)
+    assert line.endswith("takes a batch of a fixed size alone: add --batch-size 1; nothing was written")
+    for size in (1, 3):
+        done = run("tflite_from_frozen", *words, "--batch-size", size, "--overwrite")
+        assert (done.status, done.stderr) == (0, "")
+        assert "\nproved: y: " in done.stdout
+        assert run_litert(tmp_path / "m.tflite", x=np.ones([size, 5, 4], "f"))["y"].shape == (size, 8)
+
+
 @pytest.mark.parametrize("kind", ["checkpoint", "saved-model"])
 def test_other_sources_are_frozen_on_the_way(run: Run, made: Path, tmp_path: Path, kind: str) -> None:
     source = {"checkpoint": "graph.ckpt", "saved-model": "savedmodel_from_checkpoint"}[kind]

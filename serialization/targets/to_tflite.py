@@ -14,12 +14,13 @@ from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.graph.graph_def import change_op, get_node_name
 from serialization.graph.graph_index import GraphIndex
+from serialization.graph.list_shapes import say_list_shapes
 from serialization.graph.signature import Signature
 from serialization.run.edited_source import fix_inputs
 from serialization.run.given_feeds import make_default
 from serialization.run.origin import Origin
 from serialization.run.predictor import Values
-from serialization.sources.from_frozen import PreparedFrozenModel
+from serialization.sources.from_frozen import PreparedFrozenModel, list_roots
 from serialization.tensorflow import format_reason, hold_log, quiet
 
 _LACKING = re.compile(r"^(?:TF Select|Custom) ops: (.+)$", re.MULTILINE)
@@ -49,6 +50,12 @@ def fix_defaults(ready: PreparedFrozenModel, named: str | None) -> PreparedFroze
     return replace(ready, index=GraphIndex(graph_def), signature=signature)
 
 
+def fix_lists(ready: PreparedFrozenModel) -> PreparedFrozenModel:
+    """The same with lists of tensors that say the shapes of their elements, where the sizes of inputs show these."""
+    graph_def = say_list_shapes(ready.graph_def, list_roots(ready, ready.signature))
+    return ready if graph_def is ready.graph_def else replace(ready, index=GraphIndex(graph_def))
+
+
 def split_rows(values: Values) -> Iterator[dict[str, Any]]:
     """The rows of several inputs, one after the other, each with a batch of one; a scalar goes with every row."""
     count = max((len(value) for value in values.values() if value.ndim), default=1)
@@ -65,6 +72,7 @@ def feed_defaults(origin: Origin, wanted: Signature) -> Origin:
 
 
 # Layers of Keras that repeat, such as LSTM, keep their steps in such a list, which LiteRT has with fixed sizes alone.
+_FIX_BATCH = "a layer such as an LSTM is the reason, and takes a batch of a fixed size alone: add --batch-size 1"
 _FIX_SIZES = (
     "a layer such as an LSTM is the reason: build the model again in Keras with a fixed length, Input((LENGTH, SIZE)), "
     "and unroll=True in that layer, give it the weights with set_weights(model.get_weights()), and save that"
@@ -72,7 +80,7 @@ _FIX_SIZES = (
 
 
 @contextmanager
-def explain_conversion() -> Iterator[None]:
+def explain_conversion(signature: Signature) -> Iterator[None]:
     """Raise what TFLiteConverter raises about a model as a UserError; its log and its warnings are held back."""
     for name in ("absl", "tensorflow"):
         hold_log(name)
@@ -89,5 +97,7 @@ def explain_conversion() -> Iterator[None]:
             if ops
             else f"TFLiteConverter says: {why[1].strip()[:300].rstrip('.:;, ') if why else format_reason(error)}"
         )
-        advice = _FIX_SIZES if "TensorList" in reason else "cut the graph with --inputs or --outputs"
+        is_free = any(tensor.shape is None or tensor.shape[:1] == (None,) for tensor in signature.inputs)
+        fixing = _FIX_BATCH if is_free else _FIX_SIZES
+        advice = fixing if "TensorList" in reason else "cut the graph with --inputs or --outputs"
         raise UserError(f"the model cannot be a LiteRT model; {reason}; {advice}; nothing was written") from error

@@ -9,9 +9,10 @@ import pytest
 
 from serialization.errors import UserError
 from serialization.formats.file_kind import ModelFile
+from serialization.graph.signature import Signature, Tensor
 from serialization.sources.from_frozen import prepare_frozen_model
 from serialization.sources.frozen_reader import read_graph_file
-from serialization.targets.to_tflite import _FIX_SIZES, explain_conversion, fix_defaults, split_rows
+from serialization.targets.to_tflite import _FIX_BATCH, _FIX_SIZES, explain_conversion, fix_defaults, split_rows
 from serialization.tensorflow import np
 
 SELECT = """Some ops are not supported by the native TFLite runtime
@@ -35,12 +36,12 @@ LEGAL = '<unknown>:0: error: loc(fused["x:", "y@z"]): \'tf.Reserve\' op requires
     ],
 )
 def test_what_the_converter_says_is_one_line(said: str, reason: str) -> None:
-    with pytest.raises(UserError) as caught, explain_conversion():
-        raise RuntimeError(said)
-    advice = "cut the graph with --inputs or --outputs; nothing was written"
-    if "TensorList" in said:
-        advice = f"{_FIX_SIZES}; nothing was written"
-    assert str(caught.value) == f"the model cannot be a LiteRT model; {reason}; {advice}"
+    for batch, fixing in ((None, _FIX_BATCH), (2, _FIX_SIZES)):
+        fed = Signature((Tensor("x", "x:0", "float32", (batch, 3)), Tensor("k", "k:0", "float32", ())), ())
+        with pytest.raises(UserError) as caught, explain_conversion(fed):
+            raise RuntimeError(said)
+        advice = fixing if "TensorList" in said else "cut the graph with --inputs or --outputs"
+        assert str(caught.value) == f"the model cannot be a LiteRT model; {reason}; {advice}; nothing was written"
 
 
 @pytest.mark.parametrize(("named", "op"), [(None, "Identity"), ("x,k", "PlaceholderWithDefault")])
