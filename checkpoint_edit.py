@@ -30,7 +30,6 @@ from serialization import cli, project
 from serialization.cli import make_parser, name_target, repeat_flags
 from serialization.console import format_command, print_notes, print_table, show_path
 from serialization.errors import UserError
-from serialization.files.checkpoint_files import open_meta_graph_file
 from serialization.files.locate import find_checkpoint
 from serialization.files.publish import stage_checkpoint
 from serialization.flags import CONFINEMENT_FLAGS
@@ -38,19 +37,15 @@ from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
 from serialization.project import real_path
 from serialization.run.verify import NOT_VERIFIED
 from serialization.sources.edited_names import EditedNames, choose_edited_names
-from serialization.sources.frozen_reader import read_graph_file
-from serialization.targets.checkpoint_copy import Piece, list_parts, prove_copy
-from serialization.targets.edited_meta_graph import EditedGraph, edit_meta_graph, write_edited_graph
+from serialization.targets.checkpoint_copy import Piece, list_parts, name_latest, prove_copy
+from serialization.targets.edited_meta_graph import EditedGraph, read_edited_graph, write_edited_graph
 from serialization.tensorflow import explain_failures, tf
 
 TOY_RENAMES = [("NN", "Net")]
 
 
-def copy(held: Checkpoint, parts: Sequence[Sequence[Piece]], prefix: Path, *, latest: bool) -> None:
-    """Read each part from the source and write it under its new names; then make the parts one checkpoint.
-
-    `latest` has the folder's `checkpoint` file name this checkpoint.
-    """
+def copy(held: Checkpoint, parts: Sequence[Sequence[Piece]], prefix: Path) -> None:
+    """Read each part from the source and write it under its new names; then make the parts one checkpoint."""
     written = [prefix.with_name(f"{prefix.name}-{number}") for number in range(len(parts))] if parts[1:] else [prefix]
     for part, place in zip(parts, written, strict=True):
         specs = [piece.spec for piece in part]  # empty, or one slice of a partitioned variable
@@ -70,28 +65,16 @@ def copy(held: Checkpoint, parts: Sequence[Sequence[Piece]], prefix: Path, *, la
             tf.raw_ops.MergeV2Checkpoints(
                 checkpoint_prefixes=prefixes, destination_prefix=str(prefix), delete_old_dirs=False
             )
-    if latest:  # as Saver(save_relative_paths=True) does
-        lines = (f'{key}: "{prefix.name}"\n' for key in ("model_checkpoint_path", "all_model_checkpoint_paths"))
-        prefix.with_name("checkpoint").write_text("".join(lines), "utf-8")
 
 
-def read_graph(held: Checkpoint, names: EditedNames) -> EditedGraph | None:
-    """The graph beside the checkpoint, edited; None with a line about it if there is none."""
-    meta = held.prefix.with_name(f"{held.prefix.name}.meta")
-    if not meta.exists():
-        print(f"no graph: nothing is at {show_path(meta)}, so the copy has no .meta either")
-        return None
-    graph = edit_meta_graph(held, read_graph_file(open_meta_graph_file(held)), names)
-    print_notes(graph.notes)
-    return graph
-
-
-def write(args: argparse.Namespace, held: Checkpoint, prefix: Path, names: EditedNames) -> list[str]:
+def write(
+    args: argparse.Namespace, held: Checkpoint, prefix: Path, names: EditedNames, graph: EditedGraph | None
+) -> list[str]:
     """Write the copy and its graph to the staged prefix, and prove them. Returns the lines to print."""
-    graph = read_graph(held, names)
     parts = list_parts(held, names)
-    # Not the latest of a folder that has one: that would be another model than the scripts there go on with.
-    copy(held, parts, prefix, latest=not (args.out.parent / "checkpoint").exists())
+    copy(held, parts, prefix)
+    if not (args.out.parent / "checkpoint").exists():  # else the scripts there would go on with another model
+        name_latest(prefix)
     restores = write_edited_graph(graph, prefix.with_name(f"{prefix.name}.meta")) if graph else ""
     if args.no_verify:
         return [NOT_VERIFIED]
@@ -114,15 +97,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if real_path(held.prefix) == real_path(args.out):
             raise UserError("--out names the checkpoint that --checkpoint reads; name another place")
         names = choose_edited_names(held, args.rename or (), ema=args.ema, slots=not args.no_slots)
-        print_notes(names.notes)
-        proof = write(args, held, prefix, names)
+        graph, notes = read_edited_graph(held, names)
+        proof = write(args, held, prefix, names, graph)
         files = list_files([prefix], [args.out])
+    print_notes([*names.notes, *notes])
     print_table(("file", "size"), files)
     print("\n".join(proof))
     again = repeat_flags(parser, args, *CONFINEMENT_FLAGS)
-    has_graph = any(name.endswith(".meta") for name, _ in files)
     restore = ["checkpoint_restore.py", "--checkpoint", args.out, *again]
-    print(f"next: {format_command(*(restore if has_graph else ['model_inspect.py', args.out]))}")
+    print(f"next: {format_command(*(restore if graph else ['model_inspect.py', args.out]))}")
     return 0
 
 

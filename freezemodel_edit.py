@@ -24,7 +24,7 @@ from typing import Any
 from freezemodel_load import load, open_frozen_source
 from serialization import cli, project
 from serialization.cli import make_parser, name_target, repeat_flags, select_values
-from serialization.console import format_command, show_path
+from serialization.console import format_command, print_notes, show_path
 from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS, EDIT_FLAGS, RESULT_FLAGS
 from serialization.graph.graph_def import get_node_name
@@ -66,7 +66,7 @@ def replace_inputs(graph_def: Any, values: Mapping[str, Any]) -> Any:
 def edit_model(
     ready: PreparedFrozenModel, origin: Origin | None, args: argparse.Namespace
 ) -> tuple[PreparedFrozenModel, Origin | None]:
-    """The model as the flags change it, and the source that it is to be compared with; prints notes on both."""
+    """The model as the flags change it, and the source that it is to be compared with."""
     ready, origin = take_defaults(ready, origin, args.pin or ())
     values = read_pins(ready, args.pin or ())
     if args.no_dropout:
@@ -79,15 +79,20 @@ def edit_model(
     return ready, origin
 
 
-def edit_file(path: Path, wanted: Signature, origin: Origin | None, args: argparse.Namespace) -> Origin | None:
-    """Change a frozen model that was just written, in its file, if flags ask for it. Returns the source as changed."""
+def edit_file(
+    path: Path, wanted: Signature, origin: Origin | None, args: argparse.Namespace
+) -> tuple[Origin | None, tuple[str, ...]]:
+    """Change a frozen model that was just written, in its file, if flags ask for it.
+
+    Returns the source as changed, and the lines on what was changed.
+    """
     if not any(select_values(args, *EDIT_FLAGS).values()):
-        return origin
+        return origin, ()
     ready, origin = edit_model(read_written_model(path, wanted, trust=args.trust_model), origin, args)
     edited = path.with_name(f"{path.name}-edited")
     write_prepared_model(edited, ready)
     edited.replace(path)
-    return origin
+    return origin, ready.changes
 
 
 def prove(origin: Origin, path: Path, args: argparse.Namespace) -> str:
@@ -109,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_prepared_model(path, ready)
             proof = NOT_VERIFIED if origin is None else prove(origin, path, args)
         size = to_frozen.measure_difference("source", whole.graph_def, path)
+    print_notes(ready.changes)
     to_frozen.print_difference(size)
     if not any(select_values(args, *EDIT_FLAGS).values()):
         print("nothing is changed, as no flag asks for it; what no output needs is left out")

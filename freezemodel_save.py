@@ -29,7 +29,7 @@ from savedmodel_from_keras import open_keras_model, read_keras_model
 from savedmodel_pretrained import open_saved_model, read_saved_model
 from serialization import cli, project
 from serialization.cli import choose_model, make_parser, name_target, repeat_flags
-from serialization.console import format_command, show_path
+from serialization.console import format_command, print_notes, show_path
 from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS, EDIT_FLAGS, RESULT_FLAGS, SOURCE_FLAGS
 from serialization.graph.keys import name_by_keys
@@ -112,9 +112,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     with stage_output(args.frozen_model, overwrite=args.overwrite or args.frozen_model == default) as path:
         load_op_library(args.op_library)
         with freeze_source(kind, args, path) as (prepared, source):
-            origin = edit_file(path, prepared.signature, source, args)
+            origin, changes = edit_file(path, prepared.signature, source, args)
             proof = NOT_VERIFIED if origin is None else prove(origin, path, args)
         difference = to_frozen.measure_difference(kind, prepared.whole, path)
+    print_notes(changes)
     to_frozen.print_difference(difference)
     print(f"wrote {show_path(args.frozen_model)}\n{proof}")
     print(f"next: {format_command('freezemodel_load.py', *repeat_flags(parser, args, 'frozen-model', *RESULT_FLAGS))}")

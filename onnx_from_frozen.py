@@ -82,12 +82,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         load_op_library(args.op_library)
         with freeze_for_export(kind, args, path) as (ready, origin):
             graph = prepare_onnx_graph(ready)
-            print_notes(graph.notes)
             model = convert(graph, args.opset)
             require_onnx_ops(model)
             write_onnx_file(path, model, graph.names, graph.constants, graph.required)
             proof = prove(origin, path, ready.signature, args.feed)
         size = format_size(path.stat().st_size)
+    print_notes([*ready.changes, *graph.notes])
     print(f"wrote {show_path(args.onnx)}: {size}, opset {args.opset}")
     print(proof)
     print(f"next: {format_command('model_inspect.py', args.onnx)}")

@@ -26,7 +26,7 @@ from savedmodel_from_checkpoint import save
 from savedmodel_from_frozen import load
 from serialization import cli, project
 from serialization.cli import choose_model, make_parser, name_target, require_installed
-from serialization.console import format_command, format_size, show_path
+from serialization.console import format_command, format_size, print_notes, show_path
 from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS, EDIT_FLAGS, SOURCE_FLAGS
 from serialization.graph.op_registry import load_op_library
@@ -96,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             convert_frozen(ready, path, args)
             proof = prove(origin, path, ready.signature, args)
         size = format_size(path.stat().st_size)
+    print_notes(ready.changes)
     print(f"wrote {show_path(args.tflite)}: {size}{f', {args.quantize}' if args.quantize else ''}")
     print(proof)
     print(f"next: {format_command('model_inspect.py', args.tflite)}")

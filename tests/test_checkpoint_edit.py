@@ -340,3 +340,9 @@ def test_a_large_checkpoint_is_not_held_in_memory(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=PROJECT, env=environment(), stdout=subprocess.PIPE, text=True, check=True)
     assert "proved: 50 variables read back, the same bits, and nothing else" in done.stdout
     assert int(done.stdout.rpartition("kB ")[2]) < 600_000
+
+
+def test_what_was_renamed_is_said_after_the_deed(run: Run, toy: Path) -> None:
+    (toy / "graph.ckpt.meta").write_bytes(b"no graph")
+    done = run("checkpoint_edit", "--rename", "NN=Net", "--out", toy / "new.ckpt")
+    assert (done.status, done.stdout) == (1, "")

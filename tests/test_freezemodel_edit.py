@@ -133,7 +133,8 @@ def test_what_the_graph_does_not_allow_is_one_line(
 ) -> None:
     file = write(build(lambda: make(4)), tmp_path / "m.pb")
     out = ("--out", tmp_path / "out.pb", "--outputs", "y")
-    assert re.search(said, error("freezemodel_edit", "--frozen-model", file, *out, "--batch-size", *words))
+    line = error("freezemodel_edit", "--frozen-model", file, *out, "--batch-size", *words)
+    assert re.search(said, line)
 
 
 def test_an_output_without_rows_is_compared_on_repeated_rows(run: Run, tmp_path: Path) -> None:
@@ -349,3 +350,10 @@ def test_nothing_is_overwritten(error: Fails, toy: Path, tmp_path: Path) -> None
     line = error("freezemodel_edit", "--out", tmp_path / "out.pb")
     assert line == "out.pb exists already; --overwrite replaces it"
     assert (tmp_path / "out.pb").read_bytes() == b"mine"
+
+
+def test_what_was_changed_is_said_after_the_deed(run: Run, tmp_path: Path) -> None:
+    file = write(build(lambda: edited_models.centred(4)), tmp_path / "m.pb")
+    done = run("freezemodel_edit", "--frozen-model", file, "--outputs", "y", "--batch-size", "any")
+    assert done.status == 1
+    assert "is now" not in done.stdout

@@ -201,4 +201,4 @@ def test_the_cells_are_those_of_the_readme() -> None:
     }
     tested = {(source, scripts[0]) for (source, _), scripts in CELLS.items() if source != "h5" and len(scripts) == 1}
     assert shown - {("checkpoint", "checkpoint_save")} == tested
-    assert set(REFUSED) <= {(*cell, model) for cell in CELLS for model in LAYERS}
+    assert {*REFUSED, *FLAGS} <= {(*cell, model) for cell in CELLS for model in LAYERS}

@@ -35,8 +35,8 @@ from serialization.tensorflow import explain_failures
 class PreparedFrozenModel:
     """The part of a frozen graph that `signature` needs; `initializers` fill its tables.
 
-    Each of the `constants`, which stay in a large file, is a variable in the graph. `notes` report choices and repairs.
-    `hints` and `batches` are for generate_attempts.
+    Each of the `constants`, which stay in a large file, is a variable in the graph. `notes` report choices and repairs,
+    `changes` what was edited since, for a script to print at its end. `hints` and `batches` are for generate_attempts.
     """
 
     index: GraphIndex
@@ -46,6 +46,7 @@ class PreparedFrozenModel:
     notes: tuple[str, ...]
     hints: Mapping[str, Hint]
     batches: tuple[int, ...]
+    changes: tuple[str, ...] = ()
 
     @property
     def graph_def(self) -> Any:

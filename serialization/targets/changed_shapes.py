@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import list_known, list_some, print_notes
+from serialization.console import list_known, list_some
 from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.graph.batch_sizes import FreeBatch, free_batch_size
@@ -70,8 +70,8 @@ def change_shapes(
     old = {tensor.name: tensor.shape for tensor in ready.signature.inputs}
     shapes = {name: shape for name, shape in shapes.items() if shape != old[name]}
     if not shapes:
-        print_notes(["no shape is changed: the inputs have these shapes already"])
-        return ready, origin
+        line = "no shape is changed: the inputs have these shapes already"
+        return replace(ready, changes=(*ready.changes, line)), origin
     graph_def = protos.GraphDef()
     graph_def.CopyFrom(ready.graph_def)
     freed = _free_batch(ready, old, shapes)
@@ -91,7 +91,7 @@ def change_shapes(
     lines = [f"input {t.key}: {show_shape(old[t.name])} is now {show_shape(t.shape)}" for t in moved]
     if freed is not None and freed.changed:
         lines.append(f"the batch size is no constant any more in {list_some(freed.changed)}")
-    print_notes(lines)
+    result = replace(result, changes=(*ready.changes, *lines))
     return result, origin and _reshape_source(origin, ready.signature, old, inputs, freed)
 
 

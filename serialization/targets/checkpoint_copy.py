@@ -57,6 +57,12 @@ def list_parts(held: Checkpoint, names: EditedNames) -> list[list[Piece]]:
     return parts
 
 
+def name_latest(prefix: Path) -> None:
+    """Have the folder's `checkpoint` file name this checkpoint, as Saver(save_relative_paths=True) does."""
+    lines = (f'{key}: "{prefix.name}"\n' for key in ("model_checkpoint_path", "all_model_checkpoint_paths"))
+    prefix.with_name("checkpoint").write_text("".join(lines), "utf-8")
+
+
 def prove_copy(held: Checkpoint, names: EditedNames, parts: Iterable[Sequence[Piece]], prefix: Path) -> str:
     """Read source and copy, and compare each tensor, bit for bit. Returns the proof as a sentence.
 

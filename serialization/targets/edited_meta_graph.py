@@ -9,6 +9,7 @@ from typing import Any
 
 from serialization.console import format_count, list_some, make_printable, show_path
 from serialization.errors import UserError
+from serialization.files.checkpoint_files import open_meta_graph_file
 from serialization.formats import protos
 from serialization.formats.checkpoint_index import Checkpoint
 from serialization.formats.dtypes import get_dtype_number
@@ -16,7 +17,7 @@ from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import VARIABLES
 from serialization.graph.rename_nodes import rename_nodes
 from serialization.sources.edited_names import EditedNames
-from serialization.sources.frozen_reader import GraphFile
+from serialization.sources.frozen_reader import GraphFile, read_graph_file
 from serialization.sources.restore_ops import replace_saver
 from serialization.sources.variable_mapping import Restore, check_mapping, map_variables
 
@@ -28,6 +29,15 @@ class EditedGraph:
     meta_graph: Any
     restores: tuple[Restore, ...]
     notes: tuple[str, ...]
+
+
+def read_edited_graph(held: Checkpoint, names: EditedNames) -> tuple[EditedGraph | None, tuple[str, ...]]:
+    """The graph beside the checkpoint, edited, or None if there is none; and the lines to print about it."""
+    meta = held.prefix.with_name(f"{held.prefix.name}.meta")
+    if not meta.exists():
+        return None, (f"no graph: nothing is at {show_path(meta)}, so the copy has no .meta either",)
+    graph = edit_meta_graph(held, read_graph_file(open_meta_graph_file(held)), names)
+    return graph, graph.notes
 
 
 def edit_meta_graph(held: Checkpoint, file: GraphFile, names: EditedNames) -> EditedGraph:

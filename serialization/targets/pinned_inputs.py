@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import print_notes
 from serialization.errors import UserError
 from serialization.graph.dropout import find_dropout, remove_dropout
 from serialization.graph.folding import fold_constants, join_equal_branches
@@ -77,5 +76,6 @@ def fix_pinned(ready: PreparedFrozenModel, origin: Origin | None, pinned: Any, v
         remove_dropout(graph_def, idle)
         graph_def = join_equal_branches(graph_def, roots)
     pins = {tensor.key: values[tensor.name] for tensor in ready.signature.inputs if tensor.name in values}
-    print_notes([f"pinned {', '.join(pins)}: the result is compared with the source that is fed the same"])
-    return replace(ready, index=GraphIndex(graph_def), signature=wanted), origin and fix_inputs(origin, pins)
+    line = f"pinned {', '.join(pins)}: the result is compared with the source that is fed the same"
+    result = replace(ready, index=GraphIndex(graph_def), signature=wanted, changes=(*ready.changes, line))
+    return result, origin and fix_inputs(origin, pins)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from serialization.console import format_count, list_some, print_notes
+from serialization.console import format_count, list_some
 from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.graph.dropout import DropoutLayer, find_dropout, remove_dropout
@@ -56,12 +56,11 @@ def switch_dropout_off(ready: PreparedFrozenModel, origin: Origin | None) -> Sta
     ]
     notes += [f"left out the input {tensor.key}, which the dropout alone took" for tensor in unused]
     notes += [f"random, and no dropout: {list_some(others)}"] if others else []
-    print_notes(notes)
     if origin is not None:
         switches = _list_switches(ready.index, wanted, layers) if origin.repeat is None else ()
         origin = replace(keep_all_numbers(origin, layers, index), switches=switches)
         origin = ignore_inputs(origin, [tensor.key for tensor in unused]) if unused else origin
-    return replace(ready, index=index, signature=wanted), origin
+    return replace(ready, index=index, signature=wanted, changes=(*ready.changes, *notes)), origin
 
 
 def _list_switches(index: GraphIndex, wanted: Signature, layers: Sequence[DropoutLayer]) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ def test_a_copy_that_differs_is_refused(tmp_path: Path, fault: str) -> None:
     held = find_checkpoint(source)
     names = choose_edited_names(held, [("a", "c")])
     parts = list_parts(held, names)
-    checkpoint_edit.copy(held, parts, tmp_path / "good", latest=False)
+    checkpoint_edit.copy(held, parts, tmp_path / "good")
     line = prove_copy(held, names, parts, tmp_path / "good")
     assert line == "2 variables read back, the same bits, and nothing else"
     wrong = {"c": tensors["a"], "b": tensors["b"]}
