@@ -25,13 +25,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from checkpoint_from_frozen import list_files
 from serialization import cli, project
 from serialization.cli import make_parser, name_target, repeat_flags
 from serialization.console import format_command, print_notes, print_table, show_path
 from serialization.errors import UserError
 from serialization.files.locate import find_checkpoint
-from serialization.files.publish import stage_checkpoint
+from serialization.files.publish import list_staged, stage_checkpoint
 from serialization.flags import CONFINEMENT_FLAGS
 from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
 from serialization.project import real_path
@@ -39,6 +38,7 @@ from serialization.run.verify import NOT_VERIFIED
 from serialization.sources.edited_names import EditedNames, choose_edited_names
 from serialization.targets.checkpoint_copy import Piece, list_parts, name_latest, prove_copy
 from serialization.targets.edited_meta_graph import EditedGraph, read_edited_graph, write_edited_graph
+from serialization.targets.to_checkpoint import list_prefixes
 from serialization.tensorflow import explain_failures, tf
 
 TOY_RENAMES = [("NN", "Net")]
@@ -87,8 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__, *flags, checkpoint=toy, out=out)
     args = parser.parse_args(argv)
     name_target(parser, args, "out", "checkpoint")
-    if args.out.is_dir():
-        parser.error(f"--out {args.out} is a folder; a prefix in it would be {args.out}/model.ckpt")
+    prefixes = list_prefixes(parser, args.out)
     if args.checkpoint == toy and not (args.rename or args.ema or args.no_slots):
         args.rename = TOY_RENAMES
 
@@ -99,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = choose_edited_names(held, args.rename or (), ema=args.ema, slots=not args.no_slots)
         graph, notes = read_edited_graph(held, names)
         proof = write(args, held, prefix, names, graph)
-        files = list_files([prefix], [args.out])
+        files = list_staged([prefix], prefixes)
     print_notes([*names.notes, *notes])
     print_table(("file", "size"), files)
     print("\n".join(proof))

@@ -31,8 +31,8 @@ from freezemodel_load import read_given_model
 from savedmodel_from_frozen import load
 from serialization import cli, project
 from serialization.cli import make_parser, name_target, repeat_flags
-from serialization.console import format_command, format_count, format_size, print_table, show_path
-from serialization.files.publish import list_checkpoint_files, stage_checkpoint
+from serialization.console import format_command
+from serialization.files.publish import list_staged, stage_checkpoint
 from serialization.flags import CONVERSION_FLAGS, RESULT_FLAGS
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.parameters import Parameter
@@ -42,7 +42,14 @@ from serialization.run.predictor import open_session
 from serialization.run.verify import NOT_VERIFIED
 from serialization.sources.from_frozen import PreparedFrozenModel
 from serialization.targets.checkpoint_proof import prove_checkpoint, prove_objects
-from serialization.targets.to_checkpoint import Unfrozen, name_in_graph, reserve_names, take_out_constants
+from serialization.targets.to_checkpoint import (
+    Unfrozen,
+    list_prefixes,
+    name_in_graph,
+    print_unfrozen,
+    reserve_names,
+    take_out_constants,
+)
 from serialization.tensorflow import OTHER_TENSORFLOW, explain_failures, tf, tf1
 
 
@@ -98,14 +105,6 @@ def open_frozen(ready: PreparedFrozenModel) -> Iterator[Origin]:
         yield origin
 
 
-def list_prefixes(parser: argparse.ArgumentParser, args: argparse.Namespace) -> list[Path]:
-    """The prefix of --out, and with --object-based that of the second checkpoint."""
-    if args.out.is_dir():
-        parser.error(f"--out {args.out} is a folder; a prefix in it would be {args.out}/model.ckpt")
-    objects = args.out.with_name(f"{args.out.stem}-object{args.out.suffix}")
-    return [args.out, objects] if args.object_based else [args.out]
-
-
 def write(
     args: argparse.Namespace,
     unfrozen: Unfrozen,
@@ -122,37 +121,12 @@ def write(
     return [*lines, *(prove_objects(unfrozen, path) for path in objects)]
 
 
-def list_files(staged: Sequence[Path], prefixes: Sequence[Path]) -> list[tuple[str, str]]:
-    """The files at the staged prefixes, by the names that they get, with their sizes."""
-    return [
-        (show_path(prefix.with_name(prefix.name + file.name.removeprefix(new.name))), format_size(file.stat().st_size))
-        for new, prefix in zip(staged, prefixes, strict=True)
-        for file in list_checkpoint_files(new)
-    ]
-
-
-def report(
-    parser: argparse.ArgumentParser,
-    args: argparse.Namespace,
-    files: Sequence[tuple[str, str]],
-    unfrozen: Unfrozen,
-    proof: Sequence[str],
-) -> None:
-    """Print what was written, the proof, and the next step."""
-    print_table(("file", "size"), files)
-    trained = {one.name: one.trainable for one in unfrozen.parameters}
-    print(f"{format_count(len(trained), 'variable')}, {sum(trained.values()):,} trainable")
-    print("\n".join(proof))
-    again = repeat_flags(parser, args, *RESULT_FLAGS)
-    print(f"next: {format_command('checkpoint_restore.py', '--checkpoint', args.out, *again)}")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     frozen_model, out = (project.RESULTS / name for name in ("frozen_model.pb", "unfrozen.ckpt"))
     parser = make_parser(__doc__, "object-based", *CONVERSION_FLAGS, frozen_model=frozen_model, out=out)
     args = parser.parse_args(argv)
     name_target(parser, args, "out", "frozen_model")
-    prefixes = list_prefixes(parser, args)
+    prefixes = list_prefixes(parser, args.out, objects=args.object_based)
     overwrite = args.overwrite or args.out == out
 
     with ExitStack() as stack:
@@ -161,8 +135,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         ready = read_given_model(args)
         unfrozen = take_out_constants(ready)
         proof = write(args, unfrozen, staged, lambda: open_frozen(ready))
-        files = list_files(staged, prefixes)
-    report(parser, args, files, unfrozen, proof)
+        files = list_staged(staged, prefixes)
+    print_unfrozen(files, unfrozen, proof)
+    again = repeat_flags(parser, args, *RESULT_FLAGS)
+    print(f"next: {format_command('checkpoint_restore.py', '--checkpoint', args.out, *again)}")
     return 0
 
 

@@ -17,15 +17,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, nullcontext
 
-from checkpoint_from_frozen import list_files, list_prefixes, report, write
+from checkpoint_from_frozen import write
 from savedmodel_pretrained import open_saved_model, read_saved_model
 from serialization import cli, project
-from serialization.cli import make_parser, name_target
-from serialization.console import print_notes
-from serialization.files.publish import stage_checkpoint
-from serialization.flags import CONVERSION_FLAGS, SAVED_MODEL_FLAGS
+from serialization.cli import make_parser, name_target, repeat_flags
+from serialization.console import format_command, print_notes
+from serialization.files.publish import list_staged, stage_checkpoint
+from serialization.flags import CONVERSION_FLAGS, RESULT_FLAGS, SAVED_MODEL_FLAGS
 from serialization.graph.op_registry import load_op_library
-from serialization.targets.to_checkpoint import take_out_variables
+from serialization.targets.to_checkpoint import list_prefixes, print_unfrozen, take_out_variables
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__, *flags, saved_model=saved_model, out=out)
     args = parser.parse_args(argv)
     name_target(parser, args, "out", "saved_model")
-    prefixes = list_prefixes(parser, args)
+    prefixes = list_prefixes(parser, args.out, objects=args.object_based)
     overwrite = args.overwrite or args.out == out
 
     with ExitStack() as stack:
@@ -46,8 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             unfrozen, notes = take_out_variables(origin, prepared.known_variables)
             print_notes(notes)
             proof = write(args, unfrozen, staged, lambda: nullcontext(origin))
-        files = list_files(staged, prefixes)
-    report(parser, args, files, unfrozen, proof)
+        files = list_staged(staged, prefixes)
+    print_unfrozen(files, unfrozen, proof)
+    again = repeat_flags(parser, args, *RESULT_FLAGS)
+    print(f"next: {format_command('checkpoint_restore.py', '--checkpoint', args.out, *again)}")
     return 0
 
 

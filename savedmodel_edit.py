@@ -22,7 +22,6 @@ tensors gets a new function. Variables, assets and extra files are copied.
 
 from __future__ import annotations
 
-import argparse
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
@@ -35,16 +34,11 @@ from savedmodel_pretrained import load, open_saved_model
 from serialization import cli, project
 from serialization.cli import make_parser, name_target, select_values
 from serialization.console import list_export, print_export, print_notes, print_table
-from serialization.files.locate import SavedModelFolder, find_saved_model
+from serialization.files.locate import find_saved_model
 from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS, SAVED_MODEL_FLAGS
 from serialization.graph.op_registry import load_op_library
-from serialization.graph.signature import (
-    SERVING_DEFAULT,
-    build_signature_def,
-    choose_signature_def,
-    list_signature_defs,
-)
+from serialization.graph.signature import SERVING_DEFAULT, build_signature_def
 from serialization.run.differences import OPTIMIZED
 from serialization.run.given_feeds import Feed, share_feeds
 from serialization.run.predictor import Predictor, Run
@@ -56,10 +50,9 @@ from serialization.sources.private_copy import PreparedSavedModel
 from serialization.targets.edited_saved_model import edit_signature_defs, write_saved_model
 from serialization.targets.edited_signatures import (
     EditedSignature,
-    call_by,
-    choose_signatures,
     describe_signature,
-    make_new_signature,
+    prepare_source,
+    read_signatures,
 )
 from serialization.tensorflow import explain_failures, format_reason, np, quiet, tf
 
@@ -89,26 +82,6 @@ def load_function(folder: Path, key: str) -> Run:
         return {n: np.array(v, dtype=object) if isinstance(v, bytes) else v for n, v in found.items()}
 
     return run
-
-
-def read_signatures(args: argparse.Namespace, found: SavedModelFolder, whole: Any) -> list[EditedSignature]:
-    """The signatures of the result: those of the source that are kept, and the new one, as the flags ask."""
-    if not (args.inputs or args.outputs or list_signature_defs(whole)):
-        choose_signature_def(whole)  # which says that there is none
-    renames = (args.rename_signature or (), args.rename_input or (), args.rename_output or ())
-    edited = choose_signatures(whole, args.signature, *renames)
-    if args.inputs or args.outputs:
-        edited.append(make_new_signature(args.new_signature, sign_tensors(prepare(args, found, None)), edited))
-    return [call_by(args.method, one) for one in edited] if args.method else edited
-
-
-def prepare(args: argparse.Namespace, found: SavedModelFolder, one: EditedSignature | None) -> PreparedSavedModel:
-    """The source, read and scanned, with a signature by its keys in the result; with the new one for None."""
-    if one is not None and one.source is not None:
-        prepared = prepare_saved_model(found, args.tag_set, one.source, trust=args.trust_model)
-        return replace(prepared, signature=one.rename(prepared.signature))
-    key = args.signature[0] if args.signature and not args.signature[1:] else None
-    return prepare_saved_model(found, args.tag_set, key, args.inputs, args.outputs, trust=args.trust_model)
 
 
 def sign_tensors(prepared: PreparedSavedModel) -> Any:
@@ -168,8 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = find_saved_model(args.saved_model)
         graphs = from_saved_model.read_saved_model(found.file)
         whole = choose_meta_graph(graphs, args.tag_set).meta_graph
-        edited = read_signatures(args, found, whole)
-        prepared = {one.key: prepare(args, found, one) for one in edited}
+        edited = read_signatures(args, found, whole, sign_tensors)
+        prepared = {one.key: prepare_source(args, found, one) for one in edited}
         print_notes(dict.fromkeys(note for one in prepared.values() for note in one.notes))
         write_saved_model(edit_signature_defs(whole, edited, args.new_tag_set), found, folder)
         proof = [NOT_VERIFIED]

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from serialization.console import show_path
+from serialization.console import format_size, show_path
 from serialization.errors import UserError
 from serialization.files.locked_folders import hold_new_folder
 from serialization.files.moves import hold_folder, move_into_place, put_back_replaced, refuse_existing, sync_to_disk
@@ -123,6 +123,15 @@ def list_checkpoint_files(prefix: Path) -> list[Path]:
         return []
     name = re.compile(re.escape(prefix.name) + _CHECKPOINT_FILE)
     return sorted(file for file in prefix.parent.iterdir() if name.fullmatch(file.name))
+
+
+def list_staged(staged: Sequence[Path], prefixes: Sequence[Path]) -> list[tuple[str, str]]:
+    """The files of checkpoints at their staged prefixes, by the names that they get, with their sizes."""
+    return [
+        (show_path(prefix.with_name(prefix.name + file.name.removeprefix(new.name))), format_size(file.stat().st_size))
+        for new, prefix in zip(staged, prefixes, strict=True)
+        for file in list_checkpoint_files(new)
+    ]
 
 
 _MANIFEST = "files"

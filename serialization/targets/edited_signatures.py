@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import argparse
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from serialization.console import list_known, make_printable
 from serialization.errors import UserError
+from serialization.files.locate import SavedModelFolder
 from serialization.formats import dtypes, protos
 from serialization.formats.dtypes import get_dtype_name
-from serialization.graph.signature import Signature, Tensor, list_signature_defs, show_shape
+from serialization.graph.signature import Signature, Tensor, choose_signature_def, list_signature_defs, show_shape
 from serialization.run.predictor import Run, Values
+from serialization.sources.from_saved_model import prepare_saved_model
+from serialization.sources.private_copy import PreparedSavedModel
 
 Renames = Sequence[tuple[str, str]]
 
@@ -53,6 +57,33 @@ class EditedSignature:
             return {new: answers[old] for old, new in sorted(self.outputs.items(), key=lambda pair: pair[1])}
 
         return call
+
+
+def read_signatures(
+    args: argparse.Namespace, found: SavedModelFolder, whole: Any, sign: Callable[[PreparedSavedModel], Any]
+) -> list[EditedSignature]:
+    """The signatures of the result: those of the source that are kept, and the new one, as the flags ask.
+
+    `sign` gives the SignatureDef of the tensors that --inputs and --outputs name.
+    """
+    if not (args.inputs or args.outputs or list_signature_defs(whole)):
+        choose_signature_def(whole)  # which says that there is none
+    renames = (args.rename_signature or (), args.rename_input or (), args.rename_output or ())
+    edited = choose_signatures(whole, args.signature, *renames)
+    if args.inputs or args.outputs:
+        edited.append(make_new_signature(args.new_signature, sign(prepare_source(args, found, None)), edited))
+    return [call_by(args.method, one) for one in edited] if args.method else edited
+
+
+def prepare_source(
+    args: argparse.Namespace, found: SavedModelFolder, one: EditedSignature | None
+) -> PreparedSavedModel:
+    """The source, read and scanned, with a signature by its keys in the result; with the new one for None."""
+    if one is not None and one.source is not None:
+        prepared = prepare_saved_model(found, args.tag_set, one.source, trust=args.trust_model)
+        return replace(prepared, signature=one.rename(prepared.signature))
+    key = args.signature[0] if args.signature and not args.signature[1:] else None
+    return prepare_saved_model(found, args.tag_set, key, args.inputs, args.outputs, trust=args.trust_model)
 
 
 def choose_signatures(

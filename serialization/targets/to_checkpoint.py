@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import format_count
+from serialization.console import format_count, print_table
 from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.dtypes import get_base_dtype
@@ -47,6 +49,24 @@ class Unfrozen:
     @cached_property
     def names(self) -> set[str]:
         return {node.name for node in self.rest.node}
+
+
+def list_prefixes(parser: argparse.ArgumentParser, out: Path, *, objects: bool = False) -> list[Path]:
+    """The prefix that --out names, and with `objects` that of a second checkpoint, an object-based one.
+
+    Ends with status 2 for a folder.
+    """
+    if out.is_dir():
+        parser.error(f"--out {out} is a folder; a prefix in it would be {out}/model.ckpt")
+    return [out, out.with_name(f"{out.stem}-object{out.suffix}")] if objects else [out]
+
+
+def print_unfrozen(files: Sequence[tuple[str, str]], unfrozen: Unfrozen, proof: Sequence[str]) -> None:
+    """Print the files with their sizes, how many variables they hold, and the proof."""
+    print_table(("file", "size"), files)
+    trained = {one.name: one.trainable for one in unfrozen.parameters}
+    print(f"{format_count(len(trained), 'variable')}, {sum(trained.values()):,} trainable")
+    print("\n".join(proof))
 
 
 def take_out_constants(ready: PreparedFrozenModel) -> Unfrozen:
