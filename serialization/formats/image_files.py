@@ -23,6 +23,11 @@ _EXIF = b"Exif\0\0"
 _ORIENTATION, _SHORT = 0x0112, 3  # a tag of TIFF, and the type of its value
 
 
+def is_image(data: bytes) -> bool:
+    """Whether the data begins as a PNG or JPEG file does."""
+    return data.startswith((_PNG, _JPEG))
+
+
 def measure_image(data: bytes) -> tuple[int, int]:
     """Width and height of a PNG or JPEG file, as its pixels lie. Raises ValueError for any other file."""
     if data.startswith(_PNG) and data[12:16] == b"IHDR" and len(data) >= 24:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Any
 
-from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header, parse_options_header
+from werkzeug.http import parse_options_header
 
 from serialization.console import format_count, make_printable
+from serialization.formats.image_files import is_image
 from serialization.runtimes.runtime import LateError, MemoryShortError, RunError, UnclearError, ValuesError
 from serialization.serving.http.bodies import BodyReader
 from serialization.serving.http.content_encoding import name_encoding, unpack_body
@@ -78,6 +78,7 @@ class PredictRoute:
         self._json = JsonFormat(engine.signature, settings.max_rows, settings.nonfinite, settings.nonfinite_inputs)
         self._npy = NpyFormat(engine.signature, settings.max_rows, settings.nonfinite_inputs)
         self._images = ImageFormat(engine.signature, settings.max_rows)
+        self._image_types = image_format.list_content_types(engine.signature)
         if self._images.takes_pixels:
             self._json.read_images = self._images.read_json_rows
         self._lock = threading.Lock()  # to add a request in flight; removing one only makes room
@@ -197,15 +198,19 @@ class PredictRoute:
         name, parameters = name.strip().lower(), parameters.replace(" ", "").replace('"', "").lower()
         if name == _JSON and parameters in ("", "charset=utf-8"):
             return self._json.decode
+        decode_image = partial(self._images.decode_file, query=query)
+        if name == npy_format.ANY_BYTES and self._image_types:
+            return lambda body: (decode_image if is_image(body) else self._npy.decode)(body)
         if name in npy_format.CONTENT_TYPES:
             return self._npy.decode
         if name in image_format.CONTENT_TYPES:
-            return lambda body: self._images.decode_file(body, query)
+            return decode_image
         if name == image_format.FORM:
             boundary = parse_options_header(content_type)[1].get("boundary", "")
             return lambda body: self._images.decode_form(body, boundary, query)
         shown = repr(content_type[:100]) if content_type else "none"
-        raise RequestError(415, f"Content-Type: expected {_JSON} (in UTF-8) or {_NPY}, got {shown}")
+        *taken, last = f"{_JSON} (in UTF-8)", _NPY, *self._image_types
+        raise RequestError(415, f"Content-Type: expected {', '.join(taken)} or {last}, got {shown}")
 
     def _send_results(
         self, requests: Sequence[Request], parts: Sequence[slice | None], results: Mapping[str, Any], rows: int
@@ -218,7 +223,7 @@ class PredictRoute:
                 accept = request.environ.get("HTTP_ACCEPT")
                 if request.encode is not None:
                     answers.append((request, *request.encode(results, part)))
-                elif accept is not None and _prefers_npy(accept):
+                elif accept is not None and npy_format.prefers_npy(accept):
                     answers.append((request, _NPY_HEADERS, self._npy.encode(results, part)))
                 else:
                     lists = lists or self._json.lists(results)
@@ -288,12 +293,6 @@ def _parts(requests: Sequence[Request]) -> Sequence[Any]:
         return (None,)
     ends = list(accumulate([request.rows for request in requests]))
     return list(map(slice, [0, *ends], ends))
-
-
-@lru_cache(64)  # parsing a header takes longer than a small model runs, and few different headers are in use
-def _prefers_npy(accept: str) -> bool:
-    best = parse_accept_header(accept, MIMEAccept).best_match((_JSON, *npy_format.CONTENT_TYPES), _JSON)
-    return best != _JSON
 
 
 def _first_line(error: Exception) -> str:

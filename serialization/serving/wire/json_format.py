@@ -43,7 +43,11 @@ if TYPE_CHECKING:
 
 
 _GZIP = b"\x1f\x8b"  # RFC 1952, section 2.3.1
-_MARKS = {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
+_MARKS = {  # that of UTF-32 begins as that of UTF-16 does
+    **dict.fromkeys((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "UTF-32"),
+    **dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "UTF-16"),
+    codecs.BOM_UTF8: "UTF-8",
+}
 _OF_OTHERS = {"instances", "inputs"}  # the keys of TensorFlow Serving's bodies
 
 

@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
 from serialization.formats.numpy_dtypes import get_numpy_dtype
 from serialization.graph.signature import Signature
 from serialization.run.generated_feeds import get_portable_dtype
@@ -21,7 +24,8 @@ from serialization.tensorflow import np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CONTENT_TYPES = ("application/x-npy", "application/octet-stream")
+ANY_BYTES = "application/octet-stream"
+CONTENT_TYPES = ("application/x-npy", ANY_BYTES)
 
 
 class NpyFormat:
@@ -95,3 +99,10 @@ def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, Any]:
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     shape, fortran_order, dtype = read[version](file)
     return shape, fortran_order, dtype
+
+
+@lru_cache(64)  # parsing a header takes longer than a small model runs, and few different headers are in use
+def prefers_npy(accept: str) -> bool:
+    """Whether a client with this header `Accept` prefers a .npy file to JSON."""
+    best = parse_accept_header(accept, MIMEAccept).best_match(("application/json", *CONTENT_TYPES), "application/json")
+    return best != "application/json"

@@ -53,6 +53,20 @@ def test_an_image_is_a_body(grey: FlaskClient) -> None:
     assert send(grey, BAG, "image/png") == (200, [PIXELS.tolist()])
     assert send(grey, JPEG, "image/jpeg") == (200, [tf.io.decode_jpeg(JPEG).numpy().tolist()])
     assert send(grey, BAG, "image/jpeg") == (200, [PIXELS.tolist()]), "its bytes tell what it is"
+    assert send(grey, BAG, "application/octet-stream") == (200, [PIXELS.tolist()])
+    file = io.BytesIO()
+    np.save(file, PIXELS[None])
+    assert send(grey, file.getvalue(), "application/octet-stream") == (200, [PIXELS.tolist()])
+
+
+def test_the_types_of_images_are_named_if_the_model_takes_them(grey: FlaskClient, clients: Clients) -> None:
+    """Curl --data-binary says that it sends a form."""
+    for client, named in (
+        (grey, ", application/x-npy, image/png, image/jpeg or multipart/form-data"),
+        (clients("log"), " or application/x-npy"),
+    ):
+        error = f"Content-Type: expected application/json (in UTF-8){named}, got 'image/gif'"
+        assert send(client, BAG, "image/gif") == (415, error)
 
 
 def test_files_of_a_form_are_rows(grey: FlaskClient) -> None:

@@ -268,6 +268,7 @@ def test_a_signature_without_inputs_or_outputs_is_one_line() -> None:
             '{"x": [[1, 2]]}'.encode("utf-16"),
             "the body begins with a byte order mark of UTF-16; send UTF-8 without one",
         ),
+        ("{}".encode("utf-32"), "the body begins with a byte order mark of UTF-32; send UTF-8 without one"),
         (gzip.compress(b"{}"), "the body is gzip data; say so in Content-Encoding, and pack it once"),
         ('{"x": [[1, 2]]}'.encode("utf-16-le"), "the body is in UTF-16 or UTF-32; send UTF-8"),
         ('{"x": [[1, 2]]}'.encode("utf-16-be"), "the body is in UTF-16 or UTF-32; send UTF-8"),
