@@ -30,7 +30,7 @@ class Proxy:
 
 
 PROXIES = {
-    "nginx": Proxy("nginx.conf", ("-p", ".", "-c", "whole.conf", "-e", "stderr", "-g", "daemon off;"), "nginx-light"),
+    "nginx": Proxy("nginx.conf", ("-p", ".", "-c", "whole.conf", "-g", "daemon off;"), "nginx-light"),
     "haproxy": Proxy("haproxy.cfg", ("-db", "-q", "-f", "haproxy.cfg"), "haproxy"),
     "envoy": Proxy(
         "envoy.yaml", ("-c", "envoy.yaml", "--disable-hot-restart", "--concurrency", "1", "-l", "error"), None
