@@ -36,8 +36,9 @@ check: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 
-# `make bench MEGABYTES=64 SERVING="--seconds 1 --rounds 1 --soak 20000"` is a short one.
+# `make bench MEGABYTES=64 SWAPS=10 SERVING="--seconds 1 --rounds 1 --soak 20000"` is a short one.
 MEGABYTES ?= 1024
+SWAPS ?= 100
 # Needs wrk and h2load (Debian: apt-get install wrk nghttp2-client). The servers of others are measured where bench-environments has put them.
 bench: $(VENV)/installed results/frozen_model.pb
 	$(BIN)/python benchmarks/freezing.py --megabytes $(MEGABYTES)
@@ -46,6 +47,7 @@ bench: $(VENV)/installed results/frozen_model.pb
 	$(BIN)/python benchmarks/confining.py
 	$(BIN)/python benchmarks/ending.py
 	$(BIN)/python benchmarks/idle.py
+	$(BIN)/python benchmarks/swapping.py --swaps $(SWAPS)
 	$(BIN)/python benchmarks/bench_serving.py --write $(SERVING)
 
 bench-environments: $(patsubst %,benchmarks/environments/%/installed,litserve bentoml mlserver)

@@ -8,10 +8,12 @@ Teaches one tf.compat.v1.Session for the life of the process, compiled once into
     python freezemodel_serve.py --saved-model my/model --signature serving_default
     python freezemodel_serve.py --checkpoint my/model.ckpt --inputs a=in_1,b=in_2 --outputs softmax
     python freezemodel_serve.py --keras my/model.keras
+    python freezemodel_serve.py --saved-model my/models/house --watch
 
 A model's only input is called x and its only output y, whatever the graph calls them. The page at / tells the rest.
 Clients of TensorFlow Serving (/v1) and of KServe V2 (/v2) are answered too, with the keys of the signature. With
 --grpc-port they may use gRPC.
+With --watch a new version, such as my/models/house/2, takes over without a failed request.
 A Keras model is frozen first, and proved, into a folder for temporary files; the server needs no Keras.
 Ctrl-C ends the server when the requests in flight are answered. Any WSGI server can run the application instead:
 `freezemodel_serve:create_app()` returns it.
@@ -24,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,11 +37,20 @@ from checkpoint_restore import restore_session
 from freezemodel_load import open_frozen
 from savedmodel_pretrained import load_session
 from serialization import cli, project
-from serialization.cli import choose_model, list_readable, make_parser, repeat_flags, require_installed, select_values
+from serialization.cli import (
+    choose_model,
+    list_readable,
+    make_parser,
+    refuse_flags,
+    repeat_flags,
+    require_installed,
+    select_values,
+)
 from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.files.beside import read_beside
-from serialization.files.model_flags import MODEL_KINDS, find_given_model, find_model
+from serialization.files.model_flags import MODEL_KINDS, choose_given_path, find_model, find_newest_model
+from serialization.files.stamps import get_watched_folder
 from serialization.files.unpacking import call_with_unpacked, list_unpacked
 from serialization.flags import CONFINEMENT_FLAGS, KERAS_FLAGS, LOAD_FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
 from serialization.graph.op_registry import load_op_library
@@ -47,9 +59,12 @@ from serialization.run.predictor import Predictor, give_sessions_own_threads
 from serialization.runtimes.tensorflow_runtime import TensorFlowRuntime
 from serialization.serving.http.server import announce_server, run_server
 from serialization.serving.limits import ADDRESS, LIMITS, Settings
+from serialization.serving.wire.protocol import name_served_model
 
 if TYPE_CHECKING:
     from flask import Flask
+
+    from serialization.serving.http.version import Version
 
 
 Open = Callable[..., tuple[Any, Signature]]  # gives a session, and the signature that it is run by
@@ -62,17 +77,24 @@ def compile_session(session: Any, signature: Signature, timeout: float) -> Tenso
     return TensorFlowRuntime(Predictor(session, signature, timeout=timeout), timeout)
 
 
-def make_app(name: str, open_model: Open, settings: Settings) -> Flask:
-    """The Flask application for one model, ready to answer once this returns."""
+def make_app(name: str, open_model: Open, settings: Settings, watched: tuple[str, Path] | None = None) -> Flask:
+    """The Flask application for one model, ready to answer once this returns.
+
+    `watched` is the kind and the path of a model whose new versions are loaded, each by `open_model(path)`.
+    """
     from flask import Flask, request
 
-    from serialization.serving.app import add_routes, make_predict_route
+    from serialization.serving.app import add_routes, load_version, make_predict_route
 
     started = time.monotonic()
     give_sessions_own_threads()  # a session with one thread, for batches, would share the pool of the first
-    session, signature = open_model()  # one session for all requests there will be; many threads may run it at once
-    run = compile_session(session, signature, settings.timeout)
-    route = make_predict_route(run, settings)
+
+    def load(*path: Path) -> Version:
+        session, signature = open_model(*path)  # one session for all its requests; many threads may run it at once
+        run = compile_session(session, signature, settings.timeout)
+        return load_version(show_path(*path) if path else name, run, settings)
+
+    route = make_predict_route(load, settings, watched)
     app = Flask("freezemodel_serve", static_folder=None)
 
     @app.post(route.path, provide_automatic_options=False)  # /api/predict
@@ -87,7 +109,7 @@ def make_app(name: str, open_model: Open, settings: Settings) -> Flask:
         # view, for Flask takes longer than a small model.
         return route.respond(request.environ)
 
-    add_routes(app, name, route, load_seconds=time.monotonic() - started)
+    add_routes(app, route, load_seconds=time.monotonic() - started)
     return app
 
 
@@ -111,39 +133,53 @@ def create_app(
     op_library: Path | None = None,
     settings: Settings | None = None,
     name: str = "",
+    watch: bool = False,
     **how: Any,
 ) -> Flask:
     """The application for any WSGI server, with one model; the parameters are the flags of the same names.
 
-    `name` is shown instead of the model's path. A Keras model has to be frozen before (`freeze_keras`).
+    `name` is shown instead of the model's path. A Keras model has to be frozen before (`freeze_keras`). `watch` has an
+    effect in the project's own server alone.
     """
     load_op_library(op_library)
-    kind, found = find_given_model(frozen_model=frozen_model, saved_model=saved_model, checkpoint=checkpoint)
-    settings = settings or Settings(**read_beside(found.path))
+    kind, path = choose_given_path(frozen_model=frozen_model, saved_model=saved_model, checkpoint=checkpoint)
+    settings = settings or Settings(**read_beside(path))
+    if watch:
+        return make_app(name, lambda place: OPENERS[kind](find_model(kind, place), **how), settings, (kind, path))
+    found = find_model(kind, path)
     return make_app(name or show_path(found.path), partial(OPENERS[kind], found, **how), settings)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     flags = ("saved-model", "keras", "checkpoint", *SAVED_MODEL_FLAGS, *KERAS_FLAGS, *MODEL_FLAGS, *CONFINEMENT_FLAGS)
-    parser = make_parser(__doc__, *flags, frozen_model=project.RESULTS / "frozen_model.pb", **ADDRESS, **LIMITS)
+    toy = project.RESULTS / "frozen_model.pb"
+    parser = make_parser(__doc__, "watch", *flags, frozen_model=toy, **ADDRESS, **LIMITS)
     args = parser.parse_args(argv)
     kind, how = choose_model(parser, args, (*MODEL_KINDS, "keras"))
     if args.grpc_port is not None:
         require_installed("grpc")
     with ExitStack() as stack:
         if kind == "keras":
+            refuse_flags(parser, args, ("watch",), "does not go with --keras; freeze the model, and watch that")
             folder = stack.enter_context(TemporaryDirectory(prefix="frozen-"))
             words = repeat_flags(parser, args, *KERAS_FLAGS, *LOAD_FLAGS)
             kind, args.frozen_model = "frozen_model", freeze_keras(args.keras, Path(folder), *words)
             how |= {"inputs": None, "outputs": None}  # the frozen model records them
-        found = find_model(kind, getattr(args, kind))  # before any worker looks for it
+        given = getattr(args, kind)
+        found = (find_newest_model if args.watch else find_model)(kind, given)  # before any worker looks for it
         path = args.keras or found.path
         bodies = [] if args.inputs or args.outputs else model.make_example_bodies(path)
         announce = partial(announce_server, show_path(path), bodies)
         settings = Settings(**select_values(args, *LIMITS), **read_beside(path))
         readable = None if args.unconfined else list_readable(args)
-        application = partial(create_app, **{kind: found.path}, name=show_path(path), **how)
-        make = partial(call_with_unpacked, list_unpacked(), application)
+        how |= {kind: found.path, "name": show_path(path)}
+        if args.watch:
+            if list_unpacked():
+                raise UserError(f"--watch cannot look into the archive {show_path(given)}; unpack it")
+            settings = replace(settings, model_name=name_served_model(path, settings).name)  # whatever comes later
+            readable = readable and [*readable, get_watched_folder(kind, given)]
+            how |= {kind: given, "watch": True}
+        make = partial(call_with_unpacked, list_unpacked(), partial(create_app, **how))
         # This process loads no model: each worker confines itself, and then loads it.
         run_server(make, settings, announce, readable, **select_values(args, *ADDRESS))
     return 0

@@ -315,6 +315,10 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "help": "run up to N rows of several requests at once, 1 for none (default: measured at the start)",
         },
         "batch-timeout-ms": {"type": parse_number(0), "metavar": "MS", "help": "how long a batch waits for more rows"},
+        "watch": {
+            "action": "store_true",
+            "help": "look each second for a new version of the model, or a changed file, and serve it",
+        },
         "model-name": {
             "type": parse_model_name,
             "metavar": "NAME",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,7 +15,7 @@ from serialization.formats import protos
 from serialization.formats.dtypes import get_dtype_number
 from serialization.formats.wire import write_varint
 from serialization.serving.http.direct import make_direct
-from serialization.serving.http.predict_route import NAME, SERVING
+from serialization.serving.http.predict_route import SERVING
 from serialization.serving.rpc import inference_service, prediction_service
 from serialization.serving.rpc.rpc_server import RpcServer
 from serialization.serving.rpc.services import Services
@@ -80,14 +79,14 @@ def raw_field(data: bytes) -> bytes:
 
 
 def services_of(app: Flask) -> Services:
-    engine, route = app.config[SERVING]
-    return Services(Path(app.config[NAME]), engine.signature, route.settings)
+    version = app.config[SERVING].slot.current
+    return Services(version.served, version.engine.signature, version.settings)
 
 
 def ask(app: Flask, method: str, message: bytes, services: Services | None = None) -> tuple[int, bytes]:
     """The status and the message that a call is answered with, without a connection."""
-    _, route = app.config[SERVING]
-    body, status, _ = route.respond(make_environ(method, message), (services or services_of(app)).find(method))
+    found = (services or services_of(app)).find(method)
+    body, status, _ = app.config[SERVING].respond(make_environ(method, message), lambda _: found)
     return status, body
 
 
@@ -105,9 +104,9 @@ def make_environ(method: str, message: bytes) -> dict[str, Any]:
 @contextmanager
 def rpc_serving(app: Flask) -> Iterator[tuple[RpcServer, str]]:
     """A gRPC server in this process, and its address."""
-    _, route = app.config[SERVING]
+    route = app.config[SERVING]
     direct = make_direct(app, route.settings)
-    server = RpcServer("127.0.0.1:0", services_of(app), route, direct.submit)
+    server = RpcServer("127.0.0.1:0", route, direct.submit)
     try:
         yield server, f"127.0.0.1:{server.port}"
     finally:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from serialization import project
+from serialization.errors import UserError
 from serialization.files.locate import find_checkpoint, find_frozen_model, find_saved_model
 from serialization.files.locate_keras import find_keras
 from serialization.files.publish import list_checkpoint_files
+from serialization.files.stamps import list_watched_versions
 from serialization.formats.checkpoint_index import list_v1_files
 
 # By attribute name, as argparse has them.
@@ -30,11 +33,18 @@ def find_model(kind: str, path: Path) -> Any:
     return _FINDERS[kind](path)
 
 
-def find_given_model(**paths: Path | None) -> tuple[str, Any]:
-    """The kind and the model of the first path that is given, by kind; without any the frozen model under results/."""
+def choose_given_path(**paths: Path | None) -> tuple[str, Path]:
+    """The first path that is given, and its kind; without any the frozen model under results/."""
     given = [(kind, path) for kind, path in paths.items() if path is not None]
-    kind, path = (given or [("frozen_model", project.RESULTS / "frozen_model.pb")])[0]
-    return kind, find_model(kind, path)
+    return (given or [("frozen_model", project.RESULTS / "frozen_model.pb")])[0]
+
+
+def find_newest_model(kind: str, path: Path) -> Any:
+    """The newest version at a watched path that is whole. Raises UserError about the newest one if none is."""
+    for version in reversed(list_watched_versions(kind, path)):
+        with suppress(UserError, OSError):
+            return find_model(kind, version)
+    return find_model(kind, path)
 
 
 def require_something(kind: str, path: Path | None) -> None:

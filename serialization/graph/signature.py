@@ -54,6 +54,24 @@ def show_shape(shape: Sequence[int | None] | None) -> str:
     return "unknown" if shape is None else str(list(shape))
 
 
+def explain_difference(found: Signature, wanted: Signature) -> str | None:
+    """Why callers of one model cannot call another in its place; None if they can, whatever the names in the graph."""
+    if (found.key, found.method) != (wanted.key, wanted.method):
+        return f"expected the signature {wanted.key} ({wanted.method}), found {found.key} ({found.method})"
+    for what, tensors, others in (("input", found.inputs, wanted.inputs), ("output", found.outputs, wanted.outputs)):
+        has, expected = {tensor.key: tensor for tensor in tensors}, {tensor.key: tensor for tensor in others}
+        if has.keys() != expected.keys():
+            return f"expected the {what}s {', '.join(sorted(expected))}, found {', '.join(sorted(has))}"
+        for key, tensor in expected.items():
+            if _show_form(has[key]) != _show_form(tensor):
+                return f"the {what} {key}: expected {_show_form(tensor)}, found {_show_form(has[key])}"
+    return None
+
+
+def _show_form(tensor: Tensor) -> str:
+    return f"{tensor.dtype} {show_shape(tensor.shape)}{'' if tensor.default is None else ' with a default'}"
+
+
 def make_signature(graph: Any, inputs: str, outputs: str, scope: str = "") -> Signature:
     """The Signature that `--inputs` and `--outputs` name in a tf.Graph, below `scope` if the graph was imported there.
 

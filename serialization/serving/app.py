@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,10 @@ from werkzeug.routing import RequestRedirect
 from serialization.console import make_printable
 from serialization.runtimes.runtime import Runtime
 from serialization.serving.http.cross_origin import CrossOrigin
-from serialization.serving.http.predict_route import EXAMPLE, NAME, PREDICT, SERVING, PredictRoute, Request
+from serialization.serving.http.predict_route import EXAMPLE, PREDICT, SERVING, PredictRoute, Request
+from serialization.serving.http.reload import Reloader, Watched
+from serialization.serving.http.slot import Slot
+from serialization.serving.http.version import Version
 from serialization.serving.limits import Settings
 from serialization.serving.metrics import Metrics
 from serialization.serving.model.engine import make_engine
@@ -29,37 +32,42 @@ from serialization.serving.requests import (
     make_internal_error,
     take_prefix_off,
 )
-from serialization.serving.wire.json_format import make_example_body, require_json_form
-from serialization.serving.wire.protocols import make_protocols
+from serialization.serving.wire.json_format import require_json_form
+from serialization.serving.wire.protocol import name_served_model
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
-def make_predict_route(run: Runtime, settings: Settings) -> PredictRoute:
-    """Warm the model up, choose the fastest way to run it, and return the route that answers with it.
+def load_version(name: str, run: Runtime, settings: Settings) -> Version:
+    """Warm the model up, choose the fastest way to run it, and make it ready to answer. `name` is the model's path.
 
     Raises UserError if JSON has no form for its inputs and outputs, or if it cannot run in the batches of the settings.
     """
     require_json_form(run.signature)
-    return PredictRoute(
-        make_engine(run, settings),
-        settings,
-        RequestLog(Metrics(settings.metrics_folder), settings.log_format, settings.trust_proxy),
-    )
+    return Version(name, name_served_model(Path(name), settings), make_engine(run, settings), settings)
 
 
-def add_routes(app: Flask, name: str, route: PredictRoute, load_seconds: float) -> None:
-    """Add the page, health, metrics, the OpenAPI document and the other protocols; make every error JSON.
+def make_predict_route(
+    load: Callable[..., Version], settings: Settings, watched: tuple[str, Path] | None = None
+) -> PredictRoute:
+    """The route that answers with the model that `load()` gives.
 
-    `name` is the model's path.
+    With the kind and the path of a model that is watched, `load(path)` gives each version of it.
     """
-    engine, settings = route.engine, route.settings
-    example = make_example_body(engine.signature, engine.example)
+    log = RequestLog(Metrics(settings.metrics_folder), settings.log_format, settings.trust_proxy)
+    if watched is None:
+        return PredictRoute(Slot(load()), settings, log)
+    reloader = Reloader(Watched(*watched, load))
+    return PredictRoute(reloader.slot, settings, log, [reloader])
+
+
+def add_routes(app: Flask, route: PredictRoute, load_seconds: float) -> None:
+    """Add the page, health, metrics, the OpenAPI document and the other protocols; make every error JSON."""
+    settings = route.settings
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # Flask's answers to OPTIONS are not JSON
-    app.config[SERVING] = engine, route
-    app.config[EXAMPLE], app.config[NAME] = example, name
-    route.protocols = make_protocols(Path(name), engine.signature, settings)
+    app.config[SERVING] = route
+    app.config[EXAMPLE] = route.slot.current.example
     app.wsgi_app = _mend_path(_answer_protocols(app.wsgi_app, route), settings.path_prefix)  # type: ignore[assignment, method-assign]  # as Flask's documentation does
     if settings.cors_origin:
         app.wsgi_app = CrossOrigin(settings.cors_origin, route.log).wrap_wsgi(app.wsgi_app)  # type: ignore[assignment, method-assign]
@@ -67,7 +75,9 @@ def add_routes(app: Flask, name: str, route: PredictRoute, load_seconds: float) 
 
     @app.get("/")
     def show_page() -> Response:
-        return Response(render_page(name, engine, example, settings), content_type="text/html; charset=utf-8")
+        version = route.slot.current
+        page = render_page(version.path, version.engine, version.example, settings)
+        return Response(page, content_type="text/html; charset=utf-8")
 
     @app.get("/healthz")
     def health() -> dict[str, Any]:
@@ -77,7 +87,9 @@ def add_routes(app: Flask, name: str, route: PredictRoute, load_seconds: float) 
     def readiness() -> tuple[dict[str, Any], int]:
         if route.draining:
             return {"error": "the server is ending", "request_id": g.info.id}, 503
-        return {"status": "ready", "model": name, "runs": engine.how}, 200
+        version = route.slot.current
+        refused = {"refused": route.slot.refused} if route.slot.refused else {}
+        return {"status": "ready", "model": version.path, "runs": version.engine.how, **refused}, 200
 
     @app.get("/metrics")
     def show_metrics() -> Response:
@@ -86,7 +98,8 @@ def add_routes(app: Flask, name: str, route: PredictRoute, load_seconds: float) 
 
     @app.get("/openapi.json")
     def describe() -> dict[str, Any]:
-        return describe_api(name, engine.signature, settings, example, route.protocols)
+        version = route.slot.current
+        return describe_api(version.path, version.engine.signature, settings, version.example, version.protocols)
 
     route.log.metrics.loaded(load_seconds)
 
@@ -115,10 +128,9 @@ def _answer_protocols(wsgi_app: WSGIApplication, route: PredictRoute) -> WSGIApp
     """The application, with the paths of other protocols than that of /api/predict answered by the predict route."""
 
     def run(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        protocol = route.find_protocol(environ["PATH_INFO"])
-        if protocol is None:
+        if environ["PATH_INFO"] == PREDICT or not route.takes(environ["PATH_INFO"]):  # the first has its view
             return wsgi_app(environ, start_response)
-        return Response(*route.respond(environ, protocol))(environ, start_response)
+        return Response(*route.respond(environ))(environ, start_response)
 
     return run
 

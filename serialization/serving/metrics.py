@@ -37,6 +37,14 @@ class _Histogram(msgspec.Struct):
         self.total += sum(values)
 
 
+class ModelNumbers(msgspec.Struct):
+    """The version of a model that answers, how many times another took over, and how many versions are refused."""
+
+    version: str
+    swaps: int
+    refused: int
+
+
 class _Numbers(msgspec.Struct):
     """The counts of one worker."""
 
@@ -45,10 +53,11 @@ class _Numbers(msgspec.Struct):
     rows: _Histogram
     in_flight: int = 0
     load_seconds: float = 0.0
+    models: dict[str, ModelNumbers] = {}  # by name
 
 
 class Metrics:
-    """Requests by route and status, their latency, requests in flight, batch sizes, the time to load.
+    """Requests by route and status, their latency, requests in flight, batch sizes, the time to load, versions.
 
     With a `folder`, each worker writes its numbers there. A worker that is asked for the metrics asks the others to
     write first, so counts never go down between two readings from different workers.
@@ -59,6 +68,7 @@ class Metrics:
         self._lock = threading.Lock()
         self._writing = threading.Lock()  # held while the disk writes; requests do not take it
         self._count_in_flight: Callable[[], int] = int
+        self._count_models: Callable[[], dict[str, ModelNumbers]] = dict
         self._folder = None if folder is None else Path(folder)
         self._noted: defaultdict[tuple[str, int], list[float]] = defaultdict(list)  # seconds by route and status
         self._noted_rows: list[int] = []
@@ -100,6 +110,10 @@ class Metrics:
         """Report the result of `number()` as the requests in flight."""
         self._count_in_flight = number
 
+    def watch_models(self, numbers: Callable[[], dict[str, ModelNumbers]]) -> None:
+        """Report the result of `numbers()`, by the models' names."""
+        self._count_models = numbers
+
     def page(self) -> tuple[bytes, str]:
         """The metrics in Prometheus's text format, and their content type."""
         import prometheus_client
@@ -138,6 +152,7 @@ class Metrics:
         yield core.GaugeMetricFamily("serving_requests_in_flight", "Predictions under way", in_flight)
         load = max(worker.load_seconds for worker in workers)
         yield core.GaugeMetricFamily("serving_load_seconds", "From a worker's start to ready", load)
+        yield from _collect_models([worker.models for worker in workers])
 
     def _all_workers(self) -> list[_Numbers]:
         """The numbers of this worker and of the others; a dead worker has no requests in flight."""
@@ -146,7 +161,7 @@ class Metrics:
         for file in self._ask_others():
             other = msgspec.json.decode(file.read_bytes(), type=_Numbers)
             if not Path(f"/proc/{file.stem}").exists():
-                other.in_flight, other.load_seconds = 0, 0.0
+                other.in_flight, other.load_seconds, other.models = 0, 0.0, {}
             others.append(other)
         return [msgspec.json.decode(mine, type=_Numbers), *others]
 
@@ -156,6 +171,7 @@ class Metrics:
             with self._lock:
                 self._add_noted()
                 self._numbers.in_flight = self._count_in_flight()
+                self._numbers.models = self._count_models()
                 text = msgspec.json.encode(self._numbers)
             if self._folder is not None:
                 with suppress(OSError):  # the folder is gone, or the disk is full; the next call tries again
@@ -203,6 +219,23 @@ class Metrics:
                 asker = None
                 with suppress(TimeoutError):
                     _, asker = connection.recvfrom(1)
+
+
+def _collect_models(workers: Sequence[dict[str, ModelNumbers]]) -> Iterator[Any]:
+    """The metric families of models and their versions."""
+    from prometheus_client import core
+
+    said = "Workers that answer with this version of the model"
+    answering = core.GaugeMetricFamily("serving_model_workers", said, labels=["model", "version"])
+    swaps = core.GaugeMetricFamily("serving_model_swaps", "Versions that took over in a worker", labels=["model"])
+    refused = core.GaugeMetricFamily("serving_versions_refused", "Versions that are not served", labels=["model"])
+    for name in sorted({name for models in workers for name in models}):
+        found = [models[name] for models in workers if name in models]
+        for version in sorted({numbers.version for numbers in found}, key=int):
+            answering.add_metric([name, version], sum(numbers.version == version for numbers in found))
+        swaps.add_metric([name], max(numbers.swaps for numbers in found))
+        refused.add_metric([name], max(numbers.refused for numbers in found))
+    yield from (answering, swaps, refused)
 
 
 def _add_up(bounds: list[float], histograms: list[_Histogram]) -> tuple[list[tuple[str, float]], float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,13 @@ from conftest import Fails, Run
 
 from serialization.console import show_path
 from serialization.errors import UserError
-from serialization.files.model_flags import MODEL_KINDS, find_given_model, find_model, require_something
+from serialization.files.model_flags import (
+    MODEL_KINDS,
+    choose_given_path,
+    find_model,
+    find_newest_model,
+    require_something,
+)
 from serialization.project import ROOT
 
 PLACES = {"frozen_model": "frozen_model.pb", "saved_model": "savedmodel_from_source", "checkpoint": "graph.ckpt"}
@@ -70,13 +77,24 @@ def test_a_missing_model_is_reported(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", MODEL_KINDS)
 def test_the_model_that_is_given_is_found(toy: Path, kind: str) -> None:
     paths = {other: toy / PLACES[other] if other == kind else None for other in MODEL_KINDS}
-    found_kind, found = find_given_model(**paths)
-    assert (found_kind, found.path) == (kind, toy / PLACES[kind])
+    assert choose_given_path(**paths) == (kind, toy / PLACES[kind])
+    assert find_model(*choose_given_path(**paths)).path == toy / PLACES[kind]
 
 
 def test_without_a_model_the_frozen_one_under_results_is_found(toy: Path) -> None:
-    kind, found = find_given_model(frozen_model=None, checkpoint=None)
-    assert (kind, found.path) == ("frozen_model", toy / "frozen_model.pb")
+    assert choose_given_path(frozen_model=None, checkpoint=None) == ("frozen_model", toy / "frozen_model.pb")
+
+
+def test_the_newest_version_that_is_whole_is_found(toy: Path, tmp_path: Path) -> None:
+    for version in ("1", "2", "10"):
+        shutil.copytree(toy / PLACES["saved_model"], tmp_path / version)
+    assert find_newest_model("saved_model", tmp_path).path == tmp_path / "10"
+    (tmp_path / "10" / "variables" / "variables.data-00000-of-00001").unlink()
+    assert find_newest_model("saved_model", tmp_path).path == tmp_path / "2"
+    for version in ("1", "2"):
+        shutil.rmtree(tmp_path / version)
+    with pytest.raises(UserError, match=r"variables\.data-00000-of-00001"):
+        find_newest_model("saved_model", tmp_path)
 
 
 def test_a_path_without_anything_has_the_error_of_its_kind(made: Path, tmp_path: Path) -> None:

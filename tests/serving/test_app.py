@@ -14,7 +14,7 @@ from serving_models import ROW, post, small_app
 import freezemodel_serve
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
-from serialization.serving.app import make_predict_route
+from serialization.serving.app import load_version
 from serialization.serving.http.predict_route import SERVING
 from serialization.serving.limits import Settings
 
@@ -102,7 +102,7 @@ def test_an_error_names_the_routes_and_methods_there_are(
 
 def test_a_server_that_ends_is_not_ready_and_keeps_no_connection() -> None:
     app = small_app("scalar")
-    app.config[SERVING][1].draining = True
+    app.config[SERVING].draining = True
     answer = app.test_client().get("/readyz")
     assert (answer.status_code, answer.headers["Connection"]) == (503, "close")
     assert answer.get_json() == {"error": "the server is ending", "request_id": answer.headers["X-Request-Id"]}
@@ -124,7 +124,7 @@ def test_a_model_that_cannot_be_asked_in_json_is_refused() -> None:
         signature: Any = Signature((Tensor("x", "x:0", "complex64", (None,)),), (Tensor("y", "y:0", "int32", (None,)),))
 
     with pytest.raises(UserError, match=r"JSON has no complex64"):
-        make_predict_route(Unaskable(), Settings())  # type: ignore[arg-type]
+        load_version("m", Unaskable(), Settings())  # type: ignore[arg-type]
 
 
 def test_the_routes_are_there_below_a_prefix_too() -> None:

@@ -64,6 +64,11 @@ class Batches:
                 self._changed.notify()
             self._start()
 
+    def close(self) -> None:
+        """End the threads, once nothing waits."""
+        self._threads.shutdown()
+        self._watch.close()
+
     def _start(self) -> None:
         """Under the lock: have what waits run, if another batch may run."""
         if self._waiting and len(self._began) + self._starting < self._parallel:

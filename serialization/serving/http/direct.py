@@ -15,8 +15,9 @@ from flask import Flask
 from serialization.serving.http.batches import Batches
 from serialization.serving.http.cross_origin import CrossOrigin
 from serialization.serving.http.gatherer import Gatherer
-from serialization.serving.http.predict_route import PREDICT, SERVING, Request
+from serialization.serving.http.predict_route import SERVING, PredictRoute, Request
 from serialization.serving.http.relay import Relay
+from serialization.serving.http.version import Version
 from serialization.serving.http.watch import Watch
 from serialization.serving.limits import Settings
 from serialization.serving.model.engine import TRIED_ROWS
@@ -45,52 +46,35 @@ def make_direct(app: Flask, settings: Settings) -> Direct:
     from granian.wsgi import _callback_wrapper
 
     through_wsgi = _callback_wrapper(app, {})
-    engine, route = app.config[SERVING]
+    route: PredictRoute = app.config[SERVING]
     prefix = settings.path_prefix
-    most_rows = TRIED_ROWS
     watch = Watch(_SILENCE)
-    together: Batches | Gatherer | None = None
-    if engine.predict_batch:
-        most_rows = engine.batch_size
-        together = Batches(
-            partial(route.answer, predict=engine.predict_batch),
-            most_rows,
-            parallel=engine.parallel_batches,
-            batch_timeout=settings.batch_timeout_ms / 1000,
-            threads=settings.max_in_flight,
-        )
-    elif engine.together:
-
-        def run(requests: Sequence[Request]) -> None:
-            for part in split_requests(requests, most_rows):
-                route.answer(part)
-
-        together = Gatherer(run, min(most_rows, settings.max_in_flight), watch)
+    route.prepare = partial(_make_queue, route, watch)
+    route.prepare(route.slot.current)
 
     def submit(request: Request) -> None:
-        if together is not None and 0 < request.rows < most_rows:
-            together.put(request, request.started)
+        version = request.version
+        if version.queue is not None and 0 < request.rows < version.most_rows:
+            version.queue.put(request, request.started)
         else:
             route.answer([request])
 
     def answer(protocol: Any, environ: dict[str, Any]) -> bool:
-        """Whether all of the request has been read, for sure."""
+        """Whether all of the request has been read, for sure, and its thread may wait for others."""
         if prefix:
             take_prefix_off(environ, prefix)
-        path, other = environ["PATH_INFO"], None
-        if path != PREDICT:
-            other = route.find_protocol(path)
-            if other is None:
-                through_wsgi(protocol, environ)
-                return False
-        request = route.admit(environ, protocol.response_bytes, other)
+        if not route.takes(environ["PATH_INFO"]):
+            through_wsgi(protocol, environ)
+            return False
+        request = route.admit(environ, protocol.response_bytes)
         if request is None:
             return False
         submit(request)
-        return True
+        return request.version.engine.inline or request.version.engine.together
 
     relay = None
-    if engine.inline or engine.together:
+    engine = route.slot.current.engine
+    if engine.inline or engine.together or route.reloaders:  # a later version may be such a model
         relay = Relay(answer, route.bodies.reads, watch, late=_SILENCE / 2)
 
     def drain() -> None:
@@ -102,6 +86,28 @@ def make_direct(app: Flask, settings: Settings) -> Direct:
     if settings.cors_origin:
         respond = CrossOrigin(settings.cors_origin, route.log).wrap_direct(respond)
     return Direct(respond, submit, drain)
+
+
+def _make_queue(route: PredictRoute, watch: Watch, version: Version) -> None:
+    """Give the version the queue in which its requests are run together, if they may be."""
+    engine, settings = version.engine, route.settings
+    if engine.predict_batch:
+        version.most_rows = engine.batch_size
+        version.queue = Batches(
+            partial(route.answer, predict=engine.predict_batch),
+            version.most_rows,
+            parallel=engine.parallel_batches,
+            batch_timeout=settings.batch_timeout_ms / 1000,
+            threads=settings.max_in_flight,
+        )
+    elif engine.together:
+        version.most_rows = TRIED_ROWS
+
+        def run(requests: Sequence[Request]) -> None:
+            for part in split_requests(requests, TRIED_ROWS):
+                route.answer(part)
+
+        version.queue = Gatherer(run, min(TRIED_ROWS, settings.max_in_flight), watch)
 
 
 def split_requests(requests: Sequence[Request], most_rows: int) -> Iterator[Sequence[Request]]:

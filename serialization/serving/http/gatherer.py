@@ -57,6 +57,10 @@ class Gatherer:
         self._hand_on(things)
         self._done = time.perf_counter()
 
+    def close(self) -> None:
+        """Have the watch forget it, once nothing waits."""
+        self._watch.forget(self._look)
+
     def _learn(self) -> None:
         """From a batch of as many as were expected."""
         if not self._paused:

@@ -108,7 +108,7 @@ def run_server(
             respawn_interval=0,
             log_enabled=False,
         )
-        supervisor = Supervisor(granian, received, served, grace)
+        supervisor = Supervisor(granian, received, served, grace, settings.log_format)
 
         @granian.on_startup
         def start() -> None:

@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime, timezone
 from typing import Any
 
 from serialization.serving.http.drain import split_grace
-from serialization.serving.http.worker import DRAINED, FAILED, LONGEST_REPORT, PAUSE, READY
+from serialization.serving.http.worker import DRAINED, FAILED, LOADED, LONGEST_REPORT, PAUSE, READY, REFUSED
 
 _LATE = 1.0  # seconds that a worker may take beyond its time to drain
 _LOOK = 0.05  # seconds between looks at workers that are to end
@@ -40,12 +41,16 @@ class Respawns(dict[int, float]):
 class Supervisor:
     """Reads the workers' reports, and ends the server. `served` is the pipe whose end tells the workers to drain."""
 
-    def __init__(self, granian: Any, received: socket.socket, served: Any, grace: float) -> None:
+    def __init__(
+        self, granian: Any, received: socket.socket, served: Any, grace: float, log_format: str = "none"
+    ) -> None:
         self.failures: list[str] = []
         self._granian = granian
         self._received = received
         self._served = served
         self._grace = grace
+        self._log_format = log_format
+        self._told: dict[str, set[int]] = {}  # lines about versions, and the workers that have told them
         self._ready: set[int] = set()
         self._drained: set[int] = set()
         self.respawns = granian.respawned_wrks = Respawns(self.is_one_ready)
@@ -75,12 +80,27 @@ class Supervisor:
                     announce(text)
             elif kind == DRAINED:
                 self._drained.add(worker)
+            elif kind in (LOADED, REFUSED):
+                self._show_event(kind, worker, text)
             elif kind == FAILED and not announced and not self.is_one_ready():
                 self.failures.append(text)
                 self.stop()
             else:
                 with suppress(OSError):
                     print(f"a worker is missing: {text}; trying again in {PAUSE} seconds", file=sys.stderr, flush=True)
+
+    def _show_event(self, kind: str, worker: int, text: str) -> None:
+        """Print what all workers tell, once; again where a worker tells it again."""
+        told = self._told.setdefault(text, set())
+        if not told or worker in told:
+            told.clear()
+            stream = sys.stderr if kind == REFUSED else sys.stdout
+            if self._log_format == "json":
+                now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+                text = json.dumps({"time": now, "event": kind, "message": text})
+            with suppress(OSError):
+                print(text, file=stream, flush=True)
+        told.add(worker)
 
     def _list_ready(self) -> list[int]:
         return [w.inner.pid for w in list(self._granian.wrks) if w.inner.pid in self._ready and w.is_alive()]

@@ -29,6 +29,7 @@ class Watch:
         self._timer = _LIBC.timerfd_create(time.CLOCK_MONOTONIC, 0)
         if self._timer < 0:
             raise OSError(ctypes.get_errno(), "the kernel gives no timer")
+        self._closed = False
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
     def put_off(self) -> None:
@@ -36,9 +37,22 @@ class Watch:
         self.kept = time.perf_counter() + self._half
         _LIBC.timerfd_settime(self._timer, 0, self._time, None)
 
+    def forget(self, look: Callable[[], bool]) -> None:
+        """Call it no more; a call that has begun may still go on."""
+        self.looks = [other for other in self.looks if other != look]  # anew: the thread may be going through the list
+
+    def close(self) -> None:
+        """End the thread. Nobody puts it off any more."""
+        self._closed = True
+        self._time = (ctypes.c_long * 4)(0, 0, 0, 1)
+        self.put_off()
+
     def _watch(self) -> None:
         while True:
             os.read(self._timer, 8)
+            if self._closed:
+                os.close(self._timer)
+                return
             for look in self.looks:
                 try:
                     if look():

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from serialization.checks.confinement import explain_error
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 MakeApp = Callable[..., "Flask"]
 PAUSE = 10  # seconds between tries to replace a worker; granian gives up if they are less than 5.5
-READY, FAILED, DRAINED = "ready", "failed", "drained"  # the kinds of report
+# The kinds of report: of the worker, and of a version of a model.
+READY, FAILED, DRAINED, LOADED, REFUSED = "ready", "failed", "drained", "loaded", "refused"
 LONGEST_REPORT = 1 << 17  # bytes, well below the limit of a datagram
 _LONGEST_TEXT = 10_000  # characters of a message to the supervisor
 _at_the_end: list[Callable[[], object]] = []  # what the worker does when granian has ended in it
@@ -41,7 +42,10 @@ _SHORT = 500  # characters; a longer example is not printed when the server is r
 
 
 def _report(reports: socket.socket, kind: str, text: str = "") -> None:
-    """In the worker: tell the supervisor that it is ready, with an example; why it cannot start; or that it may end."""
+    """In the worker: tell the supervisor that it is ready, with an example; why it cannot start; or that it may end.
+
+    A line about a version of a model is to be shown to people.
+    """
     reports.send(json.dumps([kind, os.getpid(), text[:_LONGEST_TEXT]]).encode())
 
 
@@ -53,7 +57,7 @@ def load_in_worker(
     `rpc` is the address for gRPC, if there is to be any.
     """
     from serialization.serving.http.direct import make_direct
-    from serialization.serving.http.predict_route import EXAMPLE
+    from serialization.serving.http.predict_route import EXAMPLE, SERVING
     from serialization.serving.requests import print_exception
 
     try:
@@ -87,6 +91,11 @@ def load_in_worker(
     threading.Thread(target=_limit_unread_answers, args=[settings.body_timeout], daemon=True).start()
     gc.collect()
     gc.freeze()  # so that no collection during a request goes through TensorFlow's million objects
+    route = app.config[SERVING]
+    if route.reloaders:  # TensorFlow's stderr is held back while it loads a model, not that of requests
+        sys.stderr = os.fdopen(os.dup(2), "w", 1, sys.stderr.encoding, "backslashreplace")
+    for reloader in route.reloaders:
+        threading.Thread(target=reloader.run, args=[route, partial(_report, reports)], daemon=True).start()
     example = app.config[EXAMPLE]
     _report(reports, READY, example if len(example) <= _SHORT else "")
     if rpc_server:
@@ -95,13 +104,10 @@ def load_in_worker(
 
 
 def _start_rpc(address: str, app: Flask, direct: Direct) -> RpcServer:
-    from serialization.serving.http.predict_route import NAME, SERVING
+    from serialization.serving.http.predict_route import SERVING
     from serialization.serving.rpc.rpc_server import RpcServer
-    from serialization.serving.rpc.services import Services
 
-    engine, route = app.config[SERVING]
-    services = Services(Path(app.config[NAME]), engine.signature, route.settings)
-    return RpcServer(address, services, route, direct.submit)
+    return RpcServer(address, app.config[SERVING], direct.submit)
 
 
 def _limit_unread_answers(seconds: float) -> None:

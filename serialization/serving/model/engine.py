@@ -40,7 +40,8 @@ class Engine:
 
     `runs` says that it took the example. `how` describes the choice, for /readyz. `cancels` says that a run over the
     time limit is cancelled. `inline` says that it runs in the request's thread, `together` that rows of several
-    requests may run together. `predict_batch` runs such rows, best in `parallel_batches` runs at a time.
+    requests may run together. `predict_batch` runs such rows, best in `parallel_batches` runs at a time. `runtimes` are
+    those that it runs in.
     """
 
     predict: Predict
@@ -54,6 +55,12 @@ class Engine:
     batch_size: int = 1
     predict_batch: Predict | None = None
     parallel_batches: int = 1
+    runtimes: tuple[Runtime, ...] = ()
+
+    def close(self) -> None:
+        """Give back what the model takes, once no run is under way."""
+        for runtime in self.runtimes:
+            runtime.close()
 
 
 def make_engine(pooled: Runtime, settings: Settings) -> Engine:
@@ -85,8 +92,9 @@ def make_engine(pooled: Runtime, settings: Settings) -> Engine:
             if single:
                 how += ", each in one thread"
             return make(
-                batched,
+                _in_batches(batched, pooled, batch_size),
                 how=how,
+                runtimes=(pooled, batched, single) if single else (pooled, batched),
                 together=True,
                 batch_size=batch_size,
                 predict_batch=counted(single or pooled),
@@ -96,8 +104,9 @@ def make_engine(pooled: Runtime, settings: Settings) -> Engine:
     if seconds < QUICK and sure_to_end:
         inline = _quickest(pooled, example)
         together = may_combine and _gives_the_same_bits(inline, example)
-        return make(counted(inline), how="inline, in the request's thread", inline=True, together=together)
-    return make(counted(pooled), how=pooled.threads)
+        how, used = "inline, in the request's thread", (pooled, inline)
+        return make(counted(inline), how=how, inline=True, together=together, runtimes=used)
+    return make(counted(pooled), how=pooled.threads, runtimes=(pooled,))
 
 
 def _quickest(pooled: Runtime, example: Mapping[str, NDArray[Any]]) -> Runtime:
@@ -150,7 +159,7 @@ def _gains(pooled: Runtime, example: Mapping[str, NDArray[Any]], seconds: float)
 
 def _try_batching(
     pooled: Runtime, settings: Settings, batch_size: int, example: Mapping[str, NDArray[Any]]
-) -> Predict | None:
+) -> Runtime | None:
     """The model in batches, if it gives the same answers.
 
     Otherwise returns None, or raises UserError if --max-batch-size asks for batches.
@@ -160,7 +169,8 @@ def _try_batching(
         try:
             batched = pooled.open_batched(batch_size, settings.batch_timeout_ms)
             if has_same_answers(batched, pooled, example, TRIED_ROWS, (2, batch_size)):
-                return _in_batches(batched, pooled, batch_size)
+                return batched
+            batched.close()
             reason = "it gives other answers"
         except (ValueError, UserError, RunError) as error:  # for example, too large for a GraphDef
             reason = str(error).partition("\n")[0]

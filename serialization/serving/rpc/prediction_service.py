@@ -26,12 +26,13 @@ from serialization.serving.rpc.tensor_proto import TensorProtoReader, TensorProt
 from serialization.serving.wire.protocol import MESSAGE, Call, Document, Encode, Headers, ServedModel
 from serialization.serving.wire.tensor_rules import list_repeated_inputs, require_equal, require_known, take_defaults
 from serialization.serving.wire.tfs_examples import ExampleForm
-from serialization.serving.wire.tfs_models import require_served, require_versions
+from serialization.serving.wire.tfs_models import list_states, require_served
 from serialization.tensorflow import np
 
 _PREDICTION, _MODEL = "/tensorflow.serving.PredictionService/", "/tensorflow.serving.ModelService/"
 _ANY = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
-_AVAILABLE, _UNLOADING = 30, 50  # of the enum ModelVersionStatus.State, whose fields are int32 here
+_AVAILABLE, _UNLOADING, _END = 30, 40, 50  # of the enum ModelVersionStatus.State, whose fields are int32 here
+_FAILED_PRECONDITION = 9  # of the enum error.Code
 _INPUTS = 2  # the field of a PredictRequest
 # Inputs and outputs are TensorProtos, examples are tf.train.Examples, signatures are SignatureDefs.
 messages = make_messages(
@@ -197,10 +198,14 @@ class PredictionService(RpcService):
         spec = request.model_spec
         if spec.HasField("version_label"):
             self._require_model(request, runs=False)
-        require_versions(self._served, spec.name, spec.version.value if spec.HasField("version") else None)
-        state = _AVAILABLE if ready else _UNLOADING
+        states = list_states(self._served, spec.name, spec.version.value if spec.HasField("version") else None)
         response = messages.GetModelStatusResponse()
-        response.model_version_status.add(version=int(self._served.version), state=state).status.SetInParent()
+        for version, refused in states.items():
+            state = _END if refused else _AVAILABLE if ready else _UNLOADING
+            told = response.model_version_status.add(version=int(version), state=state)
+            told.status.SetInParent()
+            if refused:
+                told.status.error_code, told.status.error_message = _FAILED_PRECONDITION, refused
         return bytes(response.SerializeToString())
 
 

@@ -30,6 +30,7 @@ from serialization.serving.wire.protocol import MESSAGE, Headers
 
 if TYPE_CHECKING:
     from serialization.serving.http.predict_route import PredictRoute, Request
+    from serialization.serving.http.version import Version
 
 _MORE_THREADS = 4  # beside those of requests in flight: they answer that there are too many, and calls without a model
 _WATCHERS = 16  # calls of Watch at a time; each keeps a thread until its client leaves
@@ -57,11 +58,9 @@ class RpcServer(grpc.GenericRpcHandler):
     `address` is a numeric host and a port. `submit` takes an admitted request to the model, which answers it later.
     """
 
-    def __init__(
-        self, address: str, services: Services, route: PredictRoute, submit: Callable[[Request], None]
-    ) -> None:
-        self._services = services
+    def __init__(self, address: str, route: PredictRoute, submit: Callable[[Request], None]) -> None:
         self._route = route
+        self._health = self._get_services(route.slot.current).health
         self._submit = submit
         settings = route.settings
         threads = settings.max_in_flight + _MORE_THREADS + _WATCHERS
@@ -100,7 +99,7 @@ class RpcServer(grpc.GenericRpcHandler):
     def _answer(self, method: str, received: Iterator[bytes], context: Any) -> bytes:
         environ = _make_environ(method, self._receive(received, context), context)
         answer = _Answer()
-        request = self._route.admit(environ, answer.reply, self._services.find(method))
+        request = self._route.admit(environ, answer.reply, lambda version: self._get_services(version).find(method))
         if request is not None:
             self._submit(request)
         answer.done.acquire()
@@ -111,6 +110,13 @@ class RpcServer(grpc.GenericRpcHandler):
         self._waiting.begin(context)
         context.add_callback(partial(self._waiting.end, context))
         return answer.body
+
+    def _get_services(self, version: Version) -> Services:
+        """The services that a version of the model has been given."""
+        if version.services is None:
+            version.services = Services(version.served, version.engine.signature, version.settings)
+        services: Services = version.services
+        return services
 
     def _receive(self, received: Iterator[bytes], context: Any) -> bytes:
         """The message of a call. A client that does not send it in time is disconnected from the call."""
@@ -131,11 +137,11 @@ class RpcServer(grpc.GenericRpcHandler):
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_WATCHERS} clients watch already; use Check")
         try:
             context.add_callback(self.drain)
-            yield self._services.health.tell(message, ready=not self._route.draining)
+            yield self._health.tell(message, ready=not self._route.draining)
             with self._changed:
                 self._changed.wait_for(lambda: self._route.draining or not context.is_active())
             if context.is_active():
-                yield self._services.health.tell(message, ready=False)
+                yield self._health.tell(message, ready=False)
         except RequestError as error:
             context.abort(_CODES[error.status], str(error))
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from serialization.console import make_printable
@@ -13,7 +12,7 @@ from serialization.serving.rpc.health_service import HealthService
 from serialization.serving.rpc.inference_service import InferenceService
 from serialization.serving.rpc.message_classes import RpcService
 from serialization.serving.rpc.prediction_service import PredictionService
-from serialization.serving.wire.protocol import Call, Document, WireProtocol, name_served_model
+from serialization.serving.wire.protocol import Call, Document, ServedModel, WireProtocol
 
 _SERVICES = (PredictionService, InferenceService)
 
@@ -21,9 +20,8 @@ _SERVICES = (PredictionService, InferenceService)
 class Services:
     """Finds the service of a method."""
 
-    def __init__(self, path: Path, signature: Signature, settings: Settings) -> None:
-        """All services for the model at `path`, whose name clients use in their messages."""
-        served = name_served_model(path, settings)
+    def __init__(self, served: ServedModel, signature: Signature, settings: Settings) -> None:
+        """All services for one model."""
         models = [make(served, signature, settings) for make in _SERVICES]
         names = [name for service in models for name in service.services]
         self.health = HealthService(names)

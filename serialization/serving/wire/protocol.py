@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -63,12 +63,16 @@ class HttpProtocol(WireProtocol, Protocol):
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model as clients name it in URLs. `platform` is the name that the Open Inference Protocol has for its kind."""
+    """A model as clients name it in URLs. `platform` is the name that the Open Inference Protocol has for its kind.
+
+    `list_others` gives its other versions: "" for one that is loaded, or the reason for which one is not.
+    """
 
     name: str
     version: str
     label: str | None
     platform: str
+    list_others: Callable[[], Mapping[str, str]] = field(default=dict, compare=False)
 
 
 def name_served_model(path: Path, settings: Settings) -> ServedModel:

@@ -20,9 +20,15 @@ def require_served(served: ServedModel, name: str, version: int | None, label: s
         raise RequestError(404, f"Servable not found for request: Latest({make_printable(name)})")
 
 
-def require_versions(served: ServedModel, name: str, version: int | None) -> None:
-    """Raise RequestError if the state of another model, or of another version, is asked for."""
+def list_states(served: ServedModel, name: str, version: int | None) -> dict[str, str]:
+    """Each version that is asked for, the newest first, and why it is not served, "" if it is.
+
+    Raises RequestError if the state of another model, or of a version that is not there, is asked for.
+    """
     if name != served.name:
         raise RequestError(404, f"Could not find any versions of model {make_printable(name)}")
-    if version is not None and version != int(served.version):
+    states = {**served.list_others(), served.version: ""}
+    found = [number for number in states if version in (None, int(number))]
+    if not found:
         raise RequestError(404, f"Could not find version {version} of model {make_printable(name)}")
+    return {number: states[number] for number in sorted(found, key=int, reverse=True)}

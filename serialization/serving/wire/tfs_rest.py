@@ -24,7 +24,7 @@ from serialization.serving.wire.protocol import Call, Document, Encode, ServedMo
 from serialization.serving.wire.tfs_examples import METHODS, ExampleForm
 from serialization.serving.wire.tfs_faults import refuse_other_than_object
 from serialization.serving.wire.tfs_json import PredictForm
-from serialization.serving.wire.tfs_models import require_served, require_versions
+from serialization.serving.wire.tfs_models import list_states, require_served
 
 _VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _RUN = re.compile(rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<verb>predict|classify|regress)", re.IGNORECASE)
@@ -59,13 +59,9 @@ class TensorFlowServing:
         if found["metadata"]:
             self._require_model(found)
             return Document("/v1/models/{name}/metadata", self._describe_signature())
-        require_versions(self._served, found["name"], _read_version(found["version"]))
-        state = {
-            "version": self._served.version,
-            "state": "AVAILABLE" if ready else "UNLOADING",
-            "status": {"error_code": "OK", "error_message": ""},
-        }
-        return Document("/v1/models/{name}", _write({"model_version_status": [state]}))
+        reasons = list_states(self._served, found["name"], _read_version(found["version"]))
+        states = [_describe_state(version, refused, ready=ready) for version, refused in reasons.items()]
+        return Document("/v1/models/{name}", _write({"model_version_status": states}))
 
     def refuse(self, status: int, message: str) -> tuple[int, bytes]:
         return _STATUSES.get(status, status), _write({"error": message})
@@ -182,6 +178,13 @@ def _read_version(digits: str | None) -> int | None:
     if version > _MOST or len(digits) > 20:
         raise RequestError(400, f"Failed to convert version: {digits[:100]} to numeric.")
     return version
+
+
+def _describe_state(version: str, refused: str, *, ready: bool) -> dict[str, Any]:
+    """The state of a version; one that is refused has ended, as in TensorFlow Serving one that cannot be loaded."""
+    state = "END" if refused else "AVAILABLE" if ready else "UNLOADING"
+    code = "FAILED_PRECONDITION" if refused else "OK"
+    return {"version": version, "state": state, "status": {"error_code": code, "error_message": refused}}
 
 
 def _describe_tensor(tensor: Tensor) -> dict[str, Any]:

@@ -94,9 +94,10 @@ class OpenInference:
         require_served(self._served, found["name"], found["version"])
 
     def _describe_model(self) -> dict[str, Any]:
+        others = [version for version, refused in self._served.list_others().items() if not refused]
         return {
             "name": self._served.name,
-            "versions": [self._served.version],
+            "versions": sorted({*others, self._served.version}, key=int),
             "platform": self._served.platform,
             "inputs": [_describe_tensor(tensor) for tensor in self._signature.inputs],
             "outputs": [_describe_tensor(tensor) for tensor in self._signature.outputs],

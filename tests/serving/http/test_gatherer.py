@@ -54,7 +54,7 @@ def environ(value: Any) -> dict[str, Any]:
 
 def together(app: Flask, *values: Any) -> list[tuple[int, Any]]:
     """The answers to these bodies, run together."""
-    _, route = app.config[SERVING]
+    route = app.config[SERVING]
     protocols = [Protocol() for _ in values]
     admitted = [route.admit(environ(value), p.response_bytes) for value, p in zip(values, protocols, strict=True)]
     route.answer([request for request in admitted if request])
@@ -113,12 +113,12 @@ def test_a_run_that_fails_is_told_to_all(
     error: Any, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     app = small_app("two")
-    _, route = app.config[SERVING]
+    route = app.config[SERVING]
 
     def fail(values: Any) -> Any:
         raise error("no")
 
-    monkeypatch.setattr(route, "_predict", fail)
+    monkeypatch.setattr(route.slot.current, "predict", fail)
     body = {"x": {"a": [[1, 2, 3]], "b": [1]}}
     assert [status for status, _ in together(app, body, body)] == [status, status]
     assert in_flight(app).endswith(" 0.0")
@@ -127,10 +127,10 @@ def test_a_run_that_fails_is_told_to_all(
 
 def test_only_a_model_that_gives_the_same_bits_is_run_together_unasked() -> None:
     """Several rows are multiplied with a matrix in another order than one is."""
-    assert small_app("two").config[SERVING][0].together
-    assert not small_app("two", max_batch_size=1).config[SERVING][0].together
-    assert not small_app("centred").config[SERVING][0].together
-    engine, _ = (app := small_app("matrices")).config[SERVING]
+    assert small_app("two").config[SERVING].slot.current.engine.together
+    assert not small_app("two", max_batch_size=1).config[SERVING].slot.current.engine.together
+    assert not small_app("centred").config[SERVING].slot.current.engine.together
+    engine = (app := small_app("matrices")).config[SERVING].slot.current.engine
     session, signature = open_small("matrices")
     predict = Predictor(session, signature, inline=True)
     rows = np.random.default_rng(0).normal(size=(16, 8)).astype(np.float32)
@@ -141,19 +141,19 @@ def test_only_a_model_that_gives_the_same_bits_is_run_together_unasked() -> None
 
 def test_a_model_that_takes_one_row_only_is_served_row_by_row() -> None:
     app = small_app("one row")
-    assert not app.config[SERVING][0].together
+    assert not app.config[SERVING].slot.current.engine.together
     assert post(app.test_client(), '{"x": [3]}') == (200, {"y": [3.0]})
 
 
 def test_a_model_whose_rows_make_those_of_others_longer_is_not_run_together_unasked() -> None:
     app = small_app("words")
-    assert not app.config[SERVING][0].together
+    assert not app.config[SERVING].slot.current.engine.together
     assert post(app.test_client(), '{"x": ["a", "b c"]}') == (200, {"y": [["a", ""], ["b", "c"]]})
 
 
 def test_an_answer_that_cannot_be_sent_keeps_nobody_from_theirs(capsys: pytest.CaptureFixture[str]) -> None:
     app = small_app("two")
-    _, route = app.config[SERVING]
+    route = app.config[SERVING]
 
     def fail(*_: Any) -> None:
         raise BrokenPipeError("gone")
@@ -167,7 +167,7 @@ def test_an_answer_that_cannot_be_sent_keeps_nobody_from_theirs(capsys: pytest.C
 
 
 def test_no_more_rows_are_run_together_than_asked() -> None:
-    _, route = small_app("two").config[SERVING]
+    route = small_app("two").config[SERVING]
     bodies = [{"x": {"a": [[1, 2, 3]] * rows, "b": [1] * rows}} for rows in (3, 1, 2, 9, 1, 1, 1, 1, 4)]
     requests = [route.admit(environ(body), Protocol().response_bytes) for body in bodies]
     parts = list(split_requests(requests, 4))

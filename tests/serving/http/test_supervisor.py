@@ -13,7 +13,7 @@ import pytest
 from serving_models import soon
 
 from serialization.serving.http.supervisor import Respawns, Supervisor
-from serialization.serving.http.worker import DRAINED, FAILED, PAUSE, READY
+from serialization.serving.http.worker import DRAINED, FAILED, LOADED, PAUSE, READY, REFUSED
 
 
 class Granian:
@@ -42,13 +42,13 @@ class Served:
 class Supervised:
     """A supervisor that reads the reports which a test sends."""
 
-    def __init__(self, grace: float = 60) -> None:
+    def __init__(self, grace: float = 60, log_format: str = "none") -> None:
         self._reports: queue.Queue[bytes] = queue.Queue()
         received: Any = SimpleNamespace(recv=lambda _: self._reports.get())
         self.granian = Granian()
         self.served = Served()
         self.announced: list[str] = []
-        self.supervisor = Supervisor(self.granian, received, self.served, grace)
+        self.supervisor = Supervisor(self.granian, received, self.served, grace, log_format)
         threading.Thread(target=self.supervisor.read_reports, args=[self.announced.append], daemon=True).start()
 
     def report(self, kind: str, worker: int, text: str = "") -> None:
@@ -102,6 +102,26 @@ def test_a_server_that_was_ready_tries_again(capfd: pytest.CaptureFixture[str]) 
     assert soon(lambda: "a worker is missing: no model" in capfd.readouterr().err)
     assert case.supervisor.failures == []
     assert not case.served.closed
+
+
+@pytest.mark.parametrize("log_format", ["none", "json"])
+def test_what_all_workers_tell_of_a_version_is_printed_once(capfd: pytest.CaptureFixture[str], log_format: str) -> None:
+    case = Supervised(log_format=log_format)
+    for worker in (1, 2, 1, 2):  # the second time it was tried again
+        case.report(REFUSED, worker, "house/2 is not served: it is broken")
+    for worker in (1, 2):
+        case.report(LOADED, worker, "house/3 is served now")
+    case.report(READY, 1)
+    case.report(READY, 2)
+    assert soon(lambda: len(case.announced) == 1)
+    printed, errors = capfd.readouterr()
+    if log_format == "json":
+        entries = [json.loads(line) for line in (*printed.splitlines(), *errors.splitlines())]
+        assert [entry["event"] for entry in entries] == ["loaded", "refused", "refused"]
+        assert all("time" in entry for entry in entries)
+        printed, errors = (f"{entry['message']}\n" for entry in entries[:2])
+        errors *= 2
+    assert (printed, errors) == ("house/3 is served now\n", 2 * "house/2 is not served: it is broken\n")
 
 
 def test_the_server_ends_when_all_ready_workers_are_drained() -> None:

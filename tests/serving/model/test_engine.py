@@ -40,7 +40,7 @@ MIXING = ["reversed", "mean up to the longest", "small and in order", "centred",
 
 @pytest.mark.parametrize("name", [*MIXING, "limited together"])
 def test_requests_with_dependent_rows_run_alone_by_default(name: str) -> None:
-    chosen, _ = small_app(name).config[SERVING]
+    chosen = small_app(name).config[SERVING].slot.current.engine
     assert (chosen.together, chosen.batch_size) == (False, 1)
 
 
@@ -92,12 +92,12 @@ def test_an_internal_error_is_422_if_the_example_still_runs(monkeypatch: pytest.
     app = small_app("quotient")
     assert post(app.test_client(), '{"x": {"a": [7], "b": [2]}}') == (200, {"y": [3]})
     assert post(app.test_client(), '{"x": {"a": [7], "b": [0]}}')[0] == 422
-    _, route = app.config[SERVING]
+    route = app.config[SERVING]
 
     def fail(_: object) -> None:
         raise UnclearError("the device is gone")
 
-    monkeypatch.setattr(route, "_predict", fail)
+    monkeypatch.setattr(route.slot.current, "predict", fail)
     assert post(app.test_client(), '{"x": {"a": [7], "b": [2]}}')[0] == 500
 
 

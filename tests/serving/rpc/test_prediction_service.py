@@ -156,7 +156,7 @@ def test_the_state_of_a_server_that_ends_and_of_no_model() -> None:
     app = small_app("two", model_name="m")
     app.config["SERVING"][1].draining = True
     body = ask(app, STATUS, messages.GetModelStatusRequest(model_spec=make_spec()).SerializeToString())[1]
-    assert messages.GetModelStatusResponse.FromString(body).model_version_status[0].state == 50, "UNLOADING"
+    assert messages.GetModelStatusResponse.FromString(body).model_version_status[0].state == 40, "UNLOADING"
     assert ask(app, STATUS, b"") == (400, b"Missing ModelSpec")
 
 

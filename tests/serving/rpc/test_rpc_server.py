@@ -236,7 +236,7 @@ def test_a_port_that_cannot_be_had_is_one_line() -> None:
         with pytest.raises(
             UserError, match=rf"^cannot listen on {address} for gRPC; name another --host or --grpc-port$"
         ):
-            RpcServer(address, server._services, server._route, server._submit)
+            RpcServer(address, server._route, server._submit)
 
 
 def toy_request(row: list[Any], name: str = "frozen_model") -> bytes:

@@ -44,14 +44,17 @@ def v2_body(server: Server, rows: list[list[float]], *, binary: bool) -> tuple[b
 
 def test_each_protocol_has_its_own_prefix() -> None:
     app = small_app("scalar")
-    engine, route = app.config[SERVING]
-    found = make_protocols(Path("m"), engine.signature, Settings())
-    assert len({protocol.prefix for protocol in found}) == len(found) == len(route.protocols)
+    route = app.config[SERVING]
+    version = route.slot.current
+    found = make_protocols(version.served, version.engine.signature, Settings())
+    assert len({protocol.prefix for protocol in found}) == len(found) == len(version.protocols)
     assert all(protocol.prefix.startswith("/") and protocol.prefix.endswith("/") for protocol in found)
     for path, prefix in (("/v1/models/m", "/v1/"), ("/v2", "/v2/"), ("/v2/", "/v2/"), ("/v1", "/v1/")):
-        assert route.find_protocol(path).prefix == prefix
+        assert version.find_protocol(path).prefix == prefix
+        assert route.takes(path)
     for path in (PREDICT, "/", "/healthz", "/v2x", "/v10/models"):
-        assert route.find_protocol(path) is None
+        assert version.find_protocol(path) is None
+        assert route.takes(path) == (path == PREDICT)
 
 
 def test_all_protocols_at_once_have_their_own_rows(server: Server) -> None:
@@ -162,7 +165,7 @@ def test_metrics_and_the_log_have_all_routes(capfd: pytest.CaptureFixture[str]) 
 
 def test_a_server_with_too_many_requests_refuses_those_of_all_protocols() -> None:
     app = small_app("scalar", model_name="m", max_in_flight=1)
-    _, route = app.config[SERVING]
+    route = app.config[SERVING]
     route._in_flight.add(None)  # one that has no end
     client = app.test_client()
     for path in ("/v1/models/m:predict", "/v2/models/m/infer"):

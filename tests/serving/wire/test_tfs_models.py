@@ -9,7 +9,7 @@ import pytest
 
 from serialization.serving.requests import RequestError
 from serialization.serving.wire.protocol import ServedModel
-from serialization.serving.wire.tfs_models import require_served, require_versions
+from serialization.serving.wire.tfs_models import list_states, require_served
 
 SERVED = ServedModel("half", "3", "stable", "tensorflow_graphdef")
 
@@ -50,5 +50,5 @@ def test_predictions(name: str, version: int | None, label: str | None, status: 
 )
 def test_states(name: str, version: int | None, status: int, message: str) -> None:
     with refused(status, message) as error:
-        require_versions(SERVED, name, version)
+        assert list_states(SERVED, name, version) == {"3": ""}
     assert not status or error.value.status == status

@@ -211,7 +211,7 @@ def test_values_that_the_model_refuses_are_invalid_arguments() -> None:
 
 def test_a_server_that_ends_says_so_in_the_status() -> None:
     app = small_app("scalar", model_name="m")
-    app.config[SERVING][1].draining = True
+    app.config[SERVING].draining = True
     answer = app.test_client().get("/v1/models/m")
     assert answer.get_json()["model_version_status"][0]["state"] == "UNLOADING"
     assert answer.headers["Connection"] == "close"

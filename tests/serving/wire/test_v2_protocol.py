@@ -79,7 +79,7 @@ def test_routes(client: FlaskClient, method: str, path: str, status: int, answer
 
 def test_a_server_that_ends_is_not_ready() -> None:
     app = small_app("scalar", model_name="m")
-    app.config[SERVING][1].draining = True
+    app.config[SERVING].draining = True
     client = app.test_client()
     assert client.get("/v2/health/live").status_code == 200
     for path in ("/v2/health/ready", "/v2/models/m/ready"):
