@@ -9,6 +9,7 @@ Teaches one tf.compat.v1.Session for the life of the process, compiled once into
     python freezemodel_serve.py --checkpoint my/model.ckpt --inputs a=in_1,b=in_2 --outputs softmax
     python freezemodel_serve.py --keras my/model.keras
     python freezemodel_serve.py --saved-model my/models/house --watch
+    python freezemodel_serve.py --model house=my/models/house --model cat=my/cat.pb
 
 A model's only input is called x and its only output y, whatever the graph calls them. The page at / tells the rest.
 Clients of TensorFlow Serving (/v1) and of KServe V2 (/v2) are answered too, with the keys of the signature. With
@@ -21,16 +22,17 @@ Ctrl-C ends the server when the requests in flight are answered. Any WSGI server
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import model
 from checkpoint_restore import restore_session
@@ -49,7 +51,13 @@ from serialization.cli import (
 from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.files.beside import read_beside
-from serialization.files.model_flags import MODEL_KINDS, choose_given_path, find_model, find_newest_model
+from serialization.files.model_flags import (
+    MODEL_KINDS,
+    choose_given_path,
+    detect_model_kind,
+    find_model,
+    find_newest_model,
+)
 from serialization.files.stamps import get_watched_folder
 from serialization.files.unpacking import call_with_unpacked, list_unpacked
 from serialization.flags import CONFINEMENT_FLAGS, KERAS_FLAGS, LOAD_FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
@@ -67,6 +75,16 @@ if TYPE_CHECKING:
     from serialization.serving.http.version import Version
 
 
+class Source(NamedTuple):
+    """A model that was found: its name in URLs, its kind, where it is, its path for people, what lies beside it."""
+
+    name: str
+    kind: str
+    path: Path
+    shown: str
+    beside: dict[str, Any]
+
+
 Open = Callable[..., tuple[Any, Signature]]  # gives a session, and the signature that it is run by
 OPENERS: dict[str, Open] = {"frozen_model": open_frozen, "saved_model": load_session, "checkpoint": restore_session}
 
@@ -77,24 +95,37 @@ def compile_session(session: Any, signature: Signature, timeout: float) -> Tenso
     return TensorFlowRuntime(Predictor(session, signature, timeout=timeout), timeout)
 
 
-def make_app(name: str, open_model: Open, settings: Settings, watched: tuple[str, Path] | None = None) -> Flask:
-    """The Flask application for one model, ready to answer once this returns.
-
-    `watched` is the kind and the path of a model whose new versions are loaded, each by `open_model(path)`.
-    """
-    from flask import Flask, request
-
-    from serialization.serving.app import add_routes, load_version, make_predict_route
-
-    started = time.monotonic()
-    give_sessions_own_threads()  # a session with one thread, for batches, would share the pool of the first
+def make_load(name: str, open_model: Open, settings: Settings) -> Callable[..., Version]:
+    """The function that loads a model, called `name` for people; of one that is watched, the version at a path."""
+    from serialization.serving.app import load_version
 
     def load(*path: Path) -> Version:
         session, signature = open_model(*path)  # one session for all its requests; many threads may run it at once
         run = compile_session(session, signature, settings.timeout)
-        return load_version(show_path(*path) if path else name, run, settings)
+        return load_version(name or show_path(*path), run, settings)
 
-    route = make_predict_route(load, settings, watched)
+    return load
+
+
+def make_app(name: str, open_model: Open, settings: Settings) -> Flask:
+    """The Flask application for one model, ready to answer once this returns."""
+    return make_models_app([make_load(name, open_model, settings)], settings)
+
+
+def make_models_app(
+    loads: Sequence[Callable[..., Version]], settings: Settings, watched: Sequence[tuple[str, Path]] = ()
+) -> Flask:
+    """The same for several models, by the functions that load them.
+
+    `watched` has the kind and the path of each model, if new versions are to be loaded.
+    """
+    from flask import Flask, request
+
+    from serialization.serving.app import add_routes, make_predict_route
+
+    started = time.monotonic()
+    give_sessions_own_threads()  # a session with one thread, for batches, would share the pool of the first
+    route = make_predict_route(loads, settings, watched)
     app = Flask("freezemodel_serve", static_folder=None)
 
     @app.post(route.path, provide_automatic_options=False)  # /api/predict
@@ -130,56 +161,100 @@ def create_app(
     saved_model: Path | None = None,
     checkpoint: Path | None = None,
     *,
-    op_library: Path | None = None,
+    models: Mapping[str, Path] | None = None,
     settings: Settings | None = None,
-    name: str = "",
-    watch: bool = False,
     **how: Any,
 ) -> Flask:
-    """The application for any WSGI server, with one model; the parameters are the flags of the same names.
+    """The application for any WSGI server, with one model, or with several by their names in URLs.
 
-    `name` is shown instead of the model's path. A Keras model has to be frozen before (`freeze_keras`). `watch` has an
-    effect in the project's own server alone.
+    The parameters are the flags of the same names. A Keras model has to be frozen before (`freeze_keras`).
     """
+    if models:
+        sources = [find_source(detect_model_kind(path), path, name) for name, path in models.items()]
+    else:
+        sources = [
+            find_source(*choose_given_path(frozen_model=frozen_model, saved_model=saved_model, checkpoint=checkpoint))
+        ]
+    return load_sources(sources, settings=settings or Settings(), **how)
+
+
+def find_source(kind: str, path: Path, name: str = "", *, watch: bool = False, shown: Path | None = None) -> Source:
+    """The model at a path, which is not loaded; its name in URLs is `name`. People are `shown` the path or another."""
+    found = (find_newest_model if watch else find_model)(kind, path)
+    if watch and list_unpacked():
+        raise UserError(f"--watch cannot look into the archive {show_path(path)}; unpack it")
+    if watch:  # whatever comes later is called the same
+        name = name or name_served_model(found.path, Settings()).name
+    shown = shown or found.path
+    return Source(name, kind, path if watch else found.path, show_path(shown), read_beside(shown))
+
+
+def load_sources(
+    sources: Sequence[Source], *, settings: Settings, op_library: Path | None = None, watch: bool = False, **how: Any
+) -> Flask:
+    """The application for these models; `how` are the arguments of the functions that open them."""
     load_op_library(op_library)
-    kind, path = choose_given_path(frozen_model=frozen_model, saved_model=saved_model, checkpoint=checkpoint)
-    settings = settings or Settings(**read_beside(path))
-    if watch:
-        return make_app(name, lambda place: OPENERS[kind](find_model(kind, place), **how), settings, (kind, path))
-    found = find_model(kind, path)
-    return make_app(name or show_path(found.path), partial(OPENERS[kind], found, **how), settings)
+
+    def open_at(kind: str, path: Path) -> tuple[Any, Signature]:
+        return OPENERS[kind](find_model(kind, path), **how)
+
+    loads = []
+    for source in sources:
+        own = replace(settings, **source.beside, model_name=source.name or settings.model_name)
+        known = (source.kind,) if watch else (source.kind, source.path)
+        loads.append(make_load("" if watch else source.shown, partial(open_at, *known), own))
+    return make_models_app(loads, settings, [(source.kind, source.path) for source in sources] if watch else ())
+
+
+def choose_places(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, stack: ExitStack
+) -> tuple[dict[str, tuple[str, Path]], dict[str, Any]]:
+    """The kind and the path of each model that the flags name, by its name in URLs, and how they are to be opened.
+
+    The name is empty if no flag gives one. Ends with status 2 if the flags do not go together.
+    """
+    kinds = (*MODEL_KINDS, "keras")
+    if not args.model:
+        kind, how = choose_model(parser, args, kinds)
+        path = getattr(args, kind)
+        if kind == "keras":
+            refuse_flags(parser, args, ("watch",), "does not go with --keras; freeze the model, and watch that")
+            folder = stack.enter_context(TemporaryDirectory(prefix="frozen-"))
+            words = repeat_flags(parser, args, *KERAS_FLAGS, *LOAD_FLAGS)
+            kind, path = "frozen_model", freeze_keras(args.keras, Path(folder), *words)
+            args.frozen_model = path  # the workers may read it
+            how |= {"inputs": None, "outputs": None}  # the frozen model records them
+        return {args.model_name or "": (kind, path)}, how
+    by_kind = [kind.replace("_", "-") for kind in kinds]
+    refuse_flags(parser, args, by_kind, "does not go with --model, which takes any kind")
+    of_one = (*SAVED_MODEL_FLAGS, *KERAS_FLAGS, "inputs", "outputs", "model-name")
+    refuse_flags(parser, args, of_one, "is of one model; it does not go with --model")
+    places: dict[str, Path] = dict(args.model)
+    if len(places) < len(args.model):
+        parser.error(f"several models have one name; found --model {', '.join(name for name, _ in args.model)}")
+    how = select_values(args, "op-library", "trust-model")
+    return {name: (detect_model_kind(path), path) for name, path in places.items()}, how
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     flags = ("saved-model", "keras", "checkpoint", *SAVED_MODEL_FLAGS, *KERAS_FLAGS, *MODEL_FLAGS, *CONFINEMENT_FLAGS)
     toy = project.RESULTS / "frozen_model.pb"
-    parser = make_parser(__doc__, "watch", *flags, frozen_model=toy, **ADDRESS, **LIMITS)
+    parser = make_parser(__doc__, "model", "watch", *flags, frozen_model=toy, **ADDRESS, **LIMITS)
     args = parser.parse_args(argv)
-    kind, how = choose_model(parser, args, (*MODEL_KINDS, "keras"))
     if args.grpc_port is not None:
         require_installed("grpc")
     with ExitStack() as stack:
-        if kind == "keras":
-            refuse_flags(parser, args, ("watch",), "does not go with --keras; freeze the model, and watch that")
-            folder = stack.enter_context(TemporaryDirectory(prefix="frozen-"))
-            words = repeat_flags(parser, args, *KERAS_FLAGS, *LOAD_FLAGS)
-            kind, args.frozen_model = "frozen_model", freeze_keras(args.keras, Path(folder), *words)
-            how |= {"inputs": None, "outputs": None}  # the frozen model records them
-        given = getattr(args, kind)
-        found = (find_newest_model if args.watch else find_model)(kind, given)  # before any worker looks for it
-        path = args.keras or found.path
-        bodies = [] if args.inputs or args.outputs else model.make_example_bodies(path)
-        announce = partial(announce_server, show_path(path), bodies)
-        settings = Settings(**select_values(args, *LIMITS), **read_beside(path))
+        places, how = choose_places(parser, args, stack)
+        find = partial(find_source, watch=args.watch, shown=args.keras)
+        sources = [find(kind, path, name) for name, (kind, path) in places.items()]  # before any worker looks for them
+        first = sources[0]
+        settings = Settings(**select_values(args, *LIMITS))
         readable = None if args.unconfined else list_readable(args)
-        how |= {kind: found.path, "name": show_path(path)}
-        if args.watch:
-            if list_unpacked():
-                raise UserError(f"--watch cannot look into the archive {show_path(given)}; unpack it")
-            settings = replace(settings, model_name=name_served_model(path, settings).name)  # whatever comes later
-            readable = readable and [*readable, get_watched_folder(kind, given)]
-            how |= {kind: given, "watch": True}
-        make = partial(call_with_unpacked, list_unpacked(), partial(create_app, **how))
+        if readable is not None and args.watch:
+            readable += [get_watched_folder(source.kind, source.path) for source in sources]
+        bodies = [] if args.inputs or args.outputs else model.make_example_bodies(first.path)
+        announce = partial(announce_server, first.shown, bodies)
+        make = partial(call_with_unpacked, list_unpacked(), partial(load_sources, sources, watch=args.watch, **how))
         # This process loads no model: each worker confines itself, and then loads it.
         run_server(make, settings, announce, readable, **select_values(args, *ADDRESS))
     return 0

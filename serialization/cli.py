@@ -28,6 +28,7 @@ from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.files.model_flags import require_something
 from serialization.files.unpacking import remove_unpacked
+from serialization.flag_types import NamedPath
 from serialization.flags import CHECKPOINT_FLAGS, FLAG_GROUPS, FLAGS, KERAS_FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
 from serialization.project import ROOT, real_path
 from serialization.run.given_feeds import Feed
@@ -288,6 +289,7 @@ def list_readable(args: argparse.Namespace) -> list[Path]:
             raise UserError(f"--allow-read {path}: nothing is there; name the file or folder that the model reads")
     values = [value for name, value in vars(args).items() if name != "allow_read"]
     values += [inner for value in values if isinstance(value, list) for inner in value]
+    values += [value.path for value in values if isinstance(value, NamedPath)]
     paths = [value.file if isinstance(value, Feed) else value for value in values]
     return [*opened, *list_readable_files(path for path in paths if isinstance(path, Path))]
 

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from serialization.graph.signature import split_tensors
 from serialization.project import parse_path
@@ -89,6 +90,21 @@ def parse_model_name(text: str) -> str:
     if not text or not text.isprintable() or set("/: ") & set(text):
         raise ValueError(f"expected a name without slash, colon and blank, got {text!r}")
     return text
+
+
+class NamedPath(NamedTuple):
+    """The value of `--model`: the name in URLs, and where the model is."""
+
+    name: str
+    path: Path
+
+
+def parse_named_path(text: str) -> NamedPath:
+    """The type of `--model`."""
+    name, equals, path = text.partition("=")
+    if not equals or not path:
+        raise ValueError(f"expected NAME=PATH, got {text!r}")
+    return NamedPath(parse_model_name(name), parse_path(path))
 
 
 def parse_tags(text: str) -> str:

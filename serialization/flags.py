@@ -9,6 +9,7 @@ from serialization.flag_types import (
     parse_input_shape,
     parse_key_renaming,
     parse_model_name,
+    parse_named_path,
     parse_number,
     parse_numbers,
     parse_origins,
@@ -315,6 +316,13 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "help": "run up to N rows of several requests at once, 1 for none (default: measured at the start)",
         },
         "batch-timeout-ms": {"type": parse_number(0), "metavar": "MS", "help": "how long a batch waits for more rows"},
+        "model": {
+            "type": parse_named_path,
+            "action": "append",
+            "metavar": "NAME=PATH",
+            "help": "a model of any kind, by its name in URLs; repeatable; the first answers at /api/predict, each at "
+            "/api/predict/NAME",
+        },
         "watch": {
             "action": "store_true",
             "help": "look each second for a new version of the model, or a changed file, and serve it",

@@ -79,7 +79,7 @@ def raw_field(data: bytes) -> bytes:
 
 
 def services_of(app: Flask) -> Services:
-    version = app.config[SERVING].slot.current
+    version = app.config[SERVING].first.current
     return Services(version.served, version.engine.signature, version.settings)
 
 

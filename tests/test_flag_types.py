@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from serialization.flag_types import (
+    NamedPath,
+    parse_named_path,
     parse_numbers,
     parse_origins,
     parse_path_prefix,
@@ -38,6 +40,14 @@ from serialization.run.given_feeds import Feed, parse_feed
 )
 def test_feed_flags_are_parsed(text: str, feed: Feed) -> None:
     assert parse_feed(text) == feed
+
+
+def test_named_paths_are_parsed() -> None:
+    assert parse_named_path("house=models/house") == NamedPath("house", Path("models/house"))
+    assert parse_named_path("a=b=c.pb").path == Path("b=c.pb")
+    for text in ("house", "house=", "=models/house", "a/b=c", "a b=c"):
+        with pytest.raises(ValueError, match="expected"):
+            parse_named_path(text)
 
 
 def test_prefixes_and_origins_are_parsed() -> None:

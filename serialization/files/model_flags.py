@@ -10,11 +10,15 @@ from typing import Any
 
 from serialization import project
 from serialization.errors import UserError
-from serialization.files.locate import find_checkpoint, find_frozen_model, find_saved_model
+from serialization.files.locate import find_checkpoint, find_frozen_model, find_saved_model, require_model_at
 from serialization.files.locate_keras import find_keras
+from serialization.files.model_names import is_saved_model, strip_to_prefix
+from serialization.files.model_search import search_folder
 from serialization.files.publish import list_checkpoint_files
 from serialization.files.stamps import list_watched_versions
 from serialization.formats.checkpoint_index import list_v1_files
+from serialization.formats.file_kind import Kind, detect_kind
+from serialization.formats.foreign_files import Foreign
 
 # By attribute name, as argparse has them.
 _FINDERS: dict[str, Callable[..., Any]] = {
@@ -23,6 +27,10 @@ _FINDERS: dict[str, Callable[..., Any]] = {
     "checkpoint": find_checkpoint,
 }
 MODEL_KINDS = tuple(_FINDERS)
+_KINDS: dict[Kind | Foreign, str] = {
+    Kind.SAVED_MODEL: "saved_model",
+    **dict.fromkeys((Kind.META_GRAPH, Kind.TABLE, Kind.DATA, Kind.STATE), "checkpoint"),
+}
 
 
 def find_model(kind: str, path: Path) -> Any:
@@ -37,6 +45,17 @@ def choose_given_path(**paths: Path | None) -> tuple[str, Path]:
     """The first path that is given, and its kind; without any the frozen model under results/."""
     given = [(kind, path) for kind, path in paths.items() if path is not None]
     return (given or [("frozen_model", project.RESULTS / "frozen_model.pb")])[0]
+
+
+def detect_model_kind(path: Path) -> str:
+    """The kind of the model at a path, for `find_model`. Raises UserError if there is none, or one of another kind."""
+    require_model_at(path, strip_to_prefix(path))
+    if path.is_file():
+        return _KINDS.get(detect_kind(path), "frozen_model")  # whose finder names any other kind
+    if path.is_dir():
+        path = search_folder(path, "", "models", lambda _: None)
+        return "saved_model" if is_saved_model(path) else "frozen_model" if path.is_file() else "checkpoint"
+    return "checkpoint"
 
 
 def find_newest_model(kind: str, path: Path) -> Any:

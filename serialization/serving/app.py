@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,17 +49,17 @@ def load_version(name: str, run: Runtime, settings: Settings) -> Version:
 
 
 def make_predict_route(
-    load: Callable[..., Version], settings: Settings, watched: tuple[str, Path] | None = None
+    loads: Sequence[Callable[..., Version]], settings: Settings, watched: Sequence[tuple[str, Path]] = ()
 ) -> PredictRoute:
-    """The route that answers with the model that `load()` gives.
+    """The route that answers with the models that these functions load, the first by default.
 
-    With the kind and the path of a model that is watched, `load(path)` gives each version of it.
+    With `watched`, the kind and the path of each model, a function gives each version of it: `load(path)`.
     """
     log = RequestLog(Metrics(settings.metrics_folder), settings.log_format, settings.trust_proxy)
-    if watched is None:
-        return PredictRoute(Slot(load()), settings, log)
-    reloader = Reloader(Watched(*watched, load))
-    return PredictRoute(reloader.slot, settings, log, [reloader])
+    if not watched:
+        return PredictRoute([Slot(load()) for load in loads], settings, log)
+    reloaders = [Reloader(Watched(*place, load)) for place, load in zip(watched, loads, strict=True)]
+    return PredictRoute([reloader.slot for reloader in reloaders], settings, log, reloaders)
 
 
 def add_routes(app: Flask, route: PredictRoute, load_seconds: float) -> None:
@@ -67,7 +67,7 @@ def add_routes(app: Flask, route: PredictRoute, load_seconds: float) -> None:
     settings = route.settings
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # Flask's answers to OPTIONS are not JSON
     app.config[SERVING] = route
-    app.config[EXAMPLE] = route.slot.current.example
+    app.config[EXAMPLE] = route.first.current.example
     app.wsgi_app = _mend_path(_answer_protocols(app.wsgi_app, route), settings.path_prefix)  # type: ignore[assignment, method-assign]  # as Flask's documentation does
     if settings.cors_origin:
         app.wsgi_app = CrossOrigin(settings.cors_origin, route.log).wrap_wsgi(app.wsgi_app)  # type: ignore[assignment, method-assign]
@@ -75,9 +75,8 @@ def add_routes(app: Flask, route: PredictRoute, load_seconds: float) -> None:
 
     @app.get("/")
     def show_page() -> Response:
-        version = route.slot.current
-        page = render_page(version.path, version.engine, version.example, settings)
-        return Response(page, content_type="text/html; charset=utf-8")
+        slot = route.slots.get(request.args.get("model", ""), route.first)
+        return Response(render_page(slot.current, list(route.slots)), content_type="text/html; charset=utf-8")
 
     @app.get("/healthz")
     def health() -> dict[str, Any]:
@@ -87,9 +86,8 @@ def add_routes(app: Flask, route: PredictRoute, load_seconds: float) -> None:
     def readiness() -> tuple[dict[str, Any], int]:
         if route.draining:
             return {"error": "the server is ending", "request_id": g.info.id}, 503
-        version = route.slot.current
-        refused = {"refused": route.slot.refused} if route.slot.refused else {}
-        return {"status": "ready", "model": version.path, "runs": version.engine.how, **refused}, 200
+        several = {"models": {name: _tell(slot) for name, slot in route.slots.items()}} if len(route.slots) > 1 else {}
+        return {"status": "ready", **_tell(route.first), **several}, 200
 
     @app.get("/metrics")
     def show_metrics() -> Response:
@@ -98,10 +96,19 @@ def add_routes(app: Flask, route: PredictRoute, load_seconds: float) -> None:
 
     @app.get("/openapi.json")
     def describe() -> dict[str, Any]:
-        version = route.slot.current
-        return describe_api(version.path, version.engine.signature, settings, version.example, version.protocols)
+        return describe_api([slot.current for slot in route.slots.values()])
 
     route.log.metrics.loaded(load_seconds)
+
+
+def _tell(slot: Slot) -> dict[str, Any]:
+    """The version of a model that answers, how it runs, and which others are refused, if any are."""
+    version = slot.current
+    return {
+        "model": version.path,
+        "runs": version.engine.how,
+        **({"refused": slot.refused} if slot.refused else {}),
+    }
 
 
 def _mend_path(wsgi_app: WSGIApplication, prefix: str) -> WSGIApplication:
@@ -163,7 +170,8 @@ def _log_every_request(app: Flask, predict: PredictRoute) -> None:
         message = str(error.description)
         path = make_printable(get_path(request.environ))
         if isinstance(error, NotFound):
-            message = f"nothing is at {path}; predictions are at {PREDICT}, a page to try them is at /"
+            named = f" and {PREDICT}/NAME (NAME is {' or '.join(predict.slots)})" if len(predict.slots) > 1 else ""
+            message = f"nothing is at {path}; predictions are at {PREDICT}{named}, a page to try them is at /"
         if isinstance(error, MethodNotAllowed):
             error.valid_methods = sorted(error.valid_methods or ())
             message = f"{path} takes {' and '.join(error.valid_methods)}, not {make_printable(request.method)}"

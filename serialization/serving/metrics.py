@@ -48,9 +48,9 @@ class ModelNumbers(msgspec.Struct):
 class _Numbers(msgspec.Struct):
     """The counts of one worker."""
 
-    requests: dict[str, int]  # by "status route"
-    seconds: dict[str, _Histogram]  # by route
-    rows: _Histogram
+    requests: dict[str, int]  # by "status route", or "status route model" if there are several models
+    seconds: dict[str, _Histogram]  # by "route", or "route model"
+    rows: dict[str, _Histogram]  # by model
     in_flight: int = 0
     load_seconds: float = 0.0
     models: dict[str, ModelNumbers] = {}  # by name
@@ -64,28 +64,28 @@ class Metrics:
     """
 
     def __init__(self, folder: str | None) -> None:
-        self._numbers = _Numbers({}, {}, _Histogram([0] * (len(_ROWS) + 1)))
+        self._numbers = _Numbers({}, {}, {})
         self._lock = threading.Lock()
         self._writing = threading.Lock()  # held while the disk writes; requests do not take it
         self._count_in_flight: Callable[[], int] = int
         self._count_models: Callable[[], dict[str, ModelNumbers]] = dict
         self._folder = None if folder is None else Path(folder)
-        self._noted: defaultdict[tuple[str, int], list[float]] = defaultdict(list)  # seconds by route and status
-        self._noted_rows: list[int] = []
+        self._noted: defaultdict[tuple[str, str, int], list[float]] = defaultdict(list)  # seconds
+        self._noted_rows: defaultdict[str, list[int]] = defaultdict(list)  # by model
         self._until_added = _NOTED
         if folder is not None:
             threading.Thread(target=self._share, name="metrics", daemon=True).start()
 
-    def count(self, route: str, status: int, seconds: Sequence[float], rows: int) -> None:
+    def count(self, route: str, status: int, seconds: Sequence[float], rows: int, model: str = "") -> None:
         """Count answered requests, by the seconds that each took.
 
         `route` is the route's rule, never a path: clients send any number of paths. `rows` is the number of rows that
-        the model ran at once for these requests, or 0 if it did not run.
+        the model ran at once for these requests, or 0 if it did not run. `model` is given if there are several.
         """
         with self._lock:
-            self._noted[route, status] += seconds
+            self._noted[route, model, status] += seconds
             if rows:
-                self._noted_rows += [rows] * len(seconds)
+                self._noted_rows[model] += [rows] * len(seconds)
             self._until_added -= len(seconds)
             if self._until_added <= 0:
                 self._add_noted()
@@ -93,12 +93,14 @@ class Metrics:
     def _add_noted(self) -> None:
         """Add the noted requests to the counts. The caller holds the lock."""
         numbers = self._numbers
-        for (route, status), seconds in self._noted.items():
-            key = f"{status} {route}"
+        for (route, model, status), seconds in self._noted.items():
+            place = f"{route} {model}".rstrip()
+            key = f"{status} {place}"
             numbers.requests[key] = numbers.requests.get(key, 0) + len(seconds)
-            latency = numbers.seconds.setdefault(route, _Histogram([0] * (len(_SECONDS) + 1)))
+            latency = numbers.seconds.setdefault(place, _Histogram([0] * (len(_SECONDS) + 1)))
             latency.observe(_SECONDS, seconds)
-        numbers.rows.observe(_ROWS, self._noted_rows)
+        for model, rows in self._noted_rows.items():
+            numbers.rows.setdefault(model, _Histogram([0] * (len(_ROWS) + 1))).observe(_ROWS, rows)
         self._noted.clear()
         self._noted_rows.clear()
         self._until_added = _NOTED
@@ -127,26 +129,34 @@ class Metrics:
         from prometheus_client import core
 
         workers = self._all_workers()
+        labels = ["model"] if len(workers[0].models) > 1 else []
         requests = core.CounterMetricFamily(
-            "serving_requests", "Requests answered, by route and status", labels=["route", "status"]
+            "serving_requests", "Requests answered, by route and status", labels=["route", "status", *labels]
         )
         totals: dict[str, int] = {}
         for worker in workers:
             for key, count in worker.requests.items():
                 totals[key] = totals.get(key, 0) + count
         for key, total in totals.items():
-            status, _, route = key.partition(" ")
-            requests.add_metric([route, status], total)
+            status, _, place = key.partition(" ")
+            route, _, model = place.partition(" ")
+            requests.add_metric([route, status, model], total)
         yield requests
         latency = core.HistogramMetricFamily(
-            "serving_request_seconds", "From a request to its answer", labels=["route"]
+            "serving_request_seconds", "From a request to its answer", labels=["route", *labels]
         )
-        for route in sorted({route for worker in workers for route in worker.seconds}):
-            histograms = [worker.seconds[route] for worker in workers if route in worker.seconds]
-            latency.add_metric([route], *_add_up(_SECONDS, histograms))
+        for place in sorted({place for worker in workers for place in worker.seconds}):
+            histograms = [worker.seconds[place] for worker in workers if place in worker.seconds]
+            route, _, model = place.partition(" ")
+            latency.add_metric([route, model], *_add_up(_SECONDS, histograms))
         yield latency
-        rows = core.HistogramMetricFamily("serving_batch_rows", "Rows that the model ran at once, by request")
-        rows.add_metric([], *_add_up(_ROWS, [worker.rows for worker in workers]))
+        rows = core.HistogramMetricFamily(
+            "serving_batch_rows", "Rows that the model ran at once, by request", labels=labels
+        )
+        for model in sorted({"", *workers[0].models}) if labels else [""]:
+            rows.add_metric(
+                [model], *_add_up(_ROWS, [worker.rows[model] for worker in workers if model in worker.rows])
+            )
         yield rows
         in_flight = sum(worker.in_flight for worker in workers)
         yield core.GaugeMetricFamily("serving_requests_in_flight", "Predictions under way", in_flight)

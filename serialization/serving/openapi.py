@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from serialization.graph.signature import Signature, Tensor
+from serialization.graph.signature import Tensor
 from serialization.run.json_values import find_rule
 from serialization.serving.http.predict_route import PREDICT
-from serialization.serving.limits import Settings
 from serialization.serving.requests import INPUT, OUTPUT
 from serialization.serving.wire.image_format import FORM, RANGE, list_content_types
 from serialization.serving.wire.npy_format import CONTENT_TYPES
-from serialization.serving.wire.protocol import HttpProtocol
+
+if TYPE_CHECKING:
+    from serialization.serving.http.version import Version
 
 _REFUSALS = {
     "400": "The body does not fit; the error names the place",
@@ -30,48 +31,24 @@ _REFUSALS = {
 }
 
 
-def describe_api(
-    name: str, signature: Signature, settings: Settings, example: str, protocols: Sequence[HttpProtocol] = ()
-) -> dict[str, Any]:
-    """The document at /openapi.json."""
+def describe_api(versions: Sequence[Version]) -> dict[str, Any]:
+    """The document at /openapi.json, for the versions that answer of all models; the first answers at /api/predict."""
     error = {"$ref": "#/components/schemas/Error"}
     refusals = {
         status: {"description": text, "content": {"application/json": {"schema": error}}}
         for status, text in _REFUSALS.items()
     }
     others = {status: refusals[status] for status in ("405", "500", "503")}
-    request = _body(INPUT, signature.inputs, settings.max_rows, settings.nonfinite_inputs)
-    npy = {"schema": {"type": "string", "contentMediaType": "application/x-npy"}}
-    one_in = len(signature.inputs) == 1 and signature.inputs[0].dtype != "string"
-    one_out = len(signature.outputs) == 1 and signature.outputs[0].dtype != "string"
-    predict = {
-        "summary": "Predict with the model",
-        "operationId": "predict",
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": request, "example": json.loads(example)},
-                **(dict.fromkeys(CONTENT_TYPES, npy) if one_in else {}),
-                **{name: _image(name) for name in list_content_types(signature)},
-            },
-        },
-        "responses": {
-            "200": {
-                "description": "The prediction",
-                "content": {
-                    "application/json": {"schema": _body(OUTPUT, signature.outputs, None, settings.nonfinite)},
-                    **({"application/x-npy": npy} if one_out else {}),
-                },
-            },
-            **refusals,
-        },
-    }
+    first, several = versions[0], versions if len(versions) > 1 else ()
+    named = {f"{PREDICT}/{version.served.name}": {"post": _predict(version, refusals)} for version in several}
+    protocols = [protocol for version in versions for protocol in version.protocols]
     return {
         "openapi": "3.1.0",
-        "info": {"title": f"Predictions of {name}", "version": "1"},
+        "info": {"title": f"Predictions of {', '.join(version.path for version in versions)}", "version": "1"},
         "servers": [{"url": "."}],  # where this document is: a proxy may have it below a path
         "paths": {
-            PREDICT: {"post": predict},
+            PREDICT: {"post": _predict(first, refusals, "predict")},
+            **named,
             "/": {"get": _get("page", "A page to try the model on", "text/html", others)},
             "/healthz": {"get": _get("health", "The process is alive", "application/json", others)},
             "/readyz": {"get": _get("readiness", "Requests are answered", "application/json", others)},
@@ -87,6 +64,37 @@ def describe_api(
                     "required": ["error", "request_id"],
                 }
             }
+        },
+    }
+
+
+def _predict(version: Version, refusals: dict[str, Any], operation: str = "") -> dict[str, Any]:
+    """The operation that predicts with a model."""
+    signature, settings = version.engine.signature, version.settings
+    request = _body(INPUT, signature.inputs, settings.max_rows, settings.nonfinite_inputs)
+    npy = {"schema": {"type": "string", "contentMediaType": "application/x-npy"}}
+    one_in = len(signature.inputs) == 1 and signature.inputs[0].dtype != "string"
+    one_out = len(signature.outputs) == 1 and signature.outputs[0].dtype != "string"
+    return {
+        "summary": f"Predict with the model{'' if operation else ' ' + version.served.name}",
+        "operationId": operation or f"predict_{version.served.name}",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": request, "example": json.loads(version.example)},
+                **(dict.fromkeys(CONTENT_TYPES, npy) if one_in else {}),
+                **{name: _image(name) for name in list_content_types(signature)},
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "The prediction",
+                "content": {
+                    "application/json": {"schema": _body(OUTPUT, signature.outputs, None, settings.nonfinite)},
+                    **({"application/x-npy": npy} if one_out else {}),
+                },
+            },
+            **refusals,
         },
     }
 

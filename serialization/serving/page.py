@@ -6,30 +6,34 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor, show_shape
 from serialization.run.images import describe_image_input
 from serialization.serving.http.predict_route import PREDICT
-from serialization.serving.limits import Settings
 from serialization.serving.requests import INPUT, OUTPUT
 
 if TYPE_CHECKING:
+    from serialization.serving.http.version import Version
     from serialization.serving.model.engine import Engine
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def render_page(name: str, engine: Engine, example: str, settings: Settings) -> str:
-    """The page's HTML. `example` is the body of a request that works."""
+def render_page(version: Version, names: Sequence[str]) -> str:
+    """The page's HTML for one of the models with these names, the first of which answers at /api/predict."""
+    engine, settings, name = version.engine, version.settings, version.served.name
     signature = engine.signature
+    route = PREDICT if name == names[0] else f"{PREDICT}/{quote(name)}"
     data = {
-        "name": name,
+        "name": version.path,
+        "models": names if len(names) > 1 else [],
         "how": _explain_runs(engine, settings.timeout),
-        "route": PREDICT.lstrip("/"),  # from where the page is: a proxy may have it below a path
+        "route": route.lstrip("/"),  # from where the page is: a proxy may have it below a path
         "inputs": _rows(INPUT, signature.inputs),
         "outputs": _rows(OUTPUT, signature.outputs),
-        "example": example,
+        "example": version.example,
         "image": _image(signature),
         "labels": settings.labels,
         "sample": settings.sample,

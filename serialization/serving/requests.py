@@ -56,13 +56,13 @@ class RequestLog:
             return str(given)
         return next(self._ids)
 
-    def record(self, requests: Sequence[RequestInfo], route: str, status: int, rows: int = 0) -> None:
+    def record(self, requests: Sequence[RequestInfo], route: str, status: int, rows: int = 0, model: str = "") -> None:
         """Count requests that are answered alike, and write their log lines.
 
-        `rows` is the number of rows that the model ran at once for them.
+        `rows` is the number of rows that the model ran at once for them, and `model` its name if there are several.
         """
         now = time.perf_counter()
-        self.metrics.count(route, status, [now - info.started for info in requests], rows)
+        self.metrics.count(route, status, [now - info.started for info in requests], rows, model)
         if self._log_format != "none":
             for info in requests:
                 self._log(info, status, now)

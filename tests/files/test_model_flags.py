@@ -14,6 +14,7 @@ from serialization.errors import UserError
 from serialization.files.model_flags import (
     MODEL_KINDS,
     choose_given_path,
+    detect_model_kind,
     find_model,
     find_newest_model,
     require_something,
@@ -83,6 +84,23 @@ def test_the_model_that_is_given_is_found(toy: Path, kind: str) -> None:
 
 def test_without_a_model_the_frozen_one_under_results_is_found(toy: Path) -> None:
     assert choose_given_path(frozen_model=None, checkpoint=None) == ("frozen_model", toy / "frozen_model.pb")
+
+
+def test_the_kind_of_a_model_is_told_from_its_files(made: Path, tmp_path: Path) -> None:
+    for kind, place in PLACES.items():
+        assert detect_model_kind(made / place) == kind
+    for name in ("saved_model.pb", "variables/variables.index"):
+        assert detect_model_kind(made / PLACES["saved_model"] / name) in ("saved_model", "checkpoint")
+    for name in ("graph.ckpt.index", "graph.ckpt.meta", "graph.ckpt.data-00000-of-00001", "checkpoint"):
+        assert detect_model_kind(made / name) == "checkpoint"
+    (tmp_path / "versions").mkdir()
+    shutil.copytree(made / PLACES["saved_model"], tmp_path / "versions" / "7")
+    assert detect_model_kind(tmp_path / "versions") == "saved_model"
+    (tmp_path / "alone").mkdir()
+    shutil.copyfile(made / "frozen_model.pb", tmp_path / "alone" / "any.pb")
+    assert detect_model_kind(tmp_path / "alone") == "frozen_model"
+    with pytest.raises(UserError, match=r"^nothing at "):
+        detect_model_kind(tmp_path / "none")
 
 
 def test_the_newest_version_that_is_whole_is_found(toy: Path, tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, needs_landlock
+from flask import Flask
 from flask.testing import FlaskClient
 from serving_models import PREDICT, ROW, post, serving, soon
 from swapping import Load, count_swaps, get_resident_megabytes, write_numbered_versions
 
 import freezemodel_serve
 from serialization.serving.http.predict_route import SERVING
+from serialization.serving.limits import Settings
 from serialization.tensorflow import tf, tf1
 
 
@@ -124,6 +126,11 @@ def test_versions_that_are_not_to_be_served_are_told_once_and_the_old_one_goes_o
     assert not (tmp_path / "effect").exists()
 
 
+def open_watched(kind: str, path: Path) -> Flask:
+    source = freezemodel_serve.find_source(kind, path, watch=True)
+    return freezemodel_serve.load_sources([source], settings=Settings(), watch=True)
+
+
 @pytest.mark.parametrize(
     ("kind", "place", "file"),
     [
@@ -136,19 +143,19 @@ def test_versions_that_are_not_to_be_served_are_told_once_and_the_old_one_goes_o
 def test_each_kind_of_model_is_loaded_again_when_a_file_is_replaced(
     toy: Path, kind: str, place: str, file: str
 ) -> None:
-    app = freezemodel_serve.create_app(**{kind: toy / place}, watch=True)  # type: ignore[arg-type]
+    app = open_watched(kind, toy / place)
     route = app.config[SERVING]
     (reloader,) = route.reloaders
-    before = route.slot.current
+    before = route.first.current
     for _ in range(2):
         reloader.poll(route)
-    assert route.slot.current is before
+    assert route.first.current is before
     shutil.copyfile(toy / file, toy / "new")
     (toy / "new").replace(toy / file)
     for _ in range(2):
         reloader.poll(route)
-    assert route.slot.current is not before
-    assert route.slot.current.served.name == before.served.name
+    assert route.first.current is not before
+    assert route.first.current.served.name == before.served.name
     client: FlaskClient = app.test_client()
     assert post(client, json.dumps({"x": [ROW, [5] * 10]})) == (200, {"y": [[False], [True]]})
 
@@ -157,10 +164,10 @@ def test_a_request_keeps_the_version_that_it_began_with(numbered: Path, tmp_path
     """Its body comes after the next version has taken over; the session is closed when it is answered."""
     base = tmp_path / "house"
     shutil.copytree(numbered / "1", base / "1")
-    app = freezemodel_serve.create_app(saved_model=base, watch=True)
+    app = open_watched("saved_model", base)
     route = app.config[SERVING]
     (reloader,) = route.reloaders
-    first = route.slot.current
+    first = route.first.current
     reading, writing = os.pipe()
     answers = []
 
@@ -175,7 +182,7 @@ def test_a_request_keeps_the_version_that_it_began_with(numbered: Path, tmp_path
     shutil.copytree(numbered / "2", base / "2")
     for _ in range(3):
         reloader.poll(route)
-    assert route.slot.current is not first
+    assert route.first.current is not first
     assert route.uses(first)
     os.write(writing, b'{"x":[1, 1]}')
     asking.join()

@@ -50,7 +50,9 @@ def make_direct(app: Flask, settings: Settings) -> Direct:
     prefix = settings.path_prefix
     watch = Watch(_SILENCE)
     route.prepare = partial(_make_queue, route, watch)
-    route.prepare(route.slot.current)
+    for slot in route.slots.values():
+        for version in slot.versions.values():
+            route.prepare(version)
 
     def submit(request: Request) -> None:
         version = request.version
@@ -73,8 +75,8 @@ def make_direct(app: Flask, settings: Settings) -> Direct:
         return request.version.engine.inline or request.version.engine.together
 
     relay = None
-    engine = route.slot.current.engine
-    if engine.inline or engine.together or route.reloaders:  # a later version may be such a model
+    engines = [slot.current.engine for slot in route.slots.values()]
+    if route.reloaders or any(engine.inline or engine.together for engine in engines):  # a later version may be so
         relay = Relay(answer, route.bodies.reads, watch, late=_SILENCE / 2)
 
     def drain() -> None:

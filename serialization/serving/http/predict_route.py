@@ -6,6 +6,7 @@ any thread, for several requests at once.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from serialization.serving.requests import (
     RequestError,
     RequestInfo,
     RequestLog,
+    decode_path,
     make_error_body,
     make_internal_error,
     print_exception,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 SERVING = "SERVING"  # the key in app.config of the predict route, for servers that do not use WSGI
 EXAMPLE = "EXAMPLE"  # the key in app.config of the body of a request that works
 PREDICT = "/api/predict"
+_NAMED = re.compile(r"/(?:api/predict|v[12]/models)/([^/:]+)", re.IGNORECASE)
 _JSON_HEADERS, _NPY_HEADERS = [("Content-Type", JSON)], [("Content-Type", NPY)]
 
 Reply = Callable[[int, Headers, bytes], None]
@@ -51,6 +54,7 @@ class Request(RequestInfo, gc=False, eq=False):
     rows: int = 0  # of each input, if the request may be run with others; 0 if inputs have different numbers of rows
     protocol: WireProtocol | None = None  # None: that of /api/predict
     route: str = PREDICT  # in the metrics
+    model: str = ""  # in the metrics of a server with several models
     encode: Encode | None = None  # of another protocol
 
 
@@ -61,9 +65,14 @@ Answer = tuple[Request, Headers, bytes]
 class PredictRoute:
     """Decodes bodies, runs the model, encodes answers, in any number of threads."""
 
-    def __init__(self, slot: Slot, settings: Settings, log: RequestLog, reloaders: Sequence[Reloader] = ()) -> None:
+    def __init__(
+        self, slots: Sequence[Slot], settings: Settings, log: RequestLog, reloaders: Sequence[Reloader] = ()
+    ) -> None:
         self.path = PREDICT
-        self.slot = slot
+        self.slots = {slot.name: slot for slot in slots}
+        self.first = slots[0]
+        for slot in slots:
+            slot.names = list(self.slots)
         self.reloaders = reloaders  # each is to run in a thread of its own
         self.settings = settings
         self.log = log
@@ -74,14 +83,16 @@ class PredictRoute:
         self._begun: set[Request] = set()  # from their first look at the model to their answer
         self.bodies = BodyReader(settings, self._in_flight.copy)
         log.metrics.watch_in_flight(lambda: len(self._in_flight))
-        log.metrics.watch_models(lambda: {slot.name: slot.count()})
+        log.metrics.watch_models(lambda: {slot.name: slot.count() for slot in slots})
         # Called with each version before requests get it: a server that runs requests together makes its queue.
         self.prepare: Callable[[Version], None] = lambda _: None
         self.draining = False  # set when the server is about to end: answers then close their connections
 
     def takes(self, path: str) -> bool:
         """Whether a prediction, or a document of another protocol, is asked for at this path."""
-        return path == PREDICT or self.slot.current.find_protocol(path) is not None
+        if path == PREDICT or self.first.current.find_protocol(path) is not None:
+            return True
+        return path.startswith(f"{PREDICT}/") and decode_path(path[len(PREDICT) + 1 :]) in self.slots
 
     def uses(self, version: Version) -> bool:
         """Whether a request has this version, or may have it in a moment, though it is no longer the current one."""
@@ -95,17 +106,22 @@ class PredictRoute:
             self.answer([request])
         return answers[0]
 
-    def admit(self, environ: dict[str, Any], reply: Reply, choose: Choose | None = None) -> Request | None:
+    def admit(
+        self, environ: dict[str, Any], reply: Reply, choose: Choose | None = None, name: str = ""
+    ) -> Request | None:
         """Read and decode a request, for `answer`; returns None if it was already answered.
 
-        `choose` gives its protocol, of a version of the model, where its path does not tell that.
+        Where its path tells neither, `choose` gives its protocol, of a version of the model with the name.
         """
         request = Request(environ, self.log.new_id(environ), time.perf_counter(), reply)
         path = environ["PATH_INFO"]
         decode: Any
         try:
             self._begun.add(request)  # before it has the version: see `uses`
-            version = request.version = self.slot.current
+            slot = self.first if path == PREDICT else self.slots.get(name or _find_name(path))
+            version = request.version = (slot or self.first).current
+            if slot is not None and len(self.slots) > 1:
+                request.model = slot.name
             protocol = choose(version) if choose else None if path == PREDICT else version.find_protocol(path)
             request.protocol = protocol
             if protocol is not None:
@@ -232,15 +248,22 @@ class PredictRoute:
         self._in_flight.difference_update(requests)
         self._begun.difference_update(requests)
         routes = {request.route for request in requests}
-        for route in routes:
+        for route in routes:  # all have the same model
             alike = requests if len(routes) == 1 else [request for request in requests if request.route == route]
-            self.log.record(alike, route, status, rows)
+            self.log.record(alike, route, status, rows, requests[0].model)
         ending = [("Connection", "close")] if self.draining else []
         for request, headers, body in answers:
             try:
                 request.reply(status, [*headers, ("X-Request-Id", request.id), *ending], body)
             except Exception:  # the other requests still get their answers
                 print_exception(f"request {request.id}")
+
+
+@lru_cache(256)
+def _find_name(path: str) -> str:
+    """The name of the model in a path; empty if there is none."""
+    found = _NAMED.match(decode_path(path))
+    return found[1] if found else ""
 
 
 def _still_runs(version: Version) -> bool:

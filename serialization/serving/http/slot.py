@@ -14,6 +14,7 @@ class Slot:
     def __init__(self, *versions: Version) -> None:
         self.name = versions[0].served.name
         self.current = versions[0]
+        self.names: Sequence[str] = [self.name]  # of all models of the server
         self.swaps = 0
         self.refused: Mapping[str, str] = {}  # why versions that are there are not served, by their numbers
         self.versions: Mapping[str, Version] = {}
@@ -22,7 +23,7 @@ class Slot:
     def update(self, versions: Sequence[Version], refused: Mapping[str, str]) -> bool:
         """Give the first of these versions to the requests that come from now on; whether that is another one."""
         for version in versions:
-            version.list_others = self.list_versions
+            version.slot = self
         self.refused = refused
         self.versions = {version.served.version: version for version in versions}
         if versions[0] is self.current:

@@ -17,7 +17,7 @@ from serialization.formats.image_files import is_image
 from serialization.serving.http.content_encoding import name_encoding, unpack_body
 from serialization.serving.limits import Settings
 from serialization.serving.model.engine import Engine
-from serialization.serving.requests import RequestError
+from serialization.serving.requests import RequestError, decode_path
 from serialization.serving.wire import image_format, npy_format
 from serialization.serving.wire.image_format import ImageFormat
 from serialization.serving.wire.json_format import JsonFormat, make_example_body
@@ -27,6 +27,7 @@ from serialization.serving.wire.protocols import make_protocols
 
 if TYPE_CHECKING:
     from serialization.serving.http.predict_route import Request
+    from serialization.serving.http.slot import Slot
 
 JSON, NPY = "application/json", "application/x-npy"
 
@@ -50,8 +51,12 @@ class Version:
     def __init__(self, path: str, served: ServedModel, engine: Engine, settings: Settings) -> None:
         signature = engine.signature
         self.path = path
-        self.list_others: Callable[[], Mapping[str, str]] = dict  # the other versions: see ServedModel
-        self.served = served = replace(served, list_others=lambda: self.list_others())
+        self.slot: Slot | None = None  # once it is loaded
+        self.served = served = replace(
+            served,
+            list_others=lambda: {} if self.slot is None else self.slot.list_versions(),
+            list_models=lambda: () if self.slot is None else self.slot.names,
+        )
         self.engine = engine
         self.settings = settings
         self.predict = engine.predict
@@ -85,7 +90,8 @@ class Version:
     def _choose_decoder(self, path: str, method: str, encoding: str | None, content_type: str, query: str) -> Decoder:
         """The function that decodes a body. Raises RequestError if the headers alone are wrong."""
         if method != "POST":
-            raise RequestError(405, f"{path} takes POST, not {make_printable(method)}", Allow="POST")
+            shown = make_printable(decode_path(path))
+            raise RequestError(405, f"{shown} takes POST, not {make_printable(method)}", Allow="POST")
         return self.unpack(self._choose_format(content_type, query), encoding)
 
     def unpack(self, decode: Callable[[bytes], Any], encoding: str | None) -> Callable[[bytes], Any]:

@@ -25,8 +25,8 @@ from serialization.errors import UserError
 from serialization.serving.limits import CROWDED_TIMEOUT, Settings
 from serialization.serving.requests import RequestError
 from serialization.serving.rpc.health_service import WATCH
-from serialization.serving.rpc.services import Services
-from serialization.serving.wire.protocol import MESSAGE, Headers
+from serialization.serving.rpc.services import Services, find_model_name
+from serialization.serving.wire.protocol import MESSAGE, Headers, WireProtocol
 
 if TYPE_CHECKING:
     from serialization.serving.http.predict_route import PredictRoute, Request
@@ -60,7 +60,7 @@ class RpcServer(grpc.GenericRpcHandler):
 
     def __init__(self, address: str, route: PredictRoute, submit: Callable[[Request], None]) -> None:
         self._route = route
-        self._health = self._get_services(route.slot.current).health
+        self._health = self._get_services(route.first.current).health
         self._submit = submit
         settings = route.settings
         threads = settings.max_in_flight + _MORE_THREADS + _WATCHERS
@@ -97,9 +97,14 @@ class RpcServer(grpc.GenericRpcHandler):
         return stopped
 
     def _answer(self, method: str, received: Iterator[bytes], context: Any) -> bytes:
-        environ = _make_environ(method, self._receive(received, context), context)
+        message = self._receive(received, context)
         answer = _Answer()
-        request = self._route.admit(environ, answer.reply, lambda version: self._get_services(version).find(method))
+        environ = _make_environ(method, message, context)
+
+        def choose(version: Version) -> WireProtocol:
+            return self._get_services(version).find(method)
+
+        request = self._route.admit(environ, answer.reply, choose, find_model_name(method, message))
         if request is not None:
             self._submit(request)
         answer.done.acquire()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from serialization.console import make_printable
+from serialization.formats.wire import DamagedError, iterate_fields
 from serialization.graph.signature import Signature
 from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError
@@ -15,6 +16,7 @@ from serialization.serving.rpc.prediction_service import PredictionService
 from serialization.serving.wire.protocol import Call, Document, ServedModel, WireProtocol
 
 _SERVICES = (PredictionService, InferenceService)
+_MODEL = 1  # in a message the field with the model: its name, or a ModelSpec, in which the field 1 is the name
 
 
 class Services:
@@ -31,6 +33,26 @@ class Services:
     def find(self, method: str) -> WireProtocol:
         """The service of a method such as `/inference.GRPCInferenceService/ModelInfer`, or one that refuses it."""
         return next((service for service in self._services if method.startswith(service.prefix)), self._unknown)
+
+
+def find_model_name(method: str, message: bytes) -> str:
+    """The name of the model in a message; empty if it has none, or is damaged."""
+    try:
+        found = _find_field(memoryview(message))
+        if method.startswith(PredictionService.prefix):
+            found = _find_field(found)
+        return bytes(found).decode()
+    except (DamagedError, UnicodeDecodeError):
+        return ""
+
+
+def _find_field(message: memoryview) -> memoryview:
+    """The last field of the number _MODEL that has a length, as protobuf takes it; empty if there is none."""
+    found = message[:0]
+    for field in iterate_fields(message, 0, len(message)):
+        if field.wire == 2 and field.number == _MODEL:
+            found = message[field.begin : field.end]
+    return found
 
 
 class _UnknownService(RpcService):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -65,7 +65,8 @@ class HttpProtocol(WireProtocol, Protocol):
 class ServedModel:
     """A model as clients name it in URLs. `platform` is the name that the Open Inference Protocol has for its kind.
 
-    `list_others` gives its other versions: "" for one that is loaded, or the reason for which one is not.
+    `list_others` gives its other versions: "" for one that is loaded, or the reason for which one is not. `list_models`
+    gives the names of the models beside it.
     """
 
     name: str
@@ -73,6 +74,12 @@ class ServedModel:
     label: str | None
     platform: str
     list_others: Callable[[], Mapping[str, str]] = field(default=dict, compare=False)
+    list_models: Callable[[], Sequence[str]] = field(default=tuple, compare=False)
+
+    def name_models(self) -> str:
+        """What models there are, for an error."""
+        names = self.list_models()
+        return f"the models here are {', '.join(names)}" if len(names) > 1 else f"the model here is {self.name}"
 
 
 def name_served_model(path: Path, settings: Settings) -> ServedModel:

@@ -139,7 +139,7 @@ class OpenInference:
 def require_served(served: ServedModel, name: str, version: str | None) -> None:
     """Raise RequestError if a request names another model, or another version of this one."""
     if name != served.name:
-        raise RequestError(404, f"no model {make_printable(name)}; the model here is {served.name}")
+        raise RequestError(404, f"no model {make_printable(name)}; {served.name_models()}")
     if version not in (None, served.version):
         found = make_printable(version or "")
         raise RequestError(404, f"no version {found} of the model {served.name}; the version here is {served.version}")

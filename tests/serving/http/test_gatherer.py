@@ -118,7 +118,7 @@ def test_a_run_that_fails_is_told_to_all(
     def fail(values: Any) -> Any:
         raise error("no")
 
-    monkeypatch.setattr(route.slot.current, "predict", fail)
+    monkeypatch.setattr(route.first.current, "predict", fail)
     body = {"x": {"a": [[1, 2, 3]], "b": [1]}}
     assert [status for status, _ in together(app, body, body)] == [status, status]
     assert in_flight(app).endswith(" 0.0")
@@ -127,10 +127,10 @@ def test_a_run_that_fails_is_told_to_all(
 
 def test_only_a_model_that_gives_the_same_bits_is_run_together_unasked() -> None:
     """Several rows are multiplied with a matrix in another order than one is."""
-    assert small_app("two").config[SERVING].slot.current.engine.together
-    assert not small_app("two", max_batch_size=1).config[SERVING].slot.current.engine.together
-    assert not small_app("centred").config[SERVING].slot.current.engine.together
-    engine = (app := small_app("matrices")).config[SERVING].slot.current.engine
+    assert small_app("two").config[SERVING].first.current.engine.together
+    assert not small_app("two", max_batch_size=1).config[SERVING].first.current.engine.together
+    assert not small_app("centred").config[SERVING].first.current.engine.together
+    engine = (app := small_app("matrices")).config[SERVING].first.current.engine
     session, signature = open_small("matrices")
     predict = Predictor(session, signature, inline=True)
     rows = np.random.default_rng(0).normal(size=(16, 8)).astype(np.float32)
@@ -141,13 +141,13 @@ def test_only_a_model_that_gives_the_same_bits_is_run_together_unasked() -> None
 
 def test_a_model_that_takes_one_row_only_is_served_row_by_row() -> None:
     app = small_app("one row")
-    assert not app.config[SERVING].slot.current.engine.together
+    assert not app.config[SERVING].first.current.engine.together
     assert post(app.test_client(), '{"x": [3]}') == (200, {"y": [3.0]})
 
 
 def test_a_model_whose_rows_make_those_of_others_longer_is_not_run_together_unasked() -> None:
     app = small_app("words")
-    assert not app.config[SERVING].slot.current.engine.together
+    assert not app.config[SERVING].first.current.engine.together
     assert post(app.test_client(), '{"x": ["a", "b c"]}') == (200, {"y": [["a", ""], ["b", "c"]]})
 
 

@@ -31,7 +31,7 @@ class Loaded:
     served: ServedModel
     engine: Any
     is_closed: bool = False
-    list_others: Any = None
+    slot: Any = None
 
     def close(self) -> None:
         assert not self.is_closed
@@ -134,11 +134,11 @@ def test_a_version_that_is_refused_is_told_once_and_tried_again_when_it_changes(
     assert server.poll(5) == "one"
     assert server.said == [(REFUSED, f"{base / '2'} is not served: {reason}")]
     assert server.loads == ["1", "2"]
-    assert server.current.list_others() == {"1": "", "2": reason}
+    assert server.current.slot.list_versions() == {"1": "", "2": reason}
     assert server.reloader.slot.count().refused == 1
     put(base, 2, "mended")
     assert server.poll(2) == "mended"
-    assert server.current.list_others() == {"2": ""}
+    assert server.current.slot.list_versions() == {"2": ""}
 
 
 def test_a_newer_version_is_found_beside_one_that_is_refused(base: Path) -> None:
@@ -211,7 +211,7 @@ def test_versions_that_are_kept_are_the_newest_ones(base: Path) -> None:
     put(base, 10, "ten")
     assert server.poll(2) == "ten"
     assert list(server.reloader.slot.versions) == ["10", "3"]
-    assert server.current.list_others() == {"10": "", "3": ""}
+    assert server.current.slot.list_versions() == {"10": "", "3": ""}
     shutil.rmtree(base / "10")
     assert server.poll(3) == "v3"
     assert list(server.reloader.slot.versions) == ["3", "2"]

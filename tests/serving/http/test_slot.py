@@ -17,7 +17,7 @@ def test_the_first_version_answers_and_all_are_told() -> None:
     slot = Slot(two, one)
     assert (slot.name, slot.current, slot.swaps) == ("house", two, 0)
     assert not slot.update([two], {"3": "broken"})
-    assert two.list_others() == {"2": "", "3": "broken"}
+    assert two.slot.list_versions() == {"2": "", "3": "broken"}
     assert slot.update([one], {})
     assert (slot.current, slot.swaps, slot.count().version) == (one, 1, "1")
-    assert one.list_others() == {"1": ""}
+    assert one.slot.list_versions() == {"1": ""}

@@ -18,7 +18,7 @@ from serialization.serving.requests import RequestError
 def get_version(name: str, **settings: Any) -> Version:
     app = small_app(name, **settings)
     make_direct(app, Settings(**settings))
-    version: Version = app.config[SERVING].slot.current
+    version: Version = app.config[SERVING].first.current
     return version
 
 

@@ -40,7 +40,7 @@ MIXING = ["reversed", "mean up to the longest", "small and in order", "centred",
 
 @pytest.mark.parametrize("name", [*MIXING, "limited together"])
 def test_requests_with_dependent_rows_run_alone_by_default(name: str) -> None:
-    chosen = small_app(name).config[SERVING].slot.current.engine
+    chosen = small_app(name).config[SERVING].first.current.engine
     assert (chosen.together, chosen.batch_size) == (False, 1)
 
 
@@ -97,7 +97,7 @@ def test_an_internal_error_is_422_if_the_example_still_runs(monkeypatch: pytest.
     def fail(_: object) -> None:
         raise UnclearError("the device is gone")
 
-    monkeypatch.setattr(route.slot.current, "predict", fail)
+    monkeypatch.setattr(route.first.current, "predict", fail)
     assert post(app.test_client(), '{"x": {"a": [7], "b": [2]}}')[0] == 500
 
 

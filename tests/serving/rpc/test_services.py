@@ -5,6 +5,8 @@ from __future__ import annotations
 from rpc_calls import CHECK, INFER, PREDICT, ask, services_of
 from serving_models import small_app
 
+from serialization.serving.rpc.services import find_model_name
+
 
 def test_each_method_has_its_service() -> None:
     services = services_of(small_app("two"))
@@ -24,3 +26,12 @@ def test_what_is_not_here_is_refused_and_no_series_of_its_own() -> None:
     assert 'serving_requests_total{route="/tensorflow.serving.",status="501"} 1.0' in metrics
     assert "Forged" not in metrics
     assert "a.b.C" not in metrics
+
+
+def test_a_message_names_its_model() -> None:
+    name = b"\x0a\x05house"  # field 1, a string
+    spec = b"\x0a\x07" + name + b"\x12\x00"  # field 1, a ModelSpec
+    assert find_model_name(PREDICT, spec) == "house"
+    assert find_model_name(INFER, b"\x12\x012" + name) == "house"
+    for damaged in (b"", b"\x0a", b"\x0a\x09house", b"\x0a\x01\xff", b"\x08\x01"):
+        assert find_model_name(PREDICT, damaged) == find_model_name(INFER, damaged) == ""

@@ -45,7 +45,7 @@ def v2_body(server: Server, rows: list[list[float]], *, binary: bool) -> tuple[b
 def test_each_protocol_has_its_own_prefix() -> None:
     app = small_app("scalar")
     route = app.config[SERVING]
-    version = route.slot.current
+    version = route.first.current
     found = make_protocols(version.served, version.engine.signature, Settings())
     assert len({protocol.prefix for protocol in found}) == len(found) == len(version.protocols)
     assert all(protocol.prefix.startswith("/") and protocol.prefix.endswith("/") for protocol in found)
