@@ -72,6 +72,7 @@ from serialization.serving.wire.protocol import name_served_model
 if TYPE_CHECKING:
     from flask import Flask
 
+    from serialization.serving.http.predict_route import PredictRoute
     from serialization.serving.http.version import Version
 
 
@@ -109,23 +110,20 @@ def make_load(name: str, open_model: Open, settings: Settings) -> Callable[..., 
 
 def make_app(name: str, open_model: Open, settings: Settings) -> Flask:
     """The Flask application for one model, ready to answer once this returns."""
-    return make_models_app([make_load(name, open_model, settings)], settings)
+    from serialization.serving.app import make_predict_route
+
+    return make_route_app(lambda: make_predict_route([make_load(name, open_model, settings)], settings))
 
 
-def make_models_app(
-    loads: Sequence[Callable[..., Version]], settings: Settings, watched: Sequence[tuple[str, Path]] = ()
-) -> Flask:
-    """The same for several models, by the functions that load them.
-
-    `watched` has the kind and the path of each model, if new versions are to be loaded.
-    """
+def make_route_app(make_route: Callable[[], PredictRoute]) -> Flask:
+    """The same for the models that a route loads."""
     from flask import Flask, request
 
-    from serialization.serving.app import add_routes, make_predict_route
+    from serialization.serving.app import add_routes
 
     started = time.monotonic()
     give_sessions_own_threads()  # a session with one thread, for batches, would share the pool of the first
-    route = make_predict_route(loads, settings, watched)
+    route = make_route()
     app = Flask("freezemodel_serve", static_folder=None)
 
     @app.post(route.path, provide_automatic_options=False)  # /api/predict
@@ -178,32 +176,48 @@ def create_app(
     return load_sources(sources, settings=settings or Settings(), **how)
 
 
-def find_source(kind: str, path: Path, name: str = "", *, watch: bool = False, shown: Path | None = None) -> Source:
-    """The model at a path, which is not loaded; its name in URLs is `name`. People are `shown` the path or another."""
-    found = (find_newest_model if watch else find_model)(kind, path)
-    if watch and list_unpacked():
-        raise UserError(f"--watch cannot look into the archive {show_path(path)}; unpack it")
-    if watch:  # whatever comes later is called the same
-        name = name or name_served_model(found.path, Settings()).name
+def find_source(kind: str, path: Path, name: str = "", *, versions: bool = False, shown: Path | None = None) -> Source:
+    """The model at a path, which is not loaded; its name in URLs is `name`. People are `shown` the path or another.
+
+    With `versions`, those at the path are meant, now or later, and else the newest.
+    """
+    found = (find_newest_model if versions else find_model)(kind, path)
     shown = shown or found.path
-    return Source(name, kind, path if watch else found.path, show_path(shown), read_beside(shown))
+    if not versions:
+        return Source(name, kind, found.path, show_path(shown), read_beside(shown))
+    if list_unpacked():
+        raise UserError(f"--watch and --keep-versions cannot look into the archive {show_path(path)}; unpack it")
+    name = name or name_served_model(found.path, Settings()).name  # whatever comes later is called the same
+    return Source(name, kind, path, show_path(shown), read_beside(shown))
 
 
 def load_sources(
-    sources: Sequence[Source], *, settings: Settings, op_library: Path | None = None, watch: bool = False, **how: Any
+    sources: Sequence[Source],
+    *,
+    settings: Settings,
+    op_library: Path | None = None,
+    watch: bool = False,
+    keep_versions: int = 1,
+    **how: Any,
 ) -> Flask:
     """The application for these models; `how` are the arguments of the functions that open them."""
+    from serialization.serving.app import make_predict_route, make_watching_route
+    from serialization.serving.http.reload import Watched
+
     load_op_library(op_library)
 
     def open_at(kind: str, path: Path) -> tuple[Any, Signature]:
         return OPENERS[kind](find_model(kind, path), **how)
 
-    loads = []
-    for source in sources:
+    def make(source: Source, name: str, *known: Path) -> Callable[..., Version]:
         own = replace(settings, **source.beside, model_name=source.name or settings.model_name)
-        known = (source.kind,) if watch else (source.kind, source.path)
-        loads.append(make_load("" if watch else source.shown, partial(open_at, *known), own))
-    return make_models_app(loads, settings, [(source.kind, source.path) for source in sources] if watch else ())
+        return make_load(name, partial(open_at, source.kind, *known), own)
+
+    if watch or keep_versions > 1:
+        watched = [Watched(source.kind, source.path, make(source, ""), keep_versions) for source in sources]
+        return make_route_app(lambda: make_watching_route(watched, settings, reload=watch))
+    loads = [make(source, source.shown, source.path) for source in sources]
+    return make_route_app(lambda: make_predict_route(loads, settings))
 
 
 def choose_places(
@@ -218,7 +232,8 @@ def choose_places(
         kind, how = choose_model(parser, args, kinds)
         path = getattr(args, kind)
         if kind == "keras":
-            refuse_flags(parser, args, ("watch",), "does not go with --keras; freeze the model, and watch that")
+            own = ("watch", "keep-versions")
+            refuse_flags(parser, args, own, "does not go with --keras; freeze the model, and serve that")
             folder = stack.enter_context(TemporaryDirectory(prefix="frozen-"))
             words = repeat_flags(parser, args, *KERAS_FLAGS, *LOAD_FLAGS)
             kind, path = "frozen_model", freeze_keras(args.keras, Path(folder), *words)
@@ -239,13 +254,14 @@ def choose_places(
 def main(argv: Sequence[str] | None = None) -> int:
     flags = ("saved-model", "keras", "checkpoint", *SAVED_MODEL_FLAGS, *KERAS_FLAGS, *MODEL_FLAGS, *CONFINEMENT_FLAGS)
     toy = project.RESULTS / "frozen_model.pb"
-    parser = make_parser(__doc__, "model", "watch", *flags, frozen_model=toy, **ADDRESS, **LIMITS)
+    parser = make_parser(__doc__, "model", "watch", *flags, frozen_model=toy, keep_versions=1, **ADDRESS, **LIMITS)
     args = parser.parse_args(argv)
     if args.grpc_port is not None:
         require_installed("grpc")
     with ExitStack() as stack:
         places, how = choose_places(parser, args, stack)
-        find = partial(find_source, watch=args.watch, shown=args.keras)
+        how |= select_values(args, "watch", "keep-versions")
+        find = partial(find_source, versions=args.watch or args.keep_versions > 1, shown=args.keras)
         sources = [find(kind, path, name) for name, (kind, path) in places.items()]  # before any worker looks for them
         first = sources[0]
         settings = Settings(**select_values(args, *LIMITS))
@@ -254,7 +270,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             readable += [get_watched_folder(source.kind, source.path) for source in sources]
         bodies = [] if args.inputs or args.outputs else model.make_example_bodies(first.path)
         announce = partial(announce_server, first.shown, bodies)
-        make = partial(call_with_unpacked, list_unpacked(), partial(load_sources, sources, watch=args.watch, **how))
+        make = partial(call_with_unpacked, list_unpacked(), partial(load_sources, sources, **how))
         # This process loads no model: each worker confines itself, and then loads it.
         run_server(make, settings, announce, readable, **select_values(args, *ADDRESS))
     return 0

@@ -327,6 +327,11 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "action": "store_true",
             "help": "look each second for a new version of the model, or a changed file, and serve it",
         },
+        "keep-versions": {
+            "type": parse_whole_number(1),
+            "metavar": "N",
+            "help": "load the N newest versions in a folder of versions: /v1 and /v2 answer for each, by its number",
+        },
         "model-name": {
             "type": parse_model_name,
             "metavar": "NAME",

@@ -48,18 +48,20 @@ def load_version(name: str, run: Runtime, settings: Settings) -> Version:
     return Version(name, name_served_model(Path(name), settings), make_engine(run, settings), settings)
 
 
-def make_predict_route(
-    loads: Sequence[Callable[..., Version]], settings: Settings, watched: Sequence[tuple[str, Path]] = ()
-) -> PredictRoute:
-    """The route that answers with the models that these functions load, the first by default.
+def make_predict_route(loads: Sequence[Callable[[], Version]], settings: Settings) -> PredictRoute:
+    """The route that answers with the models that these functions load, the first by default."""
+    return PredictRoute([Slot(load()) for load in loads], settings, _make_log(settings))
 
-    With `watched`, the kind and the path of each model, a function gives each version of it: `load(path)`.
-    """
-    log = RequestLog(Metrics(settings.metrics_folder), settings.log_format, settings.trust_proxy)
-    if not watched:
-        return PredictRoute([Slot(load()) for load in loads], settings, log)
-    reloaders = [Reloader(Watched(*place, load)) for place, load in zip(watched, loads, strict=True)]
-    return PredictRoute([reloader.slot for reloader in reloaders], settings, log, reloaders)
+
+def make_watching_route(models: Sequence[Watched], settings: Settings, *, reload: bool) -> PredictRoute:
+    """The route that answers with the newest versions of these models; `reload` says that those to come are loaded."""
+    reloaders = [Reloader(model) for model in models]
+    slots = [reloader.slot for reloader in reloaders]
+    return PredictRoute(slots, settings, _make_log(settings), reloaders if reload else ())
+
+
+def _make_log(settings: Settings) -> RequestLog:
+    return RequestLog(Metrics(settings.metrics_folder), settings.log_format, settings.trust_proxy)
 
 
 def add_routes(app: Flask, route: PredictRoute, load_seconds: float) -> None:
@@ -96,7 +98,9 @@ def add_routes(app: Flask, route: PredictRoute, load_seconds: float) -> None:
 
     @app.get("/openapi.json")
     def describe() -> dict[str, Any]:
-        return describe_api([slot.current for slot in route.slots.values()])
+        current = [slot.current for slot in route.slots.values()]
+        kept = [version for slot in route.slots.values() for version in slot.versions.values()]
+        return describe_api(current, kept)
 
     route.log.metrics.loaded(load_seconds)
 

@@ -31,8 +31,11 @@ _REFUSALS = {
 }
 
 
-def describe_api(versions: Sequence[Version]) -> dict[str, Any]:
-    """The document at /openapi.json, for the versions that answer of all models; the first answers at /api/predict."""
+def describe_api(versions: Sequence[Version], kept: Sequence[Version]) -> dict[str, Any]:
+    """The document at /openapi.json, for the versions that answer of all models, and all that are loaded.
+
+    The first answers at /api/predict.
+    """
     error = {"$ref": "#/components/schemas/Error"}
     refusals = {
         status: {"description": text, "content": {"application/json": {"schema": error}}}
@@ -41,7 +44,7 @@ def describe_api(versions: Sequence[Version]) -> dict[str, Any]:
     others = {status: refusals[status] for status in ("405", "500", "503")}
     first, several = versions[0], versions if len(versions) > 1 else ()
     named = {f"{PREDICT}/{version.served.name}": {"post": _predict(version, refusals)} for version in several}
-    protocols = [protocol for version in versions for protocol in version.protocols]
+    protocols = [protocol for version in (*kept, *versions) for protocol in version.protocols]
     return {
         "openapi": "3.1.0",
         "info": {"title": f"Predictions of {', '.join(version.path for version in versions)}", "version": "1"},

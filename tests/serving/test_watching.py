@@ -10,6 +10,7 @@ import shutil
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Run, needs_landlock
@@ -127,7 +128,7 @@ def test_versions_that_are_not_to_be_served_are_told_once_and_the_old_one_goes_o
 
 
 def open_watched(kind: str, path: Path) -> Flask:
-    source = freezemodel_serve.find_source(kind, path, watch=True)
+    source = freezemodel_serve.find_source(kind, path, versions=True)
     return freezemodel_serve.load_sources([source], settings=Settings(), watch=True)
 
 
@@ -195,14 +196,50 @@ def test_a_request_keeps_the_version_that_it_began_with(numbered: Path, tmp_path
         first.predict(first.engine.example)
 
 
+def test_versions_that_are_kept_answer_by_their_numbers(numbered: Path, tmp_path: Path) -> None:
+    base = tmp_path / "house"
+    for number in (1, 2, 10):
+        shutil.copytree(numbered / str(number), base / str(number))
+    source = freezemodel_serve.find_source("saved_model", base, versions=True)
+    app = freezemodel_serve.load_sources([source], settings=Settings(model_label="stable"), keep_versions=2)
+    assert not app.config[SERVING].reloaders
+    client: FlaskClient = app.test_client()
+
+    def ask(place: str) -> tuple[int, Any]:
+        answer = client.post(f"/v1/models/house{place}:predict", data='{"instances": [1]}')
+        return answer.status_code, answer.get_json()
+
+    for place, number in (
+        *(("", 10), ("/versions/10", 10), ("/versions/2", 2), ("/versions/02", 2), ("/labels/stable", 10)),
+    ):
+        assert ask(place) == (200, {"predictions": [{"variable": number, "constant": number}]})
+    assert ask("/versions/1") == (404, {"error": "Servable not found for request: Specific(house, 1)"})
+    assert post(client, '{"x": [1]}') == (200, {"y": {"variable": [10], "constant": [10]}})
+    tensor = {"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}
+    answer = client.post("/v2/models/house/versions/2/infer", json={"inputs": [tensor]}).get_json()
+    assert (answer["model_version"], answer["outputs"][0]["data"]) == ("2", [2])
+    assert client.post("/v2/models/house/versions/1/infer", json={"inputs": [tensor]}).status_code == 404
+    assert client.get("/v2/models/house").get_json()["versions"] == ["2", "10"]
+    assert client.get("/v2/models/house/versions/2/ready").get_json() == {"name": "house", "ready": True}
+    states = client.get("/v1/models/house").get_json()["model_version_status"]
+    assert [state["version"] for state in states] == ["10", "2"]
+    (state,) = client.get("/v1/models/house/versions/2").get_json()["model_version_status"]
+    assert (state["version"], state["state"]) == ("2", "AVAILABLE")
+    paths = client.get("/openapi.json").get_json()["paths"]
+    assert {f"/v1/models/house/versions/{number}:predict" for number in (2, 10)} <= paths.keys()
+
+
 def test_what_cannot_be_watched_is_told(run: Run, made: Path, tmp_path: Path) -> None:
     done = run("freezemodel_serve", "--watch", "--keras", tmp_path / "m.keras")
     assert (done.status, done.stdout) == (2, "")
-    assert re.search(r"--watch does not go with --keras; freeze the model, and watch that", done.stderr)
+    assert re.search(r"--watch does not go with --keras; freeze the model, and serve that", done.stderr)
     shutil.make_archive(str(tmp_path / "m"), "zip", made / "savedmodel_from_source")
     done = run("freezemodel_serve", "--watch", "--saved-model", tmp_path / "m.zip")
     assert (done.status, done.stdout) == (1, "")
-    assert done.stderr == f"error: --watch cannot look into the archive {tmp_path / 'm.zip'}; unpack it\n"
+    assert (
+        done.stderr
+        == f"error: --watch and --keep-versions cannot look into the archive {tmp_path / 'm.zip'}; unpack it\n"
+    )
     done = run("freezemodel_serve", "--watch", "--saved-model", tmp_path / "none")
     assert done.status == 1
     assert done.stderr.startswith(f"error: no SavedModel at {tmp_path / 'none'}; ")

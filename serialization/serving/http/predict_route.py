@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 SERVING = "SERVING"  # the key in app.config of the predict route, for servers that do not use WSGI
 EXAMPLE = "EXAMPLE"  # the key in app.config of the body of a request that works
 PREDICT = "/api/predict"
-_NAMED = re.compile(r"/(?:api/predict|v[12]/models)/([^/:]+)", re.IGNORECASE)
+_NAMED = re.compile(r"/(?:api/predict|v[12]/models)/([^/:]+)(?:/versions/([0-9]{1,20})(?![^/:]))?", re.IGNORECASE)
 _JSON_HEADERS, _NPY_HEADERS = [("Content-Type", JSON)], [("Content-Type", NPY)]
 
 Reply = Callable[[int, Headers, bytes], None]
@@ -94,6 +95,19 @@ class PredictRoute:
             return True
         return path.startswith(f"{PREDICT}/") and decode_path(path[len(PREDICT) + 1 :]) in self.slots
 
+    def find_version(self, path: str, named: tuple[str, str] | None = None) -> tuple[Slot | None, Version]:
+        """The model that is asked for, if one is, and the version that answers.
+
+        The path tells, or a name and the number of a version, which may be empty.
+        """
+        if path == PREDICT:
+            return self.first, self.first.current
+        name, number = named or _find_name(path)
+        slot = self.slots.get(name)
+        if slot is None:
+            return None, self.first.current
+        return slot, slot.versions.get(number) or slot.current
+
     def uses(self, version: Version) -> bool:
         """Whether a request has this version, or may have it in a moment, though it is no longer the current one."""
         return any(request.version in (version, None) for request in self._begun.copy())
@@ -107,19 +121,20 @@ class PredictRoute:
         return answers[0]
 
     def admit(
-        self, environ: dict[str, Any], reply: Reply, choose: Choose | None = None, name: str = ""
+        self, environ: dict[str, Any], reply: Reply, choose: Choose | None = None, named: tuple[str, str] | None = None
     ) -> Request | None:
         """Read and decode a request, for `answer`; returns None if it was already answered.
 
-        Where its path tells neither, `choose` gives its protocol, of a version of the model with the name.
+        Where its path tells neither, `choose` gives its protocol, of a version of the model that is `named`, see
+        `find_version`.
         """
         request = Request(environ, self.log.new_id(environ), time.perf_counter(), reply)
         path = environ["PATH_INFO"]
         decode: Any
         try:
             self._begun.add(request)  # before it has the version: see `uses`
-            slot = self.first if path == PREDICT else self.slots.get(name or _find_name(path))
-            version = request.version = (slot or self.first).current
+            slot, version = self.find_version(path, named)
+            request.version = version
             if slot is not None and len(self.slots) > 1:
                 request.model = slot.name
             protocol = choose(version) if choose else None if path == PREDICT else version.find_protocol(path)
@@ -260,10 +275,10 @@ class PredictRoute:
 
 
 @lru_cache(256)
-def _find_name(path: str) -> str:
-    """The name of the model in a path; empty if there is none."""
+def _find_name(path: str) -> tuple[str, str]:
+    """The name of the model in a path, and the number of its version; empty where there is none."""
     found = _NAMED.match(decode_path(path))
-    return found[1] if found else ""
+    return (found[1], str(int(found[2])) if found[2] else "") if found else ("", "")
 
 
 def _still_runs(version: Version) -> bool:

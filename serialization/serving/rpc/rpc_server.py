@@ -25,7 +25,7 @@ from serialization.errors import UserError
 from serialization.serving.limits import CROWDED_TIMEOUT, Settings
 from serialization.serving.requests import RequestError
 from serialization.serving.rpc.health_service import WATCH
-from serialization.serving.rpc.services import Services, find_model_name
+from serialization.serving.rpc.services import Services, find_named_model
 from serialization.serving.wire.protocol import MESSAGE, Headers, WireProtocol
 
 if TYPE_CHECKING:
@@ -104,14 +104,14 @@ class RpcServer(grpc.GenericRpcHandler):
         def choose(version: Version) -> WireProtocol:
             return self._get_services(version).find(method)
 
-        request = self._route.admit(environ, answer.reply, choose, find_model_name(method, message))
+        request = self._route.admit(environ, answer.reply, choose, find_named_model(method, message))
         if request is not None:
             self._submit(request)
         answer.done.acquire()
         context.set_trailing_metadata([(_REQUEST_ID, answer.request_id)])
         if answer.status != 200:
-            message = answer.body.decode()[:_LONGEST_MESSAGE]
-            context.abort(_CODES.get(answer.status, grpc.StatusCode.UNKNOWN), message)
+            text = answer.body.decode()[:_LONGEST_MESSAGE]
+            context.abort(_CODES.get(answer.status, grpc.StatusCode.UNKNOWN), text)
         self._waiting.begin(context)
         context.add_callback(partial(self._waiting.end, context))
         return answer.body

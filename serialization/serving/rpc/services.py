@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from serialization.console import make_printable
-from serialization.formats.wire import DamagedError, iterate_fields
+from serialization.formats.wire import DamagedError, iterate_fields, read_varint
 from serialization.graph.signature import Signature
 from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError
@@ -16,7 +16,8 @@ from serialization.serving.rpc.prediction_service import PredictionService
 from serialization.serving.wire.protocol import Call, Document, ServedModel, WireProtocol
 
 _SERVICES = (PredictionService, InferenceService)
-_MODEL = 1  # in a message the field with the model: its name, or a ModelSpec, in which the field 1 is the name
+# The fields of a message with the model and its version, and those of a ModelSpec, which the first of them may be.
+_NAME, _NUMBER = 1, 2
 
 
 class Services:
@@ -35,22 +36,25 @@ class Services:
         return next((service for service in self._services if method.startswith(service.prefix)), self._unknown)
 
 
-def find_model_name(method: str, message: bytes) -> str:
-    """The name of the model in a message; empty if it has none, or is damaged."""
+def find_named_model(method: str, message: bytes) -> tuple[str, str]:
+    """The name of the model in a message, and the number of its version; empty if there is none, or it is damaged."""
     try:
-        found = _find_field(memoryview(message))
-        if method.startswith(PredictionService.prefix):
-            found = _find_field(found)
-        return bytes(found).decode()
+        found = memoryview(message)
+        if not method.startswith(PredictionService.prefix):
+            return bytes(_find_field(found, _NAME)).decode(), bytes(_find_field(found, _NUMBER)).decode()
+        spec = _find_field(found, _NAME)
+        number = _find_field(spec, _NUMBER)  # an Int64Value: a tag of one byte, and the number
+        version = str(read_varint(number, 1, len(number))[0]) if number else ""
+        return bytes(_find_field(spec, _NAME)).decode(), version
     except (DamagedError, UnicodeDecodeError):
-        return ""
+        return "", ""
 
 
-def _find_field(message: memoryview) -> memoryview:
-    """The last field of the number _MODEL that has a length, as protobuf takes it; empty if there is none."""
+def _find_field(message: memoryview, wanted: int) -> memoryview:
+    """The last field of this number that has a length, as protobuf takes it; empty if there is none."""
     found = message[:0]
     for field in iterate_fields(message, 0, len(message)):
-        if field.wire == 2 and field.number == _MODEL:
+        if field.wire == 2 and field.number == wanted:
             found = message[field.begin : field.end]
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rpc_calls import CHECK, INFER, PREDICT, ask, services_of
 from serving_models import small_app
 
-from serialization.serving.rpc.services import find_model_name
+from serialization.serving.rpc.services import find_named_model
 
 
 def test_each_method_has_its_service() -> None:
@@ -30,8 +30,10 @@ def test_what_is_not_here_is_refused_and_no_series_of_its_own() -> None:
 
 def test_a_message_names_its_model() -> None:
     name = b"\x0a\x05house"  # field 1, a string
-    spec = b"\x0a\x07" + name + b"\x12\x00"  # field 1, a ModelSpec
-    assert find_model_name(PREDICT, spec) == "house"
-    assert find_model_name(INFER, b"\x12\x012" + name) == "house"
+    assert find_named_model(INFER, b"\x1a\x012" + name) == ("house", "")
+    assert find_named_model(INFER, name + b"\x12\x0217") == ("house", "17")
+    specs = {"": name, "300": name + b"\x12\x03\x08\xac\x02"}  # field 2, an Int64Value
+    for number, spec in specs.items():
+        assert find_named_model(PREDICT, b"\x0a" + bytes([len(spec)]) + spec + b"\x12\x00") == ("house", number)
     for damaged in (b"", b"\x0a", b"\x0a\x09house", b"\x0a\x01\xff", b"\x08\x01"):
-        assert find_model_name(PREDICT, damaged) == find_model_name(INFER, damaged) == ""
+        assert find_named_model(PREDICT, damaged) == find_named_model(INFER, damaged) == ("", "")
