@@ -14,6 +14,7 @@ from serialization.graph.signature import (
     bind_signature,
     build_signature_def,
     choose_signature_def,
+    explain_difference,
     make_signature,
     read_signature_def,
     show_shape,
@@ -169,3 +170,37 @@ def test_a_tensors_name_may_leave_out_its_output() -> None:
         signature_def.outputs["y"].name = name
         with pytest.raises(UserError, match="is no name of a tensor; name --inputs and --outputs"):
             read_signature_def(signature_def)
+
+
+def make_pair(dtype: str = "float32", shape: tuple[int | None, ...] | None = (None,), **how: Any) -> Signature:
+    x, y = Tensor("x", "x:0", dtype, shape), Tensor("y", "y:0", "int32", (None,))
+    return Signature(how.pop("inputs", (x,)), how.pop("outputs", (y,)), **how)
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (make_pair(), None),
+        (make_pair(inputs=(Tensor("x", "layer/x:0", "float32", (None,)),)), None),
+        (make_pair("float64"), "the input x: expected float32 [None], found float64 [None]"),
+        (make_pair(shape=(None, 2)), "the input x: expected float32 [None], found float32 [None, 2]"),
+        (make_pair(shape=None), "the input x: expected float32 [None], found float32 unknown"),
+        (
+            make_pair(inputs=(Tensor("x", "x:0", "float32", (None,), b"1"),)),
+            "the input x: expected float32 [None], found float32 [None] with a default",
+        ),
+        (make_pair(outputs=(Tensor("z", "y:0", "int32", (None,)),)), "expected the outputs y, found z"),
+        (
+            make_pair(key="other"),
+            "expected the signature serving_default (tensorflow/serving/predict), "
+            "found other (tensorflow/serving/predict)",
+        ),
+        (
+            make_pair(method="tensorflow/serving/classify"),
+            "expected the signature serving_default (tensorflow/serving/predict), "
+            "found serving_default (tensorflow/serving/classify)",
+        ),
+    ],
+)
+def test_callers_of_one_model_can_call_another_of_the_same_form(other: Signature, difference: str | None) -> None:
+    assert explain_difference(other, make_pair()) == difference

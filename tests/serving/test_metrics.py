@@ -31,3 +31,25 @@ def test_metrics_are_written_again_after_a_failure(tmp_path: Path, monkeypatch: 
     assert soon(lambda: len(failed) > 1)
     file.with_suffix(".new").rmdir()
     assert soon(lambda: file.is_file() and b'"200 /api/predict":1' in file.read_bytes())
+
+
+def test_several_models_have_a_label(tmp_path: Path) -> None:
+    one = metrics.Metrics(None)
+    numbers = {"a": metrics.ModelNumbers("3", 2, 0), "b": metrics.ModelNumbers("1", 0, 1)}
+    one.watch_models(lambda: numbers)
+    one.count("/api/predict", 200, [0.1, 0.2], 2, "a")
+    one.count("/api/predict", 200, [0.1], 0, "b")
+    one.count("/healthz", 200, [0.1], 0)
+    lines = one.page()[0].decode().splitlines()
+    for line in (
+        'serving_requests_total{model="a",route="/api/predict",status="200"} 2.0',
+        'serving_requests_total{model="b",route="/api/predict",status="200"} 1.0',
+        'serving_requests_total{model="",route="/healthz",status="200"} 1.0',
+        'serving_request_seconds_count{model="a",route="/api/predict"} 2.0',
+        'serving_batch_rows_count{model="a"} 2.0',
+        'serving_batch_rows_count{model="b"} 0.0',
+        'serving_model_workers{model="a",version="3"} 1.0',
+        'serving_model_swaps{model="a"} 2.0',
+        'serving_versions_refused{model="b"} 1.0',
+    ):
+        assert line in lines

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
+from pathlib import Path
 
 import pytest
+from serving_models import soon
 
 from serialization.serving.http.watch import Watch
 
@@ -68,3 +71,22 @@ def test_a_look_that_fails_is_shown_and_ends_no_other(capsys: pytest.CaptureFixt
         watch.put_off()
         look.times.get(timeout=10)
     assert capsys.readouterr().err.count("ZeroDivisionError: integer division or modulo by zero\n") == 2
+
+
+def test_a_look_that_is_forgotten_is_called_no_more() -> None:
+    watch = Watch(0.001)
+    forgotten, look = Looks(), Looks()
+    watch.looks += [forgotten, look]
+    watch.forget(forgotten)
+    watch.put_off()
+    look.times.get(timeout=10)
+    assert forgotten.times.empty()
+
+
+def test_a_watch_that_is_closed_leaves_nothing_behind() -> None:
+    before, descriptors = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+    watch = Watch(100)
+    assert threading.active_count() == before + 1
+    watch.close()
+    assert soon(lambda: threading.active_count() == before)
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
