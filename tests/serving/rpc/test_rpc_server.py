@@ -139,7 +139,8 @@ def test_clients_that_send_no_message_are_cut_off() -> None:
 
     with rpc_serving(app) as (_, address), grpc.insecure_channel(address) as channel:
         calls = [channel.stream_unary(PREDICT).future(nothing(), timeout=120) for _ in range(30)]
-        assert {one.code().name for one in calls} <= {"CANCELLED", "UNAVAILABLE"}
+        # Beyond the number of threads grpc itself refuses calls; how many come so far depends on the machine.
+        assert {one.code().name for one in calls} <= {"CANCELLED", "UNAVAILABLE", "RESOURCE_EXHAUSTED"}
         assert any(one.code().name == "CANCELLED" for one in calls)
         assert call(address, PREDICT, two())
         ended.set()
