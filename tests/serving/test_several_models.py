@@ -7,12 +7,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from conftest import Run
 from flask.testing import FlaskClient
+from rpc_calls import INFER, call, infer_request, make_tensor, predict_request, rpc_serving
+from rpc_calls import PREDICT as RPC_PREDICT
 from serving_models import ROW, post, serving, write_small
 
 import freezemodel_serve
+from serialization.serving.limits import Settings
+from serialization.serving.rpc import inference_service, prediction_service
 
 TWO = {"x": {"a": [[1, 2, 3]], "b": [4]}}
 SUM = {"y": {"sum": [[5, 6, 7]], "positive": [True]}}
@@ -67,6 +72,43 @@ def test_the_other_protocols_have_each_model(client: FlaskClient) -> None:
         answer = client.post(f"/v2/models/{name}/infer", json=body)
         assert (answer.status_code, answer.get_json()["model_name"]) == (200, name)
     assert client.get("/v2/health/ready").get_json() == {"ready": True}
+
+
+def test_a_grpc_call_reaches_the_model_and_the_version_that_its_message_names(
+    places: dict[str, Path], tmp_path: Path
+) -> None:
+    versions = places["größe"]
+    shutil.copytree(versions, tmp_path / "versions")
+    sources = [
+        freezemodel_serve.find_source("frozen_model", places["toy"], "toy", versions=True),
+        freezemodel_serve.find_source("saved_model", tmp_path / "versions", "größe", versions=True),
+    ]
+    app = freezemodel_serve.load_sources(sources, settings=Settings(), keep_versions=2)
+    with rpc_serving(app) as (_, address):
+        for name, key, number, answered in (
+            ("toy", "Placeholder/inputs_placeholder", "", "1"),
+            ("größe", "inputs_1", "", "10"),
+            ("größe", "inputs_1", "2", "2"),
+        ):
+            inferred = inference_service.messages.ModelInferRequest.FromString(
+                infer_request(key, [ROW], raw=True, name=name)
+            )
+            inferred.model_version = number
+            found = inference_service.messages.ModelInferResponse.FromString(
+                call(address, INFER, inferred.SerializeToString())
+            )
+            assert (found.model_name, found.model_version) == (name, answered)
+            request = prediction_service.messages.PredictRequest.FromString(
+                predict_request({key: make_tensor([ROW])}, name)
+            )
+            if number:
+                request.model_spec.version.value = int(number)
+            response = prediction_service.messages.PredictResponse.FromString(
+                call(address, RPC_PREDICT, request.SerializeToString())
+            )
+            assert (response.model_spec.name, response.model_spec.version.value) == (name, int(answered))
+        with pytest.raises(grpc.RpcError, match="no model none"):
+            call(address, INFER, infer_request("x", [ROW], raw=True, name="none"))
 
 
 def test_status_metrics_document_and_page_have_each_model(client: FlaskClient) -> None:

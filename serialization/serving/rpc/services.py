@@ -54,6 +54,8 @@ def _find_field(message: memoryview, wanted: int) -> memoryview:
     """The last field of this number that has a length, as protobuf takes it; empty if there is none."""
     found = message[:0]
     for field in iterate_fields(message, 0, len(message)):
+        if field.end > len(message):
+            raise DamagedError("a field is cut off")
         if field.wire == 2 and field.number == wanted:
             found = message[field.begin : field.end]
     return found

@@ -18,7 +18,7 @@ def test_the_server_and_its_services_serve_until_it_ends() -> None:
     app = small_app("two")
     names = ("", "inference.GRPCInferenceService", "tensorflow.serving.PredictionService", "grpc.health.v1.Health")
     assert [ask(app, CHECK, request(name)) for name in names] == [(200, b"\x08\1")] * 4
-    app.config["SERVING"][1].draining = True
+    app.config["SERVING"].draining = True
     assert [ask(app, CHECK, request(name)) for name in names] == [(200, b"\x08\2")] * 4
 
 

@@ -262,7 +262,7 @@ def test_health_and_metadata(floats: Flask) -> None:
 
 def test_a_server_that_ends_is_live_and_not_ready() -> None:
     app = small_app("two", model_name="m")
-    app.config["SERVING"][1].draining = True
+    app.config["SERVING"].draining = True
     request = messages.ModelRequest(name="m").SerializeToString()
     found = [ask(app, SERVICE + name, request) for name in ("ServerLive", "ServerReady", "ModelReady")]
     assert found == [(200, b"\x08\1"), (200, b""), (200, b"")]

@@ -154,7 +154,7 @@ def test_states(two: Flask, fields: dict[str, Any], status: int, error: bytes) -
 
 def test_the_state_of_a_server_that_ends_and_of_no_model() -> None:
     app = small_app("two", model_name="m")
-    app.config["SERVING"][1].draining = True
+    app.config["SERVING"].draining = True
     body = ask(app, STATUS, messages.GetModelStatusRequest(model_spec=make_spec()).SerializeToString())[1]
     assert messages.GetModelStatusResponse.FromString(body).model_version_status[0].state == 40, "UNLOADING"
     assert ask(app, STATUS, b"") == (400, b"Missing ModelSpec")
@@ -271,14 +271,14 @@ def test_answers_hold_nan() -> None:
 
 def test_rows_of_a_batch_are_divided() -> None:
     app = small_app("matrices", model_name="m")
-    _, route = app.config["SERVING"]
+    route = app.config["SERVING"]
     predict = Predictor(*open_small("matrices"))
     answers: list[tuple[int, bytes]] = []
     service = services_of(app).find(PREDICT)
     rows = [np.full((count, 8), count, np.float32) for count in (1, 3, 2)]
     messages = [predict_request({"x": make_tensor(value)}) for value in rows]
     reply = lambda status, _, body: answers.append((status, body))  # noqa: E731
-    route.answer([route.admit(make_environ(PREDICT, message), reply, service) for message in messages])
+    route.answer([route.admit(make_environ(PREDICT, message), reply, lambda _: service) for message in messages])
     for value, (status, body) in zip(rows, answers, strict=True):
         assert status == 200
         np.testing.assert_allclose(read_response(body)["y"], predict({"x": value})["y"], rtol=1e-4, atol=1e-4)

@@ -183,7 +183,7 @@ def test_an_error_is_short_enough_for_any_client() -> None:
 
 def test_too_many_requests_and_runs_that_take_too_long() -> None:
     app = small_app("slow", model_name="m", max_in_flight=1, timeout=1)
-    _, route = app.config["SERVING"]
+    route = app.config["SERVING"]
     message = predict_request({"steps": make_tensor([10_000_000], "int32", int_val=[10_000_000])})
     with rpc_serving(app) as (_, address):
         code, details, _ = refusal(address, PREDICT, message)
@@ -225,7 +225,7 @@ def test_who_watches_is_told_of_the_end() -> None:
         assert soon(lambda: server._watchers._value > 0)
         with pytest.raises(grpc.RpcError, match="the message is no HealthCheckRequest"):
             next(channel.unary_stream(WATCH)(b"\xff", timeout=120))
-        app.config["SERVING"][1].draining = True
+        app.config["SERVING"].draining = True
         server.drain()
         assert [list(one) for one in watching] == [[b"\x08\2"]] * 15
 
