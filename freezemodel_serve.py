@@ -66,7 +66,7 @@ from serialization.graph.signature import Signature
 from serialization.run.predictor import Predictor, give_sessions_own_threads
 from serialization.runtimes.tensorflow_runtime import TensorFlowRuntime
 from serialization.serving.http.server import announce_server, run_server
-from serialization.serving.limits import ADDRESS, LIMITS, Settings
+from serialization.serving.limits import ADDRESS, LIMITS, VERSIONS, Settings
 from serialization.serving.wire.protocol import name_served_model
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def choose_places(
 def main(argv: Sequence[str] | None = None) -> int:
     flags = ("saved-model", "keras", "checkpoint", *SAVED_MODEL_FLAGS, *KERAS_FLAGS, *MODEL_FLAGS, *CONFINEMENT_FLAGS)
     toy = project.RESULTS / "frozen_model.pb"
-    parser = make_parser(__doc__, "model", "watch", *flags, frozen_model=toy, keep_versions=1, **ADDRESS, **LIMITS)
+    parser = make_parser(__doc__, "model", "watch", *flags, frozen_model=toy, **VERSIONS, **ADDRESS, **LIMITS)
     args = parser.parse_args(argv)
     if args.grpc_port is not None:
         require_installed("grpc")

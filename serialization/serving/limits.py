@@ -33,5 +33,6 @@ class Settings:
 CROWDED_TIMEOUT = 2.0  # seconds for a body, while as many bodies are read as requests may be in flight
 _NO_FLAGS = ("metrics_folder", "labels", "sample")
 LIMITS = {field.name: field.default for field in fields(Settings) if field.name not in _NO_FLAGS}
+VERSIONS = {"keep_versions": 1}  # of a model, that are loaded
 # `grace` in seconds; without a `grpc_port` there is no gRPC.
 ADDRESS = {"host": "127.0.0.1", "port": 5000, "grpc_port": None, "workers": 1, "grace": 30.0}
