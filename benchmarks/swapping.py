@@ -27,7 +27,7 @@ from servers import OURS, PROJECT, free_port
 _ROWS = 3
 _NUMBERED = json.dumps({"x": [1.0] * _ROWS}).encode()
 _RESNET = PROJECT / "pretrainedresnet"
-_SETTLED = 10  # swaps, after which memory is to stay level
+_SHOWN = 10  # times that the memory is shown
 
 
 class Load:
@@ -141,8 +141,9 @@ async def measure(base: Path, place: Callable[[int], None], swaps: int, make_loa
     print(f"{base.name}, {swaps} swaps, {len(load.versions)} connections: {wrong}; {took}", flush=True)
     for line in load.failed[:3]:
         print(f"    {line}")
-    early = memory[min(_SETTLED, len(memory)) - 1]
-    print(f"    resident memory {early:.0f} MB after {_SETTLED} swaps, {memory[-1]:.0f} MB at the end (wanted: level)")
+    every = max(1, swaps // _SHOWN)
+    shown = ", ".join(f"{megabytes:.0f}" for megabytes in memory[every - 1 :: every])
+    print(f"    resident memory after each {every} swaps: {shown} MB (wanted: level)", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -183,11 +183,13 @@ def test_the_server_serves_and_watches_several(places: dict[str, Path], tmp_path
     for name, path in places.items():
         words += ["--model", f"{name}={path}"]
     (tmp_path / "two.pb").write_bytes(Path(write_small("scalar", tmp_path)[1]).read_bytes())
-    with serving(*words, "--model", f"scalar={tmp_path / 'two.pb'}", "--watch") as server:
+    words += ["--model", f"scalar={tmp_path / 'two.pb'}", "--watch", "--keep-versions", 2]
+    with serving(*words) as server:
         assert server.predict({"x": [ROW]}) == (200, {"y": [[False]]})
         for route, body, answer in (
             ("/api/predict/third", {"x": [ROW]}, {"y": [[False]]}),
             ("/api/predict/scalar", {"x": 3}, {"y": -3}),
+            ("/v1/models/gr%C3%B6%C3%9Fe/versions/2:predict", {"instances": [ROW]}, {"predictions": [[False]]}),
         ):
             status, _, found = server.request("POST", route, json.dumps(body), Content_Type="application/json")
             assert (status, json.loads(found)) == (200, answer)
