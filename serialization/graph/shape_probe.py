@@ -61,7 +61,7 @@ class ShapeProbe:
     def read_sizes(self, edge: str) -> Shape | None:
         """The numbers of a tensor that says a shape, None for each that is unknown or negative."""
         with self._graph.as_default(), tf1.name_scope(_SCOPE):
-            shape = tf.raw_ops.Fill(dims=self._tensor(edge), value=0.0).shape
+            shape = tf.raw_ops.Reshape(tensor=tf1.placeholder(tf.float32, None), shape=self._tensor(edge)).shape
         return None if shape.rank is None else tuple(shape.as_list())
 
     def _tensor(self, edge: str) -> Any:

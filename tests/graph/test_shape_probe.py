@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any
 
 import pytest
-from edited_models import attention, build, loop, placeholder
+from edited_models import attention, build, loop, placeholder, weights
 
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.shape_probe import ShapeProbe, find_loop_nodes, find_named_node, order_pieces
@@ -48,6 +48,18 @@ def test_shapes_and_sizes() -> None:
         assert probe.get_shape("y:0") == (batch * 2, 3)
         assert probe.read_sizes(sizes) == (batch * 2, 3)
         assert probe.get_shape("x") == (batch, 6)
+
+
+def test_a_size_of_minus_one_in_a_computed_shape_is_unknown() -> None:
+    def make() -> None:
+        rows = tf.raw_ops.Shape(input=placeholder(4, 6))[:1]
+        tf.reshape(weights(8, 3), tf.concat([rows, [-1]], 0), name="y")
+
+    index = GraphIndex(build(make))
+    probe = ShapeProbe({"x:0": (1, [4, 6])})
+    for piece in order_pieces(index):
+        probe.add(piece)
+    assert probe.read_sizes(index.nodes["y"].input[1]) == (4, None)
 
 
 def test_what_does_not_fit_is_named_and_not_added() -> None:
