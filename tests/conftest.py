@@ -28,6 +28,7 @@ from serialization.sources.from_checkpoint import read_checkpoint_graph, take_wh
 
 PROJECT = project.ROOT
 SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py") if path.stem != "model")
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before grpc is imported: else it aborts some processes that tests fork
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # else programs that tests start ignore it where nohup runs the tests
 
 LONGEST = ("test_readme", "test_tour", "test_corpus", "test_confinement", "test_engine")

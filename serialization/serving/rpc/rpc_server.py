@@ -18,6 +18,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+# Core's handlers for forks abort one child of some hundred, before it can start a program.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what core would write to stderr, errors tell
 import grpc
 
