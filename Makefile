@@ -12,7 +12,7 @@ run: $(VENV)/installed
 
 # A file of tests runs in one process, in order. A process takes up to 3 GB: more of them than processors gain nothing.
 JOBS ?= 2
-test: $(VENV)/installed client-environments
+test: $(VENV)/installed client-environments .venv-serve/installed
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # Clients of the server that others wrote, which tests/clients calls, and the proxy that Debian does not have. The
@@ -30,6 +30,12 @@ client-environments: $(patsubst %,.venv-%/installed,triton kserve tritongrpc tfs
 	$(@D)/bin/pip install --quiet $(PACKAGES)
 	@touch $@
 
+# The server without TensorFlow, as people install it; tests run it there.
+.venv-serve/installed: requirements-serve.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --requirement requirements-serve.txt
+	@touch $@
+
 check: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -40,7 +46,7 @@ check: $(VENV)/installed
 MEGABYTES ?= 1024
 SWAPS ?= 100
 # Needs wrk and h2load (Debian: apt-get install wrk nghttp2-client). The servers of others are measured where bench-environments has put them.
-bench: $(VENV)/installed results/frozen_model.pb
+bench: $(VENV)/installed .venv-serve/installed results/frozen_model.pb
 	$(BIN)/python benchmarks/freezing.py --megabytes $(MEGABYTES)
 	$(BIN)/python benchmarks/exporting.py
 	$(BIN)/python benchmarks/inspecting.py
@@ -48,6 +54,7 @@ bench: $(VENV)/installed results/frozen_model.pb
 	$(BIN)/python benchmarks/ending.py
 	$(BIN)/python benchmarks/idle.py
 	$(BIN)/python benchmarks/swapping.py --swaps $(SWAPS)
+	$(BIN)/python benchmarks/runtimes.py --write
 	$(BIN)/python benchmarks/bench_serving.py --write $(SERVING)
 
 bench-environments: $(patsubst %,benchmarks/environments/%/installed,litserve bentoml mlserver)

@@ -10,12 +10,15 @@ Teaches one tf.compat.v1.Session for the life of the process, compiled once into
     python freezemodel_serve.py --keras my/model.keras
     python freezemodel_serve.py --saved-model my/models/house --watch
     python freezemodel_serve.py --model house=my/models/house --model cat=my/cat.pb
+    python freezemodel_serve.py --onnx my/model.onnx
+    python freezemodel_serve.py --tflite my/model.tflite
 
 A model's only input is called x and its only output y, whatever the graph calls them. The page at / tells the rest.
 Clients of TensorFlow Serving (/v1) and of KServe V2 (/v2) are answered too, with the keys of the signature. With
 --grpc-port they may use gRPC.
 With --watch a new version, such as my/models/house/2, takes over without a failed request.
 A Keras model is frozen first, and proved, into a folder for temporary files; the server needs no Keras.
+For --onnx and --tflite it needs no TensorFlow: `pip install -r requirements-serve.txt` is enough.
 Ctrl-C ends the server when the requests in flight are answered. Any WSGI server can run the application instead:
 `freezemodel_serve:create_app()` returns it.
 """
@@ -52,6 +55,7 @@ from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.files.beside import read_beside
 from serialization.files.model_flags import (
+    EXPORTED_KINDS,
     MODEL_KINDS,
     choose_given_path,
     detect_model_kind,
@@ -64,6 +68,9 @@ from serialization.flags import CONFINEMENT_FLAGS, KERAS_FLAGS, LOAD_FLAGS, MODE
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature
 from serialization.run.predictor import Predictor, give_sessions_own_threads
+from serialization.runtimes.litert_runtime import LiteRTRuntime, load_tflite
+from serialization.runtimes.onnx_runtime import OnnxRuntime, load_onnx
+from serialization.runtimes.runtime import Runtime
 from serialization.runtimes.tensorflow_runtime import TensorFlowRuntime
 from serialization.serving.http.server import announce_server, run_server
 from serialization.serving.limits import ADDRESS, LIMITS, VERSIONS, Settings
@@ -86,23 +93,35 @@ class Source(NamedTuple):
     beside: dict[str, Any]
 
 
-Open = Callable[..., tuple[Any, Signature]]  # gives a session, and the signature that it is run by
-OPENERS: dict[str, Open] = {"frozen_model": open_frozen, "saved_model": load_session, "checkpoint": restore_session}
-
-
 def compile_session(session: Any, signature: Signature, timeout: float) -> TensorFlowRuntime:
     """One callable for all requests: names are looked up and the graph is pruned once, not in each `session.run`."""
     # The plain call, session.make_callable(outputs, inputs), has no time limit; each run takes 4 to 11 times as long.
     return TensorFlowRuntime(Predictor(session, signature, timeout=timeout), timeout)
 
 
-def make_load(name: str, open_model: Open, settings: Settings) -> Callable[..., Version]:
+Open = Callable[..., tuple[Any, ...]]  # gives what Compile takes, before the time limit: a session, and its signature
+Compile = Callable[..., Runtime]
+
+# How a model is opened, and what then runs it, with a time limit, by the flag that names it.
+OPENERS: dict[str, tuple[Open, Compile]] = {
+    "frozen_model": (open_frozen, compile_session),
+    "saved_model": (load_session, compile_session),
+    "checkpoint": (restore_session, compile_session),
+    "onnx": (lambda found: load_onnx(found.path), OnnxRuntime),
+    "tflite": (lambda found: (load_tflite(found.path),), LiteRTRuntime),
+}
+MODULES = {"onnx": "onnxruntime", "tflite": "ai_edge_litert"}  # what the others need is TensorFlow
+
+
+def make_load(
+    name: str, open_model: Open, settings: Settings, compile_model: Compile = compile_session
+) -> Callable[..., Version]:
     """The function that loads a model, called `name` for people; of one that is watched, the version at a path."""
     from serialization.serving.app import load_version
 
     def load(*path: Path) -> Version:
-        session, signature = open_model(*path)  # one session for all its requests; many threads may run it at once
-        run = compile_session(session, signature, settings.timeout)
+        opened = open_model(*path)  # one session for all its requests; many threads may run it at once
+        run = compile_model(*opened, settings.timeout)
         return load_version(name or show_path(*path), run, settings)
 
     return load
@@ -159,6 +178,8 @@ def create_app(
     saved_model: Path | None = None,
     checkpoint: Path | None = None,
     *,
+    onnx: Path | None = None,
+    tflite: Path | None = None,
     models: Mapping[str, Path] | None = None,
     settings: Settings | None = None,
     **how: Any,
@@ -170,9 +191,8 @@ def create_app(
     if models:
         sources = [find_source(detect_model_kind(path), path, name) for name, path in models.items()]
     else:
-        sources = [
-            find_source(*choose_given_path(frozen_model=frozen_model, saved_model=saved_model, checkpoint=checkpoint))
-        ]
+        given = {"frozen_model": frozen_model, "saved_model": saved_model, "checkpoint": checkpoint}
+        sources = [find_source(*choose_given_path(**given, onnx=onnx, tflite=tflite))]
     return load_sources(sources, settings=settings or Settings(), **how)
 
 
@@ -206,12 +226,14 @@ def load_sources(
 
     load_op_library(op_library)
 
-    def open_at(kind: str, path: Path) -> tuple[Any, Signature]:
-        return OPENERS[kind](find_model(kind, path), **how)
+    def open_at(kind: str, path: Path) -> tuple[Any, ...]:
+        open_model, _ = OPENERS[kind]
+        return open_model(find_model(kind, path), **({} if kind in EXPORTED_KINDS else how))
 
     def make(source: Source, name: str, *known: Path) -> Callable[..., Version]:
         own = replace(settings, **source.beside, model_name=source.name or settings.model_name)
-        return make_load(name, partial(open_at, source.kind, *known), own)
+        _, compile_model = OPENERS[source.kind]
+        return make_load(name, partial(open_at, source.kind, *known), own, compile_model)
 
     if watch or keep_versions > 1:
         watched = [Watched(source.kind, source.path, make(source, ""), keep_versions) for source in sources]
@@ -227,9 +249,10 @@ def choose_places(
 
     The name is empty if no flag gives one. Ends with status 2 if the flags do not go together.
     """
-    kinds = (*MODEL_KINDS, "keras")
+    kinds = (*MODEL_KINDS, "keras", *EXPORTED_KINDS)
     if not args.model:
         kind, how = choose_model(parser, args, kinds)
+        require_installed(MODULES.get(kind, "tensorflow"))
         path = getattr(args, kind)
         if kind == "keras":
             own = ("watch", "keep-versions")
@@ -244,15 +267,18 @@ def choose_places(
     refuse_flags(parser, args, by_kind, "does not go with --model, which takes any kind")
     of_one = (*SAVED_MODEL_FLAGS, *KERAS_FLAGS, "inputs", "outputs", "model-name")
     refuse_flags(parser, args, of_one, "is of one model; it does not go with --model")
-    places: dict[str, Path] = dict(args.model)
-    if len(places) < len(args.model):
+    paths: dict[str, Path] = dict(args.model)
+    if len(paths) < len(args.model):
         parser.error(f"several models have one name; found --model {', '.join(name for name, _ in args.model)}")
     how = select_values(args, "op-library", "trust-model")
-    return {name: (detect_model_kind(path), path) for name, path in places.items()}, how
+    places = {name: (detect_model_kind(path), path) for name, path in paths.items()}
+    require_installed(*(MODULES.get(kind, "tensorflow") for kind, _ in places.values()))
+    return places, how
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    flags = ("saved-model", "keras", "checkpoint", *SAVED_MODEL_FLAGS, *KERAS_FLAGS, *MODEL_FLAGS, *CONFINEMENT_FLAGS)
+    models = ("saved-model", "keras", "checkpoint", *EXPORTED_KINDS)
+    flags = (*models, *SAVED_MODEL_FLAGS, *KERAS_FLAGS, *MODEL_FLAGS, *CONFINEMENT_FLAGS)
     toy = project.RESULTS / "frozen_model.pb"
     parser = make_parser(__doc__, "model", "watch", *flags, frozen_model=toy, **VERSIONS, **ADDRESS, **LIMITS)
     args = parser.parse_args(argv)

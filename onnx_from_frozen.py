@@ -17,22 +17,26 @@ compared with TensorFlow: a number may be off by 0.0001, a thousandth of itself 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from freezemodel_save import SOURCES, freeze_for_export
 from serialization import cli, project
 from serialization.cli import choose_model, make_parser, name_target, require_installed
-from serialization.console import format_command, format_size, print_notes, show_path
+from serialization.console import format_size, print_notes, show_path
+from serialization.files.beside import read_beside
 from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS, EDIT_FLAGS, SOURCE_FLAGS
+from serialization.graph.export_record import RECORD, seal_record
 from serialization.graph.op_registry import load_op_library
-from serialization.graph.signature import Signature
 from serialization.run.differences import OTHER_RUNTIME
 from serialization.run.given_feeds import Feed
-from serialization.run.onnx_runtime import OnnxRunner
 from serialization.run.origin import Origin
 from serialization.run.verify import NOT_VERIFIED, prove_same
+from serialization.runtimes.onnx_runtime import OnnxRuntime, load_onnx
+from serialization.runtimes.runtime import open_for_proof
+from serialization.targets.export_description import describe_export, format_next
 from serialization.targets.onnx_writer import write_onnx_file
 from serialization.targets.to_onnx import (
     OnnxGraph,
@@ -57,15 +61,23 @@ def convert(graph: OnnxGraph, opset: int) -> Any:
     return model
 
 
-def prove(origin: Origin | None, path: Path, wanted: Signature, given: Sequence[Feed] | None) -> str:
+def write(path: Path, model: Any, graph: OnnxGraph, record: bytes) -> None:
+    """Write the file, with the record from which the server knows what the format does not say."""
+    model.metadata_props.add(key=RECORD, value=record)
+    write_onnx_file(path, model, graph.names, graph.constants, graph.required)
+    seal_record(path, record)
+
+
+def prove(origin: Origin | None, path: Path, given: Sequence[Feed] | None) -> str:
     """Run the file in onnxruntime, and compare it with its source on the same feeds. Returns the lines to print.
 
     Without a source it is loaded alone: onnxruntime does not take all that is converted.
     """
+    open_result = partial(open_for_proof, lambda: OnnxRuntime(*load_onnx(path)))
     if origin is None:
-        with OnnxRunner(path, wanted):
+        with open_result():
             return NOT_VERIFIED
-    return prove_same(origin, lambda _: OnnxRunner(path, wanted), given, steady=True, tolerance=OTHER_RUNTIME)
+    return prove_same(origin, lambda _: open_result(), given, steady=True, tolerance=OTHER_RUNTIME)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,19 +90,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_installed("tf2onnx", "onnxruntime")
     name_target(parser, args, "onnx", "frozen_model", *SOURCES)
 
+    labels = read_beside(getattr(args, kind))["labels"]  # a confined process cannot read them
+
     with stage_output(args.onnx, overwrite=args.overwrite or args.onnx == default) as path:
         load_op_library(args.op_library)
         with freeze_for_export(kind, args, path) as (ready, origin):
             graph = prepare_onnx_graph(ready)
             model = convert(graph, args.opset)
             require_onnx_ops(model)
-            write_onnx_file(path, model, graph.names, graph.constants, graph.required)
-            proof = prove(origin, path, ready.signature, args.feed)
+            outputs = [graph.names[name] for name in graph.outputs]
+            record = describe_export(ready, graph.names, outputs, labels, compared=not args.no_verify)
+            write(path, model, graph, record)
+            proof = prove(origin, path, args.feed)
         size = format_size(path.stat().st_size)
     print_notes([*ready.changes, *graph.notes])
     print(f"wrote {show_path(args.onnx)}: {size}, opset {args.opset}")
     print(proof)
-    print(f"next: {format_command('model_inspect.py', args.onnx)}")
+    print(f"next: {format_next('--onnx', args.onnx, ready.signature)}")
     return 0
 
 

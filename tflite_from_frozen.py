@@ -17,6 +17,7 @@ it is run there and compared with TensorFlow. An input with a default value is f
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,20 +27,31 @@ from savedmodel_from_checkpoint import save
 from savedmodel_from_frozen import load
 from serialization import cli, project
 from serialization.cli import choose_model, make_parser, name_target, require_installed
-from serialization.console import format_command, format_size, print_notes, show_path
+from serialization.console import format_size, print_notes, show_path
+from serialization.files.beside import read_beside
 from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS, EDIT_FLAGS, SOURCE_FLAGS
+from serialization.graph.export_record import RECORD, seal_record
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import SERVING_DEFAULT, Signature
 from serialization.run.differences import OTHER_RUNTIME
 from serialization.run.given_feeds import read_rows
-from serialization.run.litert_runtime import LiteRTRunner
 from serialization.run.loss import ANY, describe_loss
 from serialization.run.origin import Origin
 from serialization.run.predictor import Values
 from serialization.run.verify import NOT_VERIFIED, prove_same
+from serialization.runtimes.litert_runtime import LiteRTRuntime, load_tflite
+from serialization.runtimes.runtime import open_for_proof
 from serialization.sources.from_frozen import PreparedFrozenModel
-from serialization.targets.to_tflite import explain_conversion, feed_defaults, fix_defaults, fix_lists, split_rows
+from serialization.targets.export_description import describe_export, format_next
+from serialization.targets.to_tflite import (
+    add_metadata,
+    explain_conversion,
+    feed_defaults,
+    fix_defaults,
+    fix_lists,
+    split_rows,
+)
 from serialization.tensorflow import tf
 
 
@@ -55,14 +67,24 @@ def convert(folder: Path, quantize: str | None, rows: Iterable[Values]) -> bytes
     return bytes(converter.convert())
 
 
-def convert_frozen(ready: PreparedFrozenModel, path: Path, args: Any) -> None:
-    """Write the .tflite file: by way of a SavedModel, from which alone the converter takes a signature."""
+def convert_frozen(ready: PreparedFrozenModel, path: Path, args: Any, labels: Sequence[str]) -> None:
+    """Write the .tflite file: by way of a SavedModel, from which alone the converter takes a signature.
+
+    A record in it tells the server what the format does not say.
+    """
     rows = list(split_rows(read_rows(ready.signature, args.calibrate, "--calibrate"))) if args.calibrate else []
     with TemporaryDirectory(dir=path.parent) as folder, explain_conversion(ready.signature):
         origin = load(ready)
         with origin.session:
             save(origin.session, Path(folder) / "1", origin.signature)
-        path.write_bytes(convert(Path(folder) / "1", args.quantize, rows))
+        model = convert(Path(folder) / "1", args.quantize, rows)
+        inputs = {tensor.name: tensor.key for tensor in ready.signature.inputs}
+        outputs = [tensor.key for tensor in ready.signature.outputs]
+        # What is scaled by the numbers of a run may depend on the rows beside it.
+        how = {"compared": not (args.quantize or args.no_verify), "keeps_rows": args.quantize != "dynamic"}
+        record = describe_export(ready, inputs, outputs, labels, **how)
+        path.write_bytes(add_metadata(model, RECORD, record))
+    seal_record(path, record)
 
 
 def prove(origin: Origin | None, path: Path, wanted: Signature, args: Any) -> str:
@@ -70,12 +92,12 @@ def prove(origin: Origin | None, path: Path, wanted: Signature, args: Any) -> st
 
     What quantizing loses is measured, not proved. Without a source the file is loaded alone.
     """
+    open_result = partial(open_for_proof, lambda: LiteRTRuntime(load_tflite(path)))
     if origin is None:
-        with LiteRTRunner(path, wanted):
+        with open_result():
             return NOT_VERIFIED
     how: dict[str, Any] = {"tolerance": ANY, "report": describe_loss} if args.quantize else {"tolerance": OTHER_RUNTIME}
-    source = feed_defaults(origin, wanted)
-    return prove_same(source, lambda _: LiteRTRunner(path, wanted), args.feed, steady=True, **how)
+    return prove_same(feed_defaults(origin, wanted), lambda _: open_result(), args.feed, steady=True, **how)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,17 +111,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_installed("ai_edge_litert")
     name_target(parser, args, "tflite", "frozen_model", *SOURCES)
 
+    labels = read_beside(getattr(args, kind))["labels"]  # a confined process cannot read them
+
     with stage_output(args.tflite, overwrite=args.overwrite or args.tflite == default) as path:
         load_op_library(args.op_library)
         with freeze_for_export(kind, args, path) as (frozen, origin):
             ready = fix_lists(fix_defaults(frozen, args.inputs))
-            convert_frozen(ready, path, args)
+            convert_frozen(ready, path, args, labels)
             proof = prove(origin, path, ready.signature, args)
         size = format_size(path.stat().st_size)
     print_notes(ready.changes)
     print(f"wrote {show_path(args.tflite)}: {size}{f', {args.quantize}' if args.quantize else ''}")
     print(proof)
-    print(f"next: {format_command('model_inspect.py', args.tflite)}")
+    print(f"next: {format_next('--tflite', args.tflite, ready.signature)}")
     return 0
 
 

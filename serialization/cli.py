@@ -26,7 +26,7 @@ from serialization import __version__, end_interrupted
 from serialization.child import run_tidily, run_with_child
 from serialization.console import show_path
 from serialization.errors import UserError
-from serialization.files.model_flags import require_something
+from serialization.files.model_flags import EXPORTED_KINDS, require_something
 from serialization.files.unpacking import remove_unpacked
 from serialization.flag_types import NamedPath
 from serialization.flags import CHECKPOINT_FLAGS, FLAG_GROUPS, FLAGS, KERAS_FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
@@ -189,6 +189,8 @@ def _find_flag(path: Path) -> tuple[str, str]:
         **dict.fromkeys((Kind.TABLE, Kind.DATA, Kind.STATE), "--checkpoint"),
         **dict.fromkeys((Kind.KERAS, Kind.KERAS_LAYERS), "--keras"),
         Kind.KERAS_WEIGHTS: "--weights",
+        Foreign.ONNX: "--onnx",
+        Foreign.TFLITE: "--tflite",
     }
     return kind.value, flags.get(kind, "")
 
@@ -246,6 +248,7 @@ def choose_model(
     """The flag that names the model, the first of `kinds` if none does, and the values of the flags that go with it.
 
     Flags are by attribute name. Ends with status 2 if several models are given, or a flag of another kind of model.
+    With a file of another runtime go no flags that name tensors, ops or trust.
     """
     given = [name for name in kinds if getattr(args, name) != parser.get_default(name)] or [kinds[0]]
     if len(given) > 1:
@@ -256,6 +259,12 @@ def choose_model(
         if kind != own:
             others = [flag for flag in flags if flag.replace("-", "_") in args]
             refuse_flags(parser, args, others, f"goes with --{own.replace('_', '-')}")
+    if kind in EXPORTED_KINDS and kind in kinds:
+        flag = f"--{kind.replace('_', '-')}"
+        refuse_flags(
+            parser, args, MODEL_FLAGS, f"goes with a model of TensorFlow; {flag} has inputs and outputs of its own"
+        )
+        return kind, {}
     return kind, select_values(args, *MODEL_FLAGS, *(SAVED_MODEL_FLAGS if kind == "saved_model" else ()))
 
 

@@ -69,6 +69,12 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "metavar": "FILE",
             "help": "a Keras model: a .keras or .h5 file, the JSON of its layers, or the folder of one of these",
         },
+        "onnx": {"type": parse_path, "metavar": "FILE", "help": "an ONNX model to read or to write"},
+        "tflite": {
+            "type": parse_path,
+            "metavar": "FILE",
+            "help": "a LiteRT (TensorFlow Lite) model to read or to write",
+        },
         "weights": {
             "type": parse_path,
             "metavar": "FILE",
@@ -211,13 +217,11 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "action": "store_true",
             "help": "write the variables for tf.train.Checkpoint, too, to a prefix with -object in its name",
         },
-        "onnx": {"type": parse_path, "metavar": "FILE", "help": "an ONNX model to write"},
         "opset": {
             "type": parse_whole_number(9, 18),
             "metavar": "N",
             "help": "the version of ONNX's ops that the model is written in",
         },
-        "tflite": {"type": parse_path, "metavar": "FILE", "help": "a LiteRT (TensorFlow Lite) model to write"},
         "quantize": {
             "choices": ("dynamic", "float16", "int8"),
             "help": "store smaller numbers: int8 weights, float16 weights, or int8 throughout",

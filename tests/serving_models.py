@@ -323,12 +323,14 @@ class Server:
 
 
 @contextmanager
-def serving(*flags: object, lines: int = 2, below: Sequence[str] = (), **variables: str) -> Iterator[Server]:
+def serving(
+    *flags: object, lines: int = 2, below: Sequence[str] = (), python: str = sys.executable, **variables: str
+) -> Iterator[Server]:
     """freezemodel_serve.py as a process on a free port, once it has printed this many lines.
 
     `below` is a command that runs the one which follows it; `variables` are for its environment.
     """
-    command = [*below, sys.executable, str(PROJECT / "freezemodel_serve.py"), "--port", "0", *map(str, flags)]
+    command = [*below, python, str(PROJECT / "freezemodel_serve.py"), "--port", "0", *map(str, flags)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment() | variables
     )

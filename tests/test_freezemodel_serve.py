@@ -275,3 +275,21 @@ def test_a_model_that_could_do_harm_is_not_served(tmp_path: Path) -> None:
 def test_trusted_all_the_same(frozen_model: Path) -> None:
     with serving("--frozen-model", frozen_model, "--trust-model") as server:
         assert server.predict({"x": [ROW]}) == (200, {"y": [[False]]})
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("--onnx", "m.onnx", "--frozen-model", "m.pb"), "one model at a time; found --frozen-model, --onnx"),
+        (("--onnx", "m.onnx", "--tflite", "m.tflite"), "one model at a time; found --onnx, --tflite"),
+        (("--tflite", "m.tflite", "--inputs", "x"), "--inputs goes with a model of TensorFlow"),
+        (("--onnx", "m.onnx", "--trust-model"), "--trust-model goes with a model of TensorFlow"),
+        (("--onnx", "m.onnx", "--signature", "x"), "--signature goes with --saved-model"),
+    ],
+)
+def test_flags_of_tensorflow_models_do_not_go_with_files_of_other_runtimes(
+    run: Run, words: tuple[str, ...], problem: str
+) -> None:
+    done = run("freezemodel_serve", *words)
+    assert done.status == 2
+    assert done.stderr.startswith(f"error: {problem}")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import exported_models
 import graphs
-from conftest import PROJECT, Ran, Run
+import pytest
+from conftest import PROJECT, Ran, Run, environment
+from serving_models import serving
 
 from serialization.console import shorten_path
 from serialization.tensorflow import tf, tf1
@@ -105,3 +110,28 @@ def test_the_toys_next_lines_are_as_short_as_its_commands(run: Run, toy: Path) -
         ("freezemodel_load",),
         ("freezemodel_serve",),
     ]
+
+
+@pytest.mark.parametrize(("script", "flag"), [("onnx_from_frozen", "--onnx"), ("tflite_from_frozen", "--tflite")])
+def test_an_export_goes_on_to_the_server(toy: Path, script: str, flag: str) -> None:
+    target = toy / f"my model{flag.replace('--', '.')}"
+    words = [
+        sys.executable,
+        str(PROJECT / f"{script}.py"),
+        "--frozen-model",
+        str(toy / "frozen_model.pb"),
+        flag,
+        str(target),
+    ]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True)
+    found = list_next(Ran(done.returncode, done.stdout, done.stderr))
+    assert found == ("freezemodel_serve", flag, str(target))
+    with serving(*found[1:]) as server:
+        assert server.predict({"x": [[5] * 10]}) == (200, {"y": [[True]]})
+
+
+def test_an_export_without_inputs_is_inspected_next(run: Run, tmp_path: Path) -> None:
+    frozen = exported_models.write(exported_models.no_inputs, tmp_path / "m.pb")
+    script, *words = list_next(run("onnx_from_frozen", "--frozen-model", frozen, "--onnx", tmp_path / "m.onnx"))
+    assert (script, words) == ("model_inspect", [str(tmp_path / "m.onnx")])
+    assert run(script, *words).status == 0

@@ -39,7 +39,7 @@ def test_the_toy_is_exported_by_a_confined_process(toy: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[1:] == [
         "proved: output1: the same bits as the source, on 1,003 rows generated for inputs_1",
-        f"next: python {PROJECT}/model_inspect.py m.onnx",
+        f"next: python {PROJECT}/freezemodel_serve.py --onnx m.onnx",
     ]
     rows = np.array([range(10), [5] * 10], "f")
     np.testing.assert_array_equal(run_onnx(toy / "m.onnx", inputs_1=rows)[0], [[False], [True]])

@@ -61,6 +61,16 @@ def test_the_lock_is_whole(python: str) -> None:
                 assert needed.specifier.contains(version), f"{dist.name} needs {needed}, pinned is {version}{ADVICE}"
 
 
+def test_the_server_without_tensorflow_has_the_ranges_of_the_others() -> None:
+    """But for what TensorFlow brings along, and for Pillow, which stands in for it."""
+    others = {one.name: one for name in ("requirements.txt", "requirements-export.txt") for one in read_ranges(name)}
+    alone = {one.name: one for one in read_ranges("requirements-serve.txt")}
+    assert alone.keys() - others.keys() == {"ml_dtypes", "pillow"}
+    assert "tensorflow" not in alone
+    for name in alone.keys() & others.keys():
+        assert alone[name].specifier == others[name].specifier, name
+
+
 def test_every_pin_has_hashes_and_names_no_registry() -> None:
     entries = re.split(r"^(?=\w)", LOCK, flags=re.MULTILINE)[1:]
     assert len(entries) >= len(read_pins("3.13"))

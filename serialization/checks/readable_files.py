@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from serialization.files.publish import list_checkpoint_files
 from serialization.files.unpacking import list_unpacked
 from serialization.formats.checkpoint_index import list_v1_files
 from serialization.formats.file_kind import reopen_file
+from serialization.formats.foreign_files import Foreign
+from serialization.formats.onnx_file import read_onnx_file
+from serialization.formats.wire import DamagedError
 from serialization.graph.op_sets import TEXT_FILE_INITIALIZERS
 from serialization.project import real_path
 
@@ -58,6 +62,8 @@ def _list_files_of(path: Path) -> Iterator[Path]:
     else:
         yield path
         yield from _list_files_of_prefix(strip_to_prefix(path))
+        if path.is_file() and reopen_file(path).kind is Foreign.ONNX:
+            yield from _list_constants_of_onnx(path)
 
 
 def _list_files_of_prefix(prefix: Path) -> Iterator[Path]:
@@ -67,6 +73,14 @@ def _list_files_of_prefix(prefix: Path) -> Iterator[Path]:
     for file in (prefix, graph):
         if file.is_file():
             yield from _list_vocabularies(file)
+
+
+def _list_constants_of_onnx(path: Path) -> Iterator[Path]:
+    """The files below the folder of an ONNX model that hold its constants."""
+    with suppress(DamagedError):  # the error comes where it is loaded
+        for name in read_onnx_file(reopen_file(path).data).beside:
+            if not Path(name).is_absolute() and ".." not in Path(name).parts:
+                yield path.parent / name
 
 
 def _list_linked_files(export: Path) -> Iterator[Path]:

@@ -38,6 +38,12 @@ from serialization.files.publish import list_checkpoint_files
 from serialization.files.unpacking import open_in_place
 from serialization.formats.checkpoint_index import Checkpoint, list_v1_files
 from serialization.formats.file_kind import Kind, ModelFile, detect_kind, reopen_file
+from serialization.formats.foreign_files import Foreign
+
+_EXPORTS = {
+    Foreign.ONNX: ("ONNX model", "onnx_from_frozen"),
+    Foreign.TFLITE: ("LiteRT model", "tflite_from_frozen"),
+}
 
 _NAME_MODEL = "name a file or the folder of a model, or the prefix of a checkpoint"
 
@@ -103,6 +109,23 @@ def find_frozen_model(path: Path, say: Say = print) -> ModelFile:
     file = reopen_file(path)
     if file.kind is not Kind.GRAPH:
         raise explain_other_kind(path, file.kind, "a frozen model")
+    return file
+
+
+@open_in_place
+def find_exported_model(path: Path, say: Say = print, *, kind: Foreign = Foreign.ONNX) -> ModelFile:
+    """The opened file of a model for another runtime, of this kind.
+
+    Raises UserError that names the kind of file that `path` is instead.
+    """
+    if not path.is_file():
+        name, script = _EXPORTS[kind]
+        what = f"no {name} at {show_path(path)}"
+        make = advise_making(path, f"name the file; {script}.py makes one", script)
+        raise explain_folder(path, what, make) if path.is_dir() else UserError(f"{what}; {make}")
+    file = reopen_file(path)
+    if file.kind is not kind:
+        raise explain_other_kind(path, file.kind, kind.value)
     return file
 
 

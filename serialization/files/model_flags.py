@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from serialization import project
 from serialization.errors import UserError
-from serialization.files.locate import find_checkpoint, find_frozen_model, find_saved_model, require_model_at
+from serialization.files.locate import (
+    find_checkpoint,
+    find_exported_model,
+    find_frozen_model,
+    find_saved_model,
+    require_model_at,
+)
 from serialization.files.locate_keras import find_keras
 from serialization.files.model_names import is_saved_model, strip_to_prefix
 from serialization.files.model_search import search_folder
@@ -27,9 +34,17 @@ _FINDERS: dict[str, Callable[..., Any]] = {
     "checkpoint": find_checkpoint,
 }
 MODEL_KINDS = tuple(_FINDERS)
+# Files of other runtimes: the server alone reads them.
+_EXPORTED = {
+    "onnx": partial(find_exported_model, kind=Foreign.ONNX),
+    "tflite": partial(find_exported_model, kind=Foreign.TFLITE),
+}
+EXPORTED_KINDS = tuple(_EXPORTED)
 _KINDS: dict[Kind | Foreign, str] = {
     Kind.SAVED_MODEL: "saved_model",
     **dict.fromkeys((Kind.META_GRAPH, Kind.TABLE, Kind.DATA, Kind.STATE), "checkpoint"),
+    Foreign.ONNX: "onnx",
+    Foreign.TFLITE: "tflite",
 }
 
 
@@ -38,7 +53,7 @@ def find_model(kind: str, path: Path) -> Any:
 
     Raises UserError if there is none.
     """
-    return _FINDERS[kind](path)
+    return (_FINDERS | _EXPORTED)[kind](path)
 
 
 def choose_given_path(**paths: Path | None) -> tuple[str, Path]:

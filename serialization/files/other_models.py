@@ -74,6 +74,8 @@ def advise_making(path: Path, otherwise: str, *scripts: str) -> str:
         project.RESULTS / "frozen_model.pb": "freezemodel_save.py",
         project.RESULTS / "unfrozen.ckpt": "checkpoint_from_frozen.py",
         project.RESULTS / "from_savedmodel.ckpt": "checkpoint_from_savedmodel.py",
+        project.RESULTS / "model.onnx": "onnx_from_frozen.py",
+        project.RESULTS / "model.tflite": "tflite_from_frozen.py",
         project.RESULTS / "edited.ckpt": "checkpoint_edit.py",
         project.RESULTS / "edited": "savedmodel_edit.py",
     }

@@ -28,7 +28,7 @@ def get_watched_folder(kind: str, path: Path) -> Path:
 def list_watched_versions(kind: str, path: Path) -> list[Path]:
     """The folders of numbered SavedModels at the path, the newest last, else the path itself; nothing if none is there.
 
-    `kind` is "frozen_model", "saved_model" or "checkpoint".
+    `kind` is "saved_model", "checkpoint", or that of a file: "frozen_model", "onnx" or "tflite".
     """
     if kind == "saved_model" and find_saved_model_file(path) is None and (versions := list_versions(path)):
         return versions

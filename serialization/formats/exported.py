@@ -33,7 +33,8 @@ class ExportedModel:
     """The content of an ONNX or a LiteRT file.
 
     `versions` are those of the ops, by their domains. `ops` are counted, and so are `constants` and the `parameters`,
-    the numbers in them. `defaults` are the names of the inputs that have a value without being fed.
+    the numbers in them. `defaults` are the names of the inputs that have a value without being fed. `beside` are the
+    names of the files beside it that hold constants.
     """
 
     producer: str
@@ -44,3 +45,4 @@ class ExportedModel:
     constants: int
     parameters: int
     defaults: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()

@@ -49,9 +49,10 @@ _TORCH = "load it with PyTorch, torch.onnx.export the model, and make a SavedMod
 _ARRAYS = "it holds numbers and no graph; --feed @FILE takes it as the values of inputs"
 _ADVICE = {
     Foreign.LFS: "fetch the file with `git lfs pull`",
-    Foreign.ONNX: "ONNX Runtime runs it, model_inspect.py shows it, and onnx2tf makes a SavedModel of it, which the "
-    "scripts take with --saved-model",
-    Foreign.TFLITE: "LiteRT runs it, and model_inspect.py shows it; name the model that it was converted from",
+    Foreign.ONNX: "freezemodel_serve.py --onnx serves it, model_inspect.py shows it, and onnx2tf makes a SavedModel of "
+    "it, which the scripts take with --saved-model",
+    Foreign.TFLITE: "freezemodel_serve.py --tflite serves it, and model_inspect.py shows it; name the model that it "
+    "was converted from",
     Foreign.TORCH: _TORCH,
     Foreign.TORCH_LEGACY: _TORCH,
     Foreign.SAFETENSORS: "load it into the model with the library that wrote it, and save the model as a SavedModel",

@@ -19,7 +19,7 @@ _Data = bytes | mmap.mmap
 # ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto, ValueInfoProto and below: the fields that are read.
 _PRODUCER, _PRODUCER_VERSION, _GRAPH, _OPSETS, _METADATA = 2, 3, 7, 8, 14
 _NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
-_OP, _ATTRIBUTE, _NODE_DOMAIN, _INNER, _INNERS = 4, 5, 7, 6, 11
+_OP, _ATTRIBUTE, _NODE_DOMAIN, _TENSOR, _INNER, _INNERS, _EXTERNAL = 4, 5, 7, 5, 6, 11, 13
 _DTYPES = (
     *("unknown", "float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool", "float16"),
     *("float64", "uint32", "uint64", "complex64", "complex128", "bfloat16"),
@@ -37,6 +37,7 @@ def read_onnx_file(data: _Data) -> ExportedModel:
     inputs: list[ExportedTensor] = []
     outputs: list[ExportedTensor] = []
     defaults: set[str] = set()
+    beside: dict[str, None] = {}
     count = parameters = 0
     waiting = [(model[_GRAPH][-1], True)]
     while waiting:
@@ -46,6 +47,7 @@ def read_onnx_file(data: _Data) -> ExportedModel:
             tensor = _read(data, field.begin, field.end)
             count += 1
             parameters += math.prod(islice(_numbers(data, tensor.get(1, ())), _MOST_AXES))
+            beside |= _list_files(data, tensor)
             if is_outer:
                 defaults.add(_text(data, tensor.get(8, ())))
         for field in graph.get(_NODE, ()):
@@ -55,6 +57,8 @@ def read_onnx_file(data: _Data) -> ExportedModel:
             for attribute in node.get(_ATTRIBUTE, ()):
                 inner = _read(data, attribute.begin, attribute.end)
                 waiting += [(graph, False) for graph in (*inner.get(_INNER, ()), *inner.get(_INNERS, ()))]
+                for field in inner.get(_TENSOR, ()):
+                    beside |= _list_files(data, _read(data, field.begin, field.end))
         if is_outer:
             inputs += [_tensor(data, field) for field in graph.get(_INPUT, ())]
             outputs += [_tensor(data, field) for field in graph.get(_OUTPUT, ())]
@@ -68,7 +72,15 @@ def read_onnx_file(data: _Data) -> ExportedModel:
         count,
         parameters,
         tuple(tensor.name for tensor in inputs if tensor.name in defaults),
+        tuple(beside),
     )
+
+
+def _list_files(data: _Data, tensor: dict[int, list[Field]]) -> dict[str, None]:
+    """The file that holds the numbers of a TensorProto, if it is another one."""
+    entries = [_read(data, field.begin, field.end) for field in tensor.get(_EXTERNAL, ())]
+    pairs = {_text(data, entry.get(1, ())): _text(data, entry.get(2, ())) for entry in entries}
+    return {pairs["location"]: None} if "location" in pairs else {}
 
 
 def _read(data: _Data, begin: int, end: int) -> dict[int, list[Field]]:

@@ -24,6 +24,7 @@ _Data = bytes | mmap.mmap
 _Item = TypeVar("_Item")
 _PARTS = 2_000_000  # entries that are read of all lists: in a damaged file many tables may share a long one
 _LONGEST = 1000  # bytes that are read of a name
+_REMARK = 1 << 20  # and of a remark in the metadata
 _DTYPES = (
     *("float32", "float16", "int32", "uint8", "int64", "string", "bool", "int16", "complex64", "int8", "float64"),
     *("complex128", "uint64", "resource", "variant", "uint32", "uint16", "int4", "bfloat16"),
@@ -60,6 +61,17 @@ class _Table:
         if start + 4 + length > len(self._data):
             raise DamagedError("a name is cut off")
         return self._data[start + 4 : start + 4 + min(length, _LONGEST)].decode(errors="replace")
+
+    def remark(self, field: int) -> str:
+        """A vector of bytes, if it is text; else nothing."""
+        places = self._places(field, 1)
+        if len(places) > _REMARK:
+            return ""
+        try:
+            text = bytes(self._data[places.start : places.stop]).rstrip(b"\0").decode()
+        except UnicodeDecodeError:
+            return ""
+        return text if text.isprintable() else ""
 
     def numbers(self, field: int) -> list[int]:
         """A vector of int32."""
@@ -107,9 +119,9 @@ def read_tflite_file(data: _Data) -> ExportedModel:
         first = next(model.tables(_SUBGRAPHS))
         sides = [[_describe("", _choose(graphs[0], at)) for at in first.numbers(side)] for side in (1, 2)]
         signatures = (ExportedSignature("", tuple(sides[0]), tuple(sides[1])),)
-    names = [entry.text(0) for entry in model.tables(_METADATA)]
     versions = {"schema": model.number(_VERSION)}
-    metadata = dict.fromkeys(names, "")
+    buffers = list(model.tables(_BUFFERS))
+    metadata = {entry.text(0): _choose(buffers, entry.number(1)).remark(0) for entry in model.tables(_METADATA)}
     return ExportedModel(model.text(3), versions, signatures, dict(ops.most_common()), metadata, constants, parameters)
 
 
@@ -139,12 +151,21 @@ def _name_op(opcode: _Table) -> str:
 
 @cache
 def _load_op_names() -> dict[int, str]:
-    """The names of LiteRT's built-in ops by their numbers, from the text of TensorFlow's own reader of such files."""
-    package = importlib.util.find_spec("tensorflow")
-    places = package.submodule_search_locations if package is not None else None
-    if not places:
+    """The names of LiteRT's built-in ops by their numbers, from the text of an installed reader of such files.
+
+    That is TensorFlow's own, or the one of ai-edge-litert.
+    """
+    packages = {"tensorflow": "lite/python/schema_py_generated.py", "ai_edge_litert": "schema_py_generated.py"}
+    found = (
+        Path(place) / name
+        for package, name in packages.items()
+        if (spec := importlib.util.find_spec(package)) is not None
+        for place in spec.submodule_search_locations or ()
+    )
+    file = next((file for file in found if file.is_file()), None)
+    if file is None:
         raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
-    text = (Path(next(iter(places))) / "lite" / "python" / "schema_py_generated.py").read_text()
+    text = file.read_text()
     body = text.partition("class BuiltinOperator(object):\n")[2].partition("\nclass ")[0]
     return {int(number): name for name, number in re.findall(r"^    ([A-Z0-9_]+) = (\d+)$", body, re.MULTILINE)}
 

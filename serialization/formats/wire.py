@@ -53,6 +53,8 @@ def iterate_fields(data: bytes | memoryview | mmap.mmap, position: int, end: int
 
     Raises DamagedError at the first byte that is no field.
     """
+    if end > len(data):
+        raise DamagedError("a message is cut off")
     while position < end:
         start = position
         tag, begin = read_varint(data, start, end)

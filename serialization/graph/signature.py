@@ -23,7 +23,7 @@ class Tensor:
     """A tensor that is fed or fetched: `key` for callers, `name` in the graph.
 
     `dtype` is TensorFlow's name for it ("float32", "string"). `shape` is None for an unknown rank; in it, None is any
-    size. `default`, a serialized TensorProto, is the value of an input that is not fed, if it has one.
+    size. `default` is the value of an input that is not fed, if it has one: a serialized TensorProto, or a .npy file.
     """
 
     key: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 import zlib
@@ -145,7 +146,13 @@ def read_rows(signature: Signature, given: Sequence[Feed], flag: str = "--feed")
 
 
 def make_default(default: bytes) -> NDArray[Any]:
-    """The default value of an input, from its serialized TensorProto; `remove_wrong_defaults` has looked at it."""
+    """The default value of an input, from its serialized TensorProto, which `remove_wrong_defaults` has looked at.
+
+    An exported file records it as a .npy file.
+    """
+    if default.startswith(np.lib.format.MAGIC_PREFIX):  # no protobuf begins so
+        value: NDArray[Any] = np.load(io.BytesIO(default), allow_pickle=False)
+        return value.astype(object) if value.dtype.kind == "S" else value
     return np.asarray(tf.make_ndarray(protos.TensorProto.FromString(default)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,12 +79,36 @@ def decode_images(
     return images
 
 
-class ImageDecoder:
+class PixelDecoder(ABC):
     """Decodes image files, turns photos upright, and resizes them, with antialiasing, if the input has a fixed size."""
 
     def __init__(self, image_input: ImageInput) -> None:
         self._dtype = get_numpy_dtype(image_input.tensor.dtype)
         self._channels_first = image_input.channels_first
+
+    @abstractmethod
+    def decode(self, data: bytes) -> NDArray[Any]:
+        """The pixels, 0 to 255, [height, width, channels], as float32. Raises ValueError if it is no image."""
+
+    def arrange(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values of [height, width, channels] in the input's layout and dtype; an integer dtype gets rounded ones."""
+        if np.issubdtype(self._dtype, np.integer):
+            limits = np.iinfo(self._dtype)
+            values = np.clip(np.rint(values), limits.min, limits.max)
+        return (np.moveaxis(values, -1, 0) if self._channels_first else values).astype(self._dtype)
+
+
+def find_turn(data: bytes) -> tuple[list[int], tuple[int, int]]:
+    """How an image's pixels are turned upright: the order of the axes, then the steps through rows and columns."""
+    turned, mirrored = divmod(read_orientation(data) - 1, 4)
+    return [turned, 1 - turned, 2], _MIRRORED[mirrored]
+
+
+class ImageDecoder(PixelDecoder):
+    """Decodes by TensorFlow's ops."""
+
+    def __init__(self, image_input: ImageInput) -> None:
+        super().__init__(image_input)
         with tf1.Graph().as_default() as graph:
             self._encoded = tf1.placeholder(tf.string, [])
             pixels = tf.io.decode_image(self._encoded, channels=image_input.channels, expand_animations=False)
@@ -97,21 +122,13 @@ class ImageDecoder:
         self._session = open_session(graph)
 
     def decode(self, data: bytes) -> NDArray[Any]:
-        """The pixels, 0 to 255, [height, width, channels], as float32. Raises ValueError if it is no image."""
-        turned, mirrored = divmod(read_orientation(data) - 1, 4)
-        feeds = {self._encoded: data, self._axes: [turned, 1 - turned, 2], self._steps: _MIRRORED[mirrored]}
+        axes, steps = find_turn(data)
+        feeds = {self._encoded: data, self._axes: axes, self._steps: steps}
         try:
             pixels: NDArray[Any] = self._session.run(self._resized, feeds)
         except tf.errors.InvalidArgumentError as error:
             raise ValueError("TensorFlow cannot decode it") from error
         return pixels
-
-    def arrange(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Values of [height, width, channels] in the input's layout and dtype; an integer dtype gets rounded ones."""
-        if np.issubdtype(self._dtype, np.integer):
-            limits = np.iinfo(self._dtype)
-            values = np.clip(np.rint(values), limits.min, limits.max)
-        return (np.moveaxis(values, -1, 0) if self._channels_first else values).astype(self._dtype)
 
 
 def make_image_batches(images: Sequence[NDArray[Any]], image_input: ImageInput) -> Iterator[tuple[NDArray[Any], int]]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from serialization.errors import UserError
 from serialization.graph.row_facts import RowFacts
 from serialization.graph.signature import Signature
+from serialization.run.images import PixelDecoder
+from serialization.tensorflow import tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,14 +49,18 @@ class Runtime(Protocol):
 
     A call takes arrays by input key and returns arrays by output key, of the signature's dtypes; strings are bytes in
     arrays of the dtype object. It raises RunError, and LateError if it takes longer than the time limit. `name` is the
-    runtime's, `threads` says in which threads it runs a request. `cancels` says that a run over the limit ends there;
-    else it goes on unseen.
+    runtime's, `platform` the Open Inference Protocol's name for it, if one holds for all its models. `threads` says in
+    which threads it runs a request. `cancels` says that a run over the limit ends there; else it goes on unseen.
+    `labels` are the names of the classes, where the model's file has them. `decoder` decodes images.
     """
 
     signature: Signature
     name: str
+    platform: str
     threads: str
     cancels: bool
+    labels: tuple[str, ...]
+    decoder: type[PixelDecoder]
 
     def __call__(self, values: Mapping[str, NDArray[Any]]) -> dict[str, Any]: ...
 
@@ -74,3 +82,22 @@ class Runtime(Protocol):
         """The model run by a single thread, the calling one, without a time limit; None where it cannot be."""
 
     def close(self) -> None: ...
+
+
+@contextmanager
+def open_for_proof(open_runtime: Callable[[], Runtime]) -> Iterator[Answers]:
+    """An exported model as `prove_same` takes it: what it has no input for is left out, errors are TensorFlow's."""
+    try:
+        runtime = open_runtime()
+    except UserError as error:
+        raise UserError(f"{error}; nothing was written") from error
+    keys = [tensor.key for tensor in runtime.signature.inputs]
+
+    def run(values: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return runtime({key: values[key] for key in keys})
+        except RunError as error:
+            raise tf.errors.InternalError(None, None, str(error)) from error
+
+    with closing(runtime):
+        yield run

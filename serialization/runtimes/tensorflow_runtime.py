@@ -14,6 +14,7 @@ from serialization.graph.row_facts import RowFacts, find_row_facts
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.feed_hints import find_hints
 from serialization.run.generated_feeds import generate_attempts
+from serialization.run.images import ImageDecoder, PixelDecoder
 from serialization.run.predictor import Predictor, open_session
 from serialization.runtimes.runtime import (
     ROWS_RUN,
@@ -35,8 +36,11 @@ class TensorFlowRuntime:
     """Runs what a Predictor runs, in the way that it does. The graph is finalized."""
 
     name = "TensorFlow"
+    platform = ""
     threads = "in TensorFlow's threads"
     cancels = True
+    labels: tuple[str, ...] = ()
+    decoder: type[PixelDecoder] = ImageDecoder
 
     def __init__(self, predict: Predictor, timeout: float) -> None:
         self.signature = predict.signature

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,9 @@ def load_version(name: str, run: Runtime, settings: Settings) -> Version:
     Raises UserError if JSON has no form for its inputs and outputs, or if it cannot run in the batches of the settings.
     """
     require_json_form(run.signature)
-    return Version(name, name_served_model(Path(name), settings), make_engine(run, settings), settings)
+    settings = replace(settings, labels=settings.labels or run.labels)
+    served = name_served_model(Path(name), settings, run.platform)
+    return Version(name, served, make_engine(run, settings), settings)
 
 
 def make_predict_route(loads: Sequence[Callable[[], Version]], settings: Settings) -> PredictRoute:
@@ -106,10 +109,11 @@ def add_routes(app: Flask, route: PredictRoute, load_seconds: float) -> None:
 
 
 def _tell(slot: Slot) -> dict[str, Any]:
-    """The version of a model that answers, how it runs, and which others are refused, if any are."""
+    """The version of a model that answers, what runs it and how, and which others are refused, if any are."""
     version = slot.current
     return {
         "model": version.path,
+        "runtime": version.engine.runtime,
         "runs": version.engine.how,
         **({"refused": slot.refused} if slot.refused else {}),
     }

@@ -21,7 +21,7 @@ from serialization.run.given_feeds import make_default
 from serialization.run.origin import Origin
 from serialization.run.predictor import Values
 from serialization.sources.from_frozen import PreparedFrozenModel, list_roots
-from serialization.tensorflow import format_reason, hold_log, quiet
+from serialization.tensorflow import format_reason, hold_log, import_quietly, quiet
 
 _LACKING = re.compile(r"^(?:TF Select|Custom) ops: (.+)$", re.MULTILINE)
 _DOUBLE = re.compile(r"tensor<[^>]*f64")  # an op may be there for float32
@@ -54,6 +54,18 @@ def fix_lists(ready: PreparedFrozenModel) -> PreparedFrozenModel:
     """The same with lists of tensors that say the shapes of their elements, where the sizes of inputs show these."""
     graph_def = say_list_shapes(ready.graph_def, list_roots(ready, ready.signature))
     return ready if graph_def is ready.graph_def else replace(ready, index=GraphIndex(graph_def))
+
+
+def add_metadata(model: bytes, name: str, value: bytes) -> bytes:
+    """The .tflite file with one more entry in its metadata."""
+    utils = import_quietly("tensorflow.lite.tools.flatbuffer_utils")
+    schema = import_quietly("tensorflow.lite.python.schema_py_generated")
+    parsed = utils.convert_bytearray_to_object(bytearray(model))
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data, entry.name, entry.buffer = list(value), name, len(parsed.buffers)
+    parsed.buffers.append(buffer)
+    parsed.metadata = [*(parsed.metadata or ()), entry]
+    return bytes(utils.convert_object_to_bytearray(parsed))
 
 
 def split_rows(values: Values) -> Iterator[dict[str, Any]]:

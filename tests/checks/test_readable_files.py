@@ -5,10 +5,13 @@ from __future__ import annotations
 import tarfile
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import helper
 
 from serialization.checks.readable_files import list_readable_files
 from serialization.files.unpacking import open_in_place, remove_unpacked
+from serialization.formats.onnx_file import read_onnx_file
 
 
 def make(folder: Path, *names: str) -> None:
@@ -110,3 +113,21 @@ def test_what_was_unpacked_is_readable(tmp_path: Path) -> None:
     assert folder in list_readable_files([tmp_path / "m.tar"])
     remove_unpacked()
     assert folder not in list_readable_files([tmp_path / "m.tar"])
+
+
+def test_the_constants_of_an_onnx_model_below_its_folder(tmp_path: Path) -> None:
+    names = ("m.data", "sub/m.data", "../secret", "/etc/passwd")
+    tensors = [
+        onnx.TensorProto(
+            name=name, dims=[1], data_type=1, data_location=1, external_data=[{"key": "location", "value": name}]
+        )
+        for name in names
+    ]
+    node = helper.make_node("Constant", [], ["y"], value=tensors.pop())
+    model = helper.make_model(helper.make_graph([node], "m", [], [], tensors))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    make(tmp_path, "m.data", "sub/m.data", "other.data")
+    assert read_onnx_file((tmp_path / "m.onnx").read_bytes()).beside == names
+    assert names_of(tmp_path, tmp_path / "m.onnx") == {"m.onnx", "m.data", "sub/m.data"}
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString()[:-9])
+    assert "other.data" not in names_of(tmp_path, tmp_path / "m.onnx")

@@ -31,7 +31,7 @@ ADVICE = {
 
 def test_each_kind_has_its_own_advice() -> None:
     assert ADVICE["onnx"].startswith(
-        "an ONNX model, not {}; ONNX Runtime runs it, model_inspect.py shows it, and onnx2tf"
+        "an ONNX model, not {}; freezemodel_serve.py --onnx serves it, model_inspect.py shows it, and onnx2tf"
     )
     assert ADVICE["pickle4"].startswith("a pickle, not {}; opening it runs the code that it holds")
 

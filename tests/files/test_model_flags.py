@@ -99,6 +99,8 @@ def test_the_kind_of_a_model_is_told_from_its_files(made: Path, tmp_path: Path) 
     (tmp_path / "alone").mkdir()
     shutil.copyfile(made / "frozen_model.pb", tmp_path / "alone" / "any.pb")
     assert detect_model_kind(tmp_path / "alone") == "frozen_model"
+    (tmp_path / "litert").write_bytes(b"\x1c\0\0\0TFL3" + bytes(24))
+    assert detect_model_kind(tmp_path / "litert") == "tflite"
     with pytest.raises(UserError, match=r"^nothing at "):
         detect_model_kind(tmp_path / "none")
 
@@ -134,3 +136,27 @@ def test_a_missing_source_comes_before_a_target_that_exists(error: Fails, result
         assert error(script, "--saved-model", tmp_path / "house").startswith("no SavedModel at house; ")
     (results / "house").mkdir()
     assert error("savedmodel_from_keras", "--keras", tmp_path / "house").startswith("no Keras model at house; ")
+
+
+@pytest.mark.parametrize(("kind", "script"), [("onnx", "onnx_from_frozen"), ("tflite", "tflite_from_frozen")])
+def test_a_model_of_another_runtime_is_found_or_named(made: Path, tmp_path: Path, kind: str, script: str) -> None:
+    contents = {"onnx": b"\x08\x08\x3a\x00", "tflite": b"\x1c\0\0\0TFL3"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    assert find_model(kind, tmp_path / kind).path == tmp_path / kind
+    (other,) = contents.keys() - {kind}
+    with pytest.raises(UserError, match=f"{other} is .* model, not .* model; freezemodel_serve.py --{other} "):
+        find_model(kind, tmp_path / other)
+    with pytest.raises(UserError, match=f"; name the file; {script}.py makes one$"):
+        find_model(kind, tmp_path)
+    with pytest.raises(UserError, match=r"; use `python .*freezemodel_load.py --frozen-model "):
+        find_model(kind, made / "frozen_model.pb")
+    (tmp_path / "damaged").write_bytes(contents["onnx"][:3] + b"\x7f")
+    with pytest.raises(UserError, match="it may be damaged; "):
+        find_model(kind, tmp_path / "damaged")
+
+
+def test_the_defaults_of_the_exporters_are_made_by_them(results: Path) -> None:
+    for kind, script in {"onnx": "onnx_from_frozen.py", "tflite": "tflite_from_frozen.py"}.items():
+        with pytest.raises(UserError, match=f"; make it with `python .*{script}`$"):
+            find_model(kind, results / f"model.{kind}")

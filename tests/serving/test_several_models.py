@@ -145,7 +145,7 @@ def test_one_model_by_a_name_is_served_as_without(made: Path) -> None:
     client = freezemodel_serve.create_app(models={"mine": made / "frozen_model.pb"}).test_client()
     assert post(client, json.dumps({"x": [ROW]})) == (200, {"y": [[False]]})
     assert client.post("/api/predict/mine", json={"x": [ROW]}).status_code == 200
-    assert list(client.get("/readyz").get_json()) == ["model", "runs", "status"]
+    assert list(client.get("/readyz").get_json()) == ["model", "runs", "runtime", "status"]
     assert 'serving_requests_total{route="/api/predict",status="200"} 2.0' in client.get("/metrics").get_data(
         as_text=True
     )

@@ -63,7 +63,7 @@ class Version:
         self.example = make_example_body(signature, engine.example)
         self.json = JsonFormat(signature, settings.max_rows, settings.nonfinite, settings.nonfinite_inputs)
         self.npy = NpyFormat(signature, settings.max_rows, settings.nonfinite_inputs)
-        self._images = ImageFormat(signature, settings.max_rows)
+        self._images = ImageFormat(signature, settings.max_rows, engine.decoder)
         self._image_types = image_format.list_content_types(signature)
         if self._images.takes_pixels:
             self.json.read_images = self._images.read_json_rows

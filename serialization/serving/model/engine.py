@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from serialization.errors import UserError
 from serialization.graph.row_facts import have_rows
 from serialization.graph.signature import Signature
+from serialization.run.images import PixelDecoder
 from serialization.runtimes.runtime import ROWS_RUN, LateError, RunError, Runtime
 from serialization.serving.limits import Settings
 from serialization.serving.model.trials import find_example, has_same_answers, is_quicker, time_run
@@ -38,10 +39,10 @@ Predict = Callable[[Mapping[str, Any]], tuple[dict[str, Any], int]]
 class Engine:
     """A model ready to answer.
 
-    `runs` says that it took the example. `how` describes the choice, for /readyz. `cancels` says that a run over the
-    time limit is cancelled. `inline` says that it runs in the request's thread, `together` that rows of several
-    requests may run together. `predict_batch` runs such rows, best in `parallel_batches` runs at a time. `runtimes` are
-    those that it runs in.
+    `runtime` is the name of what runs it, `platform` and `decoder` are the runtime's. `runs` says that it took the
+    example. `how` describes the choice, for /readyz. `cancels` says that a run over the time limit is cancelled.
+    `inline` says that it runs in the request's thread, `together` that rows of several requests may run together.
+    `predict_batch` runs such rows, best in `parallel_batches` runs at a time. `runtimes` are those that it runs in.
     """
 
     predict: Predict
@@ -49,7 +50,10 @@ class Engine:
     example: Mapping[str, NDArray[Any]]
     runs: bool
     how: str
-    cancels: bool = True
+    runtime: str
+    platform: str
+    decoder: type[PixelDecoder]
+    cancels: bool
     inline: bool = False
     together: bool = False
     batch_size: int = 1
@@ -75,7 +79,16 @@ def make_engine(pooled: Runtime, settings: Settings) -> Engine:
     def counted(predict: Runtime) -> Predict:
         return lambda values: (predict(values), 0 if row is None else len(values[row]))
 
-    make = partial(Engine, signature=signature, example=example, runs=runs, cancels=pooled.cancels)
+    make = partial(
+        Engine,
+        signature=signature,
+        example=example,
+        runs=runs,
+        runtime=pooled.name,
+        platform=pooled.platform,
+        decoder=pooled.decoder,
+        cancels=pooled.cancels,
+    )
     seconds = time_run(pooled, example) if runs else settings.timeout
     most_rows = max(settings.max_rows, settings.max_batch_size or BATCH)
     facts = pooled.find_row_facts()
@@ -170,7 +183,8 @@ def _try_batching(
             batched = pooled.open_batched(batch_size, settings.batch_timeout_ms)
             if has_same_answers(batched, pooled, example, TRIED_ROWS, (2, batch_size)):
                 return batched
-            batched.close()
+            if batched is not pooled:
+                batched.close()
             reason = "it gives other answers"
         except (ValueError, UserError, RunError) as error:  # for example, too large for a GraphDef
             reason = str(error).partition("\n")[0]

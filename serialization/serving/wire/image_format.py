@@ -20,7 +20,7 @@ from serialization.console import format_count
 from serialization.errors import UserError
 from serialization.formats.image_files import count_scans, measure_image
 from serialization.graph.signature import Signature
-from serialization.run.images import ImageDecoder, describe_image_input
+from serialization.run.images import ImageDecoder, PixelDecoder, describe_image_input
 from serialization.run.json_values import decode_base64
 from serialization.serving.requests import INPUT, RequestError, require_row_count
 from serialization.tensorflow import np
@@ -60,14 +60,14 @@ def _takes_pixels(signature: Signature) -> bool:
 class ImageFormat:
     """Decodes images for a model that has one input, for images. Raises RequestError for a body that does not fit."""
 
-    def __init__(self, signature: Signature, max_rows: int) -> None:
+    def __init__(self, signature: Signature, max_rows: int, decoder: type[PixelDecoder] = ImageDecoder) -> None:
         self._tensor = signature.inputs[0]
         self._max_rows = max_rows
         self._large = threading.Lock()
-        self._decoder: ImageDecoder | None = None
+        self._decoder: PixelDecoder | None = None
         self._takes_files = _takes_files(signature)
         if _takes_pixels(signature):
-            self._decoder = ImageDecoder(describe_image_input(self._tensor))
+            self._decoder = decoder(describe_image_input(self._tensor))
 
     @property
     def takes_pixels(self) -> bool:
@@ -162,6 +162,9 @@ class ImageFormat:
                 pixels = self._decoder.decode(data)
             except ValueError:
                 raise RequestError(400, f"{INPUT}[{row}]: the image is damaged; it cannot be decoded") from None
+            except ModuleNotFoundError as error:
+                message = f"the server cannot decode images, as {error.name} is not installed there; send their pixels"
+                raise RequestError(415, message) from None
         return self._decoder.arrange(pixels if (low, high) == (0, 255) else low + pixels / 255 * (high - low))
 
 

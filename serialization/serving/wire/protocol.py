@@ -82,11 +82,14 @@ class ServedModel:
         return f"the models here are {', '.join(names)}" if len(names) > 1 else f"the model here is {self.name}"
 
 
-def name_served_model(path: Path, settings: Settings) -> ServedModel:
-    """The model by --model-name, or by its path: `export/7` is `export` of version 7, `my/model.pb` is `model`."""
+def name_served_model(path: Path, settings: Settings, platform: str = "") -> ServedModel:
+    """The model by --model-name, or by its path: `export/7` is `export` of version 7, `my/model.pb` is `model`.
+
+    Without a `platform`, it is TensorFlow's for what the path is.
+    """
     path = Path(os.path.abspath(path))
     version, named = (path.name, path.parent) if re.fullmatch("[0-9]+", path.name) else ("1", path)
     is_folder = path.is_dir()
     name = settings.model_name or re.sub(r"[^\w.-]", "_", named.name if is_folder else named.stem) or "model"
-    platform = "tensorflow_savedmodel" if is_folder else "tensorflow_graphdef"
+    platform = platform or ("tensorflow_savedmodel" if is_folder else "tensorflow_graphdef")
     return ServedModel(name, version, settings.model_label, platform)
