@@ -25,6 +25,7 @@ from serialization.cli import call_main
 from serialization.console import show_path
 from serialization.files.locate import find_checkpoint
 from serialization.sources.from_checkpoint import read_checkpoint_graph, take_whole_checkpoint
+from serialization.tensorflow import tf
 
 PROJECT = project.ROOT
 SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py") if path.stem != "model")
@@ -210,6 +211,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Packed bytes in the name of a test would hold the time; all processes of `make test` must give the same names."""
     return f"{len(val)} bytes" if isinstance(val, bytes) and not val.isascii() else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _keras_is_the_third() -> None:
+    """`tf.keras` stays what its first use finds, and a test that reads a file of Keras 2 would make that Keras 2."""
+    assert tf.keras.__version__.startswith("3.")
 
 
 @pytest.fixture(autouse=True)
