@@ -287,7 +287,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         places, how = choose_places(parser, args, stack)
         how |= select_values(args, "watch", "keep-versions")
-        find = partial(find_source, versions=args.watch or args.keep_versions > 1, shown=args.keras)
+        versions = args.watch or args.keep_versions > 1
+        held = [] if versions else [find_model(*place) for place in places.values()]  # a file that is held is read once
+        find = partial(find_source, versions=versions, shown=args.keras)
         sources = [find(kind, path, name) for name, (kind, path) in places.items()]  # before any worker looks for them
         first = sources[0]
         settings = Settings(**select_values(args, *LIMITS))
@@ -295,6 +297,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if readable is not None and args.watch:
             readable += [get_watched_folder(source.kind, source.path) for source in sources]
         bodies = [] if args.inputs or args.outputs else model.make_example_bodies(first.path)
+        del held
         announce = partial(announce_server, first.shown, bodies)
         make = partial(call_with_unpacked, list_unpacked(), partial(load_sources, sources, **how))
         # This process loads no model: each worker confines itself, and then loads it.
