@@ -216,6 +216,7 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 @pytest.fixture(scope="session", autouse=True)
 def _keras_is_the_third() -> None:
     """`tf.keras` stays what its first use finds, and a test that reads a file of Keras 2 would make that Keras 2."""
+    os.environ["TF_USE_LEGACY_KERAS"] = "0"  # of the process that runs these tests as its own
     assert tf.keras.__version__.startswith("3.")
 
 

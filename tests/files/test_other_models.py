@@ -156,7 +156,8 @@ def test_an_onnx_model_in_an_archive_is_called_that(error: Fails, toy: Path) -> 
     (toy / "held" / "net").write_bytes(b"\x08\x08\x3a" + bytes([len(graph)]) + graph)
     place = Path(shutil.make_archive(str(toy / "packed"), "gztar", toy / "held"))
     assert error("freezemodel_load", "--frozen-model", place).startswith(
-        f"no frozen model in results/{place.name}; it holds an ONNX model, results/{place.name}/net; ONNX Runtime "
+        f"no frozen model in results/{place.name}; it holds an ONNX model, results/{place.name}/net; "
+        "freezemodel_serve.py --onnx serves it, "
     )
 
 

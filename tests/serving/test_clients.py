@@ -91,4 +91,4 @@ def test_requests_that_the_manuals_show(frozen_model: Path, file: str, client: s
 def test_the_environments_are_made_before_the_tests() -> None:
     """CI installs nothing while tests run."""
     makefile = Path(PROJECT / "Makefile").read_text()
-    assert "\ntest: $(VENV)/installed client-environments\n" in makefile
+    assert "\ntest: $(VENV)/installed client-environments .venv-serve/installed\n" in makefile
