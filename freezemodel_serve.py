@@ -189,25 +189,27 @@ def create_app(
     The parameters are the flags of the same names. A Keras model has to be frozen before (`freeze_keras`).
     """
     if models:
-        sources = [find_source(detect_model_kind(path), path, name) for name, path in models.items()]
+        places = {name: (detect_model_kind(path), path) for name, path in models.items()}
     else:
         given = {"frozen_model": frozen_model, "saved_model": saved_model, "checkpoint": checkpoint}
-        sources = [find_source(*choose_given_path(**given, onnx=onnx, tflite=tflite))]
+        places = {"": choose_given_path(**given, onnx=onnx, tflite=tflite)}
+    sources = [make_source(*place, find_model(*place), name) for name, place in places.items()]
     return load_sources(sources, settings=settings or Settings(), **how)
 
 
-def find_source(kind: str, path: Path, name: str = "", *, versions: bool = False, shown: Path | None = None) -> Source:
-    """The model at a path, which is not loaded; its name in URLs is `name`. People are `shown` the path or another.
+def make_source(
+    kind: str, path: Path, found: Any, name: str = "", *, versions: bool = False, shown: Path | None = None
+) -> Source:
+    """The model that was `found` at a path; its name in URLs is `name`. People are `shown` its path or another.
 
-    With `versions`, those at the path are meant, now or later, and else the newest.
+    With `versions`, those at the path are meant, now or later, and else the one that was found.
     """
-    found = (find_newest_model if versions else find_model)(kind, path)
     shown = shown or found.path
     if not versions:
         return Source(name, kind, found.path, show_path(shown), read_beside(shown))
     if list_unpacked():
         raise UserError(f"--watch and --keep-versions cannot look into the archive {show_path(path)}; unpack it")
-    name = name or name_served_model(found.path, Settings()).name  # whatever comes later is called the same
+    name = name or name_served_model(found.path, Settings()).name  # later versions get the same name
     return Source(name, kind, path, show_path(shown), read_beside(shown))
 
 
@@ -288,16 +290,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         places, how = choose_places(parser, args, stack)
         how |= select_values(args, "watch", "keep-versions")
         versions = args.watch or args.keep_versions > 1
-        held = [] if versions else [find_model(*place) for place in places.values()]  # a file that is held is read once
-        find = partial(find_source, versions=versions, shown=args.keras)
-        sources = [find(kind, path, name) for name, (kind, path) in places.items()]  # before any worker looks for them
+        find = find_newest_model if versions else find_model
+        found = {name: find(*place) for name, place in places.items()}  # before any worker looks for them
+        make_each = partial(make_source, versions=versions, shown=args.keras)
+        sources = [make_each(*place, found[name], name) for name, place in places.items()]
         first = sources[0]
         settings = Settings(**select_values(args, *LIMITS))
         readable = None if args.unconfined else list_readable(args)
         if readable is not None and args.watch:
             readable += [get_watched_folder(source.kind, source.path) for source in sources]
         bodies = [] if args.inputs or args.outputs else model.make_example_bodies(first.path)
-        del held
+        del found  # until here, so that a file is read once
         announce = partial(announce_server, first.shown, bodies)
         make = partial(call_with_unpacked, list_unpacked(), partial(load_sources, sources, **how))
         # This process loads no model: each worker confines itself, and then loads it.

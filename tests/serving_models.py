@@ -22,7 +22,8 @@ from conftest import PROJECT, environment
 from flask import Flask
 from flask.testing import FlaskClient
 
-from freezemodel_serve import make_app
+from freezemodel_serve import Source, make_app, make_source
+from serialization.files.model_flags import find_newest_model
 from serialization.graph.signature import Signature, make_signature
 from serialization.run.predictor import open_session
 from serialization.serving.limits import Settings
@@ -273,6 +274,11 @@ def at_once(*works: Callable[[], object]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def find_source(kind: str, path: Path, name: str = "") -> Source:
+    """The versions of a model at the path, for load_sources."""
+    return make_source(kind, path, find_newest_model(kind, path), name, versions=True)
 
 
 def soon(condition: Callable[[], bool]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -119,6 +120,16 @@ def test_a_port_in_use_is_one_line(frozen_model: Path, capfd: pytest.CaptureFixt
         assert call_main(freezemodel_serve.main, ["--frozen-model", str(frozen_model), "--port", str(port)]) == 1
     expected = f"error: cannot listen on 127.0.0.1:{port}; Address already in use; name another --host or --port\n"
     assert capfd.readouterr() == ("", expected)
+
+
+def test_a_model_in_a_folder_is_looked_for_once(
+    frozen_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "given" / "below").mkdir(parents=True)
+    shutil.copy(frozen_model, tmp_path / "given" / "below" / "m.pb")
+    flags = ["--frozen-model", str(tmp_path / "given"), "--host", "a..b"]  # which ends it before a worker starts
+    assert call_main(freezemodel_serve.main, flags) == 1
+    assert capfd.readouterr().out == f"using {tmp_path}/given/below/m.pb, the only one in {tmp_path}/given\n"
 
 
 @pytest.mark.parametrize(

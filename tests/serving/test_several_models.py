@@ -13,7 +13,7 @@ from conftest import Run
 from flask.testing import FlaskClient
 from rpc_calls import INFER, call, infer_request, make_tensor, predict_request, rpc_serving
 from rpc_calls import PREDICT as RPC_PREDICT
-from serving_models import ROW, post, serving, write_small
+from serving_models import ROW, find_source, post, serving, write_small
 
 import freezemodel_serve
 from serialization.serving.limits import Settings
@@ -80,8 +80,8 @@ def test_a_grpc_call_reaches_the_model_and_the_version_that_its_message_names(
     versions = places["größe"]
     shutil.copytree(versions, tmp_path / "versions")
     sources = [
-        freezemodel_serve.find_source("frozen_model", places["toy"], "toy", versions=True),
-        freezemodel_serve.find_source("saved_model", tmp_path / "versions", "größe", versions=True),
+        find_source("frozen_model", places["toy"], "toy"),
+        find_source("saved_model", tmp_path / "versions", "größe"),
     ]
     app = freezemodel_serve.load_sources(sources, settings=Settings(), keep_versions=2)
     with rpc_serving(app) as (_, address):

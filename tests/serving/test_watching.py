@@ -16,7 +16,7 @@ import pytest
 from conftest import Run, needs_landlock
 from flask import Flask
 from flask.testing import FlaskClient
-from serving_models import PREDICT, ROW, post, serving, soon
+from serving_models import PREDICT, ROW, find_source, post, serving, soon
 from swapping import Load, count_swaps, get_resident_megabytes, write_numbered_versions
 
 import freezemodel_serve
@@ -128,7 +128,7 @@ def test_versions_that_are_not_to_be_served_are_told_once_and_the_old_one_goes_o
 
 
 def open_watched(kind: str, path: Path) -> Flask:
-    source = freezemodel_serve.find_source(kind, path, versions=True)
+    source = find_source(kind, path)
     return freezemodel_serve.load_sources([source], settings=Settings(), watch=True)
 
 
@@ -200,7 +200,7 @@ def test_versions_that_are_kept_answer_by_their_numbers(numbered: Path, tmp_path
     base = tmp_path / "house"
     for number in (1, 2, 10):
         shutil.copytree(numbered / str(number), base / str(number))
-    source = freezemodel_serve.find_source("saved_model", base, versions=True)
+    source = find_source("saved_model", base)
     app = freezemodel_serve.load_sources([source], settings=Settings(model_label="stable"), keep_versions=2)
     assert not app.config[SERVING].reloaders
     client: FlaskClient = app.test_client()
