@@ -40,6 +40,7 @@ _EXPORTED = {
     "tflite": partial(find_exported_model, kind=Foreign.TFLITE),
 }
 EXPORTED_KINDS = tuple(_EXPORTED)
+_ALL = _FINDERS | _EXPORTED
 _KINDS: dict[Kind | Foreign, str] = {
     Kind.SAVED_MODEL: "saved_model",
     **dict.fromkeys((Kind.META_GRAPH, Kind.TABLE, Kind.DATA, Kind.STATE), "checkpoint"),
@@ -53,7 +54,7 @@ def find_model(kind: str, path: Path) -> Any:
 
     Raises UserError if there is none.
     """
-    return (_FINDERS | _EXPORTED)[kind](path)
+    return _ALL[kind](path)
 
 
 def choose_given_path(**paths: Path | None) -> tuple[str, Path]:

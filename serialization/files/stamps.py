@@ -1,4 +1,4 @@
-"""What lies at a path that is watched: the versions of a model, and a stamp of each, by which a change is seen."""
+"""Lists the versions of a model at a watched path, and takes a stamp of each, which shows a change."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def list_watched_versions(kind: str, path: Path) -> list[Path]:
     """
     if kind == "saved_model" and find_saved_model_file(path) is None and (versions := list_versions(path)):
         return versions
-    return [path] if take_stamp(kind, path) else []
+    return [path] if any(_stat_all(_list_files(kind, path))) else []
 
 
 def take_stamp(kind: str, path: Path) -> Stamp:
-    """The stamp of one version; of a link, that of what it leads to. Files that vanish meanwhile are left out."""
+    """The stamp of one version. Links are followed. Files that vanish meanwhile are left out."""
     return tuple(_stat_all(sorted(set(islice(_list_files(kind, path), _MOST)))))
 
 
