@@ -31,10 +31,10 @@ _SHOWN = 10  # times that the memory is shown
 
 
 class Load:
-    """Clients that ask as long as the block runs, each over one connection, and what they were answered.
+    """Clients that send requests while the block runs, each over one connection, and the answers that they got.
 
-    `versions` are those that each client saw last, of the numbered model; `failed` has the answers that are not 200,
-    not of one version, or of an older one than before.
+    `versions` has the last version of the numbered model that each client saw; `failed` has the answers that are not
+    200, not of one version, or of an older one than before.
     """
 
     def __init__(

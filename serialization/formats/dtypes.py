@@ -11,7 +11,7 @@ _REF = 100  # DT_FLOAT_REF is 101
 _OTHER_NAMES = {"invalid": "unknown", "half": "float16", "float": "float32", "double": "float64"}
 
 FLOAT, STRING, BOOL, RESOURCE, VARIANT, INT32, INT64 = 1, 7, 10, 20, 21, 3, 9
-HANDLE_DTYPES = ("resource", "variant")  # of what lives in a session alone: no run gives or takes such a value
+HANDLE_DTYPES = ("resource", "variant")  # handles of things in a session: no run takes or gives their values
 
 
 @cache

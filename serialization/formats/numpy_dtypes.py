@@ -1,4 +1,4 @@
-"""numpy's dtypes for TensorFlow's names, and what they hold, without TensorFlow.
+"""numpy's dtypes for TensorFlow's names, and the numbers that each holds, without TensorFlow.
 
 Short numbers such as bfloat16 are those of ml_dtypes, which TensorFlow uses too.
 """
@@ -31,7 +31,7 @@ def get_numpy_dtype(name: str) -> np.dtype[Any]:
 
 @lru_cache
 def get_limits(name: str) -> Limits:
-    """What a dtype holds, "bool", "int", "float" or "string", and of numbers the least and the most.
+    """The kind of a dtype, "bool", "int", "float" or "string", and its least and greatest number.
 
     The kind is empty for a dtype of other values, such as complex64 and qint8, and for an unknown one.
     """

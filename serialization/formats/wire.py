@@ -81,7 +81,7 @@ def cut_fields(data: memoryview, numbers: Container[int]) -> tuple[bytes, dict[i
     """
     rest: list[memoryview] = []
     cuts: dict[int, list[memoryview]] = {}
-    start = 0  # of what is to be kept
+    start = 0  # where the bytes to keep begin
     for field in iterate_fields(data, 0, len(data)):
         if field.end > len(data):
             raise DamagedError("a field is cut off")

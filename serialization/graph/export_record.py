@@ -1,4 +1,4 @@
-"""The record that an exporter leaves in a file for another runtime, of what the file's format has no place for.
+"""The record that an exporter leaves in a file for another runtime: facts for which the format has no place.
 
 It is JSON, in the metadata of the file, by the name RECORD. Beside the signature, in the terms of its source, it holds
 what the graph showed about its rows. Tools change files and keep their metadata: quantizing at run time, say, makes
@@ -37,7 +37,7 @@ class _Entry(msgspec.Struct, omit_defaults=True):
 
 
 class Record(msgspec.Struct, omit_defaults=True):
-    """What is recorded. `difference` are the absolute and the relative one that was allowed to the source's answers.
+    """The fields of a record. `difference` has the absolute and the relative one that was allowed to the source.
 
     It is empty where nothing was compared, or where a difference was measured alone. `labels` are the names of the
     classes.

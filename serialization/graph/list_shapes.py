@@ -80,7 +80,7 @@ def _say_shape(index: GraphIndex, node: Any, shape: Shape) -> None:
 
 
 def _find_lists(index: GraphIndex) -> list[list[str]]:
-    """The names of the nodes that make, write, read or hand on each list: those that edges of its dtype join."""
+    """The names of the nodes that make, write, read or hand on each list. Edges of its dtype join them."""
     parents: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -102,8 +102,8 @@ def _find_lists(index: GraphIndex) -> list[list[str]]:
 def _infer_written(index: GraphIndex) -> dict[str, Shape | None]:
     """The shape of the elements that each node writes to its list; None where TensorFlow does not infer all of it.
 
-    A loop hands a shape on from step to step. So its first step is looked at, and nothing is known of what is computed
-    from a variable whose shape is another one behind the step.
+    A loop hands a shape on from step to step. So its first step is looked at. A variable of the loop whose shape
+    changes in that step counts as unknown, with all that is computed from it.
     """
     opened = protos.GraphDef()
     opened.CopyFrom(index.graph_def)

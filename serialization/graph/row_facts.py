@@ -1,4 +1,4 @@
-"""What is known about the rows of a model: whether they depend on each other, and whether they may take long."""
+"""Facts about the rows of a model: whether they depend on each other, and whether they may take long."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serialization.tensorflow import tf1
 
 @dataclass(frozen=True)
 class RowFacts:
-    """What is shown of a model; False is unknown.
+    """The facts that a graph shows. False means unknown.
 
     `independent`: row i of each output depends only on row i of the inputs, so that several requests may run together.
     `bounded`: the time of a run depends on the number of rows alone.
@@ -27,7 +27,7 @@ class RowFacts:
 
 
 def find_row_facts(graph_def: Any, signature: Signature) -> RowFacts:
-    """What a GraphDef shows."""
+    """The facts that a GraphDef shows."""
     needed = tf1.graph_util.extract_sub_graph(graph_def, [get_node_name(tensor.name) for tensor in signature.outputs])
     endless = any(may_wait(node.op) for node in iterate_nodes(needed))
     try:
