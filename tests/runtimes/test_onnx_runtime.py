@@ -96,7 +96,6 @@ def test_a_run_is_ended_at_the_time_limit_and_the_next_one_runs(tmp_path: Path) 
     with open_model(write_loop(tmp_path / "m"), 0.2) as run:
         assert run(count(3))["y"].tolist() == [100]
         for _ in range(2):
-            before = time.process_time()
             with pytest.raises(LateError):
                 run(count(1 << 40))
             assert run(count(3))["y"].tolist() == [100]
