@@ -146,7 +146,9 @@ class PredictRoute:
                 if isinstance(found, Document):
                     self._send(found.status, [(request, _JSON_HEADERS, found.body)])
                     return None
-                decode = version.unpack(found.decode, environ.get("HTTP_CONTENT_ENCODING"))
+                decode = found.decode
+                if "HTTP_CONTENT_ENCODING" in environ:
+                    decode = version.unpack(decode, environ["HTTP_CONTENT_ENCODING"])
             else:
                 decode = version.find_decoder(
                     path,

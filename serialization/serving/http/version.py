@@ -68,13 +68,15 @@ class Version:
         if self._images.takes_pixels:
             self.json.read_images = self._images.read_json_rows
         self._limit = settings.max_body_mb * 1_000_000
-        self.find_decoder = lru_cache(64)(self._choose_decoder)  # few different headers are in use
+        # Few different headers and paths are in use.
+        self.find_decoder = lru_cache(64)(self._choose_decoder)
+        self.find_protocol = lru_cache(64)(self._choose_protocol)
         self.protocols = make_protocols(served, signature, settings)  # beside that of /api/predict
         self.services: Any = None  # those of gRPC, once a call comes
         self.queue: Queue | None = None
         self.most_rows = 0
 
-    def find_protocol(self, path: str) -> HttpProtocol | None:
+    def _choose_protocol(self, path: str) -> HttpProtocol | None:
         """The protocol that this path belongs to, if it is not that of /api/predict."""
         for protocol in self.protocols:
             if f"{path}/".startswith(protocol.prefix):

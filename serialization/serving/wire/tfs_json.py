@@ -65,7 +65,10 @@ class PredictForm:
             found = self._decoder.decode(body)
             if (found.instances is None) == (found.inputs is None) or found.signature_name not in ("", self._name):
                 return None
-            if found.instances is not None:
+            if self._only_input is not None:
+                values = {self._only_input: found.inputs if found.instances is None else found.instances}
+                quotes = 0
+            elif found.instances is not None:
                 values, quotes = self._take_rows(found.instances)
             else:
                 values, quotes = self._take_columns(found.inputs)
@@ -82,14 +85,10 @@ class PredictForm:
 
     def _take_rows(self, rows: Any) -> tuple[dict[str, Any], int]:
         """The values by input key, and the number of quotes around their keys."""
-        if self._only_input is not None:
-            return {self._only_input: rows}, 0
         values = {key: [getattr(row, field) for row in rows] for field, key in self._fields}
         return values, 2 * len(rows) * len(self._fields)
 
     def _take_columns(self, columns: Any) -> tuple[dict[str, Any], int]:
-        if self._only_input is not None:
-            return {self._only_input: columns}, 0
         return {key: getattr(columns, field) for field, key in self._fields}, 2 * len(self._fields)
 
     def decode(self, document: Mapping[str, Any]) -> tuple[dict[str, Any], Encode]:
@@ -125,12 +124,8 @@ class PredictForm:
     def encode_rows(self, results: Mapping[str, Any], part: slice | None) -> tuple[Headers, bytes]:
         """`{"predictions": [...]}`: a value for each row, or an object by output key if there are several outputs."""
         lists = self._list(results, part)
-        for key, value in lists.items():
-            if not isinstance(value, list):
-                raise RequestError(400, f"Tensor name: {key} has no shape information; send '{COLUMNS}'")
-        if len(lists) > 1 and len(set(map(len, lists.values()))) > 1:
-            found = ", ".join(f"{key} has {len(value)}" for key, value in lists.items())
-            raise RequestError(400, f"the outputs have different numbers of rows: {found}; send '{COLUMNS}'")
+        if part is None:
+            _require_rows(lists)
         return self._write("predictions", lists, _join_rows)
 
     def encode_columns(self, results: Mapping[str, Any], part: slice | None) -> tuple[Headers, bytes]:
@@ -139,9 +134,9 @@ class PredictForm:
 
     def _list(self, results: Mapping[str, Any], part: slice | None) -> dict[str, Any]:
         """Nested lists by output key."""
-        return {
-            key: lister(results[key] if part is None else results[key][part]) for key, lister in self._listers.items()
-        }
+        if part is None:
+            return {key: lister(results[key]) for key, lister in self._listers.items()}
+        return {key: lister(results[key][part]) for key, lister in self._listers.items()}
 
     def _write(
         self, key: str, lists: Mapping[str, Any], join: Callable[[Mapping[str, Any]], Any]
@@ -154,6 +149,16 @@ class PredictForm:
             lists = replace_nonfinite(self._outputs, lists, self._nonfinite, name)
             body = self._encode({key: join(lists) if only is None else lists[only]})
         return JSON_HEADERS, body
+
+
+def _require_rows(lists: Mapping[str, Any]) -> None:
+    """Raise RequestError if an output has no rows, or another number of rows than the others."""
+    for key, value in lists.items():
+        if not isinstance(value, list):
+            raise RequestError(400, f"Tensor name: {key} has no shape information; send '{COLUMNS}'")
+    if len(set(map(len, lists.values()))) > 1:
+        found = ", ".join(f"{key} has {len(value)}" for key, value in lists.items())
+        raise RequestError(400, f"the outputs have different numbers of rows: {found}; send '{COLUMNS}'")
 
 
 def _join_rows(lists: Mapping[str, Any]) -> list[dict[str, Any]]:

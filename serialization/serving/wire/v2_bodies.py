@@ -31,6 +31,7 @@ from serialization.serving.wire.tensor_rules import (
     require_known,
     take_defaults,
 )
+from serialization.serving.wire.v2_known_bodies import KnownBodies
 from serialization.serving.wire.v2_tensors import TensorReader, TensorWriter
 from serialization.tensorflow import np
 
@@ -85,14 +86,6 @@ class _Plan(NamedTuple):
     encode: Encode
 
 
-class _Wanted(NamedTuple):
-    """An output that is asked for, and its JSON up to the shape."""
-
-    writer: TensorWriter
-    binary: bool
-    head: bytes
-
-
 class InferForm:
     """Decodes bodies and encodes answers. Raises RequestError for a body that does not fit."""
 
@@ -111,6 +104,7 @@ class InferForm:
         self._may_be_null = may_hold_nonfinite(signature, settings.nonfinite)
         self._decoder = msgspec.json.Decoder(_QuickBody)
         self._known_plan = lru_cache(64)(self._make_plan)
+        self._known_bodies = KnownBodies(self._find_data)
         self._encode_all = self._choose_encoder(None, None, None)
 
     def decode(self, head_length: str | None, body: bytes) -> tuple[dict[str, Any], Encode]:
@@ -119,7 +113,8 @@ class InferForm:
         `head_length` is the header that says how long the JSON is, if tensors as bytes follow it.
         """
         if head_length is None:
-            return self._decode_quickly(body) or self._fill(self._make_plan(body), memoryview(b""))
+            found = self._known_bodies.decode(body) or self._decode_quickly(body)
+            return found or self._fill(self._make_plan(body), memoryview(b""))
         if not (head_length.isascii() and head_length.isdigit() and len(head_length) < 20):
             raise RequestError(400, f"{LENGTH_HEADER}: expected a whole number, got {head_length[:100]!r}")
         length = int(head_length)
@@ -155,9 +150,19 @@ class InferForm:
             return None
         if self._repeated:
             require_equal(values, self._repeated, str)
-        if found.id is None and not found.outputs and not found.parameters:
-            return values, self._encode_all
-        return values, self._choose_encoder(found.id, found.outputs, found.parameters)
+        plain = found.id is None and not found.outputs and not found.parameters
+        encode = self._encode_all if plain else self._choose_encoder(found.id, found.outputs, found.parameters)
+        if len(values) == 1 and found.id is None:  # each request may have an id of its own
+            self._known_bodies.learn(body, text, reader, given.shape, encode)
+        return values, encode
+
+    def _find_data(self, body: bytes) -> bytes | None:
+        """The text of the data of the first input; None for a body that does not fit, or that has none."""
+        try:
+            data = self._decoder.decode(body).inputs[0].data
+        except (msgspec.DecodeError, IndexError):
+            return None
+        return None if data is msgspec.UNSET else bytes(data)
 
     def _make_plan(self, text: bytes) -> _Plan:
         """What the JSON says, by the rules."""
@@ -211,7 +216,7 @@ class InferForm:
     ) -> Encode:
         """The encoder of the outputs that a body asks for: all if it names none."""
         binary = _read_flag(_read_parameters(parameters, "parameters"), "binary_data_output", default=False)
-        wanted: dict[str, _Wanted] = {}
+        wanted: dict[str, tuple[TensorWriter, bool]] = {}  # and whether as bytes
         for output in outputs or [_Output(key) for key in self._writers]:
             name = make_printable(output.name)
             require_known(output.name, self._writers, "output")
@@ -219,31 +224,28 @@ class InferForm:
                 raise RequestError(400, f"the output {name!r} is there twice")
             own = _read_flag(_read_parameters(output.parameters, name), "binary_data", default=binary)
             writer = self._writers[output.name]
-            head = msgspec.json.encode({"name": output.name, "datatype": writer.datatype, "shape": []})
-            wanted[output.name] = _Wanted(writer, own, head.removesuffix(b"[]}"))
+            wanted[output.name] = writer, own
         head = self._head if request_id is None else self._head + b',"id":' + msgspec.json.encode(request_id)
         return partial(self._encode, head + b',"outputs":[', list(wanted.values()))
 
     def _encode(
-        self, head: bytes, wanted: Sequence[_Wanted], results: Mapping[str, Any], part: slice | None
+        self, head: bytes, wanted: Sequence[tuple[TensorWriter, bool]], results: Mapping[str, Any], part: slice | None
     ) -> tuple[Headers, bytes]:
-        encode = msgspec.json.encode
         outputs = []
         blobs = []
-        for writer, binary, start in wanted:
-            array = np.asarray(results[writer.tensor.key])
-            if part is not None:
-                array = array[part]
+        for writer, binary in wanted:
+            whole = results[writer.tensor.key]
+            array = np.asarray(whole) if part is None else whole[part]
             if binary:
                 blobs.append(writer.write_bytes(array))
                 end = b',"parameters":{"binary_data_size":%d}}' % len(blobs[-1])
             else:
-                data = encode(writer.list_values(array))
+                data = msgspec.json.encode(writer.list_values(array))
                 if self._may_be_null and b"null" in data:
-                    data = encode(self._name_nonfinite(writer, array))
+                    data = msgspec.json.encode(self._name_nonfinite(writer, array))
                 end = b',"data":' + data + b"}"
-            outputs.append(start + encode(array.shape) + end)
-        text = head + b",".join(outputs) + b"]}"
+            outputs.append(writer.write_head(array.shape) + end)
+        text = b"%s%s]}" % (head, b",".join(outputs))
         if not blobs:
             return JSON_HEADERS, text
         return [("Content-Type", "application/octet-stream"), (LENGTH_HEADER, str(len(text)))], b"".join([text, *blobs])

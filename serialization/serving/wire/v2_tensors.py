@@ -132,6 +132,12 @@ class TensorWriter:
         self.tensor = tensor
         self.datatype = _DATATYPES.get(tensor.dtype, "")
         self._list = choose_lister(tensor)
+        self.write_head = lru_cache(64)(self._write_head)  # few different shapes are in use
+
+    def _write_head(self, shape: tuple[int, ...]) -> bytes:
+        """The JSON of an output of this shape, up to its values."""
+        head = {"name": self.tensor.key, "datatype": self.datatype, "shape": shape}
+        return msgspec.json.encode(head).removesuffix(b"}")
 
     def list_values(self, array: NDArray[Any]) -> list[Any]:
         """The values in row-major order."""
