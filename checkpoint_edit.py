@@ -26,13 +26,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serialization import cli, project
-from serialization.cli import make_parser, name_target, repeat_flags
 from serialization.console import format_command, print_notes, print_table, show_path
 from serialization.errors import UserError
 from serialization.files.locate import find_checkpoint
 from serialization.files.publish import list_staged, stage_checkpoint
 from serialization.flags import CONFINEMENT_FLAGS
 from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
+from serialization.given_flags import name_target, repeat_flags
+from serialization.parser import make_parser
 from serialization.project import real_path
 from serialization.run.verify import NOT_VERIFIED
 from serialization.sources.edited_names import EditedNames, choose_edited_names

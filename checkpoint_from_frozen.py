@@ -30,13 +30,14 @@ from typing import Any
 from freezemodel_load import read_given_model
 from savedmodel_from_frozen import load
 from serialization import cli, project
-from serialization.cli import make_parser, name_target, repeat_flags
 from serialization.console import format_command
 from serialization.files.publish import list_staged, stage_checkpoint
 from serialization.flags import CONVERSION_FLAGS, RESULT_FLAGS
+from serialization.given_flags import name_target, repeat_flags
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.parameters import Parameter
 from serialization.graph.signature import SERVING_DEFAULT, build_signature_def
+from serialization.parser import make_parser
 from serialization.run.origin import Origin
 from serialization.run.predictor import open_session
 from serialization.run.verify import NOT_VERIFIED

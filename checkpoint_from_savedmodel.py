@@ -20,11 +20,12 @@ from contextlib import ExitStack, closing, nullcontext
 from checkpoint_from_frozen import write
 from savedmodel_pretrained import open_saved_model, read_saved_model
 from serialization import cli, project
-from serialization.cli import make_parser, name_target, repeat_flags
 from serialization.console import format_command, print_notes
 from serialization.files.publish import list_staged, stage_checkpoint
 from serialization.flags import CONVERSION_FLAGS, RESULT_FLAGS, SAVED_MODEL_FLAGS
+from serialization.given_flags import name_target, repeat_flags
 from serialization.graph.op_registry import load_op_library
+from serialization.parser import make_parser
 from serialization.targets.to_checkpoint import list_prefixes, print_unfrozen, take_out_variables
 
 

@@ -19,14 +19,15 @@ from typing import Any
 
 import model
 from serialization import cli, project
-from serialization.cli import make_parser, refuse_flags, repeat_flags, select_values
 from serialization.console import format_command, print_notes, show_path
 from serialization.files.locate import find_checkpoint
 from serialization.flags import CHECKPOINT_FLAGS, RUN_FLAGS, SAVE_FLAGS
 from serialization.formats.checkpoint_index import Checkpoint
+from serialization.given_flags import refuse_flags, repeat_flags, select_values
 from serialization.graph.lookup_tables import run_table_initializers
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
+from serialization.parser import make_parser
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session
 from serialization.run.saved_predictions import stage_predictions

@@ -22,7 +22,6 @@ from typing import Any
 
 import model
 from serialization import cli, project
-from serialization.cli import make_parser, repeat_flags
 from serialization.console import format_command, format_count, format_size, print_table, show_path
 from serialization.errors import UserError
 from serialization.files import locate
@@ -31,6 +30,8 @@ from serialization.files.publish import list_checkpoint_files, stage_checkpoint
 from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
 from serialization.formats.file_kind import ModelFile
 from serialization.formats.messages import read_message
+from serialization.given_flags import repeat_flags
+from serialization.parser import make_parser
 from serialization.tensorflow import explain_failures, np, tf1
 
 

@@ -23,14 +23,15 @@ from typing import Any
 
 from freezemodel_load import load, open_frozen_source
 from serialization import cli, project
-from serialization.cli import make_parser, name_target, repeat_flags, select_values
 from serialization.console import format_command, print_notes, show_path
 from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS, EDIT_FLAGS, RESULT_FLAGS
+from serialization.given_flags import name_target, repeat_flags, select_values
 from serialization.graph.graph_def import get_node_name
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.repair import remove_lost_locations
 from serialization.graph.signature import Signature
+from serialization.parser import make_parser
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor
 from serialization.run.verify import NOT_VERIFIED, prove_same

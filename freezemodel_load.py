@@ -20,14 +20,15 @@ from typing import Any
 import model
 from serialization import cli, project
 from serialization.checks.crashes import nests_deeply
-from serialization.cli import make_parser, repeat_flags
 from serialization.console import format_command, print_notes
 from serialization.files.locate import find_frozen_model
 from serialization.flags import LOAD_FLAGS, RUN_FLAGS, SAVE_FLAGS
 from serialization.formats.file_kind import ModelFile
+from serialization.given_flags import repeat_flags
 from serialization.graph.function_optimizers import switch_off_optimizers, switch_on_optimizers
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
+from serialization.parser import make_parser
 from serialization.run.given_feeds import parse_feed
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor, open_session

@@ -28,14 +28,15 @@ from freezemodel_load import open_frozen_source
 from savedmodel_from_keras import open_keras_model, read_keras_model
 from savedmodel_pretrained import open_saved_model, read_saved_model
 from serialization import cli, project
-from serialization.cli import choose_model, make_parser, name_target, repeat_flags
 from serialization.console import format_command, print_notes, show_path
 from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS, EDIT_FLAGS, RESULT_FLAGS, SOURCE_FLAGS
+from serialization.given_flags import choose_model, name_target, repeat_flags
 from serialization.graph.keys import name_by_keys
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.recorded_signature import record_signature
 from serialization.graph.signature import Tensor
+from serialization.parser import make_parser
 from serialization.run.origin import Origin
 from serialization.run.verify import NOT_VERIFIED
 from serialization.sources.from_frozen import PreparedFrozenModel, read_written_model

@@ -42,15 +42,7 @@ from checkpoint_restore import restore_session
 from freezemodel_load import open_frozen
 from savedmodel_pretrained import load_session
 from serialization import cli, project
-from serialization.cli import (
-    choose_model,
-    list_readable,
-    make_parser,
-    refuse_flags,
-    repeat_flags,
-    require_installed,
-    select_values,
-)
+from serialization.cli import list_readable, require_installed
 from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.files.beside import read_beside
@@ -65,8 +57,10 @@ from serialization.files.model_flags import (
 from serialization.files.stamps import get_watched_folder
 from serialization.files.unpacking import call_with_unpacked, list_unpacked
 from serialization.flags import CONFINEMENT_FLAGS, KERAS_FLAGS, LOAD_FLAGS, MODEL_FLAGS, SAVED_MODEL_FLAGS
+from serialization.given_flags import choose_model, refuse_flags, repeat_flags, select_values
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature
+from serialization.parser import make_parser
 from serialization.run.predictor import Predictor, give_sessions_own_threads
 from serialization.runtimes.litert_runtime import LiteRTRuntime, load_tflite
 from serialization.runtimes.onnx_runtime import OnnxRuntime, load_onnx

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from serialization import cli, project
-from serialization.cli import check_type, make_parser
 from serialization.console import format_count, make_printable, show_path
 from serialization.errors import UserError
 from serialization.files.publish import stage_output
@@ -30,6 +29,7 @@ from serialization.inspect import event_file
 from serialization.inspect.dot import draw_graph
 from serialization.inspect.report import inspect_model, list_findings, list_outputs
 from serialization.inspect.text import print_report
+from serialization.parser import check_type, make_parser
 from serialization.project import parse_path
 
 EVENTS = "events.out.tfevents.0.model_inspect"  # TensorBoard looks for the word tfevents

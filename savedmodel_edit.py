@@ -32,13 +32,14 @@ from typing import Any
 
 from savedmodel_pretrained import load, open_saved_model
 from serialization import cli, project
-from serialization.cli import make_parser, name_target, select_values
 from serialization.console import list_export, print_export, print_notes, print_table
 from serialization.files.locate import find_saved_model
 from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS, SAVED_MODEL_FLAGS
+from serialization.given_flags import name_target, select_values
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import SERVING_DEFAULT, build_signature_def
+from serialization.parser import make_parser
 from serialization.run.differences import OPTIMIZED
 from serialization.run.given_feeds import Feed, share_feeds
 from serialization.run.predictor import Predictor, Run

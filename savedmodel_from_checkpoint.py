@@ -18,14 +18,15 @@ from typing import Any
 from checkpoint_restore import open_checkpoint, read_checkpoint
 from savedmodel_from_source import prove
 from serialization import cli, project
-from serialization.cli import make_parser, name_target
 from serialization.console import list_export, print_export
 from serialization.files.publish import stage_output
 from serialization.flags import CHECKPOINT_FLAGS, CONVERSION_FLAGS
+from serialization.given_flags import name_target
 from serialization.graph.function_optimizers import switch_on_exported_optimizers
 from serialization.graph.lookup_tables import collect_vocabulary_files, make_table_initializer
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import SERVING_DEFAULT, Signature, build_signature_def
+from serialization.parser import make_parser
 from serialization.run.verify import NOT_VERIFIED
 from serialization.sources.meta_graph_choice import SERVE
 from serialization.tensorflow import explain_failures, tf1

@@ -20,13 +20,14 @@ from freezemodel_load import read_given_model
 from savedmodel_from_checkpoint import save
 from savedmodel_from_source import prove
 from serialization import cli, project
-from serialization.cli import make_parser, name_target
 from serialization.console import list_export, print_export
 from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS
+from serialization.given_flags import name_target
 from serialization.graph.function_optimizers import switch_off_optimizers, switch_on_exported_optimizers
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
+from serialization.parser import make_parser
 from serialization.run.origin import Origin
 from serialization.run.predictor import open_session
 from serialization.run.verify import NOT_VERIFIED

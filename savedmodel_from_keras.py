@@ -27,12 +27,13 @@ from typing import Any
 import model as toy
 from savedmodel_pretrained import load, open_saved_model
 from serialization import cli, project
-from serialization.cli import make_parser, name_target, repeat_flags
 from serialization.console import format_command, list_export, print_table, show_path
 from serialization.files.locate_keras import find_keras
 from serialization.files.publish import stage_output
 from serialization.flags import CONFINEMENT_FLAGS, KERAS_FLAGS
+from serialization.given_flags import name_target, repeat_flags
 from serialization.graph.signature import SERVING_DEFAULT
+from serialization.parser import make_parser
 from serialization.run.given_feeds import Feed
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor

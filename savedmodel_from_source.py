@@ -18,12 +18,12 @@ from typing import Any
 import model
 from savedmodel_pretrained import load
 from serialization import cli, project
-from serialization.cli import make_parser
 from serialization.console import format_count, list_export, print_export
 from serialization.files.locate import find_saved_model
 from serialization.files.publish import stage_output
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import Signature, make_signature
+from serialization.parser import make_parser
 from serialization.run.given_feeds import Feed
 from serialization.run.origin import Origin
 from serialization.run.predictor import Predictor

@@ -19,13 +19,14 @@ from typing import Any
 
 from serialization import cli, project
 from serialization.checks.crashes import nests_deeply
-from serialization.cli import make_parser, refuse_flags, repeat_flags, select_values
 from serialization.console import format_command, format_show, print_notes, show_path
 from serialization.files.locate import SavedModelFolder, find_saved_model
 from serialization.flags import RUN_FLAGS, SAVE_FLAGS, SAVED_MODEL_FLAGS
+from serialization.given_flags import refuse_flags, repeat_flags, select_values
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import Signature, bind_signature
+from serialization.parser import make_parser
 from serialization.project import real_path
 from serialization.run.classifier import show_classes
 from serialization.run.origin import Origin

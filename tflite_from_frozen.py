@@ -26,14 +26,16 @@ from freezemodel_save import SOURCES, freeze_for_export
 from savedmodel_from_checkpoint import save
 from savedmodel_from_frozen import load
 from serialization import cli, project
-from serialization.cli import choose_model, make_parser, name_target, require_installed
+from serialization.cli import require_installed
 from serialization.console import format_size, print_notes, show_path
 from serialization.files.beside import read_beside
 from serialization.files.publish import stage_output
 from serialization.flags import CONVERSION_FLAGS, EDIT_FLAGS, SOURCE_FLAGS
+from serialization.given_flags import choose_model, name_target
 from serialization.graph.export_record import RECORD, seal_record
 from serialization.graph.op_registry import load_op_library
 from serialization.graph.signature import SERVING_DEFAULT, Signature
+from serialization.parser import make_parser
 from serialization.run.differences import OTHER_RUNTIME
 from serialization.run.given_feeds import read_rows
 from serialization.run.loss import ANY, describe_loss

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serialization import cli, project
-from serialization.cli import make_parser
 from serialization.console import shorten_path, show_path
 from serialization.errors import UserError
+from serialization.parser import make_parser
 
 CHECKPOINT = project.RESULTS / "savedmodel_from_checkpoint"
 ROW, ROWS = '{"x": [[0,1,2,3,4,5,6,7,8,9]]}', '{"x": [[0,1,2,3,4,5,6,7,8,9],[5,5,5,5,5,5,5,5,5,5]]}'

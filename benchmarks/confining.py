@@ -33,7 +33,7 @@ from serialization.project import PRETRAINED
 
 def main(argv=None):
     defaults = {"saved_model": PRETRAINED / "1", "frozen_model": None}
-    args = cli.make_parser("A script.", *SAVED_MODEL_FLAGS, *CONVERSION_FLAGS, **defaults).parse_args(argv)
+    args = parser.make_parser("A script.", *SAVED_MODEL_FLAGS, *CONVERSION_FLAGS, **defaults).parse_args(argv)
     with stage_output(args.frozen_model, overwrite=True) as path:
         inspect_model(args.saved_model)
         import numpy

@@ -34,10 +34,10 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # the project's folder, from wherever this is run
 
 from serialization import cli  # noqa: E402
-from serialization.cli import make_parser  # noqa: E402
 from serialization.console import format_command, show_path, show_progress  # noqa: E402
 from serialization.errors import UserError  # noqa: E402
 from serialization.files.publish import stage_output  # noqa: E402
+from serialization.parser import make_parser  # noqa: E402
 from serialization.tensorflow import np  # noqa: E402
 from serialization.tensorflow import tf1 as tf  # noqa: E402
 

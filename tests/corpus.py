@@ -59,7 +59,6 @@ import savedmodel_edit
 import savedmodel_from_checkpoint
 import savedmodel_from_frozen
 import tflite_from_frozen
-from serialization.cli import make_parser
 from serialization.console import format_count, print_table
 from serialization.errors import UserError
 from serialization.files.locate import find_checkpoint, find_frozen_model, find_saved_model
@@ -68,6 +67,7 @@ from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import VARIABLES
 from serialization.graph.random_ops import find_random_outputs
 from serialization.graph.signature import Signature, Tensor, list_signature_defs
+from serialization.parser import make_parser
 from serialization.run.given_feeds import read_feeds
 from serialization.run.predictor import Predictor
 from serialization.sources import from_saved_model

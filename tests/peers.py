@@ -29,9 +29,10 @@ from forked import Main
 from checkpoint_restore import open_checkpoint, read_checkpoint
 from freezemodel_load import load, read_given_model
 from savedmodel_pretrained import open_saved_model, read_saved_model
-from serialization.cli import choose_model, make_parser
 from serialization.errors import UserError
 from serialization.flags import CONVERSION_FLAGS, SAVED_MODEL_FLAGS
+from serialization.given_flags import choose_model
+from serialization.parser import make_parser
 from serialization.run.differences import OTHER_RUNTIME
 from serialization.run.generated_feeds import generate_attempts
 from serialization.run.given_feeds import read_feeds

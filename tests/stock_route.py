@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from serialization.cli import make_parser
 from serialization.errors import UserError
 from serialization.files.locate import find_saved_model
 from serialization.graph import signature
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import read_signature_def, split_tensors
+from serialization.parser import make_parser
 from serialization.run.feed_hints import find_hints
 from serialization.run.generated_feeds import generate_attempts
 from serialization.run.given_feeds import Feed, read_feeds

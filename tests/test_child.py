@@ -23,7 +23,7 @@ from serialization.files.publish import stage_output
 
 def main(argv=None):
     flags = ("unconfined", "allow-read", "overwrite", "signature")
-    args = cli.make_parser("A script.", *flags, frozen_model=None).parse_args(argv)
+    args = parser.make_parser("A script.", *flags, frozen_model=None).parse_args(argv)
     with stage_output(args.frozen_model, overwrite=args.overwrite) as path:
         import numpy
         path.write_text("new")

@@ -34,7 +34,7 @@ def help_of(script: str) -> str:
 def flags_of(script: str) -> list[str]:
     """The flags that a script's own --help lists, in that order; a line of help that goes on is indented further."""
     found = re.findall(r"^  (?:-h, )?--([a-z-]+)", help_of(script), re.MULTILINE)
-    assert found[:2] == ["help", "version"], f"{script}.py has to make its parser with serialization.cli.make_parser"
+    assert found[:2] == ["help", "version"], f"{script}.py has to make its parser with serialization.parser.make_parser"
     return found[2:]
 
 

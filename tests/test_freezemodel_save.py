@@ -13,9 +13,10 @@ import pytest
 from conftest import PROJECT, Run, environment
 
 import freezemodel_save
-from serialization.cli import choose_model, make_parser
 from serialization.flags import CONVERSION_FLAGS, EDIT_FLAGS, SOURCE_FLAGS
+from serialization.given_flags import choose_model
 from serialization.graph.graph_def import list_variable_nodes
+from serialization.parser import make_parser
 from serialization.run.predictor import Predictor
 from serialization.tensorflow import np, tf, tf1
 

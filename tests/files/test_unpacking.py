@@ -117,7 +117,7 @@ from serialization import cli
 from serialization.files.unpacking import open_in_place
 
 def main(argv=None):
-    args = cli.make_parser("A script.", "unconfined", "allow-read", "strict", frozen_model=None).parse_args(argv)
+    args = parser.make_parser("A script.", "unconfined", "allow-read", "strict", frozen_model=None).parse_args(argv)
     folder = open_in_place(lambda path: path)(args.frozen_model)
     if args.strict:
         import numpy
