@@ -8,6 +8,7 @@ Sources: inference_rest.md of kserve/open-inference-protocol, and extension_bina
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ import msgspec
 
 from serialization.formats.numpy_dtypes import get_numpy_dtype
 from serialization.graph.signature import Tensor
-from serialization.run.json_values import MisfitError, convert_json, measure_shape
+from serialization.run.json_values import MisfitError, convert_json, make_object, measure_shape
 from serialization.serving.requests import RequestError
 from serialization.serving.wire import flat_json
 from serialization.serving.wire.body_types import is_regular, make_value_type
@@ -90,6 +91,8 @@ class TensorReader:
             array = self._decode_long(text, count)
             return None if array is None else reshape(array, shape, self.tensor.key)
         values = self._decode(text)
+        if b"{" in text:  # only strings are objects; msgspec keeps the last of a key that is there twice
+            json.loads(text, object_pairs_hook=make_object)
         if len(values) != count:
             return None
         if self._may_be_list and shape[0] == 1:

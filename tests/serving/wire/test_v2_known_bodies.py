@@ -150,3 +150,14 @@ def test_at_most_64_texts_are_kept_and_long_ones_are_not() -> None:
     known = len(form._known_bodies._known)
     form.decode(None, json.dumps({"inputs": [{**NUMBERS, "data": [1, 2]}]}).replace("{", "{" + " " * 2000, 1).encode())
     assert len(form._known_bodies._known) == known
+
+
+def test_a_string_with_a_key_twice_is_refused_in_any_body() -> None:
+    form = make_form("string")
+    first = json.dumps({"inputs": [{**STRINGS, "data": [{"b64": "YQ=="}, {"b64": "Yg=="}]}]})
+    twice = first.replace('{"b64": "YQ=="}', '{"b64": "YQ==", "b64": "Yw=="}').encode()
+    refused = outcome(make_form("string"), twice)
+    assert refused[0] == 400
+    assert "b64" in refused[1]
+    form.decode(None, first.encode())
+    assert outcome(form, twice) == refused
