@@ -197,6 +197,15 @@ def clients() -> Clients:
     return client
 
 
+def make_environment(name: str) -> Path:
+    """The folder of a virtual environment, .venv-NAME, which make has installed, or does so now."""
+    folder = PROJECT / f".venv-{name}"
+    make = ["make", "--silent", f"PYTHON={sys.executable}", f"{folder.name}/installed"]
+    made = subprocess.run(make, cwd=PROJECT, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
 def environment() -> dict[str, str]:
     """For processes: this environment's programs come first, and nothing is written beside the sources."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, make_environment
 from servers import free_port
 from serving_models import soon
 
 DEPLOY = PROJECT / "deploy"
+SECOND = "127.0.0.2"  # the address of the second server in the configurations
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,7 @@ def find_program(name: str) -> str:
     """The path of a proxy's program, which make has installed, or installs now; one of Debian may be missing."""
     package = PROXIES[name].package
     if package is None:
-        folder = f".venv-{name}"
-        make = ["make", "--silent", f"PYTHON={sys.executable}", f"{folder}/installed"]
-        made = subprocess.run(make, cwd=PROJECT, capture_output=True, text=True)
-        assert made.returncode == 0, made.stderr
-        return str(PROJECT / folder / "bin" / name)
+        return str(make_environment(name) / "bin" / name)
     program = shutil.which(name) or shutil.which(name, path="/usr/sbin")
     if program is None:
         pytest.skip(f"optional: no {name} here; install the package {package}")
@@ -61,15 +57,17 @@ def find_program(name: str) -> str:
 def behind(
     name: str, folder: Path, server: tuple[str, int], replaced: Mapping[str, str] = {}
 ) -> Iterator[tuple[str, int]]:
-    """Run the proxy in front of a server; gives the proxy's address.
+    """Run the proxy in front of a server, or of several on the port of that one; gives the proxy's address.
 
-    `replaced` has words of the configuration, and those in their place.
+    `replaced` has words of the configuration, and those in their place. Without it, all servers are the one.
     """
     program, port = find_program(name), free_port()
     text = (DEPLOY / PROXIES[name].file).read_text()
     for old, new in {"8080": str(port), "5000": str(server[1]), **replaced}.items():
         assert old in text, f"deploy/{PROXIES[name].file} has no {old}"
         text = text.replace(old, new)
+    if SECOND not in replaced:
+        text = text.replace(SECOND, server[0])
     folder.mkdir(exist_ok=True)
     (folder / PROXIES[name].file).write_text(text)
     (folder / "whole.conf").write_text(_NGINX)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, make_environment
 from serving_models import Server, serving
 
 from serialization.tensorflow import tf, tf1
@@ -45,12 +44,9 @@ def call(client: str, *words: str) -> str:
 
 
 def run(client: str, *words: str) -> str:
-    """What Python prints in the client's environment, which make has installed, or does so now."""
-    folder = f".venv-{client}"
-    make = ["make", "--silent", f"PYTHON={sys.executable}", f"{folder}/installed"]
-    made = subprocess.run(make, cwd=PROJECT, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
-    done = subprocess.run([str(PROJECT / folder / "bin" / "python"), "-B", *words], capture_output=True, text=True)
+    """What Python prints in the client's environment."""
+    python = str(make_environment(client) / "bin" / "python")
+    done = subprocess.run([python, "-B", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

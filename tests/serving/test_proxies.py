@@ -181,7 +181,7 @@ def test_a_length_beside_chunks_is_no_second_request(proxy: Proxied) -> None:
 
 # What a configuration says of idle connections, and one second in its place.
 IDLE = {
-    "nginx": {"60s": "1s"},
+    "nginx": {"keepalive_timeout 60s": "keepalive_timeout 1s"},
     "haproxy": {"delay 2s": "delay 1s"},
     "envoy": {"idle_timeout: 60s": "idle_timeout: 1s"},
 }
@@ -241,12 +241,12 @@ def test_a_request_that_meets_the_end_of_its_connection_is_sent_again(
     body = json.dumps({"x": [ROW] * 400}).encode()  # 13 kB: HAProxy keeps no more than 16 kB
     with Tap(server.address, cut=True) as tap, behind(name, tmp_path, tap.address) as address:
         connection = http.client.HTTPConnection(*address, timeout=60)
-        for _ in range(4):
+        for _ in range(8):
             connection.request("POST", PREDICT, body, JSON)
             answer = connection.getresponse()
             assert (answer.status, len(json.loads(answer.read())["y"])) == (200, 400)
         connection.close()
-        assert tap.cuts == 3
+        assert tap.cuts > 2
 
 
 def test_the_manual_has_the_settings_that_run_here() -> None:

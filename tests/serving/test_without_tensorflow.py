@@ -15,7 +15,7 @@ from typing import Any
 
 import exported_models
 import pytest
-from conftest import PROJECT, environment
+from conftest import PROJECT, environment, make_environment
 from flask.testing import FlaskClient
 from serving_models import PREDICT, ROW, Server, serving, soon, worker_of
 from swapping import count_swaps
@@ -32,11 +32,8 @@ SAMPLES = sorted((PRETRAINED / "samples").iterdir())[:6]
 
 @pytest.fixture(scope="module")
 def python() -> str:
-    """The Python of an environment that has what requirements-serve.txt names; make installs it."""
-    make = ["make", "--silent", f"PYTHON={sys.executable}", ".venv-serve/installed"]
-    made = subprocess.run(make, cwd=PROJECT, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
-    return str(PROJECT / ".venv-serve" / "bin" / "python")
+    """The Python of an environment that has what requirements-serve.txt names."""
+    return str(make_environment("serve") / "bin" / "python")
 
 
 @pytest.fixture(scope="module")
