@@ -31,9 +31,9 @@ client-environments: $(patsubst %,.venv-%/installed,triton kserve tritongrpc tfs
 	@touch $@
 
 # The server without TensorFlow, as people install it; tests run it there.
-.venv-serve/installed: requirements-serve.txt
+.venv-serve/installed: requirements-serve.lock
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --requirement requirements-serve.txt
+	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
 	@touch $@
 
 check: $(VENV)/installed
@@ -88,10 +88,13 @@ $(VENV)/installed: requirements.lock
 	$(BIN)/pip install --quiet $(REQUIREMENTS)
 	@touch $@
 
-# Pin the newest versions that the ranges in requirements*.txt allow, for each Python.
+# Pin the newest versions that the ranges in requirements*.txt allow, for each Python. The server without TensorFlow has
+# a lock of its own, with the same versions, for its environment is smaller.
+LOCK = UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 \
+	--no-build --generate-hashes
 lock: $(VENV)/installed
-	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 \
-		--no-build --generate-hashes --output-file requirements.lock requirements-dev.txt
+	$(LOCK) --output-file requirements.lock requirements-dev.txt
+	$(LOCK) --output-file requirements-serve.lock --constraint requirements.lock requirements-serve.txt
 
 # Check and test with the newest versions that the ranges allow, in an environment of its own.
 newest:

@@ -107,6 +107,13 @@ OPENERS: dict[str, tuple[Open, Compile]] = {
 MODULES = {"onnx": "onnxruntime", "tflite": "ai_edge_litert"}  # what the others need is TensorFlow
 
 
+def require_runtimes(*kinds: str) -> None:
+    """Raise ModuleNotFoundError if the program that runs models of one of these kinds is not installed."""
+    require_installed(*["tensorflow" for kind in kinds if kind not in MODULES])
+    if exported := [MODULES[kind] for kind in kinds if kind in MODULES]:
+        require_installed(*exported, requirements="requirements-serve.txt")
+
+
 def make_load(
     name: str, open_model: Open, settings: Settings, compile_model: Compile = compile_session
 ) -> Callable[..., Version]:
@@ -248,7 +255,7 @@ def choose_places(
     kinds = (*MODEL_KINDS, "keras", *EXPORTED_KINDS)
     if not args.model:
         kind, how = choose_model(parser, args, kinds)
-        require_installed(MODULES.get(kind, "tensorflow"))
+        require_runtimes(kind)
         path = getattr(args, kind)
         if kind == "keras":
             own = ("watch", "keep-versions")
@@ -268,7 +275,7 @@ def choose_places(
         parser.error(f"several models have one name; found --model {', '.join(name for name, _ in args.model)}")
     how = select_values(args, "op-library", "trust-model")
     places = {name: (detect_model_kind(path), path) for name, path in paths.items()}
-    require_installed(*(MODULES.get(kind, "tensorflow") for kind, _ in places.values()))
+    require_runtimes(*(kind for kind, _ in places.values()))
     return places, how
 
 

@@ -114,8 +114,12 @@ def call_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] |
         remove_unpacked()
 
 
-def require_installed(*modules: str) -> None:
-    """Raise ModuleNotFoundError, which `call_main` explains, for the first of these modules that is not there."""
+def require_installed(*modules: str, requirements: str = "") -> None:
+    """Raise ModuleNotFoundError, which `call_main` explains, for the first of these modules that is not there.
+
+    From now on the file `requirements`, if one is given, is advised for any module that is missing.
+    """
+    Given.requirements = requirements
     for name in modules:
         if find_spec(name) is None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
@@ -130,7 +134,7 @@ def _explain_missing_module(module: str) -> str:
     environment = ROOT / ".venv"
     is_elsewhere = environment.is_dir() and Path(sys.prefix).resolve() != environment.resolve()
     top = module.partition(".")[0]
-    file = _OTHER_FILES.get(top, "requirements.txt")
+    file = Given.requirements or _OTHER_FILES.get(top, "requirements.txt")
     advice = (
         f"use {show_path(environment / 'bin' / 'python')}"
         if is_elsewhere

@@ -31,6 +31,7 @@ class Given:
 
     values = argparse.Namespace()
     words: ClassVar[dict[str, list[str]]] = {}
+    requirements = ""  # the file that lists what the script needs with these flags; empty for the usual ones
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,6 +49,7 @@ class _Parser(argparse.ArgumentParser):
         if contradiction := _find_contradiction(known):
             self.error(contradiction)
         Given.values, Given.words = known, self._split(list(sys.argv[1:] if args is None else args))
+        Given.requirements = ""
         return known
 
     def _split(self, words: list[str]) -> dict[str, list[str]]:

@@ -304,3 +304,23 @@ def test_flags_of_tensorflow_models_do_not_go_with_files_of_other_runtimes(
     done = run("freezemodel_serve", *words)
     assert done.status == 2
     assert done.stderr.startswith(f"error: {problem}")
+
+
+@pytest.mark.parametrize(
+    ("flag", "missing", "requirements"),
+    [
+        ("--onnx", "onnxruntime", "requirements-serve.txt"),
+        ("--tflite", "ai_edge_litert", "requirements-serve.txt"),
+        ("--saved-model", "tensorflow", "requirements.txt"),
+    ],
+)
+def test_a_missing_runtime_names_the_command(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, missing: str, requirements: str
+) -> None:
+    monkeypatch.setattr("serialization.cli.find_spec", lambda name: None if name == missing else name)
+    monkeypatch.setattr("serialization.cli.ROOT", tmp_path)  # without a .venv, whose Python would be advised
+    done = run("freezemodel_serve", flag, tmp_path / "model")
+    assert done.status == 1
+    assert f" has no module {missing}; `pip install -r {requirements}` installs all it needs\n" in done.stderr
+    monkeypatch.undo()
+    assert "has no module" not in run("freezemodel_serve", "--onnx", tmp_path / "model").stderr

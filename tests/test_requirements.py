@@ -1,4 +1,4 @@
-"""requirements.lock: one exact version of everything for each Python, inside the ranges, with hashes."""
+"""The locks: one exact version of everything for each Python, inside the ranges, with hashes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from conftest import PROJECT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-LOCK = (PROJECT / "requirements.lock").read_text()
+LOCK, SERVE_LOCK = ((PROJECT / name).read_text() for name in ("requirements.lock", "requirements-serve.lock"))
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-ADVICE = "; run `make lock` and commit requirements.lock"
+ADVICE = "; run `make lock` and commit requirements.lock and requirements-serve.lock"
+both_locks = pytest.mark.parametrize("lock", [LOCK, SERVE_LOCK], ids=["requirements.lock", "requirements-serve.lock"])
 
 
 def read_ranges(name: str) -> list[Requirement]:
@@ -20,11 +21,11 @@ def read_ranges(name: str) -> list[Requirement]:
     return [Requirement(line) for line in lines if line and not line.startswith("-r ")]
 
 
-def read_pins(python: str) -> dict[str, str]:
-    """The version of each package that the lock has for a Python on Linux. No package has two."""
+def read_pins(python: str, lock: str = LOCK) -> dict[str, str]:
+    """The version of each package that a lock has for a Python on Linux. No package has two."""
     here = {"python_version": python, "python_full_version": f"{python}.1", "sys_platform": "linux"}
     found: dict[str, str] = {}
-    for line in re.findall(r"^(\w[^\\\n]*)", LOCK, re.MULTILINE):
+    for line in re.findall(r"^(\w[^\\\n]*)", lock, re.MULTILINE):
         pin = Requirement(line)
         if pin.marker is None or pin.marker.evaluate(here):
             assert pin.name not in found, f"{pin.name} is pinned twice for Python {python}{ADVICE}"
@@ -39,17 +40,32 @@ def read_pins(python: str) -> dict[str, str]:
     "name", ["requirements.txt", "requirements-export.txt", "requirements-grpc.txt", "requirements-dev.txt"]
 )
 def test_the_lock_is_within_the_ranges(name: str, python: str) -> None:
-    pins = read_pins(python)
+    require_within(name, python, read_pins(python))
+
+
+def require_within(name: str, python: str, pins: dict[str, str]) -> None:
     for wanted in read_ranges(name):
         version = pins.get(canonicalize_name(wanted.name))
-        assert version is not None, f"{wanted.name} of {name} is not in requirements.lock for Python {python}{ADVICE}"
-        assert wanted.specifier.contains(version), f"requirements.lock has {version}, {name} {wanted}{ADVICE}"
+        assert version is not None, f"{wanted.name} of {name} is not pinned for Python {python}{ADVICE}"
+        assert wanted.specifier.contains(version), f"pinned is {version}, {name} has {wanted}{ADVICE}"
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_the_lock_is_whole(python: str) -> None:
+def test_the_lock_of_the_server_has_the_versions_of_the_other(python: str) -> None:
+    """But for Pillow, which stands in for TensorFlow."""
+    tested, served = read_pins(python), read_pins(python, SERVE_LOCK)
+    require_within("requirements-serve.txt", python, served)
+    assert {name: tested.get(name) for name in served.keys() - {"pillow"}} == {
+        name: version for name, version in served.items() if name != "pillow"
+    }, ADVICE
+    assert "tensorflow" not in served
+
+
+@both_locks
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_lock_is_whole(python: str, lock: str) -> None:
     """What the pinned packages need is pinned too, as far as these versions are installed here."""
-    pins = read_pins(python)
+    pins = read_pins(python, lock)
     here = {"python_version": python, "python_full_version": f"{python}.1", "extra": ""}
     known = [dist for dist in metadata.distributions() if pins.get(canonicalize_name(dist.name)) == dist.version]
     assert known, "none of the pinned versions is installed; `make test` installs them"
@@ -71,9 +87,10 @@ def test_the_server_without_tensorflow_has_the_ranges_of_the_others() -> None:
         assert alone[name].specifier == others[name].specifier, name
 
 
-def test_every_pin_has_hashes_and_names_no_registry() -> None:
-    entries = re.split(r"^(?=\w)", LOCK, flags=re.MULTILINE)[1:]
-    assert len(entries) >= len(read_pins("3.13"))
+@both_locks
+def test_every_pin_has_hashes_and_names_no_registry(lock: str) -> None:
+    entries = re.split(r"^(?=\w)", lock, flags=re.MULTILINE)[1:]
+    assert len(entries) >= len(read_pins("3.13", lock))
     for entry in entries:
         assert re.search(r"^    --hash=sha256:[0-9a-f]{64}", entry, re.MULTILINE), entry.partition("\n")[0]
-    assert not re.search(r"://|^-|/", LOCK, re.MULTILINE), "an address or a path would not hold elsewhere"
+    assert not re.search(r"://|^-|/", lock, re.MULTILINE), "an address or a path would not hold elsewhere"
