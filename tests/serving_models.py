@@ -328,15 +328,35 @@ class Server:
         return status, msgspec.json.decode(body)
 
 
+# A program that runs the command which follows it, as in a container whose file system is read-only.
+READ_ONLY = """
+import os
+import sys
+from pathlib import Path
+from serialization.checks import system_calls as calls
+
+calls.find_landlock_abi = lambda: 2  # files alone, not connections
+allowed = [(Path("/"), calls.READ | calls.EXECUTE), (Path("/dev/null"), calls.USE_DEVICE)]
+calls.restrict_files(allowed, [], talks=True)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 @contextmanager
 def serving(
-    *flags: object, lines: int = 2, below: Sequence[str] = (), python: str = sys.executable, **variables: str
+    *flags: object,
+    lines: int = 2,
+    below: Sequence[str] = (),
+    python: str = sys.executable,
+    project: Path = PROJECT,
+    **variables: str,
 ) -> Iterator[Server]:
     """freezemodel_serve.py as a process on a free port, once it has printed this many lines.
 
-    `below` is a command that runs the one which follows it; `variables` are for its environment.
+    `below` is a command that runs the one which follows it; `project` is the folder of the script; `variables` are for
+    its environment.
     """
-    command = [*below, python, str(PROJECT / "freezemodel_serve.py"), "--port", "0", *map(str, flags)]
+    command = [*below, python, str(project / "freezemodel_serve.py"), "--port", "0", *map(str, flags)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment() | variables
     )

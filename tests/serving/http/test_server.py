@@ -26,6 +26,7 @@ from ending import ask_until_refused
 from serving_models import (
     BODY,
     PREDICT,
+    READ_ONLY,
     ROW,
     Server,
     at_once,
@@ -204,19 +205,6 @@ def test_many_idle_connections_do_not_lock_others_out(frozen_model: Path) -> Non
             assert server.predict({"x": [ROW]}) == (200, {"y": [[False]]})
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-READ_ONLY = """
-import os
-import sys
-from pathlib import Path
-from serialization.checks import system_calls as calls
-
-calls.find_landlock_abi = lambda: 2  # files alone, not connections
-allowed = [(Path("/"), calls.READ | calls.EXECUTE), (Path("/dev/null"), calls.USE_DEVICE)]
-calls.restrict_files(allowed, [], talks=True)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
 
 
 @needs_landlock
