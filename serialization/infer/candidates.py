@@ -3,8 +3,9 @@
 It works on the GraphDef alone, without TensorFlow's runtime, in three steps.
 1. The sources of values: placeholders, and the tensors that come out of an input pipeline.
 2. Their roles: a feature is combined with the weights, a label only with results of the weights.
-3. The outputs: tensors that nothing consumes, once the nodes that train, save, summarize, check and feed are left out.
-   If a training graph has no such tensor, the predictions are the last tensors before the labels.
+3. The outputs: what the author listed in a collection; else tensors that nothing consumes, once the nodes that train,
+   save, summarize, check and feed are left out. If a training graph has no such tensor, the predictions are the last
+   tensors before the labels.
 """
 
 from __future__ import annotations
@@ -12,28 +13,25 @@ from __future__ import annotations
 import functools
 import operator
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from serialization.formats.dtypes import HANDLE_DTYPES
 from serialization.graph import op_sets
-from serialization.graph.graph_def import get_node_name, get_output_index, get_tensor_name, list_data_edges
+from serialization.graph.graph_def import get_node_name, get_tensor_name, list_data_edges
 from serialization.graph.graph_index import GraphIndex
-from serialization.graph.known_ops import load_op_outputs
 from serialization.graph.signature import Tensor
-from serialization.graph.tensors import count_outputs
+from serialization.infer.collected import find_collected
 from serialization.infer.data_edges import Flow
 from serialization.infer.forms import CHOOSING, find_head, find_parameter_free_ancestors
 from serialization.infer.left_over import find_left_over
 from serialization.infer.names import has_own_name, is_called_auxiliary, speaks_of_output, strip_copy
 from serialization.infer.rivals import find_rivals
 from serialization.infer.roles import FEATURE, LABEL, find_roles
-from serialization.infer.training_graphs import UNCONSUMED, find_answers, is_loop_result, is_state
+from serialization.infer.sinks import find_constants, find_sinks, find_updates
+from serialization.infer.training_graphs import UNCONSUMED, find_answers, find_measured, is_loop_result, is_state
 
-_NO_OUTPUT = op_sets.HANDLES | op_sets.VARIABLES | op_sets.ALL_PLACEHOLDERS | op_sets.PIPELINES | op_sets.QUEUE_SIZES
-_NO_OUTPUT |= op_sets.RESTORE_OPS | op_sets.SWITCHES | op_sets.ENTERS | op_sets.NEXT_ITERATIONS
-_NO_OUTPUT |= op_sets.PYTHON_CALLS  # they run only in the process that built the graph
-_NO_OUTPUT |= {"Const", "LoopCond", "Print"}
 _ACTIVATIONS = {"Sigmoid", "Softmax"}
 
 
@@ -56,10 +54,11 @@ class Inferred:
     rivals: tuple[Candidate, ...] = ()
 
 
-def infer_candidates(index: GraphIndex, lacking: Collection[str] = ()) -> Inferred:
+def infer_candidates(index: GraphIndex, lacking: Collection[str] = (), meta_graph: Any = None) -> Inferred:
     """Candidates for the inputs and outputs of a graph, best first; no outputs if it computes nothing useful.
 
-    `lacking` are variables that have no value; what needs one is no candidate, unless all need one.
+    `lacking` are variables that have no value; what needs one is no candidate, unless all need one. A `meta_graph` has
+    the collections in which an author lists what is to be fetched.
     """
     flow = Flow(index)
     roles = find_roles(flow)
@@ -67,20 +66,22 @@ def infer_candidates(index: GraphIndex, lacking: Collection[str] = ()) -> Inferr
         sum(flow.bits[source] for source, (role, _) in roles.items() if role == wanted) for wanted in (LABEL, FEATURE)
     )
     trained = bool(flow.training or labels)
-    found = list(filter(_has_value, _find_sinks(flow, labels, features)))
+    found = _as_candidates(flow, dict.fromkeys(find_sinks(flow, labels, features), UNCONSUMED))
     answers: list[Candidate] = []
     if trained:
         sides = find_answers(flow, [candidate.tensor.name for candidate in found], labels, features)
-        found, answers = (
-            list(filter(_has_value, (Candidate(flow.describe(name), "output", why) for name, why in side.items())))
-            for side in sides
-        )
-    found, answers = (_without(flow, candidates, lacking) for candidates in (found, answers))
-    for further in (answers, _find_sinks(flow, 0, 0), _constants(flow), _updates(flow)):
-        found = found or list(filter(_has_value, further))
-    chosen = _choose(flow, found, features, trained=trained)
+        found, answers = (_as_candidates(flow, side) for side in sides)
+    elif not flow.frozen:
+        names = [c.tensor.name for c in found]
+        found += _as_candidates(flow, find_measured(flow, names, features))
+    collected = _as_candidates(flow, find_collected(flow, meta_graph, labels))
+    collected, found, answers = (_without(flow, c, lacking) for c in (collected, found, answers))
+    found = found or answers
+    for further in (find_sinks, find_constants, find_updates):
+        found = found or _as_candidates(flow, dict.fromkeys(further(flow), UNCONSUMED))
+    chosen = collected or _choose(flow, found, features, trained=trained)
     whys = {candidate.tensor.name: candidate.why for candidate in chosen}
-    rivals = find_rivals(flow, list(whys), features)
+    rivals = [] if collected else find_rivals(flow, list(whys), features)
     reached = index.reachable([c.tensor.name for c in chosen], {get_node_name(source) for source in flow.sources})
     taken = {get_tensor_name(edge) for name in reached for edge in list_data_edges(flow.nodes[name])}
     taken |= {candidate.tensor.name for candidate in chosen}
@@ -97,61 +98,10 @@ def infer_candidates(index: GraphIndex, lacking: Collection[str] = ()) -> Inferr
     )
 
 
-def _find_sinks(flow: Flow, labels: int, features: int) -> Iterator[Candidate]:
-    """Tensors that nothing consumes and that depend on a feature and on no label."""
-    inner = set().union(*flow.loops)
-    if not flow.frozen:  # else only those are left that the author wanted
-        inner |= flow.answering_gradients
-    for node in flow.rest():
-        if node.op in _NO_OUTPUT or node.name in inner or node.name in flow.parameters or node.name in flow.ends:
-            continue
-        if flow.training and flow.is_value_free(node.name):
-            continue
-        depends = flow.depends[node.name]
-        if depends & labels or (features and not depends & features and not _is_text_for_each_row(flow, node.name)):
-            continue
-        if flow.describe(f"{node.name}:0").shape == () and _is_summarized(flow, node.name):
-            continue
-        used = {
-            get_output_index(edge)
-            for user in flow.users(node.name)
-            for edge in list_data_edges(flow.nodes[user])
-            if get_node_name(edge) == node.name
-        }
-        if used and (len(load_op_outputs().get(node.op, ())) != 1 or node.op in op_sets.WHILES):
-            continue  # the other results of an op are by-products of the one that is used; those of a list are not
-        for position in range(count_outputs(node)):
-            if position not in used:
-                yield Candidate(flow.describe(f"{node.name}:{position}"), "output", UNCONSUMED)
-
-
-def _has_value(candidate: Candidate) -> bool:
-    """Whether a run gives it as an array: not a handle of a variable, nor a list of tensors."""
-    return candidate.tensor.dtype not in HANDLE_DTYPES
-
-
-def _is_text_for_each_row(flow: Flow, name: str) -> bool:
-    """Whether it repeats a text for each row of an answer, such as the names of the classes."""
-    text = flow.describe(f"{name}:0").dtype == "string"
-    return text and any(step in flow.deep for step in flow.index.upstream(name))
-
-
-def _is_summarized(flow: Flow, name: str) -> bool:
-    return any(flow.nodes[user].op in op_sets.SUMMARIES for user in flow.index.consumers(name))
-
-
-def _constants(flow: Flow) -> Iterator[Candidate]:
-    """The outputs of a model that always gives the same answer."""
-    for node in flow.rest():
-        if node.op in ("Identity", "Const") and not flow.users(node.name):
-            yield Candidate(flow.describe(f"{node.name}:0"), "output", UNCONSUMED)
-
-
-def _updates(flow: Flow) -> Iterator[Candidate]:
-    """The last ops of a frozen graph that only updates a variable, which is a constant now."""
-    for node in flow.nodes.values():
-        if flow.frozen and op_sets.is_update(node.op) and not flow.index.consumers(node.name):
-            yield Candidate(flow.describe(f"{node.name}:0"), "output", UNCONSUMED)
+def _as_candidates(flow: Flow, found: Mapping[str, str]) -> list[Candidate]:
+    """The tensors that a run gives as an array, with their reasons: no handles of variables, nor lists of tensors."""
+    candidates = (Candidate(flow.describe(name), "output", why) for name, why in found.items())
+    return [candidate for candidate in candidates if candidate.tensor.dtype not in HANDLE_DTYPES]
 
 
 def _without(flow: Flow, found: list[Candidate], lacking: Collection[str]) -> list[Candidate]:
@@ -178,6 +128,8 @@ def _choose(flow: Flow, found: list[Candidate], features: int, *, trained: bool)
             return False
         if one.why != UNCONSUMED or is_state(flow, node):
             return False
+        if has_own_name(flow.nodes[node]) and flow.nodes[node].op in _ACTIVATIONS:
+            return False  # probabilities of something else
         return any(uses[name] < used and (trained or not needs[name] & ~needed) for used, needed in kinds)
 
     best = [c for c in found if not is_less(c)]

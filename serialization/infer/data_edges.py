@@ -32,6 +32,7 @@ _PASS_ON = op_sets.PASS_THROUGH - op_sets.MERGES - op_sets.EXITS - op_sets.NEXT_
 _PARAMETRIC = re.compile(
     r"(.*MatMul.*|.*Conv.*|Gather.*|ResourceGather.*|BiasAdd.*|Add|AddV2|Sub|Mul|.*BatchNorm.*|.*LSTM.*|.*GRU.*|Einsum)"
 )
+_FLATTEN = re.compile(r"(^|/)flatten(_\d+)?$", re.IGNORECASE)
 _CALLS = op_sets.WHILES | op_sets.BRANCHES | op_sets.FUNCTION_CALLS  # the op that combines them is in the function
 # Without Switch and Merge, whose gradients have names of their own.
 _TRANSPARENT = op_sets.PASS_THROUGH - op_sets.SWITCHES - op_sets.MERGES | {"Cast", "AddN", "Reshape", "ReadVariableOp"}
@@ -232,6 +233,8 @@ class Flow:
         if node.op in ("Cast", "Slice", "StridedSlice"):
             return has_own_name(self.nodes[shown[0]])
         scope = node.name.rpartition("/")[0]
+        if _FLATTEN.search(scope):
+            return False  # a layer by itself
         if node.op in ("Reshape", "Squeeze") and scope and shown[0].startswith(f"{scope}/"):
             return False  # it is part of the layer
         return node.op in op_sets.IDENTITIES or (node.op in op_sets.VIEWS and len(self.users(node.name)) < 2)

@@ -22,6 +22,8 @@ _WEIGHING = {"Mul", "Select", "SelectV2", "RealDiv", "Div", "DivNoNan"}
 # A cross entropy written by hand clips its input, adds a small number or divides by the sum, and takes the logarithm.
 _LOGARITHMS = {"Log", "Log1p", "LogSoftmax"}
 _TOUCHES = {"Neg", "Maximum", "Minimum", "Add", "AddV2", "Sub", "ClipByValue", "RealDiv", "Div"} | _LOGARITHMS
+_DIVIDING = {"Mul", "RealDiv", "Div"}
+_LENGTHS = {"Rsqrt", "Sqrt", "Maximum", "Sum", "Square", "Mul", "Pow", "Abs", "Add", "AddV2"}
 PRODUCTS = re.compile(r".*MatMul.*|.*Conv.*|Einsum")
 
 
@@ -34,6 +36,7 @@ def find_judged_tensors(flow: Flow, labels: int, features: int, ends: Iterable[s
     if not found:
         found, why = _before_losses(flow, ends, features), _BEFORE_LOSS
     found = {_untouched(flow, tensor) for seen in found for tensor in _before_fixed_network(flow, seen)}
+    found = {before for tensor in found for before in _before_cosines(flow, tensor)}
     trained = {tensor for tensor in found if flow.is_trained(get_node_name(tensor))}
     if trained:  # a network that is not trained only helps to train this one
         answers = set().union(*(find_parameter_free_ancestors(flow, tensor) for tensor in trained))
@@ -192,6 +195,38 @@ def _before_fixed_network(flow: Flow, tensor: str) -> list[str]:
     edges = [edge for name in fixed for edge in list_data_edges(flow.nodes[name]) if get_node_name(edge) in flow.deep]
     edges = [flow.index.trace_back(edge, {"Transpose"}) for edge in edges if get_node_name(edge) not in within]
     return sorted(set(map(get_tensor_name, edges))) or [tensor]
+
+
+def _before_cosines(flow: Flow, tensor: str) -> list[str]:
+    """What is compared with directions that the loss learns, one for each class; else the tensor itself.
+
+    A product with normalized weights gives cosines. Faces are recognized by what comes before.
+    """
+    found = []
+    for name in map(get_node_name, find_parameter_free_ancestors(flow, tensor)):
+        edges = list_data_edges(flow.nodes[name]) if flow.nodes[name].op == "MatMul" else []
+        weights = [edge for edge in edges if get_node_name(edge) in flow.parameters]
+        results = [before for edge in edges if edge not in weights and (before := _find_normalized(flow, edge))]
+        if any(_find_normalized(flow, edge) for edge in weights):
+            found += results
+    return found or [tensor]
+
+
+def _find_normalized(flow: Flow, edge: str) -> str:
+    """The tensor that is divided by its length; "" if the edge gives none that is."""
+    node = flow.index.producer(flow.index.trace_back(edge, VIEWS | {"Transpose"}))
+    if node is None or node.op not in _DIVIDING:
+        return ""
+    for whole, length in (node.input[:2], reversed(node.input[:2])):
+        seen, waiting = set[str](), [length]
+        while waiting:
+            step = flow.index.producer(waiting.pop())
+            if step is not None and step.op in _LENGTHS and step.name not in seen:
+                seen.add(step.name)
+                if get_node_name(whole) in flow.index.producers(step):
+                    return get_tensor_name(whole)
+                waiting += step.input
+    return ""
 
 
 def _compares_rows(flow: Flow, node: Any) -> bool:

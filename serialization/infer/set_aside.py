@@ -31,6 +31,7 @@ _CHECKS = {"CheckNumerics", "CheckNumericsV2"}  # they pass their input on; wher
 # A loop's gradient keeps the loop's values in them, so the loop takes them. They carry nothing into it.
 _LISTS = op_sets.STACKS | {"EmptyTensorList", "TensorListReserve"}
 _GRADIENTS = re.compile(r"((?:.*?/)??gradients(?:_\d+)?)/.*")
+_OPTIMIZERS = re.compile(r"(Resource)?(Sparse)?Apply")
 _SCAFFOLD = re.compile(r"(.*/)?(report_uninitialized_variables|save|zero_fraction)(_\d+)?/.*")
 
 
@@ -38,6 +39,7 @@ def find_gradients(index: GraphIndex) -> tuple[set[str], set[str]]:
     """The nodes of gradients that train, and those of other gradients.
 
     A gradient trains if a variable is updated with it, or if it has the shape of a variable: some apply it elsewhere.
+    Then nothing may take it in the graph, and the optimizer gets it from a placeholder.
     """
     scopes: dict[str, set[str]] = defaultdict(set)
     for name in index.nodes:
@@ -46,10 +48,16 @@ def find_gradients(index: GraphIndex) -> tuple[set[str], set[str]]:
     every = set().union(*scopes.values())
     sizes = {tuple(dim.size for dim in node.attr["shape"].shape.dim) for node in list_variables(index)} - {()}
     train: set[str] = set()
+    reached = _follow(index, every, ())
+    fed = any(_OPTIMIZERS.match(node.op) and node.name not in reached for node in index.nodes.values())
     for nodes in scopes.values():
         # What a gradient of a gradient trains is not trained by the first one.
         used = _follow(index, nodes, every)
-        results = (name for name in nodes if any(user not in every for user in index.consumers(name)))
+        results = (
+            name
+            for name in nodes
+            if any(user not in every for user in index.consumers(name)) or (fed and not index.consumers(name))
+        )
         if any(op_sets.is_update(index.nodes[name].op) for name in used) or any(
             describe_tensor(index.nodes, f"{name}:0").shape in sizes for name in results
         ):

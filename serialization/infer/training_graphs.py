@@ -13,11 +13,16 @@ from serialization.graph.const_nodes import read_integers
 from serialization.graph.graph_def import get_node_name, get_tensor_name, list_data_edges
 from serialization.infer.critics import find_made, find_trainers
 from serialization.infer.data_edges import Flow
-from serialization.infer.forms import CHOOSING, find_joins
+from serialization.infer.draws import find_draws
+from serialization.infer.forms import CHOOSING, find_joins, find_parameter_free_ancestors
 from serialization.infer.judged import find_judged_tensors
 from serialization.infer.names import has_own_name, is_called_output
 
 UNCONSUMED = "nothing consumes it"
+_CALM = "what the network draws is spread around it"
+_SUMMING = op_sets.VIEWS | op_sets.IDENTITIES | {"Sum", "Cast", "Slice", "StridedSlice"}
+_ARITHMETIC = {"Add", "AddV2", "Sub", "Mul", "RealDiv", "Div", "Maximum", "Minimum", "Square", "Abs", "Prod", "Sum"}
+_ARITHMETIC |= {"Slice", "StridedSlice", "Exp", "Sqrt"}
 _REDUCTIONS = {"Mean", "Sum", "Max", "Min", "Prod", "All", "Any"}
 
 
@@ -27,6 +32,8 @@ def find_answers(flow: Flow, sinks: list[str], labels: int, features: int) -> tu
     The answers are sinks, and judged tensors of which no sink is another form.
     """
     ends = flow.index.downstream(flow.losses - flow.aside) - flow.aside
+    if flow.training:  # a rate that decays is computed without the network
+        sinks = [tensor for tensor in sinks if get_node_name(tensor) in flow.deep] or sinks
     unused = features & ~flow.needed_by_losses
     trainers = find_trainers(flow)
     learned = set().union(*(trainer.variables for trainer in trainers))  # delayed copies of weights are not learned
@@ -49,6 +56,11 @@ def find_answers(flow: Flow, sinks: list[str], labels: int, features: int) -> tu
         networks = {flow.parameters_of(name) & learned for name in nodes}
         of_network = (t for t in sinks if flow.parameters_of(get_node_name(t)) & learned in networks)
         kept = [t for t in sinks if t in asked] or [t for t in of_network if get_node_name(t) not in after]
+        if not kept:  # the mean of what it draws by chance
+            calm = [t for t in sinks if flow.nodes[get_node_name(t)].op == "Tanh" and get_node_name(t) not in after]
+            calm = [t for t in calm if flow.depends[get_node_name(t)] in {flow.depends[name] for name in nodes}]
+            calm = [t for t in calm if any(flow.parameters_of(get_node_name(t)) & learned < n for n in networks)]
+            answers = dict.fromkeys(calm, _CALM) | answers
         return dict.fromkeys(kept, UNCONSUMED), answers
     made_to_use = set(map(get_node_name, asked))
     steps = flow.trace(nodes)
@@ -63,16 +75,31 @@ def find_answers(flow: Flow, sinks: list[str], labels: int, features: int) -> tu
             return True
         if not nodes or has_own_name(flow.nodes[name]) or is_state(flow, name) or name in made_to_use:
             return False
+        if name in after and flow.nodes[name].op in _ARITHMETIC and flow.index.consumers(name):
+            return True  # what a metric makes of an answer
         if name in after:  # all but the answer itself under a name of TensorFlow's
             return flow.nodes[name].op in op_sets.IDENTITIES and get_node_name(flow.behind_views(f"{name}:0")) in nodes
         return name not in other
 
     kept = [_behind(flow, tensor) for tensor in sinks if not is_by_product(get_node_name(tensor))]
+    seen = {get_tensor_name(flow.index.trace_back(tensor, _SUMMING)) for tensor in kept}
+    draws = [tensor for tensor in find_draws(flow, set().union(*flow.loops)) if tensor not in seen]
+    kept += draws
     ends = {get_node_name(tensor) for tensor in kept}
-    beside = set() if made_to_use & ends else _find_heads_beside(flow, nodes, ends)
+    beside = set() if made_to_use & ends else _find_heads_beside(flow, nodes, ends, apart=bool(draws))
     alone = dict(form for tensor, form in forms.items() if get_node_name(tensor) in beside)
     found = _without_training_inputs(flow, dict.fromkeys(kept, UNCONSUMED) | alone, features)
     return found, answers or dict.fromkeys(scalars, UNCONSUMED)
+
+
+def find_measured(flow: Flow, sinks: list[str], features: int) -> dict[str, str]:
+    """For a graph without gradients: the results of which it only computes a mean error, beside other sinks."""
+    means = {get_node_name(t) for t in sinks if flow.is_scalar(t) and flow.nodes[get_node_name(t)].op == "Mean"}
+    means = {name for name in means if not has_own_name(flow.nodes[name])}
+    others = [get_node_name(tensor) for tensor in sinks if get_node_name(tensor) not in means]
+    judged = find_judged_tensors(flow, 0, features, means) if means and others else {}
+    steps = flow.find_steps(map(get_node_name, judged), others)
+    return {tensor: why for tensor, why in judged.items() if get_node_name(tensor) not in steps}
 
 
 def is_loop_result(flow: Flow, name: str) -> bool:
@@ -104,9 +131,15 @@ def _without_training_inputs(flow: Flow, found: dict[str, str], features: int) -
     return {t: why for t, why in found.items() if needs[t] & ~used or not any(needs[t] & ~need for need in asked)}
 
 
-def _find_heads_beside(flow: Flow, answers: Collection[str], sinks: Collection[str]) -> set[str]:
-    """The answers that are other heads of the sinks' network: no steps on the way to a sink, with no less than it."""
+def _find_heads_beside(flow: Flow, answers: Collection[str], sinks: Collection[str], *, apart: bool) -> set[str]:
+    """The answers that are other heads of the sinks' network: no steps on the way to a sink, with no less than it.
+
+    What is computed from what a named Identity hands out is no other head. Heads that are `apart` share no weights:
+    whoever draws an action, and keeps how likely it was, asks what the state is worth too.
+    """
     steps = flow.find_steps(answers, sinks) | set(sinks)
+    handed = {get_node_name(flow.index.trace_back(sink, op_sets.IDENTITIES)) for sink in sinks} - set(sinks)
+    steps |= {answer for answer in answers if find_parameter_free_ancestors(flow, answer) & handed}
     others = {flow.parameters_of(sink) for sink in sinks}
     less = {flow.parameters_of(sink) for sink in sinks if not is_state(flow, sink)}
     return {
@@ -114,7 +147,7 @@ def _find_heads_beside(flow: Flow, answers: Collection[str], sinks: Collection[s
         for answer in answers
         if answer not in steps
         and not any(other < flow.parameters_of(answer) for other in less)
-        and any(other & flow.parameters_of(answer) for other in others)
+        and (apart or any(other & flow.parameters_of(answer) for other in others))
     }
 
 
@@ -151,7 +184,17 @@ def _behind(flow: Flow, tensor: str) -> str:
 
 
 def _by_its_name(flow: Flow, tensor: str, why: str) -> tuple[str, str]:
-    """The tensor that the author named as the output, if an unnamed bias is added to it afterwards."""
+    """The tensor that the author named as the output, if an unnamed bias is added to it afterwards.
+
+    Or if an unnamed node only views or sums it: an Identity with a name is there to be fetched.
+    """
+    step = tensor
+    node = flow.nodes[get_node_name(step)]
+    while node.op in _SUMMING and node.name in flow.deep and not has_own_name(node):
+        step = get_tensor_name(node.input[0])
+        node = flow.nodes[get_node_name(step)]
+        if node.op in op_sets.IDENTITIES and has_own_name(node) and node.name in flow.deep:
+            return step, f"is an Identity with a name; {get_node_name(tensor)} follows"
     node = flow.nodes[get_node_name(tensor)]
     edges = list_data_edges(node) if node.op in ("Add", "AddV2", "BiasAdd") and not has_own_name(node) else []
     deep = [edge for edge in edges if get_node_name(edge) in flow.deep]

@@ -111,7 +111,7 @@ def choose_signature(
         chosen_outputs = signature.outputs
         notes.append(f"outputs as recorded in its signature: {_list(chosen_outputs)}")
     else:
-        chosen_outputs = _infer_outputs(index, lacking, what, notes)
+        chosen_outputs = _infer_outputs(file, lacking, what, notes)
     if inputs is not None:
         chosen_inputs = _named(index, inputs, keys.inputs)
         _require_enough(index, chosen_inputs, chosen_outputs)
@@ -169,10 +169,11 @@ def _complete(file: GraphFile, signature: Signature) -> Signature:
     return Signature(tuple(map(complete, signature.inputs)), tuple(map(complete, signature.outputs)))
 
 
-def _infer_outputs(index: GraphIndex, lacking: Collection[str], what: str, notes: list[str]) -> tuple[Tensor, ...]:
+def _infer_outputs(file: GraphFile, lacking: Collection[str], what: str, notes: list[str]) -> tuple[Tensor, ...]:
     from serialization.infer.candidates import infer_candidates  # here: half of infer/ serves this function alone
 
-    found = infer_candidates(index, lacking)
+    index = file.index
+    found = infer_candidates(index, lacking, file.meta_graph)
     if not found.outputs:
         raise NoOutputsError(
             "the graph computes nothing that looks like an output; found no tensor left over; name --outputs"

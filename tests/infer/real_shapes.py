@@ -37,9 +37,10 @@ class Shape:
 SHAPES: dict[str, Shape] = {}
 
 
-def shape(inputs: str, outputs: str, **saved: Any) -> Callable[[Build], Build]:
+def shape(inputs: str = "", outputs: str = "", **saved: Any) -> Callable[[Build], Build]:
     """Enter a graph into the register. Names are separated by spaces, `:0` may be left out.
 
+    Without outputs, the function that builds the graph returns the two lists of tensors.
     `functions` builds loops and conditions from functions, as TensorFlow 2 does.
     """
 
@@ -54,20 +55,23 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(name if ":" in name else f"{name}:0" for name in text.split())
 
 
-def make_file(known: Shape) -> GraphFile:
-    """The graph as a reader of its file sees it."""
+def make_known(known: Shape) -> tuple[GraphFile, frozenset[str], frozenset[str]]:
+    """The graph as a reader of its file sees it, and the tensors that its maker feeds and fetches."""
     (tf1.enable_control_flow_v2 if known.functions else tf1.disable_control_flow_v2)()
     try:
         with tf1.Graph().as_default() as graph:
-            known.build()
-            missing = [name for name in known.inputs | known.outputs if not _has(graph, name)]
+            made = known.build()
+            inputs, outputs = known.inputs, known.outputs
+            if not outputs:
+                inputs, outputs = (frozenset(tensor.name for tensor in tensors) for tensors in made)
+            missing = [name for name in inputs | outputs if not _has(graph, name)]
             assert not missing, f"no {missing} in the graph"
             if known.frozen:
-                return GraphFile(GraphIndex(_freeze(graph, known.frozen.split())))
+                return GraphFile(GraphIndex(_freeze(graph, known.frozen.split()))), inputs, outputs
             if known.saver and tf1.global_variables():
                 tf1.train.Saver()
             meta_graph = tf1.train.export_meta_graph(graph=graph)
-            return GraphFile(GraphIndex(meta_graph.graph_def), meta_graph)
+            return GraphFile(GraphIndex(meta_graph.graph_def), meta_graph), inputs, outputs
     finally:
         tf1.enable_control_flow_v2()
 
