@@ -17,6 +17,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from serialization.errors import UserError
+from serialization.tensorflow_package import find_public_name, import_part, is_public
 
 __all__ = [
     "OTHER_TENSORFLOW",
@@ -42,6 +43,7 @@ OTHER_TENSORFLOW = (
 )
 
 _held = StringIO()
+_parts: set[str] = set()  # modules of TensorFlow that are imported with all that they need
 _quiet_lock, _stderr_back, _quiet_depth = threading.Lock(), ExitStack(), 0
 
 
@@ -110,15 +112,25 @@ def format_reason(error: BaseException | None) -> str:
 
 
 class _Late:
-    """A module that is imported when one of its attributes is first read."""
+    """A module that is imported when one of its attributes is first read.
+
+    Of a package of TensorFlow's public names, only the module that defines the attribute is.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        value = getattr(import_quietly(self._name), attribute)
+        value = self._import(attribute)
         setattr(self, attribute, value)  # the next look-up does not call __getattr__
         return value
+
+    def _import(self, attribute: str) -> Any:
+        found = find_public_name(self._name, attribute)
+        if found is None:
+            return getattr(import_quietly(self._name), attribute)
+        module, name = found
+        return _Late(f"{module}.{name}") if is_public(module) else getattr(import_quietly(module), name)
 
 
 def import_quietly(name: str) -> Any:
@@ -126,14 +138,15 @@ def import_quietly(name: str) -> Any:
 
     For the private modules, where the public ones cannot do it.
     """
-    if not name.startswith("tensorflow") or "tensorflow" in sys.modules:
+    if not name.startswith("tensorflow") or name in _parts:
         return import_module(name)
     # 3 silences all but fatal errors; a user who wants the log sets the variable.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet(), _without_settings_of_keras():  # TensorFlow imports Keras
-        import_module("tensorflow")  # first: some of its modules import it, and are then imported in part
-        module = import_module(name)
+        module = import_part(name)
+        import_module("tensorflow.python.platform.tf_logging").get_logger()  # has its handler from now on
     hold_log("tensorflow")
+    _parts.add(name)
     return module
 
 
@@ -233,4 +246,4 @@ else:
     config_pb2 = _Late("tensorflow.core.protobuf.config_pb2")
     saved_model_pb2 = _Late("tensorflow.core.protobuf.saved_model_pb2")
     tf = _Late("tensorflow")
-    tf1 = _Late("tensorflow.compat.v1")
+    tf1 = _Late("tensorflow._api.v2.compat.v1")
