@@ -66,6 +66,7 @@ from serialization.runtimes.litert_runtime import LiteRTRuntime, load_tflite
 from serialization.runtimes.onnx_runtime import OnnxRuntime, load_onnx
 from serialization.runtimes.runtime import Runtime
 from serialization.runtimes.tensorflow_runtime import TensorFlowRuntime
+from serialization.serving.http.rehearsal import Asker, Rehearsals
 from serialization.serving.http.server import announce_server, run_server
 from serialization.serving.limits import ADDRESS, LIMITS, VERSIONS, Settings
 from serialization.serving.wire.protocol import name_served_model
@@ -221,28 +222,52 @@ def load_sources(
     op_library: Path | None = None,
     watch: bool = False,
     keep_versions: int = 1,
+    asker: Asker | None = None,
     **how: Any,
 ) -> Flask:
-    """The application for these models; `how` are the arguments of the functions that open them."""
+    """The application for these models; `how` are the arguments of the functions that open them.
+
+    New versions are rehearsed by the `asker`, if there is one.
+    """
     from serialization.serving.app import make_predict_route, make_watching_route
     from serialization.serving.http.reload import Watched
 
     load_op_library(op_library)
-
-    def open_at(kind: str, path: Path) -> tuple[Any, ...]:
-        open_model, _ = OPENERS[kind]
-        return open_model(find_model(kind, path), **({} if kind in EXPORTED_KINDS else how))
-
-    def make(source: Source, name: str, *known: Path) -> Callable[..., Version]:
-        own = replace(settings, **source.beside, model_name=source.name or settings.model_name)
-        _, compile_model = OPENERS[source.kind]
-        return make_load(name, partial(open_at, source.kind, *known), own, compile_model)
-
     if watch or keep_versions > 1:
-        watched = [Watched(source.kind, source.path, make(source, ""), keep_versions) for source in sources]
+        watched = [
+            Watched(source.kind, source.path, make_source_load(source, "", settings, how), keep_versions)
+            for source in sources
+        ]
+        if asker:
+            watched = [replace(one, ask=partial(asker.ask, i)) for i, one in enumerate(watched)]
         return make_route_app(lambda: make_watching_route(watched, settings, reload=watch))
-    loads = [make(source, source.shown, source.path) for source in sources]
-    return make_route_app(lambda: make_predict_route(loads, settings))
+    known = [partial(make_source_load(source, source.shown, settings, how), source.path) for source in sources]
+    return make_route_app(lambda: make_predict_route(known, settings))
+
+
+def make_source_load(source: Source, name: str, settings: Settings, how: Mapping[str, Any]) -> Callable[..., Version]:
+    """The function that loads the version at a path, which is called `name` for people, or by its path."""
+    open_model, compile_model = OPENERS[source.kind]
+
+    def open_at(path: Path) -> tuple[Any, ...]:
+        return open_model(find_model(source.kind, path), **({} if source.kind in EXPORTED_KINDS else how))
+
+    own = replace(settings, **source.beside, model_name=source.name or settings.model_name)
+    return make_load(name, open_at, own, compile_model)
+
+
+def rehearse(
+    sources: Sequence[Source],
+    settings: Settings,
+    how: Mapping[str, Any],
+    model: int,
+    path: Path,
+) -> None:
+    """Load the version at a path, of the model of this number, as `load_sources` does, which has the same `how`."""
+    give_sessions_own_threads()
+    opening = dict(how)
+    load_op_library(opening.pop("op_library", None))
+    make_source_load(sources[model], "", settings, opening)(path)
 
 
 def choose_places(
@@ -289,7 +314,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         require_installed("grpc")
     with ExitStack() as stack:
         places, how = choose_places(parser, args, stack)
-        how |= select_values(args, "watch", "keep-versions")
+        watching = select_values(args, "watch", "keep-versions")
         versions = args.watch or args.keep_versions > 1
         find = find_newest_model if versions else find_model
         found = {name: find(*place) for name, place in places.items()}  # before any worker looks for them
@@ -303,9 +328,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         bodies = [] if args.inputs or args.outputs else model.make_example_bodies(first.path)
         del found  # until here, so that a file is read once
         announce = partial(announce_server, first.shown, bodies)
-        make = partial(call_with_unpacked, list_unpacked(), partial(load_sources, sources, **how))
+        rehearsals = Rehearsals(partial(rehearse, sources, settings, how)) if args.watch else None
+        if rehearsals:
+            watching["asker"] = rehearsals.asker
+        make = partial(call_with_unpacked, list_unpacked(), partial(load_sources, sources, **how, **watching))
         # This process loads no model: each worker confines itself, and then loads it.
-        run_server(make, settings, announce, readable, **select_values(args, *ADDRESS))
+        run_server(make, settings, announce, readable, rehearsals=rehearsals, **select_values(args, *ADDRESS))
     return 0
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import os
-import re
 import shutil
 import signal
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from serialization.console import make_printable
+from serialization.console import explain_death, make_printable
 from serialization.files.publisher import have_parent_publish, list_staging_folders, publish_for_child
 from serialization.files.unpacking import remove_unpacked
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 # The signals that are passed on, and as which. A terminal sends SIGINT to both processes; the child ignores its own.
 _PASSED_ON = {signal.SIGINT: signal.SIGUSR1}
 _PASSED_ON |= {number: number for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)}
-# The line of TensorFlow's log that says why it aborts: `F0000 00:00:1700000000.000000 123 file.cc:1] Check failed: …`.
-_FATAL = r"(?m)^(?:F\d{4} |\S+ \S+: F ).*?\] (.*)$"
 
 
 def run_with_child(work: Callable[[], int], list_readable: Callable[[], list[Path] | None]) -> int:
@@ -163,7 +160,7 @@ def _watch(child: int, channel: socket, said: int, heard: set[int], mask: set[in
         return status
     if -status in passed:
         _die_of(-status)
-    line = _explain_death(-status, text.decode(errors="replace"))
+    line = explain_death(-status, text.decode(errors="replace"))
     print(f"error: {make_printable(line, len(line))}", file=sys.stderr)
     return 1
 
@@ -173,12 +170,3 @@ def _die_of(number: int) -> NoReturn:
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     raise AssertionError("a signal with its default action did not end the process")
-
-
-def _explain_death(number: int, said: str) -> str:
-    name = signal.Signals(number).name
-    if number == signal.SIGKILL:
-        return f"the process was killed; found {name}, as where the memory runs out; use a larger machine"
-    fatal = re.findall(_FATAL, said) or said.split("\n\n")[:1]
-    why = " ".join(fatal[0].split())[:300] or "no message"
-    return f"the model made TensorFlow crash; found {name}: {why}; it may be damaged, or made for another TensorFlow"

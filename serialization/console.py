@@ -9,6 +9,7 @@ import difflib
 import os
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from serialization.project import ROOT
 
 Step = TypeVar("Step")
 _LISTED = 10  # keys that are listed, all of them
+# The line of TensorFlow's log that says why it aborts: `F0000 00:00:1700000000.000000 123 file.cc:1] Check failed: …`.
+_FATAL = r"(?m)^(?:F\d{4} |\S+ \S+: F ).*?\] (.*)$"
 _LONGEST_WORD = 1_000  # characters; paths may be as long
 
 
@@ -177,3 +180,13 @@ def format_show(folder: Path) -> str:
 def format_count(count: int, noun: str, plural: str = "") -> str:
     """A count and its noun, singular or plural: `1 image`, `10,000 images`; `plural` is one without -s."""
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def explain_death(number: int, said: str) -> str:
+    """One line: by which signal a process ended that had loaded a model, and why, by what it `said` on stderr."""
+    name = signal.Signals(number).name
+    if number == signal.SIGKILL:
+        return f"the process was killed; found {name}, as where the memory runs out; use a larger machine"
+    fatal = re.findall(_FATAL, said) or said.split("\n\n")[:1]
+    why = " ".join(fatal[0].split())[:300] or "no message"
+    return f"the model made TensorFlow crash; found {name}: {why}; it may be damaged, or made for another TensorFlow"

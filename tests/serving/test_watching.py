@@ -22,7 +22,7 @@ from swapping import Load, count_swaps, get_resident_megabytes, write_numbered_v
 import freezemodel_serve
 from serialization.serving.http.predict_route import SERVING
 from serialization.serving.limits import Settings
-from serialization.tensorflow import tf, tf1
+from serialization.tensorflow import np, quiet, tf, tf1
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +125,59 @@ def test_versions_that_are_not_to_be_served_are_told_once_and_the_old_one_goes_o
         ]
         assert printed == f"{base / '4'} is served now\n"
     assert not (tmp_path / "effect").exists()
+
+
+def list_workers(server: int) -> list[str]:
+    """The processes that the server has spawned, by their ids, the first ones first."""
+    children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    return [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def write_aborting(folder: Path, *, at: str) -> None:
+    """TensorFlow aborts at the negative size of a sparse matrix: when the model is loaded, or at its first run."""
+    with quiet(), tf1.Graph().as_default(), tf1.Session() as session:
+        x = tf1.placeholder(tf.float32, [None], name="x")
+        weight = tf1.get_variable("weight", initializer=1.0, use_resource=True)
+        size = tf.cast(tf.stack([-1 if at == "load" else 0 * tf.size(x) - 1, 5]), tf.int64)
+        product = tf.raw_ops.SparseTensorDenseMatMul(
+            a_indices=np.zeros([1, 2], np.int64), a_values=[1.0], a_shape=size, b=np.ones([5, 1], "float32")
+        )
+        total = tf.reduce_sum(product)
+        outputs = {"variable": x * weight, "constant": x if at == "load" else x + total}
+        start = tf.group(weight.assign(total)) if at == "load" else None
+        session.run(weight.initializer)
+        tf1.saved_model.simple_save(session, str(folder), {"x": x}, outputs, legacy_init_op=start)
+
+
+@pytest.mark.parametrize("at", ["load", "run"])
+def test_a_version_that_makes_tensorflow_abort_ends_no_worker(numbered: Path, tmp_path: Path, at: str) -> None:
+    base = tmp_path / "house"
+    shutil.copytree(numbered / "1", base / "1")
+    write_aborting(tmp_path / "aborting", at=at)
+    with serving("--saved-model", base, "--watch", "--workers", 2) as server:
+        before = list_workers(server.process.pid)
+        shutil.copytree(tmp_path / "aborting", base / "2")
+
+        async def wait_for_refusal() -> Load:
+            async with Load(server.address, 8) as load:
+                while True:
+                    states = [json.loads(server.request("GET", "/readyz")[2]).get("refused", {}) for _ in range(20)]
+                    if all(states):
+                        break
+                    await asyncio.sleep(0.1)
+            return load
+
+        load = asyncio.run(wait_for_refusal())
+        assert load.failed == []
+        assert list_workers(server.process.pid) == before
+        (reason,) = json.loads(server.request("GET", "/readyz")[2])["refused"].values()
+        assert reason.startswith("the model made TensorFlow crash; found SIGABRT: ")
+        shutil.copytree(numbered / "3", base / "3")
+        assert soon(lambda: count_swaps(server.address[1]) == 1)
+        server.process.send_signal(signal.SIGTERM)
+        printed, errors = server.process.communicate()
+        assert errors.splitlines() == [f"{base / '2'} is not served: {reason}"]
+        assert printed == f"{base / '3'} is served now\n"
 
 
 def open_watched(kind: str, path: Path) -> Flask:

@@ -32,19 +32,22 @@ _LIBC = ctypes.CDLL(None)
 
 Say = Callable[[str, str], None]
 """Tells people of an event: its kind, and a line."""
+Ask = Callable[[Path, Stamp, bool], "str | None"]
 
 
 @dataclass(frozen=True)
 class Watched:
     """The path that a flag names, the kind of model there, and the function that loads a version of it.
 
-    `keep` is the number of versions that are loaded at a time, the newest ones.
+    `keep` is the number of versions that are loaded at a time, the newest ones. `ask` gives a reason not to load a
+    version, which is rehearsed if its last argument is true; else a reason that was known when this worker started.
     """
 
     kind: str
     path: Path
     load: Callable[[Path], Version]
     keep: int = 1
+    ask: Ask = lambda *_: None
 
 
 class Reloader:
@@ -55,6 +58,7 @@ class Reloader:
 
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
+        self._rehearses = False  # a server that starts has no requests to lose
         self._loaded: dict[Path, tuple[Stamp, Version]] = {}
         self._refused: dict[Path, tuple[Stamp, str]] = {}
         self._seen: dict[Path, Stamp] = {}  # by the last poll
@@ -70,6 +74,7 @@ class Reloader:
             raise UserError(next((why for _, why in self._refused.values()), "the model changed while it was loaded"))
         self.slot = Slot(*(version for _, version in self._loaded.values()))
         self._update(list(self._loaded))
+        self._rehearses = True
 
     def run(self, route: PredictRoute, say: Say, seconds: float = POLL) -> None:
         """Poll until the server ends."""
@@ -117,9 +122,11 @@ class Reloader:
         self._has_garbage = True
         version = fault = None
         try:
-            version = self._watched.load(path)
-            others = [other.engine.signature for _, other in self._loaded.values()]
-            fault = explain_difference(version.engine.signature, others[0]) if others else None
+            fault = self._watched.ask(path, stamp, self._rehearses)
+            if fault is None:
+                version = self._watched.load(path)
+                others = [other.engine.signature for _, other in self._loaded.values()]
+                fault = explain_difference(version.engine.signature, others[0]) if others else None
         except Exception as error:
             fault = explain_error(error)
             if not isinstance(error, (UserError, OSError)):

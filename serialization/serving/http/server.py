@@ -19,6 +19,7 @@ from pathlib import Path
 
 from serialization.checks.confinement import confine, needed_environment
 from serialization.errors import UserError
+from serialization.serving.http.rehearsal import Rehearsals
 from serialization.serving.http.supervisor import Supervisor
 from serialization.serving.http.worker import MakeApp, load_in_worker, run_worker
 from serialization.serving.limits import Settings
@@ -55,14 +56,16 @@ def run_server(
     workers: int,
     grace: float,
     grpc_port: int | None = None,
+    rehearsals: Rehearsals | None = None,
 ) -> None:
     """Serve the application until SIGINT, SIGTERM or SIGHUP; `announce` is called with the URL, the address
     for gRPC and an example body.
 
     `make_app` is pickled and called in each worker, with the settings. Before that, each worker confines itself to
     reading `readable`, unless that is None. A worker that dies is replaced; if that fails, the others go on. At the end
-    the server finishes the requests in flight, for at most `grace` seconds. Raises UserError if the address cannot be
-    used, if `make_app` raises one at the start, and if workers die before they answer.
+    the server finishes the requests in flight, for at most `grace` seconds. `rehearsals` answers workers that ask about
+    new versions. Raises UserError if the address cannot be used, if `make_app` raises one at the start, and if workers
+    die before they answer.
     """
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
@@ -133,7 +136,10 @@ def run_server(
             ending,
             rpc,
         )
-        restrict = None if readable is None else partial(confine, readable, [Path(folder)] if folder else [], ports)
+        written = [Path(folder)] if folder else []
+        restrict = None if readable is None else partial(confine, readable, written, ports)
+        if rehearsals:
+            rehearsals.start(None if readable is None else partial(confine, readable, written))
         try:
             granian.serve(
                 spawn_target=partial(run_worker, restrict, grace, supervisor.respawns.pause),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from serialization.errors import UserError
+from serialization.files.stamps import Stamp
 from serialization.graph.signature import Signature, Tensor
 from serialization.serving.http.reload import Reloader, Watched
 from serialization.serving.http.worker import LOADED, REFUSED
@@ -50,9 +51,10 @@ class Server:
     said: list[tuple[str, str]] = field(default_factory=list)
     loads: list[str] = field(default_factory=list)
     during: Callable[[], object] = lambda: None
+    ask: Any = lambda *_: None
 
     def __post_init__(self) -> None:
-        self.reloader = Reloader(Watched(self.kind, self.place, self.load, self.keep))  # type: ignore[arg-type]
+        self.reloader = Reloader(Watched(self.kind, self.place, self.load, self.keep, self.ask))  # type: ignore[arg-type]
         self.route: Any = SimpleNamespace(prepare=self.prepared.append, uses=lambda version: version in self.used)
         self.say()
 
@@ -168,6 +170,50 @@ def test_a_version_that_vanishes_while_it_is_loaded_is_not_served(base: Path, va
     server.during = lambda: vanish(base / "2")
     assert server.poll(4) == "one"
     assert server.said == []
+
+
+def test_a_version_that_gets_another_number_while_it_is_loaded_is_served_by_that(base: Path) -> None:
+    server = Server(base)
+    put(base, 2, "two")
+
+    def rename() -> None:
+        server.during = lambda: None
+        (base / "2").rename(base / "3")
+
+    server.during = rename
+    assert server.poll(2) == "one"
+    assert server.poll(2) == "two"
+    assert (server.current.path, server.said) == (str(base / "3"), [(LOADED, f"{base / '3'} is served now")])
+
+
+def test_a_folder_of_a_version_may_be_a_link_that_is_switched(base: Path, tmp_path: Path) -> None:
+    put(tmp_path, "elsewhere", "two")
+    (base / "2").symlink_to(tmp_path / "elsewhere")
+    server = Server(base)
+    assert server.poll(3) == "two"
+    put(tmp_path, "other", "three")
+    (tmp_path / "new").symlink_to(tmp_path / "other")
+    (tmp_path / "new").replace(base / "2")
+    assert server.poll() == "two"
+    assert server.poll() == "three"
+
+
+def test_a_version_that_is_not_to_be_loaded_is_refused_without_a_load(base: Path) -> None:
+    """What a rehearsal found; while the server starts, what was known before."""
+    asked: list[tuple[str, bool]] = []
+
+    def ask(path: Path, stamp: Stamp, rehearse: bool) -> str | None:
+        asked.append((path.name, rehearse))
+        return "it aborts" if "aborts" in (path / "saved_model.pb").read_text() and stamp else None
+
+    put(base, 2, "aborts")
+    server = Server(base, ask=ask)
+    put(base, 3, "aborts as well")
+    assert server.poll(3) == "one"
+    assert (asked, server.loads) == ([("2", False), ("1", False), ("3", True)], ["1"])
+    assert server.current.slot.list_versions() == {"1": "", "2": "it aborts", "3": "it aborts"}
+    put(base, 3, "mended")
+    assert server.poll(2) == "mended"
 
 
 def test_without_its_newest_version_a_model_goes_back(base: Path) -> None:
