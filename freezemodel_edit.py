@@ -73,7 +73,7 @@ def edit_model(
     if args.no_dropout:
         ready, origin = switch_dropout_off(ready, origin)
     if pinned := {tensor.name: values[tensor.name] for tensor in ready.signature.inputs if tensor.name in values}:
-        ready, origin = fix_pinned(ready, origin, replace_inputs(ready.graph_def, pinned), pinned)
+        ready, origin = fix_pinned(ready, origin, pinned, replace_inputs)
     if args.input_shape or args.batch_size:
         shapes = choose_shapes(ready.signature, args.input_shape or (), args.batch_size)
         ready, origin = change_shapes(ready, origin, shapes, lambda graph_def: replace_inputs(graph_def, {}))
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         size = to_frozen.measure_difference("source", whole.graph_def, path)
     print_notes(ready.changes)
     to_frozen.print_difference(size)
-    if not any(select_values(args, *EDIT_FLAGS).values()):
+    if not any(select_values(args, *EDIT_FLAGS, "inputs", "outputs").values()):
         print("nothing is changed, as no flag asks for it; what no output needs is left out")
     print(f"wrote {show_path(args.out)}\n{proof}")
     again = repeat_flags(parser, args, *RESULT_FLAGS)

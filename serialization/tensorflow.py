@@ -108,6 +108,7 @@ def format_reason(error: BaseException | None) -> str:
     first = reasons[0] if reasons else type(error).__name__
     first = re.sub(r"\{\{function_node [^}]+\}\} ?", "", first.split("[[{{")[0].split("[[node")[0])
     first = re.sub(r"\{\{node ([^}]+)\}\} ?", r"\1 ", first)
+    first = re.sub(r"( for '\S+) += \w+\[.*", r"\1'", first)  # a node's attributes, inputs and shapes are a page
     return first.split(" with these attrs")[0].strip()[:300].rstrip(".:;, ")
 
 

@@ -56,6 +56,7 @@ def test_without_a_flag_it_is_pruned(run: Run, toy: Path) -> None:
     assert "\nproved: output1: the same bits as the source, on 1,003 rows" in done.stdout
     assert "nothing is changed, as no flag asks for it; what no output needs is left out\n" in done.stdout
     assert (toy / "edited_model.pb").is_file()
+    assert "nothing is changed" not in run("freezemodel_edit", "--outputs", "NN/truediv").stdout
 
 
 @pytest.mark.parametrize("make", FREED, ids=lambda make: make.__name__)

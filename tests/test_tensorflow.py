@@ -115,6 +115,10 @@ def op_error(message: str) -> Any:
             "No OpKernel was registered to support Op 'X' with these attrs. Registered: CPU",
             "No OpKernel was registered to support Op 'X'",
         ),
+        (
+            "k = 5 is too large for '{{node a/top}} = TopKV2[T=DT_FLOAT](x, k)' with input shapes: [?,2], [].",
+            "k = 5 is too large for 'a/top'",
+        ),
         ("", "InvalidArgumentError"),
         ("x" * 500, "x" * 300),
     ],

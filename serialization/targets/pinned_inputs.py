@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from serialization.run.given_feeds import Feed, read_some_feeds
 from serialization.run.origin import Origin
 from serialization.run.predictor import compile_later
 from serialization.sources.from_frozen import list_roots
+from serialization.tensorflow import format_reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,11 +63,22 @@ def _add_inputs(signature: Signature, more: Sequence[Tensor]) -> Signature:
     return replace(signature, inputs=(*signature.inputs, *more))
 
 
-def fix_pinned(ready: PreparedFrozenModel, origin: Origin | None, pinned: Any, values: Mapping[str, Any]) -> State:
-    """Go on with `pinned`, the graph in which constants of these values stand in the place of inputs.
+def fix_pinned(
+    ready: PreparedFrozenModel,
+    origin: Origin | None,
+    values: Mapping[str, Any],
+    infer: Callable[[Any, Mapping[str, Any]], Any],
+) -> State:
+    """Fix inputs to values, by tensor names. `infer` puts constants in their place, and raises ValueError where shapes
+    that follow from the values do not fit.
 
-    What follows from the values is folded: numbers, branches, and dropout layers that they switch off.
+    What follows from the values is folded: numbers, branches, and dropout layers that they switch off. Raises UserError
+    where the graph does not take them.
     """
+    try:
+        pinned = infer(ready.graph_def, values)
+    except ValueError as error:
+        raise UserError(f"the graph does not take the values of --pin: {format_reason(error)}; give others") from None
     left = tuple(tensor for tensor in ready.signature.inputs if tensor.name not in values)
     wanted = replace(ready.signature, inputs=left)
     roots = list_roots(ready, wanted)

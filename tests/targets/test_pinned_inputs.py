@@ -19,7 +19,7 @@ from serialization.tensorflow import tf, tf1
 
 def pin(ready: PreparedFrozenModel, *texts: str) -> PreparedFrozenModel:
     values = read_pins(ready, [parse_pin(text) for text in texts])
-    pinned, origin = fix_pinned(ready, None, replace_inputs(ready.graph_def, values), values)
+    pinned, origin = fix_pinned(ready, None, values, replace_inputs)
     assert origin is None
     return pinned
 
@@ -50,6 +50,16 @@ def test_wrong_values_are_named(tmp_path: Path, text: str, said: str) -> None:
     ready = prepare(tmp_path / "m.pb", dropout(lambda x: x * rate()), inputs="x,rate", outputs="y")
     with pytest.raises(UserError, match=said):
         read_pins(ready, [parse_pin(text)])
+
+
+def test_values_that_contradict_the_shapes_are_refused(tmp_path: Path) -> None:
+    def make(x: Any) -> Any:
+        return tf.math.top_k(x, tf1.placeholder(tf.int32, [], name="count")).values
+
+    ready = prepare(tmp_path / "m.pb", dropout(make), inputs="x,count", outputs="y")
+    assert pin(ready, "count=2").signature.inputs[0].key == "x"
+    with pytest.raises(UserError, match=r"^the graph does not take the values of --pin: .*k = 50.*; give others$"):
+        pin(ready, "count=50")
 
 
 def test_a_default_that_the_source_cannot_be_fed_is_refused(tmp_path: Path) -> None:
