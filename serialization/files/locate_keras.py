@@ -125,7 +125,7 @@ def _find_file(path: Path) -> Path:
     whole = [file for file in found if file.suffix != ".json"]
     if not found:
         raise explain_folder(path, f"no Keras model in {show_path(path)}", _NAME)
-    return _take_only(whole or found, f"{show_path(path)} holds several Keras models", "--keras")
+    return _take_only(whole or found, f"{show_path(path)} holds several Keras models", "name one of them")
 
 
 def _find_weights(layers: Path) -> Path:
@@ -135,7 +135,7 @@ def _find_weights(layers: Path) -> Path:
             f"{show_path(layers)} is {Kind.KERAS_LAYERS.value}; found no weights beside it; name them with --weights"
         )
     alike = [path for path in found if path.name.startswith(f"{layers.stem}.") or path.name == layers.stem]
-    return _take_only(alike or found, f"several files beside {show_path(layers)} hold weights", "--weights")
+    return _take_only(alike or found, f"several files beside {show_path(layers)} hold weights", "choose with --weights")
 
 
 def _check_weights(path: Path) -> Path:
@@ -147,6 +147,10 @@ def _check_weights(path: Path) -> Path:
     kind = detect_kind(path)
     if kind not in _WEIGHTS:
         raise explain_other_kind(path, kind, "weights of a Keras model")
+    if ModelFile(path).data[:8] != hdf5.MAGIC:
+        raise UserError(
+            f"{show_path(path)} is a whole Keras model, not an HDF5 file; name it with --keras, without --weights"
+        )
     return path
 
 
@@ -164,8 +168,8 @@ def _list_of_kinds(folder: Path, *kinds: Kind) -> list[Path]:
     return [path for kind in kinds for one, path in found if one is kind]
 
 
-def _take_only(found: list[Path], what: str, flag: str) -> Path:
+def _take_only(found: list[Path], what: str, advice: str) -> Path:
     if len(found) > 1:
         names = list_some([make_printable(path.name) for path in found])
-        raise UserError(f"{what}: {names}; choose with {flag}")
+        raise UserError(f"{what}: {names}; {advice}")
     return found[0]

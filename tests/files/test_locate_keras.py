@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,11 @@ def test_weights_beside_layers(tmp_path: Path) -> None:
     assert find_keras(layers, tmp_path / "tf").weights == tmp_path / "tf"
     assert fail(layers, tmp_path / "none").startswith("no weights at none; name an HDF5 file")
     assert "is layers" not in fail(layers, layers)
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", LAYERS)
+        archive.writestr("model.weights.h5", own.read_bytes())
+    assert fail(layers, tmp_path / "m.keras").startswith("m.keras is a whole Keras model, not an HDF5 file; name it")
 
 
 def test_weights_alone_say_what_is_needed(tmp_path: Path) -> None:
@@ -82,7 +88,7 @@ def test_other_models_are_sent_to_their_scripts(tmp_path: Path) -> None:
 def test_several_models_in_a_folder(tmp_path: Path) -> None:
     for name in ("a.h5", "b.h5"):
         write_hdf5(tmp_path / name, model_config=LAYERS)
-    assert fail(tmp_path).endswith("holds several Keras models: a.h5, b.h5; choose with --keras")
+    assert fail(tmp_path).endswith("holds several Keras models: a.h5, b.h5; name one of them")
 
 
 def test_damaged_layers(tmp_path: Path) -> None:
