@@ -73,8 +73,8 @@ SERVER_FLAGS: dict[str, dict[str, Any]] = {
         "type": parse_named_path,
         "action": "append",
         "metavar": "NAME=PATH",
-        "help": "a model of any kind, by its name in URLs; repeatable; the first answers at /api/predict, each at "
-        "/api/predict/NAME",
+        "help": "a model of any kind but Keras, by its name in URLs; repeatable; the first answers at /api/predict, "
+        "each at /api/predict/NAME",
     },
     "watch": {
         "action": "store_true",
