@@ -200,6 +200,10 @@ def _choose_keys(known: Mapping[str, Sequence[str]], renames: Renames, side: str
         hits = [(signature, key) for signature, key in hits if key in known[signature]]
         if not hits:
             keys = sorted({key for keys in known.values() for key in keys})
+            signature, _, key = old.partition(":")
+            if key in keys:
+                listed = _list(known)
+                raise UserError(f"{flag} {old}={new}: no signature that is kept was called {signature}; found {listed}")
             what = f"no signature that is kept has an {side.removesuffix('s')} of that key"
             raise UserError(f"{flag} {old}={new}: {what}{_nearest(old, keys)}")
         for signature, key in hits:

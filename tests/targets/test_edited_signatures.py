@@ -54,6 +54,11 @@ def test_keys_may_be_swapped_and_may_hold_colons() -> None:
     assert dict(one.inputs) == {"a:x": "q", "x": "y", "y": "x"}
 
 
+def test_a_signature_is_named_as_it_was_called() -> None:
+    with pytest.raises(UserError, match=r"^--rename-input c:x=q: no signature that is kept was called c; found a, b$"):
+        choose_signatures(make_meta_graph(a="x>y", b="x>z"), None, [("a", "c")], [("c:x", "q")])
+
+
 def test_a_run_and_a_signature_by_the_new_keys() -> None:
     (one,) = choose_signatures(make_meta_graph(a="x,s>y,z"), None, (), [("x", "b"), ("s", "a")], [("y", "zz")])
     run: Any = one.rename_run(lambda values: {"y": values["x"], "z": values["s"]})
