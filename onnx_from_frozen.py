@@ -43,6 +43,7 @@ from serialization.targets.onnx_writer import write_onnx_file
 from serialization.targets.to_onnx import (
     OnnxGraph,
     explain_conversion,
+    has_tensor_arrays,
     prepare_onnx_graph,
     require_onnx_ops,
 )
@@ -99,6 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with freeze_for_export(kind, args, path) as (ready, origin):
             graph = prepare_onnx_graph(ready)
             model = convert(graph, args.opset)
+            if has_tensor_arrays(model):
+                graph = prepare_onnx_graph(ready, as_lists=True)
+                model = convert(graph, args.opset)
             require_onnx_ops(model)
             outputs = [graph.names[name] for name in graph.outputs]
             record = describe_export(ready, graph.names, outputs, labels, compared=not args.no_verify)

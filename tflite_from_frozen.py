@@ -47,11 +47,14 @@ from serialization.runtimes.runtime import open_for_proof
 from serialization.sources.from_frozen import PreparedFrozenModel
 from serialization.targets.export_description import describe_export, format_next
 from serialization.targets.to_tflite import (
+    LackingOpsError,
     add_metadata,
     explain_conversion,
     feed_defaults,
     fix_defaults,
     fix_lists,
+    narrow_doubles,
+    spell_out_ops,
     split_rows,
 )
 from serialization.tensorflow import tf
@@ -69,24 +72,28 @@ def convert(folder: Path, quantize: str | None, rows: Iterable[Values]) -> bytes
     return bytes(converter.convert())
 
 
-def convert_frozen(ready: PreparedFrozenModel, path: Path, args: Any, labels: Sequence[str]) -> None:
+def convert_frozen(ready: PreparedFrozenModel, path: Path, args: Any, labels: Sequence[str]) -> PreparedFrozenModel:
     """Write the .tflite file: by way of a SavedModel, from which alone the converter takes a signature.
 
-    A record in it tells the server what the format does not say.
+    A record in it tells the server what the format does not say. Returns the model with the ops that were spelled out.
     """
     rows = list(split_rows(read_rows(ready.signature, args.calibrate, "--calibrate"))) if args.calibrate else []
-    with TemporaryDirectory(dir=path.parent) as folder, explain_conversion(ready.signature):
-        origin = load(ready)
-        with origin.session:
-            save(origin.session, Path(folder) / "1", origin.signature)
-        model = convert(Path(folder) / "1", args.quantize, rows)
-        inputs = {tensor.name: tensor.key for tensor in ready.signature.inputs}
-        outputs = [tensor.key for tensor in ready.signature.outputs]
-        # What is scaled by the numbers of a run may depend on the rows beside it.
-        how = {"compared": not (args.quantize or args.no_verify), "keeps_rows": args.quantize != "dynamic"}
-        record = describe_export(ready, inputs, outputs, labels, **how)
-        path.write_bytes(add_metadata(model, RECORD, record))
+    try:
+        with TemporaryDirectory(dir=path.parent) as folder, explain_conversion(ready.signature):
+            origin = load(ready)
+            with origin.session:
+                save(origin.session, Path(folder) / "1", origin.signature)
+            model = convert(Path(folder) / "1", args.quantize, rows)
+    except LackingOpsError as lacking:
+        return convert_frozen(spell_out_ops(ready, lacking), path, args, labels)
+    inputs = {tensor.name: tensor.key for tensor in ready.signature.inputs}
+    outputs = [tensor.key for tensor in ready.signature.outputs]
+    # What is scaled by the numbers of a run may depend on the rows beside it.
+    how = {"compared": not (args.quantize or args.no_verify), "keeps_rows": args.quantize != "dynamic"}
+    record = describe_export(ready, inputs, outputs, labels, **how)
+    path.write_bytes(add_metadata(model, RECORD, record))
     seal_record(path, record)
+    return ready
 
 
 def prove(origin: Origin | None, path: Path, wanted: Signature, args: Any) -> str:
@@ -118,8 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with stage_output(args.tflite, overwrite=args.overwrite or args.tflite == default) as path:
         load_op_library(args.op_library)
         with freeze_for_export(kind, args, path) as (frozen, origin):
-            ready = fix_lists(fix_defaults(frozen, args.inputs))
-            convert_frozen(ready, path, args, labels)
+            ready = narrow_doubles(fix_lists(fix_defaults(frozen, args.inputs)))
+            ready = convert_frozen(ready, path, args, labels)
             proof = prove(origin, path, ready.signature, args)
         size = format_size(path.stat().st_size)
     print_notes(ready.changes)

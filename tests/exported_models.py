@@ -20,8 +20,44 @@ def two_outputs() -> None:
 
 
 def double_precision() -> None:
-    """X float64 [None, 3] -> y, its tangent, for which other runtimes have no kernel in float64."""
-    tf.tan(tf1.placeholder(tf.float64, [None, 3], name="x"), name="y")
+    """X float64 [None, 3] -> y, a tangent, for which other runtimes have no kernel in float64."""
+    x = tf1.placeholder(tf.float64, [None, 3], name="x")
+    tf.tan(tf.sin(x) * tf.constant([0.5, 1e-300, -0.5], tf.float64), name="y")
+
+
+def short_numbers() -> None:
+    """X int16 [None, 3] -> y, x and x, which onnxruntime does not add."""
+    x = tf1.placeholder(tf.int16, [None, 3], name="x")
+    tf.add(x, x, name="y")
+
+
+def lacking_ops() -> None:
+    """X float32 [None, 3] -> y, by ops that ONNX or LiteRT lacks, one of them in a loop."""
+    tf1.disable_control_flow_v2()
+    x = tf.tanh(tf1.placeholder(tf.float32, [None, 3], name="x"))
+    raw = tf.raw_ops
+    _, crossed = tf1.while_loop(lambda i, _: i < 2, lambda i, v: (i + 1, raw.Cross(a=v, b=x + 0.5)), [0, x])
+    parts = [raw.Log1p(x=x), raw.Expm1(x=x), raw.Erfc(x=x), raw.Atan(x=x), raw.Inv(x=x + 2), crossed]
+    diagonal = raw.DiagPart(input=raw.Diag(diagonal=tf.reduce_sum(x, 1)))
+    tf.add(tf.add_n(parts), diagonal[:, None], name="y")
+    tf1.enable_control_flow_v2()
+
+
+def dynamic_rnn() -> None:
+    """X float32 [2, 5, 4] -> y [2, 5, 3], by a loop over TensorArrays, as dynamic_rnn of TensorFlow 1 makes it."""
+    tf1.disable_control_flow_v2()
+    x = tf1.placeholder(tf.float32, [2, 5, 4], name="x")
+    kernel = tf.constant(np.linspace(-1, 1, 21).reshape(7, 3), tf.float32)
+    given = tf.TensorArray(tf.float32, 5).unstack(tf.transpose(x, [1, 0, 2]))
+
+    def step(i: Any, state: Any, steps: Any) -> Any:
+        state = tf.tanh(tf.concat([given.read(i), state], 1) @ kernel)
+        return i + 1, state, steps.write(i, state)
+
+    start = [0, tf.zeros([2, 3]), tf.TensorArray(tf.float32, 5, element_shape=[2, 3])]
+    _, _, steps = tf1.while_loop(lambda i, *_: i < 5, step, start)
+    tf.transpose(steps.stack(), [1, 0, 2], name="y")
+    tf1.enable_control_flow_v2()
 
 
 def loop() -> None:

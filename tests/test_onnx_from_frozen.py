@@ -24,6 +24,9 @@ KINDS = {
     "special_numbers": ("y",),
     "images": ("y",),
     "with_default": ("y",),
+    "double_precision": ("y",),
+    "lacking_ops": ("y",),
+    "dynamic_rnn": ("y",),
 }
 
 
@@ -158,8 +161,8 @@ def test_tables_that_the_frozen_graph_fills_are_exported(run: Run, tmp_path: Pat
             "cut the graph around it with --inputs or --outputs; nothing was written",
         ),
         (
-            "double_precision",
-            "onnxruntime cannot run the model: it has no implementation of Tan, the op of node y, for these dtypes; "
+            "short_numbers",
+            "onnxruntime cannot run the model: it has no implementation of Add, the op of node y, for these dtypes; "
             "nothing was written",
         ),
     ],

@@ -10,7 +10,7 @@ from serialization.formats import protos
 _REF = 100  # DT_FLOAT_REF is 101
 _OTHER_NAMES = {"invalid": "unknown", "half": "float16", "float": "float32", "double": "float64"}
 
-FLOAT, STRING, BOOL, RESOURCE, VARIANT, INT32, INT64 = 1, 7, 10, 20, 21, 3, 9
+FLOAT, DOUBLE, STRING, BOOL, RESOURCE, VARIANT, INT32, INT64 = 1, 2, 7, 10, 20, 21, 3, 9
 HANDLE_DTYPES = ("resource", "variant")  # handles of things in a session: no run takes or gives their values
 
 

@@ -22,6 +22,8 @@ from serialization.graph.graph_def import change_op, find_free_name, get_node_na
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import IDENTITIES
 from serialization.graph.signature import Signature, show_shape
+from serialization.graph.spelled_out_ops import spell_out
+from serialization.graph.tensor_arrays import raise_tensor_arrays
 from serialization.sources.frozen_reader import LARGE_FILE, LargeConstant, read_constant
 from serialization.targets.onnx_tables import make_table_handlers
 from serialization.targets.onnx_writer import list_inner_graphs
@@ -41,6 +43,16 @@ _TAKERS = frozenset(
     """.split()  # noqa: SIM905
 )
 
+# Ops that ONNX, or tf2onnx, has no form for.
+_LACKING = frozenset(
+    """
+    Cross Diag DiagPart Erfc EuclideanNorm Expm1 Inv L2Loss Log1p MatrixSetDiag Mod MulNoNan ParallelConcat TruncateMod
+    Xdivy Xlog1py Xlogy
+    """.split()  # noqa: SIM905
+)
+# onnxruntime has them in float32 alone.
+_FLOAT32 = frozenset("Acos Acosh Asin Asinh Atan Atanh Cosh Erf Sinh Tan".split())  # noqa: SIM905
+
 
 @dataclass(frozen=True)
 class OnnxGraph:
@@ -49,7 +61,7 @@ class OnnxGraph:
     `inputs` and `outputs` are the names of its tensors, in order; `names` gives each its name in the ONNX file.
     `constants` were cut out, by the names of their tensors: these are the last of the inputs. `handlers` are tf2onnx's
     custom_op_handlers for lookups in tables. `required` are inputs whose default value, in the graph, means nothing.
-    `notes` are on names and shapes that had to be changed.
+    `notes` are on ops, names and shapes that had to be changed.
     """
 
     graph_def: Any
@@ -62,13 +74,15 @@ class OnnxGraph:
     notes: tuple[str, ...]
 
 
-def prepare_onnx_graph(ready: PreparedFrozenModel) -> OnnxGraph:
-    """The graph for tf2onnx. The graph that is given stays as it is.
+def prepare_onnx_graph(ready: PreparedFrozenModel, *, as_lists: bool = False) -> OnnxGraph:
+    """The graph for tf2onnx, with lists in the place of TensorArrays if `as_lists`. The given graph stays as it is.
 
     The keys of the signature become the names in the ONNX file. Raises UserError for a table that ONNX has no form for.
     """
     graph_def = protos.GraphDef()
-    graph_def.CopyFrom(raise_list_loops(ready.graph_def))
+    graph_def.CopyFrom(ready.graph_def)
+    spelled = spell_out(graph_def, _LACKING, _FLOAT32)
+    graph_def = raise_list_loops(raise_tensor_arrays(graph_def) if as_lists else graph_def)
     for node in graph_def.node:
         node.attr.pop("_output_shapes", None)  # stale ones break tf2onnx's inference
     handlers = make_table_handlers(graph_def)
@@ -86,7 +100,7 @@ def prepare_onnx_graph(ready: PreparedFrozenModel) -> OnnxGraph:
         placeholder = graph_def.node.add(name=none, op="Placeholder")
         placeholder.attr["dtype"].type = dtypes.FLOAT
         inputs, constants = [f"{none}:0"], {f"{none}:0": np.zeros([], np.float32)}
-    return OnnxGraph(graph_def, inputs, outputs, names, constants, handlers, required, (*notes, *more))
+    return OnnxGraph(graph_def, inputs, outputs, names, constants, handlers, required, (*spelled, *notes, *more))
 
 
 def _give_ranks(graph_def: Any, ready: PreparedFrozenModel) -> tuple[list[str], frozenset[str]]:
@@ -202,6 +216,11 @@ def explain_conversion() -> Iterator[None]:
             f"tf2onnx cannot convert the graph: {format_reason(error)}; cut the graph with --inputs or --outputs; "
             "nothing was written"
         ) from error
+
+
+def has_tensor_arrays(model: Any) -> bool:
+    """Whether tf2onnx has left TensorArrays in an onnx.ModelProto: it knows those of the loops of `dynamic_rnn`."""
+    return any(node.op_type.startswith("TensorArray") for node in model.graph.node)
 
 
 def require_onnx_ops(model: Any) -> None:

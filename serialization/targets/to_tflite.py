@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -12,18 +12,32 @@ from typing import Any
 from serialization.console import list_some
 from serialization.errors import UserError
 from serialization.formats import protos
-from serialization.graph.graph_def import change_op, get_node_name
+from serialization.formats.dtypes import DOUBLE
+from serialization.graph.const_nodes import make_constant
+from serialization.graph.graph_def import change_op, get_node_name, iterate_nodes
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.list_shapes import say_list_shapes
+from serialization.graph.op_registry import get_output_dtypes
 from serialization.graph.signature import Signature
+from serialization.graph.single_precision import narrow_to_float32
+from serialization.graph.spelled_out_ops import spell_out
+from serialization.graph.tensor_arrays import raise_tensor_arrays
 from serialization.run.edited_source import fix_inputs
 from serialization.run.given_feeds import make_default
 from serialization.run.origin import Origin
 from serialization.run.predictor import Values
 from serialization.sources.from_frozen import PreparedFrozenModel, list_roots
+from serialization.sources.frozen_reader import put_back_constants, read_constant
 from serialization.tensorflow import format_reason, hold_log, import_quietly, quiet
 
 _LACKING = re.compile(r"^(?:TF Select|Custom) ops: (.+)$", re.MULTILINE)
+_SPELLED_OUT = frozenset(
+    """
+    AccumulateNV2 Acos Acosh AdjustContrastv2 Asin Asinh Atan Atanh Cosh Cross Diag DiagPart Erf Erfc EuclideanNorm
+    ExtractImagePatches Inv Invert LinSpace MatrixDiagPart MatrixDiagPartV2 MatrixDiagPartV3 Mod ParallelConcat Sinh Tan
+    TruncateMod
+    """.split()  # noqa: SIM905
+)
 _DOUBLE = re.compile(r"tensor<[^>]*f64")  # an op may be there for float32
 _ERROR = re.compile(r"error: (?:loc\(.*?\): )?(?:error: )?('?\S.*)")
 
@@ -51,9 +65,65 @@ def fix_defaults(ready: PreparedFrozenModel, named: str | None) -> PreparedFroze
 
 
 def fix_lists(ready: PreparedFrozenModel) -> PreparedFrozenModel:
-    """The same with lists of tensors that say the shapes of their elements, where the sizes of inputs show these."""
-    graph_def = say_list_shapes(ready.graph_def, list_roots(ready, ready.signature))
+    """The same with lists of tensors, also in the place of TensorArrays, which LiteRT lacks.
+
+    The lists say the shapes of their elements, where the sizes of inputs show these.
+    """
+    graph_def = say_list_shapes(raise_tensor_arrays(ready.graph_def), list_roots(ready, ready.signature))
     return ready if graph_def is ready.graph_def else replace(ready, index=GraphIndex(graph_def))
+
+
+class LackingOpsError(UserError):
+    """TFLiteConverter has no built-in op for these `ops`."""
+
+    def __init__(self, message: str, ops: Collection[str]) -> None:
+        super().__init__(message)
+        self.ops = ops
+
+
+def spell_out_ops(ready: PreparedFrozenModel, lacking: LackingOpsError) -> PreparedFrozenModel:
+    """The same with the ops that are lacking spelled out in others; `changes` says which.
+
+    Not before the converter lacks them: it makes one op of some that it lacks, as of the Erf in a GELU. Raises the
+    error if there is no formula for any.
+    """
+    graph_def = protos.GraphDef()
+    graph_def.CopyFrom(ready.graph_def)
+    if changes := spell_out(graph_def, _SPELLED_OUT.intersection(lacking.ops)):
+        return replace(ready, index=GraphIndex(graph_def), changes=(*ready.changes, *changes))
+    raise lacking
+
+
+def narrow_doubles(ready: PreparedFrozenModel) -> PreparedFrozenModel:
+    """The same computed in float32, if it computes in float64, which LiteRT's ops lack; `changes` says so.
+
+    Inputs and outputs keep their dtypes.
+    """
+    if not any(DOUBLE in (get_output_dtypes(node) or ()) for node in iterate_nodes(ready.graph_def)):
+        return ready
+    graph_def = protos.GraphDef()
+    graph_def.CopyFrom(ready.graph_def)
+    put_back_constants(graph_def, ready.constants)
+    for node in graph_def.node:
+        if (constant := ready.constants.get(node.name)) is not None:
+            value = read_constant(constant).reshape(constant.shape)
+            node.CopyFrom(make_constant(node.name, value, constant.dtype))
+    signature = ready.signature
+    inputs = [get_node_name(tensor.name) for tensor in signature.inputs if tensor.dtype == "float64"]
+    for node in graph_def.node:
+        if node.op == "PlaceholderWithDefault" and node.name in inputs:  # its default value is float32 now
+            del node.input[:]
+            node.op = "Placeholder"
+    named = [tensor.name for tensor in signature.outputs if tensor.dtype == "float64"]
+    names = narrow_to_float32(graph_def, inputs, named)
+    outputs = tuple(replace(tensor, name=names.get(tensor.name, tensor.name)) for tensor in signature.outputs)
+    return replace(
+        ready,
+        index=GraphIndex(graph_def),
+        signature=replace(signature, outputs=outputs),
+        constants={},
+        changes=(*ready.changes, "computed in float32: LiteRT's ops lack float64, which inputs and outputs keep"),
+    )
 
 
 def add_metadata(model: bytes, name: str, value: bytes) -> bytes:
@@ -112,4 +182,5 @@ def explain_conversion(signature: Signature) -> Iterator[None]:
         is_free = any(tensor.shape is None or tensor.shape[:1] == (None,) for tensor in signature.inputs)
         fixing = _FIX_BATCH if is_free else _FIX_SIZES
         advice = fixing if "TensorList" in reason else "cut the graph with --inputs or --outputs"
-        raise UserError(f"the model cannot be a LiteRT model; {reason}; {advice}; nothing was written") from error
+        line = f"the model cannot be a LiteRT model; {reason}; {advice}; nothing was written"
+        raise (LackingOpsError(line, ops) if ops else UserError(line)) from error

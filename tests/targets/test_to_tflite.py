@@ -12,7 +12,15 @@ from serialization.formats.file_kind import ModelFile
 from serialization.graph.signature import Signature, Tensor
 from serialization.sources.from_frozen import prepare_frozen_model
 from serialization.sources.frozen_reader import read_graph_file
-from serialization.targets.to_tflite import _FIX_BATCH, _FIX_SIZES, explain_conversion, fix_defaults, split_rows
+from serialization.targets.to_tflite import (
+    _FIX_BATCH,
+    _FIX_SIZES,
+    LackingOpsError,
+    explain_conversion,
+    fix_defaults,
+    spell_out_ops,
+    split_rows,
+)
 from serialization.tensorflow import np
 
 SELECT = """Some ops are not supported by the native TFLite runtime
@@ -57,3 +65,15 @@ def test_defaults_are_fixed_in_a_copy(tmp_path: Path, named: str | None, op: str
 def test_rows_have_a_batch_of_one() -> None:
     rows = list(split_rows({"x": np.arange(6).reshape(3, 2), "k": np.array(1)}))
     assert [(row["x"].tolist(), row["k"].tolist()) for row in rows] == [([[0, 1]], 1), ([[2, 3]], 1), ([[4, 5]], 1)]
+
+
+def test_an_op_is_spelled_out_if_it_is_lacking_and_has_a_formula(tmp_path: Path) -> None:
+    file = exported_models.write(exported_models.lacking_ops, tmp_path / "m")
+    ready = prepare_frozen_model(read_graph_file(ModelFile(file)), None, "y")
+    spelled = spell_out_ops(ready, LackingOpsError("LiteRT lacks Erfc", {"Erfc", "DecodeWav"}))
+    assert spelled.changes == ("spelled out 1 Erfc op, which the format lacks",)
+    for held, ops in ((ready, {"Erfc", "Cross"}), (spelled, {"Erf", "Cross"})):
+        assert {node.op for node in held.graph_def.node} & {"Erf", "Erfc", "Cross"} == ops
+    lacking = LackingOpsError("LiteRT lacks DecodeWav", {"DecodeWav"})
+    with pytest.raises(LackingOpsError, match="lacks DecodeWav"):
+        spell_out_ops(spelled, lacking)
