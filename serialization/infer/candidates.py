@@ -25,9 +25,9 @@ from serialization.graph.signature import Tensor
 from serialization.infer.collected import find_collected
 from serialization.infer.data_edges import Flow
 from serialization.infer.forms import CHOOSING, find_head, find_parameter_free_ancestors
-from serialization.infer.left_over import find_left_over
+from serialization.infer.left_over import find_beside_in_loops, find_left_over
 from serialization.infer.names import has_own_name, is_called_auxiliary, speaks_of_output, strip_copy
-from serialization.infer.rivals import find_rivals
+from serialization.infer.rivals import find_rivals, is_next_state
 from serialization.infer.roles import FEATURE, LABEL, find_roles
 from serialization.infer.sinks import find_constants, find_sinks, find_updates
 from serialization.infer.training_graphs import UNCONSUMED, find_answers, find_measured, is_loop_result, is_state
@@ -66,7 +66,9 @@ def infer_candidates(index: GraphIndex, lacking: Collection[str] = (), meta_grap
         sum(flow.bits[source] for source, (role, _) in roles.items() if role == wanted) for wanted in (LABEL, FEATURE)
     )
     trained = bool(flow.training or labels)
-    found = _as_candidates(flow, dict.fromkeys(find_sinks(flow, labels, features), UNCONSUMED))
+    sinks = list(find_sinks(flow, labels, features))
+    beside = set() if flow.frozen else find_beside_in_loops(flow, sinks)
+    found = _as_candidates(flow, {name: UNCONSUMED for name in sinks if name not in beside})
     answers: list[Candidate] = []
     if trained:
         sides = find_answers(flow, [candidate.tensor.name for candidate in found], labels, features)
@@ -128,8 +130,8 @@ def _choose(flow: Flow, found: list[Candidate], features: int, *, trained: bool)
             return False
         if one.why != UNCONSUMED or is_state(flow, node):
             return False
-        if has_own_name(flow.nodes[node]) and flow.nodes[node].op in _ACTIVATIONS:
-            return False  # probabilities of something else
+        if has_own_name(flow.nodes[node]) and (flow.nodes[node].op in _ACTIVATIONS or is_next_state(flow, name)):
+            return False  # probabilities of something else, or what is fed in the next step
         return any(uses[name] < used and (trained or not needs[name] & ~needed) for used, needed in kinds)
 
     best = [c for c in found if not is_less(c)]
@@ -203,6 +205,9 @@ def _keep_scores(flow: Flow, found: list[Candidate]) -> list[Candidate]:
 
     def is_less(candidate: Candidate) -> bool:
         forms = [score for score in scores if score != candidate and steps[score] & steps[candidate]]
+        node = flow.nodes[get_node_name(candidate.tensor.name)]
+        if has_own_name(node) and not flow.index.consumers(node.name):
+            return False  # it is there for whoever loads the graph
         if candidate in scores:
             return any(_count_classes(candidate) < _count_classes(score) for score in forms)
         return bool(forms) and any(flow.nodes[get_node_name(name)].op in CHOOSING for name in steps[candidate])

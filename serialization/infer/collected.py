@@ -17,17 +17,20 @@ from serialization.infer.data_edges import Flow
 
 COLLECTED = "its author listed it in the collection {}"
 _OUTPUTS = re.compile(r"(^|.*[/_ ])(y_?)?(pred\w*|outputs?|logits?|prob\w*|results?|scores?|answers?)", re.IGNORECASE)
+_LAYERS = re.compile(r"activations|layer_tensor|end_?points|losses|summar|metric")  # what libraries list by themselves
 
 
 def find_collected(flow: Flow, meta_graph: Any, labels: int) -> dict[str, str]:
     """The results that the author listed, each with the reason.
 
-    They are in a collection whose name speaks of an output, or in one that lists inputs too. Of the copies of a network
-    in one collection it is the first, as a loader takes it.
+    They are in a collection whose name speaks of an output, or in any collection of an author who lists inputs too. Of
+    the copies of a network in one collection it is the first, as a loader takes it.
     """
     found: dict[str, str] = {}
-    for key, listed in _list_collections(meta_graph):
-        if not _OUTPUTS.fullmatch(key) and not any(tensor in flow.bits for tensor in listed):
+    collections = [(key, listed) for key, listed in _list_collections(meta_graph) if not _LAYERS.search(key)]
+    lists_inputs = any(tensor in flow.bits for _, listed in collections for tensor in listed)
+    for key, listed in collections:
+        if not lists_inputs and not _OUTPUTS.fullmatch(key):
             continue
         kept: dict[str, int] = {}
         for tensor in filter(lambda tensor: _is_result(flow, tensor, labels), listed):

@@ -6,6 +6,7 @@ between.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -46,6 +47,16 @@ def find_head(flow: Flow, name: str) -> frozenset[str]:
     nodes = (flow.nodes[get_node_name(step)] for step in find_parameter_free_ancestors(flow, name))
     weights = (flow.parameters.get(n) for node in nodes if flow.is_parametric(node) for n in flow.index.producers(node))
     return frozenset(weight for weight in weights if weight)
+
+
+def find_earlier_words(flow: Flow, tensor: str) -> list[str]:
+    """The scores of the words before the last one, where a network without a loop chooses each and goes on with it."""
+    end = flow.nodes[get_node_name(tensor)]
+    stem, head = re.sub(r"_\d+$", "", end.name), find_head(flow, end.name)
+    alike = [n for n in flow.deep if n != end.name and re.sub(r"_\d+$", "", n) == stem and flow.nodes[n].op == end.op]
+    alike = [name for name in alike if any(flow.nodes[user].op in CHOOSING for user in flow.users(name))]
+    steps = flow.find_steps(alike, [end.name]) if alike else ()
+    return [f"{name}:0" for name in flow.nodes if name in steps and find_head(flow, name) == head]
 
 
 def _splits_rows(flow: Flow, node: Any) -> bool:

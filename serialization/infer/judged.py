@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from serialization.graph.graph_def import get_node_name, get_output_index, get_tensor_name, list_data_edges
-from serialization.graph.op_sets import ENTERS, PLACEHOLDERS, VIEWS
+from serialization.graph.op_sets import ENTERS, EXITS, PLACEHOLDERS, TENSOR_ARRAY_READS, VIEWS
 from serialization.infer.data_edges import Flow
 from serialization.infer.forms import find_parameter_free_ancestors, is_part, merge_forms
 from serialization.infer.names import has_own_name
@@ -129,7 +129,7 @@ def _before_losses(flow: Flow, ends: Iterable[str], features: int) -> set[str]:
             for e in list_data_edges(node)
             if flow.depends.get(get_node_name(e), 0) & features and get_node_name(e) not in flow.deep
         ]
-        if not deep or flow.is_parametric(node):
+        if not deep or flow.is_parametric(node) or node.op in EXITS | TENSOR_ARRAY_READS:
             last.add(tensor)
             continue
         weighs = node.op in _WEIGHING  # a mask or a number that is computed from the input

@@ -10,10 +10,12 @@ import operator
 from collections import defaultdict
 from collections.abc import Iterable
 
+from serialization.graph import op_sets
 from serialization.graph.graph_def import get_node_name, list_data_edges
 from serialization.infer.data_edges import Flow
 from serialization.infer.forms import CHOOSING, find_head, find_parameter_free_ancestors
 from serialization.infer.names import has_own_name
+from serialization.infer.training_graphs import is_state
 
 _DECODED = CHOOSING | {"Softmax", "Sigmoid", "TopKV2"}
 
@@ -49,6 +51,38 @@ def find_left_over(flow: Flow, sinks: Iterable[str]) -> set[str]:
         ):
             found.add(sink)
     return found
+
+
+def find_beside_in_loops(flow: Flow, tensors: Iterable[str]) -> set[str]:
+    """The tensors, none named by its author, that a loop gives beside a result that has a name or is used.
+
+    A decoder gives scores and words, a recurrent network its outputs and its last state; scripts mostly take one.
+    """
+    exits = {node.name for node in flow.rest() if node.op in op_sets.EXITS}
+    loops = {name: _find_loop(flow, name) for name in exits}
+    found = {tensor: end for tensor in tensors if (end := _find_exit(flow, tensor))}
+    plain = [tensor for tensor in found if not has_own_name(flow.nodes[get_node_name(tensor)])]
+    plain = [tensor for tensor in plain if not is_state(flow, get_node_name(tensor))]
+    taken = {loops[end] for tensor, end in found.items() if tensor not in plain}
+    if flow.training:
+        unused = {found[tensor] for tensor in plain}
+        taken |= {loops[end] for end in exits - unused if flow.users(end) and flow.is_trained(end)}
+    return {tensor for tensor in plain if loops[found[tensor]] in taken}
+
+
+def _find_loop(flow: Flow, name: str) -> int:
+    """The number of the loop that ends in a node."""
+    inner = set(flow.index.producers(flow.nodes[name]))
+    return next((number for number, loop in enumerate(flow.loops) if loop & inner), -1)
+
+
+def _find_exit(flow: Flow, tensor: str) -> str:
+    """The end of a loop that a tensor only hands out: a sequence that was written step by step, or a last value."""
+    through = op_sets.VIEWS | op_sets.IDENTITIES | {"Transpose", "Cast"}
+    node = flow.index.producer(flow.index.trace_back(tensor, through))
+    if node is not None and node.op in op_sets.TENSOR_ARRAY_READS:
+        node = flow.nodes.get(get_node_name(list_data_edges(node)[-1]))
+    return node.name if node is not None and node.op in op_sets.EXITS else ""
 
 
 def _is_decoded(flow: Flow, sink: str) -> bool:

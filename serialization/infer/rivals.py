@@ -54,6 +54,13 @@ def _find_towers(flow: Flow, chosen: list[str]) -> list[str]:
     return [*chosen, *(f"{name}:0" for name in towers)] if towers else []
 
 
+def is_next_state(flow: Flow, tensor: str) -> bool:
+    """Whether the tensor has the shape of a fed state that it needs."""
+    shape, needs = flow.describe(tensor).shape, flow.depends[get_node_name(tensor)]
+    fed = (s for s in flow.sources if flow.bits[s] & needs and _STATE.search(get_node_name(s)))
+    return bool(shape) and any(flow.describe(source).shape == shape for source in fed)
+
+
 def _find_states(flow: Flow, chosen: list[str]) -> list[str]:
     """The outputs and the tensors that may be the next state, if a state is fed and no output has its shape."""
     before = flow.trace(map(get_node_name, chosen))

@@ -14,7 +14,7 @@ from serialization.graph.graph_def import get_node_name, get_tensor_name, list_d
 from serialization.infer.critics import find_made, find_trainers
 from serialization.infer.data_edges import Flow
 from serialization.infer.draws import find_draws
-from serialization.infer.forms import CHOOSING, find_joins, find_parameter_free_ancestors
+from serialization.infer.forms import CHOOSING, find_earlier_words, find_joins, find_parameter_free_ancestors
 from serialization.infer.judged import find_judged_tensors
 from serialization.infer.names import has_own_name, is_called_output
 
@@ -23,6 +23,7 @@ _CALM = "what the network draws is spread around it"
 _SUMMING = op_sets.VIEWS | op_sets.IDENTITIES | {"Sum", "Cast", "Slice", "StridedSlice"}
 _ARITHMETIC = {"Add", "AddV2", "Sub", "Mul", "RealDiv", "Div", "Maximum", "Minimum", "Square", "Abs", "Prod", "Sum"}
 _ARITHMETIC |= {"Slice", "StridedSlice", "Exp", "Sqrt"}
+_HEADS = {"Sigmoid", "Tanh", "Softmax", "BiasAdd", "MatMul"}
 _REDUCTIONS = {"Mean", "Sum", "Max", "Min", "Prod", "All", "Any"}
 
 
@@ -45,7 +46,7 @@ def find_answers(flow: Flow, sinks: list[str], labels: int, features: int) -> tu
     }
     scalars = [t for t in sinks if flow.training and (flow.is_scalar(t) or get_node_name(t) in ends) and t not in asked]
     sinks = [tensor for tensor in sinks if tensor not in scalars]
-    made = find_made(flow, trainers)
+    made = find_made(flow, trainers) or _find_answers_by_gradient(flow, labels)
     judged = made or find_judged_tensors(flow, labels, features, ends | {get_node_name(tensor) for tensor in scalars})
     nodes = {get_node_name(name) for name in judged}
     joins = find_joins(flow)
@@ -85,11 +86,19 @@ def find_answers(flow: Flow, sinks: list[str], labels: int, features: int) -> tu
     seen = {get_tensor_name(flow.index.trace_back(tensor, _SUMMING)) for tensor in kept}
     draws = [tensor for tensor in find_draws(flow, set().union(*flow.loops)) if tensor not in seen]
     kept += draws
+    kept += [word for tensor in kept for word in find_earlier_words(flow, tensor)]
     ends = {get_node_name(tensor) for tensor in kept}
     beside = set() if made_to_use & ends else _find_heads_beside(flow, nodes, ends, apart=bool(draws))
     alone = dict(form for tensor, form in forms.items() if get_node_name(tensor) in beside)
     found = _without_training_inputs(flow, dict.fromkeys(kept, UNCONSUMED) | alone, features)
     return found, answers or dict.fromkeys(scalars, UNCONSUMED)
+
+
+def _find_answers_by_gradient(flow: Flow, labels: int) -> dict[str, str]:
+    """The answers whose own gradients train, in learning by temporal differences: rows of numbers, no losses."""
+    rows = [n for n in sorted(flow.losses) if flow.nodes[n].op in _HEADS and not flow.depends[n] & labels]
+    rows = [n for n in rows if len(flow.describe(f"{n}:0").shape or ()) > 1]
+    return dict.fromkeys((f"{n}:0" for n in rows), "its own gradient trains") if len(rows) == len(flow.losses) else {}
 
 
 def find_measured(flow: Flow, sinks: list[str], features: int) -> dict[str, str]:

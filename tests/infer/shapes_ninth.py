@@ -448,3 +448,191 @@ def entropy_of_a_soft_actor() -> Any:
             [tf1.assign(there, 0.995 * there + 0.005 * here) for here, there in pairs if here.shape == there.shape]
         )
     return [s], [mu, pi]
+
+
+@shape()
+@old
+def birds_that_flap() -> Any:
+    """The best known DQN of a small game, without a single name."""
+
+    def w(*sizes: int) -> Any:
+        return tf1.Variable(tf1.truncated_normal(sizes, stddev=0.01))
+
+    def b(size: int) -> Any:
+        return tf1.Variable(tf.constant(0.01, shape=[size]))
+
+    w1, b1, w2, b2, w3, b3 = w(8, 8, 4, 4), b(4), w(64, 8), b(8), w(8, 2), b(2)
+    s = tf1.placeholder("float", [None, 8, 8, 4])
+    h = tf.nn.relu(tf1.nn.conv2d(s, w1, strides=[1, 1, 1, 1], padding="SAME") + b1)
+    h = tf1.nn.max_pool(h, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
+    h = tf.nn.relu(tf.matmul(tf.reshape(h, [-1, 64]), w2) + b2)
+    readout = tf.matmul(h, w3) + b3
+    a, y = tf1.placeholder("float", [None, 2]), tf1.placeholder("float", [None])
+    taken = tf.reduce_sum(tf.multiply(readout, a), axis=1)
+    tf1.train.AdamOptimizer(1e-6).minimize(tf.reduce_mean(tf.square(y - taken)))
+    return [s], [readout]
+
+
+@shape()
+@old
+def pictures_enhanced() -> Any:
+    """A deep residual network: the loss is computed before the mean is added again and values are clipped for use."""
+    x, y = tf1.placeholder(tf.float32, [None, 8, 8, 3]), tf1.placeholder(tf.float32, [None, 16, 16, 3])
+    mean = 127.0
+    image, target = x - mean, y - mean
+    h = first = slim_conv(image, 4, 3, activation=None)
+    for _ in range(2):
+        h += slim_conv(slim_conv(h, 4, 3), 4, 3, activation=None) * 0.1
+    h = slim_conv(h, 4, 3, activation=None) + first
+    h = tf1.depth_to_space(slim_conv(h, 12, 3, activation=None), 2)
+    output = h
+    out = tf.clip_by_value(output + mean, 0.0, 255.0)
+    loss = tf.reduce_mean(tf1.losses.absolute_difference(target, output))
+    mse = tf.reduce_mean(tf1.squared_difference(target, output))
+    psnr = tf.constant(255**2, dtype=tf.float32) / mse
+    psnr = tf.constant(10, dtype=tf.float32) * tf.math.log(psnr) / tf.math.log(tf.constant(10.0))
+    tf1.summary.scalar("loss", loss)
+    tf1.summary.scalar("PSNR", psnr)
+    tf1.summary.image("input_image", tf.cast(x, tf.uint8))
+    tf1.summary.image("target_image", tf.cast(y, tf.uint8))
+    tf1.summary.image("output_image", tf.cast(out, tf.uint8))
+    tf1.train.AdamOptimizer(0.001).minimize(loss)
+    tf1.summary.merge_all()
+    return [x], [out]
+
+
+@shape()
+@old
+def layers_tuned_again() -> Any:
+    """An AlexNet whose last layers are trained: scores by xw_plus_b in a scope, gradients in a scope of their own."""
+    x, y = tf1.placeholder(tf.float32, [4, 8, 8, 3]), tf1.placeholder(tf.float32, [4, 5])
+    keep = tf1.placeholder(tf.float32)
+    with tf1.variable_scope("conv1") as scope:
+        w = tf1.get_variable("weights", [3, 3, 3, 4], trainable=True)
+        c = tf1.nn.conv2d(x, w, [1, 1, 1, 1], "SAME")
+        c = tf.nn.relu(tf.reshape(tf.nn.bias_add(c, tf1.get_variable("biases", [4])), tf.shape(c)), name=scope.name)
+    h = tf.reshape(tf1.nn.max_pool(c, [1, 2, 2, 1], [1, 2, 2, 1], "VALID", name="pool1"), [-1, 64])
+    for name, sizes, activation in (("fc7", (64, 8), True), ("fc8", (8, 5), False)):
+        with tf1.variable_scope(name) as scope:
+            w, b = tf1.get_variable("weights", sizes), tf1.get_variable("biases", [sizes[1]])
+            h = tf1.nn.xw_plus_b(h, w, b, name=scope.name)
+            h = tf1.nn.dropout(tf.nn.relu(h), keep) if activation else h
+    chosen = [v for v in tf1.trainable_variables() if v.name.split("/")[0] in ("fc8", "fc7")]
+    with tf1.name_scope("cross_ent"):
+        loss = tf.reduce_mean(tf1.nn.softmax_cross_entropy_with_logits(logits=h, labels=y))
+    with tf1.name_scope("train"):
+        slopes = list(zip(tf1.gradients(loss, chosen), chosen, strict=True))
+        tf1.train.GradientDescentOptimizer(0.01).apply_gradients(grads_and_vars=slopes)
+    for slope, variable in slopes:
+        tf1.summary.histogram(variable.op.name + "/gradient", slope)
+    tf1.summary.scalar("cross_entropy", loss)
+    with tf1.name_scope("accuracy"):
+        right = tf.equal(tf.argmax(h, 1), tf.argmax(y, 1))
+        accuracy = tf.reduce_mean(tf.cast(right, tf.float32))
+    tf1.summary.scalar("accuracy", accuracy)
+    tf1.summary.merge_all()
+    return [x, keep], [h]
+
+
+@shape()
+@old
+def cats_by_a_queue() -> Any:
+    """Cats and dogs: batches of files with labels by a queue; the last sum is called softmax_linear."""
+    image, label = tf1.train.slice_input_producer([tf.constant(["a.jpg", "b.jpg"]), tf.constant([0, 1])])
+    picture = tf.image.decode_jpeg(tf1.read_file(image), channels=3)
+    picture = tf1.image.resize_image_with_crop_or_pad(picture, 8, 8)
+    picture = tf.image.per_image_standardization(picture)
+    images, labels = tf1.train.batch([picture, label], batch_size=4, num_threads=2, capacity=20)
+    labels, images = tf.reshape(labels, [4]), tf.cast(images, tf.float32)
+    with tf1.variable_scope("conv1") as scope:
+        w, b = tf1.get_variable("weights", [3, 3, 3, 4]), tf1.get_variable("biases", [4])
+        h = tf.nn.bias_add(tf1.nn.conv2d(images, w, strides=[1, 1, 1, 1], padding="SAME"), b)
+        h = tf.nn.relu(h, name=scope.name)
+    with tf1.variable_scope("pooling1_lrn"):
+        h = tf1.nn.max_pool(h, [1, 3, 3, 1], [1, 2, 2, 1], padding="SAME", name="pooling1")
+        h = tf.nn.lrn(h, depth_radius=4, bias=1.0, alpha=0.001 / 9.0, beta=0.75, name="norm1")
+    with tf1.variable_scope("local3") as scope:
+        h = tf.reshape(h, shape=[4, -1])
+        w, b = tf1.get_variable("weights", [64, 8]), tf1.get_variable("biases", [8])
+        h = tf.nn.relu(tf.matmul(h, w) + b, name=scope.name)
+    with tf1.variable_scope("softmax_linear"):
+        w, b = tf1.get_variable("softmax_linear", [8, 2]), tf1.get_variable("biases", [2])
+        logits = tf.add(tf.matmul(h, w), b, name="softmax_linear")
+    with tf1.variable_scope("loss") as scope:
+        ce = tf1.nn.sparse_softmax_cross_entropy_with_logits(logits=logits, labels=labels, name="xentropy_per_example")
+        loss = tf.reduce_mean(ce, name="loss")
+        tf1.summary.scalar(scope.name + "/loss", loss)
+    with tf1.name_scope("optimizer"):
+        step = tf1.Variable(0, name="global_step", trainable=False)
+        tf1.train.AdamOptimizer(learning_rate=0.001).minimize(loss, global_step=step)
+    with tf1.variable_scope("accuracy") as scope:
+        right = tf.cast(tf1.nn.in_top_k(logits, labels, 1), tf.float16)
+        tf1.summary.scalar(scope.name + "/accuracy", tf.reduce_mean(right))
+    tf1.summary.merge_all()
+    return [images], [logits]
+
+
+@shape()
+@old
+def intents_by_likeness() -> Any:
+    """A message and an intent are embedded and compared; what a server needs is in collections, one tensor each."""
+    dataset = tf1.data.Dataset.from_tensor_slices((np.zeros((8, 6), "f"), np.zeros((8, 4), "f"))).batch(4)
+    tf1.data.make_initializable_iterator(dataset).get_next()
+    a = feed("a", None, 6)
+    b = feed("b", None, None, 4)
+
+    def embed(x: Any, name: str) -> Any:
+        h = layers_of(x, 8, tf.nn.relu, name=f"hidden_layer_{name}_0")
+        return layers_of(h, 5, None, name=f"embed_layer_{name}")
+
+    def layers_of(x: Any, units: int, activation: Any, name: str) -> Any:
+        return dense(x, units, activation, name=name, reuse=tf1.AUTO_REUSE)
+
+    words, intents = embed(a, "a"), embed(b, "b")
+    unit_a, unit_b = tf.nn.l2_normalize(words, -1), tf.nn.l2_normalize(intents, -1)
+    sim = tf.reduce_sum(tf.expand_dims(unit_a, 1) * unit_b, -1)
+    between = tf.reduce_sum(unit_b[:, 0:1, :] * unit_b[:, 1:, :], -1)
+    loss = tf.maximum(0.0, 0.8 - sim[:, 0]) + tf.maximum(0.0, -0.4 + tf.reduce_max(sim[:, 1:], -1))
+    loss += tf.maximum(0.0, tf.reduce_max(between, -1)) * 0.8
+    loss = tf.reduce_mean(loss) + 0.01 * tf.nn.l2_loss(tf1.trainable_variables()[0])
+    tf1.train.AdamOptimizer().minimize(loss)
+    lists = {"message_placeholder": a, "intent_placeholder": b, "similarity_op": sim}
+    for key, tensor in (*lists.items(), ("intent_embed", intents), ("word_embed", words)):
+        tf1.add_to_collection(key, tensor)
+    return [a, b], [sim, intents, words]
+
+
+@shape()
+@old
+def replies_by_buckets() -> Any:
+    """The seq2seq of TensorFlow 0.x: a placeholder for each word, a decoder that is fed and one that feeds itself."""
+    ips = [tf1.placeholder(tf.int64, [None], name=f"ei_{t}") for t in range(3)]
+    labels = [tf1.placeholder(tf.int64, [None], name=f"ei_{t + 3}") for t in range(3)]
+    dec = [tf.zeros_like(ips[0], dtype=tf.int64, name="GO"), *labels[:-1]]
+    keep = tf1.placeholder(tf.float32)
+    table = tf1.get_variable("embedding", [9, 6])
+    cells = drop(cell("BasicLSTMCell", 6), output_keep_prob=keep)
+    with tf1.variable_scope("encoder"):
+        state = cells.zero_state(tf.shape(ips[0])[0], tf.float32)
+        for x in ips:
+            _, state = cells(tf.nn.embedding_lookup(table, x), state)
+    other = drop(cell("BasicLSTMCell", 6), output_keep_prob=keep)
+
+    def decode(feed_previous: bool) -> list[Any]:
+        outputs, held, last = [], state, None
+        with tf1.variable_scope("decoder", reuse=tf1.AUTO_REUSE):
+            w, b = tf1.get_variable("w", [6, 9]), tf1.get_variable("b", [9])
+            for t in range(3):
+                given = dec[t] if last is None or not feed_previous else tf.argmax(last, 1)
+                out, held = other(tf.nn.embedding_lookup(table, given), held)
+                last = tf1.nn.xw_plus_b(out, w, b)
+                outputs.append(last)
+        return outputs
+
+    taught, free = decode(False), decode(True)
+    losses = [
+        tf1.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=z) for y, z in zip(labels, taught, strict=True)
+    ]
+    loss = tf.reduce_mean(tf.add_n(losses) / 3)
+    tf1.train.AdamOptimizer(learning_rate=0.001).minimize(loss)
+    return [*ips, keep], free

@@ -7,7 +7,7 @@ from typing import Any
 
 from typical_graphs import dense, make_flow
 
-from serialization.infer.forms import find_head, find_joins, is_part, merge_forms
+from serialization.infer.forms import find_earlier_words, find_head, find_joins, is_part, merge_forms
 from serialization.tensorflow import tf, tf1
 
 
@@ -77,3 +77,16 @@ def test_parts_and_joins() -> None:
     assert is_part(flow, "split:1")
     assert not is_part(flow, "joined")
     assert find_joins(flow) == {}  # nothing trains, and no loss takes a part of it
+
+
+def test_words_before_the_last_one_are_found_where_each_is_chosen() -> None:
+    def build(*, chosen: bool) -> None:
+        words = tf1.get_variable("words", [5, 4], use_resource=False)
+        kernel = tf1.get_variable("kernel", [4, 5], use_resource=False)
+        x = feed("x", None, 4)
+        for _ in range(3):
+            scores = tf.matmul(x, kernel)
+            x = tf.gather(words, tf.argmax(scores, 1)) if chosen else tf.matmul(scores, words, name="next")
+
+    assert find_earlier_words(make_flow(lambda: build(chosen=True)), "MatMul_2:0") == ["MatMul:0", "MatMul_1:0"]
+    assert find_earlier_words(make_flow(lambda: build(chosen=False)), "MatMul_2:0") == []

@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import pytest
+import shapes_eighth_images
+import shapes_eighth_made
+import shapes_eighth_texts
 import shapes_fifth_games
 import shapes_fifth_images
 import shapes_fifth_pictures
@@ -34,6 +37,9 @@ from serialization.errors import UserError
 from serialization.sources.choose import choose_signature
 
 MODULES = (
+    shapes_eighth_images,
+    shapes_eighth_made,
+    shapes_eighth_texts,
     shapes_fifth_games,
     shapes_fifth_images,
     shapes_fifth_pictures,
@@ -67,24 +73,29 @@ MISSED = {
     "captions_by_attention": AMBIGUOUS,
     "cifar_with_validation": "ResNet/Softmax",
     "clicks_and_sales": "ctcvr_prob",
+    "codes_of_two_inputs": "decode/Relu",
     "colors_of_what_is_seen": "fc1_voc12/BiasAdd",
     "depth_from_one_picture": "model/ExpandDims " + " ".join(f"model/ExpandDims_{n}" for n in range(1, 6)),
     "digits_side_by_side": AMBIGUOUS,
     "dreams_of_what_comes_next": "mdn/split:1 mdn/split:2 mdn/sub",
+    "intents_and_entities": "entity_probs intent_probs",
     "masks_of_things": "mrcnn_mask/Reshape_1",
     "moves_in_a_video_game": "prediction/q/BiasAdd",
     "next_click_of_a_session": AMBIGUOUS,
+    "pictures_both_ways": AMBIGUOUS,
     "pictures_by_text_exported": "packed",
+    "pictures_enhanced": "DepthToSpace",
     "proposals_and_classes": "resnet/bbox_pred/add resnet/cls_prob",
     "questions_about_a_story": "predict_log_proba_op predict_op",
+    "sentences_that_are_alike": "accuracy/temp_sim",
     "speech_from_letters": "inference/dense/BiasAdd",
     "strokes_of_a_drawing": "vector_rnn/Sum vector_rnn/mul_11",
-    "two_towers_of_triplets": "model/conv5/BiasAdd",
-    "words_of_a_window": "embeddings/embedding_lookup",
     "summary_greedy": "decode/map/TensorArrayStack/TensorArrayGatherV3"
     " decode/map/TensorArrayStack_1/TensorArrayGatherV3 decode/map/TensorArrayStack_2/TensorArrayGatherV3",
+    "two_towers_of_triplets": "model/conv5/BiasAdd",
     "wave_sample_by_sample": "Reshape_2",
     "words_in_a_line": "raw_prediction " + " ".join(f"CTCBeamSearchDecoder:{n}" for n in range(4)),
+    "words_of_a_window": "embeddings/embedding_lookup",
 }
 
 

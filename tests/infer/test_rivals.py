@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typical_graphs import dense, make_flow, train
 
-from serialization.infer.rivals import find_rivals
+from serialization.infer.rivals import find_rivals, is_next_state
 from serialization.tensorflow import tf, tf1
 
 
@@ -44,3 +44,14 @@ def test_a_fed_state_without_a_next_state_is_ambiguous() -> None:
     assert find_rivals(make_flow(build), ["scores/BiasAdd:0"], 3) == ["scores/BiasAdd:0", "new:0"]
     assert find_rivals(make_flow(build), ["scores/BiasAdd:0", "new:0"], 3) == []
     assert find_rivals(make_flow(lambda: build("features")), ["scores/BiasAdd:0"], 3) == []
+
+
+def test_a_next_state_has_the_shape_of_a_fed_one() -> None:
+    def build() -> None:
+        state = feed("state_h", 1, 8)
+        tf.tanh(dense(tf.concat([feed("x", 1, 4), state], 1), 8, "cell"), name="next_h")
+        dense(state, 3, "scores")
+
+    flow = make_flow(build)
+    assert is_next_state(flow, "next_h:0")
+    assert not is_next_state(flow, "scores/BiasAdd:0")

@@ -57,3 +57,39 @@ def test_outputs_of_two_networks_are_ambiguous() -> None:
             tf1.train.GradientDescentOptimizer(0.1).minimize(loss)
 
     assert sorted(c.tensor.key for c in infer(build).rivals) == ["y_a", "y_b"]
+
+
+def test_an_answer_whose_own_gradient_trains_is_the_output() -> None:
+    def build() -> None:
+        value = typical_graphs.dense(tf1.placeholder(tf.float32, [None, 4], name="x"), 1, "value", tf.sigmoid)
+        error = tf.reduce_mean(tf1.placeholder(tf.float32, [None, 1]) - value)
+        for slope, variable in zip(
+            tf1.gradients(value, tf1.trainable_variables()), tf1.trainable_variables(), strict=True
+        ):
+            tf1.assign_add(variable, 0.1 * error * slope)
+
+    assert found(build)[1] == ["value/Sigmoid:0 float32 [None, 1]"]
+
+
+def test_a_rate_that_is_fed_and_shown_is_no_output() -> None:
+    def build() -> None:
+        scores = typical_graphs.dense(tf1.placeholder(tf.float32, [None, 4], name="x"), 3, "scores")
+        step = tf1.Variable(0, trainable=False)
+        rate = tf1.train.exponential_decay(tf1.placeholder(tf.float32, name="rate"), step, 10, 0.9)
+        tf1.summary.scalar("rate", rate)
+        wanted = tf1.placeholder(tf.float32, [None, 3])
+        tf1.train.AdamOptimizer(rate).minimize(tf.reduce_mean(tf.square(scores - wanted)))
+        tf.nn.l2_normalize(scores, 1, name="embeddings")
+
+    assert found(build)[1] == ["embeddings:0 float32 [None, 3]"]
+
+
+def test_what_is_only_measured_is_an_output_beside_others() -> None:
+    def build() -> None:
+        x = tf1.placeholder(tf.float32, [None, 4], name="x")
+        code = typical_graphs.dense(x, 2, "code", tf.sigmoid)
+        restored = typical_graphs.dense(code, 4, "restored", tf.sigmoid)
+        tf.reduce_mean(tf.square(x - restored))
+        typical_graphs.dense(x, 3, "other", tf.sigmoid)
+
+    assert sorted(found(build)[1]) == ["other/Sigmoid:0 float32 [None, 3]", "restored/Sigmoid:0 float32 [None, 4]"]
