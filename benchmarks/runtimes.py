@@ -84,21 +84,21 @@ def measure_start(folder: Path, runtime: str, body: bytes) -> tuple[float, float
                     raise SystemExit(f"the server on {runtime} has ended") from None
                 time.sleep(0.005)
         seconds = time.perf_counter() - started
-        busy = sum(map(_measure_busy, _list_tree(process.pid)))
+        busy = sum(map(measure_processor_time, list_tree(process.pid)))
         for _ in range(200):
             urlopen(request, timeout=20).read()
-        return seconds, busy, sum(map(_measure_memory, _list_tree(process.pid)))
+        return seconds, busy, sum(map(_measure_memory, list_tree(process.pid)))
     finally:
         process.terminate()
         process.wait()
 
 
-def _list_tree(pid: int) -> list[int]:
+def list_tree(pid: int) -> list[int]:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(inner for child in children for inner in _list_tree(int(child)))]
+    return [pid, *(inner for child in children for inner in list_tree(int(child)))]
 
 
-def _measure_busy(pid: int) -> float:
+def measure_processor_time(pid: int) -> float:
     """The seconds that a process had a processor: proc_pid_stat(5), utime and stime."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
