@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 POLL = 1.0  # seconds
 _LIBC = ctypes.CDLL(None)
+_ARENA_MAX = -8, 2  # mallopt(3): M_ARENA_MAX. By default eight a processor, each with gaps where a version was.
 
 Say = Callable[[str, str], None]
 """Tells people of an event: its kind, and a line."""
@@ -57,6 +58,7 @@ class Reloader:
     """
 
     def __init__(self, watched: Watched) -> None:
+        _LIBC.mallopt(*_ARENA_MAX)
         self._watched = watched
         self._rehearses = False  # a server that starts has no requests to lose
         self._loaded: dict[Path, tuple[Stamp, Version]] = {}
