@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,26 @@ def test_a_path_without_a_model_is_refused(run: Run, tmp_path: Path, name: str, 
     (tmp_path / "empty").touch()
     done = run("model_inspect", tmp_path / name)
     assert (done.status, done.stdout, done.stderr) == (1, "", f"error: {line.format(tmp_path)}\n")
+
+
+def test_the_other_models_of_a_folder_are_named(run: Run, made: Path, tmp_path: Path) -> None:
+    """A SavedModel is taken first, then a checkpoint; each was taken before these others were named."""
+    folder = tmp_path / "models"
+    shutil.copytree(made / "savedmodel_from_checkpoint", folder)
+    assert inspect(run, folder)["notes"] == []
+    for file in ("frozen_model.pb", *(f"graph.ckpt{end}" for end in (".index", ".meta", ".data-00000-of-00001"))):
+        shutil.copy(made / file, folder)
+    others = "frozen_model.pb (a frozen model (a GraphDef)), graph.ckpt (a checkpoint)"
+    line = "a SavedModel was taken; the folder also holds {}; name one of these to see it"
+    assert inspect(run, folder)["notes"] == [line.format(others)]
+    (folder / "saved_model.pb").rename(folder / "saved_model.txt")
+    shutil.rmtree(folder / "variables")
+    report = inspect(run, folder)
+    assert (report["kind"], report["path"]) == ("checkpoint", str(folder / "graph.ckpt"))
+    assert (
+        "a checkpoint was taken; the folder also holds frozen_model.pb (a frozen model (a GraphDef))"
+        in report["notes"][-1]
+    )
 
 
 def test_a_checkpoint_without_a_graph_cannot_be_drawn(run: Run, tmp_path: Path) -> None:

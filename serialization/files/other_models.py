@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 from serialization import project
-from serialization.console import format_command, make_printable, show_path
+from serialization.console import format_command, list_some, make_printable, show_path
 from serialization.errors import UserError
-from serialization.files.model_names import SAVED_MODEL_FILES, find_saved_model_file, strip_to_prefix
+from serialization.files.model_names import SAVED_MODEL_FILES, find_saved_model_file, list_versions, strip_to_prefix
 from serialization.files.model_search import list_models_inside
 from serialization.formats.file_kind import Kind, detect_kind
 from serialization.formats.foreign_files import Foreign
@@ -18,6 +18,8 @@ from serialization.project import real_path
 _EXPORTS = ("source", "checkpoint", "frozen", "keras")
 _LISTED, _LOOKED_AT = 5, 200  # entries of a folder
 _CHECKPOINT_FILE = re.compile(r"(.+)\.(index|meta|data-\d{5}-of-\d{5})")
+_CHECKPOINT = "a checkpoint"
+_OF_A_SAVED_MODEL = (*SAVED_MODEL_FILES, "variables", "assets", "assets.extra", "keras_metadata.pb", "fingerprint.pb")
 _FOREIGN = {kind.value for kind in Foreign}
 _NO_MODELS = (Kind.EMPTY, Kind.STATE, Kind.UNKNOWN, Foreign.TEXT, Foreign.JSON, Foreign.HTML, Foreign.XML)
 _FLAGS = {
@@ -170,22 +172,51 @@ def explain_folder(folder: Path, what: str, otherwise: str) -> UserError:
 
 def describe_contents(folder: Path) -> str:
     """The content of a folder that is no model itself: the models in it, each with its kind, else any files."""
-    found: dict[str, str] = {}
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    for path in entries[:_LOOKED_AT]:
-        prefix = _CHECKPOINT_FILE.fullmatch(path.name)
-        if prefix and path.is_file():
-            whole = path.with_name(f"{prefix[1]}.index").is_file()
-            found[prefix[1]] = "a checkpoint" if whole else "a checkpoint without its .index"
-        elif kind := _describe_entry(path):
-            found[path.name] = kind
+    found = list_contents(folder)
     models = sorted(found.items(), key=lambda item: item[1] in _FOREIGN)  # TensorFlow's own come first
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     listed = [f"{make_printable(name)} ({kind})" for name, kind in models]
     listed = listed or [make_printable(path.name) for path in entries]
     if not listed:
         return "it is empty"
     more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
     return f"it holds {'' if found else 'no model, but '}{', '.join(listed[:_LISTED])}{more}"
+
+
+def list_contents(folder: Path) -> dict[str, str]:
+    """The kinds of the models in a folder, by the names of their files or folders, or the prefix of a checkpoint."""
+    found: dict[str, str] = {}
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    for path in entries[:_LOOKED_AT]:
+        prefix = _CHECKPOINT_FILE.fullmatch(path.name)
+        if prefix and path.is_file():
+            whole = path.with_name(f"{prefix[1]}.index").is_file()
+            found[prefix[1]] = _CHECKPOINT if whole else f"{_CHECKPOINT} without its .index"
+        elif kind := _describe_entry(path):
+            found[path.name] = kind
+    return found
+
+
+def describe_others(folder: Path, kind: str) -> list[str]:
+    """A line on the models in a folder beside the one of this `kind`, which was taken; none for a file.
+
+    What belongs to the model counts as one with it: of a checkpoint those of other steps, of a SavedModel its files.
+    """
+    if not folder.is_dir():
+        return []
+    versions = {path.name for path in list_versions(folder)}
+    saved_model = versions or _OF_A_SAVED_MODEL
+
+    def is_own(name: str, what: str) -> bool:
+        if kind == "saved_model":
+            return name in saved_model
+        return what.startswith(_CHECKPOINT) if kind == "checkpoint" else "Keras" in what
+
+    found = list_contents(folder).items()
+    others = [f"{make_printable(name)} ({what})" for name, what in found if not is_own(name, what)]
+    if not others:
+        return []
+    return [f"{_MODELS[kind]} was taken; the folder also holds {list_some(others)}; name one of these to see it"]
 
 
 def _describe_entry(path: Path) -> str:

@@ -25,7 +25,7 @@ from serialization.files.checkpoint_files import (
 from serialization.files.locate import SavedModelFolder, find_place, find_saved_model, require_model_at
 from serialization.files.locate_keras import find_keras_file, list_keras_files, read_keras
 from serialization.files.model_names import SAVED_MODEL_FILES, is_saved_model, strip_to_prefix
-from serialization.files.other_models import explain_other_kind
+from serialization.files.other_models import describe_others, explain_other_kind
 from serialization.files.unpacking import open_in_place
 from serialization.formats import hdf5
 from serialization.formats.checkpoint_index import Checkpoint, list_v1_files
@@ -59,20 +59,24 @@ AVERAGES = "/ExponentialMovingAverage"
 
 def _open_inspected(path: Path) -> ModelFile | None:
     """The file at the path, opened once; of a folder, the Keras model in it. None if there is neither."""
-    if path.is_dir() and not is_saved_model(path) and list_keras_files(path):
-        return find_keras_file(path)
-    return reopen_file(path) if path.is_file() else None
+    is_keras = path.is_dir() and not is_saved_model(path) and list_keras_files(path)
+    return find_keras_file(path) if is_keras else reopen_file(path) if path.is_file() else None
 
 
 @open_in_place
 def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, GraphIndex | None]:
     """The report on the model at `path`, and the index of its GraphDef; None if it has no graph.
 
-    For a SavedModel the report has all MetaGraphDefs; the index is that of `tag_set`. Raises UserError if there is
-    no model, or a damaged one.
+    Of a SavedModel it has all MetaGraphDefs; the index is that of `tag_set`. Raises UserError without a whole model.
     """
     notes: list[str] = []
     path = find_place(path, notes.append)
+    report, index = _inspect_place(path, tag_set, notes)
+    report["notes"] += describe_others(path, report["kind"])
+    return report, index
+
+
+def _inspect_place(path: Path, tag_set: str | None, notes: list[str]) -> tuple[Report, GraphIndex | None]:
     opened = _open_inspected(path)
     if opened is not None and opened.kind in KERAS:
         return _of_keras(opened), None
@@ -132,9 +136,8 @@ def _is_saved_model(path: Path, opened: ModelFile | None) -> bool:
 
 def _beside_a_checkpoint(meta: Path) -> bool:
     prefix = strip_to_prefix(meta)
-    if prefix == meta:
-        return False
-    return prefix.with_name(f"{prefix.name}.index").is_file() or bool(list_v1_files(prefix))
+    has_index = prefix.with_name(f"{prefix.name}.index").is_file()
+    return prefix != meta and (has_index or bool(list_v1_files(prefix)))
 
 
 def _report(kind: str, path: Path, form: str, files: Iterable[Path]) -> Report:
@@ -177,9 +180,8 @@ def _of_graph(file: ModelFile) -> tuple[Report, GraphIndex]:
 
 
 def _of_meta_graph(file: ModelFile) -> tuple[Report, GraphIndex]:
-    path = file.path
-    report = _report("meta_graph", path, _form(file), [path])
-    index = _add_meta_graph(report, read_message(file), path.parent)
+    report = _report("meta_graph", file.path, _form(file), [file.path])
+    index = _add_meta_graph(report, read_message(file), file.path.parent)
     report["moving_averages"] = _averages(index.nodes)
     return report, index
 
