@@ -6,7 +6,7 @@ answer on the same feeds, within the same tolerance. An answer in another dtype 
 
     tf2onnx         the command line `python -m tf2onnx.convert`; run in onnxruntime
     TFLiteConverter from_frozen_graph, from_saved_model, built-in ops alone; run in LiteRT. It takes no checkpoint
-    OpenVINO        openvino.convert_model, with the names and, where it refuses these, without; run on the processor
+    OpenVINO        its frontend cuts at the names; where it refuses, openvino.convert_model; run on the processor
 
 Each function takes CASE, which `write_case` wrote, and returns 0, or raises UserError.
 """
@@ -226,14 +226,59 @@ def convert_by_tflite(case: Case, folder: Path) -> Run:
 
 
 def convert_by_openvino(case: Case, folder: Path) -> Run:
+    """The first way that converts and runs: cut at the names, cut with the ranks or shapes of the feeds, whole."""
     import openvino
 
     path = find_meta(case.path) if case.kind == "checkpoint" else str(case.path)
-    names = {"input": list(case.inputs.values()), "output": list(case.outputs.values())}
-    try:
-        model = openvino.convert_model(path, **names)
-    except Exception:
-        model = openvino.convert_model(path)
+    ways: list[Callable[[], Any]] = [
+        lambda: cut_by_openvino(case, path),
+        lambda: cut_by_openvino(case, path, lambda shape: [-1] * len(shape)),
+        lambda: cut_by_openvino(case, path, list),
+        lambda: openvino.convert_model(path),
+    ]
+    failures = []
+    for convert in ways:
+        try:
+            run = compile_by_openvino(case, convert())
+            for feed in case.feeds:
+                run(feed)
+        except Exception as error:
+            failures.append(error)
+        else:
+            return run
+    raise failures[0]
+
+
+def cut_by_openvino(case: Case, path: str, see: Callable[[Any], list[int]] | None = None) -> Any:
+    """The part of a model between its inputs and outputs. `convert_model` itself refuses the names of inner tensors.
+
+    The inputs get the shapes that `see` makes of those of the first feed.
+    """
+    from openvino import PartialShape
+    from openvino.frontend import FrontEndManager
+
+    frontend = FrontEndManager().load_by_framework("tf")
+    model = frontend.load(path)
+    inputs, outputs = ([find_place(model, name) for name in side.values()] for side in (case.inputs, case.outputs))
+    if inputs:
+        model.extract_subgraph(inputs, outputs)
+    else:
+        model.override_all_outputs(outputs)
+    if see:
+        for key, name in case.inputs.items():
+            model.set_partial_shape(find_place(model, name), PartialShape(see(case.feeds[0][key].shape)))
+    return frontend.convert(model)
+
+
+def find_place(model: Any, name: str) -> Any:
+    if place := model.get_place_by_tensor_name(name):
+        return place
+    raise UserError(f"it has no tensor {name}")
+
+
+def compile_by_openvino(case: Case, model: Any) -> Run:
+    import openvino
+
     compiled = openvino.compile_model(model, "CPU")
     known = [[port.get_names() for port in side] for side in (compiled.inputs, compiled.outputs)]
     inputs, outputs = match(case.inputs, known[0]), require_all(case.outputs, match(case.outputs, known[1]))
