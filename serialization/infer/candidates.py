@@ -206,8 +206,8 @@ def _keep_scores(flow: Flow, found: list[Candidate]) -> list[Candidate]:
     def is_less(candidate: Candidate) -> bool:
         forms = [score for score in scores if score != candidate and steps[score] & steps[candidate]]
         node = flow.nodes[get_node_name(candidate.tensor.name)]
-        if has_own_name(node) and not flow.index.consumers(node.name):
-            return False  # it is there for whoever loads the graph
+        if node.op in CHOOSING and has_own_name(node) and not flow.index.consumers(node.name):
+            return False  # a class that is there for whoever loads the graph
         if candidate in scores:
             return any(_count_classes(candidate) < _count_classes(score) for score in forms)
         return bool(forms) and any(flow.nodes[get_node_name(name)].op in CHOOSING for name in steps[candidate])
