@@ -292,7 +292,7 @@ def choose_places(
             how |= {"inputs": None, "outputs": None}  # the frozen model records them
         return {args.model_name or "": (kind, path)}, how
     by_kind = [kind.replace("_", "-") for kind in kinds]
-    refuse_flags(parser, args, by_kind, "does not go with --model, which takes any kind")
+    refuse_flags(parser, args, by_kind, "does not go with --model, which takes any kind but Keras")
     of_one = (*SAVED_MODEL_FLAGS, *KERAS_FLAGS, "inputs", "outputs", "model-name")
     refuse_flags(parser, args, of_one, "is of one model; it does not go with --model")
     paths: dict[str, Path] = dict(args.model)
@@ -311,6 +311,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__, "model", "watch", *flags, frozen_model=toy, **VERSIONS, **ADDRESS, **LIMITS)
     args = parser.parse_args(argv)
     if args.grpc_port is not None:
+        if args.grpc_port == args.port != 0:  # the kernel would divide the connections between the two
+            parser.error(f"--port and --grpc-port are one port; found {args.port}; give each its own")
         require_installed("grpc")
     with ExitStack() as stack:
         places, how = choose_places(parser, args, stack)

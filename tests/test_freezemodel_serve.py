@@ -260,6 +260,7 @@ def test_a_keras_file_that_is_refused_is_one_line(run: Run, tmp_path: Path) -> N
         ("--timeout", "0"),
         ("--max-batch-size", "0"),
         ("--port", "-1"),
+        ("--port", "8500", "--grpc-port", "8500"),
         ("--model-name", "a/b"),
         ("--model-label", "a:b"),
         ("--tag-set", "serve", "--workers", "none"),

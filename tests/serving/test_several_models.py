@@ -157,7 +157,10 @@ def test_one_model_by_a_name_is_served_as_without(made: Path) -> None:
         (["--model", "a=x", "--model", "a=y"], "several models have one name; found --model a, a"),
         (["--model", "a"], "argument --model: expected NAME=PATH, got 'a'"),
         (["--model", "a/b=x"], "argument --model: expected a name without slash, colon and blank, got 'a/b'"),
-        (["--model", "a=x", "--saved-model", "b"], "--saved-model does not go with --model, which takes any kind"),
+        (
+            ["--model", "a=x", "--saved-model", "b"],
+            "--saved-model does not go with --model, which takes any kind but Keras",
+        ),
         (["--model", "a=x", "--inputs", "b"], "--inputs is of one model; it does not go with --model"),
         (["--model", "a=x", "--model-name", "b"], "--model-name is of one model; it does not go with --model"),
     ],
