@@ -62,9 +62,12 @@ def choose_model(
     Flags are by attribute name. Ends with status 2 if several models are given, or a flag of another kind of model.
     With a file of another runtime go no flags that name tensors, ops or trust.
     """
-    given = [name for name in kinds if getattr(args, name) != parser.get_default(name)] or [kinds[0]]
+    options = {name: f"--{name.replace('_', '-')}" for name in kinds}
+    # A default may be typed too.
+    given = [name for name in kinds if options[name] in Given.words or getattr(args, name) != parser.get_default(name)]
+    given = given or [kinds[0]]
     if len(given) > 1:
-        parser.error(f"one model at a time; found {', '.join('--' + name.replace('_', '-') for name in given)}")
+        parser.error(f"one model at a time; found {', '.join(options[name] for name in given)}")
     kind = given[0]
     own_flags = {"checkpoint": CHECKPOINT_FLAGS, "saved_model": SAVED_MODEL_FLAGS, "keras": KERAS_FLAGS}
     for own, flags in own_flags.items():

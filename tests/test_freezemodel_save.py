@@ -13,6 +13,7 @@ import pytest
 from conftest import PROJECT, Run, environment
 
 import freezemodel_save
+from serialization import project
 from serialization.flags import CONVERSION_FLAGS, EDIT_FLAGS, SOURCE_FLAGS
 from serialization.given_flags import choose_model
 from serialization.graph.graph_def import list_variable_nodes
@@ -205,3 +206,5 @@ def test_flags_of_keras_go_with_keras_alone(run: Run, tmp_path: Path) -> None:
     assert done.stderr.startswith("error: --weights goes with --keras")
     done = run("freezemodel_save", "--saved-model", tmp_path / "c", "--keras", tmp_path / "w")
     assert done.stderr.startswith("error: one model at a time; found --saved-model, --keras")
+    done = run("freezemodel_save", "--checkpoint", project.RESULTS / "graph.ckpt", "--keras", tmp_path / "w")
+    assert done.stderr.startswith("error: one model at a time; found --checkpoint, --keras"), "a default is typed too"
