@@ -19,11 +19,12 @@ import os, signal, sys, time
 from pathlib import Path
 sys.path[:0] = [sys.argv.pop(1)]
 from serialization import cli
+from serialization.parser import make_parser
 from serialization.files.publish import stage_output
 
 def main(argv=None):
     flags = ("unconfined", "allow-read", "overwrite", "signature")
-    args = parser.make_parser("A script.", *flags, frozen_model=None).parse_args(argv)
+    args = make_parser("A script.", *flags, frozen_model=None).parse_args(argv)
     with stage_output(args.frozen_model, overwrite=args.overwrite) as path:
         import numpy
         path.write_text("new")

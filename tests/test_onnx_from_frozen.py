@@ -162,7 +162,7 @@ def test_tables_that_the_frozen_graph_fills_are_exported(run: Run, tmp_path: Pat
         ),
         (
             "short_numbers",
-            "onnxruntime cannot run the model: it has no implementation of Add, the op of node y, for these dtypes; "
+            "onnxruntime cannot run the model: it has no implementation of Max, the op of node y, for these dtypes; "
             "nothing was written",
         ),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from serialization import project
@@ -183,11 +184,16 @@ def describe_contents(folder: Path) -> str:
     return f"it holds {'' if found else 'no model, but '}{', '.join(listed[:_LISTED])}{more}"
 
 
-def list_contents(folder: Path) -> dict[str, str]:
-    """The kinds of the models in a folder, by the names of their files or folders, or the prefix of a checkpoint."""
+def list_contents(folder: Path, known: Collection[str] = ()) -> dict[str, str]:
+    """The kinds of the models in a folder, by the names of their files or folders, or the prefix of a checkpoint.
+
+    Files of the `known` names are not opened.
+    """
     found: dict[str, str] = {}
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     for path in entries[:_LOOKED_AT]:
+        if path.name in known:
+            continue
         prefix = _CHECKPOINT_FILE.fullmatch(path.name)
         if prefix and path.is_file():
             whole = path.with_name(f"{prefix[1]}.index").is_file()
@@ -197,8 +203,8 @@ def list_contents(folder: Path) -> dict[str, str]:
     return found
 
 
-def describe_others(folder: Path, kind: str) -> list[str]:
-    """A line on the models in a folder beside the one of this `kind`, which was taken; none for a file.
+def describe_others(folder: Path, kind: str, files: Collection[str]) -> list[str]:
+    """A line on the models in a folder beside the one of this `kind` and of these `files`; none for a file.
 
     What belongs to the model counts as one with it: of a checkpoint those of other steps, of a SavedModel its files.
     """
@@ -212,7 +218,8 @@ def describe_others(folder: Path, kind: str) -> list[str]:
             return name in saved_model
         return what.startswith(_CHECKPOINT) if kind == "checkpoint" else "Keras" in what
 
-    found = list_contents(folder).items()
+    known = _OF_A_SAVED_MODEL if kind == "saved_model" else [*files, "checkpoint"]  # of a SavedModel, files are all
+    found = list_contents(folder, known).items()
     others = [f"{make_printable(name)} ({what})" for name, what in found if not is_own(name, what)]
     if not others:
         return []

@@ -72,7 +72,7 @@ def inspect_model(path: Path, tag_set: str | None = None) -> tuple[Report, Graph
     notes: list[str] = []
     path = find_place(path, notes.append)
     report, index = _inspect_place(path, tag_set, notes)
-    report["notes"] += describe_others(path, report["kind"])
+    report["notes"] += describe_others(path, report["kind"], [Path(file["file"]).name for file in report["files"]])
     return report, index
 
 

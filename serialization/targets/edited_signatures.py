@@ -201,7 +201,7 @@ def _choose_keys(known: Mapping[str, Sequence[str]], renames: Renames, side: str
         if not hits:
             keys = sorted({key for keys in known.values() for key in keys})
             signature, _, key = old.partition(":")
-            if key in keys:
+            if key in keys and signature not in known:
                 listed = _list(known)
                 raise UserError(f"{flag} {old}={new}: no signature that is kept was called {signature}; found {listed}")
             what = f"no signature that is kept has an {side.removesuffix('s')} of that key"

@@ -114,10 +114,11 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = [sys.argv.pop(1)]
 from serialization import cli
+from serialization.parser import make_parser
 from serialization.files.unpacking import open_in_place
 
 def main(argv=None):
-    args = parser.make_parser("A script.", "unconfined", "allow-read", "strict", frozen_model=None).parse_args(argv)
+    args = make_parser("A script.", "unconfined", "allow-read", "strict", frozen_model=None).parse_args(argv)
     folder = open_in_place(lambda path: path)(args.frozen_model)
     if args.strict:
         import numpy
