@@ -358,7 +358,12 @@ def serving(
     """
     command = [*below, python, str(project / "freezemodel_serve.py"), "--port", "0", *map(str, flags)]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment() | variables
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment() | variables,
+        pipesize=1 << 20,  # bytes; few tests read the log, and the server waits for one that is full
     )
     assert process.stdout is not None
     with process:
