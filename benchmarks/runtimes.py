@@ -28,6 +28,7 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 from servers import ONE, OURS, PROJECT, Target, free_port, running, wrk
+from serving_report import replace_between
 
 SERVE = PROJECT / ".venv-serve" / "bin" / "python"
 DOCUMENT = PROJECT / "docs" / "serving.md"
@@ -166,8 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = "\n".join(f"| {' | '.join(row)} |" for row in table)
     print(text)
     if args.write:
-        before, _, rest = DOCUMENT.read_text().partition(MARKS[0])
-        DOCUMENT.write_text(f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+        replace_between(DOCUMENT, MARKS, text)
     return 0
 
 

@@ -27,6 +27,7 @@ from statistics import median
 
 from runtimes import list_tree, measure_processor_time
 from servers import HERE, OURS, PROJECT, Target, free_port, running, wrk
+from serving_report import replace_between
 
 DOCUMENT = PROJECT / "docs" / "serving.md"
 MARKS = "<!-- scale: written by benchmarks/scale.py -->", "<!-- end of scale -->"
@@ -155,8 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     print(text)
     if args.write:
-        before, _, rest = DOCUMENT.read_text().partition(MARKS[0])
-        DOCUMENT.write_text(f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+        replace_between(DOCUMENT, MARKS, text)
     return 0
 
 

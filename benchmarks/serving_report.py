@@ -195,3 +195,9 @@ def chart(report: Report) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y}" width="{_WIDTH}" height="{y}" role="img" '
         f'aria-label="Requests a second by server">\n  <style>{_STYLE}  </style>\n  {lines}\n</svg>\n'
     )
+
+
+def replace_between(document: Path, marks: tuple[str, str], text: str) -> None:
+    """Write the text between two lines of a document, in the place of what stands there."""
+    before, _, rest = document.read_text().partition(marks[0])
+    document.write_text(f"{before}{marks[0]}\n\n{text}\n\n{marks[1]}{rest.partition(marks[1])[2]}")

@@ -10,11 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from conftest import PROJECT, make_environment
 from servers import free_port
 from serving_models import soon
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 DEPLOY = PROJECT / "deploy"
 SECOND = "127.0.0.2"  # the address of the second server in the configurations
@@ -89,7 +93,32 @@ def _listens(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-class Tap:
+class Listener:
+    """Gives each connection to its address to `answer`, in a thread of its own, until it is closed."""
+
+    def __init__(self, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
+        self._listener = socket.create_server(address)
+        self.address: tuple[str, int] = self._listener.getsockname()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def answer(self, connection: socket.socket) -> None:
+        raise NotImplementedError
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # it is closed
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self.answer, args=[connection], daemon=True).start()
+
+
+class Tap(Listener):
     """Stands between a proxy and its server, passes bytes on, and notes which of the two ends each connection.
 
     Only connections with a POST are counted: proxies have others for their checks. With `cut`, it ends a connection
@@ -99,32 +128,17 @@ class Tap:
     def __init__(self, server: tuple[str, int], *, cut: bool = False) -> None:
         self._server = server
         self._cut = cut
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address: tuple[str, int] = self._listener.getsockname()
         self.ended_by: list[str] = []
         self.connections = self.cuts = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def __enter__(self) -> Tap:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):  # it is closed
-            while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._connect, args=[client], daemon=True).start()
-
-    def _connect(self, client: socket.socket) -> None:
-        with client, socket.create_connection(self._server) as server:
+    def answer(self, connection: socket.socket) -> None:
+        with connection, socket.create_connection(self._server) as server:
             ends: list[str] = []
             requests: list[None] = []
-            back = threading.Thread(target=self._pass_on, args=(server, client, "server", ends, []), daemon=True)
+            back = threading.Thread(target=self._pass_on, args=(server, connection, "server", ends, []), daemon=True)
             back.start()
-            self._pass_on(client, server, "proxy", ends, requests)
+            self._pass_on(connection, server, "proxy", ends, requests)
             back.join()
             if requests:
                 self.ended_by.append(ends[0])

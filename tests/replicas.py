@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 from conftest import make_environment
 from numbered_load import Load
 from onnx import TensorProto, helper
+from proxies import Listener
 from serving_models import Server, serving, workers_of
 
 HOSTS = ("127.0.0.1", "127.0.0.2")
@@ -82,28 +82,15 @@ def trickle(connection: socket.socket) -> None:
         time.sleep(0.05)
 
 
-class BadServer:
+class BadServer(Listener):
     """A server that is well by its checks, and answers each prediction badly; `asked` counts these."""
 
     def __init__(self, address: tuple[str, int], answer: Answer) -> None:
         self._answer = answer
-        self._listener = socket.create_server(address)
         self.asked = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(address)
 
-    def __enter__(self) -> BadServer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):  # it is closed
-            while True:
-                threading.Thread(target=self._read, args=[self._listener.accept()[0]], daemon=True).start()
-
-    def _read(self, connection: socket.socket) -> None:
+    def answer(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):  # the proxy has gone
             while head := connection.recv(65536):
                 if head.startswith(b"GET /readyz "):
