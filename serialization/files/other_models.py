@@ -210,17 +210,17 @@ def describe_others(folder: Path, kind: str, files: Collection[str]) -> list[str
     """
     if not folder.is_dir():
         return []
-    versions = {path.name for path in list_versions(folder)}
-    saved_model = versions or _OF_A_SAVED_MODEL
+    if kind == "saved_model":  # its `files` are all of the folder
+        found = list_contents(folder, {*_OF_A_SAVED_MODEL, *(path.name for path in list_versions(folder))})
+    else:
+        found = list_contents(folder, {*files, "checkpoint"})
 
-    def is_own(name: str, what: str) -> bool:
+    def is_own(what: str) -> bool:
         if kind == "saved_model":
-            return name in saved_model
+            return False
         return what.startswith(_CHECKPOINT) if kind == "checkpoint" else "Keras" in what
 
-    known = _OF_A_SAVED_MODEL if kind == "saved_model" else [*files, "checkpoint"]  # of a SavedModel, files are all
-    found = list_contents(folder, known).items()
-    others = [f"{make_printable(name)} ({what})" for name, what in found if not is_own(name, what)]
+    others = [f"{make_printable(name)} ({what})" for name, what in found.items() if not is_own(what)]
     if not others:
         return []
     return [f"{_MODELS[kind]} was taken; the folder also holds {list_some(others)}; name one of these to see it"]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Container, Iterable, Iterator
 from typing import Any
 
+from serialization.formats import protos
 from serialization.formats.dtypes import get_dtype_size
 from serialization.graph.op_sets import VARIABLE_READERS, VARIABLES, is_update
 
@@ -101,3 +102,14 @@ def measure_variables(graph_def: Any) -> int:
             dims = node.attr["shape"].shape.dim
             size += math.prod(max(0, dim.size) for dim in dims) * get_dtype_size(node.attr["dtype"].type)
     return size
+
+
+def copy_without(graph_def: Any, names: Collection[str]) -> Any:
+    """A copy of the GraphDef without these nodes, for which no other node waits any longer."""
+    rest = protos.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    for node in graph_def.node:
+        if node.name not in names:
+            kept = rest.node.add()
+            kept.CopyFrom(node)
+            kept.input[:] = [edge for edge in node.input if not (edge[0] == "^" and get_node_name(edge) in names)]
+    return rest

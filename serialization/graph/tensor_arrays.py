@@ -10,7 +10,14 @@ from typing import Any
 from serialization.formats import protos
 from serialization.formats.dtypes import INT32, RESOURCE, VARIANT
 from serialization.graph.const_nodes import make_constant, read_integers
-from serialization.graph.graph_def import change_op, find_free_name, get_node_name, get_output_index, list_data_edges
+from serialization.graph.graph_def import (
+    change_op,
+    copy_without,
+    find_free_name,
+    get_node_name,
+    get_output_index,
+    list_data_edges,
+)
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import IDENTITIES, PASS_THROUGH
 from serialization.tensorflow import np
@@ -59,13 +66,7 @@ def raise_tensor_arrays(graph_def: Any) -> Any:
         node.input[:] = [edge if edge.startswith("^") else _as_list(index, edge) for edge in node.input]
     for node, array, is_whole in changes:
         _change(index, node, array, is_whole=is_whole)
-    result = protos.GraphDef(library=copy.library, versions=copy.versions)
-    for node in copy.node:
-        if node.name not in gone:
-            kept = result.node.add()
-            kept.CopyFrom(node)
-            kept.input[:] = [edge for edge in node.input if not (edge[0] == "^" and get_node_name(edge) in gone)]
-    return result
+    return copy_without(copy, gone)
 
 
 def _find_flows(index: GraphIndex) -> set[str] | None:

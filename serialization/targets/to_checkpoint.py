@@ -16,7 +16,7 @@ from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.formats.dtypes import get_base_dtype
 from serialization.graph.const_nodes import make_constant, read_array
-from serialization.graph.graph_def import get_node_name
+from serialization.graph.graph_def import copy_without, get_node_name
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import VARIABLES
 from serialization.graph.parameters import Parameter, find_parameters, may_be_trained
@@ -157,12 +157,7 @@ def name_in_graph(parameter: Parameter, unfrozen: Unfrozen) -> str:
 
 
 def _leave_out(graph_def: Any, names: Collection[str]) -> Any:
-    """A copy of the GraphDef without these nodes, which others still take values from but wait for no longer."""
-    rest = protos.GraphDef(versions=graph_def.versions, library=graph_def.library)
-    for node in graph_def.node:
-        if node.name not in names:
-            kept = rest.node.add()
-            kept.CopyFrom(node)
-            kept.input[:] = [edge for edge in node.input if not (edge[0] == "^" and get_node_name(edge) in names)]
+    """A copy of the GraphDef without these nodes, which others still take values from."""
+    rest = copy_without(graph_def, names)
     remove_lost_locations(rest)
     return rest

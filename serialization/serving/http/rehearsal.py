@@ -73,10 +73,8 @@ class Rehearsals:
             if state not in self.asker.known:
                 fault = _rehearse(self._load, model, Path(path), restrict)
                 self.asker.known = {**self.asker.known, state: fault}  # another thread may start a worker with it
-            with (
-                Connection(descriptors[0], readable=False) as answer,
-                suppress(BrokenPipeError),
-            ):  # the worker has ended
+            # A worker that has ended takes no answer.
+            with Connection(descriptors[0], readable=False) as answer, suppress(BrokenPipeError):
                 answer.send(self.asker.known[state])
 
 
