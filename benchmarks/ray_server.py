@@ -34,7 +34,10 @@ def set_up(folder: str) -> None:
 
 @contextmanager
 def serving_by_ray(model: str, port: int) -> Iterator[tuple[Callable[[], int], Callable[[], None]]]:
-    """Two replicas, one in each of two raylets; gives what counts those that run, and what kills the second raylet."""
+    """Run two replicas, one in each of two raylets.
+
+    Yields two functions: the first counts the replicas that run, the second kills the second raylet.
+    """
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:
         set_up(folder)
         import ray

@@ -198,6 +198,6 @@ def chart(report: Report) -> str:
 
 
 def replace_between(document: Path, marks: tuple[str, str], text: str) -> None:
-    """Write the text between two lines of a document, in the place of what stands there."""
+    """Replace what stands between two lines of a document."""
     before, _, rest = document.read_text().partition(marks[0])
     document.write_text(f"{before}{marks[0]}\n\n{text}\n\n{marks[1]}{rest.partition(marks[1])[2]}")

@@ -36,7 +36,7 @@ def build(models: dict[str, str]) -> Any:
         name="predictions",
         max_ongoing_requests=IN_FLIGHT,
         autoscaling_config={"min_replicas": 2, "max_replicas": 10, "target_ongoing_requests": IN_FLIGHT // 4},
-        max_replicas_per_node=1,  # each node that is lost takes one of them
+        max_replicas_per_node=1,  # a lost node takes one replica with it
         health_check_period_s=1,
         health_check_timeout_s=5,
     )

@@ -183,7 +183,10 @@ def format_count(count: int, noun: str, plural: str = "") -> str:
 
 
 def explain_death(number: int, said: str) -> str:
-    """One line: by which signal a process ended that had loaded a model, and why, by what it `said` on stderr."""
+    """One line that names the signal that ended a process with a loaded model, and the reason.
+
+    `said` is what the process wrote to stderr: the reason is found in it.
+    """
     name = signal.Signals(number).name
     if number == signal.SIGKILL:
         return f"the process was killed; found {name}, as where the memory runs out; use a larger machine"

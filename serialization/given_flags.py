@@ -1,4 +1,4 @@
-"""What a script makes of the flags that it was given: the model to read, the place to write, the words to repeat."""
+"""Reads from the given flags which model to read and where to write, and repeats them for the next command."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ def refuse_flags(parser: argparse.ArgumentParser, args: argparse.Namespace, flag
 
 
 def name_target(parser: argparse.ArgumentParser, args: argparse.Namespace, target: str, *sources: str) -> None:
-    """Name what is written after a model of the user's own, where no flag names it: the default is the toy model's.
+    """Name the file that is written after the model that is read, if the user gave a model and no name for the result.
 
-    It lies beside the default, which may be replaced: my/model.ckpt becomes results/model.pb, models/house/1
-    results/house.pb. `target` and `sources` are the attributes of the flags that name what is written, and read.
+    So a user's model does not replace the toy's result. It goes into the default's folder: my/model.ckpt is written to
+    results/model.pb, models/house/1 to results/house.pb. `target` is the attribute of the flag that names the result,
+    `sources` are those of the flags that name a model.
 
     Raises UserError if nothing is at the path that is read.
     """

@@ -1,4 +1,4 @@
-"""Has a graph compute in float32 what it computes in float64, for a runtime whose ops lack float64.
+"""Turns the float64 ops of a graph into float32 ones, for a runtime that has no float64 ops.
 
 Inputs and outputs keep their dtype: a Cast follows such an input, and another one makes such an output.
 """

@@ -96,7 +96,7 @@ def _spell_out(index: GraphIndex, node: Any, formula: Callable[..., Any], graph:
 
 
 def _stand_in(index: GraphIndex, graph: Any, edge: str, name: str) -> Any:
-    """A placeholder for the tensor on an edge; a constant of the graph as what it is, for formulas that read it."""
+    """A placeholder for the tensor on an edge, or the constant itself if it is one: some formulas read its value."""
     tensor = graph.get_tensor_by_name(get_tensor_name(edge))
     producer = index.producer(edge)
     if producer is not None and producer.op == "Const" and tensor.dtype.is_integer:

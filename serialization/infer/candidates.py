@@ -57,8 +57,8 @@ class Inferred:
 def infer_candidates(index: GraphIndex, lacking: Collection[str] = (), meta_graph: Any = None) -> Inferred:
     """Candidates for the inputs and outputs of a graph, best first; no outputs if it computes nothing useful.
 
-    `lacking` are variables that have no value; what needs one is no candidate, unless all need one. A `meta_graph` has
-    the collections in which an author lists what is to be fetched.
+    `lacking` are the variables without a value. A tensor that needs one is no candidate, unless every tensor needs one.
+    The collections of `meta_graph` are searched for tensors that the author listed.
     """
     flow = Flow(index)
     roles = find_roles(flow)
@@ -131,7 +131,7 @@ def _choose(flow: Flow, found: list[Candidate], features: int, *, trained: bool)
         if one.why != UNCONSUMED or is_state(flow, node):
             return False
         if has_own_name(flow.nodes[node]) and (flow.nodes[node].op in _ACTIVATIONS or is_next_state(flow, name)):
-            return False  # probabilities of something else, or what is fed in the next step
+            return False  # the probabilities of another head, or the state for the next step
         return any(uses[name] < used and (trained or not needs[name] & ~needed) for used, needed in kinds)
 
     best = [c for c in found if not is_less(c)]
@@ -207,7 +207,7 @@ def _keep_scores(flow: Flow, found: list[Candidate]) -> list[Candidate]:
         forms = [score for score in scores if score != candidate and steps[score] & steps[candidate]]
         node = flow.nodes[get_node_name(candidate.tensor.name)]
         if node.op in CHOOSING and has_own_name(node) and not flow.index.consumers(node.name):
-            return False  # a class that is there for whoever loads the graph
+            return False  # the author named the class, and nothing in the graph reads it: it is meant to be fetched
         if candidate in scores:
             return any(_count_classes(candidate) < _count_classes(score) for score in forms)
         return bool(forms) and any(flow.nodes[get_node_name(name)].op in CHOOSING for name in steps[candidate])

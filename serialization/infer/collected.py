@@ -1,4 +1,4 @@
-"""Reads what an author listed for whoever loads the graph: the collections of a MetaGraphDef that are not TensorFlow's.
+"""Reads the outputs that an author listed in collections of the MetaGraphDef.
 
 `tf.add_to_collection("pred_network", y)` before saving and `tf.get_collection("pred_network")[0]` after loading is how
 many scripts hand a tensor on. Some list names as JSON, under "inputs" and "outputs". It works on the protobuf, without

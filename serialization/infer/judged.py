@@ -198,9 +198,9 @@ def _before_fixed_network(flow: Flow, tensor: str) -> list[str]:
 
 
 def _before_cosines(flow: Flow, tensor: str) -> list[str]:
-    """What is compared with directions that the loss learns, one for each class; else the tensor itself.
+    """The embedding whose cosines with the classes' weights a loss takes; else the tensor itself.
 
-    A product with normalized weights gives cosines. Faces are recognized by what comes before.
+    A face recognition network is trained so: the classes are those of the training data, the embedding is its answer.
     """
     found = []
     for name in map(get_node_name, find_parameter_free_ancestors(flow, tensor)):

@@ -60,7 +60,7 @@ def _is_text_for_each_row(flow: Flow, name: str) -> bool:
 
 
 def _is_value_of_choice(flow: Flow, node: Any) -> bool:
-    """Whether it is the largest value, without a name, of what is searched for its place too: the score of a path."""
+    """Whether it is an unnamed Max over a tensor that an ArgMax reads too: the score of the chosen class or path."""
     if node.op != "Max" or has_own_name(node):
         return False
     choices = (choice for choice in flow.rest() if choice.op in CHOOSING and flow.users(choice.name))
