@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from serialization import end_interrupted
 from serialization.child import run_tidily, run_with_child
@@ -25,6 +25,10 @@ from serialization.parser import Given
 from serialization.project import ROOT
 from serialization.run.given_feeds import Feed
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_STDOUT = "standard output"
 # Where packages are listed that requirements.txt has not.
 _OTHER_FILES = {
     **dict.fromkeys(("tf2onnx", "onnx", "onnxruntime", "ai_edge_litert"), "requirements-export.txt"),
@@ -62,6 +66,20 @@ def list_readable(args: argparse.Namespace) -> list[Path]:
     return [*opened, *list_readable_files(path for path in paths if isinstance(path, Path))]
 
 
+class _StandardOutput(io.FileIO):
+    """Descriptor 1, whose errors name it: else the line of a full disk does not say what cannot be written."""
+
+    def __init__(self) -> None:
+        super().__init__(1, "w", closefd=False)
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = _STDOUT
+            raise
+
+
 def _open_standard_streams() -> None:
     """Open descriptors 0, 1 and 2 if they are closed, for child processes too: `>&-` does not fail the script.
 
@@ -72,7 +90,14 @@ def _open_standard_streams() -> None:
             os.fstat(descriptor)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # open takes the lowest free number
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    at_once = isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.write_through  # as `python -u` asks
+    file = _StandardOutput()
+    sys.stdout = io.TextIOWrapper(
+        file if at_once else io.BufferedWriter(file),
+        sys.stdout.encoding if sys.stdout else None,
+        line_buffering=at_once or file.isatty(),
+        write_through=at_once,
+    )
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
@@ -89,8 +114,9 @@ def call_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] |
     except (UserError, OSError) as error:
         from serialization.checks.confinement import explain_error
 
-        if isinstance(error, BrokenPipeError):  # `script.py | head`: the reader has left, and needs no message
+        if isinstance(error, OSError) and error.filename == _STDOUT:  # what is in its buffer is written nowhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # `script.py | head`: the reader has left, and needs no message
             return 128 + signal.SIGPIPE
         if isinstance(error, UserError):
             error = UserError(error.advise(Path(inspect.getfile(main)).stem))

@@ -38,6 +38,11 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}; `python {show_path(Path(sys.argv[0]))} --help` lists the flags\n")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write the help or an error. argparse's own function says nothing of a file that cannot be written."""
+        (file or sys.stderr).write(message)
+        sys.stdout.flush()
+
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:

@@ -108,6 +108,14 @@ def test_a_closed_stdout_is_not_an_error(made: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("words", [("--help",), ("--checkpoint", "{made}")], ids=["help", "in the confined child"])
+def test_a_full_disk_names_standard_output(made: Path, words: tuple[str, ...]) -> None:
+    command = [sys.executable, str(PROJECT / "checkpoint_restore.py"), *(word.format(made=made) for word in words)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "error: standard output: No space left on device\n")
+
+
 def test_a_tilde_becomes_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     assert parse_path("~/x.pb") == Path("/home/somebody/x.pb")
