@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -27,7 +28,7 @@ from serialization.errors import UserError
 from serialization.serving.limits import CROWDED_TIMEOUT, Settings
 from serialization.serving.requests import RequestError
 from serialization.serving.rpc.health_service import WATCH
-from serialization.serving.rpc.services import Services, find_named_model
+from serialization.serving.rpc.services import Refusal, Services, find_named_model
 from serialization.serving.wire.protocol import MESSAGE, Headers, WireProtocol
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ _HEADERS = {_REQUEST_ID: "HTTP_X_REQUEST_ID", "x-forwarded-for": "HTTP_X_FORWARD
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.CANCELLED,
     412: grpc.StatusCode.FAILED_PRECONDITION,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     422: grpc.StatusCode.INVALID_ARGUMENT,
@@ -99,12 +101,13 @@ class RpcServer(grpc.GenericRpcHandler):
         return stopped
 
     def _answer(self, method: str, received: Iterator[bytes], context: Any) -> bytes:
-        message = self._receive(received, context)
+        message, refusal = self._receive(received, context)
         answer = _Answer()
         environ = _make_environ(method, message, context)
 
         def choose(version: Version) -> WireProtocol:
-            return self._get_services(version).find(method)
+            service = self._get_services(version).find(method)
+            return Refusal(service.prefix, refusal) if refusal else service
 
         request = self._route.admit(environ, answer.reply, choose, find_named_model(method, message))
         if request is not None:
@@ -115,7 +118,8 @@ class RpcServer(grpc.GenericRpcHandler):
             text = answer.body.decode()[:_LONGEST_MESSAGE]
             context.abort(_CODES.get(answer.status, grpc.StatusCode.UNKNOWN), text)
         self._waiting.begin(context)
-        context.add_callback(partial(self._waiting.end, context))
+        if not context.add_callback(partial(self._waiting.end, context)):
+            self._waiting.end(context)  # the client has left
         return answer.body
 
     def _get_services(self, version: Version) -> Services:
@@ -125,24 +129,29 @@ class RpcServer(grpc.GenericRpcHandler):
         services: Services = version.services
         return services
 
-    def _receive(self, received: Iterator[bytes], context: Any) -> bytes:
-        """The message of a call. A client that does not send it in time is disconnected from the call."""
+    def _receive(self, received: Iterator[bytes], context: Any) -> tuple[bytes, RequestError | None]:
+        """The message of a call, or why there is none.
+
+        A client that does not send it in time is disconnected from the call. Of a message that core refuses, which it
+        tells the client, the call has nothing but its end, as of a client that leaves.
+        """
+        message = None
         self._waiting.begin(context)
-        try:
+        with suppress(grpc.RpcError):
             message = next(received, None)
-        finally:
-            self._waiting.end(context)
-        if message is None:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
-            raise AssertionError  # abort raises
-        return message
+        in_time = self._waiting.end(context)
+        if message is not None:
+            return message, None
+        return b"", RequestError(400, "the call has no message") if in_time else RequestError(408, "no message in time")
 
     def _watch_health(self, received: Iterator[bytes], context: Any) -> Iterator[bytes]:
         """The state of a service now, and when the server is about to end."""
-        message = self._receive(received, context)
+        message, refusal = self._receive(received, context)
         if not self._watchers.acquire(blocking=False):
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_WATCHERS} clients watch already; use Check")
         try:
+            if refusal:
+                raise refusal
             context.add_callback(self.drain)
             yield self._health.tell(message, ready=not self._route.draining)
             with self._changed:
@@ -187,8 +196,9 @@ class _Waiting:
     def begin(self, context: Any) -> None:
         self._since[context] = time.monotonic()
 
-    def end(self, context: Any) -> None:
-        self._since.pop(context, None)
+    def end(self, context: Any) -> bool:
+        """Whether it was still waited for."""
+        return self._since.pop(context, None) is not None
 
     def _watch(self) -> None:
         while True:

@@ -29,11 +29,15 @@ class Services:
         names = [name for service in models for name in service.services]
         self.health = HealthService(names)
         self._services: list[WireProtocol] = [*models, self.health]
-        self._unknown = _UnknownService([*names, *self.health.services])
+        self._names = [*names, *self.health.services]
 
     def find(self, method: str) -> WireProtocol:
         """The service of a method such as `/inference.GRPCInferenceService/ModelInfer`, or one that refuses it."""
-        return next((service for service in self._services if method.startswith(service.prefix)), self._unknown)
+        for service in self._services:
+            if method.startswith(service.prefix):
+                return service
+        found = f"no service for {make_printable(method)}; the services here are {', '.join(self._names)}"
+        return Refusal("other", RequestError(501, found))
 
 
 def find_named_model(method: str, message: bytes) -> tuple[str, str]:
@@ -61,14 +65,12 @@ def _find_field(message: memoryview, wanted: int) -> memoryview:
     return found
 
 
-class _UnknownService(RpcService):
-    """Refuses the methods of services that are not here."""
+class Refusal(RpcService):
+    """Refuses a call. The prefix is that of its service, which the metrics name."""
 
-    prefix = "other"  # in the metrics
-
-    def __init__(self, names: list[str]) -> None:
-        self._names = names
+    def __init__(self, prefix: str, error: RequestError) -> None:
+        self.prefix = prefix
+        self._error = error
 
     def find_call(self, environ: dict[str, Any], *, ready: bool) -> Call | Document:
-        found = make_printable(environ["PATH_INFO"])
-        raise RequestError(501, f"no service for {found}; the services here are {', '.join(self._names)}")
+        raise self._error

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,6 @@ def test_calls_are_answered_and_have_ids(address: str, capfd: pytest.CaptureFixt
         ("/a.b.C/D", b"", "UNIMPLEMENTED", "no service for /a.b.C/D; the services here are "),
         (f"{PREDICT}s", b"", "UNIMPLEMENTED", f"{PREDICT}s is not answered here; these are: "),
         ("/\u00e9", b"", "UNIMPLEMENTED", "no service for /"),
-        (PREDICT, b"\0" * (LIMIT + 1), "RESOURCE_EXHAUSTED", ""),
     ],
 )
 def test_what_is_refused_has_a_code_and_a_line(
@@ -97,13 +95,37 @@ def test_what_is_refused_has_a_code_and_a_line(
     assert call(address, CHECK) == b"\x08\1", "the server goes on"
 
 
-def test_packed_messages_are_unpacked_up_to_the_limit(address: str) -> None:
+def logged_statuses(capfd: pytest.CaptureFixture[str], path: str) -> list[int]:
+    """The statuses of the next calls of a method in the log, once there are any."""
+    lines: list[str] = []
+
+    def read() -> bool:
+        lines.extend(capfd.readouterr().out.splitlines())
+        return len(lines) > 0
+
+    assert soon(read)
+    return [entry["status"] for entry in map(json.loads, lines) if entry["path"] == path]
+
+
+def test_packed_messages_are_unpacked(address: str) -> None:
     with grpc.insecure_channel(address) as channel:
-        ask = partial(channel.unary_unary(PREDICT), compression=grpc.Compression.Gzip, timeout=120)
-        assert read_response(ask(two()))["positive"].tolist() == [True]
+        answer = channel.unary_unary(PREDICT)(two(), compression=grpc.Compression.Gzip, timeout=120)
+    assert read_response(answer)["positive"].tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("message", "packing"),
+    [(b"\0" * (LIMIT + 1), None), (b"\0" * 100 * LIMIT, grpc.Compression.Gzip)],  # 100 kB on the wire
+)
+def test_messages_that_grpc_itself_refuses_are_in_the_log(
+    address: str, message: bytes, packing: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    capfd.readouterr()
+    with grpc.insecure_channel(address, options=[("grpc.max_send_message_length", -1)]) as channel:
         with pytest.raises(grpc.RpcError) as refused:
-            ask(b"\0" * 100 * LIMIT)  # 100 kB on the wire
+            channel.unary_unary(PREDICT)(message, compression=packing, timeout=120)
         assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert logged_statuses(capfd, PREDICT) == [400]
 
 
 def test_bytes_that_are_no_grpc_end_their_connection_alone(address: str) -> None:
@@ -121,16 +143,18 @@ def test_bytes_that_are_no_grpc_end_their_connection_alone(address: str) -> None
     assert call(address, CHECK) == b"\x08\1"
 
 
-def test_a_call_without_a_message(address: str) -> None:
+def test_a_call_without_a_message(address: str, capfd: pytest.CaptureFixture[str]) -> None:
+    capfd.readouterr()
     with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError) as refused:
         channel.stream_unary(PREDICT)(iter([]), timeout=120)
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert refused.value.details() == "the call has no message"
+    assert logged_statuses(capfd, PREDICT) == [400]
 
 
-def test_clients_that_send_no_message_are_cut_off() -> None:
+def test_clients_that_send_no_message_are_cut_off(capfd: pytest.CaptureFixture[str]) -> None:
     """Each would else keep a thread for ever, and with it the place of another."""
-    app = small_app("two", model_name="m", body_timeout=1, max_in_flight=1)
+    app = small_app("two", model_name="m", body_timeout=1, max_in_flight=1, log_format="json")
     ended = threading.Event()
 
     def nothing() -> Iterator[bytes]:
@@ -142,6 +166,7 @@ def test_clients_that_send_no_message_are_cut_off() -> None:
         # Beyond the number of threads grpc itself refuses calls; how many come so far depends on the machine.
         assert {one.code().name for one in calls} <= {"CANCELLED", "UNAVAILABLE", "RESOURCE_EXHAUSTED"}
         assert any(one.code().name == "CANCELLED" for one in calls)
+        assert set(logged_statuses(capfd, PREDICT)) == {408}
         assert call(address, PREDICT, two())
         ended.set()
 
