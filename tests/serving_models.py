@@ -22,11 +22,14 @@ from conftest import PROJECT, environment
 from flask import Flask
 from flask.testing import FlaskClient
 
-from freezemodel_serve import Source, make_app, make_source
+import freezemodel_serve
 from serialization.files.model_flags import find_newest_model
 from serialization.graph.signature import Signature, make_signature
-from serialization.run.predictor import open_session
+from serialization.run.predictor import give_sessions_own_threads, open_session
+from serialization.serving.app import load_version, make_predict_route
+from serialization.serving.http.version import Version
 from serialization.serving.limits import Settings
+from serialization.serving.served_models import Source, make_source
 from serialization.tensorflow import tf, tf1
 
 ROW = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
@@ -231,6 +234,16 @@ def open_small(name: str) -> tuple[Any, Signature]:
     return open_session(graph), make_signature(graph, small.inputs, small.outputs)
 
 
+def make_app(name: str, open_model: Callable[[], tuple[Any, Signature]], settings: Settings) -> Flask:
+    """The server's application for one model, which people are shown by this name."""
+
+    def load() -> Version:
+        give_sessions_own_threads()
+        return load_version(name, freezemodel_serve.compile_session(*open_model(), settings.timeout), settings)
+
+    return freezemodel_serve.make_app(lambda: make_predict_route([load], settings))
+
+
 def make_identity(dtype: str, shape: list[int | None] | None) -> FlaskClient:
     """A client of a server whose model answers with its input."""
 
@@ -277,7 +290,7 @@ def at_once(*works: Callable[[], object]) -> None:
 
 
 def find_source(kind: str, path: Path, name: str = "") -> Source:
-    """The versions of a model at the path, for load_sources."""
+    """The versions of a model at the path, for ServedModels."""
     return make_source(kind, path, find_newest_model(kind, path), name, versions=True)
 
 

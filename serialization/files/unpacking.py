@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from serialization.console import format_size, make_printable, show_as, show_path
 from serialization.errors import UserError
@@ -52,11 +52,10 @@ def list_unpacked() -> dict[Path, Path]:
     return dict(_unpacked)
 
 
-def call_with_unpacked(unpacked: Mapping[Path, Path], make: Callable[..., Result], **how: Any) -> Result:
-    """Call `make(**how)` in a process that was started by the one that has unpacked these archives."""
+def show_unpacked(unpacked: Mapping[Path, Path]) -> None:
+    """Show people the archives in place of these folders, in a process started by the one that has unpacked them."""
     for archive, folder in unpacked.items():
         show_as(folder, archive)
-    return make(**how)
 
 
 @atexit.register

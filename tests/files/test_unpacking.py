@@ -22,7 +22,7 @@ from conftest import PROJECT, environment
 from serialization.console import show_path
 from serialization.errors import UserError
 from serialization.files import unpacking
-from serialization.files.unpacking import call_with_unpacked, list_unpacked, open_in_place, remove_unpacked
+from serialization.files.unpacking import list_unpacked, open_in_place, remove_unpacked, show_unpacked
 
 find = open_in_place(lambda path: path)
 
@@ -71,7 +71,8 @@ def test_messages_show_the_archive(archive: Path) -> None:
     assert show_path(folder / "model") == f"{archive}/model"
     remove_unpacked()
     assert show_path(folder / "model") == f"{folder}/model"
-    assert call_with_unpacked({archive: folder}, lambda: show_path(folder / "model")) == f"{archive}/model"
+    show_unpacked({archive: folder})
+    assert show_path(folder / "model") == f"{archive}/model"
 
 
 def test_a_user_may_name_it_from_another_folder(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,8 @@ from typing import Any
 import ml_dtypes
 import pytest
 from flask.testing import FlaskClient
-from serving_models import PREDICT
+from serving_models import PREDICT, make_app
 
-from freezemodel_serve import make_app
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor, make_signature
 from serialization.run.given_feeds import parse_feed, read_feeds

@@ -12,10 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from openapi_spec_validator import validate
-from serving_models import PREDICT, at_once, open_small, small_app
+from serving_models import PREDICT, at_once, make_app, open_small, small_app
 from werkzeug.test import create_environ
 
-from freezemodel_serve import make_app
 from serialization.run.predictor import Predictor
 from serialization.serving.limits import Settings
 from serialization.tensorflow import np

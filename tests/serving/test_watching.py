@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import shutil
 import signal
 import threading
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run, needs_landlock
+from conftest import needs_landlock
 from flask import Flask
 from flask.testing import FlaskClient
 from serving_models import PREDICT, ROW, find_source, post, serving, soon
@@ -22,6 +21,7 @@ from swapping import Load, count_swaps, get_resident_megabytes, write_numbered_v
 import freezemodel_serve
 from serialization.serving.http.predict_route import SERVING
 from serialization.serving.limits import Settings
+from serialization.serving.served_models import ServedModels
 from serialization.tensorflow import np, quiet, tf, tf1
 
 
@@ -182,7 +182,7 @@ def test_a_version_that_makes_tensorflow_abort_ends_no_worker(numbered: Path, tm
 
 def open_watched(kind: str, path: Path) -> Flask:
     source = find_source(kind, path)
-    return freezemodel_serve.load_sources([source], settings=Settings(), watch=True)
+    return freezemodel_serve.load_app(ServedModels([source], freezemodel_serve.OPENERS, watch=True), Settings())
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,9 @@ def test_versions_that_are_kept_answer_by_their_numbers(numbered: Path, tmp_path
     for number in (1, 2, 10):
         shutil.copytree(numbered / str(number), base / str(number))
     source = find_source("saved_model", base)
-    app = freezemodel_serve.load_sources([source], settings=Settings(model_label="stable"), keep_versions=2)
+    app = freezemodel_serve.load_app(
+        ServedModels([source], freezemodel_serve.OPENERS, keep_versions=2), Settings(model_label="stable")
+    )
     assert not app.config[SERVING].reloaders
     client: FlaskClient = app.test_client()
 
@@ -280,19 +282,3 @@ def test_versions_that_are_kept_answer_by_their_numbers(numbered: Path, tmp_path
     assert (state["version"], state["state"]) == ("2", "AVAILABLE")
     paths = client.get("/openapi.json").get_json()["paths"]
     assert {f"/v1/models/house/versions/{number}:predict" for number in (2, 10)} <= paths.keys()
-
-
-def test_what_cannot_be_watched_is_told(run: Run, made: Path, tmp_path: Path) -> None:
-    done = run("freezemodel_serve", "--watch", "--keras", tmp_path / "m.keras")
-    assert (done.status, done.stdout) == (2, "")
-    assert re.search(r"--watch does not go with --keras; freeze the model, and serve that", done.stderr)
-    shutil.make_archive(str(tmp_path / "m"), "zip", made / "savedmodel_from_source")
-    done = run("freezemodel_serve", "--watch", "--saved-model", tmp_path / "m.zip")
-    assert (done.status, done.stdout) == (1, "")
-    assert (
-        done.stderr
-        == f"error: --watch and --keep-versions cannot look into the archive {tmp_path / 'm.zip'}; unpack it\n"
-    )
-    done = run("freezemodel_serve", "--watch", "--saved-model", tmp_path / "none")
-    assert done.status == 1
-    assert done.stderr.startswith(f"error: no SavedModel at {tmp_path / 'none'}; ")

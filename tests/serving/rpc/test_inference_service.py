@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from flask import Flask
 from rpc_calls import INFER, ask, infer_request, raw_field
-from serving_models import small_app
+from serving_models import make_app, small_app
 
-from freezemodel_serve import make_app
 from serialization.graph.signature import Signature, make_signature
 from serialization.run.predictor import open_session
 from serialization.serving.limits import Settings

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from flask import Flask
 from rpc_calls import PREDICT, ask, make_environ, make_tensor, predict_request, read_response, services_of
-from serving_models import open_small, small_app
+from serving_models import make_app, open_small, small_app
 
-from freezemodel_serve import make_app
 from serialization.formats import protos
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.predictor import Predictor, open_session

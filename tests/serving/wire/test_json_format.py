@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from conftest import Clients
 from flask.testing import FlaskClient
-from serving_models import open_small, post
+from serving_models import make_app, open_small, post
 
-from freezemodel_serve import make_app
 from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor, make_signature
 from serialization.run.predictor import open_session

@@ -9,7 +9,6 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import Run
 from flask.testing import FlaskClient
 from rpc_calls import INFER, call, infer_request, make_tensor, predict_request, rpc_serving
 from rpc_calls import PREDICT as RPC_PREDICT
@@ -18,6 +17,7 @@ from serving_models import ROW, find_source, post, serving, write_small
 import freezemodel_serve
 from serialization.serving.limits import Settings
 from serialization.serving.rpc import inference_service, prediction_service
+from serialization.serving.served_models import ServedModels
 
 TWO = {"x": {"a": [[1, 2, 3]], "b": [4]}}
 SUM = {"y": {"sum": [[5, 6, 7]], "positive": [True]}}
@@ -83,7 +83,7 @@ def test_a_grpc_call_reaches_the_model_and_the_version_that_its_message_names(
         find_source("frozen_model", places["toy"], "toy"),
         find_source("saved_model", tmp_path / "versions", "größe"),
     ]
-    app = freezemodel_serve.load_sources(sources, settings=Settings(), keep_versions=2)
+    app = freezemodel_serve.load_app(ServedModels(sources, freezemodel_serve.OPENERS, keep_versions=2), Settings())
     with rpc_serving(app) as (_, address):
         for name, key, number, answered in (
             ("toy", "Placeholder/inputs_placeholder", "", "1"),
@@ -149,36 +149,6 @@ def test_one_model_by_a_name_is_served_as_without(made: Path) -> None:
     assert 'serving_requests_total{route="/api/predict",status="200"} 2.0' in client.get("/metrics").get_data(
         as_text=True
     )
-
-
-@pytest.mark.parametrize(
-    ("flags", "error"),
-    [
-        (["--model", "a=x", "--model", "a=y"], "several models have one name; found --model a, a"),
-        (["--model", "a"], "argument --model: expected NAME=PATH, got 'a'"),
-        (["--model", "a/b=x"], "argument --model: expected a name without slash, colon and blank, got 'a/b'"),
-        (
-            ["--model", "a=x", "--saved-model", "b"],
-            "--saved-model does not go with --model, which takes any kind but Keras",
-        ),
-        (["--model", "a=x", "--inputs", "b"], "--inputs is of one model; it does not go with --model"),
-        (["--model", "a=x", "--model-name", "b"], "--model-name is of one model; it does not go with --model"),
-    ],
-)
-def test_flags_that_do_not_go_together_are_told(run: Run, flags: list[str], error: str) -> None:
-    done = run("freezemodel_serve", *flags)
-    assert (done.status, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"error: {error}; ")
-
-
-def test_a_model_that_is_missing_or_of_another_kind_is_told(run: Run, tmp_path: Path) -> None:
-    done = run("freezemodel_serve", "--model", f"a={tmp_path / 'none'}")
-    assert done.status == 1
-    assert done.stderr.startswith(f"error: nothing at {tmp_path / 'none'}; ")
-    (tmp_path / "text").write_text("no model")
-    done = run("freezemodel_serve", "--model", f"a={tmp_path / 'text'}")
-    assert done.status == 1
-    assert done.stderr.startswith(f"error: {tmp_path / 'text'} is ")
 
 
 def test_the_server_serves_and_watches_several(places: dict[str, Path], tmp_path: Path) -> None:
