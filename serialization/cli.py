@@ -95,6 +95,7 @@ def _open_standard_streams() -> None:
     sys.stdout = io.TextIOWrapper(
         file if at_once else io.BufferedWriter(file),
         sys.stdout.encoding if sys.stdout else None,
+        sys.stdout.errors if sys.stdout else None,
         line_buffering=at_once or file.isatty(),
         write_through=at_once,
     )
