@@ -115,7 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 proof += f"; accuracy on 10,000 fresh rows: {accuracy:.4f}"
             print(f"proved: {proof}")
             if wanted.outputs and not toy:
-                print_predictions(Predictor(session, wanted), wanted, args.feed, prepared.hints, prepared.batches, save)
+                predict, hints, batches = Predictor(session, wanted), prepared.hints, prepared.batches
+                print_predictions(predict, wanted, prepared.index, args.feed, hints, batches, save)
     again = ["freezemodel_save.py", *repeat_flags(parser, args, "checkpoint", *CHECKPOINT_FLAGS, *RUN_FLAGS)]
     print(f"next: {format_command(*(again if wanted.outputs else ['model_inspect.py', args.checkpoint]))}")
     return 0

@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         predict = Predictor(*load(ready))
         toy = model.is_toy(ready.graph_def) and model.is_toys(ready.signature) and not (args.inputs or args.outputs)
         given = args.feed or ([parse_feed(model.EXAMPLES)] if toy else None)
-        print_predictions(predict, predict.signature, given, ready.hints, ready.batches, save)
+        print_predictions(predict, predict.signature, ready.index, given, ready.hints, ready.batches, save)
     if toy:
         print(f"proved: {model.measure_accuracy(predict, 1000):.4f} of 1,000 fresh rows are predicted right")
     print(f"next: {format_command('freezemodel_serve.py', *repeat_flags(parser, args, 'frozen-model', *LOAD_FLAGS))}")

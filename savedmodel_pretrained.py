@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             refuse_flags(parser, args, ("labels", "mean", "std", "top"), "goes with --image")
             origin = open_saved_model(prepared)
             with origin.session:
-                print_predictions(origin.predict, origin.signature, args.feed, origin.hints, save=save)
+                print_predictions(origin.predict, origin.signature, origin.index, args.feed, origin.hints, save=save)
     if images:
         print(f"next: {format_show(prepared.folder)}")
         return 0

@@ -226,6 +226,21 @@ def test_a_pin_and_dropout_together(run: Run, tmp_path: Path) -> None:
     assert "left out the input rate, which the dropout alone took" in printed
 
 
+def test_a_pin_that_no_generated_value_goes_with_is_refused(error: Fails, run: Run, tmp_path: Path) -> None:
+    def make() -> None:
+        x, index = tf1.placeholder(tf.float32, [None, None], name="x"), tf1.placeholder(tf.int32, [], name="index")
+        tf.gather(x, index, axis=1, name="y")
+
+    file = write(build(make), tmp_path / "m.pb")
+    words = ("--outputs", "y", "--pin", "index=250", "--out", tmp_path / "out.pb")
+    assert error("freezemodel_edit", "--frozen-model", file, *words) == (
+        "the model does not run with the value of --pin index: indices = 250 is not in [0, 4); it runs with others; "
+        "give another value, or --feed x=VALUE (float32 [None, None]) on which it runs; nothing was written"
+    )
+    np.save(tmp_path / "x.npy", np.ones([1, 251], "f"))
+    edit(run, file, *words[:4], "--feed", f"x=@{tmp_path / 'x.npy'}")
+
+
 def test_a_text_and_an_array_are_pinned(run: Run, tmp_path: Path) -> None:
     def make() -> None:
         x = tf1.placeholder(tf.string, [None], name="x")

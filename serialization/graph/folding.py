@@ -101,7 +101,7 @@ def _is_fetched(name: str, roots: Collection[str]) -> bool:
     return name in roots or f"{name}:0" in roots
 
 
-@explain_failures("the graph does not take the pinned value")
+@explain_failures("the graph does not take the pinned value", "give another with --pin")
 def _run(index: GraphIndex, names: Iterable[str]) -> list[NDArray[Any]]:
     names = list(names)
     with tf1.Graph().as_default() as graph:

@@ -35,6 +35,7 @@ def fix_inputs(origin: Origin, values: Values) -> Origin:
         signature=replace(origin.signature, inputs=inputs),
         predict=feed(origin.predict),
         repeat=None if origin.repeat is None else feed(origin.repeat),
+        unpinned=origin,
     )
 
 

@@ -141,7 +141,9 @@ def _ask(node: Any, position: int, index: GraphIndex) -> Hint:
         return Hint()
     if node.op in ("Gather", "GatherV2", "ResourceGather") and position == 1:
         table = _shape_of(node.input[0], index)
-        return Hint(top=table[0]) if table else Hint()
+        axes = read_integers(index.producer(node.input[2])) if node.op == "GatherV2" else [0]
+        known = table and axes and -len(table) <= axes[0] < len(table)
+        return Hint(top=max(0, table[axes[0]])) if known and table and axes else Hint()
     if node.op in _PARSERS and position == 0:
         return Hint(example=_example(node, index))
     if node.op == "DecodeWav":

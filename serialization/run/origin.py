@@ -28,7 +28,8 @@ class Origin:
     `plain` says that TensorFlow's own calls convert it well. `hints` and `batches` are for generate_attempts. `repeat`
     runs the model twice and returns the second answer; None if running changes no variables. `tolerance` is for a model
     whose rounding may change, as where XLA compiles it. `freed` says how its rows stand, if the result
-    takes batches of any size. `switches` are inputs, one bool each, of which both values are fed.
+    takes batches of any size. `switches` are inputs, one bool each, of which both values are fed. `unpinned` is the
+    source as it was before inputs were fixed to values.
     """
 
     session: Any
@@ -42,6 +43,7 @@ class Origin:
     tolerance: Tolerance | None = None
     freed: Batches | None = None
     switches: tuple[str, ...] = ()
+    unpinned: Origin | None = None
 
     @property
     def graph_def(self) -> Any:

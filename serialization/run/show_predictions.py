@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from serialization.errors import UserError
+from serialization.graph.graph_index import GraphIndex
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.failures import may_be_mended, require_mendable
 from serialization.run.generated_feeds import Hint, format_feed_flags, generate_attempts
@@ -18,6 +19,7 @@ from serialization.tensorflow import format_reason, np, quiet, tf
 def print_predictions(
     predict: Run,
     wanted: Signature,
+    index: GraphIndex,
     given: Sequence[Feed] | None = None,
     hints: Mapping[str, Hint] | None = None,
     batches: Iterable[int] = (),
@@ -25,7 +27,8 @@ def print_predictions(
 ) -> None:
     """Print the predictions for the values of `--feed`, or for the first generated values that the model takes.
 
-    They are also saved, if there is a path to `save` them to. Raises UserError if the model takes none of them.
+    They are also saved, if there is a path to `save` them to. `index` is that of the model's graph. Raises UserError if
+    the model takes none of the values.
     """
     attempts = iter([[read_feeds(wanted, given)]]) if given else generate_attempts(wanted, hints, batches)
     failure: BaseException | None = None
@@ -46,7 +49,7 @@ def print_predictions(
             if save is not None:
                 save_predictions(save, wanted, results)
             return
-    require_mendable(failure)
+    require_mendable(failure, index, wanted)
     helps = wanted.inputs and not given and may_be_mended(failure)
     advice = "" if not helps else f"; name values that it takes: {format_feed_flags(wanted)}"
     raise UserError(

@@ -105,20 +105,34 @@ def prove_same(
             verdict = "measured" if report else "proved"
             freed = _compare_freed(origin, result, proof, tolerance, given=bool(given), verdict=verdict)
     except NotVerifiedError as failure:
-        require_mendable(failure.__cause__)
-        if given:
-            raise UserError(
-                f"the source does not run on the values of --feed: {failure}; nothing was written"
-            ) from None
-        helps = wanted.inputs and may_be_mended(failure.__cause__)
-        advice = f"; to prove it, add {format_feed_flags(wanted)}" if helps else ""
-        return f"not verified: the source does not run on generated feeds: {failure}{advice}"
+        return _explain_failure(origin, failure, given=bool(given))
     lines = [report(origin.predict, proof)] if report and not proof.random else _judge(proof, ops, layers)
     lines += freed
     if runtime is None:
         with quiet(), open_each(True) as optimized:
             lines += compare_optimized(proof, optimized)
     return "\n".join(make_printable(line, len(line)) for line in lines)
+
+
+def _explain_failure(origin: Origin, failure: NotVerifiedError, *, given: bool) -> str:
+    """The line for a source that does not run on the feeds. Raises UserError if the feeds were given, or if no feed or
+    another value of --pin may make it run.
+    """
+    wanted, error = origin.signature, failure.__cause__
+    if given:
+        require_mendable(error, origin.index, wanted)
+        raise UserError(f"the source does not run on the values of --feed: {failure}; nothing was written")
+    if origin.unpinned is not None and find_feeds(origin.unpinned, range(1)):
+        pins = [f"--pin {t.key}" for t in origin.unpinned.signature.inputs if t not in wanted.inputs]
+        with_feed = f", or {format_feed_flags(wanted)} on which it runs" * bool(wanted.inputs)
+        raise UserError(
+            f"the model does not run with the value of {' and '.join(pins)}: {failure}; it runs with others; give "
+            f"another value{with_feed}; nothing was written"
+        )
+    require_mendable(error, origin.index, wanted)
+    helps = wanted.inputs and may_be_mended(error)
+    advice = f"; to prove it, add {format_feed_flags(wanted)}" if helps else ""
+    return f"not verified: the source does not run on generated feeds: {failure}{advice}"
 
 
 def _judge(proof: Proof, ops: Mapping[str, tuple[str, ...]], layers: Mapping[str, bool]) -> list[str]:

@@ -96,6 +96,8 @@ HINTS: dict[str, tuple[Any, Any, Callable[[Any], Any], Hint]] = {
         lambda x: [tf.raw_ops.GatherV2(params=tf.zeros([rows, 2]), indices=x, axis=0) for rows in (9, 5)],
         Hint(top=5),
     ),
+    "places in a row": (tf.int32, [], lambda x: tf.gather(tf.zeros([2, 7]), x, axis=1), Hint(top=7)),
+    "places in rows that are fed": (tf.int32, [], lambda x: tf.gather(tf1.placeholder(tf.float32, [None]), x), Hint()),
     "raw bytes": (tf.string, [], lambda x: tf.io.decode_raw(x, tf.float32), Hint(example=bytes(4096))),
     "comma separated": (tf.string, [None], lambda x: tf.io.decode_csv(x, [[0.0], [0]]), Hint(example=b"1,1")),
     "a number as text": (tf.string, [None], tf.strings.to_number, Hint(example=b"1")),
