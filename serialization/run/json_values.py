@@ -29,6 +29,7 @@ _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{
 _WEB_SAFE = re.compile("[A-Za-z0-9_-]*={0,2}")  # RFC 4648, section 5, with the padding left out or not
 _DATA_URL = re.compile(r"\Adata:[^,]*;base64,", re.IGNORECASE)  # RFC 2397
 _NONFINITE = {None: math.nan, "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+WHOLE = "a whole number"
 _NAMES = {
     float: "a number",
     int: "a number",
@@ -65,7 +66,7 @@ def find_rule(dtype: str) -> DtypeRule | None:
     if kind == "bool":
         return DtypeRule("bool", "true or false", (bool,))
     if kind == "int":
-        return DtypeRule("int", "a whole number", (int,), least, most)
+        return DtypeRule("int", WHOLE, (int,), least, most)
     if kind == "float":
         most = _find_most(get_numpy_dtype(dtype), most)
         return DtypeRule("float", "a number", (int, float), -most, most)
@@ -125,7 +126,7 @@ def convert_json(tensor: Tensor, value: Any, place: str, *, nonfinite: bool = Fa
     for position, item in enumerate(flat):
         misfit = ""
         if type(item) not in rule.types:
-            misfit = f"expected {rule.expected}, got {name_json_type(item)}"
+            misfit = tell_misfit(rule.expected, item)
         elif rule.kind == "string":
             try:
                 flat[position] = _to_bytes(item)
@@ -198,6 +199,12 @@ def name_json_type(value: Any) -> str:
     if _is_typed_array(value):
         return "an object with the keys 0, 1, ... (a JavaScript typed array; send Array.from(it))"
     return _NAMES[type(value)]
+
+
+def tell_misfit(expected: str, value: Any) -> str:
+    """`expected ONE THING, got ANOTHER`; 1.0 is no whole number, so it is shown."""
+    shown = expected == WHOLE and isinstance(value, float) and math.isfinite(value)
+    return f"expected {expected}, got {value if shown else name_json_type(value)}"
 
 
 def _is_typed_array(value: Any) -> bool:

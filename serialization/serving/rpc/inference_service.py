@@ -20,7 +20,7 @@ from serialization.serving.requests import RequestError
 from serialization.serving.rpc.message_classes import RpcService, make_messages, parse
 from serialization.serving.wire.protocol import MESSAGE, Call, Document, Encode, Headers, ServedModel
 from serialization.serving.wire.tensor_rules import list_repeated_inputs, require_equal, require_known, take_defaults
-from serialization.serving.wire.v2_bodies import refuse_parameters
+from serialization.serving.wire.v2_fields import refuse_parameters
 from serialization.serving.wire.v2_protocol import require_served
 from serialization.serving.wire.v2_tensors import TensorReader, TensorWriter, name_datatype
 from serialization.tensorflow import np

@@ -9,8 +9,7 @@ the rules of run/json_values.py, which find the fault and its place.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -19,10 +18,10 @@ import msgspec
 from serialization.console import format_count, make_printable
 from serialization.graph.signature import Signature
 from serialization.run.given_feeds import make_default
-from serialization.run.json_values import MisfitError, make_object
+from serialization.run.json_values import make_object
 from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError
-from serialization.serving.wire.json_format import may_hold_nonfinite, read_body
+from serialization.serving.wire.json_format import may_hold_nonfinite
 from serialization.serving.wire.protocol import JSON_HEADERS, Encode, Headers, ServedModel
 from serialization.serving.wire.tensor_rules import (
     list_repeated_inputs,
@@ -31,48 +30,20 @@ from serialization.serving.wire.tensor_rules import (
     require_known,
     take_defaults,
 )
+from serialization.serving.wire.v2_fields import Output, QuickBody, read_by_rules, read_flag, read_size
 from serialization.serving.wire.v2_known_bodies import KnownBodies
 from serialization.serving.wire.v2_tensors import TensorReader, TensorWriter
 from serialization.tensorflow import np
 
 LENGTH_HEADER = "Inference-Header-Content-Length"  # of the JSON, before tensors as bytes
 _SHORT = 2000  # bytes of a JSON before binary tensors that is kept decoded: clients send the same one again
-_REFUSED = ("classification", "shared_memory_region")  # parameters that would change what an answer is
-
-
-class _Input(msgspec.Struct, gc=False):
-    name: str
-    shape: list[int]
-    datatype: str
-    data: Any = msgspec.UNSET
-    parameters: dict[str, Any] | None = None
-
-
-class _Output(msgspec.Struct, gc=False):
-    name: str
-    parameters: dict[str, Any] | None = None
-
-
-class _Body(msgspec.Struct, gc=False):
-    inputs: list[_Input]
-    id: str | None = None
-    outputs: list[_Output] | None = None
-    parameters: dict[str, Any] | None = None
-
-
-class _QuickInput(_Input, gc=False):
-    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-class _QuickBody(_Body, gc=False):
-    inputs: list[_QuickInput]  # type: ignore[assignment]  # the same, with the text of the data in place of its values
 
 
 class _Cut(NamedTuple):
     """The place of an input's bytes behind the JSON."""
 
     reader: TensorReader
-    shape: list[int]
+    shape: tuple[int, ...]
     start: int
     end: int
 
@@ -102,7 +73,7 @@ class InferForm:
         self._outputs = signature.outputs
         self._nonfinite = settings.nonfinite
         self._may_be_null = may_hold_nonfinite(signature, settings.nonfinite)
-        self._decoder = msgspec.json.Decoder(_QuickBody)
+        self._decoder = msgspec.json.Decoder(QuickBody)
         self._known_plan = lru_cache(64)(self._make_plan)
         self._known_bodies = KnownBodies(self._find_data)
         self._encode_all = self._choose_encoder(None, None, None)
@@ -166,7 +137,7 @@ class InferForm:
 
     def _make_plan(self, text: bytes) -> _Plan:
         """What the JSON says, by the rules."""
-        body = _read_by_rules(text)
+        body = read_by_rules(text)
         values: dict[str, Any] = {}
         cuts: list[_Cut] = []
         start = 0
@@ -177,16 +148,14 @@ class InferForm:
             if given.name in values or any(cut.reader is reader for cut in cuts):
                 raise RequestError(400, f"the input {name!r} is there twice")
             reader.require_fits(given.datatype, tuple(given.shape))
-            size = _read_parameters(given.parameters, name).get("binary_data_size")
+            size = read_size(given.parameters, name)
+            if (size is None) == (given.data is msgspec.UNSET):
+                found = "none" if size is None else "both"
+                raise RequestError(400, f"{name}: expected data or the parameter binary_data_size, got {found}")
             if size is None:
-                if given.data is msgspec.UNSET:
-                    raise RequestError(400, f"{name}: missing key 'data'")
                 values[given.name] = reader.read(given.data, given.shape)
                 continue
-            if type(size) is not int or size < 0 or given.data is not msgspec.UNSET:
-                found = "data too" if given.data is not msgspec.UNSET else make_printable(repr(size))
-                raise RequestError(400, f"{name}: expected binary_data_size, a whole number, and no data; got {found}")
-            cuts.append(_Cut(reader, given.shape, start, start + size))
+            cuts.append(_Cut(reader, tuple(given.shape), start, start + size))
             start += size
         given_keys = {*values, *(cut.reader.tensor.key for cut in cuts)}
         values |= take_defaults(given_keys, self._readers, self._defaults)
@@ -212,17 +181,17 @@ class InferForm:
         return values, plan.encode
 
     def _choose_encoder(
-        self, request_id: str | None, outputs: Sequence[_Output] | None, parameters: dict[str, Any] | None
+        self, request_id: str | None, outputs: Sequence[Output] | None, parameters: dict[str, Any] | None
     ) -> Encode:
         """The encoder of the outputs that a body asks for: all if it names none."""
-        binary = _read_flag(_read_parameters(parameters, "parameters"), "binary_data_output", default=False)
+        binary = read_flag(parameters, "binary_data_output", "parameters", default=False)
         wanted: dict[str, tuple[TensorWriter, bool]] = {}  # and whether as bytes
-        for output in outputs or [_Output(key) for key in self._writers]:
+        for output in outputs or [Output(key) for key in self._writers]:
             name = make_printable(output.name)
             require_known(output.name, self._writers, "output")
             if output.name in wanted:
                 raise RequestError(400, f"the output {name!r} is there twice")
-            own = _read_flag(_read_parameters(output.parameters, name), "binary_data", default=binary)
+            own = read_flag(output.parameters, "binary_data", name, default=binary)
             writer = self._writers[output.name]
             wanted[output.name] = writer, own
         head = self._head if request_id is None else self._head + b',"id":' + msgspec.json.encode(request_id)
@@ -254,40 +223,6 @@ class InferForm:
         key = writer.tensor.key
         values = {key: writer.list_values(array)}
         return replace_nonfinite(self._outputs, values, self._nonfinite, "{}.data".format)[key]
-
-
-def _read_by_rules(text: bytes) -> _Body:
-    """A body whose keys are there once. Raises RequestError."""
-    try:
-        if not text.strip():
-            raise MisfitError("the body is empty; expected a JSON object")
-        return msgspec.convert(read_body(text), _Body)
-    except MisfitError as misfit:
-        raise RequestError(400, str(misfit)) from None
-    except msgspec.ValidationError as error:
-        found = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*)`)?", str(error), re.DOTALL)
-        message, place = (found[1], found[2]) if found else (str(error), None)
-        raise RequestError(400, f"{place or 'the body'}: {message[:1].lower()}{message[1:]}") from None
-
-
-def _read_parameters(parameters: dict[str, Any] | None, place: str) -> dict[str, Any]:
-    """The parameters. Raises RequestError for one that asks for another answer than this server has."""
-    refuse_parameters(parameters or (), place)
-    return parameters or {}
-
-
-def refuse_parameters(names: Collection[str], place: str) -> None:
-    """Raise RequestError if one of these parameters asks for another answer than this server has."""
-    for name in _REFUSED:
-        if name in names:
-            raise RequestError(400, f"{place}: the parameter {name} is not supported here")
-
-
-def _read_flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
-    value = parameters.get(name, default)
-    if not isinstance(value, bool):
-        raise RequestError(400, f"{name}: expected true or false, got {make_printable(repr(value))}")
-    return value
 
 
 def _count_quotes(parameters: dict[str, Any] | None) -> int:

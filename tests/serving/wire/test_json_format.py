@@ -39,7 +39,7 @@ def test_several_inputs_and_outputs_are_objects_by_key(clients: Clients) -> None
         ('{"x": {"a": [[1, 2, "3"]], "b": [1]}}', "x.a[0][2]: expected a number, got a string"),
         ('{"x": {"a": [[1, 2]], "b": [1]}}', "x.a[0]: expected 3 values, got 2"),
         ('{"x": {"a": [], "b": [1]}}', "x.a: expected 1 to 4096 rows, got 0"),
-        ('{"x": {"a": [[1, 2, 3]], "b": [1.5]}}', "x.b[0]: expected a whole number, got a number"),
+        ('{"x": {"a": [[1, 2, 3]], "b": [1.5]}}', "x.b[0]: expected a whole number, got 1.5"),
         (
             '{"x": {"a": [[1, 2, 3]], "b": [2147483648]}}',
             "x.b[0]: the number is beyond the range of int32, -2147483648 to 2147483647",
