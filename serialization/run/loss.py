@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from serialization.console import make_printable
+from serialization.run.compared_runs import Proof
 from serialization.run.differences import Tolerance
 from serialization.run.predictor import Run
-from serialization.run.verify import Proof
 from serialization.tensorflow import np
 
 if TYPE_CHECKING:

@@ -1,67 +1,30 @@
-"""Runs the source and the result of a conversion on the same feeds, and compares them bit for bit.
-
-What another runtime runs is compared within a tolerance.
-
-Each of them runs twice in one session: with a seed, random ops give the same numbers in the first run of both, and
-others in the next.
-"""
+"""Proves that the result of a conversion answers as its source does, and says so, or why it could not be compared."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from serialization.console import format_count, list_some, make_printable
+from serialization.console import list_some, make_printable
 from serialization.errors import UserError
 from serialization.graph.random_ops import find_dropout_layers, find_random_outputs
-from serialization.graph.shape_probe import find_named_node
 from serialization.run.batch_runs import compare_batches, compare_summaries
-from serialization.run.differences import (
-    Tolerance,
-    find_largest,
-    find_problem,
-    has_same_bits,
-    is_alike,
-    is_rounded,
-    measure_gap,
-)
+from serialization.run.compared_runs import NotVerifiedError, Proof, compare_optimized, compare_runs
+from serialization.run.differences import Tolerance, has_same_bits
 from serialization.run.edited_source import find_feeds
 from serialization.run.failures import may_be_mended, require_mendable
 from serialization.run.generated_feeds import format_feed_flags, generate_attempts
 from serialization.run.given_feeds import Feed, read_rows
 from serialization.run.predictor import Run, Values
-from serialization.tensorflow import format_reason, quiet, tf
+from serialization.tensorflow import quiet
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from serialization.run.origin import Origin
 
 OpenResult = Callable[[bool], AbstractContextManager[Run]]
 NOT_VERIFIED = "not verified, as --no-verify asks"
-_REPEATS = 4  # runs of the source that show whether it differs from itself
-_UNSTEADY = 1e-3  # the most that an output may differ between two runs of the source, relative to its largest number
-
-
-class NotVerifiedError(Exception):
-    """The source does not run on the feeds, so the result cannot be compared. The cause is the source's failure."""
-
-
-@dataclass(frozen=True)
-class Proof:
-    """The outcome of a comparison: a line to print, the feeds on which the source ran, and the result's answers.
-
-    `covered` is the end of the line: on how many rows. `random` are the keys of the outputs of which only shape and
-    dtype could be compared.
-    """
-
-    line: str
-    covered: str
-    feeds: tuple[Values, ...]
-    answers: tuple[Values, ...]
-    random: frozenset[str] = frozenset()
 
 
 def prove_same(
@@ -195,137 +158,3 @@ def _require_steady(first: Run, second: Run, feed: Values, random: Mapping[str, 
                 f"the model changes its variables as it runs, and {key} with them, so it cannot be frozen; "
                 "keep it as a SavedModel; nothing was written"
             )
-
-
-def compare_runs(
-    source: Run,
-    result: Run,
-    attempts: Iterable[Sequence[Values]],
-    random: Mapping[str, bool] | None = None,
-    look: Callable[[Values], None] = lambda feed: None,
-    *,
-    tolerance: Tolerance | None = None,
-    fed: str = "",
-) -> Proof:
-    """Compare on the first feeds that the source runs on. `random` are the outputs that depend on random ops.
-
-    Of these, only shape and dtype are compared if a second run gives other values, and always if `random` says True.
-    `look` is called first, with the first of these feeds. `tolerance` accepts other bits. `fed` is for the proof's
-    line: the inputs that were fed.
-
-    Raises UserError at the first output that differs, NotVerifiedError if the source runs on none of the feeds.
-    """
-    failure = None
-    for batch in attempts:
-        expected: list[tuple[Values, list[Values]]] = []
-        for feed in batch:
-            try:
-                # Without random ops the first feed shows whether a run changes the next.
-                expected.append((feed, [source(feed) for _ in range(2 if random or not expected else 1)]))
-            except tf.errors.OpError as error:
-                failure = failure or error
-        if expected:
-            look(expected[0][0])
-            return _compare_all(source, result, expected, random or {}, tolerance=tolerance, fed=fed)
-    raise NotVerifiedError(format_reason(failure)) from failure
-
-
-def compare_optimized(proof: Proof, optimized: Run) -> list[str]:
-    """A line for each output that TensorFlow's default optimizers change by more than rounding."""
-    worst: dict[str, float] = {}
-    for feed, plain in zip(proof.feeds, proof.answers, strict=True):
-        moved = optimized(feed)
-        for key, value in plain.items():
-            if key in proof.random or value.dtype.kind not in "iufc" or value.shape != moved[key].shape:
-                continue
-            if not is_rounded(value, moved[key]):
-                worst[key] = max(worst.get(key, 0.0), measure_gap(value, moved[key]))
-    return [
-        f"TensorFlow's default graph optimizers move {key} by up to {difference:.2g}; without them it is the source's"
-        for key, difference in worst.items()
-    ]
-
-
-def _compare_all(
-    source: Run,
-    result: Run,
-    expected: Sequence[tuple[Values, Sequence[Values]]],
-    random: Mapping[str, bool],
-    *,
-    tolerance: Tolerance | None,
-    fed: str,
-) -> Proof:
-    rows = 0
-    differ: set[str] = set()
-    tolerances: dict[str, float] = {}
-    answers = []
-    accepted: dict[str, tuple[float, float]] = {}
-    for feed, runs in expected:
-        try:
-            got = [result(feed) for _ in runs]
-        except tf.errors.OpError as error:
-            node = find_named_node(str(error.message))
-            where = f"{node}: " if node else ""
-            raise UserError(
-                f"the result does not run where its source does: {where}{format_reason(error)}; nothing was written"
-            ) from None
-        answers.append(got[0])
-        for key, value in runs[0].items():
-            # Where each side repeats itself, a difference between them is none of chance.
-            if key in random and (random[key] or not (_all_same(key, runs) and _all_same(key, got))):
-                differ.add(key)
-            for wanted, actual in zip(runs, got, strict=True):
-                problem = find_problem(key, wanted[key], actual[key], shape_only=key in differ)
-                if problem:
-                    gap = measure_gap(wanted[key], actual[key])
-                    largest = find_largest(value) if value.dtype.kind in "fc" else 0.0
-                    if tolerance and is_alike(wanted[key], actual[key]) and tolerance.accepts(wanted[key], actual[key]):
-                        known = accepted.get(key, (0.0, 0.0))
-                        accepted[key] = (max(known[0], gap), max(known[1], gap / (largest or 1.0)))
-                        continue
-                    # Some ops add up in the order in which their threads finish.
-                    own = _measure_own_gap(source, feed, key, value)
-                    if not own or gap > 4 * own or own > _UNSTEADY * largest:
-                        own = max(own, *(_measure_own_gap(source, feed, key, value) for _ in range(_REPEATS)))
-                        itself = f", which differs from itself by up to {own:.3g}" if own else ""
-                        without = "; --no-verify does without the comparison" if own else ""
-                        cause = f": {tolerance.cause}" if tolerance and tolerance.cause else ""
-                        raise UserError(
-                            f"the result differs from its source{itself}: {problem}{cause}; nothing was written"
-                            f"{without}"
-                        )
-                    tolerances[key] = max(tolerances.get(key, 0.0), gap)
-        rows += _rows(feed)
-    exact = [key for key in expected[0][1][0] if key not in differ | tolerances.keys() | accepted.keys()]
-    covered = f"on {format_count(rows, 'row')}{fed}"
-    parts = [f"{', '.join(exact)}: the same bits as the source, {covered}"] if exact else []
-    parts += [
-        f"{key}: within {t:.2g} of the source, which differs from itself as much" for key, t in tolerances.items()
-    ]
-    if tolerance:
-        parts += [
-            f"{key}: within {gap:.2g} of the source, {tolerance.words.format(relative)}"
-            for key, (gap, relative) in accepted.items()
-        ]
-    parts += [f"{key}: its shape and dtype are the source's" for key in random if key in differ]
-    parts += [f"compared {covered}"] if not exact else []
-    line, covered = (make_printable(text, len(text)) for text in ("; ".join(parts), covered))
-    return Proof(line, covered, tuple(feed for feed, _ in expected), tuple(answers), frozenset(differ))
-
-
-def _measure_own_gap(source: Run, feed: Values, key: str, value: NDArray[Any]) -> float:
-    """How far one more run of the source is from its first answer."""
-    again = source(feed)[key]
-    if not is_alike(value, again) or has_same_bits(value, again):
-        return 0.0
-    return measure_gap(value, again)
-
-
-def _all_same(key: str, runs: Sequence[Values]) -> bool:
-    first = runs[0][key]
-    same = (other[key].dtype == first.dtype and other[key].shape == first.shape for other in runs)
-    return all(same) and all(has_same_bits(first, other[key]) for other in runs)
-
-
-def _rows(feed: Values) -> int:
-    return max((len(value) for value in feed.values() if value.ndim), default=1)

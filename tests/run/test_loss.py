@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from serialization.run.compared_runs import compare_runs
 from serialization.run.loss import ANY, describe_loss
-from serialization.run.verify import compare_runs
 from serialization.tensorflow import np
 
 FEEDS = [[{"x": np.zeros([4, 2], "f")}]]

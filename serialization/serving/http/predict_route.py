@@ -15,10 +15,11 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from serialization.console import format_count
-from serialization.runtimes.runtime import LateError, MemoryShortError, RunError, UnclearError, ValuesError
+from serialization.runtimes.runtime import LateError
 from serialization.serving.http.bodies import BodyReader
+from serialization.serving.http.refusal import JSON_HEADERS, make_refusal
 from serialization.serving.http.slot import Slot
-from serialization.serving.http.version import JSON, NPY, Version
+from serialization.serving.http.version import NPY, Version
 from serialization.serving.limits import Settings
 from serialization.serving.model.engine import Predict
 from serialization.serving.requests import (
@@ -26,8 +27,6 @@ from serialization.serving.requests import (
     RequestInfo,
     RequestLog,
     decode_path,
-    make_error_body,
-    make_internal_error,
     print_exception,
 )
 from serialization.serving.wire import npy_format
@@ -40,7 +39,7 @@ SERVING = "SERVING"  # the key in app.config of the predict route, for servers t
 EXAMPLE = "EXAMPLE"  # the key in app.config of the body of a request that works
 PREDICT = "/api/predict"
 _NAMED = re.compile(r"/(?:api/predict|v[12]/models)/([^/:]+)(?:/versions/([0-9]{1,20})(?![^/:]))?", re.IGNORECASE)
-_JSON_HEADERS, _NPY_HEADERS = [("Content-Type", JSON)], [("Content-Type", NPY)]
+_NPY_HEADERS = [("Content-Type", NPY)]
 
 Reply = Callable[[int, Headers, bytes], None]
 """Sends an answer: its status, its headers without Content-Length, its body."""
@@ -144,7 +143,7 @@ class PredictRoute:
                 found = protocol.find_call(environ, ready=not self.draining)
                 request.route = found.route
                 if isinstance(found, Document):
-                    self._send(found.status, [(request, _JSON_HEADERS, found.body)])
+                    self._send(found.status, [(request, JSON_HEADERS, found.body)])
                     return None
                 decode = found.decode
                 if "HTTP_CONTENT_ENCODING" in environ:
@@ -228,7 +227,7 @@ class PredictRoute:
                     answers.append((request, _NPY_HEADERS, version.npy.encode(results, part)))
                 else:
                     lists = lists or version.json.lists(results)
-                    answers.append((request, _JSON_HEADERS, version.json.encode(lists, part)))
+                    answers.append((request, JSON_HEADERS, version.json.encode(lists, part)))
             except Exception as error:
                 self._refuse(request, error)
             if answers and not version.engine.inline:  # a larger model: a client can send its next request meanwhile
@@ -238,26 +237,8 @@ class PredictRoute:
             self._send(200, answers, rows)
 
     def _refuse(self, request: Request, error: Exception) -> None:
-        error = self._explain(error, request.version)
-        if isinstance(error, RequestError):
-            status, message, headers = error.status, str(error), error.headers
-        else:
-            status, message, headers = 500, make_internal_error(request.id), []
-        if request.protocol is None:
-            body = make_error_body(message, request.id)
-        else:
-            status, body = request.protocol.refuse(status, message)
-        self._send(status, [(request, [*headers, *_JSON_HEADERS], body)])
-
-    def _explain(self, error: Exception, version: Version) -> Exception:
-        """A RequestError for an error of the runtime that the values of a request caused, else the same error."""
-        if isinstance(error, LateError):
-            return RequestError(504, f"the model took longer than {self._timeout:g} s")
-        if isinstance(error, ValuesError) or (isinstance(error, UnclearError) and _still_runs(version)):
-            return RequestError(422, f"the model refuses the values: {_first_line(error)}")
-        if isinstance(error, (MemoryShortError, MemoryError)):
-            return RequestError(503, "not enough memory for this request now", Retry_After="1")
-        return error
+        status, headers, body = make_refusal(request, error, self._timeout)
+        self._send(status, [(request, headers, body)])
 
     def _send(self, status: int, answers: Sequence[Answer], rows: int = 0) -> None:
         """Send answers one right after the other, so that the server and its clients wake once for all."""
@@ -283,14 +264,6 @@ def _find_name(path: str) -> tuple[str, str]:
     return (found[1], str(int(found[2])) if found[2] else "") if found else ("", "")
 
 
-def _still_runs(version: Version) -> bool:
-    """Whether the model still runs on the example: if so, the values of a request caused its error."""
-    try:
-        return not version.engine.runs or bool(version.predict(version.engine.example))
-    except RunError:
-        return False
-
-
 def _rows(values: Mapping[str, Any]) -> int:
     """The number of rows of each input, or 0 if inputs differ."""
     counts = set(map(len, values.values()))
@@ -303,7 +276,3 @@ def _parts(requests: Sequence[Request]) -> Sequence[Any]:
         return (None,)
     ends = list(accumulate([request.rows for request in requests]))
     return list(map(slice, [0, *ends], ends))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]
