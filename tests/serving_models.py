@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +24,14 @@ from flask.testing import FlaskClient
 
 import freezemodel_serve
 from serialization.files.model_flags import find_newest_model
-from serialization.graph.signature import Signature, make_signature
+from serialization.graph.signature import Signature, Tensor, make_signature
 from serialization.run.predictor import give_sessions_own_threads, open_session
 from serialization.serving.app import load_version, make_predict_route
 from serialization.serving.http.version import Version
 from serialization.serving.limits import Settings
 from serialization.serving.served_models import Source, make_source
+from serialization.serving.wire.json_format import choose_lister
+from serialization.serving.wire.protocol import Results
 from serialization.tensorflow import tf, tf1
 
 ROW = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
@@ -253,6 +255,11 @@ def make_identity(dtype: str, shape: list[int | None] | None) -> FlaskClient:
         return open_session(graph), make_signature(graph, "x", "same")
 
     return make_app("identity", load, Settings()).test_client()
+
+
+def make_results(arrays: Mapping[str, Any], outputs: Sequence[Tensor]) -> Results:
+    """The results of a run of a model with these outputs, as encoders take them."""
+    return Results(arrays, lambda found: {tensor.key: choose_lister(tensor)(found[tensor.key]) for tensor in outputs})
 
 
 def small_app(name: str, **settings: Any) -> Flask:

@@ -30,7 +30,7 @@ from serialization.serving.requests import (
     print_exception,
 )
 from serialization.serving.wire import npy_format
-from serialization.serving.wire.protocol import Document, Encode, Headers, WireProtocol
+from serialization.serving.wire.protocol import Document, Encode, Headers, Results, WireProtocol
 
 if TYPE_CHECKING:
     from serialization.serving.http.reload import Reloader
@@ -197,9 +197,9 @@ class PredictRoute:
         version = requests[0].version
         try:
             values = version.json.stack([request.values for request in requests])
-            results, rows = (predict or version.predict)(values)
+            arrays, rows = (predict or version.predict)(values)
             parts = _parts(requests)
-            if len(requests) > 1 and set(map(len, results.values())) != {parts[-1].stop}:
+            if len(requests) > 1 and set(map(len, arrays.values())) != {parts[-1].stop}:
                 raise ValueError("the model returns another number of rows than it takes")
         except Exception as error:
             if len(requests) == 1 or isinstance(error, LateError):
@@ -209,25 +209,22 @@ class PredictRoute:
                 for request in requests:
                     self.answer([request], predict)
             return
-        self._send_results(requests, parts, results, rows)
+        self._send_results(requests, parts, Results(arrays, version.json.lists), rows)
 
     def _send_results(
-        self, requests: Sequence[Request], parts: Sequence[slice | None], results: Mapping[str, Any], rows: int
+        self, requests: Sequence[Request], parts: Sequence[slice | None], results: Results, rows: int
     ) -> None:
         """Send each request its part of the rows."""
         version = requests[0].version
-        lists: Mapping[str, Any] = {}
         answers: list[Answer] = []
         for request, part in zip(requests, parts, strict=True):
             try:
-                accept = request.environ.get("HTTP_ACCEPT")
                 if request.encode is not None:
                     answers.append((request, *request.encode(results, part)))
-                elif accept is not None and npy_format.prefers_npy(accept):
+                elif (accept := request.environ.get("HTTP_ACCEPT")) and npy_format.prefers_npy(accept):
                     answers.append((request, _NPY_HEADERS, version.npy.encode(results, part)))
                 else:
-                    lists = lists or version.json.lists(results)
-                    answers.append((request, JSON_HEADERS, version.json.encode(lists, part)))
+                    answers.append((request, JSON_HEADERS, version.json.encode(results.lists, part)))
             except Exception as error:
                 self._refuse(request, error)
             if answers and not version.engine.inline:  # a larger model: a client can send its next request meanwhile

@@ -6,7 +6,7 @@ Source: open_inference_grpc.proto of kserve/open-inference-protocol. The rules a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from serialization.run.given_feeds import make_default
 from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError
 from serialization.serving.rpc.message_classes import RpcService, make_messages, parse
-from serialization.serving.wire.protocol import MESSAGE, Call, Document, Encode, Headers, ServedModel
+from serialization.serving.wire.protocol import MESSAGE, Call, Document, Encode, Headers, Results, ServedModel
 from serialization.serving.wire.tensor_rules import list_repeated_inputs, require_equal, require_known, take_defaults
 from serialization.serving.wire.v2_fields import refuse_parameters
 from serialization.serving.wire.v2_protocol import require_served
@@ -157,7 +157,7 @@ class InferenceService(RpcService):
         return list((wanted or self._writers).values())
 
     def _encode(
-        self, head: bytes, wanted: Sequence[TensorWriter], is_raw: bool, results: Mapping[str, Any], part: slice | None
+        self, head: bytes, wanted: Sequence[TensorWriter], is_raw: bool, results: Results, part: slice | None
     ) -> tuple[Headers, bytes]:
         response = messages.ModelInferResponse()
         for writer in wanted:

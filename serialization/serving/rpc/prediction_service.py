@@ -7,7 +7,6 @@ input.proto and model.proto of tensorflow_serving/apis. Statuses and messages ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -23,7 +22,7 @@ from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError
 from serialization.serving.rpc.message_classes import RpcService, make_messages, parse
 from serialization.serving.rpc.tensor_proto import TensorProtoReader, TensorProtoWriter, read_entries
-from serialization.serving.wire.protocol import MESSAGE, Call, Document, Encode, Headers, ServedModel
+from serialization.serving.wire.protocol import MESSAGE, Call, Document, Encode, Headers, Results, ServedModel
 from serialization.serving.wire.tensor_rules import list_repeated_inputs, require_equal, require_known, take_defaults
 from serialization.serving.wire.tfs_examples import ExampleForm
 from serialization.serving.wire.tfs_models import list_states, require_served
@@ -131,7 +130,7 @@ class PredictionService(RpcService):
         wanted = dict.fromkeys(request.output_filter or self._writers)
         return values, partial(self._encode, list(wanted))
 
-    def _encode(self, wanted: list[str], results: Mapping[str, Any], part: slice | None) -> tuple[Headers, bytes]:
+    def _encode(self, wanted: list[str], results: Results, part: slice | None) -> tuple[Headers, bytes]:
         outputs = {}
         for key in wanted:
             array = np.asarray(results[key])
@@ -152,7 +151,7 @@ class PredictionService(RpcService):
                 raise RequestError(400, f"examples[{i}]: the bytes are no tf.train.Example") from None
         return self._examples.take_rows(verb, rows), partial(self._encode_examples, verb)
 
-    def _encode_examples(self, verb: str, results: Mapping[str, Any], part: slice | None) -> tuple[Headers, bytes]:
+    def _encode_examples(self, verb: str, results: Results, part: slice | None) -> tuple[Headers, bytes]:
         lists = {
             tensor.key: _list_values(results[tensor.key] if part is None else results[tensor.key][part])
             for tensor in self._signature.outputs

@@ -36,8 +36,11 @@ class PlainReader:
             raise RequestError(400, f"{name}: expected {size:,} bytes for the shape {list(shape)}, got {len(data):,}")
         if self.tensor.dtype == "bool" and bytes(data).strip(b"\0\1"):
             raise RequestError(400, f"{name}: expected bytes of 0 or 1")
-        array = reshape(np.frombuffer(data, self.dtype, count), shape, name)
-        if self._floating and not np.isfinite(array).all():
+        try:
+            array: NDArray[Any] = np.ndarray(shape, self.dtype, data)
+        except ValueError:  # too many dimensions, or an empty one beside one too long
+            raise RequestError(400, f"{name}: no array has the shape {list(shape)}") from None
+        if self._floating and np.count_nonzero(np.isfinite(array)) != count:
             require_numbers(self.tensor, array, name, nonfinite=self._takes_nonfinite)
         return array
 

@@ -9,14 +9,34 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from serialization.serving.limits import Settings
 
 Headers = list[tuple[str, str]]
-Encode = Callable[[Mapping[str, Any], "slice | None"], tuple[Headers, bytes]]
-"""Headers and body of an answer, from the model's results by output key: of these rows, or of all."""
+
+
+class Results(dict[str, Any]):
+    """What a run of the model gave, by output key."""
+
+    def __init__(self, arrays: Mapping[str, Any], make_lists: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
+        super().__init__(arrays)
+        self._make_lists = make_lists
+
+    @cached_property
+    def lists(self) -> dict[str, Any]:
+        """The same as nested lists, which are made once for all requests of the run."""
+        return self._make_lists(self)
+
+    def list_rows(self, part: slice | None) -> dict[str, Any]:
+        """Nested lists of these rows, or of all."""
+        return self.lists if part is None else {key: value[part] for key, value in self.lists.items()}
+
+
+Encode = Callable[[Results, "slice | None"], tuple[Headers, bytes]]
+"""Headers and body of an answer with these rows of the results, or all."""
 Decode = Callable[[bytes], tuple[Mapping[str, Any], Encode]]
 """The values of a body by input key, as JsonFormat.stack takes them, and the encoder of its answer."""
 

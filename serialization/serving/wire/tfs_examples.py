@@ -18,8 +18,8 @@ from serialization.console import make_printable
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.json_values import MisfitError, convert_json, name_json_type
 from serialization.serving.requests import RequestError, require_row_count
-from serialization.serving.wire.json_format import choose_lister, may_hold_nonfinite
-from serialization.serving.wire.protocol import JSON_HEADERS, Encode, Headers
+from serialization.serving.wire.json_format import may_hold_nonfinite
+from serialization.serving.wire.protocol import JSON_HEADERS, Encode, Headers, Results
 from serialization.serving.wire.tensor_rules import replace_nonfinite
 from serialization.tensorflow import np, tf
 
@@ -36,7 +36,6 @@ class ExampleForm:
         self._max_rows = max_rows
         self._nonfinite = nonfinite
         self._may_be_null = may_hold_nonfinite(signature, nonfinite)
-        self._listers = {tensor.key: choose_lister(tensor) for tensor in signature.outputs}
 
     def decode(self, verb: str, document: Mapping[str, Any]) -> tuple[dict[str, Any], Encode]:
         """The serialized examples of a body's JSON, by input key, and the encoder of the answer."""
@@ -72,10 +71,8 @@ class ExampleForm:
         if len(inputs) != 1 or inputs[0].dtype != "string" or inputs[0].shape not in (None, (None,)):
             raise RequestError(400, "the signature does not take one list of serialized examples")
 
-    def _encode(self, choose: Any, results: Mapping[str, Any], part: slice | None) -> tuple[Headers, bytes]:
-        lists = {
-            key: lister(results[key] if part is None else results[key][part]) for key, lister in self._listers.items()
-        }
+    def _encode(self, choose: Any, results: Results, part: slice | None) -> tuple[Headers, bytes]:
+        lists = results.list_rows(part)
         body = msgspec.json.encode({"results": choose(lists)})
         if self._may_be_null and b"null" in body:
             lists = replace_nonfinite(self._signature.outputs, lists, self._nonfinite, str)

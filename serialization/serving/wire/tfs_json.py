@@ -21,8 +21,8 @@ from serialization.run.json_values import MisfitError, convert_json, make_object
 from serialization.serving.requests import RequestError, require_row_count
 from serialization.serving.wire import flat_json
 from serialization.serving.wire.body_types import choose_array_maker, is_regular, make_object_type, make_tensor_type
-from serialization.serving.wire.json_format import choose_lister, may_hold_nonfinite
-from serialization.serving.wire.protocol import JSON_HEADERS, Encode, Headers
+from serialization.serving.wire.json_format import may_hold_nonfinite
+from serialization.serving.wire.protocol import JSON_HEADERS, Encode, Headers, Results
 from serialization.serving.wire.tensor_rules import list_repeated_inputs, replace_nonfinite, require_equal
 from serialization.serving.wire.tfs_faults import find_fault, split_columns, split_rows
 
@@ -39,7 +39,6 @@ class PredictForm:
         self._max_rows = max_rows
         self._nonfinite = nonfinite
         self._may_be_null = may_hold_nonfinite(signature, nonfinite)
-        self._listers = {tensor.key: choose_lister(tensor) for tensor in signature.outputs}
         self._only_input = signature.inputs[0].key if len(signature.inputs) == 1 else None
         self._only_output = signature.outputs[0].key if len(signature.outputs) == 1 else None
         self._makers = {t.key: choose_array_maker(t) for t in signature.inputs if not is_regular(t)}
@@ -121,22 +120,16 @@ class PredictForm:
         except MisfitError as misfit:
             raise RequestError(400, find_fault(tensor.dtype, value, by_rows=by_rows) or str(misfit)) from None
 
-    def encode_rows(self, results: Mapping[str, Any], part: slice | None) -> tuple[Headers, bytes]:
+    def encode_rows(self, results: Results, part: slice | None) -> tuple[Headers, bytes]:
         """`{"predictions": [...]}`: a value for each row, or an object by output key if there are several outputs."""
-        lists = self._list(results, part)
+        lists = results.list_rows(part)
         if part is None:
             _require_rows(lists)
         return self._write("predictions", lists, _join_rows)
 
-    def encode_columns(self, results: Mapping[str, Any], part: slice | None) -> tuple[Headers, bytes]:
+    def encode_columns(self, results: Results, part: slice | None) -> tuple[Headers, bytes]:
         """`{"outputs": ...}`: the value of the only output, or an object by output key."""
-        return self._write("outputs", self._list(results, part), dict)
-
-    def _list(self, results: Mapping[str, Any], part: slice | None) -> dict[str, Any]:
-        """Nested lists by output key."""
-        if part is None:
-            return {key: lister(results[key]) for key, lister in self._listers.items()}
-        return {key: lister(results[key][part]) for key, lister in self._listers.items()}
+        return self._write("outputs", results.list_rows(part), dict)
 
     def _write(
         self, key: str, lists: Mapping[str, Any], join: Callable[[Mapping[str, Any]], Any]

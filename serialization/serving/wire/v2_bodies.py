@@ -18,11 +18,11 @@ import msgspec
 from serialization.console import format_count, make_printable
 from serialization.graph.signature import Signature
 from serialization.run.given_feeds import make_default
-from serialization.run.json_values import make_object
+from serialization.run.json_values import flatten_lists, make_object
 from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError
 from serialization.serving.wire.json_format import may_hold_nonfinite
-from serialization.serving.wire.protocol import JSON_HEADERS, Encode, Headers, ServedModel
+from serialization.serving.wire.protocol import JSON_HEADERS, Encode, Headers, Results, ServedModel
 from serialization.serving.wire.tensor_rules import (
     list_repeated_inputs,
     replace_nonfinite,
@@ -73,26 +73,24 @@ class InferForm:
         self._outputs = signature.outputs
         self._nonfinite = settings.nonfinite
         self._may_be_null = may_hold_nonfinite(signature, settings.nonfinite)
+        self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(QuickBody)
         self._known_plan = lru_cache(64)(self._make_plan)
         self._known_bodies = KnownBodies(self._find_data)
         self._encode_all = self._choose_encoder(None, None, None)
 
-    def decode(self, head_length: str | None, body: bytes) -> tuple[dict[str, Any], Encode]:
+    def decode(self, head_length: int | None, body: bytes) -> tuple[dict[str, Any], Encode]:
         """The values of a body, by input key, and the encoder of its answer.
 
-        `head_length` is the header that says how long the JSON is, if tensors as bytes follow it.
+        `head_length` is the length of the JSON, if tensors as bytes follow it.
         """
         if head_length is None:
             found = self._known_bodies.decode(body) or self._decode_quickly(body)
             return found or self._fill(self._make_plan(body), memoryview(b""))
-        if not (head_length.isascii() and head_length.isdigit() and len(head_length) < 20):
-            raise RequestError(400, f"{LENGTH_HEADER}: expected a whole number, got {head_length[:100]!r}")
-        length = int(head_length)
-        if length > len(body):
-            raise RequestError(400, f"{LENGTH_HEADER}: {length:,}, but the body has {len(body):,} bytes")
-        plan = (self._known_plan if length <= _SHORT else self._make_plan)(body[:length])
-        return self._fill(plan, memoryview(body)[length:])
+        if head_length > len(body):
+            raise RequestError(400, f"{LENGTH_HEADER}: {head_length:,}, but the body has {len(body):,} bytes")
+        plan = (self._known_plan if head_length <= _SHORT else self._make_plan)(body[:head_length])
+        return self._fill(plan, memoryview(body)[head_length:])
 
     def _decode_quickly(self, body: bytes) -> tuple[dict[str, Any], Encode] | None:
         """The same for a body of JSON that fits; None for others."""
@@ -198,7 +196,7 @@ class InferForm:
         return partial(self._encode, head + b',"outputs":[', list(wanted.values()))
 
     def _encode(
-        self, head: bytes, wanted: Sequence[tuple[TensorWriter, bool]], results: Mapping[str, Any], part: slice | None
+        self, head: bytes, wanted: Sequence[tuple[TensorWriter, bool]], results: Results, part: slice | None
     ) -> tuple[Headers, bytes]:
         outputs = []
         blobs = []
@@ -206,14 +204,18 @@ class InferForm:
             whole = results[writer.tensor.key]
             array = np.asarray(whole) if part is None else whole[part]
             if binary:
-                blobs.append(writer.write_bytes(array))
-                end = b',"parameters":{"binary_data_size":%d}}' % len(blobs[-1])
+                blob = writer.write_bytes(array)
+                blobs.append(blob)
+                outputs.append(writer.write_head(array.shape, len(blob)))
+                continue
+            if part is None:
+                values = writer.list_values(array)
             else:
-                data = msgspec.json.encode(writer.list_values(array))
-                if self._may_be_null and b"null" in data:
-                    data = msgspec.json.encode(self._name_nonfinite(writer, array))
-                end = b',"data":' + data + b"}"
-            outputs.append(writer.write_head(array.shape) + end)
+                values = list(flatten_lists(results.lists[writer.tensor.key][part], array.ndim))
+            data = self._encoder.encode(values)
+            if self._may_be_null and b"null" in data:
+                data = self._encoder.encode(self._name_nonfinite(writer, array))
+            outputs.append(b"%s%s}" % (writer.write_head(array.shape), data))
         text = b"%s%s]}" % (head, b",".join(outputs))
         if not blobs:
             return JSON_HEADERS, text
@@ -223,6 +225,13 @@ class InferForm:
         key = writer.tensor.key
         values = {key: writer.list_values(array)}
         return replace_nonfinite(self._outputs, values, self._nonfinite, "{}.data".format)[key]
+
+
+def read_length(header: str) -> int:
+    """The length of the JSON that the header names. Raises RequestError."""
+    if not (header.isascii() and header.isdigit() and len(header) < 20):
+        raise RequestError(400, f"{LENGTH_HEADER}: expected a whole number, got {header[:100]!r}")
+    return int(header)
 
 
 def _count_quotes(parameters: dict[str, Any] | None) -> int:

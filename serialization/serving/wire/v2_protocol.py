@@ -19,7 +19,7 @@ from serialization.graph.signature import Signature, Tensor
 from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError, decode_path
 from serialization.serving.wire.protocol import Call, Document, ServedModel
-from serialization.serving.wire.v2_bodies import LENGTH_HEADER, InferForm
+from serialization.serving.wire.v2_bodies import LENGTH_HEADER, InferForm, read_length
 from serialization.serving.wire.v2_tensors import name_datatype
 
 _MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<what>ready|infer))?")
@@ -64,7 +64,8 @@ class OpenInference:
         self._require_infer(path)
         for tensor in (*self._signature.inputs, *self._signature.outputs):
             name_datatype(tensor)
-        return Call("/v2/models/{name}/infer", partial(self._form.decode, head_length))
+        length = None if head_length is None else read_length(head_length)
+        return Call("/v2/models/{name}/infer", partial(self._form.decode, length))
 
     def _find_document(self, path: str, found: re.Match[str] | None, *, ready: bool) -> Document | None:
         """The document at this path; None if there is none."""

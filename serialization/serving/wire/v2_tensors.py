@@ -71,6 +71,7 @@ class TensorReader:
         self._decode_long = flat_json.make_flat_decoder(tensor)
         self.require_fits = lru_cache(64)(self._require_fits)  # few different shapes are in use
         self.plain = PlainReader(tensor, nonfinite=nonfinite)
+        self.read_bytes = self._read_strings if tensor.dtype == "string" else self.plain.read_bytes
         self._may_be_list = is_regular(tensor) and len(tensor.shape or ()) == 2
 
     def _require_fits(self, datatype: str, shape: tuple[int, ...]) -> None:
@@ -114,11 +115,9 @@ class TensorReader:
             raise RequestError(400, str(misfit)) from None
         return reshape(array, shape, self.tensor.key)
 
-    def read_bytes(self, data: memoryview, shape: Sequence[int]) -> NDArray[Any]:
-        """The array of little-endian numbers, or of strings that each have their length before them."""
-        if self.tensor.dtype == "string":
-            return self.plain.read_values(_split_strings(data, self.tensor.key), shape)
-        return self.plain.read_bytes(data, shape)
+    def _read_strings(self, data: bytes | memoryview, shape: Sequence[int]) -> NDArray[Any]:
+        """The array of strings that each have their length before them."""
+        return self.plain.read_values(_split_strings(memoryview(data), self.tensor.key), shape)
 
     def _make_array(self, values: Sequence[Any]) -> NDArray[Any]:
         if self.tensor.dtype != "string":
@@ -137,10 +136,12 @@ class TensorWriter:
         self._list = choose_lister(tensor)
         self.write_head = lru_cache(64)(self._write_head)  # few different shapes are in use
 
-    def _write_head(self, shape: tuple[int, ...]) -> bytes:
-        """The JSON of an output of this shape, up to its values."""
-        head = {"name": self.tensor.key, "datatype": self.datatype, "shape": shape}
-        return msgspec.json.encode(head).removesuffix(b"}")
+    def _write_head(self, shape: tuple[int, ...], size: int | None = None) -> bytes:
+        """The JSON of an output of this shape, up to its values; all of it, if they are so many bytes behind it."""
+        head: dict[str, Any] = {"name": self.tensor.key, "datatype": self.datatype, "shape": shape}
+        if size is not None:
+            return msgspec.json.encode({**head, "parameters": {"binary_data_size": size}})
+        return msgspec.json.encode(head).removesuffix(b"}") + b',"data":'
 
     def list_values(self, array: NDArray[Any]) -> list[Any]:
         """The values in row-major order."""

@@ -6,18 +6,23 @@ import json
 from typing import Any
 
 import pytest
+from serving_models import make_results
 
 from serialization.graph.signature import Signature, Tensor
 from serialization.serving.requests import RequestError
+from serialization.serving.wire.protocol import Results
 from serialization.serving.wire.tfs_examples import METHODS, ExampleForm
 from serialization.tensorflow import np, tf
 
 EXAMPLES = Tensor("inputs", "examples:0", "string", (None,))
 
 
+def make_outputs(*outputs: tuple[str, str]) -> tuple[Tensor, ...]:
+    return tuple(Tensor(key, f"{key}:0", dtype, None) for key, dtype in outputs)
+
+
 def make_form(verb: str, *outputs: tuple[str, str], inputs: tuple[Tensor, ...] = (EXAMPLES,)) -> ExampleForm:
-    tensors = tuple(Tensor(key, f"{key}:0", dtype, None) for key, dtype in outputs)
-    return ExampleForm(Signature(inputs, tensors, method=METHODS[verb]), 4, "error")
+    return ExampleForm(Signature(inputs, make_outputs(*outputs), method=METHODS[verb]), 4, "error")
 
 
 def features_of(serialized: bytes) -> dict[str, list[Any]]:
@@ -89,17 +94,21 @@ SCORES = np.array([[0.75, 0.25], [0.5, 0.5]], np.float32)
 )
 def test_classes_have_labels_and_scores(outputs: Any, results: Any, expected: Any) -> None:
     _, encode = make_form("classify", *outputs).decode("classify", {"examples": [{}]})
+    results = make_results(results, make_outputs(*outputs))
     assert json.loads(encode(results, None)[1]) == {"results": expected}
     assert json.loads(encode(results, slice(1, 2))[1]) == {"results": expected[1:]}
 
 
 def test_a_value_for_each_example() -> None:
+    def results(key: str, value: Any) -> Results:
+        return make_results({key: np.array(value, np.float32)}, make_outputs((key, "float32")))
+
     _, encode = make_form("regress", ("outputs", "float32")).decode("regress", {"examples": [{}]})
-    assert json.loads(encode({"outputs": np.array([[1.5], [2]], np.float32)}, None)[1]) == {"results": [1.5, 2.0]}
-    assert json.loads(encode({"outputs": np.array([1.5], np.float32)}, None)[1]) == {"results": [1.5]}
+    assert json.loads(encode(results("outputs", [[1.5], [2]]), None)[1]) == {"results": [1.5, 2.0]}
+    assert json.loads(encode(results("outputs", [1.5]), None)[1]) == {"results": [1.5]}
     with pytest.raises(RequestError, match="the model's answer is NaN, not a number"):
-        encode({"outputs": np.array([np.nan], np.float32)}, None)
+        encode(results("outputs", [np.nan]), None)
     for verb in METHODS:
         _, encode = make_form(verb, ("z", "float32")).decode(verb, {"examples": [{}]})
         with pytest.raises(RequestError, match="the signature has no output"):
-            encode({"z": np.array([1.5], np.float32)}, None)
+            encode(results("z", [1.5]), None)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from serving_models import open_small, small_app
+from serving_models import make_results, open_small, small_app
 
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.json_values import read_json
@@ -81,14 +81,17 @@ def test_inputs_without_rows_or_of_unknown_rank_are_read_by_the_rules() -> None:
 
 def test_answers_by_rows_and_by_columns() -> None:
     two = make_form("two")
-    results = {"sum": np.array([[1, 2, 3], [4, 5, 6]], np.float32), "positive": np.array([True, False])}
+    arrays = {"sum": np.array([[1, 2, 3], [4, 5, 6]], np.float32), "positive": np.array([True, False])}
+    results = make_results(arrays, open_small("two")[1].outputs)
     assert json.loads(two.encode_rows(results, None)[1]) == {
         "predictions": [{"sum": [1, 2, 3], "positive": True}, {"sum": [4, 5, 6], "positive": False}]
     }
     assert json.loads(two.encode_columns(results, slice(1, 2))[1]) == {
         "outputs": {"sum": [[4, 5, 6]], "positive": [False]}
     }
-    headers, body = PredictForm(ONE, 8, "error").encode_rows({"y": np.array([2.5, 3], np.float32)}, None)
+    headers, body = PredictForm(ONE, 8, "error").encode_rows(
+        make_results({"y": np.array([2.5, 3], np.float32)}, ONE.outputs), None
+    )
     assert (headers, body) == ([("Content-Type", "application/json")], b'{"predictions":[2.5,3.0]}')
 
 
@@ -102,12 +105,16 @@ def test_bytes_are_base64_where_the_key_says_so_or_they_are_no_text() -> None:
 
 def test_outputs_without_the_same_rows_are_asked_for_by_columns() -> None:
     two = make_form("two")
+    results = make_results(
+        {"sum": np.zeros((1, 3), np.float32), "positive": np.array([True, False])}, open_small("two")[1].outputs
+    )
     with pytest.raises(RequestError, match="the outputs have different numbers of rows: sum has 1, positive has 2"):
-        two.encode_rows({"sum": np.zeros((1, 3)), "positive": np.array([True, False])}, None)
+        two.encode_rows(results, None)
     scalar = make_form("scalar")
+    results = make_results({"minus": np.float32(1)}, open_small("scalar")[1].outputs)
     with pytest.raises(RequestError, match="Tensor name: minus has no shape information; send 'inputs'"):
-        scalar.encode_rows({"minus": np.float64(1)}, None)
-    assert scalar.encode_columns({"minus": np.float64(1)}, None)[1] == b'{"outputs":1.0}'
+        scalar.encode_rows(results, None)
+    assert scalar.encode_columns(results, None)[1] == b'{"outputs":1.0}'
 
 
 def test_inputs_that_feed_one_tensor_must_be_equal() -> None:

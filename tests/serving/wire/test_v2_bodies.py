@@ -7,44 +7,48 @@ import struct
 from typing import Any
 
 import pytest
-from serving_models import open_small, small_app
+from serving_models import make_results, open_small, small_app
 
 from serialization.graph.signature import Signature, Tensor
 from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError
 from serialization.serving.wire.protocol import ServedModel
-from serialization.serving.wire.v2_bodies import LENGTH_HEADER, InferForm
+from serialization.serving.wire.v2_bodies import LENGTH_HEADER, InferForm, read_length
 from serialization.tensorflow import np
 
 SERVED = ServedModel("m", "1", None, "tensorflow_graphdef")
 A = {"name": "a", "shape": [1, 3], "datatype": "FP32"}
 B = {"name": "b", "shape": [1], "datatype": "INT32"}
 JSON = {"binary_data": False}
-RESULTS = {"sum": np.array([[1, 2, 3], [4, 5, 6]], np.float32), "positive": np.array([True, False])}
+SIGNATURE = open_small("two")[1]
+RESULTS = make_results(
+    {"sum": np.array([[1, 2, 3], [4, 5, 6]], np.float32), "positive": np.array([True, False])}, SIGNATURE.outputs
+)
 
 
 @pytest.fixture(scope="module")
 def form() -> InferForm:
-    return InferForm(SERVED, open_small("two")[1], Settings(max_rows=8))
+    return InferForm(SERVED, SIGNATURE, Settings(max_rows=8))
 
 
 def body_of(**more: Any) -> dict[str, Any]:
     return {"inputs": [{**A, "data": [1, 2, 3]}, {**B, "data": [4]}], **more}
 
 
-def in_bytes(size_a: int = 12, size_b: int = 4, data: bytes | None = None, **more: Any) -> tuple[str, bytes]:
-    """The header and the body of a request with both inputs as bytes."""
+def in_bytes(size_a: int = 12, size_b: int = 4, data: bytes | None = None, **more: Any) -> tuple[int, bytes]:
+    """The length of the JSON and the body of a request with both inputs as bytes."""
     inputs = [
         {**A, "parameters": {"binary_data_size": size_a}},
         {**B, "parameters": {"binary_data_size": size_b}},
     ]
     head = json.dumps({"inputs": inputs, **more}).encode()
-    return str(len(head)), head + (struct.pack("<3fi", 1, 2, 3, 4) if data is None else data)
+    return len(head), head + (struct.pack("<3fi", 1, 2, 3, 4) if data is None else data)
 
 
-def refusal(form: InferForm, body: bytes | dict[str, Any], length: str | None = None) -> str:
+def refusal(form: InferForm, body: bytes | dict[str, Any], length: object = None) -> str:
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
     with pytest.raises(RequestError) as refused:
-        form.decode(length, body if isinstance(body, bytes) else json.dumps(body).encode())
+        form.decode(None if length is None else read_length(str(length)), text)
     assert refused.value.status == 400
     return str(refused.value)
 
@@ -53,7 +57,7 @@ def test_json_and_bytes_give_the_same_values(form: InferForm) -> None:
     nested = body_of()
     nested["inputs"][0]["data"] = [[1, 2, 3]]
     mixed_length, mixed = in_bytes()
-    mixed_head = json.loads(mixed[: int(mixed_length)])
+    mixed_head = json.loads(mixed[:mixed_length])
     mixed_head["inputs"][1] = {**B, "data": [4]}
     text = json.dumps(mixed_head).encode()
     for length, body in (
@@ -61,8 +65,8 @@ def test_json_and_bytes_give_the_same_values(form: InferForm) -> None:
         (None, json.dumps(nested).encode()),
         in_bytes(),
         in_bytes(),  # again: what the JSON says is known
-        (str(len(text)), text + struct.pack("<3f", 1, 2, 3)),
-        (str(len(json.dumps(body_of()))), json.dumps(body_of()).encode()),
+        (len(text), text + struct.pack("<3f", 1, 2, 3)),
+        (len(json.dumps(body_of())), json.dumps(body_of()).encode()),
     ):
         values, _ = form.decode(length, body)
         assert {key: np.array(value).tolist() for key, value in values.items()} == {"a": [[1, 2, 3]], "b": [4]}
@@ -194,7 +198,7 @@ def test_a_body_that_does_not_fit_is_refused(form: InferForm, body: bytes | dict
         (*in_bytes(data=struct.pack("<3fi", 1, float("nan"), 3, 4)), "a[0][1]: expected a number, got NaN or Infinity"),
     ],
 )
-def test_lengths_that_lie_are_refused(form: InferForm, length: str, body: bytes, error: str) -> None:
+def test_lengths_that_lie_are_refused(form: InferForm, length: object, body: bytes, error: str) -> None:
     assert refusal(form, body, length).startswith(error)
     assert refusal(form, body, length).startswith(error), "the same when the JSON is known"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from serving_models import make_results
 
 from serialization.graph.signature import Signature, Tensor
 from serialization.serving.limits import Settings
@@ -17,6 +18,7 @@ from serialization.tensorflow import np
 
 SERVED = ServedModel("m", "1", None, "tensorflow_graphdef")
 NUMBERS = {"name": "x", "shape": [1, 2], "datatype": "FP32"}
+RESULTS = make_results({"y": np.array([[1, 2]], np.float32)}, [Tensor("y", "y:0", "float32", (None, 2))])
 STRINGS = {"name": "x", "shape": [1, 2], "datatype": "BYTES"}
 
 
@@ -32,7 +34,7 @@ def outcome(form: InferForm, body: bytes) -> Any:
     except RequestError as error:
         return error.status, str(error)
     value = np.array(values["x"])
-    return value.tolist(), encode({"y": np.array([[1, 2]], np.float32)}, None)
+    return value.tolist(), encode(RESULTS, None)
 
 
 def count_decoded(form: InferForm, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
@@ -137,7 +139,7 @@ def test_ids_are_given_back_and_not_kept() -> None:
         body = json.dumps({"id": f"request {i}", "inputs": [{**NUMBERS, "data": [i, 2]}]}).encode()
         values, encode = form.decode(None, body)
         assert np.array(values["x"]).tolist() == [[i, 2]]
-        assert json.loads(encode({"y": np.array([[1, 2]], np.float32)}, None)[1])["id"] == f"request {i}"
+        assert json.loads(encode(RESULTS, None)[1])["id"] == f"request {i}"
     assert not form._known_bodies._known
 
 
