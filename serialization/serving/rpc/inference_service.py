@@ -17,7 +17,7 @@ from serialization.graph.signature import Signature
 from serialization.run.given_feeds import make_default
 from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError
-from serialization.serving.rpc.message_classes import RpcService, make_messages, parse
+from serialization.serving.rpc.message_classes import DAMAGED, RpcService, make_messages, parse
 from serialization.serving.wire.protocol import MESSAGE, Call, Document, Encode, Headers, Results, ServedModel
 from serialization.serving.wire.tensor_rules import list_repeated_inputs, require_equal, require_known, take_defaults
 from serialization.serving.wire.v2_fields import refuse_parameters
@@ -121,14 +121,14 @@ class InferenceService(RpcService):
         try:
             rest, cuts = cut_fields(memoryview(body), (_RAW,))
         except DamagedError:
-            raise RequestError(400, "the message is no ModelInferRequest: its bytes are damaged") from None
+            raise RequestError(400, DAMAGED) from None
         request = parse(messages.ModelInferRequest, rest)
         require_served(self._served, request.model_name, request.model_version or None)
         refuse_parameters(request.parameters, "parameters")
         raw = cuts.get(_RAW, [])
         if raw and len(raw) != len(request.inputs):
-            found = f"{len(raw)} of them for {len(request.inputs)} inputs"
-            raise RequestError(400, f"raw_input_contents: expected one for each input, got {found}")
+            expected = f"{len(request.inputs)}, one for each input"
+            raise RequestError(400, f"raw_input_contents: expected {expected}, got {len(raw)}")
         values: dict[str, Any] = {}
         for i, given in enumerate(request.inputs):
             name = given.name

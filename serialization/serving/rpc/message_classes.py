@@ -15,11 +15,11 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
-from serialization.console import make_printable
 from serialization.serving.requests import RequestError
 
 _FIELD = re.compile(r"(?P<many>\*?)(?:(?P<oneof>\w+)\.)?(?P<name>\w+)=(?P<number>\d+) (?:string->)?(?P<type>\w+)")
 _SCALARS = ("bool", "bytes", "double", "float", "int32", "int64", "string", "uint32", "uint64")
+DAMAGED = "the message is damaged, or that of another method"  # of an error
 _Proto = descriptor_pb2.FieldDescriptorProto
 
 
@@ -81,6 +81,5 @@ def parse(message: type[Message], data: bytes) -> Any:
     """The message in these bytes. Raises RequestError if they hold none."""
     try:
         return message.FromString(data)
-    except DecodeError as error:
-        reason = make_printable(str(error).partition("\n")[0])
-        raise RequestError(400, f"the message is no {message.DESCRIPTOR.name}: {reason}") from None
+    except DecodeError:
+        raise RequestError(400, DAMAGED) from None

@@ -20,7 +20,7 @@ from serialization.graph.signature import Signature, Tensor
 from serialization.run.given_feeds import make_default
 from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError
-from serialization.serving.rpc.message_classes import RpcService, make_messages, parse
+from serialization.serving.rpc.message_classes import DAMAGED, RpcService, make_messages, parse
 from serialization.serving.rpc.tensor_proto import TensorProtoReader, TensorProtoWriter, read_entries
 from serialization.serving.wire.protocol import MESSAGE, Call, Document, Encode, Headers, Results, ServedModel
 from serialization.serving.wire.tensor_rules import list_repeated_inputs, require_equal, require_known, take_defaults
@@ -116,7 +116,7 @@ class PredictionService(RpcService):
             rest, cuts = cut_fields(memoryview(body), (_INPUTS,))
             entries = [(bytes(key).decode(), value) for key, value in read_entries(cuts, _INPUTS)]
         except (DamagedError, UnicodeDecodeError):
-            raise RequestError(400, "the message is no PredictRequest: its bytes are damaged") from None
+            raise RequestError(400, DAMAGED) from None
         request = parse(messages.PredictRequest, rest)
         self._require_model(request)
         values = {}

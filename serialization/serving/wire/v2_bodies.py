@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +19,7 @@ import msgspec
 from serialization.console import format_count, make_printable
 from serialization.graph.signature import Signature
 from serialization.run.given_feeds import make_default
-from serialization.run.json_values import flatten_lists, make_object
+from serialization.run.json_values import make_object
 from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError
 from serialization.serving.wire.json_format import may_hold_nonfinite
@@ -86,7 +87,7 @@ class InferForm:
         """
         if head_length is None:
             found = self._known_bodies.decode(body) or self._decode_quickly(body)
-            return found or self._fill(self._make_plan(body), memoryview(b""))
+            return found or self._fill(self._make_plan(_require_text(body)), memoryview(b""))
         if head_length > len(body):
             raise RequestError(400, f"{LENGTH_HEADER}: {head_length:,}, but the body has {len(body):,} bytes")
         plan = (self._known_plan if head_length <= _SHORT else self._make_plan)(body[:head_length])
@@ -201,18 +202,16 @@ class InferForm:
         outputs = []
         blobs = []
         for writer, binary in wanted:
-            whole = results[writer.tensor.key]
-            array = np.asarray(whole) if part is None else whole[part]
+            key = writer.tensor.key
+            array = np.asarray(results[key]) if part is None else results[key][part]
             if binary:
                 blob = writer.write_bytes(array)
                 blobs.append(blob)
                 outputs.append(writer.write_head(array.shape, len(blob)))
                 continue
-            if part is None:
-                values = writer.list_values(array)
-            else:
-                values = list(flatten_lists(results.lists[writer.tensor.key][part], array.ndim))
-            data = self._encoder.encode(values)
+            data = self._encoder.encode(
+                writer.list_values(array) if part is None else _flatten(results.lists[key][part])
+            )
             if self._may_be_null and b"null" in data:
                 data = self._encoder.encode(self._name_nonfinite(writer, array))
             outputs.append(b"%s%s}" % (writer.write_head(array.shape), data))
@@ -225,6 +224,20 @@ class InferForm:
         key = writer.tensor.key
         values = {key: writer.list_values(array)}
         return replace_nonfinite(self._outputs, values, self._nonfinite, "{}.data".format)[key]
+
+
+def _require_text(body: bytes) -> bytes:
+    """The body, if it does not seem to have tensors as bytes behind its JSON. Raises RequestError."""
+    if b'"binary_data_size"' in body and not body.rstrip().endswith(b"}"):
+        raise RequestError(400, f"tensors as bytes need the header {LENGTH_HEADER}: the length of the JSON before them")
+    return body
+
+
+def _flatten(rows: list[Any]) -> list[Any]:
+    """The values of nested lists, all of one depth, in row-major order."""
+    while rows and isinstance(rows[0], list):
+        rows = list(chain.from_iterable(rows))
+    return rows
 
 
 def read_length(header: str) -> int:

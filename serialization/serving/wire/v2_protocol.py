@@ -89,9 +89,8 @@ class OpenInference:
         """Raise RequestError if no prediction of this model is at the path."""
         found = _MODEL.fullmatch(path)
         if found is None:
-            raise RequestError(
-                404, f"nothing is at {make_printable(path)}; the model is at /v2/models/{self._served.name}"
-            )
+            where = f"predictions are at /v2/models/NAME/infer; {self._served.name_models()}"
+            raise RequestError(404, f"nothing is at {make_printable(path)}; {where}")
         require_served(self._served, found["name"], found["version"])
 
     def _describe_model(self) -> dict[str, Any]:
@@ -140,7 +139,7 @@ class OpenInference:
 def require_served(served: ServedModel, name: str, version: str | None) -> None:
     """Raise RequestError if a request names another model, or another version of this one."""
     if name != served.name:
-        raise RequestError(404, f"no model {make_printable(name)}; {served.name_models()}")
+        raise RequestError(404, f"no model {make_printable(name) or 'without a name'}; {served.name_models()}")
     if version not in (None, served.version):
         found = make_printable(version or "")
         raise RequestError(404, f"no version {found} of the model {served.name}; the version here is {served.version}")

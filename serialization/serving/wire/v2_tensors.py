@@ -20,7 +20,7 @@ import msgspec
 
 from serialization.formats.numpy_dtypes import get_numpy_dtype
 from serialization.graph.signature import Tensor
-from serialization.run.json_values import MisfitError, convert_json, make_object, measure_shape
+from serialization.run.json_values import MisfitError, convert_json, make_object, measure_shape, name_json_type
 from serialization.serving.requests import RequestError
 from serialization.serving.wire import flat_json
 from serialization.serving.wire.body_types import is_regular, make_value_type
@@ -72,6 +72,7 @@ class TensorReader:
         self.require_fits = lru_cache(64)(self._require_fits)  # few different shapes are in use
         self.plain = PlainReader(tensor, nonfinite=nonfinite)
         self.read_bytes = self._read_strings if tensor.dtype == "string" else self.plain.read_bytes
+        self._strings = tensor.dtype == "string"
         self._may_be_list = is_regular(tensor) and len(tensor.shape or ()) == 2
 
     def _require_fits(self, datatype: str, shape: tuple[int, ...]) -> None:
@@ -92,7 +93,9 @@ class TensorReader:
             array = self._decode_long(text, count)
             return None if array is None else reshape(array, shape, self.tensor.key)
         values = self._decode(text)
-        if b"{" in text:  # only strings are objects; msgspec keeps the last of a key that is there twice
+        if (
+            self._strings and b"{" in text
+        ):  # only strings are objects; msgspec keeps the last of a key that is there twice
             json.loads(text, object_pairs_hook=make_object)
         if len(values) != count:
             return None
@@ -104,6 +107,8 @@ class TensorReader:
         """The array of a JSON value: a list that is flat, or nested as the shape is."""
         place = f"{self.tensor.key}.data"
         try:
+            if shape and not isinstance(value, list):
+                raise MisfitError(f"{place}: expected a list, got {name_json_type(value)}")
             found = measure_shape(value, None, place)
             count = math.prod(shape)
             if found not in ((count,), tuple(shape)):

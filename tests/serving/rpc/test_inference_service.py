@@ -160,7 +160,7 @@ def changed(change: str, value: Any = None) -> bytes:
         (RAW, 200, ""),
         (LISTED, 200, ""),
         (changed("parameter", "priority"), 200, ""),
-        (RAW + raw_field(b""), 400, "raw_input_contents: expected one for each input, got 2 of them for 1 inputs"),
+        (RAW + raw_field(b""), 400, "raw_input_contents: expected 1, one for each input, got 2"),
         (LISTED + raw_field(b"12345678"), 400, "float32: expected contents or raw_input_contents, got both"),
         (
             infer_request("float32", [[1, np.nan]], raw=True),
@@ -195,10 +195,10 @@ def changed(change: str, value: Any = None) -> bytes:
         (changed("output parameter", "classification"), 400, "float32_out: the parameter classification is not suppor"),
         (changed("model_name", "z"), 404, "no model z; the model here is m"),
         (changed("model_version", "2"), 404, "no version 2 of the model m; the version here is 1"),
-        (b"", 404, "no model ; the model here is m"),
-        (b"\xff\xff", 400, "the message is no ModelInferRequest: its bytes are damaged"),
-        (b"\x2a\x01\xff", 400, "the message is no ModelInferRequest: "),
-        (RAW[:-1], 400, "the message is no ModelInferRequest: its bytes are damaged"),
+        (b"", 404, "no model without a name; the model here is m"),
+        (b"\xff\xff", 400, "the message is damaged"),
+        (b"\x2a\x01\xff", 400, "the message is damaged"),
+        (RAW[:-1], 400, "the message is damaged"),
     ],
 )
 def test_what_is_taken_and_what_is_refused(floats: Flask, message: bytes, status: int, error: str) -> None:
@@ -256,7 +256,7 @@ def test_health_and_metadata(floats: Flask) -> None:
     status, body = ask(floats, f"{SERVICE}ModelMetadata", messages.ModelRequest(name="z").SerializeToString())
     assert (status, body) == (404, b"no model z; the model here is m")
     status, body = ask(floats, f"{SERVICE}ModelReady", b"\xff")
-    assert (status, body[:30]) == (400, b"the message is no ModelRequest")
+    assert (status, body[:22]) == (400, b"the message is damaged")
 
 
 def test_a_server_that_ends_is_live_and_not_ready() -> None:

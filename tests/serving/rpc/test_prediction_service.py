@@ -95,10 +95,10 @@ def test_models_versions_labels_and_signatures(two: Flask, fields: dict[str, Any
     ("message", "status", "error"),
     [
         (b"", 400, "Missing ModelSpec"),
-        (b"\xff\xff\xff", 400, "the message is no PredictRequest: its bytes are damaged"),
-        (b"\x12\x7f", 400, "the message is no PredictRequest: its bytes are damaged"),
-        (b"\x12\x03\x0a\x01\xff", 400, "the message is no PredictRequest: its bytes are damaged"),
-        (b"\x0a\x02\x0a\x05", 400, "the message is no PredictRequest: "),
+        (b"\xff\xff\xff", 400, "the message is damaged"),
+        (b"\x12\x7f", 400, "the message is damaged"),
+        (b"\x12\x03\x0a\x01\xff", 400, "the message is damaged"),
+        (b"\x0a\x02\x0a\x05", 400, "the message is damaged"),
         (predict_request({"a": A}, name="z"), 404, "Servable not found for request: Latest(z)"),
     ],
 )
@@ -232,7 +232,7 @@ def test_values_and_a_context() -> None:
         (example_request(b"", b"\xff"), 400, "examples[1]: the bytes are no tf.train.Example"),
         (example_request(b""), 422, "the model refuses the values: "),
         (b"", 400, "Missing ModelSpec"),
-        (b"\xff", 400, "the message is no ExampleRequest"),
+        (b"\xff", 400, "the message is damaged"),
     ],
 )
 def test_examples_that_do_not_fit(message: bytes, status: int, error: str) -> None:

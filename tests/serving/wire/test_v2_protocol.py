@@ -33,7 +33,7 @@ METADATA = {
         {"name": "positive", "datatype": "BOOL", "shape": [-1]},
     ],
 }
-WHERE = "the model is at /v2/models/m"
+WHERE = "predictions are at /v2/models/NAME/infer; the model here is m"
 SERVER = {"name": "serialization", "version": serialization.__version__, "extensions": ["binary_tensor_data"]}
 
 
@@ -57,13 +57,13 @@ SERVER = {"name": "serialization", "version": serialization.__version__, "extens
             "GET",
             "/v2/models/m/config",
             404,
-            {"error": "nothing is at /v2/models/m/config; the model is at /v2/models/m"},
+            {"error": f"nothing is at /v2/models/m/config; {WHERE}"},
         ),
         (
             "POST",
             "/v2/repository/index",
             404,
-            {"error": "nothing is at /v2/repository/index; the model is at /v2/models/m"},
+            {"error": f"nothing is at /v2/repository/index; {WHERE}"},
         ),
         ("GET", "/v2/models/m/infer", 405, {"error": "/v2/models/m/infer takes POST, not GET"}),
         ("POST", "/v2/health/live", 405, {"error": "/v2/health/live takes GET and HEAD, not POST"}),

@@ -79,8 +79,8 @@ def test_data_is_flat_or_nested() -> None:
         ([1, 2, 3, "4"], "x.data[3]: expected a number, got a string"),
         ([[1, 2], [3, True]], "x.data[1][1]: expected a number, got true or false"),
         ([1, 2, 3, 1e39], "x.data[3]: the number is beyond the range of float32"),
-        ({"a": 1}, "x.data: expected 4 values"),
-        (None, "x.data: expected 4 values"),
+        ({"a": 1}, "x.data: expected a list, got an object"),
+        (None, "x.data: expected a list, got null"),
     ],
 )
 def test_data_that_does_not_fit_is_refused(value: Any, error: str) -> None:
