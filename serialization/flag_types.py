@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from serialization.graph.signature import split_tensors
-from serialization.project import parse_path
+from serialization.project import no_folder, parse_path
 
 _ANY_SIZE = ("None", "null", "-1", "?")
 
@@ -27,24 +27,18 @@ def parse_whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int
 
 def parse_predictions_file(text: str) -> Path:
     """The type of `--save`: a path whose suffix tells the form."""
-    path = parse_path(text)
+    path = parse_file(text)
     if path.suffix not in (".npz", ".npy", ".json"):
         raise ValueError(f"expected a file called .npz, .npy or .json, got {text!r}")
     return path
 
 
-def parse_prefix(text: str) -> Path:
-    """The type of a flag that takes a checkpoint prefix or an existing folder."""
-    if text.endswith("/") and not parse_path(text).is_dir():
-        raise ValueError(f"{text} is no folder, and a prefix has no slash at its end")
-    return parse_path(text)
-
-
-def parse_out(text: str) -> Path:
-    """The type of `--out`: a prefix, or a folder that may not exist yet."""
-    if text.endswith("/") and not parse_path(text).is_dir():
-        raise ValueError(f"{text} is no folder yet; leave out the slash at its end")
-    return parse_path(text)
+def parse_file(text: str) -> Path:
+    """The type of a flag that takes a file, a prefix or an existing folder: another path has no slash at its end."""
+    path = parse_path(text)
+    if text.endswith(("/", "/.")) and not path.is_dir():
+        raise ValueError(no_folder(text))
+    return path
 
 
 def parse_number(least: float) -> Callable[[str], float]:

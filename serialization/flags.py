@@ -6,12 +6,11 @@ from typing import Any
 
 from serialization.flag_types import (
     parse_batch_size,
+    parse_file,
     parse_input_shape,
     parse_key_renaming,
     parse_numbers,
-    parse_out,
     parse_predictions_file,
-    parse_prefix,
     parse_renaming,
     parse_tags,
     parse_tensors,
@@ -27,12 +26,12 @@ from serialization.server_flags import SERVER_FLAGS
 FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
     "model": {
         "checkpoint": {
-            "type": parse_prefix,
+            "type": parse_file,
             "metavar": "PREFIX",
             "help": "a checkpoint: its prefix, any of its files, or its folder",
         },
         "graph": {
-            "type": parse_path,
+            "type": parse_file,
             "metavar": "FILE",
             "help": "where the graph is, if not PREFIX.meta: a MetaGraphDef or GraphDef, binary or text",
         },
@@ -55,29 +54,29 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "help": "leave out what only an optimizer needs: its slots, such as Adam's, and its powers of beta",
         },
         "frozen-model": {
-            "type": parse_path,
+            "type": parse_file,
             "metavar": "FILE",
             "help": "a frozen GraphDef; read binary or text, written binary",
         },
         "saved-model": {"type": parse_path, "metavar": "DIR", "help": "a SavedModel to read"},
         "keras": {
-            "type": parse_path,
+            "type": parse_file,
             "metavar": "FILE",
             "help": "a Keras model: a .keras or .h5 file, the JSON of its layers, or the folder of one of these",
         },
-        "onnx": {"type": parse_path, "metavar": "FILE", "help": "an ONNX model to read or to write"},
+        "onnx": {"type": parse_file, "metavar": "FILE", "help": "an ONNX model to read or to write"},
         "tflite": {
-            "type": parse_path,
+            "type": parse_file,
             "metavar": "FILE",
             "help": "a LiteRT (TensorFlow Lite) model to read or to write",
         },
         "weights": {
-            "type": parse_path,
+            "type": parse_file,
             "metavar": "FILE",
             "help": "the weights, if --keras names the JSON of the layers: an HDF5 file or the prefix of a checkpoint",
         },
         "custom-objects": {
-            "type": parse_path,
+            "type": parse_file,
             "metavar": "FILE.py",
             "help": "your own Python file that defines the classes which the Keras model needs; it is run",
         },
@@ -92,7 +91,7 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "help": "the SignatureDef to take from the SavedModel; repeatable where several are taken",
         },
         "op-library": {
-            "type": parse_path,
+            "type": parse_file,
             "metavar": "FILE.so",
             "help": "a library that registers ops which TensorFlow lacks",
         },
@@ -135,8 +134,8 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "metavar": "N|any",
             "help": "the first size of each input: any, or this one",
         },
-        "image": {"type": parse_path, "nargs": "+", "metavar": "FILE", "help": "PNG or JPEG files to classify"},
-        "labels": {"type": parse_path, "metavar": "FILE", "help": "the names of the classes, one a line"},
+        "image": {"type": parse_file, "nargs": "+", "metavar": "FILE", "help": "PNG or JPEG files to classify"},
+        "labels": {"type": parse_file, "metavar": "FILE", "help": "the names of the classes, one a line"},
         "mean": {
             "type": parse_numbers(),
             "metavar": "NUMBERS",
@@ -177,7 +176,7 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "export-dir": {"type": parse_path, "metavar": "DIR", "help": "a SavedModel to write"},
         "out": {
-            "type": parse_out,
+            "type": parse_file,
             "metavar": "PATH",
             "help": "what is written: a checkpoint's prefix, a frozen model, or the folder of a SavedModel",
         },
@@ -238,7 +237,7 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "help": "write the graph into this folder as an event file",
         },
         "dot": {
-            "type": parse_path,
+            "type": parse_file,
             "metavar": "FILE",
             "help": "write a Graphviz picture of the graph, folded by scope",
         },

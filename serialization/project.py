@@ -17,7 +17,15 @@ def parse_path(text: str) -> Path:
         raise ValueError("expected a path, got an empty word")
     if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
         raise ValueError(f"expected a path on this machine, got {text!r}; copy what is at {scheme[0]} here first")
-    return Path(text).expanduser()
+    path = Path(text).expanduser()
+    if text.endswith(("/", "/.")) and os.path.lexists(path) and not path.is_dir():
+        raise ValueError(no_folder(text))
+    return path
+
+
+def no_folder(text: str) -> str:
+    """The message for a path that ends like a folder's and is none."""
+    return f"{text} is no folder; leave out the slash at its end"
 
 
 def real_path(path: Path) -> Path:

@@ -270,7 +270,7 @@ def test_targets(run: Run, error: Fails, toy: Path, tmp_path: Path) -> None:
     assert done.status == 2
     assert f"--out {tmp_path} is a folder; a prefix in it would be {tmp_path}/model.ckpt" in done.stderr
     done = run(*words, "--out", f"{tmp_path}/new/")
-    assert (done.status, "is no folder yet; leave out the slash at its end" in done.stderr) == (2, True)
+    assert (done.status, "is no folder; leave out the slash at its end" in done.stderr) == (2, True)
     edit(run, toy / "graph.ckpt", tmp_path / "new" / "m.ckpt", "--no-verify")
     assert tf.train.latest_checkpoint(str(tmp_path / "new")) == str(tmp_path / "new" / "m.ckpt")
     (toy / "graph.ckpt.index").rename(tmp_path / "house.ckpt.index")

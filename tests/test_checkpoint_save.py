@@ -122,7 +122,7 @@ def test_wrong_number_of_shards(run: Run, results: Path, shards: object) -> None
 def test_a_new_folder_is_no_prefix(run: Run, tmp_path: Path) -> None:
     done = run("checkpoint_save", "--checkpoint", f"{tmp_path}/new/")
     assert done.status == 2
-    assert f"{tmp_path}/new/ is no folder, and a prefix has no slash at its end" in done.stderr
+    assert f"{tmp_path}/new/ is no folder; leave out the slash at its end" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

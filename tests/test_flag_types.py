@@ -10,6 +10,7 @@ import pytest
 
 from serialization.flag_types import (
     NamedPath,
+    parse_file,
     parse_named_path,
     parse_numbers,
     parse_origins,
@@ -87,6 +88,8 @@ WRONG: list[tuple[Any, str, str]] = [
     (parse_renaming, "=", "expected OLD=NEW, the checkpoint's name and then another one, got '='"),
     (parse_word, " ", "expected a name, got an empty word"),
     (parse_path, "", "expected a path, got an empty word"),
+    (parse_path, f"{__file__}/", f"{__file__}/ is no folder; leave out the slash at its end"),
+    (parse_file, "new.pb/.", "new.pb/. is no folder; leave out the slash at its end"),
     (
         parse_feed,
         "x=@gs://bucket/x.npy",

@@ -36,8 +36,8 @@ def stage_output(target: Path, *, overwrite: bool) -> Iterator[Path]:
     `overwrite` is false, or if it is something else than an earlier result.
     """
     target = _follow(Path(os.path.abspath(target)))  # `.` has no name of its own
-    refuse_existing(target, [target], overwrite)
     _refuse_other_things(target)
+    refuse_existing(target, [target], overwrite)
     with _staging_folder(target) as folder:
         new = folder / target.name
         yield new
