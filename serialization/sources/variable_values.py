@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from serialization.console import format_count, make_printable, print_table, show_path
+from serialization.console import format_count, list_known, make_printable, print_table, show_path
 from serialization.errors import UserError
 from serialization.formats import dtypes
 from serialization.formats.checkpoint_index import Checkpoint, format_saver_path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FEW = 10  # numbers that fit on a line
+_LINE = 300  # characters; a text may have any length
 
 
 def read_value(reader: Any, restore: Restore) -> NDArray[Any]:
@@ -75,9 +76,12 @@ def get_value_size(held: Checkpoint, restore: Restore) -> int:
 
 
 def show_variables(session: Any, held: Checkpoint, restores: Collection[Restore]) -> str:
-    """Print the checkpoint's variables, and return the proof that the session holds them."""
+    """Print the checkpoint's variables, and return the proof that the session holds those of its graph."""
     print_variables(held)
-    return require_same_variables(session, held, restores)
+    proof = require_same_variables(session, held, restores)
+    left = len(set(find_variable_keys(held).values()) - {restore.key for restore in restores})
+    others = f"; {format_count(left, 'other')} of the checkpoint {'is' if left == 1 else 'are'} not restored"
+    return f"{proof}{others}" if left else proof
 
 
 def require_same_variables(session: Any, held: Checkpoint, restores: Collection[Restore]) -> str:
@@ -114,7 +118,8 @@ def print_variables(held: Checkpoint) -> None:
             one = variables[key]
             value = np.asarray(reader.get_tensor(key)).ravel() if one.count <= _FEW else None  # a string is bytes
             shown = "" if value is None else np.array2string(value, precision=4, max_line_width=1000)
-            rows.append((name, one.dtype, show_shape(one.shape), shown))
+            shown = shown if one.shape else shown.strip("[]")
+            rows.append((make_printable(name), one.dtype, show_shape(one.shape), make_printable(shown, _LINE)))
     print_table(("variable", "dtype", "shape", "values"), rows)
 
 
@@ -129,8 +134,7 @@ def print_variable(held: Checkpoint, name: str) -> None:
     with explain_failures(f"the checkpoint {show_path(held.prefix)} cannot be read"):
         reader = _open(held)
         if not reader.has_tensor(key):
-            known = ", ".join(sorted(keys))
-            raise UserError(f"no variable {name} in {show_path(held.prefix)}; it has {known}")
+            raise UserError(f"no variable {name} in {show_path(held.prefix)}; it has {list_known(name, sorted(keys))}")
         value = np.asarray(reader.get_tensor(key))
     print(f"{make_printable(name)} {value.dtype} {show_shape(value.shape)}")
     print(np.array2string(value, threshold=value.size + 1))

@@ -20,6 +20,7 @@ from serialization.sources.variable_values import (
     read_stored_values,
     read_value,
     require_same_variables,
+    show_variables,
 )
 from serialization.tensorflow import np, tf, tf1
 
@@ -29,7 +30,7 @@ def test_table_has_all_variables_of_the_index(run: Run, toy: Path) -> None:
     reader = tf1.train.load_checkpoint(str(toy / "graph.ckpt"))
     assert set(reader.get_variable_to_shape_map()) <= set(rows)
     assert rows["NN/W1"].split()[1:4] == ["float32", "[10,", "1]"]
-    assert rows["global_step"].split() == ["global_step", "int64", "[]", "[3000]"]
+    assert rows["global_step"].split() == ["global_step", "int64", "[]", "3000"]
 
 
 @pytest.mark.parametrize("name", ["NN/W1", "NN/W1:0"])
@@ -94,6 +95,8 @@ def test_variables_of_a_session_are_compared_bit_by_bit(prefix: Path) -> None:
         w = tf1.get_variable("w", [4, 3], use_resource=True)
         tf1.train.Saver([w]).restore(session, str(prefix))
         assert require_same_variables(session, held, [WHOLE]) == "1 variable holds the checkpoint's bits"
+        shown = show_variables(session, held, [WHOLE])
+        assert shown == "1 variable holds the checkpoint's bits; 2 others of the checkpoint are not restored"
         session.run(w.assign_add(tf.constant([[-0.0] * 3] * 4)))
         assert require_same_variables(session, held, [WHOLE, WHOLE]) == "2 variables hold the checkpoint's bits"
         session.run(w.assign(w * -1.0))
