@@ -86,4 +86,19 @@ def test_a_model_without_variables(error: Fails, tmp_path: Path) -> None:
         x = tf1.placeholder(tf.float32, [None], name="x")
         tf1.saved_model.simple_save(session, str(tmp_path / "1"), {"x": x}, {"y": x / 2})
     line = error("checkpoint_from_savedmodel", "--saved-model", tmp_path / "1", "--out", tmp_path / "m.ckpt")
-    assert line == "the SavedModel has no variables that its outputs need; there is nothing to train or to restore"
+    assert line == (
+        "the SavedModel has no variables that its outputs need; if constants hold its weights, freeze it with "
+        "freezemodel_save.py, and make them variables again with checkpoint_from_frozen.py"
+    )
+
+
+def test_a_variable_of_texts(run: Run, tmp_path: Path) -> None:
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        x = tf1.placeholder(tf.int32, [None], name="x")
+        words = tf1.get_variable("words", initializer=["a", "bcd"], use_resource=True)
+        session.run(words.initializer)
+        tf1.saved_model.simple_save(session, str(tmp_path / "1"), {"x": x}, {"y": tf.gather(words, x)})
+    done = run("checkpoint_from_savedmodel", "--saved-model", tmp_path / "1", "--out", tmp_path / "m.ckpt")
+    assert (done.status, done.stderr) == (0, "")
+    assert "\nproved: 1 variable restored, the same bits\n" in done.stdout
+    assert tf1.train.load_checkpoint(str(tmp_path / "m.ckpt")).get_tensor("words").tolist() == [b"a", b"bcd"]

@@ -17,7 +17,7 @@ _SLICE = 1 << 26  # bytes
 
 def read_slices(session: Any, variable: Any) -> Iterator[NDArray[Any]]:
     """The values of a tf.Variable as arrays of one axis and at most 64 MiB, one after the other."""
-    count, most = variable.shape.num_elements(), _SLICE // variable.dtype.size
+    count, most = variable.shape.num_elements(), _SLICE // max(1, variable.dtype.size)  # 0 for strings
     if count <= most:
         yield np.asarray(session.run(variable)).reshape(-1)
         return

@@ -155,6 +155,6 @@ def _require_steady(first: Run, second: Run, feed: Values, random: Mapping[str, 
     for key, value in before.items():
         if key not in random and not has_same_bits(value, after[key]):
             raise UserError(
-                f"the model changes its variables as it runs, and {key} with them, so it cannot be frozen; "
-                "keep it as a SavedModel; nothing was written"
+                f"the model changes its variables as it runs, and {key} with them, which the result would "
+                "not; keep it as a SavedModel; nothing was written"
             )

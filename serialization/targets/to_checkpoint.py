@@ -110,7 +110,8 @@ def take_out_variables(origin: Origin, known: Mapping[str, tuple[str, bool]]) ->
     nodes = {node.name: node for node in flat.node if node.op in VARIABLES}
     if not nodes:
         raise UserError(
-            "the SavedModel has no variables that its outputs need; there is nothing to train or to restore"
+            "the SavedModel has no variables that its outputs need; if constants hold its weights, freeze it with "
+            "freezemodel_save.py, and make them variables again with checkpoint_from_frozen.py"
         )
     values = read_session_values(origin.session, flat)
 
@@ -132,7 +133,7 @@ def take_out_variables(origin: Origin, known: Mapping[str, tuple[str, bool]]) ->
         if shape.unknown_rank or min(sizes, default=0) < 0:
             sizes = fetch(name).shape
         dtype = get_base_dtype(node.attr["dtype"].type)
-        own = node.attr["shared_name"].s.decode() or name
+        own = node.attr["shared_name"].s.decode(errors="replace") or name
         called, trainable = known.get(name) or (own, may_be_trained(own, dtype))
         parameters.append(Parameter(name, called, dtype, sizes, trainable))
     return Unfrozen(_leave_out(flat, nodes), tuple(parameters), read, signature), notes

@@ -206,7 +206,7 @@ def _take_value(node: Any, dtype: int, done: Counter[tuple[str, str]]) -> list[A
     if node.op == "VarIsInitializedOp":  # remove_refs makes it a constant
         return []
     if is_update(node.op) or node.op == "DestroyResourceOp":
-        done["left out {}: a frozen variable does not change", f"{node.op} op"] += 1
+        done["left out {}: the result changes no variable", f"{node.op} op"] += 1
         change_op(node, "NoOp", [f"^{get_node_name(data[0])}", *control])
         return []
     raise UserError(

@@ -130,7 +130,7 @@ def test_a_table_that_a_run_changes_is_not_frozen(run: Run, tmp_path: Path) -> N
     done = run("freezemodel_save", "--saved-model", folder, "--frozen-model", tmp_path / "frozen.pb")
     assert (done.status, done.stderr) == (
         1,
-        "error: the model changes its variables as it runs, and y with them, so it cannot be frozen; keep it as a "
+        "error: the model changes its variables as it runs, and y with them, which the result would not; keep it as a "
         "SavedModel; nothing was written\n",
     )
     assert not (tmp_path / "frozen.pb").exists()

@@ -169,7 +169,7 @@ def test_a_model_with_a_counter_cannot_be_frozen(run: Run, tmp_path: Path) -> No
     tf.saved_model.save(counter, str(tmp_path / "1"), signatures=call)
     done = freeze(run, tmp_path / "1", tmp_path)
     assert done.stderr == (
-        "error: the model changes its variables as it runs, and y with them, so it cannot be frozen; keep it as a "
+        "error: the model changes its variables as it runs, and y with them, which the result would not; keep it as a "
         "SavedModel; nothing was written\n"
     )
     assert not list(tmp_path.glob("*.pb"))
