@@ -348,6 +348,17 @@ def a_file_read_in_a_function_of_a_function(folder: Path, effects: Effects) -> P
 
 
 @frozen
+def a_second_function_of_the_same_name(folder: Path, effects: Effects) -> Path:
+    """TensorFlow takes the first."""
+
+    def edit(graph_def: Any) -> None:
+        add_function(graph_def, "f", ["a"], "b:contents:0", make_node("b", "ReadFile", ["a"]))
+        add_function(graph_def, "f", ["a"], "b:output:0", make_node("b", "Identity", ["a"], T=7))
+
+    return write_strings(folder, make_strings("x", str(effects.secret)), make_call("y", "f", ["x"], 1), edit=edit)
+
+
+@frozen
 def a_file_read_through_a_branch(folder: Path, effects: Effects) -> Path:
     with tf1.Graph().as_default() as graph:
         flag = tf1.placeholder(tf.bool, [], name="x")

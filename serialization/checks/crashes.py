@@ -2,8 +2,8 @@
 
 Seen in TensorFlow 2.21: a function that calls itself is inlined until the stack overflows, and so are functions that
 call each other 20,000 deep; an Unpack with 2**40 outputs allocates them one by one; a Const of shape [2**33] that is
-given one number is filled up to 34 GB. What is found here need not be thought of elsewhere: the names of nodes and
-inputs are such as TensorFlow takes, and a node of a known op has the inputs of that op.
+given one number is filled up to 34 GB. What is found here need not be thought of elsewhere: names are such as
+TensorFlow takes, each stands for one node or function, and a node of a known op has the inputs of that op.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def require_sound_graph(index: GraphIndex, what: str, left: Mapping[str, int] | 
 
 def find_crashes(index: GraphIndex, left: Mapping[str, int] | None = None) -> Iterator[str]:
     """The faults of the graph, such as `its function f calls itself`; `left` as in require_sound_graph."""
+    yield from _find_doubles(index.graph_def)
     yield from _find_deep_calls(index)
     given = sum((left or {}).values())
     taken = 0
@@ -71,6 +72,20 @@ def find_crashes(index: GraphIndex, left: Mapping[str, int] | None = None) -> It
             taken += math.prod(max(0, dim.size) for dim in tensor.tensor_shape.dim) * get_dtype_size(tensor.dtype)
     if taken > 4 * given + _FREE:
         yield f"its constants would take {format_size(taken)}, of which it holds {format_size(given)}"
+
+
+def _find_doubles(graph_def: Any) -> Iterator[str]:
+    """Names that two nodes have, or two functions: TensorFlow takes the first of two functions, an index the last."""
+    first: dict[str, Any] = {}
+    for function in graph_def.library.function:
+        if first.setdefault(function.signature.name, function) != function:
+            yield f"it has several functions called {make_printable(function.signature.name)}"
+    for nodes in (graph_def.node, *(function.node_def for function in graph_def.library.function)):
+        seen: set[str] = set()
+        for node in nodes:
+            if node.name in seen:
+                yield f"it has several nodes called {make_printable(node.name)}"
+            seen.add(node.name)
 
 
 def remove_wrong_defaults(meta_graph: Any) -> list[str]:

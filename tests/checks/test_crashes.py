@@ -110,6 +110,7 @@ FAULTS = [
     ),
     (edited(strings), "its constant a is cut off; strings have other lengths than recorded"),
     (recursive, "its function F calls itself"),
+    (edited(lambda g: g.node.append(g.node[0])), "it has several nodes called a"),
     (many_outputs, "its node apart has 1,099,511,627,776 inputs or outputs"),
     (large_constant, "its constants would take 34.4 GB, of which it holds 18 bytes"),
 ]
