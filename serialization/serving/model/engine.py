@@ -7,6 +7,7 @@ waking another thread. It runs in batches if many rows take little longer than o
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 QUICK = 0.001  # seconds; a shorter run is not worth another thread
-_WORTH_BATCHING = 0.0003  # seconds; a shorter run of one row is not worth a batch
+# Seconds of a processor. A row that takes less, alone and in a batch, is not worth being handed to another thread.
+_ALONE, _IN_A_BATCH = 0.0003, 0.0001
 BATCH = 32  # rows of a batch without --max-batch-size
 TRIED_ROWS = 16  # rows tried together at the start; a small model runs no more rows of several requests at once
-_GAIN = 0.7  # a row in a batch must take less than this part of the time of a row alone
+_GAIN = 0.9  # a row in a batch must take less than this part of a row alone
 
 
 Predict = Callable[[Mapping[str, Any]], tuple[dict[str, Any], int]]
@@ -94,7 +96,7 @@ def make_engine(pooled: Runtime, settings: Settings) -> Engine:
     facts = pooled.find_row_facts()
     sure_to_end = seconds * most_rows < settings.timeout and facts.bounded
     may_combine = settings.max_batch_size is None and facts.independent
-    batch_size = settings.max_batch_size or (BATCH if runs and may_combine and _gains(pooled, example, seconds) else 1)
+    batch_size = settings.max_batch_size or (BATCH if runs and may_combine and _gains(pooled, example) else 1)
     if batch_size > 1:
         batched = _try_batching(pooled, settings, batch_size, example)
         if batched is not None:
@@ -158,16 +160,21 @@ def _gives_the_same_bits(predict: Runtime, example: Mapping[str, NDArray[Any]]) 
         return False
 
 
-def _gains(pooled: Runtime, example: Mapping[str, NDArray[Any]], seconds: float) -> bool:
-    """Whether many rows take much less time than as many single rows, of `seconds` each."""
-    if seconds < _WORTH_BATCHING or any(len(value) != 1 for value in example.values()):
+def _gains(pooled: Runtime, example: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether a row takes long enough, and less of the processors in a batch than alone.
+
+    By processor time: by the clock, other programs would decide, which take the processors from one of the two.
+    """
+    if any(len(value) != 1 for value in example.values()):
         return False
     many = {key: np.repeat(value, TRIED_ROWS, axis=0) for key, value in example.items()}
     try:
         pooled(many)
-        return time_run(pooled, many) < _GAIN * TRIED_ROWS * seconds
+        alone = time_run(pooled, example, time.process_time)
+        in_a_batch = time_run(pooled, many, time.process_time) / TRIED_ROWS
     except RunError:
         return False
+    return (alone > _ALONE or in_a_batch > _IN_A_BATCH) and in_a_batch < _GAIN * alone
 
 
 def _try_batching(

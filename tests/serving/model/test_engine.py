@@ -150,6 +150,30 @@ def test_batches_run_in_one_thread_if_a_row_is_answered_as_soon(quicker: bool, m
         single.close()
 
 
+@pytest.mark.parametrize(
+    ("alone", "in_a_batch", "gains"),
+    [
+        (0.00035, 0.00001, True),  # a run costs much, a row little
+        (0.00028, 0.00024, True),  # a small network of images
+        (0.00020, 0.00001, False),  # done before another thread has woken
+        (0.00100, 0.00095, False),
+        (0.02000, 0.01500, True),
+    ],
+)
+def test_rows_run_in_batches_that_take_less_of_the_processors(
+    alone: float, in_a_batch: float, gains: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = [0.0]
+    monkeypatch.setattr("time.process_time", lambda: busy[0])
+
+    def run(values: dict[str, Any]) -> dict[str, Any]:
+        rows = len(values["x"])
+        busy[0] += alone if rows == 1 else in_a_batch * rows
+        return {}
+
+    assert engine._gains(run, {"x": np.zeros((1, 2), "f")}) == gains  # type: ignore[arg-type]
+
+
 def test_a_model_too_large_for_a_graph_def_is_served_without_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_gains", lambda *_: True)
     assert "in batches" in small_app("matrices").test_client().get("/readyz").get_json()["runs"]
