@@ -158,7 +158,7 @@ def test_a_killed_run_leaves_a_file_that_its_list_does_not_name(run: Run, toy: P
         assert read_all(toy) == before
 
 
-@pytest.mark.parametrize("name", [*(f"g{character}h" for character in ODD), "n" * 235, "ü" * 117])
+@pytest.mark.parametrize("name", [f"g{'h'.join(ODD)}h", ODD, "n" * 235, "ü" * 117])
 def test_a_prefix_of_any_characters(run: Run, tmp_path: Path, name: str) -> None:
     """The longest of its files has a name of 255 bytes, with `.data-00000-of-00001` at its end."""
     here = tmp_path / "here"

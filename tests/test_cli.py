@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from io import FileIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -88,17 +90,22 @@ def test_a_reader_that_leaves_early_is_not_an_error(made: Path) -> None:
         ),
     ],
 )
-def test_files_are_written_before_the_report(made: Path, tmp_path: Path, words: str, written: str) -> None:
+def test_files_are_written_before_the_report(
+    made: Path,
+    tmp_path: Path,
+    words: str,
+    written: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     """The reader leaves before the first line, and stdout has no buffer."""
     script, *arguments = words.format(made=made, new=tmp_path).split()
     reader, writer = os.pipe()
     os.close(reader)
-    try:
-        command = [sys.executable, "-u", str(PROJECT / script), *arguments]
-        done = subprocess.run(command, env=environment(), stdout=writer, stderr=subprocess.PIPE, text=True)
-    finally:
-        os.close(writer)
-    assert (done.returncode, done.stderr) == (141, "")
+    with TextIOWrapper(FileIO(writer, "w"), write_through=True) as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        status = call_main(importlib.import_module(script.removesuffix(".py")).main, arguments)
+    assert (status, capfd.readouterr().err) == (141, "")
     assert (tmp_path / written).is_file()
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
+import importlib
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -11,27 +11,12 @@ from pathlib import Path
 
 import graphs
 import pytest
-from conftest import PROJECT, environment
+from conftest import PROJECT
 from serving_models import serving
 
+from serialization.cli import call_main
 from serialization.sources.frozen_reader import LARGE_FILE
 from serialization.tensorflow import tf, tf1
-
-# Runs a script's main and prints, as its last line, how often each file below a folder was opened.
-_COUNT = """
-import importlib, json, os, sys
-from collections import Counter
-folder, script, *words = sys.argv[1:]
-opened = Counter()
-def count(event, arguments):
-    if event == "open" and isinstance(arguments[0], (str, bytes)):
-        opened[os.path.abspath(os.fsdecode(arguments[0]))] += 1
-sys.addaudithook(count)
-from serialization import cli
-status = cli.call_main(importlib.import_module(script).main, words)
-print(json.dumps({name: number for name, number in opened.items() if name.startswith(folder + "/")}))
-sys.exit(status)
-"""
 
 # Run by each process at its start: writes a line for each file that Python opens below a folder.
 _LOG = """
@@ -46,13 +31,32 @@ sys.addaudithook(note)
 """
 
 
+class _Opened:
+    """Counts the files that Python opens below a folder, while there is one. An audit hook stays for ever."""
+
+    def __init__(self) -> None:
+        self.folder = ""
+        self.names: Counter[str] = Counter()
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        if self.folder and event == "open" and isinstance(arguments[0], (str, bytes)):
+            name = os.path.abspath(os.fsdecode(arguments[0]))
+            self.names[name] += name.startswith(f"{self.folder}/")
+
+
+_OPENED = _Opened()
+sys.addaudithook(_OPENED)
+
+
 def count_opened(folder: Path, script: str, *words: object) -> Counter[str]:
     """How often Python opens each file below the folder when the script runs."""
-    command = [sys.executable, "-c", _COUNT, folder.resolve(), script, *words]
-    places = {**environment(), "PYTHONPATH": str(PROJECT)}
-    done = subprocess.run(list(map(str, command)), env=places, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return Counter(json.loads(done.stdout.splitlines()[-1]))
+    _OPENED.names = Counter()
+    _OPENED.folder = str(folder.resolve())
+    try:
+        assert call_main(importlib.import_module(script).main, [str(word) for word in words]) == 0
+    finally:
+        _OPENED.folder = ""
+    return +_OPENED.names
 
 
 def save_v1(folder: Path) -> Path:
