@@ -111,7 +111,7 @@ class ImageDecoder(PixelDecoder):
         super().__init__(image_input)
         with tf1.Graph().as_default() as graph:
             self._encoded = tf1.placeholder(tf.string, [])
-            pixels = tf.io.decode_image(self._encoded, channels=image_input.channels, expand_animations=False)
+            pixels = _decode(self._encoded, image_input.channels)
             # TensorFlow's decoder leaves the pixels as the camera has stored them; browsers do not.
             self._axes, self._steps = tf1.placeholder(tf.int32, [3]), tf1.placeholder(tf.int32, [2])
             pixels = tf.transpose(pixels, self._axes)[:: self._steps[0], :: self._steps[1]]
@@ -129,6 +129,22 @@ class ImageDecoder(PixelDecoder):
         except tf.errors.InvalidArgumentError as error:
             raise ValueError("TensorFlow cannot decode it") from error
         return pixels
+
+
+def _decode(encoded: Any, channels: int) -> Any:
+    """The pixels of an encoded image. A JPEG file has no transparency, which TensorFlow does not fill in."""
+
+    def decode(channels: int) -> Any:
+        return tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+
+    if channels < 4:
+        return decode(channels)
+    opaque = tf.constant(255, tf.uint8)
+    return tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.pad(decode(3), [[0, 0], [0, 0], [0, 1]], constant_values=opaque),
+        lambda: decode(channels),
+    )
 
 
 def make_image_batches(images: Sequence[NDArray[Any]], image_input: ImageInput) -> Iterator[tuple[NDArray[Any], int]]:

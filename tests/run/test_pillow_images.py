@@ -62,6 +62,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("alpha.png",), [None, None, None, 4], "uint8", 0),
         (("grey.png", "deep.png"), [None, None, None, 1], "uint8", 0),
         (("colour.png",), [None, None, None, 1], "uint8", 2),  # the weights of the colours are rounded
+        (("colour.jpg", "grey.jpg"), [None, None, None, 4], "uint8", 8),  # which have no transparency
         (("colour.jpg", "grey.jpg"), ANY, "uint8", 8),  # TensorFlow's decoder is a faster and less exact one
     ],
 )

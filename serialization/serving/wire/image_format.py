@@ -19,7 +19,8 @@ from werkzeug.formparser import MultiPartParser
 from serialization.console import format_count
 from serialization.errors import UserError
 from serialization.formats.image_files import count_scans, measure_image
-from serialization.graph.signature import Signature
+from serialization.formats.numpy_dtypes import get_limits
+from serialization.graph.signature import Signature, Tensor
 from serialization.run.images import ImageDecoder, PixelDecoder, describe_image_input
 from serialization.run.json_values import decode_base64
 from serialization.serving.requests import INPUT, RequestError, require_row_count
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 CONTENT_TYPES = ("image/png", "image/jpeg", "image/jpg")
 FORM = "multipart/form-data"
 RANGE = "range"  # the name of the parameter, in the URL or in a form, that says what black and white are: 0,1
+_BLACK, _WHITE = 0.0, 255.0  # without that parameter
 _MOST_PIXELS = 50_000_000  # of an image, which take 800 MB while it is resized
 _MOST_IN_ALL = 500_000_000  # pixels of the images of a request, which take 5 seconds
 _MOST_SCANS = 200  # of a progressive JPEG file; encoders write about ten
@@ -104,10 +106,12 @@ class ImageFormat:
     def read_json_rows(self, value: Any) -> NDArray[Any] | None:
         """The rows of a JSON value that holds images in base64 in place of pixels; None if it does not."""
         rows = value if isinstance(value, list) else [value]
-        if not rows or not all(map(_is_encoded, rows)):
+        if not any(map(_is_encoded, rows)):
             return None
         images = []
         for i, row in enumerate(rows):
+            if not _is_encoded(row):
+                raise RequestError(400, f"{INPUT}[{i}]: expected an image in base64, as in another row")
             try:
                 images.append(decode_base64(row["b64"] if isinstance(row, dict) else row))
             except ValueError:
@@ -144,6 +148,7 @@ class ImageFormat:
             rows[:] = images
             return rows
         low, high = _read_range(given)
+        _require_holds(self._tensor, low, high)
         found = [self._decode(data, i, low, high) for i, data in enumerate(images)]
         if len({row.shape for row in found}) > 1:
             raise RequestError(
@@ -165,7 +170,8 @@ class ImageFormat:
             except ModuleNotFoundError as error:
                 message = f"the server cannot decode images, as {error.name} is not installed there; send their pixels"
                 raise RequestError(415, message) from None
-        return self._decoder.arrange(pixels if (low, high) == (0, 255) else low + pixels / 255 * (high - low))
+        as_they_are = (low, high) == (_BLACK, _WHITE)
+        return self._decoder.arrange(pixels if as_they_are else low + pixels / _WHITE * (high - low))
 
 
 def _require_short_heads(body: bytes, delimiter: bytes, most_parts: int) -> None:
@@ -188,7 +194,7 @@ def _is_encoded(row: Any) -> bool:
 def _read_range(given: Sequence[str]) -> tuple[float, float]:
     """The values of black and white: 0 and 255, or those of `0,1`."""
     if not given:
-        return 0.0, 255.0
+        return _BLACK, _WHITE
     if len(given) > 1:
         raise RequestError(400, f"{RANGE} is there {len(given)} times")
     try:
@@ -198,3 +204,11 @@ def _read_range(given: Sequence[str]) -> tuple[float, float]:
     except ValueError:
         raise RequestError(400, f"{RANGE}: expected two numbers such as 0,1 or -1,1, got {given[0][:100]!r}") from None
     return low, high
+
+
+def _require_holds(tensor: Tensor, low: float, high: float) -> None:
+    """Raise RequestError if pixels of this range would be cut off, or rounded to few values."""
+    kind, least, most = get_limits(tensor.dtype)
+    if kind == "int" and (min(low, high) < least or max(low, high) > most or abs(high - low) < _WHITE):
+        found = f"{tensor.dtype} does not hold pixels from {low:g} to {high:g}"
+        raise RequestError(400, f"{RANGE}: {found}; name 256 numbers that it holds, such as 0,255 or -128,127")

@@ -84,7 +84,7 @@ def test_images_stand_in_json_as_base64(grey: FlaskClient) -> None:
         {"error": "x[0]: expected pixels, or an image in base64"},
     )
     status, answer = post(grey, json.dumps({"x": [{"b64": text}, [[[0]]]]}))
-    assert (status, answer["error"].partition(":")[0]) == (400, "x[0]")
+    assert (status, answer["error"]) == (400, "x[1]: expected an image in base64, as in another row")
 
 
 @pytest.mark.parametrize(("given", "low", "high"), [("", 0, 255), ("0,1", 0, 1), ("-1,1", -1, 1)])
@@ -98,6 +98,19 @@ def test_pixels_are_scaled_as_asked(given: str, low: float, high: float) -> None
     ):
         assert answer[0] == 200
         assert np.ravel(answer[1]) == expected
+
+
+def test_whole_numbers_hold_the_pixels_or_the_range_is_refused(grey: FlaskClient) -> None:
+    signed = make_identity("int8", [None, 28, 28, 1])
+    expected = (PIXELS.astype(int) - 128).ravel().tolist()
+    assert np.ravel(send(signed, BAG, "image/png", "?range=-128,127")[1]).tolist() == expected
+    for client, query, found in (
+        (signed, "", "int8 does not hold pixels from 0 to 255"),
+        (grey, "?range=0,1", "uint8 does not hold pixels from 0 to 1"),
+        (grey, "?range=-128,127", "uint8 does not hold pixels from -128 to 127"),
+    ):
+        status, error = send(client, BAG, "image/png", query)
+        assert (status, error.partition(";")[0]) == (400, f"range: {found}")
 
 
 def test_images_are_resized_and_turned_to_the_layout_of_the_model() -> None:
