@@ -199,7 +199,7 @@ class InferForm:
     def _encode(
         self, head: bytes, wanted: Sequence[tuple[TensorWriter, bool]], results: Results, part: slice | None
     ) -> tuple[Headers, bytes]:
-        outputs = []
+        pieces = [head]
         blobs = []
         for writer, binary in wanted:
             key = writer.tensor.key
@@ -207,15 +207,15 @@ class InferForm:
             if binary:
                 blob = writer.write_bytes(array)
                 blobs.append(blob)
-                outputs.append(writer.write_head(array.shape, len(blob)))
+                pieces += (writer.write_head(array.shape, len(blob)), b"},")
                 continue
-            data = self._encoder.encode(
-                writer.list_values(array) if part is None else _flatten(results.lists[key][part])
-            )
+            values = writer.list_values(array) if part is None else _flatten(results.lists[key][part])
+            data = self._encoder.encode(values)
             if self._may_be_null and b"null" in data:
                 data = self._encoder.encode(self._name_nonfinite(writer, array))
-            outputs.append(b"%s%s}" % (writer.write_head(array.shape), data))
-        text = b"%s%s]}" % (head, b",".join(outputs))
+            pieces += (writer.write_head(array.shape), data, b"},")
+        pieces[-1] = b"}]}"
+        text = b"".join(pieces)
         if not blobs:
             return JSON_HEADERS, text
         return [("Content-Type", "application/octet-stream"), (LENGTH_HEADER, str(len(text)))], b"".join([text, *blobs])
@@ -236,7 +236,7 @@ def _require_text(body: bytes) -> bytes:
 def _flatten(rows: list[Any]) -> list[Any]:
     """The values of nested lists, all of one depth, in row-major order."""
     while rows and isinstance(rows[0], list):
-        rows = list(chain.from_iterable(rows))
+        rows = rows[0] if len(rows) == 1 else list(chain.from_iterable(rows))
     return rows
 
 

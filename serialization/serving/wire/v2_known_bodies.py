@@ -42,13 +42,16 @@ class KnownBodies:
         """
         start = body.find(_KEY) + len(_KEY)
         known = self._known.get(body[:start])
-        if known is None or not body.endswith(known.behind):
+        if known is None:
+            return None
+        behind, reader, shape, encode = known
+        if not body.endswith(behind):
             return None
         try:
-            value = known.reader.read_quickly(body[start : len(body) - len(known.behind)], known.shape)
+            value = reader.read_quickly(body[start : len(body) - len(behind)], shape)
         except (msgspec.DecodeError, ValueError, OverflowError, RecursionError):
             return None
-        return None if value is None else ({known.reader.tensor.key: value}, known.encode)
+        return None if value is None else ({reader.tensor.key: value}, encode)
 
     def learn(self, body: bytes, data: bytes, reader: TensorReader, shape: Sequence[int], encode: Encode) -> None:
         """Know the JSON around the data of a body that fits."""

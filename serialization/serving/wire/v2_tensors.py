@@ -142,11 +142,11 @@ class TensorWriter:
         self.write_head = lru_cache(64)(self._write_head)  # few different shapes are in use
 
     def _write_head(self, shape: tuple[int, ...], size: int | None = None) -> bytes:
-        """The JSON of an output of this shape, up to its values; all of it, if they are so many bytes behind it."""
+        """The JSON of an output of this shape, up to its values, or with the number of their bytes; without its end."""
         head: dict[str, Any] = {"name": self.tensor.key, "datatype": self.datatype, "shape": shape}
         if size is not None:
-            return msgspec.json.encode({**head, "parameters": {"binary_data_size": size}})
-        return msgspec.json.encode(head).removesuffix(b"}") + b',"data":'
+            head["parameters"] = {"binary_data_size": size}
+        return msgspec.json.encode(head)[:-1] + (b',"data":' if size is None else b"")
 
     def list_values(self, array: NDArray[Any]) -> list[Any]:
         """The values in row-major order."""

@@ -55,6 +55,18 @@ def test_what_does_not_fit_is_refused_with_its_place(dtype: str, given: Any, sha
     assert refused.value.status == 400
 
 
+@pytest.mark.parametrize("count", [2, 100])
+def test_numbers_are_finite_though_their_sum_is_not(count: int) -> None:
+    """And an Infinity of each sign, whose sum is neither."""
+    reader = make_reader("float64")
+    largest = np.full(count, np.finfo(np.float64).max)
+    assert reader.read_bytes(largest.tobytes(), [count]).tolist() == largest.tolist()
+    for bad in (np.nan, np.inf, -np.inf):
+        array = np.array([*np.zeros(count - 2), bad, -bad])
+        with pytest.raises(RequestError, match=rf"^x\[{count - 2}\]: expected a number, got NaN or Infinity"):
+            reader.read_bytes(array.tobytes(), [count])
+
+
 def test_nan_is_taken_where_it_is_allowed() -> None:
     reader = make_reader(nonfinite=True)
     assert np.isnan(reader.read_bytes(b"\0\0\xc0\x7f", [1])).all()
