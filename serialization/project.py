@@ -31,3 +31,12 @@ def no_folder(text: str) -> str:
 def real_path(path: Path) -> Path:
     """The path with all links followed. Path.resolve raises for links in a circle before Python 3.13."""
     return Path(os.path.realpath(path))
+
+
+def resolve_below(path: Path, *folders: Path) -> Path | None:
+    """A path with its links followed; None if it is no valid one, or leads elsewhere than below these folders."""
+    try:
+        file = path.resolve()
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return file if any(folder.resolve() in file.parents for folder in folders) else None

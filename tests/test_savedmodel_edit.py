@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -180,6 +181,16 @@ def test_other_tensors_are_signed_in_a_module(run: Run, module: Path, tmp_path: 
     assert one.keys() == two.keys() == {"p", "q"}
     assert all(np.array_equal(one[key], two[key]) for key in one)
     assert set(tf.saved_model.load(str(tmp_path / "out")).signatures) == {"scaled", "two"}
+
+
+def test_a_link_to_a_file_elsewhere_is_not_copied(error: Fails, made: Path, tmp_path: Path) -> None:
+    """It may be any file of the user's, and the result may be published."""
+    shutil.copytree(made / "savedmodel_from_source", tmp_path / "1")
+    (tmp_path / "secret").touch()
+    (tmp_path / "1" / "assets.extra").mkdir()
+    (tmp_path / "1" / "assets.extra" / "warmup").symlink_to(tmp_path / "secret")
+    line = error("savedmodel_edit", "--saved-model", tmp_path / "1", "--out", tmp_path / "out")
+    assert line == "1/assets.extra/warmup is a link to a file elsewhere; put the file itself there"
 
 
 def test_other_tensors_of_a_graph_of_tensorflow_1(run: Run, made: Path, tmp_path: Path) -> None:

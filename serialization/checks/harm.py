@@ -24,6 +24,7 @@ from serialization.files.model_names import find_saved_model_file
 from serialization.graph import op_sets
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.known_ops import load_known_ops
+from serialization.project import resolve_below
 
 _NAMELESS = "an asset without a name"
 _HIDDEN = "a file name that is computed, carried or renamed"
@@ -133,13 +134,18 @@ def require_safe(findings: Iterable[Finding], path: Path, *, trust: bool = False
 
 
 def find_asset(saved_model: Path, name: str) -> Path | None:
-    """The asset of a SavedModel, links followed; None where it leaves the model's folder.
+    """The asset of a SavedModel, links followed; None where it leaves the model's folder."""
+    file = find_own_file(saved_model, f"assets/{name}")
+    return file if name and not Path(name).is_absolute() and ".." not in Path(name).parts else None
+
+
+def find_own_file(saved_model: Path, place: str) -> Path | None:
+    """A file at a place in a SavedModel, links followed; None where it leaves the model's folder.
 
     In a cache of models each file is a link into one other folder: there saved_model.pb shows which.
     """
     main = find_saved_model_file(saved_model) or saved_model / "saved_model.pb"
-    file = _resolve_below(saved_model / "assets" / name, saved_model, main.resolve().parent)
-    return file if name and not Path(name).is_absolute() and ".." not in Path(name).parts else None
+    return resolve_below(saved_model / place, saved_model, main.resolve().parent)
 
 
 def _some(found: list[str], most: int = 5) -> str:
@@ -182,17 +188,8 @@ def _lies_below(folder: Path | None, name: bytes) -> bool:
     """Whether a name is that of a plain file below a folder, or of none. One with :// is an address for TensorFlow."""
     if folder is None or not name or b"://" in name:
         return False
-    file = _resolve_below(Path.cwd() / name.decode(errors="surrogateescape"), folder)
+    file = resolve_below(Path.cwd() / name.decode(errors="surrogateescape"), folder)
     return file is not None and (file.is_file() or not file.exists())
-
-
-def _resolve_below(path: Path, *folders: Path) -> Path | None:
-    """A path with its links followed; None if it is no valid one, or leads elsewhere than below these folders."""
-    try:
-        file = path.resolve()
-    except (OSError, ValueError, RuntimeError):
-        return None
-    return file if any(folder.resolve() in file.parents for folder in folders) else None
 
 
 def _may_run_at_import(index: GraphIndex, node: Any) -> bool:

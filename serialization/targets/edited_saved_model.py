@@ -12,6 +12,7 @@ from serialization.checks.what_loading_runs import list_asset_files
 from serialization.console import make_printable, show_path
 from serialization.errors import UserError
 from serialization.files.locate import SavedModelFolder
+from serialization.files.publish import list_checkpoint_files
 from serialization.formats import protos
 from serialization.graph.signature import list_signature_defs
 from serialization.targets.edited_signatures import EditedSignature
@@ -43,7 +44,8 @@ def edit_signature_defs(whole: Any, edited: Iterable[EditedSignature], tags: str
 def write_saved_model(meta_graph: Any, found: SavedModelFolder, folder: Path, *, link: bool = False) -> Path:
     """Write a SavedModel of this MetaGraphDef, with copies of the source's other files, or links to them.
 
-    Returns the folder. Raises UserError if an asset of the MetaGraphDef is missing or lies elsewhere.
+    Returns the folder. Raises UserError if an asset of the MetaGraphDef is missing, or if a link leads elsewhere: that
+    may be any file of the user's.
     """
     (folder / "variables").mkdir(parents=True)
     saved_model = protos.SavedModel(saved_model_schema_version=1, meta_graphs=[meta_graph])
@@ -60,9 +62,8 @@ def write_saved_model(meta_graph: Any, found: SavedModelFolder, folder: Path, *,
 
 def _list_files(meta_graph: Any, source: Path) -> Iterator[tuple[str, Path]]:
     """The files of the result, by their places in it, and where each is."""
-    for file in sorted((source / "variables").glob("variables.*")):
-        if file.is_file():
-            yield f"variables/{file.name}", file
+    for file in list_checkpoint_files(source / "variables" / "variables"):
+        yield f"variables/{file.name}", file
     for name in dict.fromkeys(asset.filename for asset in list_asset_files(meta_graph)):
         asset = harm.find_asset(source, name)
         if asset is None or not asset.is_file():
@@ -73,4 +74,7 @@ def _list_files(meta_graph: Any, source: Path) -> Iterator[tuple[str, Path]]:
         extra = source / name
         for file in sorted(extra.rglob("*")) if extra.is_dir() else [extra]:
             if file.is_file():
-                yield str(file.relative_to(source)), file
+                place = str(file.relative_to(source))
+                if harm.find_own_file(source, place) is None:
+                    raise UserError(f"{show_path(file)} is a link to a file elsewhere; put the file itself there")
+                yield place, file

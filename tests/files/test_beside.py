@@ -39,3 +39,19 @@ def test_files_that_are_no_labels_are_left_out(tmp_path: Path, content: bytes | 
         (tmp_path / "labels.txt").write_bytes(content)
     (tmp_path / "samples").write_text("no folder")
     assert read_beside(tmp_path / "model.pb") == NOTHING
+
+
+def test_a_link_to_a_file_elsewhere_is_not_shown(tmp_path: Path) -> None:
+    """In a cache of models each file is a link into one folder, the model too."""
+    for folder in ("cache", "home", "model/samples"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("home/secret", "cache/a", "cache/b"):
+        (tmp_path / file).write_text("text")
+    (tmp_path / "model" / "saved_model.pb").symlink_to(tmp_path / "cache" / "a")
+    (tmp_path / "model" / "samples" / "a.png").symlink_to(tmp_path / "home" / "secret")
+    labels = tmp_path / "model" / "labels.txt"
+    labels.symlink_to(tmp_path / "home" / "secret")
+    assert read_beside(tmp_path / "model") == NOTHING
+    labels.unlink()
+    labels.symlink_to(tmp_path / "cache" / "b")
+    assert read_beside(tmp_path / "model")["labels"] == ("text",)
