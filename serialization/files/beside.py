@@ -19,8 +19,8 @@ def read_beside(model: Path) -> dict[str, Any]:
     """The `labels`, one for each class, and the `sample` picture as a data: URL; empty where nothing is found.
 
     Labels are the lines of labels.txt, in the model's folder or, for a numbered version of it, in the one above. The
-    sample is the first picture of a folder `samples` there. Both are shown to others. So a link to a file elsewhere is not
-    followed: it may be any file of the user's.
+    sample is the first picture of a folder `samples` there. Both are shown to others. So a link to a file elsewhere is
+    not followed: it may be any file of the user's.
     """
     main = real_path(find_saved_model_file(model) or model)
     own = main if main.is_dir() else main.parent  # in a cache of models each file is a link there
