@@ -17,7 +17,7 @@ from serialization.files.locate_keras import KerasFile
 from serialization.formats.keras_files import iterate_objects
 
 # Layers that load another model from a path in their config.
-_LOADERS = ("TFSMLayer", "JaxLayer", "TorchModuleWrapper")
+_LOADERS = ("TFSMLayer", "JaxLayer", "FlaxLayer", "TorchModuleWrapper")
 # The parts of Keras of which models consist; others, such as keras.utils, read files and fetch them.
 _PARTS = (
     *("activations", "constraints", "dtype_policies", "experimental", "initializers", "layers", "losses"),
@@ -64,6 +64,8 @@ def scan_layers(config: Any) -> Iterator[str]:
             yield f"{layer} holds Python code (Lambda)"
         elif kind in _LOADERS:
             yield f"{layer} loads a model from elsewhere ({kind})"
+        elif isinstance(inner, dict) and isinstance(inner.get("vocabulary"), str):  # Keras 2 reads it
+            yield f"{layer} reads its words from a file ({make_printable(inner['vocabulary'])})"
         module, name = str(one.get("module") or ""), str(inner) if kind == "function" else kind
         if is_of_keras(module) and (not _KERAS.fullmatch(module) or (kind == "function" and _FILES.search(name))):
             yield f"{layer} names {make_printable(f'{module}.{name}')}, which is no part of a model"

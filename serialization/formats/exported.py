@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from serialization.console import make_printable
+from serialization.project import resolve_below
 
 
 @dataclass(frozen=True)
@@ -46,3 +50,12 @@ class ExportedModel:
     parameters: int
     defaults: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+
+
+def list_misplaced_files(path: Path, beside: Iterable[str]) -> Iterator[str]:
+    """The faults of the files beside a model at `path` that hold its constants; a runtime refuses it for them."""
+    for name in beside:
+        if Path(name).is_absolute() or resolve_below(path.parent / name, path.resolve().parent) is None:
+            yield f"it reads constants from {make_printable(name)}, outside of its folder"
+        elif not (path.parent / name).is_file():
+            yield f"it lacks {make_printable(name)}, which holds constants; copy it here too"

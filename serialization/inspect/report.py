@@ -29,7 +29,7 @@ from serialization.files.other_models import describe_others, explain_other_kind
 from serialization.files.unpacking import open_in_place
 from serialization.formats import hdf5
 from serialization.formats.checkpoint_index import Checkpoint, list_v1_files
-from serialization.formats.exported import ExportedModel
+from serialization.formats.exported import ExportedModel, list_misplaced_files
 from serialization.formats.file_kind import Kind, ModelFile, reopen_file
 from serialization.formats.foreign_files import Foreign
 from serialization.formats.messages import read_message
@@ -96,15 +96,14 @@ def _inspect_place(path: Path, tag_set: str | None, notes: list[str]) -> tuple[R
 
 
 def _of_exported(file: ModelFile) -> Report:
-    name, read = _EXPORTED[file.kind]
+    kind, read = _EXPORTED[file.kind]
     try:
         model = read(file.data)
     except DamagedError as damage:
         raise UserError(f"{show_path(file.path)} is damaged; {damage}; copy it here again") from None
-    report = _report(name, file.path, _form(file), [file.path])
-    report["parameters"] = model.parameters
-    report["exported"] = asdict(model)
-    return report
+    report = _report(kind, file.path, _form(file), [file.path, *(file.path.parent / name for name in model.beside)])
+    report["faults"] += list_misplaced_files(file.path, model.beside)
+    return report | {"parameters": model.parameters, "exported": asdict(model)}
 
 
 def list_findings(report: Report) -> list[str]:

@@ -38,6 +38,9 @@ POLICY = {"class_name": "DTypePolicy", "module": "keras", "config": {"name": "fl
             ["the layer deep holds Python code (Lambda)"],
         ),
         (layer("TFSMLayer", filepath="/x"), ["the layer mine loads a model from elsewhere (TFSMLayer)"]),
+        (layer("FlaxLayer"), ["the layer mine loads a model from elsewhere (FlaxLayer)"]),
+        (layer("StringLookup", None, vocabulary="/x"), ["the layer mine reads its words from a file (/x)"]),
+        (layer("StringLookup", vocabulary=["a"]), []),
         (
             layer("Dense", activation=function("keras.utils", "get_file")),
             ["the layer mine names keras.utils.get_file, which is no part of a model"],

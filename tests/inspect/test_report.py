@@ -134,6 +134,23 @@ def test_moving_averages_are_listed_for_the_first_format(run: Run, tmp_path: Pat
     assert report["moving_averages"] == ["w/ExponentialMovingAverage"]
 
 
+@pytest.mark.parametrize("place", ["own.bin", "gone.bin", "../secret", "/dev/null", "link"])
+def test_the_constants_of_an_onnx_model_lie_in_its_folder(tmp_path: Path, place: str) -> None:
+    import onnx
+
+    (tmp_path / "1").mkdir()
+    for file in ("secret", "1/own.bin"):
+        (tmp_path / file).write_bytes(bytes(4))
+    (tmp_path / "1" / "link").symlink_to(tmp_path / "secret")
+    held = onnx.TensorProto(name="w", data_type=1, dims=[1], data_location=onnx.TensorProto.EXTERNAL)
+    held.external_data.add(key="location", value=place)
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], [held]))
+    (tmp_path / "1" / "m.onnx").write_bytes(model.SerializeToString())
+    found = list_findings(inspect_model(tmp_path / "1" / "m.onnx")[0])
+    wrong = {"own.bin": [], "gone.bin": ["it lacks gone.bin, which holds constants; copy it here too"]}
+    assert found == wrong.get(place, [f"it reads constants from {place}, outside of its folder"])
+
+
 def test_the_json_has_the_documented_keys(run: Run, toy: Path, tmp_path: Path) -> None:
     documented = (PROJECT / "docs" / "model_inspect.md").read_text()
     top, _, graphs = documented.partition("Each of `graphs[]`")
