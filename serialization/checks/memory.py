@@ -16,7 +16,7 @@ from typing import Any
 
 from serialization.console import format_size, make_printable
 from serialization.errors import UserError
-from serialization.formats.dtypes import get_dtype_size
+from serialization.formats.dtypes import get_dtype_number, get_dtype_size
 from serialization.graph.const_nodes import read_integers
 from serialization.graph.graph_def import get_node_name, list_data_edges
 from serialization.graph.graph_index import GraphIndex
@@ -28,6 +28,8 @@ _SHAPED |= dict.fromkeys(("RandomUniform", "RandomUniformInt", "RandomStandardNo
 _SHAPED |= dict.fromkeys((f"Resize{how}" for how in ("Bilinear", "NearestNeighbor", "Bicubic", "Area")), 1)
 _COUNTED = {"OneHot": 1, "LinSpace": 2, "TensorListReserve": 1, "Bincount": 1, "UnsortedSegmentSum": 2}
 _FREE = 1 << 30  # bytes
+# A value that is fed is in memory: as read, as the dtype, as TensorFlow's, and the model's answer is about as large.
+COPIES = 4
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -68,6 +70,20 @@ def require_memory(graph: Any, wanted: Signature) -> None:
                         f"the model cannot be run here; {tensor.name} alone would take {format_size(size)}, and there "
                         f"is memory for {format_size(memory)}; name other --outputs, or run it on a larger machine"
                     )
+
+
+def require_memory_for_inputs(wanted: Signature) -> None:
+    """Raise UserError if values for the inputs are too large for the memory. Unknown sizes count as 1."""
+    most = find_available_memory() // COPIES
+    for tensor in wanted.inputs:
+        sizes = (1 if size is None else size for size in tensor.shape or ())
+        size = math.prod(sizes) * get_dtype_size(get_dtype_number(tensor.dtype))
+        if size > most:
+            raise UserError(
+                f"the model cannot be run here; a value for {make_printable(tensor.key)} takes {format_size(size)}, "
+                f"and there is memory for {format_size(most)}; run it on a larger machine, or convert it with "
+                "--no-verify"
+            )
 
 
 def find_available_memory() -> int:

@@ -16,6 +16,7 @@ _SCALES = IDENTITIES | {"Mul", "Add", "AddV2", "Sub", "Cast"}
 _MASKS = frozenset({"Floor", "GreaterEqual", "Greater", "Less", "LessEqual"})
 _CASTS = IDENTITIES | {"Cast"}
 _APPLIED = frozenset({"Mul", "Select", "SelectV2"})
+_BY_CHANCE = RANDOM_OPS | {"Timestamp"}
 _CONSTANT = _SCALES | ENTERS | {"Const"}
 
 
@@ -55,7 +56,9 @@ def _find_random_ops(index: GraphIndex, tensors: Iterable[str]) -> dict[str, lis
     called = index.called_functions(index.nodes[name] for name in needed)
     nodes: dict[str, list[Any]] = {"": [index.nodes[name] for name in needed]}
     nodes |= {function: list(index.functions[function].node_def) for function in called}
-    found = {scope: [node.name for node in inner if node.op in RANDOM_OPS] for scope, inner in nodes.items()}
+    found = {
+        scope: [node.name for node in inner if node.op in RANDOM_OPS | {"Timestamp"}] for scope, inner in nodes.items()
+    }
     return {scope: names for scope, names in found.items() if names}
 
 

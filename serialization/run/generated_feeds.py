@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from serialization.checks.memory import require_memory_for_inputs
 from serialization.formats.numpy_dtypes import get_limits, get_numpy_dtype
 from serialization.graph.signature import Signature, Tensor, show_shape
 from serialization.graph.tensors import is_keep_probability, is_training_switch
@@ -51,8 +53,10 @@ def generate_attempts(
 ) -> Iterator[list[dict[str, NDArray[Any]]]]:
     """Different feeds for the inputs, likeliest first: a graph may take only some of the sizes that are open in shapes.
 
-    `hints` are the graph's hints by input key; `batches` are further batch sizes to try.
+    `hints` are the graph's hints by input key; `batches` are further batch sizes to try. Raises UserError if a value
+    needs more memory than there is.
     """
+    require_memory_for_inputs(signature)
     hints = hints or {}
     free = any(tensor.shape is None or tensor.shape[:1] == (None,) for tensor in signature.inputs)
     whole = any(np.issubdtype(get_numpy_dtype(t.dtype), np.integer) for t in signature.inputs if t.dtype != "string")
@@ -176,5 +180,6 @@ def _make_value(
             return np.full(shape, size, dtype)  # the length of each sequence
         top = min(top, hint.top) if hint is not None and hint.top else top
         return _with_known(np.asarray(generator.integers(0, top, shape)).astype(dtype), hint)
-    # From 0 to 10: different numbers, such as pixels or measurements.
-    return np.asarray(generator.uniform(0, 10, shape)).astype(dtype)
+    # From 0 to 10: different numbers, such as pixels or measurements. Of a large input the first ones are repeated.
+    count = math.prod(shape)
+    return np.resize(np.asarray(generator.uniform(0, 10, min(count, _NUMBERS))).astype(dtype), shape)

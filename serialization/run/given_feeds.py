@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from serialization.checks.memory import find_available_memory
+from serialization.checks.memory import COPIES, find_available_memory
 from serialization.console import format_error, format_size, list_known, show_path
 from serialization.errors import UserError
 from serialization.formats import protos
@@ -24,8 +24,6 @@ from serialization.tensorflow import np, tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_COPIES = 4  # an array is in memory: as read, as the dtype, as TensorFlow's, and the model's answer is about as large
 
 
 class Feed(NamedTuple):
@@ -200,7 +198,7 @@ def _read(file: Path) -> Any:
         if magic.startswith(b"PK"):
             with zipfile.ZipFile(file) as archive:
                 return {name.removesuffix(".npy"): _read_header(archive, file, name) for name in archive.namelist()}
-    size, most = file.stat().st_size, find_available_memory() // _COPIES
+    size, most = file.stat().st_size, find_available_memory() // COPIES
     if size > most:
         raise UserError(f"{show_path(file)} has {format_size(size)}, too much here; save at most {format_size(most)}")
     try:
@@ -239,7 +237,7 @@ def _require_fits(tensor: Tensor, array: NDArray[Any] | ArchivedArray) -> None:
         len(wanted) != len(array.shape) or any(w not in (None, g) for w, g in zip(wanted, array.shape, strict=True))
     ):
         raise MisfitError(f"{tensor.key}: expected the shape {show_shape(wanted)}, got {list(array.shape)}")
-    size, most = math.prod(array.shape) * array.dtype.itemsize, find_available_memory() // _COPIES
+    size, most = math.prod(array.shape) * array.dtype.itemsize, find_available_memory() // COPIES
     if size > most:
         raise MisfitError(f"{tensor.key}: {format_size(size)} are too much here; feed at most {format_size(most)}")
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
+from serialization.console import list_some
+from serialization.errors import UserError
+from serialization.graph.graph_def import get_node_name
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.lookup_tables import list_table_nodes
-from serialization.graph.op_sets import REF_FORMS, is_of_dataset, is_update
-from serialization.graph.signature import Signature
+from serialization.graph.op_sets import REF_FORMS, TABLES, VARIABLES, is_of_dataset, is_update
+from serialization.graph.signature import Signature, Tensor
 from serialization.run.batch_runs import Batches
-from serialization.run.differences import Tolerance
+from serialization.run.differences import Tolerance, has_same_bits
 from serialization.run.generated_feeds import Hint
 from serialization.run.predictor import Run, Values
+from serialization.tensorflow import np, tf
 
 # convert_variables_to_constants does not convert these ops.
 _NOT_PLAIN = REF_FORMS | {"RefSelect", "AutoReloadVariable", "TemporaryVariable"}
@@ -50,17 +53,59 @@ class Origin:
         return self.index.graph_def
 
 
-def run_from_first_state(afresh: Callable[[], AbstractContextManager[Run]]) -> tuple[Run, Run]:
+def run_from_first_state(
+    afresh: Callable[[], AbstractContextManager[Run]], read: Callable[[Any], Values] = lambda _: {}
+) -> tuple[Run, Run]:
     """Functions that run a model once and twice, for a model that changes its variables.
 
-    Each call begins from the same state: `afresh` opens the model in that state.
+    Each call begins from the same state: `afresh` opens the model in that state. `read` takes what
+    that gives, and returns values: running twice raises UserError if they change.
     """
 
-    def run(values: Values, times: int) -> Values:
+    def once(values: Values) -> Values:
         with afresh() as predict:
-            return [predict(values) for _ in range(times)][-1]
+            return predict(values)
 
-    return partial(run, times=1), partial(run, times=2)
+    def twice(values: Values) -> Values:
+        with afresh() as predict:
+            before = read(predict)
+            predict(values)
+            after = read(predict)
+            changed = [name for name, value in before.items() if not has_same_bits(value, after[name])]
+            if changed:
+                raise UserError(
+                    f"the model changes {list_some(changed)} as it runs, and its outputs are computed from that; the "
+                    "result would not change; keep it as a SavedModel; nothing was written"
+                )
+            return predict(values)
+
+    return once, twice
+
+
+def find_state(index: GraphIndex, outputs: Iterable[Tensor]) -> list[Any]:
+    """The nodes of the variables and tables that a run may change, and that outputs are computed from."""
+    updates = (get_node_name(node.input[0]) for node in index.graph_def.node if is_update(node.op) and node.input)
+    changed, read = (
+        set().union(*(index.upstream(name) for name in names if name in index.nodes))
+        for names in (updates, (get_node_name(tensor.name) for tensor in outputs))
+    )
+    return [index.nodes[name] for name in sorted(changed & read) if index.nodes[name].op in VARIABLES | TABLES]
+
+
+def read_state(session: Any, nodes: Iterable[Any]) -> dict[str, Any]:
+    """The values of variables in a session, and how many entries tables have, by the names of their nodes."""
+    known = {operation.name: operation for operation in session.graph.get_operations()}
+    tensors = {}
+    with session.graph.as_default():
+        for node in nodes:
+            handle = known[node.name].outputs[0] if node.name in known else None  # it may be in a function
+            if handle is not None and node.op in TABLES and handle.dtype == tf.resource:
+                tensors[node.name] = tf.raw_ops.LookupTableSizeV2(table_handle=handle)
+            elif handle is not None and node.op in VARIABLES:
+                dtype = tf.as_dtype(node.attr["dtype"].type)
+                is_handle = handle.dtype == tf.resource
+                tensors[node.name] = tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype) if is_handle else handle
+    return {name: np.asarray(value) for name, value in session.run(tensors).items()}
 
 
 def takes_plain_calls(index: GraphIndex) -> bool:

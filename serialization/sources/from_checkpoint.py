@@ -27,7 +27,7 @@ from serialization.graph.signature import Signature, bind_signature
 from serialization.graph.v0_signatures import add_v0_signatures
 from serialization.run.feed_hints import find_batch_sizes, find_hints
 from serialization.run.generated_feeds import Hint
-from serialization.run.origin import Origin, run_from_first_state, takes_plain_calls
+from serialization.run.origin import Origin, find_state, read_state, run_from_first_state, takes_plain_calls
 from serialization.run.predictor import Run, compile_later
 from serialization.sources import restore_ops, variable_mapping
 from serialization.sources.choose import NoOutputsError, prepare_graph
@@ -241,7 +241,10 @@ def make_checkpoint_origin(session: Any, prepared: PreparedCheckpoint, fill: Cal
         fill()
         yield predict
 
-    once, twice = run_from_first_state(afresh) if list_training_nodes(prepared.pruned) else (predict, None)
+    once, twice = predict, None
+    if list_training_nodes(prepared.pruned):
+        state = find_state(GraphIndex(prepared.pruned), wanted.outputs)
+        once, twice = run_from_first_state(afresh, lambda _: read_state(session, state))
     held = read_table_keys(session, prepared.index)
     found = find_hints(prepared.index, wanted, held) if held else prepared.hints
     plain = takes_plain_calls(prepared.index)

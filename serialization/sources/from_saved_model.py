@@ -42,8 +42,8 @@ from serialization.graph.signature import (
 )
 from serialization.run.differences import XLA
 from serialization.run.feed_hints import find_hints
-from serialization.run.origin import Origin, run_from_first_state, takes_plain_calls
-from serialization.run.predictor import Run, compile_later
+from serialization.run.origin import Origin, find_state, read_state, run_from_first_state, takes_plain_calls
+from serialization.run.predictor import Predictor, compile_later
 from serialization.sources.choose import choose_signature, require_values
 from serialization.sources.frozen_reader import GraphFile
 from serialization.sources.meta_graph_choice import choose_meta_graph, require_variables
@@ -120,14 +120,16 @@ def prepare_saved_model(
 
 
 def make_saved_model_origin(
-    session: Any, exported: PreparedSavedModel, afresh: Callable[[], AbstractContextManager[Run]]
+    session: Any, exported: PreparedSavedModel, afresh: Callable[[], AbstractContextManager[Predictor]]
 ) -> Origin:
     """The loaded SavedModel as the source of a conversion; `afresh` loads it once more, with its first state."""
     wanted = bind_signature(session.graph, exported.signature)
     index, names = _flatten(session.graph.as_graph_def(), wanted)
     switch_on_optimizers(index.graph_def)
-    trains = list_training_nodes(index.graph_def)
-    run, twice = run_from_first_state(afresh) if trains else (compile_later(session, wanted), None)
+    run, twice = compile_later(session, wanted), None
+    if list_training_nodes(index.graph_def):
+        state = find_state(index, names.outputs)
+        run, twice = run_from_first_state(afresh, lambda again: read_state(again.session, state))
     found = find_hints(index, names, read_table_keys(session, index))
     tolerance = XLA if is_xla_compiled(exported.meta_graph.graph_def) else None
     plain = takes_plain_calls(index) and _is_read_plainly(index, session.graph)

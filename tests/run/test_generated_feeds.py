@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from conftest import Run
 
+from serialization.errors import UserError
 from serialization.graph.signature import Signature, Tensor
-from serialization.run.generated_feeds import generate_feed
+from serialization.run.generated_feeds import generate_attempts, generate_feed
 from serialization.tensorflow import tf, tf1
 
 
@@ -31,3 +32,16 @@ def test_three_float_inputs_are_not_a_sparse_tensor() -> None:
     tensors = tuple(Tensor(name, f"{name}:0", "float32", (None,)) for name in ("x", "x_1", "x_2"))
     (first, *_) = generate_feed(Signature(tensors, ()))
     assert [value.shape for value in first.values()] == [(1,), (1,), (1,)]
+
+
+def test_a_value_that_is_too_large_for_the_memory_is_refused_before_it_is_made() -> None:
+    huge = Tensor("x", "x:0", "float32", (None, 1 << 20, 1 << 20))
+    with pytest.raises(UserError, match=r"^the model cannot be run here; a value for x takes 4\.4 TB, and there "):
+        next(generate_attempts(Signature((huge,), ())))
+
+
+def test_a_large_value_repeats_its_first_numbers() -> None:
+    large = Tensor("x", "x:0", "float32", (1, 3_000_000))
+    value = generate_feed(Signature((large,), ()))[0]["x"][0]
+    assert value[:4].tolist() == value[1_000_000:1_000_004].tolist()
+    assert len(set(value[:4].tolist())) == 4
