@@ -31,6 +31,7 @@ UNREADABLE = (
 )
 _BLOCK = 512  # bytes of a tar
 _MOST_ENTRIES = 100_000
+_LONGEST_NAME, _LONGEST_PATH = 256, 3000  # bytes: Linux takes 255, and 4,095 with the folder for temporary files
 _LONGEST_READ = 1 << 20  # bytes: a header of a tar may ask for any number, at once
 # The bytes that a file may unpack to: weights hardly get smaller when they are packed.
 _MOST, _MOST_TIMES = 64 << 20, 20
@@ -151,6 +152,9 @@ def _check(entries: Iterable[Entry], packed: int) -> Iterator[Entry]:
         parts = entry.name.replace("\\", "/").split("/")
         if parts[0] == "" or ".." in parts or ":" in parts[0] or "\0" in entry.name:
             raise DamagedError(f"its entry {entry.name!r} would be unpacked elsewhere")
+        sizes = [len(part.encode(errors="replace")) + 1 for part in parts]
+        if max(sizes) > _LONGEST_NAME or sum(sizes) > _LONGEST_PATH:
+            raise DamagedError(f"the name of its entry {entry.name[:40]!r}... is too long")
         path = PurePosixPath(entry.name)
         folders |= {path, *path.parents} if entry.is_folder else {*path.parents}
         if not files.isdisjoint((path, *path.parents)) or (path in folders and not entry.is_folder):

@@ -101,6 +101,12 @@ def test_no_names_that_lead_elsewhere(make: Callable[[str], bytes], name: str) -
         read_entries(make(name))
 
 
+@pytest.mark.parametrize("name", ["a/" + "x" * 256, "/".join(["folder"] * 500)])
+def test_no_names_that_are_too_long_for_a_file_system(name: str) -> None:
+    with pytest.raises(DamagedError, match=r"^the name of its entry '.*'\.\.\. is too long$"):
+        read_entries(zipped(name))
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [
