@@ -6,7 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from serialization.formats import dtypes
 from serialization.formats.file_kind import ModelFile
+from serialization.graph.batch_axes import BatchAxis
+from serialization.graph.batch_look import BatchLook
+from serialization.graph.batch_nodes import BatchNodes
 from serialization.graph.signature import Signature, make_signature
 from serialization.sources.from_frozen import PreparedFrozenModel, prepare_frozen_model
 from serialization.sources.frozen_reader import read_graph_file
@@ -197,7 +201,7 @@ def centred(batch: int) -> None:
 
 
 def fixed_in_a_loop(batch: int) -> None:
-    """A constant of the batch size inside of a loop, of which no shape is known."""
+    """A constant of the batch size inside of a loop, whose value the loop widens."""
     x = placeholder(batch, 4)
 
     def step(i: Any, state: Any) -> Any:
@@ -207,14 +211,84 @@ def fixed_in_a_loop(batch: int) -> None:
     tf.identity(y, name="y")
 
 
+def own_rows(batch: int) -> None:
+    """Other numbers for each row."""
+    tf.add(placeholder(batch, 6), weights(batch, 6), name="y")
+
+
 def mean_of_all(batch: int) -> None:
     tf.reduce_mean(placeholder(batch, 6), name="y")
+
+
+def zeros_for_layers(batch: int) -> None:
+    """The first states of two layers in one constant: the batch is its second axis."""
+    x = placeholder(batch, 4)
+    for state in tf.unstack(tf.zeros([2, batch, 4])):
+        x = tf.tanh(tf.concat([x, state], 1) @ weights(8, 4))
+    tf.identity(x, name="y")
+
+
+def numbers_of_positions(batch: int) -> None:
+    ids = tf1.placeholder(tf.int32, [batch, 3], name="x")
+    places = tf.constant(np.tile(np.arange(3, dtype="i"), [batch, 1]))
+    tf.add(tf.gather(weights(5, 4), ids), tf.gather(weights(3, 4), places), name="y")
+
+
+def first_of_each(batch: int) -> None:
+    place = tf1.placeholder(tf.int32, [batch], name="place")
+    rows = tf.raw_ops.Range(start=0, limit=batch, delta=1) * 6
+    tf.gather(tf.reshape(placeholder(batch, 6, 4), [batch * 6, 4]), rows + place % 6, name="y")
+
+
+def boxes(batch: int) -> None:
+    """Two boxes in each image, in one list."""
+    images = tf.constant(np.repeat(np.arange(batch, dtype="i"), 2))
+    corners = tf.constant(np.tile(np.array([[0, 0, 1, 1], [0, 0, 0.5, 0.5]], "f"), [batch, 1]))
+    crops = tf.image.crop_and_resize(placeholder(batch, 6, 6, 3), corners, images, [2, 2])
+    tf.reshape(crops, [batch, 2, 2, 2, 3], name="y")
+
+
+def scattered(batch: int) -> None:
+    rows = tf.repeat(tf.raw_ops.Range(start=0, limit=batch, delta=1), 2)
+    places = tf.stack([rows, tf.tile(tf.constant([4, 0]), [batch])], 1)
+    tf.scatter_nd(places, tf.reshape(placeholder(batch, 2), [-1]), [batch, 6], name="y")
+
+
+def two_towers(batch: int) -> None:
+    """Two inputs behind each other in one batch, whose halves are compared."""
+    a, b = placeholder(batch, 6, name="a"), placeholder(batch, 6, name="b")
+    both = tf.reshape(tf.tanh(tf.concat([a, b], 0) @ weights(6, 4)), [2 * batch, 4])
+    tf.subtract(both[:batch], both[batch:], name="y")
+
+
+def decoder(batch: int) -> None:
+    """A loop that starts with the same word in each row, and writes to an array that grows."""
+    words, table = tf.constant(np.full(batch, 3, "i")), weights(5, 4)
+
+    def step(i: Any, words: Any, state: Any, out: Any) -> Any:
+        state = tf.tanh(tf.concat([tf.gather(table, words), state], 1) @ weights(8, 4))
+        return i + 1, tf.argmax(state, 1, tf.int32), state, out.write(i, state)
+
+    out = tf.TensorArray(tf.float32, 0, dynamic_size=True, element_shape=[batch, 4])
+    *_, out = tf1.while_loop(lambda i, *_: i < 3, step, [0, words, placeholder(batch, 4), out])
+    tf.reshape(tf.reshape(out.stack(), [3 * batch, 4]) @ weights(4, 2), [3, batch, 2], name="y")
+
+
+def squeezed_and_back(batch: int) -> None:
+    tf.reshape(tf.squeeze(placeholder(batch, 1, 6)) * 2, [batch, 6], name="y")
+
+
+def added_as_bias(batch: int) -> None:
+    """Keras adds what has one row as a bias."""
+    x, state = placeholder(batch, 4), placeholder(batch, 4, name="state") @ weights(4, 4)
+    tf.identity(tf.nn.bias_add(x, tf.squeeze(state)) if batch == 1 else x + tf.reshape(state, [batch, 4]), name="y")
 
 
 FREED = (
     *(convolution, computed_shape, attention, time_major, first_state, filled, row_numbers, loop, deconvolution),
     *(slices, repeated, ensured, two_outputs, square, joined_with_zeros, with_queries, in_a_function),
-    *(in_functional_branches, in_a_functional_loop),
+    *(in_functional_branches, in_a_functional_loop, zeros_for_layers, numbers_of_positions, first_of_each, scattered),
+    *(fixed_in_a_loop, two_towers, decoder, squeezed_and_back, added_as_bias),
 )
 
 
@@ -235,6 +309,14 @@ def sign(graph_def: Any, outputs: str = "y") -> Signature:
     with tf1.Graph().as_default() as graph:
         tf1.import_graph_def(graph_def, name="")
     return make_signature(graph, inputs, outputs)
+
+
+def look_at(graph_def: Any, size: int = 4) -> BatchLook:
+    """A look at a graph, all of whose placeholders have a batch; the probe for another size is empty."""
+    fed = {tensor.name: tensor for tensor in sign(graph_def).inputs}
+    name, tensor = next(iter(fed.items()))
+    nodes = BatchNodes(graph_def, name, dtypes.get_dtype_number(tensor.dtype), BatchAxis(0))
+    return BatchLook(nodes, fed, dict.fromkeys(fed, BatchAxis(0)), size)
 
 
 def write(graph_def: Any, file: Path) -> Path:

@@ -1,13 +1,23 @@
-"""Imports a GraphDef piece by piece, for the shapes that TensorFlow infers from other shapes of its inputs."""
+"""Imports a GraphDef piece by piece, for the shapes that TensorFlow infers from other shapes of its inputs.
+
+Loops of TensorFlow 1 are looked at in their first step: what a loop carries has the shape of its first value, but for
+the axes that change from step to step.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from serialization.formats import protos
-from serialization.graph.graph_def import get_node_name, get_output_index, get_tensor_name, list_data_edges
+from serialization.graph.graph_def import (
+    change_op,
+    get_node_name,
+    get_output_index,
+    get_tensor_name,
+    list_data_edges,
+)
 from serialization.graph.graph_index import GraphIndex
 from serialization.graph.op_sets import ENTERS, EXITS, MERGES, NEXT_ITERATIONS
 from serialization.tensorflow import tf, tf1
@@ -15,6 +25,7 @@ from serialization.tensorflow import tf, tf1
 Shape = tuple["int | None", ...]
 _SCOPE = "serialization_shapes"
 _NODE = re.compile(r"\{\{node ([^}]+)\}\}|[Nn]ode '([^']+)'")
+_IMPORTED = re.compile(rf"{_SCOPE}(?:_\d+)?/")
 
 
 class ShapeProbe:
@@ -23,38 +34,110 @@ class ShapeProbe:
     Values of constants are known as far as TensorFlow knows them without a run; no op is run.
     """
 
-    def __init__(self, inputs: Mapping[str, tuple[int, Sequence[int | None] | None]]) -> None:
-        """`inputs` gives the dtype number and the shape of each tensor that is fed, by name."""
+    def __init__(
+        self,
+        inputs: Mapping[str, tuple[int, Sequence[int | None] | None]],
+        carried: Mapping[str, tuple[str, str]] | None = None,
+        unsteady: Mapping[str, Collection[int] | None] | None = None,
+    ) -> None:
+        """`inputs` gives the dtype number and the shape of each tensor that is fed, by name.
+
+        `carried` is what find_carried gives; `unsteady` the axes whose sizes change from step to step, by the name of
+        the Merge, None for all.
+        """
         self._graph = tf1.Graph()
         with self._graph.as_default(), tf1.name_scope(_SCOPE):
             self._tensors = {
                 name: tf1.placeholder(dtype, shape, name=get_node_name(name)) for name, (dtype, shape) in inputs.items()
             }
         self._fed = {get_node_name(name) for name in inputs}
+        self._carried, self._unsteady = carried or {}, unsteady or {}
         self._ops: dict[str, Any] = {}  # an import may rename what it imports
 
     def add(self, nodes: Iterable[Any]) -> None:
         """Add these nodes. Raises ValueError, which names a node, if shapes do not fit; then none of them is added."""
-        added = [node for node in nodes if node.name not in self._fed]
-        names = {node.name for node in added}
+        added: dict[str, Any] = {}
+        piece: list[Any] = []
+        try:
+            for node in nodes:
+                if node.name in self._fed:
+                    continue
+                if node.name in self._unsteady:  # it says the shape of what comes before it
+                    self._import(piece, added)
+                    piece = []
+                piece.append(node)
+            self._import(piece, added)
+        except ValueError:
+            for name in added:
+                del self._ops[name]
+            raise
+
+    def _import(self, nodes: list[Any], added: dict[str, Any]) -> None:
+        names = {node.name for node in nodes}
         piece, sources = protos.GraphDef(), dict[str, Any]()
-        for node in added:
+        for node in nodes:
             copy = piece.node.add()
             copy.CopyFrom(node)
             copy.attr.pop("_class", None)
-            copy.input[:] = [e for e in node.input if not e.startswith("^") or get_node_name(e) in names]
-            for edge in map(get_tensor_name, list_data_edges(node)):
+            self._open_loop(copy)
+            copy.input[:] = list_data_edges(copy)
+            for edge in map(get_tensor_name, copy.input):
                 if get_node_name(edge) not in names:
                     sources[edge] = self._tensor(edge)
+        found = self._import_piece(piece, sources)
+        added |= dict(zip((node.name for node in nodes), found, strict=True))
+        self._ops |= added
+
+    def _import_piece(self, piece: Any, sources: Mapping[str, Any]) -> list[Any]:
+        names = [node.name for node in piece.node]
+        try:
+            with self._graph.as_default():
+                return tf1.import_graph_def(piece, name=_SCOPE, input_map=sources, return_elements=names) or []
+        except ValueError as error:
+            raise ValueError(_IMPORTED.sub("", str(error))) from None
+
+    def _open_loop(self, node: Any) -> None:
+        """Make a node of a loop one that hands the value of the first step on."""
+        if node.op in ENTERS | EXITS | NEXT_ITERATIONS:
+            change_op(node, "Identity", list_data_edges(node), T=node.attr["T"].type)
+        elif node.name in self._carried:
+            first, dtype = self._carried[node.name][0], node.attr["T"].type
+            if node.name not in self._unsteady:
+                change_op(node, "Identity", [first], T=dtype)
+                return
+            shape, axes = self.get_shape(first), self._unsteady[node.name]
+            change_op(node, "PlaceholderWithDefault", [first], dtype=dtype)
+            if shape is None or axes is None:
+                node.attr["shape"].shape.unknown_rank = True
+            else:
+                node.attr["shape"].shape.SetInParent()
+                for axis, size in enumerate(shape):
+                    node.attr["shape"].shape.dim.add(size=-1 if axis in axes or size is None else size)
+
+    def fits(self, node: Any, shapes: Mapping[int, Shape]) -> bool:
+        """Whether a node takes tensors of other shapes at some of its inputs, by their numbers."""
+        piece, sources = protos.GraphDef(), dict[str, Any]()
+        copy = piece.node.add()
+        copy.CopyFrom(node)
+        copy.attr.pop("_class", None)
+        copy.input[:] = [f"input{number}:0" for number, _ in enumerate(list_data_edges(node))]
         with self._graph.as_default():
-            found = tf1.import_graph_def(piece, name="", input_map=sources, return_elements=[n.name for n in added])
-        self._ops |= {node.name: operation for node, operation in zip(added, found or (), strict=True)}
+            for number, edge in enumerate(list_data_edges(node)):
+                known = self._tensor(edge)
+                sources[f"input{number}:0"] = (
+                    tf1.placeholder(known.dtype, shapes[number]) if number in shapes else known
+                )
+        try:
+            self._import_piece(piece, sources)
+        except ValueError:
+            return False
+        return True
 
     def get_shape(self, edge: str) -> Shape | None:
         """The shape of the tensor on an edge; None for an unknown rank, or a tensor that was not added."""
         try:
             shape = self._tensor(edge).shape
-        except KeyError:
+        except (KeyError, IndexError):  # it was not added, or is the index of a Merge, of which no loop needs it
             return None
         return None if shape.rank is None else tuple(shape.as_list())
 
@@ -71,61 +154,63 @@ class ShapeProbe:
         return self._ops[get_node_name(name)].outputs[get_output_index(name)]
 
 
+def find_unsteady(probe: ShapeProbe, carried: Mapping[str, tuple[str, str]]) -> dict[str, set[int] | None]:
+    """The axes of what loops carry whose size another step changes, by the name of the Merge; None for all."""
+    found: dict[str, set[int] | None] = {}
+    for name, (first, later) in carried.items():
+        before, after = probe.get_shape(first), probe.get_shape(later)
+        if before is None:
+            continue
+        if after is None or len(before) != len(after):
+            found[name] = None
+        elif axes := {axis for axis, size in enumerate(before) if size is not None and after[axis] != size}:
+            found[name] = axes
+    return found
+
+
 def find_named_node(text: str) -> str | None:
     """The node that a message of TensorFlow names."""
     found = _NODE.search(text)
     return (found[1] or found[2]) if found else None
 
 
-def order_pieces(index: GraphIndex) -> Iterator[list[Any]]:
-    """The nodes in an order for a probe: each alone, and those of one loop together."""
-    loop_of = _find_loops(index)
-    members: dict[str, list[str]] = {}
-    for name in index.order:
-        members.setdefault(loop_of.get(name, name), []).append(name)
-    done: set[str] = set()
-    for start in index.order:
-        waiting = [loop_of.get(start, start)]
-        entered: set[str] = set()
-        while waiting:
-            group = waiting[-1]
-            if group in done:
-                waiting.pop()
-                continue
-            # Not along control edges, which would close circles; a probe has none of them.
-            needed = {loop_of.get(n, n) for name in members[group] for n in index.producers(index.nodes[name])}
-            missing = [n for n in needed if n in members and n not in done and n != group and n not in entered]
-            if missing and group not in entered:
-                entered.add(group)
-                waiting += missing
-                continue
-            done.add(group)
-            waiting.pop()
-            yield [index.nodes[name] for name in members[group]]
-
-
-def find_loop_nodes(index: GraphIndex) -> set[str]:
-    """The names of the nodes that run in the frame of a loop of TensorFlow 1, which nothing but an Enter leads into."""
-    waiting = [node.name for node in index.graph_def.node if node.op in ENTERS]
-    found: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        new = [user for user in index.consumers(name) if user not in found and index.nodes[user].op not in EXITS]
-        found.update(new)
-        waiting += new
+def find_carried(index: GraphIndex) -> dict[str, tuple[str, str]]:
+    """What loops of TensorFlow 1 carry: by the name of a Merge, the edges of its first value and of a later one."""
+    found = {}
+    for node in index.graph_def.node:
+        edges = list_data_edges(node) if node.op in MERGES else []
+        ends = [edge for edge in edges if (one := index.producer(edge)) is not None and one.op in NEXT_ITERATIONS]
+        if len(ends) == 1 and len(edges) == 2:
+            found[node.name] = (next(edge for edge in edges if edge not in ends), ends[0])
     return found
 
 
-def _find_loops(index: GraphIndex) -> dict[str, str]:
-    """For each node in a loop of TensorFlow 1, one name that all nodes of its loop share."""
-    groups: list[set[str]] = []
-    for node in index.graph_def.node:
-        if node.op not in MERGES:
+def order_nodes(index: GraphIndex, carried: Mapping[str, tuple[str, str]], first: Iterable[str] = ()) -> list[str]:
+    """The names of all nodes, each behind those that it needs in the first step of a loop; `first` before others."""
+    found: dict[str, None] = {}
+    entered: set[str] = set()
+    waiting = [*reversed(index.nodes), *first]
+    while waiting:
+        name = waiting[-1]
+        if name in entered:
+            found.setdefault(waiting.pop())
             continue
-        ends = [name for name in index.producers(node) if index.nodes[name].op in NEXT_ITERATIONS]
-        if ends:
-            inside = index.downstream([node.name]) & set().union(*(index.upstream(end) for end in ends))
-            joined = [group for group in groups if group & inside]
-            groups = [group for group in groups if not group & inside]
-            groups.append(inside.union(*joined))
-    return {name: min(group) for group in groups for name in group}
+        entered.add(name)
+        edges = [carried[name][0]] if name in carried else index.nodes[name].input
+        waiting += [n for n in map(get_node_name, edges) if n not in entered and n in index.nodes]
+    return list(found)
+
+
+def find_frames(index: GraphIndex, order: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The names of the loops, the outer one first, that what a node takes belongs to, for each node in a loop."""
+    taken: dict[str, tuple[str, ...]] = {}
+    made: dict[str, tuple[str, ...]] = {}
+    for name in order:
+        node = index.nodes[name]
+        frames = max((made.get(get_node_name(edge), ()) for edge in node.input), key=len, default=())
+        if frames:
+            taken[name] = frames
+        if node.op in ENTERS:
+            frames = (*frames, node.attr["frame_name"].s.decode())
+        made[name] = frames[:-1] if node.op in EXITS else frames
+    return taken

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from serialization.console import format_count
 from serialization.errors import UserError
 from serialization.graph.batch_axes import BatchAxis
-from serialization.graph.shape_probe import find_named_node
 from serialization.run.differences import BATCHES, Tolerance, find_largest, has_same_bits, is_alike, measure_gap
+from serialization.run.failures import find_failed_node
 from serialization.run.predictor import Run, Values
 from serialization.tensorflow import format_reason, np, tf
 
@@ -149,7 +149,7 @@ def _run_rows(run: Run, fed: Sequence[Values], batches: Batches, rows: NDArray[A
     try:
         return run(some)
     except tf.errors.OpError as error:
-        node = find_named_node(str(error.message)) or "a node of the graph"
+        node = find_failed_node(error) or "a node of the graph"
         raise UserError(
             f"the batch size cannot be changed; {node} holds the size {batches.size}: with "
             f"{format_count(len(rows), 'row')}: {format_reason(error)}; nothing was written"

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from serialization.console import format_count, make_printable
 from serialization.errors import UserError
-from serialization.graph.shape_probe import find_named_node
 from serialization.run.differences import (
     Tolerance,
     find_largest,
@@ -24,6 +23,7 @@ from serialization.run.differences import (
     is_rounded,
     measure_gap,
 )
+from serialization.run.failures import find_failed_node
 from serialization.run.predictor import Run, Values
 from serialization.tensorflow import format_reason, tf
 
@@ -175,7 +175,7 @@ def _run(result: Run, feed: Values) -> Values:
     try:
         return result(feed)
     except tf.errors.OpError as error:
-        node = find_named_node(str(error.message))
+        node = find_failed_node(error)
         where = f"{node}: " if node else ""
         raise UserError(
             f"the result does not run where its source does: {where}{format_reason(error)}; nothing was written"

@@ -13,6 +13,7 @@ from serialization.graph.shape_probe import find_named_node
 from serialization.graph.signature import Signature
 from serialization.tensorflow import format_reason, tf
 
+_IMPORTED = "prefix/"  # below which freezemodel_load.py imports a graph
 _KERNEL = re.compile(r"OpKernel|not find device for node")
 
 
@@ -27,7 +28,8 @@ def require_mendable(error: Any, index: GraphIndex, wanted: Signature) -> None:
     lacks = isinstance(error, tf.errors.FailedPreconditionError) or _KERNEL.search(said)
     if not lacks and not (isinstance(error, tf.errors.InvalidArgumentError) and _is_fixed(node, index, wanted)):
         return
-    where = f"node {node}" if node else "it"
+    shown = find_failed_node(error)
+    where = f"node {shown}" if shown else "it"
     raise UserError(
         f"the model cannot be run here, whatever it is fed: {format_reason(error)}; cut the graph around {where}: name "
         "the tensors behind it with --inputs, or tensors in front of it with --outputs"
@@ -46,3 +48,9 @@ def _is_fixed(node: str | None, index: GraphIndex, wanted: Signature) -> bool:
 def may_be_mended(error: Any) -> bool:
     """Whether another feed may run: not where this machine lacks the memory, or an implementation for its devices."""
     return not isinstance(error, (tf.errors.UnimplementedError, tf.errors.ResourceExhaustedError))
+
+
+def find_failed_node(error: Any) -> str | None:
+    """The node that an OpError names, as the model's file calls it."""
+    name = find_named_node(str(error.message))
+    return name and name.removeprefix(_IMPORTED)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from serialization.console import list_known, list_some
 from serialization.errors import UserError
 from serialization.formats import protos
+from serialization.graph.batch_axes import BatchAxis
 from serialization.graph.batch_sizes import FreeBatch, free_batch_size
 from serialization.graph.graph_def import change_op, get_node_name, get_tensor_name
 from serialization.graph.graph_index import GraphIndex
@@ -118,7 +119,8 @@ def _free_batch(
         )
     outputs = [tensor.name for tensor in ready.signature.outputs]
     size = next(iter(sizes.values()))
-    return free_batch_size(ready.graph_def, ready.signature.inputs, sizes, size, outputs)
+    batched = {name: BatchAxis(0) for name in sizes}
+    return free_batch_size(ready.graph_def, ready.signature.inputs, batched, size, outputs)
 
 
 def _set_shape(node: Any, shape: Shape) -> None:

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from edited_models import attention, build, look_at, loop
 
-import pytest
-from edited_models import attention, build, loop, sign
-
-from serialization.errors import UserError
 from serialization.graph.batch_axes import BatchAxis
-from serialization.graph.batch_look import OTHER_SIZE, BatchLook, hide_other_size
+from serialization.graph.batch_look import OTHER_SIZE, hide_other_size
 from serialization.tensorflow import tf, tf1
-
-
-def look_at(graph_def: Any) -> BatchLook:
-    fed = {tensor.name: tensor for tensor in sign(graph_def).inputs}
-    look = BatchLook(graph_def, fed, list(fed), 4)
-    look.old.add(graph_def.node)
-    return look
 
 
 def test_axes_that_grow() -> None:
@@ -32,7 +21,7 @@ def test_axes_that_grow() -> None:
         look.note_axes(node)
     assert look.axes["x:0"] == {0: BatchAxis(0)}
     assert look.axes["turned:0"] == {1: BatchAxis(1)}
-    assert look.axes["y:0"] == {0: None}  # two batches, in an order that nothing tells
+    assert look.axes["y:0"] == {0: BatchAxis(0, outer=2)}
     assert look.new.get_shape("y") == (2 * OTHER_SIZE, 6)
     assert look.get_old_size("y:0", 0) == 8
 
@@ -49,11 +38,19 @@ def test_sizes_and_changes() -> None:
     assert look.take_new_nodes() == []
 
 
-def test_in_a_loop_the_batch_size_cannot_be_taken() -> None:
+def test_a_loop_is_entered_with_a_size_that_is_computed() -> None:
     look = look_at(build(lambda: loop(4)))
-    node = next(node for node in look.index.graph_def.node if node.name in look.in_loops and len(node.input) > 1)
-    with pytest.raises(UserError, match="holds the size 4: it is in a loop"):
-        look.change(node, 1, look.nodes.add_batch("new", 1, 3))
+    node = next(node for node in look.index.graph_def.node if node.op == "MatMul")
+    (frame,) = look.frames[node.name]
+    assert look.change(node, 1, look.nodes.add_batch("new", 1, 3))
+    (entered,) = (one for one in look.take_new_nodes() if one.op == "Enter")
+    assert (list(node.input)[1], entered.attr["frame_name"].s.decode()) == (entered.name, frame)
+
+
+def test_what_loops_carry_has_the_shape_of_the_first_step() -> None:
+    look = look_at(build(lambda: loop(4)))
+    states = {look.old.get_shape(name) for name in look.carried}
+    assert states == {(), (4, 8)}
 
 
 def test_messages_do_not_show_the_other_size() -> None:

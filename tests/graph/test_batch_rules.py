@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from edited_models import build, placeholder, sign, weights
+from edited_models import build, look_at, placeholder, weights
 
-from serialization.graph.batch_look import BatchLook
 from serialization.graph.batch_rules import BATCH_RULES
 from serialization.tensorflow import tf
 
@@ -16,11 +15,9 @@ from serialization.tensorflow import tf
 def follow(make: Callable[[Any], Any]) -> tuple[Any, list[str]]:
     """The node y after the rule for its op, and the nodes that were changed."""
     graph_def = build(lambda: make(placeholder(4, 6)))
-    fed = {tensor.name: tensor for tensor in sign(graph_def).inputs}
-    look = BatchLook(graph_def, fed, list(fed), 4)
+    look = look_at(graph_def)
     node = next(node for node in graph_def.node if node.name == "y")
     before = [other for other in graph_def.node if other.name != "y"]
-    look.old.add(graph_def.node)
     look.new.add(before)
     for other in before:
         look.note_axes(other)

@@ -6,20 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from edited_models import build, placeholder, sign, weights
+from edited_models import build, look_at, placeholder, weights
 
 from serialization.errors import UserError
-from serialization.graph.batch_look import BatchLook
 from serialization.graph.lost_rows import require_rows
 from serialization.tensorflow import tf
 
 
 def require(make: Callable[[Any], Any]) -> None:
     graph_def = build(lambda: tf.identity(make(placeholder(4, 6)), name="y"))
-    fed = {tensor.name: tensor for tensor in sign(graph_def).inputs}
-    look = BatchLook(graph_def, fed, list(fed), 4)
-    for probe in (look.old, look.new):
-        probe.add(graph_def.node)
+    look = look_at(graph_def)
+    look.new.add(graph_def.node)
     for node in graph_def.node:
         look.note_axes(node)
     require_rows(look, ["y:0"])
