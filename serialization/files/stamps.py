@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
 from serialization.files.model_names import SAVED_MODEL_FILES, find_saved_model_file, list_versions, strip_to_prefix
 from serialization.files.publish import list_checkpoint_files
 from serialization.formats.checkpoint_index import list_v1_files
+from serialization.formats.onnx_file import find_external_files
 
 _OF_A_CHECKPOINT = re.compile(r"^checkpoint$|\.(index|meta|data-\d{5}-of-\d{5})$")
 _MOST = 10_000  # files of one version that are looked at
@@ -57,6 +59,17 @@ def _list_files(kind: str, path: Path) -> Iterator[Path]:
         yield from (*list_checkpoint_files(prefix), *list_v1_files(prefix))
     else:
         yield path
+        if kind == "onnx":
+            yield from _find_constants(path, *_stat_all([path]))
+
+
+@lru_cache(64)
+def _find_constants(onnx: Path, *_: tuple[str, int, int, int]) -> tuple[Path, ...]:
+    """The files beside an ONNX model that hold its constants, as long as the model has this stamp."""
+    try:
+        return find_external_files(onnx)
+    except OSError:
+        return ()
 
 
 def _stat_all(paths: Iterable[Path]) -> Iterator[tuple[str, int, int, int]]:

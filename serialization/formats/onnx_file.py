@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import math
 import mmap
+import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 
 from serialization.formats.exported import ExportedModel, ExportedSignature, ExportedTensor
 from serialization.formats.wire import DamagedError, Field, iterate_fields, read_varint
 
+_CHUNK = 1 << 24  # bytes that are read at once
+_LONGEST_ENTRY = 4200  # bytes; a path has 4096
+_LOCATION = re.compile(rb"\x0a\x08location\x12")  # of TensorProto.external_data: a key, and the tag of its value
 _MOST_AXES = 64  # of a damaged tensor any number
 _Data = bytes | mmap.mmap
 # ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto, ValueInfoProto and below: the fields that are read.
@@ -74,6 +80,26 @@ def read_onnx_file(data: _Data) -> ExportedModel:
         tuple(tensor.name for tensor in inputs if tensor.name in defaults),
         tuple(beside),
     )
+
+
+def find_external_files(model: Path) -> tuple[Path, ...]:
+    """The files below the model's folder that its bytes name as the place of constants, wherever these stand in it.
+
+    The file is read, not mapped: to look at a mapped file that becomes shorter meanwhile ends the process.
+    """
+    found: dict[str, None] = {}
+    before = b""
+    with model.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            data = before + chunk
+            for begin in (match.end() for match in _LOCATION.finditer(data)):
+                with suppress(DamagedError, UnicodeDecodeError):
+                    length, begin = read_varint(data, begin, len(data))
+                    if length <= len(data) - begin:  # else the next chunk has the rest
+                        found[data[begin : begin + length].decode()] = None
+            before = data[-_LONGEST_ENTRY:]
+    names = (Path(name) for name in found if name and "\0" not in name)
+    return tuple(model.parent / name for name in names if not name.is_absolute() and ".." not in name.parts)
 
 
 def _list_files(data: _Data, tensor: dict[int, list[Field]]) -> dict[str, None]:

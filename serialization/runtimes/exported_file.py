@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -27,7 +27,7 @@ class ExportedFile:
     """A file and its signature, whose tensors have the names by which the runtime takes and gives them.
 
     `key` is the signature's in the file, empty where it has none. `facts` are known of what an exporter here wrote, and
-    `labels` too.
+    `labels` too. `content` are its bytes, if they are to be kept.
     """
 
     path: Path
@@ -35,16 +35,20 @@ class ExportedFile:
     key: str
     facts: RowFacts = _UNKNOWN
     labels: tuple[str, ...] = ()
+    content: bytes = field(default=b"", repr=False)
 
 
 def read_exported_file(
-    path: Path, read: Callable[[bytes | mmap.mmap], ExportedModel], say: Callable[[str], object] = print
+    path: Path,
+    read: Callable[[bytes | mmap.mmap], ExportedModel],
+    say: Callable[[str], object] = print,
+    content: bytes = b"",
 ) -> ExportedFile:
-    """The content of the file at the path, which `read` parses. Raises UserError for a damaged one.
+    """What `read` finds in the file at the path, or in its `content`. Raises UserError for a damaged one.
 
     `say` is called with a line on a record that is ignored, and on a signature that is chosen.
     """
-    data = reopen_file(path).data
+    data = content or reopen_file(path).data
     try:
         model = read(data)
     except DamagedError as error:
@@ -55,7 +59,7 @@ def read_exported_file(
         record = None if text is None else read_record(data, text)
         if record is not None:
             _require_fits(record, own)
-            return ExportedFile(path, record.read_signature(), own.key, record.read_row_facts(), record.labels)
+            return ExportedFile(path, record.read_signature(), own.key, record.read_row_facts(), record.labels, content)
     except (ValueError, msgspec.MsgspecError) as error:
         say(
             f"ignored the exporter's record in {show_path(path)}: {make_printable(str(error))}; "
@@ -66,7 +70,8 @@ def read_exported_file(
             data.madvise(mmap.MADV_DONTNEED)  # all of it was read, and would count as memory of this process
     inputs = (tensor for tensor in own.inputs if tensor.name not in model.defaults)
     key = own.key or SERVING_DEFAULT
-    return ExportedFile(path, Signature(_take(inputs), _take(own.outputs), key=key), own.key)
+    signature = Signature(_take(inputs), _take(own.outputs), key=key)
+    return ExportedFile(path, signature, own.key, content=content)
 
 
 def require_numpy_dtypes(file: ExportedFile, runtime: str) -> None:

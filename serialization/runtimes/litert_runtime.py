@@ -36,7 +36,8 @@ Call = Callable[..., Mapping[str, Any]]
 
 def load_tflite(path: Path) -> ExportedFile:
     """What the file says of its model. Raises UserError for a damaged one."""
-    return read_exported_file(path, read_tflite_file)
+    # LiteRT would map the file: written in place, it would change the model that answers, or end the process.
+    return read_exported_file(path, read_tflite_file, content=path.read_bytes())
 
 
 class LiteRTRuntime:
@@ -137,7 +138,7 @@ def _open_interpreter(file: ExportedFile, threads: int) -> Call:
         from ai_edge_litert.interpreter import Interpreter
     try:
         with quiet():
-            interpreter = Interpreter(model_path=str(file.path), num_threads=threads)
+            interpreter = Interpreter(model_content=file.content, num_threads=threads)
             _require_ops(interpreter)
             if file.key:
                 runner: Call = interpreter.get_signature_runner(file.key)

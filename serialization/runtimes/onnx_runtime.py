@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serialization.errors import UserError
-from serialization.formats.onnx_file import read_onnx_file
+from serialization.formats.onnx_file import find_external_files, read_onnx_file
 from serialization.graph.row_facts import RowFacts
+from serialization.project import real_path
 from serialization.run.generated_feeds import generate_attempts
 from serialization.run.images import PixelDecoder
 from serialization.run.pillow_images import PillowDecoder
@@ -52,11 +53,23 @@ def _open_session(path: Path, threads: int) -> Any:
     options.intra_op_num_threads = threads
     # A thread that waits for work would turn in a circle, and so take the processor from those that read requests.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # onnxruntime maps the files with constants: written in place, they would change the model that answers. It copies
+    # what it is given instead, until the session is there.
+    constants = {file.relative_to(path.parent).as_posix(): file.read_bytes() for file in _list_constants(path)}
+    if constants:
+        contents = list(constants.values())
+        options.add_external_initializers_from_files_in_memory(list(constants), contents, list(map(len, contents)))
     try:
         with quiet():
             return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
     except Exception as error:  # a class for each of onnxruntime's statuses, which share no public one
         raise UserError(f"onnxruntime cannot run the model: {_explain(error)}") from error
+
+
+def _list_constants(path: Path) -> list[Path]:
+    """The files with constants that lie below the model's folder; onnxruntime tells what is wrong with any other."""
+    folder = real_path(path.parent)
+    return [file for file in find_external_files(path) if file.is_file() and folder in real_path(file).parents]
 
 
 class OnnxRuntime:

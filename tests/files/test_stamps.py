@@ -58,6 +58,16 @@ def test_each_change_of_a_file_gives_another_stamp(
     assert take_stamp(kind, toy / PLACES[kind]) != before
 
 
+@pytest.mark.parametrize("change", [rewrite, exchange, lengthen, Path.unlink])
+def test_a_file_with_constants_of_an_onnx_model_belongs_to_it(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"\x0a\x08location\x12\x06m.data")
+    (tmp_path / "m.data").write_bytes(b"constants")
+    before = take_stamp("onnx", tmp_path / "m.onnx")
+    assert [Path(path).name for path, *_ in before] == ["m.data", "m.onnx"]
+    change(tmp_path / "m.data")
+    assert take_stamp("onnx", tmp_path / "m.onnx") != before
+
+
 def test_files_of_others_change_no_stamp(toy: Path) -> None:
     before = {kind: take_stamp(kind, toy / place) for kind, place in PLACES.items()}
     folder = take_stamp("checkpoint", toy)

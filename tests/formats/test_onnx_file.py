@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from onnx import TensorProto, helper
 
-from serialization.formats.onnx_file import read_onnx_file
+from serialization.formats import onnx_file
+from serialization.formats.onnx_file import find_external_files, read_onnx_file
 from serialization.formats.wire import DamagedError
 
 
@@ -63,3 +65,16 @@ def test_damaged_files() -> None:
     assert read, "some damage is in a name"
     with pytest.raises(DamagedError, match="no graph"):
         read_onnx_file(b"\x08\x08")
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 24])
+def test_files_with_constants_are_found_below_the_folder_only(
+    chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_file, "_CHUNK", chunk)
+    names = [b"m.data", b"deeper/" + b"n" * 200, b"../up.data", b"/etc/passwd", b"a\0b", b"\xff", b""]
+    length = {200 + len("deeper/"): b"\xcf\x01"}
+    places = [b"\x0a\x08location\x12" + length.get(len(name), bytes([len(name)])) + name for name in names]
+    (tmp_path / "m.onnx").write_bytes(b"graph".join([b"", *places, b"\x0a\x08location\x12\xff"]))
+    found = {str(file.relative_to(tmp_path)) for file in find_external_files(tmp_path / "m.onnx")}
+    assert found == {"m.data", "deeper/" + "n" * 200}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -53,6 +55,13 @@ def test_a_failed_run_may_be_the_models_fault(file: Path, timeout: float | None)
         with pytest.raises(UnclearError):
             run({"x": np.ones([1, 2], "i8")})
         assert run(rows(1))["y"].tolist() == [[2, 2]]
+
+
+def test_a_file_that_is_written_in_place_does_not_change_the_model_that_runs(file: Path, tmp_path: Path) -> None:
+    shutil.copy(file, tmp_path / "m.tflite")
+    with open_model(tmp_path / "m.tflite") as run:
+        os.truncate(tmp_path / "m.tflite", 0)
+        assert run(rows(1, 3))["y"].tolist() == [[6, 6]]
 
 
 def test_all_ways_to_run_give_the_same_answers(file: Path) -> None:

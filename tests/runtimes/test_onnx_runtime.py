@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from serialization.errors import UserError
 from serialization.graph.row_facts import RowFacts
@@ -53,6 +55,18 @@ def write_loop(file: Path) -> Path:
     return file
 
 
+def write_with_constants_beside(folder: Path) -> Path:
+    """X float32 [None, 1] -> y [None, 500], x times one; the ones are in another file."""
+    names = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, size]) for name, size in (("x", 1), ("y", 500))
+    ]
+    ones = numpy_helper.from_array(np.ones(500, "f"), "ones")
+    graph = helper.make_graph([helper.make_node("Mul", ["x", "ones"], ["y"])], "m", names[:1], names[1:], [ones])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.save(model, folder / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=100)
+    return folder / "m.onnx"
+
+
 def open_model(file: Path, timeout: float | None = None) -> Any:
     return closing(OnnxRuntime(*load_onnx(file), timeout))
 
@@ -67,6 +81,16 @@ def test_strings_are_bytes_on_both_sides(tmp_path: Path) -> None:
         assert (answer.dtype, answer.tolist()) == (np.dtype(object), [b"a", "ü".encode()])
         with pytest.raises(ValuesError, match="UTF-8"):
             run({"x": np.array([b"\xff"], object)})
+
+
+def test_constants_that_are_written_in_place_do_not_change_the_model_that_runs(tmp_path: Path) -> None:
+    with open_model(write_with_constants_beside(tmp_path)) as run:
+        (tmp_path / "m.data").write_bytes(np.full(500, 2, "f").tobytes())
+        assert set(run({"x": np.ones((1, 1), "f")})["y"].ravel()) == {1}
+        os.truncate(tmp_path / "m.data", 0)
+        assert set(run({"x": np.ones((1, 1), "f")})["y"].ravel()) == {1}
+    with pytest.raises(UserError, match=r"onnxruntime cannot run the model: .*out of bounds"):
+        load_onnx(tmp_path / "m.onnx")
 
 
 def test_wrong_values_have_onnxruntimes_reason_in_one_line(tmp_path: Path) -> None:
