@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import reduce, wraps
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from serialization.console import format_error, show_path
 from serialization.errors import UserError
@@ -38,7 +38,7 @@ class Publisher:
     """The child's end of the lines to its parent."""
 
     def __init__(self, channel: socket, before_publishing: Callable[[], object]) -> None:
-        self._lines: IO[str] = channel.makefile("rw", encoding="ascii")
+        self._channel = channel
         self._before_publishing = before_publishing
 
     @contextmanager
@@ -57,8 +57,12 @@ class Publisher:
         self._ask(publish=str(new))
 
     def _ask(self, **request: Any) -> str:
-        print(json.dumps(request), file=self._lines, flush=True)
-        answer = json.loads(self._lines.readline())
+        # Not by a file: Python 3.13.0 says at its end that the module is gone which would close one.
+        self._channel.sendall(f"{json.dumps(request)}\n".encode("ascii"))
+        said = b""
+        while not said.endswith(b"\n") and (part := self._channel.recv(4096)):
+            said += part
+        answer = json.loads(said)
         if "error" in answer:
             raise UserError(answer["error"])
         return str(answer["path"])

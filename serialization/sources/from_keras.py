@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import re
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -120,11 +122,31 @@ def load_custom_objects(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
+def seek_in_members() -> Iterator[None]:
+    """Have zipfile seek from where a member's reader stands.
+
+    Python 3.12.1 and 3.13.0 seek from where the archive was read last: Keras reads vocabularies while its weights are
+    open.
+    """
+    shared = getattr(zipfile, "_SharedFile")  # noqa: B009  # of no stub
+    seek = shared.seek
+
+    def seek_here(self: Any, offset: int, whence: int = os.SEEK_SET) -> Any:
+        return seek(self, self.tell() + offset) if whence == os.SEEK_CUR else seek(self, offset, whence)
+
+    shared.seek = seek_here
+    try:
+        yield
+    finally:
+        shared.seek = seek
+
+
+@contextmanager
 def explain_keras(found: KerasFile) -> Iterator[None]:
     """Raise what Keras finds wrong with a model as a UserError of one line. Keras says it in any kind of error."""
     where = show_path(found.path)
     try:
-        with quiet():
+        with quiet(), seek_in_members():
             yield
     except (UserError, OSError, MemoryError):
         raise

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 
 from serialization.errors import UserError
 from serialization.files.locate_keras import KerasFile, find_keras
-from serialization.sources.from_keras import explain_keras, load_custom_objects, prepare_keras
+from serialization.sources.from_keras import explain_keras, load_custom_objects, prepare_keras, seek_in_members
 
 
 @pytest.fixture
@@ -84,3 +87,18 @@ def test_a_custom_class_by_its_name_alone(tmp_path: Path) -> None:
     found = find_keras(tmp_path / "m.json")
     with prepare_keras(found) as ready, pytest.raises(UserError, match="needs Mine"), explain_keras(found):
         ready.keras.models.model_from_json(ready.layers)
+
+
+def test_two_members_of_an_archive_are_read_in_turn() -> None:
+    """Of Python 3.12.1 and 3.13.0 each of them moves the place of the other."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w") as archive:
+        archive.writestr("weights", b"0123456789")
+        archive.writestr("words", b"abc")
+    with seek_in_members(), zipfile.ZipFile(written) as archive, archive.open("weights") as weights:
+        assert weights.read(2) == b"01"
+        assert archive.read("words") == b"abc"
+        weights.seek(5, os.SEEK_SET)
+        assert archive.read("words") == b"abc"
+        weights.seek(2, os.SEEK_CUR)
+        assert weights.read() == b"789"
