@@ -99,7 +99,7 @@ def load_route(models: ServedModels, settings: Settings, asker: Asker | None = N
         return make_predict_route([partial(load, source.path) for source, load in both], settings)
     watched = [Watched(source.kind, source.path, load, models.keep_versions) for source, load in both]
     if asker:
-        watched = [replace(one, ask=partial(asker.ask, i)) for i, one in enumerate(watched)]
+        watched = [replace(one, ask=partial(asker.ask, i, one.kind)) for i, one in enumerate(watched)]
     return make_watching_route(watched, settings, reload=models.watch)
 
 

@@ -22,7 +22,7 @@ from serialization.checks.confinement import explain_error
 from serialization.checks.system_calls import die_with_parent
 from serialization.console import explain_death
 from serialization.errors import UserError
-from serialization.files.stamps import Stamp
+from serialization.files.stamps import Stamp, take_stamp
 
 LONGEST = 600  # seconds that a rehearsal may take
 _LONGEST_QUESTION = 1 << 14  # bytes
@@ -38,18 +38,19 @@ class Asker:
         self._questions = questions
         self.known: Mapping[str, str | None] = {}
 
-    def ask(self, model: int, path: Path, stamp: Stamp, rehearse: bool) -> str | None:
-        """Why the version at a path, in this state, cannot be served; None if its rehearsal found nothing.
+    def ask(self, model: int, kind: str, path: Path, stamp: Stamp, rehearse: bool) -> str | None:
+        """Why the version at a path, of this kind and in this state, cannot be served; None if nothing was found.
 
         Without `rehearse`, None too if there was no rehearsal before this worker started.
         """
-        state = f"{model}:{hashlib.sha256(repr(stamp).encode()).hexdigest()}"
+        state = _name_state(model, stamp)
         if not rehearse:
             return self.known.get(state)
         reading, writing = multiprocessing.Pipe(duplex=False)
         with reading:
             with writing:
-                socket.send_fds(self._questions, [json.dumps([model, str(path), state]).encode()], [writing.fileno()])
+                question = json.dumps([model, kind, str(path), state]).encode()
+                socket.send_fds(self._questions, [question], [writing.fileno()])
             fault: str | None = reading.recv()  # EOFError: the supervisor has ended
         return fault
 
@@ -69,13 +70,20 @@ class Rehearsals:
     def _answer_all(self, restrict: Callable[[], None] | None) -> None:
         while True:
             question, descriptors, _, _ = socket.recv_fds(self._received, _LONGEST_QUESTION, 1)
-            model, path, state = json.loads(question)
-            if state not in self.asker.known:
+            model, kind, path, state = json.loads(question)
+            if state in self.asker.known:
+                fault = self.asker.known[state]
+            else:
                 fault = _rehearse(self._load, model, Path(path), restrict)
-                self.asker.known = {**self.asker.known, state: fault}  # another thread may start a worker with it
+                if _name_state(model, take_stamp(kind, Path(path))) == state:  # else it says nothing about this state
+                    self.asker.known = {**self.asker.known, state: fault}  # another thread may start a worker with it
             # A worker that has ended takes no answer.
             with Connection(descriptors[0], readable=False) as answer, suppress(BrokenPipeError):
-                answer.send(self.asker.known[state])
+                answer.send(fault)
+
+
+def _name_state(model: int, stamp: Stamp) -> str:
+    return f"{model}:{hashlib.sha256(repr(stamp).encode()).hexdigest()}"
 
 
 def _rehearse(load: Load, model: int, path: Path, restrict: Callable[[], None] | None) -> str | None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from serialization.errors import UserError
-from serialization.files.stamps import Stamp
+from serialization.files.stamps import Stamp, take_stamp
 from serialization.serving.http import rehearsal
 from serialization.serving.http.rehearsal import Rehearsals
+
+KIND = "frozen_model"
 
 
 def load(model: int, path: Path) -> None:
@@ -20,7 +22,9 @@ def load(model: int, path: Path) -> None:
         loads.write(f"{model} ")
     text = path.read_text()
     os.write(2, b"F0000 00:00:1700000000.000000 123 tensor.cc:12] Check failed: a == b\n")
-    if text == "broken":
+    if text == "moved":
+        path.rename(path.parent / "elsewhere")
+    if text in ("broken", "moved"):
         raise UserError("it is broken")
     if text == "bug":
         raise ZeroDivisionError
@@ -39,9 +43,9 @@ def rehearsals() -> Rehearsals:
     return made
 
 
-def write(path: Path, text: str, change: int = 0) -> tuple[Path, Stamp]:
+def write(path: Path, text: str) -> tuple[str, Path, Stamp]:
     path.write_text(text)
-    return path, ((str(path), change, len(text), 1),)
+    return KIND, path, take_stamp(KIND, path)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +83,16 @@ def test_a_version_is_rehearsed_once_until_a_file_changes(rehearsals: Rehearsals
     assert asker.ask(0, *broken, False) is None
     assert {asker.ask(0, *broken, True) for _ in range(3)} == {"it is broken"}
     assert asker.ask(0, *broken, False) == "it is broken", "a worker that starts now knows"
-    assert asker.ask(0, *write(tmp_path / "1", "good", change=1), True) is None
-    assert asker.ask(1, *broken, True) is None, "of another model nothing is known"
-    assert (tmp_path / "loads").read_text() == "0 0 1 "
+    assert asker.ask(1, *broken, True) == "it is broken", "of another model nothing is known"
+    assert asker.ask(0, *write(tmp_path / "1", "good"), True) is None
+    assert (tmp_path / "loads").read_text() == "0 1 0 "
+
+
+def test_what_is_found_while_the_files_change_is_not_remembered_of_them(rehearsals: Rehearsals, tmp_path: Path) -> None:
+    """A version that is moved away while it is loaded, and back, has its old state again."""
+    moved = write(tmp_path / "1", "moved")
+    for _ in range(2):
+        assert rehearsals.asker.ask(0, *moved, True) == "it is broken"
+        (tmp_path / "elsewhere").rename(tmp_path / "1")
+    assert (tmp_path / "loads").read_text() == "0 0 ", "it was loaded again"
+    assert rehearsals.asker.ask(0, *moved, False) is None
