@@ -75,8 +75,16 @@ def read_exported_file(
 
 
 def require_numpy_dtypes(file: ExportedFile, runtime: str) -> None:
-    """Raise UserError if the model has an input or output of a dtype that is not numpy's own, such as bfloat16."""
+    """Raise UserError if the model has an input or output of a dtype that is not numpy's own, such as bfloat16.
+
+    So does one that is no tensor, such as the list of maps that skl2onnx makes of a classifier's probabilities.
+    """
     for tensor in (*file.signature.inputs, *file.signature.outputs):
+        if tensor.dtype == "unknown":
+            raise UserError(
+                f"the model cannot be served: {make_printable(tensor.key)} is no tensor, or of an unknown dtype; "
+                "export the model with tensors alone (skl2onnx: options={'zipmap': False})"
+            )
         if get_limits(tensor.dtype)[0] in ("int", "float") and get_numpy_dtype(tensor.dtype).isbuiltin != 1:
             raise UserError(
                 f"{runtime} cannot run the model: Python gives it no arrays of {tensor.dtype}, the dtype "

@@ -109,6 +109,12 @@ def test_short_numbers_are_refused(tmp_path: Path) -> None:
         require_numpy_dtypes(ExportedFile(tmp_path, short, ""), "LiteRT")
 
 
+def test_what_is_no_tensor_is_refused(tmp_path: Path) -> None:
+    maps = Signature((X,), (Tensor("probabilities", "probabilities", "unknown", None),))
+    with pytest.raises(UserError, match=r"cannot be served: probabilities is no tensor, .*'zipmap': False"):
+        require_numpy_dtypes(ExportedFile(tmp_path, maps, ""), "onnxruntime")
+
+
 def test_what_onnx_tools_change_is_noticed(run: Run, toy: Path) -> None:
     """Tools keep the metadata of a file, and change its graph: its rows may then depend on each other."""
     words = ("--frozen-model", toy / "frozen_model.pb", "--onnx", toy / "m.onnx")
