@@ -66,10 +66,17 @@ def find_saved_model_file(folder: Path) -> Path | None:
     return next((folder / name for name in SAVED_MODEL_FILES if (folder / name).exists()), None)
 
 
+def read_version(folder: Path) -> int | None:
+    """The number of the version that a folder is by its name, as TensorFlow Serving reads it: an int64 from 0 on."""
+    name = folder.name
+    return int(name) if name.isascii() and name.isdecimal() and int(name) < 1 << 63 else None
+
+
 def list_versions(folder: Path) -> list[Path]:
-    """The numbered SavedModels in a folder, the newest last."""
-    found = folder.iterdir() if folder.is_dir() else ()
-    return sorted((f for f in found if f.name.isdecimal() and find_saved_model_file(f)), key=lambda f: int(f.name))
+    """The numbered SavedModels in a folder, the newest last; of `7` and `007`, which are one number, the first."""
+    found = sorted(folder.iterdir(), key=lambda f: -len(f.name)) if folder.is_dir() else ()
+    numbered = {number: f for f in found if (number := read_version(f)) is not None and find_saved_model_file(f)}
+    return [numbered[number] for number in sorted(numbered)]
 
 
 def is_saved_model(folder: Path) -> bool:

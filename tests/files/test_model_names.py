@@ -71,7 +71,7 @@ def test_the_file_of_a_saved_model_is_the_one_that_tensorflow_would_read(tmp_pat
 
 
 def test_versions_are_ordered_by_their_numbers(tmp_path: Path) -> None:
-    for name in ("10", "9", "0011", "v1", "2.5", "-3"):
+    for name in ("10", "9", "0011", "v1", "2.5", "-3", "009", "٣", str(1 << 63)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "saved_model.pb").touch()
     (tmp_path / "12").mkdir()  # it holds none

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from serialization.console import format_count
 from serialization.runtimes.runtime import LateError
 from serialization.serving.http.bodies import BodyReader
-from serialization.serving.http.refusal import JSON_HEADERS, make_refusal
+from serialization.serving.http.refusal import make_refusal
 from serialization.serving.http.slot import Slot
 from serialization.serving.http.version import NPY, Version
 from serialization.serving.limits import Settings
@@ -30,7 +30,7 @@ from serialization.serving.requests import (
     print_exception,
 )
 from serialization.serving.wire import npy_format
-from serialization.serving.wire.protocol import Document, Encode, Headers, Results, WireProtocol
+from serialization.serving.wire.protocol import JSON_HEADERS, Document, Encode, Headers, Results, WireProtocol
 
 if TYPE_CHECKING:
     from serialization.serving.http.reload import Reloader

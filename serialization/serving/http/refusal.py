@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from serialization.runtimes.runtime import LateError, MemoryShortError, RunError, UnclearError, ValuesError
-from serialization.serving.http.version import JSON, Version
+from serialization.serving.http.version import Version
 from serialization.serving.requests import RequestError, make_error_body, make_internal_error
-from serialization.serving.wire.protocol import Headers
+from serialization.serving.wire.protocol import JSON_HEADERS, Headers
 
 if TYPE_CHECKING:
     from serialization.serving.http.predict_route import Request
-
-JSON_HEADERS = [("Content-Type", JSON)]
 
 
 def make_refusal(request: Request, error: Exception, timeout: float) -> tuple[int, Headers, bytes]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from serialization.checks.confinement import explain_error
 from serialization.console import show_path
 from serialization.errors import UserError
+from serialization.files.model_names import read_version
 from serialization.files.stamps import Stamp, list_watched_versions, take_stamp
 from serialization.graph.signature import explain_difference
 from serialization.serving.http.slot import Slot
@@ -176,4 +177,5 @@ class Reloader:
 
 def _get_number(path: Path) -> int:
     """The number of a version, 1 for a model without numbers, as its URLs have it."""
-    return int(path.name) if path.name.isdecimal() else 1
+    number = read_version(path)
+    return 1 if number is None else number

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from serialization.files.model_names import read_version
 from serialization.serving.limits import Settings
 
 Headers = list[tuple[str, str]]
@@ -108,7 +109,8 @@ def name_served_model(path: Path, settings: Settings, platform: str = "") -> Ser
     Without a `platform`, it is TensorFlow's for what the path is.
     """
     path = Path(os.path.abspath(path))
-    version, named = (path.name, path.parent) if re.fullmatch("[0-9]+", path.name) else ("1", path)
+    number = read_version(path)
+    version, named = ("1", path) if number is None else (str(number), path.parent)
     is_folder = path.is_dir()
     name = settings.model_name or re.sub(r"[^\w.-]", "_", named.name if is_folder else named.stem) or "model"
     platform = platform or ("tensorflow_savedmodel" if is_folder else "tensorflow_graphdef")

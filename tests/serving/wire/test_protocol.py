@@ -17,6 +17,8 @@ from serialization.serving.wire.protocol import ServedModel, name_served_model
         ("my/model.ckpt", "model", "1", "tensorflow_graphdef"),
         ("export/", "export", "1", "tensorflow_savedmodel"),
         ("export/17/", "export", "17", "tensorflow_savedmodel"),
+        ("export/0017/", "export", "17", "tensorflow_savedmodel"),
+        (f"export/{1 << 63}/", f"{1 << 63}", "1", "tensorflow_savedmodel"),
         ("my.model.v2/", "my.model.v2", "1", "tensorflow_savedmodel"),
         ("a b:c/", "a_b_c", "1", "tensorflow_savedmodel"),
         ("modèle.pb", "modèle", "1", "tensorflow_graphdef"),
