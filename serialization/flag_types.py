@@ -27,9 +27,17 @@ def parse_whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int
 
 def parse_predictions_file(text: str) -> Path:
     """The type of `--save`: a path whose suffix tells the form."""
-    path = parse_file(text)
+    path = parse_new_file(text)
     if path.suffix not in (".npz", ".npy", ".json"):
         raise ValueError(f"expected a file called .npz, .npy or .json, got {text!r}")
+    return path
+
+
+def parse_new_file(text: str) -> Path:
+    """The type of a flag that names a file to write."""
+    path = parse_file(text)
+    if path.is_dir():
+        raise ValueError(f"{text} is a folder; name a file in it")
     return path
 
 

@@ -9,6 +9,7 @@ from serialization.flag_types import (
     parse_file,
     parse_input_shape,
     parse_key_renaming,
+    parse_new_file,
     parse_numbers,
     parse_predictions_file,
     parse_renaming,
@@ -237,7 +238,7 @@ FLAG_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
             "help": "write the graph into this folder as an event file",
         },
         "dot": {
-            "type": parse_file,
+            "type": parse_new_file,
             "metavar": "FILE",
             "help": "write a Graphviz picture of the graph, folded by scope",
         },

@@ -12,6 +12,7 @@ from serialization.flag_types import (
     NamedPath,
     parse_file,
     parse_named_path,
+    parse_new_file,
     parse_numbers,
     parse_origins,
     parse_path_prefix,
@@ -89,6 +90,7 @@ WRONG: list[tuple[Any, str, str]] = [
     (parse_word, " ", "expected a name, got an empty word"),
     (parse_path, "", "expected a path, got an empty word"),
     (parse_path, f"{__file__}/", f"{__file__}/ is no folder; leave out the slash at its end"),
+    (parse_new_file, ".", ". is a folder; name a file in it"),
     (parse_file, "new.pb/.", "new.pb/. is no folder; leave out the slash at its end"),
     (
         parse_feed,

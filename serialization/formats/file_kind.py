@@ -50,8 +50,10 @@ _BINARY = {Kind.GRAPH: (1,), Kind.META_GRAPH: (2, 1), Kind.SAVED_MODEL: (2, 2, 1
 
 
 def require_plain_file(path: Path) -> None:
-    """Raise UserError if at the path is a pipe, a socket or a device: reading it may never end."""
-    if path.exists() and not path.is_file() and not path.is_dir():
+    """Raise UserError if at the path is a folder, or a pipe, a socket or a device: reading one may never end."""
+    if path.is_dir():
+        raise UserError(f"{show_path(path)} is a folder; name a file in it")
+    if path.exists() and not path.is_file():
         raise UserError(f"{show_path(path)} is no plain file; put its content into a file, and name that")
 
 

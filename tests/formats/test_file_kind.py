@@ -122,9 +122,10 @@ def test_bare_numbers_are_told_by_the_name_alone(tmp_path: Path, name: str, kind
 
 
 def test_a_file_that_cannot_be_read_raises(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(OSError, match=str(path)):
-            ModelFile(path)
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "missing")):
+        ModelFile(tmp_path / "missing")
+    with pytest.raises(UserError, match=rf"^{tmp_path} is a folder; name a file in it$"):
+        ModelFile(tmp_path)
 
 
 def test_what_never_ends_is_not_read(tmp_path: Path) -> None:
