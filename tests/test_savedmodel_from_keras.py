@@ -9,12 +9,14 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras_models
 import pytest
 from conftest import PROJECT, Fails, Run, environment, inspect, needs_landlock
+from packaging.version import Version
 
 from serialization.tensorflow import import_quietly, np, tf
 
@@ -370,7 +372,7 @@ def test_an_operation_that_an_h5_file_cannot_hold(run: Run, error: Fails, tmp_pa
     assert "proved: known: the same bits" in run(*words, tmp_path / "m.keras").stdout
 
 
-def test_what_keras_exports_wrongly_is_not_published(error: Fails, tmp_path: Path) -> None:
+def test_what_keras_exports_wrongly_is_not_published(run: Run, error: Fails, tmp_path: Path) -> None:
     """TimeDistributed of Keras 3 loses the steps in a graph where their number is free."""
 
     def distributed(keras: Any) -> Any:
@@ -378,9 +380,12 @@ def test_what_keras_exports_wrongly_is_not_published(error: Fails, tmp_path: Pat
         return keras.Model(x, keras.layers.TimeDistributed(keras.layers.Dense(2), name="tags")(x))
 
     keras_models.save(distributed, tmp_path / "m.keras")
-    line = error("savedmodel_from_keras", "--keras", tmp_path / "m.keras", "--export-dir", tmp_path / "1")
+    words = ("savedmodel_from_keras", "--keras", tmp_path / "m.keras", "--export-dir", tmp_path / "1")
+    if Version(version("keras")) < Version("3.13"):  # the newest for Python 3.10, which rounds otherwise in a graph
+        assert "proved: tags: " in run(*words).stdout
+        return
     assert (
-        line
+        error(*words)
         == "the result differs from its source: tags is float32[1, 1, 2], not float32[1, 4, 2]; nothing was written"
     )
 

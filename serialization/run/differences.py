@@ -106,5 +106,6 @@ BATCHES = Tolerance(
     "its rows depend on each other, or on their number",
 )
 XLA = Tolerance(_is_rounded_float, "which XLA compiles and so rounds")
+KERAS = Tolerance(_is_rounded_float, "which Keras rounds otherwise outside of a graph")
 OPTIMIZED = Tolerance(_is_rounded_float, "which TensorFlow 2 optimizes in another function, and so rounds otherwise")
 OTHER_RUNTIME = Tolerance(is_close, "{:.2g} of its largest number")

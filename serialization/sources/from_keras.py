@@ -26,6 +26,7 @@ from serialization.formats import hdf5, protos
 from serialization.formats.keras_files import iterate_objects, parse_json
 from serialization.graph.recorded_signature import record_signature
 from serialization.graph.signature import SERVING_DEFAULT, Signature, read_signature_def
+from serialization.run.differences import KERAS
 from serialization.run.origin import Origin
 from serialization.sources.from_saved_model import prepare_saved_model
 from serialization.sources.keras_ends import Ends
@@ -202,7 +203,8 @@ def compare_with_keras(loaded: Origin, exported: ExportedKeras) -> Origin:
     if exported.ends is None:
         return loaded
     changes_variables = loaded.repeat is not None
-    return replace(loaded, predict=exported.ends.predict_afresh() if changes_variables else exported.ends.predict)
+    predict = exported.ends.predict_afresh() if changes_variables else exported.ends.predict
+    return replace(loaded, predict=predict, tolerance=loaded.tolerance or KERAS)
 
 
 def _link(link: Path, target: Path) -> Path:
