@@ -61,9 +61,15 @@ def save_predictions(path: Path, wanted: Signature, results: Mapping[str, NDArra
 
 
 def _to_plain(tensor: Tensor, value: NDArray[Any]) -> NDArray[Any]:
-    """The array without Python objects: texts as bytes of one length, which numpy fills up with NUL."""
+    """The array in a dtype of numpy's own: texts as bytes of one length, which numpy fills up with NUL.
+
+    A bfloat16 has its number in float32, an int4 in int8.
+    """
     if tensor.dtype != "string":
-        return np.asarray(value)
+        array, rule = np.asarray(value), find_rule(tensor.dtype)
+        if array.dtype.kind != "V" or array.dtype.names or rule is None:
+            return array
+        return array.astype(np.float32 if rule.kind == "float" else np.int8)
     plain = np.asarray(value).astype(np.bytes_)
     if any(text.endswith(b"\0") for text in np.asarray(value).ravel().tolist()):
         raise UserError(f"{tensor.key} has texts that end with NUL, which numpy drops; --save a .json file")

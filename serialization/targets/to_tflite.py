@@ -181,6 +181,7 @@ def explain_conversion(signature: Signature) -> Iterator[None]:
         )
         is_free = any(tensor.shape is None or tensor.shape[:1] == (None,) for tensor in signature.inputs)
         fixing = _FIX_BATCH if is_free else _FIX_SIZES
-        advice = fixing if "TensorList" in reason else "cut the graph with --inputs or --outputs"
+        is_sized = "TensorList" in reason and "element_dtype" not in reason  # a list of strings has no size that fits
+        advice = fixing if is_sized else "cut the graph with --inputs or --outputs"
         line = f"the model cannot be a LiteRT model; {reason}; {advice}; nothing was written"
         raise (LackingOpsError(line, ops) if ops else UserError(line)) from error

@@ -51,6 +51,7 @@ def test_feed_reads_what_was_saved(tmp_path: Path, form: str) -> None:
         with np.load(tmp_path / "p.npz") as saved:
             assert set(saved.files) == set(results)
             assert saved["file"].tobytes() == results["file"].tobytes()
+            assert saved["short"].tolist() == [1.5, -2.0]  # numpy has no bfloat16
 
 
 def test_json_has_words_for_what_is_no_number_and_no_text(tmp_path: Path) -> None:
