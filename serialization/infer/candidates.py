@@ -27,9 +27,9 @@ from serialization.infer.data_edges import Flow
 from serialization.infer.forms import CHOOSING, find_head, find_parameter_free_ancestors
 from serialization.infer.left_over import find_beside_in_loops, find_left_over
 from serialization.infer.names import has_own_name, is_called_auxiliary, speaks_of_output, strip_copy
-from serialization.infer.rivals import find_rivals, is_next_state
+from serialization.infer.rivals import find_rivals
 from serialization.infer.roles import FEATURE, LABEL, find_roles
-from serialization.infer.sinks import find_constants, find_sinks, find_updates
+from serialization.infer.sinks import find_constants, find_sinks, find_unused_weights, find_updates
 from serialization.infer.training_graphs import UNCONSUMED, find_answers, find_measured, is_loop_result, is_state
 
 _ACTIVATIONS = {"Sigmoid", "Softmax"}
@@ -66,7 +66,7 @@ def infer_candidates(index: GraphIndex, lacking: Collection[str] = (), meta_grap
         sum(flow.bits[source] for source, (role, _) in roles.items() if role == wanted) for wanted in (LABEL, FEATURE)
     )
     trained = bool(flow.training or labels)
-    sinks = list(find_sinks(flow, labels, features))
+    sinks = [*find_sinks(flow, labels, features), *find_unused_weights(flow)]
     beside = set() if flow.frozen else find_beside_in_loops(flow, sinks)
     found = _as_candidates(flow, {name: UNCONSUMED for name in sinks if name not in beside})
     answers: list[Candidate] = []
@@ -130,8 +130,8 @@ def _choose(flow: Flow, found: list[Candidate], features: int, *, trained: bool)
             return False
         if one.why != UNCONSUMED or is_state(flow, node):
             return False
-        if has_own_name(flow.nodes[node]) and (flow.nodes[node].op in _ACTIVATIONS or is_next_state(flow, name)):
-            return False  # the probabilities of another head, or the state for the next step
+        if has_own_name(flow.nodes[node]) and flow.nodes[node].op in _ACTIVATIONS:
+            return False  # the probabilities of another head
         return any(uses[name] < used and (trained or not needs[name] & ~needed) for used, needed in kinds)
 
     best = [c for c in found if not is_less(c)]

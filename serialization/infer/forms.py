@@ -19,6 +19,7 @@ from serialization.infer.names import has_own_name, speaks_of_output
 
 CHOOSING = {"ArgMax", "ArgMin"}
 _DECIDING = {"Round", "Rint", "Greater", "GreaterEqual", "Less", "LessEqual"}
+_DIFFERENCES = {"Sub", "SquaredDifference"}
 _SPLITS = {"Split", "SplitV"}
 _JOINS = {"Concat", "ConcatV2", "Pack"}
 _PARTS = {"Slice", "StridedSlice"}
@@ -146,6 +147,9 @@ def _is_called_answer(flow: Flow, tensor: str) -> bool:
 
 def _is_shown(flow: Flow, tensor: str) -> bool:
     """Whether no loss needs this form of the answer, and it decides nothing: what its author looks at."""
+    node = flow.nodes[get_node_name(tensor)]
+    if node.op in _DIFFERENCES and not has_own_name(node):
+        return False  # an error
     steps = find_parameter_free_ancestors(flow, tensor)
     decides = any(flow.nodes[get_node_name(step)].op in _DECIDING | CHOOSING for step in steps)
     return not decides and not flow.is_trained(get_node_name(tensor))

@@ -14,6 +14,7 @@ from serialization.graph.graph_def import get_node_name, get_output_index, get_t
 from serialization.graph.op_sets import ENTERS, EXITS, PLACEHOLDERS, TENSOR_ARRAY_READS, VIEWS
 from serialization.infer.data_edges import Flow
 from serialization.infer.forms import find_parameter_free_ancestors, is_part, merge_forms
+from serialization.infer.gradients import sort_gradients
 from serialization.infer.names import has_own_name
 
 _BEFORE_LABELS = "the last tensor before the labels"
@@ -35,6 +36,7 @@ def find_judged_tensors(flow: Flow, labels: int, features: int, ends: Iterable[s
     found, why = _before_labels(flow, labels, features), _BEFORE_LABELS
     if not found:
         found, why = _before_losses(flow, ends, features), _BEFORE_LOSS
+        found = {before for tensor in found for before in _before_derivatives(flow, tensor)}
     found = {_untouched(flow, tensor) for seen in found for tensor in _before_fixed_network(flow, seen)}
     found = {before for tensor in found for before in _before_cosines(flow, tensor)}
     trained = {tensor for tensor in found if flow.is_trained(get_node_name(tensor))}
@@ -195,6 +197,16 @@ def _before_fixed_network(flow: Flow, tensor: str) -> list[str]:
     edges = [edge for name in fixed for edge in list_data_edges(flow.nodes[name]) if get_node_name(edge) in flow.deep]
     edges = [flow.index.trace_back(edge, {"Transpose"}) for edge in edges if get_node_name(edge) not in within]
     return sorted(set(map(get_tensor_name, edges))) or [tensor]
+
+
+def _before_derivatives(flow: Flow, tensor: str) -> list[str]:
+    """The results whose gradients by an input it is computed from, as in an equation; else the tensor itself."""
+    steps = set(map(get_node_name, find_parameter_free_ancestors(flow, tensor)))
+    if steps.isdisjoint(flow.answering_gradients):
+        return [tensor]
+    seeds = set().union(*(call.losses for call in sort_gradients(flow.index, flow.answering_gradients)))
+    before = flow.trace(steps)
+    return [f"{n}:0" for n in flow.nodes if n in (seeds & before) - flow.answering_gradients] or [tensor]
 
 
 def _before_cosines(flow: Flow, tensor: str) -> list[str]:

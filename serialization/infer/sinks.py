@@ -40,9 +40,11 @@ def find_sinks(flow: Flow, labels: int = 0, features: int = 0) -> Iterator[str]:
             continue
         if _is_value_of_choice(flow, node):
             continue
+        # Of several results of a frozen node, some may be kept for their shapes alone.
+        shapes_count = flow.frozen and count_outputs(node) > 1
         used = {
             get_output_index(edge)
-            for user in flow.users(node.name)
+            for user in (flow.index.consumers(node.name) if shapes_count else flow.users(node.name))
             for edge in list_data_edges(flow.nodes[user])
             if get_node_name(edge) == node.name
         }
@@ -70,6 +72,16 @@ def _is_value_of_choice(flow: Flow, node: Any) -> bool:
 
 def _is_summarized(flow: Flow, name: str) -> bool:
     return any(flow.nodes[user].op in op_sets.SUMMARIES for user in flow.index.consumers(name))
+
+
+def find_unused_weights(flow: Flow) -> Iterator[str]:
+    """The weights of a frozen graph that nothing consumes, such as the transitions that a decoder outside takes.
+
+    Freezing keeps what the author named, and what that needs.
+    """
+    for name, weight in flow.parameters.items():
+        if flow.frozen and name == weight and not flow.index.consumers(name):
+            yield f"{name}:0"
 
 
 def find_constants(flow: Flow) -> Iterator[str]:

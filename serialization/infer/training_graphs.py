@@ -17,6 +17,7 @@ from serialization.infer.draws import find_draws
 from serialization.infer.forms import CHOOSING, find_earlier_words, find_joins, find_parameter_free_ancestors
 from serialization.infer.judged import find_judged_tensors
 from serialization.infer.names import has_own_name, is_called_output
+from serialization.infer.rivals import is_next_state
 
 UNCONSUMED = "nothing consumes it"
 _CALM = "what the network draws is spread around it"
@@ -113,16 +114,18 @@ def find_measured(flow: Flow, sinks: list[str], features: int) -> dict[str, str]
 
 def is_loop_result(flow: Flow, name: str) -> bool:
     """Whether the node only hands out a variable of a loop, and not a state that the caller gave at its start."""
-    node = flow.nodes[name]
+    node = flow.nodes[get_node_name(flow.index.trace_back(name, {"StopGradient"}))]
     if node.op in op_sets.EXITS:
-        return not is_state(flow, name)
+        return not is_state(flow, node.name)
     handed = flow.index.trace_back(name, op_sets.IDENTITIES)
     loop = flow.index.producer(handed)
     return loop is not None and loop.op in op_sets.WHILES and loop is not node and not has_own_name(node)
 
 
 def is_state(flow: Flow, name: str) -> bool:
-    """Whether the node hands out a variable of a loop that starts with an input."""
+    """Whether the node gives the next value of a state that is fed, or hands out a loop's that starts with an input."""
+    if is_next_state(flow, f"{name}:0"):
+        return True
     edge = flow.index.trace_back(name, op_sets.IDENTITIES | {"Slice", "StridedSlice"})
     for ops in (op_sets.EXITS, op_sets.SWITCHES, op_sets.MERGES, op_sets.ENTERS):
         node = flow.index.producer(edge)
@@ -173,12 +176,12 @@ def _is_dead(flow: Flow, name: str, used: Collection[str]) -> bool:
 
 
 def _find_scores_of_choice(flow: Flow, name: str) -> str:
-    """The node with the scores of which an unnamed ArgMax takes the largest in each row; else ""."""
+    """The node with the scores of which an unnamed node takes the best, in each row or of all rows; else ""."""
     node = flow.nodes[get_node_name(flow.index.trace_back(name, op_sets.IDENTITIES | {"StopGradient", "Cast"}))]
-    if node.op not in CHOOSING or has_own_name(node) or has_own_name(flow.nodes[name]):
+    if node.op not in CHOOSING | {"TopKV2"} or has_own_name(node) or has_own_name(flow.nodes[name]):
         return ""
     scores = get_node_name(node.input[0])
-    return scores if len(flow.describe(node.input[0]).shape or ()) == 2 else ""
+    return scores if node.op == "TopKV2" or len(flow.describe(node.input[0]).shape or ()) == 2 else ""
 
 
 def _behind(flow: Flow, tensor: str) -> str:

@@ -28,6 +28,7 @@ import shapes_sixth_pictures
 import shapes_sixth_series
 import shapes_sixth_texts
 import shapes_tables
+import shapes_tenth
 import shapes_texts
 import shapes_third
 from conftest import PROJECT
@@ -59,6 +60,7 @@ MODULES = (
     shapes_sixth_series,
     shapes_sixth_texts,
     shapes_tables,
+    shapes_tenth,
     shapes_texts,
     shapes_third,
 )
