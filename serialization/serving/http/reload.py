@@ -93,7 +93,11 @@ class Reloader:
     def poll(self, route: PredictRoute) -> None:
         """Look at the files, load what is new, and give it to the requests that come from now on."""
         kind, place = self._watched.kind, self._watched.path
-        stamps = {path: take_stamp(kind, path) for path in list_watched_versions(kind, place)}
+        try:
+            stamps = {path: take_stamp(kind, path) for path in list_watched_versions(kind, place)}
+        except OSError as error:  # of a network's file system, for example
+            self._tell_once(f"cannot be looked at: {error.strerror}")
+            return
         # A version that is gone for a single look is being replaced.
         there = sorted({*stamps, *(path for path in self._loaded if path in self._seen)}, key=_get_number)
         good: list[Path] = []
@@ -107,11 +111,18 @@ class Reloader:
                 break
         self._seen = stamps
         self._refused = {path: why for path, why in self._refused.items() if path in there}
-        if not good and not self._is_gone:
-            self._unsaid.append((REFUSED, f"{show_path(place)} holds no model any more; what is loaded goes on"))
-        self._is_gone = not good
+        if good:
+            self._is_gone = False
+        else:
+            self._tell_once("holds no model any more")
         self._update(good or list(self._loaded))
         self._clean_up(route)
+
+    def _tell_once(self, why: str) -> None:
+        """Say why no version is found, unless it was said since there was one."""
+        if not self._is_gone:
+            self._unsaid.append((REFUSED, f"{show_path(self._watched.path)} {why}; what is loaded goes on"))
+        self._is_gone = True
 
     def _is_new(self, path: Path, stamp: Stamp) -> bool:
         """Whether this state of the files is neither loaded nor refused."""

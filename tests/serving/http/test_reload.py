@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -247,6 +249,20 @@ def test_what_is_loaded_goes_on_when_all_is_gone(base: Path) -> None:
     assert server.said == [(REFUSED, f"{base} holds no model any more; what is loaded goes on")]
     put(base, 3, "three")
     assert server.poll(2) == "three"
+
+
+def test_a_folder_that_cannot_be_looked_at_is_told_once(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(base)
+    put(base, 2, "two")
+    with monkeypatch.context() as stale:
+        stale.setattr(Path, "iterdir", fail_as_on_a_network)
+        assert server.poll(3) == "one"
+    assert server.said == [(REFUSED, f"{base} cannot be looked at: Stale file handle; what is loaded goes on")]
+    assert server.poll(2) == "two"
+
+
+def fail_as_on_a_network(_: Path) -> None:
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
 
 def test_versions_that_are_kept_are_the_newest_ones(base: Path) -> None:
