@@ -16,7 +16,7 @@ from typing import Any
 
 from serialization.console import format_size, make_printable
 from serialization.errors import UserError
-from serialization.formats.dtypes import get_dtype_number, get_dtype_size
+from serialization.formats.dtypes import get_dtype_size, get_named_size
 from serialization.graph.const_nodes import read_integers
 from serialization.graph.graph_def import get_node_name, list_data_edges
 from serialization.graph.graph_index import GraphIndex
@@ -77,7 +77,7 @@ def require_memory_for_inputs(wanted: Signature) -> None:
     most = find_available_memory() // COPIES
     for tensor in wanted.inputs:
         sizes = (1 if size is None else size for size in tensor.shape or ())
-        size = math.prod(sizes) * get_dtype_size(get_dtype_number(tensor.dtype))
+        size = math.prod(sizes) * get_named_size(tensor.dtype)
         if size > most:
             raise UserError(
                 f"the model cannot be run here; a value for {make_printable(tensor.key)} takes {format_size(size)}, "

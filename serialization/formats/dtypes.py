@@ -38,6 +38,10 @@ def get_dtype_number(name: str) -> int:
 
 def get_dtype_size(number: int) -> int:
     """The bytes that one value of a dtype takes in memory; for a string, those of an empty one."""
-    name = get_dtype_name(number)
+    return get_named_size(get_dtype_name(number))
+
+
+def get_named_size(name: str) -> int:
+    """The same by the dtype's name, without TensorFlow's protobufs."""
     bits = re.search(r"\d+", name)
     return 24 if name == "string" else max(1, int(bits[0]) // 8) if bits else 1

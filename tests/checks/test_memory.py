@@ -11,8 +11,10 @@ import pytest
 from conftest import Run
 
 from serialization.checks import memory
-from serialization.checks.memory import find_available_memory
-from serialization.formats import protos
+from serialization.checks.memory import find_available_memory, require_memory_for_inputs
+from serialization.errors import UserError
+from serialization.formats import dtypes, protos
+from serialization.graph.signature import Signature, Tensor
 from serialization.run import predictor
 from serialization.tensorflow import tf, tf1
 
@@ -139,6 +141,21 @@ def test_a_tensor_that_grows_in_small_steps_is_refused(
     assert done.stderr.endswith("memory for 100 GB; name other --outputs, or run it on a larger machine\n")
     cut = run("freezemodel_load", "--frozen-model", file, "--inputs", "x,s=Sum", "--outputs", "y")
     assert cut.status == 0, "what is fed is not computed"
+
+
+def test_the_size_of_inputs_is_known_without_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a server of an ONNX or LiteRT model."""
+    monkeypatch.setattr(dtypes, "_load_names", lambda: pytest.fail("TensorFlow's protobufs are not there"))
+    monkeypatch.setattr(memory, "find_available_memory", lambda: memory.COPIES * 8000)
+    for dtype, fits, large in (
+        ("float64", 1000, 1001),
+        ("string", 333, 334),
+        ("bool", 8000, 8001),
+        ("int4", 8000, 8001),
+    ):
+        require_memory_for_inputs(Signature((Tensor("x", "x", dtype, (None, fits)),), ()))
+        with pytest.raises(UserError, match="a value for x takes 8"):
+            require_memory_for_inputs(Signature((Tensor("x", "x", dtype, (None, large)),), ()))
 
 
 def test_the_available_memory_is_the_least_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
