@@ -67,7 +67,7 @@ def _list_files(kind: str, path: Path) -> Iterator[Path]:
 def _find_constants(onnx: Path, *_: tuple[str, int, int, int]) -> tuple[Path, ...]:
     """The files beside an ONNX model that hold its constants, as long as the model has this stamp."""
     try:
-        return find_external_files(onnx)
+        return find_external_files(onnx) if onnx.is_file() else ()  # to open a pipe would wait for its writer
     except OSError:
         return ()
 

@@ -68,6 +68,11 @@ def test_a_file_with_constants_of_an_onnx_model_belongs_to_it(tmp_path: Path, ch
     assert take_stamp("onnx", tmp_path / "m.onnx") != before
 
 
+def test_a_pipe_in_the_place_of_a_model_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.onnx")
+    assert len(take_stamp("onnx", tmp_path / "m.onnx")) == 1
+
+
 def test_files_of_others_change_no_stamp(toy: Path) -> None:
     before = {kind: take_stamp(kind, toy / place) for kind, place in PLACES.items()}
     folder = take_stamp("checkpoint", toy)
