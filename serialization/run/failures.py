@@ -46,8 +46,9 @@ def _is_fixed(node: str | None, index: GraphIndex, wanted: Signature) -> bool:
 
 
 def may_be_mended(error: Any) -> bool:
-    """Whether another feed may run: not where this machine lacks the memory, or an implementation for its devices."""
-    return not isinstance(error, (tf.errors.UnimplementedError, tf.errors.ResourceExhaustedError))
+    """Whether another feed may run: not where the machine lacks memory or an implementation, or a file is closed."""
+    no_feeds = (tf.errors.UnimplementedError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)
+    return not isinstance(error, no_feeds)
 
 
 def find_failed_node(error: Any) -> str | None:

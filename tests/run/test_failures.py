@@ -37,6 +37,7 @@ def test_another_feed_may_mend_a_wrong_value_and_no_want_of_memory() -> None:
         (tf.errors.OutOfRangeError, True),
         (tf.errors.ResourceExhaustedError, False),
         (tf.errors.UnimplementedError, False),
+        (tf.errors.PermissionDeniedError, False),
     ):
         error = kind(None, None, "indices[0] = 7 is not in [0, 5)")
         require_mendable(error, *NOTHING)
