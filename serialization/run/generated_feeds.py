@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _ROWS = 1000
 _NUMBERS = 1_000_000  # in one input at most: a model of large images gets fewer rows
+_SIZES = (4, 32, 1, 64, 224, 16384)  # of open axes; the last for models that crop the ends of a sequence
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def generate_attempts(
     whole = any(np.issubdtype(get_numpy_dtype(t.dtype), np.integer) for t in signature.inputs if t.dtype != "string")
     inner = any(t.shape is None or None in t.shape[1:] for t in signature.inputs)
     seen = []
-    for size in (4, 32, 1, 64, 224) if inner else (4,):
+    long = _count_numbers(signature, hints, _SIZES[-1]) > _NUMBERS
+    for size in (_SIZES[:-1] if long else _SIZES) if inner else (4,):
         for top in (10, 2, 1) if whole else (10,):
             for sizes in (None, *((batch,) for batch in batches)) if free else ((1,),):
                 wanted = sizes or _batches(signature, hints, size)
@@ -124,9 +126,14 @@ def _with_rows(feed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return feed | {splits: np.arange(len(feed[values]) + 1, dtype=np.int64) for values, splits in _row_splits(feed)}
 
 
+def _count_numbers(signature: Signature, hints: Mapping[str, Hint], size: int) -> int:
+    """The numbers in a row of the largest input."""
+    return max((math.prod(_dimensions(t, hints.get(t.key), 1, size)) for t in signature.inputs), default=1)
+
+
 def _batches(signature: Signature, hints: Mapping[str, Hint], size: int) -> tuple[int, ...]:
-    row = max((int(np.prod(_dimensions(t, hints.get(t.key), 1, size))) for t in signature.inputs), default=1)
-    most = min([_ROWS, *(hint.most for hint in hints.values() if hint.most)])
+    row = _count_numbers(signature, hints, size)
+    most = min([_ROWS if size < _SIZES[-1] else 2, *(hint.most for hint in hints.values() if hint.most)])
     return tuple(sorted({1, 2, max(2, min(most, _NUMBERS // max(row, 1)))}))
 
 

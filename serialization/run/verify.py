@@ -78,10 +78,15 @@ def prove_same(
 
 
 def _explain_failure(origin: Origin, failure: NotVerifiedError, *, given: bool) -> str:
-    """The line for a source that does not run on the feeds. Raises UserError if the feeds were given, or if no feed or
-    another value of --pin may make it run.
+    """The line on why nothing was compared.
+
+    Raises UserError if the source does not run on the feeds that were given, or if no feed may make it run: what it
+    needs is not here, or a value of --pin is to blame.
     """
     wanted, error = origin.signature, failure.__cause__
+    if error is None:
+        on, advice = "the values of --feed" if given else "generated feeds", format_feed_flags(wanted)
+        return f"not verified: on {on} all outputs of the source are empty; to prove it, add {advice}"
     if given:
         require_mendable(error, origin.index, wanted)
         raise UserError(f"the source does not run on the values of --feed: {failure}; nothing was written")

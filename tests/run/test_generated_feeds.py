@@ -28,6 +28,12 @@ def test_a_sparse_placeholder_gets_parts_that_fit_together(
     assert f"prefix/{names[2]}:0 int64 [2]\n[1 1]\n" in done.stdout
 
 
+def test_a_long_sequence_is_tried_at_last_and_no_large_image() -> None:
+    for shape, longest in (((None, None, 4), 16384), ((None, None, None, 3), 224)):
+        (*_, last) = generate_attempts(Signature((Tensor("x", "x:0", "float32", shape),), ()))
+        assert [feed["x"].shape[:2] for feed in last][:2] == [(1, longest), (2, longest)]
+
+
 def test_three_float_inputs_are_not_a_sparse_tensor() -> None:
     tensors = tuple(Tensor(name, f"{name}:0", "float32", (None,)) for name in ("x", "x_1", "x_2"))
     (first, *_) = generate_feed(Signature(tensors, ()))
