@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _REPEATS = 4  # runs of the source that show whether it differs from itself
+_NEAR = 1e-2  # relative to the largest number: a model may answer so to numbers that it was not trained on
 _UNSTEADY = 1e-3  # the most that an output may differ between two runs of the source, relative to its largest number
 
 
@@ -160,7 +161,10 @@ class _Comparison:
         itself = f", which differs from itself by up to {own:.3g}" if own else ""
         without = "; --no-verify does without the comparison" if own else ""
         cause = f": {self._tolerance.cause}" if self._tolerance and self._tolerance.cause else ""
-        raise UserError(f"the result differs from its source{itself}: {problem}{cause}; nothing was written{without}")
+        advice = self._tolerance.advice if self._tolerance and gap <= _NEAR * _find_largest(value) else ""
+        raise UserError(
+            f"the result differs from its source{itself}: {problem}{cause}; nothing was written{without}{advice}"
+        )
 
     def _describe(self, keys: Iterable[str], covered: str) -> str:
         exact = [key for key in keys if key not in self._differ | self._unsteady.keys() | self._accepted.keys()]

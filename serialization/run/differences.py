@@ -21,12 +21,13 @@ class Tolerance:
     """Which numbers are taken for the source's, and the words for it; `{}` in them is the relative difference.
 
     `accepts` gets the source's array and the result's, of the same dtype and shape. `cause` says in an error why others
-    may differ.
+    may differ, `advice` what to do if they are near.
     """
 
     accepts: Callable[[NDArray[Any], NDArray[Any]], bool]
     words: str
     cause: str = ""
+    advice: str = ""
 
 
 def has_same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:

@@ -52,6 +52,9 @@ def prove_same(
     generated = (_flip(batch, origin.switches) for batch in generate_attempts(wanted, origin.hints, origin.batches))
     attempts: Iterable[Sequence[Values]] = [[read_rows(wanted, given)]] if given else generated
     runtime, tolerance = tolerance, tolerance or origin.tolerance
+    if tolerance and not given and wanted.inputs:
+        advice = f"; on values of your own it may be nearer: {format_feed_flags(wanted)}"
+        tolerance = replace(tolerance, advice=advice)
     repeat = origin.repeat if steady else None
     open_each = _afresh(open_result) if origin.repeat is not None and not steady else open_result
 

@@ -9,6 +9,7 @@ import pytest
 
 from serialization.errors import UserError
 from serialization.run.compared_runs import NotVerifiedError, compare_optimized, compare_runs
+from serialization.run.differences import Tolerance
 from serialization.tensorflow import np, tf
 
 FEEDS = [[{"x": np.ones(2, "f")}]]
@@ -116,6 +117,13 @@ def test_the_first_feeds_that_run_are_compared() -> None:
         compare_runs(picky, picky, FEEDS)
     with pytest.raises(UserError, match="the result does not run where its source does: three rows, please"):
         compare_runs(answer(np.array([1], "f")), picky, FEEDS)
+
+
+def test_an_answer_that_is_near_gets_the_advice_to_feed_real_values() -> None:
+    tolerance = Tolerance(lambda _, actual: bool(np.all(actual == 1)), "", advice="; try --feed x=VALUE")
+    for gap, end in ((0.001, "nothing was written; try --feed x=VALUE"), (0.5, "nothing was written")):
+        with pytest.raises(UserError, match=f"{end}$"):
+            compare_runs(answer(np.ones(2, "f")), answer(np.full(2, 1 - gap, "f")), FEEDS, tolerance=tolerance)
 
 
 def test_empty_outputs_prove_nothing() -> None:
