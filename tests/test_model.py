@@ -8,7 +8,7 @@ import model
 from serialization.tensorflow import tf1
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(5))
 def test_training_succeeds_with_every_seed(seed: int) -> None:
     graph = model.build_graph(seed)
     with tf1.Session(graph=graph, config=model.session_config()) as session, graph.as_default():

@@ -87,13 +87,6 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prefix
 
 
-def alone(script: str, *words: object) -> str:
-    """Run a script in a process of its own, without the library loaded before: its stderr, or else its stdout."""
-    command = [sys.executable, str(PROJECT / f"{script}.py"), *map(str, words)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
-    return done.stderr or done.stdout
-
-
 def test_a_checkpoint_with_an_op_of_a_library_is_converted_and_run(
     run: Run, tmp_path: Path, prefix: Path, library: Path
 ) -> None:
@@ -128,16 +121,8 @@ def test_a_checkpoint_with_an_op_of_a_library_is_converted_and_run(
     assert "[[ 2. 40.]]\n" in done.stdout
 
 
-def test_each_script_loads_the_library_in_a_process_of_its_own(tmp_path: Path, prefix: Path, library: Path) -> None:
-    """The scan does not refuse the ops of the library that the user has named."""
-    words = ("--checkpoint", prefix, "--frozen-model", tmp_path / "m.pb", "--op-library", library, "--no-verify")
-    assert "wrote " in alone("freezemodel_save", *words)
-    loaded = alone("freezemodel_load", "--frozen-model", tmp_path / "m.pb", "--op-library", library)
-    assert "prefix/y:0 float32 [1, 2]" in loaded
-
-
 def test_the_next_lines_carry_the_library(tmp_path: Path, prefix: Path, library: Path) -> None:
-    """As a user runs them: confined, each with the library; at the end the server answers."""
+    """As a user runs them: processes that are confined, each with the library; at the end the server answers."""
     shutil.copytree(prefix.parent, tmp_path / "model")
     words = ["checkpoint_restore.py", "--checkpoint", "model/model.ckpt", "--op-library", str(library)]
     words += ["--feed", "[[1, 2]]"]
