@@ -243,6 +243,22 @@ def test_the_users_settings_of_keras_change_nothing(words: tuple[str, ...], tmp_
     assert [file.name for file in (tmp_path / ".keras").iterdir()] == ["keras.json"]
 
 
+def test_a_gru_of_keras_2_0_that_does_not_say_reset_after_is_read_as_it_was(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "m.h5"
+
+    def build(keras: Any) -> Any:
+        return keras.Sequential([keras.layers.Input((5, 3)), keras.layers.GRU(4, reset_after=False, name="gru")])
+
+    model = keras_models.save(build, path, 2)
+    with import_quietly("h5py").File(path, "r+") as file:
+        file.attrs["model_config"] = str(file.attrs["model_config"]).replace(', "reset_after": false', "")
+    done = run("savedmodel_from_keras", "--keras", path, "--export-dir", tmp_path / "1")
+    assert "proved: gru: the same bits" in done.stdout
+    steps = tf.constant(FEEDS["steps"], tf.float32)
+    answer = signature_of(tmp_path / "1")(**{model.input_names[0]: steps})["gru"]
+    np.testing.assert_allclose(answer, model.predict(steps, verbose=0), rtol=1e-5)
+
+
 def test_without_tf_keras_its_package_is_named(error: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keras_models.save(keras_models.sequential, tmp_path / "m.keras", 2)
     monkeypatch.setitem(sys.modules, "tf_keras", None)

@@ -80,7 +80,7 @@ def prepare_keras(
         list_datasets(found.weights)
     if in_hdf5:
         _require_scanned(found)
-    own = load_custom_objects(custom_objects) if custom_objects else {}
+    own = _find_old_layers(found, keras) | (load_custom_objects(custom_objects) if custom_objects else {})
     _require_classes(found, keras, own)
     with TemporaryDirectory(prefix="keras-") as folder:
         place = Path(folder)
@@ -99,6 +99,19 @@ def prepare_keras(
 def _is_in_hdf5(found: KerasFile) -> bool:
     """Whether the layers are in an HDF5 file."""
     return found.file.data[:8] == hdf5.MAGIC
+
+
+def _find_old_layers(found: KerasFile, keras: Any) -> dict[str, Any]:
+    """The GRU layer as Keras 2.0 had it, for files that do not say `reset_after`: today's default is the other one."""
+    objects = iterate_objects(found.model.config)
+    if not any(one["class_name"] == "GRU" and "reset_after" not in one["config"] for one in objects):
+        return {}
+
+    class GRU(keras.layers.GRU):
+        def __init__(self, *arguments: Any, reset_after: bool = False, **more: Any) -> None:
+            super().__init__(*arguments, reset_after=reset_after, **more)
+
+    return {"GRU": GRU}
 
 
 def load_custom_objects(path: Path) -> dict[str, Any]:
