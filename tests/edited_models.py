@@ -274,6 +274,15 @@ def decoder(batch: int) -> None:
     tf.reshape(tf.reshape(out.stack(), [3 * batch, 4]) @ weights(4, 2), [3, batch, 2], name="y")
 
 
+def steps_first(batch: int) -> None:
+    """Of one input the batch is the second axis, of the other one the first."""
+    steps, state = placeholder(5, batch, 4), placeholder(batch, 4, name="state")
+    for x in tf.unstack(steps):
+        state = tf.tanh(tf.concat([x, state, tf.zeros([batch, 2])], 1) @ weights(10, 4))
+    every = tf.reshape(tf.reshape(steps, [5 * batch, 4]) @ weights(4, 4), [5, batch, 4])
+    tf.add(every, state, name="y")
+
+
 def squeezed_and_back(batch: int) -> None:
     tf.reshape(tf.squeeze(placeholder(batch, 1, 6)) * 2, [batch, 6], name="y")
 

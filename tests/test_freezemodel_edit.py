@@ -100,6 +100,24 @@ def test_an_input_gets_a_shape(run: Run, tmp_path: Path) -> None:
     assert list_signature(run, tmp_path / "out.pb")["inputs"] == {"x": [None, None, None, 3]}
 
 
+@pytest.mark.parametrize("size", [4, 1])
+def test_a_batch_behind_the_steps_is_freed_and_fixed(run: Run, tmp_path: Path, size: int) -> None:
+    file = write(build(lambda: edited_models.steps_first(size)), tmp_path / "m.pb")
+    words = ("--outputs", "y", "--input-shape")
+    printed = edit(run, file, *words, "x=[5,None,4]", "--input-shape", "state=[None,4]")
+    assert f", against the source's rows in batches of {size}: y: " in printed
+    assert "proved in batches of 2 and 3" in printed or size == 4
+    graph_def = tf1.GraphDef.FromString((tmp_path / "out.pb").read_bytes())
+    feeds = {"x": np.ones([5, 3, 4], "f"), "state": np.ones([3, 4], "f")}
+    wanted = edited_models.run(build(lambda: edited_models.steps_first(3)), feeds, "y")
+    np.testing.assert_allclose(edited_models.run(graph_def, feeds, "y")[0], wanted[0], rtol=1e-5)
+    done = run(
+        *("freezemodel_edit", "--frozen-model", file, "--out", tmp_path / "two.pb"),
+        *(*words, "x=[5,2,4]", "--input-shape", "state=[2,4]"),
+    )
+    assert "proved: y: " in done.stdout
+
+
 def test_an_lstm_of_keras_takes_any_batch(run: Run, tmp_path: Path) -> None:
     frozen = exported_models.write_lstm(tmp_path / "m.pb")
     edit(run, frozen, "--outputs", "y=Identity", "--batch-size", 2)

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 class Batches:
     """How the rows of a model stand in its tensors, where its batch size was changed.
 
-    The source takes `size` rows, the first axis of these `inputs`; `axes` hold the rows of those outputs that have
+    The source takes `size` rows, which these axes of `inputs` hold; `axes` hold the rows of those outputs that have
     rows. The result is compared in batches of the sizes in `tried` too.
     """
 
     size: int
-    inputs: frozenset[str]
+    inputs: Mapping[str, int]
     axes: Mapping[str, BatchAxis]
     tried: tuple[int, ...]
 
@@ -41,20 +41,25 @@ def run_in_batches(run: Run, batches: Batches, others: Values) -> Run:
     """
 
     def predict(feeds: Values) -> Values:
-        count = max(len(feeds[key]) for key in batches.inputs)
+        count = max(feeds[key].shape[axis] for key, axis in batches.inputs.items())
         found: dict[str, list[NDArray[Any]]] = {key: [] for key in batches.axes}
         for start in range(0, count, batches.size):
-            whole = {
-                key: np.concatenate([value[start:], others[key]])[: batches.size] if key in batches.inputs else value
-                for key, value in feeds.items()
-            }
-            answers = run(whole)
+            rows = np.arange(start, start + batches.size)
+            answers = run(_take_rows([feeds, others], batches, rows))
             for key, parts in found.items():
-                rows = _split_rows(key, answers[key], batches.axes[key], batches.size)
-                parts.append(_take(rows, batches.axes[key], np.arange(min(batches.size, count - start))))
+                answer = _split_rows(key, answers[key], batches.axes[key], batches.size)
+                parts.append(_take(answer, batches.axes[key], np.arange(min(batches.size, count - start))))
         return {key: _join_rows(parts, batches.axes[key]) for key, parts in found.items()}
 
     return predict
+
+
+def _take_rows(fed: Sequence[Values], batches: Batches, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """These rows of several batches, one behind the other; other inputs are those of the first one."""
+    taken = dict(fed[0])
+    for key, axis in batches.inputs.items():
+        taken[key] = np.take(np.concatenate([feed[key] for feed in fed], axis), rows, axis)
+    return taken
 
 
 def _split_rows(key: str, value: NDArray[Any], how: BatchAxis, size: int) -> NDArray[Any]:
@@ -145,9 +150,8 @@ def compare_summaries(
 
 def _run_rows(run: Run, fed: Sequence[Values], batches: Batches, rows: NDArray[Any]) -> Values:
     """Run on some of the rows that are fed."""
-    some = {k: np.concatenate([f[k] for f in fed])[rows] if k in batches.inputs else v for k, v in fed[0].items()}
     try:
-        return run(some)
+        return run(_take_rows(fed, batches, rows))
     except tf.errors.OpError as error:
         node = find_failed_node(error) or "a node of the graph"
         raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from serialization.console import list_known, list_some
 from serialization.errors import UserError
 from serialization.formats import protos
 from serialization.graph.batch_axes import BatchAxis
+from serialization.graph.batch_look import OTHER_SIZE
 from serialization.graph.batch_sizes import FreeBatch, free_batch_size
 from serialization.graph.graph_def import change_op, get_node_name, get_tensor_name
 from serialization.graph.graph_index import GraphIndex
@@ -66,24 +68,21 @@ def change_shapes(
 ) -> State:
     """Give inputs other shapes. `infer` imports the graph with them, and raises ValueError where they do not fit.
 
-    Where the first size was fixed, the constants that hold it follow the batch. Raises UserError where they cannot.
+    Where the first size was fixed, the constants that hold it follow the batch. So they do for one fixed size of each
+    input at another axis, if the graph takes no other one there. Raises UserError where they cannot.
     """
     old = {tensor.name: tensor.shape for tensor in ready.signature.inputs}
     shapes = {name: shape for name, shape in shapes.items() if shape != old[name]}
     if not shapes:
         line = "no shape is changed: the inputs have these shapes already"
         return replace(ready, changes=(*ready.changes, line)), origin
-    graph_def = protos.GraphDef()
-    graph_def.CopyFrom(ready.graph_def)
-    freed = _free_batch(ready, old, shapes)
-    if freed is not None:
-        graph_def.CopyFrom(freed.graph_def)
-    for node in graph_def.node:
-        if get_tensor_name(node.name) in shapes:
-            _set_shape(node, shapes[get_tensor_name(node.name)])
-        node.attr.pop("_output_shapes", None)
+    batched = _find_first_axes(old, shapes)
+    freed = _free_batch(ready, old, batched)
+    if not batched and (others := _find_other_axes(old, shapes)):
+        freed = _free_other_axes(ready, old, others, infer)
+        batched = others if freed is not None else {}
     try:
-        index = GraphIndex(infer(graph_def))
+        index = GraphIndex(infer(_reshape_inputs(ready, freed, shapes)))
     except ValueError as error:
         raise UserError(f"the graph does not take these shapes: {format_reason(error)}; name others") from None
     inputs = tuple(replace(t, shape=shapes.get(t.name, t.shape)) for t in ready.signature.inputs)
@@ -93,24 +92,38 @@ def change_shapes(
     if freed is not None and freed.changed:
         lines.append(f"the batch size is no constant any more in {list_some(freed.changed)}")
     result = replace(result, changes=(*ready.changes, *lines))
-    return result, origin and _reshape_source(origin, ready.signature, old, inputs, freed)
+    return result, origin and _reshape_source(origin, ready.signature, old, inputs, freed, batched)
 
 
-def _list_sizes(old: Mapping[str, Shape | None], shapes: Mapping[str, Shape]) -> dict[str, int]:
-    """The batch sizes, by tensor, of the inputs whose fixed one changes."""
-    return {
-        name: before[0]
-        for name, shape in shapes.items()
-        if shape and (before := old[name]) and before[0] is not None and before[0] != shape[0]
-    }
+def _find_first_axes(old: Mapping[str, Shape | None], shapes: Mapping[str, Shape]) -> dict[str, int]:
+    """The inputs, by tensor, whose fixed first size changes, each with that axis; and others, if they change alike."""
+    changed = {name: _list_changes(old[name], shape) for name, shape in shapes.items()}
+    found = {name: 0 for name, sizes in changed.items() if 0 in sizes}
+    known = {changed[name][0] for name in found}
+    more = _find_other_axes(old, {name: shape for name, shape in shapes.items() if name not in found})
+    return found | {name: axis for name, axis in more.items() if known == {changed[name][axis]}}
+
+
+def _find_other_axes(old: Mapping[str, Shape | None], shapes: Mapping[str, Shape]) -> dict[str, int]:
+    """The axis of each input whose fixed size changes, by tensor; empty if these may be no batch, which has one."""
+    changed = {name: _list_changes(old[name], shape) for name, shape in shapes.items()}
+    sizes = [change for changes in changed.values() for change in changes.values()]
+    alike = len(set(sizes)) == 1 and all(len(changes) == 1 for changes in changed.values())
+    return {name: next(iter(changes)) for name, changes in changed.items()} if alike else {}
+
+
+def _list_changes(old: Shape | None, new: Shape) -> dict[int, tuple[int, int | None]]:
+    """The fixed sizes that change, with the new ones, by axis."""
+    pairs = enumerate(zip(old or (), new, strict=False))
+    return {axis: (before, after) for axis, (before, after) in pairs if before is not None and before != after}
 
 
 def _free_batch(
-    ready: PreparedFrozenModel, old: Mapping[str, Shape | None], shapes: Mapping[str, Shape]
+    ready: PreparedFrozenModel, old: Mapping[str, Shape | None], batched: Mapping[str, int]
 ) -> FreeBatch | None:
-    sizes = _list_sizes(old, shapes)
-    if not sizes:
+    if not batched:
         return None
+    sizes = {name: (old[name] or ())[axis] or 0 for name, axis in batched.items()}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{get_node_name(name)} {size}" for name, size in sizes.items())
         raise UserError(
@@ -118,9 +131,39 @@ def _free_batch(
             "--input-shape"
         )
     outputs = [tensor.name for tensor in ready.signature.outputs]
-    size = next(iter(sizes.values()))
-    batched = {name: BatchAxis(0) for name in sizes}
-    return free_batch_size(ready.graph_def, ready.signature.inputs, batched, size, outputs)
+    axes = {name: BatchAxis(axis) for name, axis in batched.items()}
+    return free_batch_size(ready.graph_def, ready.signature.inputs, axes, next(iter(sizes.values())), outputs)
+
+
+def _free_other_axes(
+    ready: PreparedFrozenModel, old: Mapping[str, Shape | None], batched: Mapping[str, int], infer: Callable[[Any], Any]
+) -> FreeBatch | None:
+    """The same, None if the graph takes other sizes there as it is, or if not all outputs have rows of such a batch."""
+    if any(shape is None or None in shape for shape in old.values()):
+        return None
+    wide = {name: _resize_shape(old[name] or (), axis, OTHER_SIZE) for name, axis in batched.items()}
+    try:
+        infer(_reshape_inputs(ready, None, wide))
+    except ValueError:
+        with suppress(UserError):
+            freed = _free_batch(ready, old, batched)
+            if freed is not None and all(tensor.name in freed.axes for tensor in ready.signature.outputs):
+                return freed
+    return None
+
+
+def _reshape_inputs(ready: PreparedFrozenModel, freed: FreeBatch | None, shapes: Mapping[str, Shape]) -> Any:
+    graph_def = protos.GraphDef()
+    graph_def.CopyFrom(ready.graph_def if freed is None else freed.graph_def)
+    for node in graph_def.node:
+        if get_tensor_name(node.name) in shapes:
+            _set_shape(node, shapes[get_tensor_name(node.name)])
+        node.attr.pop("_output_shapes", None)
+    return graph_def
+
+
+def _resize_shape(shape: Shape, axis: int, size: int) -> Shape:
+    return (*shape[:axis], size, *shape[axis + 1 :])
 
 
 def _set_shape(node: Any, shape: Shape) -> None:
@@ -138,16 +181,18 @@ def _reshape_source(
     old: Mapping[str, Shape | None],
     inputs: Iterable[Tensor],
     freed: FreeBatch | None,
+    batched: Mapping[str, int],
 ) -> Origin:
     """The source, which is fed what both take; in batches of its own size, if the result takes another one."""
     new = {tensor.key: tensor.shape or () for tensor in inputs}
-    sizes = _list_sizes(old, {tensor.name: tensor.shape or () for tensor in inputs})
+    axis_of = {tensor.key: batched[tensor.name] for tensor in before.inputs if tensor.name in batched}
     fed = []
     for tensor in origin.signature.inputs:
         shape, wanted = tensor.shape, new[tensor.key]
         if shape is not None and len(shape) == len(wanted):
             pairs = list(enumerate(zip(shape, wanted, strict=True)))
-            wrong = [(a, b) for axis, (a, b) in pairs if axis and None not in (a, b) and a != b]
+            rows = axis_of.get(tensor.key, 0)
+            wrong = [(a, b) for axis, (a, b) in pairs if axis != rows and None not in (a, b) and a != b]
             if wrong:
                 raise UserError(
                     f"the source takes {wrong[0][0]} where {tensor.key} has {wrong[0][1]} now, so they cannot be "
@@ -158,13 +203,13 @@ def _reshape_source(
     signature = replace(origin.signature, inputs=tuple(fed))
     if freed is None:
         return replace(origin, signature=signature)
-    keys = frozenset(tensor.key for tensor in before.inputs if tensor.name in sizes)
     by_name = {tensor.name: tensor.key for tensor in before.outputs}
-    size = next(iter(sizes.values()))
+    name, axis = next(iter(batched.items()))
+    size = (old[name] or ())[axis] or 0
     axes = {by_name[name]: axis for name, axis in freed.axes.items()}
-    wanted_size = next(new[key][0] for key in keys)
+    wanted_size = next(new[key][axis] for key, axis in axis_of.items())
     tried = tuple(n for n in (1, 2, 3) if n != size)[:2] if wanted_size is None else ()
-    batches = Batches(size, keys, axes, tried)
+    batches = Batches(size, axis_of, axes, tried)
     if wanted_size is None:
         return replace(origin, signature=signature, freed=batches)
     if len(axes) < len(before.outputs):
@@ -179,7 +224,10 @@ def _reshape_source(
             f"the source does not run on generated rows, so a batch of {wanted_size} cannot be compared with it; name "
             "--batch-size any and --feed, or --no-verify"
         )
-    moved = (replace(t, shape=(wanted_size, *(t.shape or ())[1:])) if t.key in keys else t for t in signature.inputs)
+    moved = (
+        replace(t, shape=_resize_shape(t.shape or (), axis_of[t.key], wanted_size)) if t.key in axis_of else t
+        for t in signature.inputs
+    )
     return replace(
         origin,
         signature=replace(signature, inputs=tuple(moved)),

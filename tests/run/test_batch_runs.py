@@ -12,7 +12,7 @@ from serialization.run.batch_runs import Batches, compare_batches, compare_summa
 from serialization.tensorflow import np, tf
 
 FEED = {"x": np.arange(12, dtype="f").reshape(4, 3), "k": np.float32(2)}
-BATCHES = Batches(4, frozenset({"x"}), {"y": BatchAxis(0), "turned": BatchAxis(1), "heads": BatchAxis(0, 1, 2)}, (1, 2))
+BATCHES = Batches(4, {"x": 0}, {"y": BatchAxis(0), "turned": BatchAxis(1), "heads": BatchAxis(0, 1, 2)}, (1, 2))
 
 
 def source(feeds: Any) -> Any:

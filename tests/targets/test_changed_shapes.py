@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edited_models import build, convolution, placeholder, prepare, two_outputs
+from edited_models import build, convolution, list_ops, placeholder, prepare, two_outputs
 
 from freezemodel_edit import replace_inputs
 from serialization.errors import UserError
@@ -105,3 +105,12 @@ def test_two_inputs_are_one_batch(tmp_path: Path) -> None:
     shapes = {"a:0": (None, 6), "b:0": (None, 2, 3)}
     changed = change(tmp_path / "m.pb", lambda: two_outputs(4), shapes, "y,mean")
     assert [tensor.shape for tensor in changed.signature.inputs] == [(None, 6), (None, 2, 3)]
+
+
+def test_the_one_axis_that_no_other_size_fits_is_the_batch(tmp_path: Path) -> None:
+    def make() -> None:
+        tf.identity(tf.concat([placeholder(5, 4, 3), tf.zeros([5, 4, 2])], 2), name="y")
+
+    changed = change(tmp_path / "m.pb", make, {"x:0": (5, None, 3)})
+    assert changed.signature.inputs[0].shape == (5, None, 3)
+    assert list_ops(changed).count("Tile") == 1
