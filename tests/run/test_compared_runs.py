@@ -94,6 +94,11 @@ def test_what_differs_though_each_side_repeats_itself_is_not_put_down_to_chance(
         compare_runs(answer(np.array([1], "f")), answer(np.array([2], "f")), FEEDS, {"y": False})
 
 
+def test_a_class_that_is_drawn_twice_in_a_row_is_random_all_the_same() -> None:
+    drawn = answer(*(np.array([number]) for number in (1, 1, 1, 2, 3)))
+    assert compare_runs(drawn, answer(np.array([2])), FEEDS, {"y": False}).random == {"y"}
+
+
 def test_a_seed_does_not_make_a_random_output_the_same() -> None:
     """Source and result give the same numbers, run for run; but the second run of one session gives others."""
 
