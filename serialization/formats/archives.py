@@ -183,7 +183,7 @@ def _list_tar(data: bytes | mmap.mmap) -> Iterator[Entry]:
     unpack = next((unpack for magic, unpack in _OPENERS.items() if data[: len(magic)] == magic), None)
     file = unpack(file) if unpack else file
     if unpack and not is_tar(file.read(_BLOCK)):
-        raise DamagedError("it is one packed file, not a folder of files; unpack it first")
+        raise DamagedError("it is one packed file, not a folder of files")
     file.seek(0)
     archive = tarfile.open(fileobj=_Bounded(file), mode="r:", encoding="utf-8")  # type: ignore[call-overload]  # noqa: SIM115
     for member in archive:
