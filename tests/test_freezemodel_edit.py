@@ -254,12 +254,12 @@ def test_a_pin_that_no_generated_value_goes_with_is_refused(error: Fails, run: R
         tf.gather(x, index, axis=1, name="y")
 
     file = write(build(make), tmp_path / "m.pb")
-    words = ("--outputs", "y", "--pin", "index=250", "--out", tmp_path / "out.pb")
+    words = ("--outputs", "y", "--pin", "index=20000", "--out", tmp_path / "out.pb")
     assert error("freezemodel_edit", "--frozen-model", file, *words) == (
-        "the model does not run with the value of --pin index: indices = 250 is not in [0, 4); it runs with others; "
+        "the model does not run with the value of --pin index: indices = 20000 is not in [0, 4); it runs with others; "
         "give another value, or --feed x=VALUE (float32 [None, None]) on which it runs; nothing was written"
     )
-    np.save(tmp_path / "x.npy", np.ones([1, 251], "f"))
+    np.save(tmp_path / "x.npy", np.ones([1, 20001], "f"))
     edit(run, file, *words[:4], "--feed", f"x=@{tmp_path / 'x.npy'}")
 
 

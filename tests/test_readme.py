@@ -94,6 +94,8 @@ def test_every_block_runs_as_shown_and_again(
             done = run(found[1], *shlex.split(found[2]))
             assert matches(shown.output, done.stdout), f"$ {shown.command}, again\n{done.stdout}\n{done.stderr}"
             assert (done.status, done.stderr) == (0, ""), shown.command
+        elif shown.command.startswith("rm "):
+            run_as_shown(clean_copy, [shown])
 
 
 def test_shell_blocks_are_all_console_blocks() -> None:

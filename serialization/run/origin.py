@@ -58,8 +58,9 @@ def run_from_first_state(
 ) -> tuple[Run, Run]:
     """Functions that run a model once and twice, for a model that changes its variables.
 
-    Each call begins from the same state: `afresh` opens the model in that state. `read` takes what
-    that gives, and returns values: running twice raises UserError if they change.
+    Each call begins from the same state: `afresh` opens the model in that state. `read` takes what that gives, and
+    returns values: running twice raises UserError if the second run changes them. The first one may, as where a
+    constant is assigned.
     """
 
     def once(values: Values) -> Values:
@@ -68,8 +69,9 @@ def run_from_first_state(
 
     def twice(values: Values) -> Values:
         with afresh() as predict:
-            before = read(predict)
             predict(values)
+            before = read(predict)
+            answer = predict(values)
             after = read(predict)
             changed = [name for name, value in before.items() if not has_same_bits(value, after[name])]
             if changed:
@@ -77,7 +79,7 @@ def run_from_first_state(
                     f"the model changes {list_some(changed)} as it runs, and its outputs are computed from that; the "
                     "result would not change; keep it as a SavedModel; nothing was written"
                 )
-            return predict(values)
+            return answer
 
     return once, twice
 

@@ -27,9 +27,9 @@ from serialization.tensorflow import np, quiet, tf, tf1
 
 @pytest.fixture(scope="module")
 def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SavedModels in folders 1 to 6, whose answers tell the version."""
+    """SavedModels in folders 1 to 11, whose answers tell the version."""
     folder = tmp_path_factory.mktemp("numbered")
-    write_numbered_versions(folder, range(1, 7))
+    write_numbered_versions(folder, range(1, 12))
     return folder
 
 
