@@ -203,7 +203,6 @@ COVERED_BY = {
     "serving/http/direct": "serving/http/test_server",
     "serving/http/worker": "serving/http/test_server",
     "serving/limits": "test_freezemodel_serve",
-    "serving/wire/v2_fields": "serving/wire/test_v2_bodies",
 }
 
 

@@ -350,7 +350,7 @@ def test_the_weights_of_another_model(error: Fails, tmp_path: Path) -> None:
     keras_models.save(keras_models.sequential, tmp_path / "m.json")
     words = ("--keras", tmp_path / "m.json", "--weights", tmp_path / "w.weights.h5", "--export-dir", tmp_path / "1")
     line = error("savedmodel_from_keras", *words)
-    assert line.startswith("m.json, saved by Keras 3, cannot be loaded; w.weights.h5: ")
+    assert line.startswith("m.json of Keras 3 cannot be loaded; w.weights.h5: ")
     assert line.endswith(
         "; the weights may be those of other layers; name the file that was saved with this JSON with --weights"
     )

@@ -172,9 +172,7 @@ def explain_keras(found: KerasFile) -> Iterator[None]:
         advice = next((text for words, text in _ADVICE if words in reason), _OTHERWISE)
         if found.weights is not None and advice is _OTHERWISE:
             reason, advice = f"{show_path(found.weights)}: {reason}", _OTHER_WEIGHTS
-        raise UserError(
-            f"{where}, saved by Keras {_show_version(found)}, cannot be loaded; {reason}; {advice}"
-        ) from None
+        raise UserError(f"{where} of Keras {_show_version(found)} cannot be loaded; {reason}; {advice}") from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,7 +58,7 @@ def test_classes_of_the_users_file(tmp_path: Path) -> None:
         (TypeError("Could not locate class 'Mine'. Make sure"), "needs Mine, which Keras does not have"),
         (
             RuntimeError("something\nelse"),
-            "saved by Keras 3.15.1, cannot be loaded; something; load it with the Keras that saved it, and save it again",
+            "of Keras 3.15.1 cannot be loaded; something; load it with the Keras that saved it, and save it again",
         ),
         (
             ValueError("Sequential model 's' has no defined inputs yet."),
