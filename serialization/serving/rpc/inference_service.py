@@ -12,12 +12,12 @@ from typing import Any
 
 import serialization
 from serialization.console import make_printable
-from serialization.formats.wire import DamagedError, cut_fields, write_varint
+from serialization.formats.wire import write_varint
 from serialization.graph.signature import Signature
 from serialization.run.given_feeds import make_default
 from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError
-from serialization.serving.rpc.message_classes import DAMAGED, RpcService, make_messages, parse
+from serialization.serving.rpc.message_classes import RpcService, make_messages, parse
 from serialization.serving.wire.protocol import MESSAGE, Call, Document, Encode, Headers, Results, ServedModel
 from serialization.serving.wire.tensor_rules import list_repeated_inputs, require_equal, require_known, take_defaults
 from serialization.serving.wire.v2_fields import refuse_parameters
@@ -27,7 +27,6 @@ from serialization.tensorflow import np
 
 _SERVICE = "inference.GRPCInferenceService"
 _PATH = f"/{_SERVICE}/"
-_RAW = 7  # the field raw_input_contents of a ModelInferRequest
 # The list of each datatype in InferTensorContents, and its number. FP16 and BF16 have none: they are sent as raw bytes.
 _LISTS = {
     "BOOL": ("bool_contents", 1),
@@ -57,7 +56,8 @@ messages = make_messages(
         "InferInputTensor": f"{_TENSOR}, parameters=4 string->InferParameter, contents=5 InferTensorContents",
         "InferRequestedOutputTensor": "name=1 string, parameters=2 string->InferParameter",
         "ModelInferRequest": "model_name=1 string, model_version=2 string, id=3 string, "
-        "parameters=4 string->InferParameter, *inputs=5 InferInputTensor, *outputs=6 InferRequestedOutputTensor",
+        "parameters=4 string->InferParameter, *inputs=5 InferInputTensor, *outputs=6 InferRequestedOutputTensor, "
+        "*raw_input_contents=7 bytes",
         "InferOutputTensor": f"{_TENSOR}, parameters=4 string->InferParameter, contents=5 bytes",
         "ModelInferResponse": "model_name=1 string, model_version=2 string, id=3 string, "
         "*outputs=5 InferOutputTensor, *raw_output_contents=6 bytes",
@@ -118,14 +118,10 @@ class InferenceService(RpcService):
 
     def _decode(self, body: bytes) -> tuple[dict[str, Any], Encode]:
         """The arrays of a ModelInferRequest, by input key, and the encoder of its answer."""
-        try:
-            rest, cuts = cut_fields(memoryview(body), (_RAW,))
-        except DamagedError:
-            raise RequestError(400, DAMAGED) from None
-        request = parse(messages.ModelInferRequest, rest)
+        request = parse(messages.ModelInferRequest, body)
         require_served(self._served, request.model_name, request.model_version or None)
         refuse_parameters(request.parameters, "parameters")
-        raw = cuts.get(_RAW, [])
+        raw = request.raw_input_contents
         if raw and len(raw) != len(request.inputs):
             expected = f"{len(request.inputs)}, one for each input"
             raise RequestError(400, f"raw_input_contents: expected {expected}, got {len(raw)}")
@@ -172,7 +168,7 @@ class InferenceService(RpcService):
         return [], head + bytes(response.SerializeToString())
 
 
-def _read_tensor(reader: TensorReader, given: Any, raw: memoryview | None) -> Any:
+def _read_tensor(reader: TensorReader, given: Any, raw: bytes | None) -> Any:
     """The array of an input, from its raw bytes or from the list of its datatype."""
     key, shape = reader.tensor.key, list(given.shape)
     reader.require_fits(given.datatype, tuple(shape))

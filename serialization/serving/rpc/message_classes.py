@@ -19,7 +19,6 @@ from serialization.serving.requests import RequestError
 
 _FIELD = re.compile(r"(?P<many>\*?)(?:(?P<oneof>\w+)\.)?(?P<name>\w+)=(?P<number>\d+) (?:string->)?(?P<type>\w+)")
 _SCALARS = ("bool", "bytes", "double", "float", "int32", "int64", "string", "uint32", "uint64")
-DAMAGED = "the message is damaged, or that of another method"  # of an error
 _Proto = descriptor_pb2.FieldDescriptorProto
 
 
@@ -82,4 +81,4 @@ def parse(message: type[Message], data: bytes) -> Any:
     try:
         return message.FromString(data)
     except DecodeError:
-        raise RequestError(400, DAMAGED) from None
+        raise RequestError(400, "the message is damaged, or that of another method") from None

@@ -15,13 +15,12 @@ from google.protobuf.message import DecodeError
 from serialization.console import make_printable
 from serialization.formats import protos
 from serialization.formats.dtypes import get_dtype_number
-from serialization.formats.wire import DamagedError, cut_fields
 from serialization.graph.signature import Signature, Tensor
 from serialization.run.given_feeds import make_default
 from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError
-from serialization.serving.rpc.message_classes import DAMAGED, RpcService, make_messages, parse
-from serialization.serving.rpc.tensor_proto import TensorProtoReader, TensorProtoWriter, read_entries
+from serialization.serving.rpc.message_classes import RpcService, make_messages, parse
+from serialization.serving.rpc.tensor_proto import TensorProtoReader, TensorProtoWriter
 from serialization.serving.wire.protocol import MESSAGE, Call, Document, Encode, Headers, Results, ServedModel
 from serialization.serving.wire.tensor_rules import list_repeated_inputs, require_equal, require_known, take_defaults
 from serialization.serving.wire.tfs_examples import ExampleForm
@@ -32,7 +31,6 @@ _PREDICTION, _MODEL = "/tensorflow.serving.PredictionService/", "/tensorflow.ser
 _ANY = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 _AVAILABLE, _UNLOADING, _END = 30, 40, 50  # of the enum ModelVersionStatus.State, whose fields are int32 here
 _FAILED_PRECONDITION = 9  # of the enum error.Code
-_INPUTS = 2  # the field of a PredictRequest
 # Inputs and outputs are TensorProtos, examples are tf.train.Examples, signatures are SignatureDefs.
 messages = make_messages(
     "tensorflow.serving",
@@ -112,15 +110,10 @@ class PredictionService(RpcService):
 
     def _decode(self, body: bytes) -> tuple[dict[str, Any], Encode]:
         """The arrays of a PredictRequest, by input key, and the encoder of its answer."""
-        try:
-            rest, cuts = cut_fields(memoryview(body), (_INPUTS,))
-            entries = [(bytes(key).decode(), value) for key, value in read_entries(cuts, _INPUTS)]
-        except (DamagedError, UnicodeDecodeError):
-            raise RequestError(400, DAMAGED) from None
-        request = parse(messages.PredictRequest, rest)
+        request = parse(messages.PredictRequest, body)
         self._require_model(request)
         values = {}
-        for key, value in entries:
+        for key, value in request.inputs.items():
             require_known(key, self._readers, "input")
             values[key] = self._readers[key].read(value)
         values |= take_defaults(values, self._readers, self._defaults)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from serialization.console import make_printable
-from serialization.formats.wire import DamagedError, iterate_fields, read_varint
 from serialization.graph.signature import Signature
 from serialization.serving.limits import Settings
 from serialization.serving.requests import RequestError
+from serialization.serving.rpc import inference_service, prediction_service
 from serialization.serving.rpc.health_service import HealthService
 from serialization.serving.rpc.inference_service import InferenceService
 from serialization.serving.rpc.message_classes import RpcService
@@ -16,8 +18,6 @@ from serialization.serving.rpc.prediction_service import PredictionService
 from serialization.serving.wire.protocol import Call, Document, ServedModel, WireProtocol
 
 _SERVICES = (PredictionService, InferenceService)
-# The fields of a message with the model and its version, and those of a ModelSpec, which the first of them may be.
-_NAME, _NUMBER = 1, 2
 
 
 class Services:
@@ -43,26 +43,13 @@ class Services:
 def find_named_model(method: str, message: bytes) -> tuple[str, str]:
     """The name of the model in a message, and the number of its version; empty if there is none, or it is damaged."""
     try:
-        found = memoryview(message)
         if not method.startswith(PredictionService.prefix):
-            return bytes(_find_field(found, _NAME)).decode(), bytes(_find_field(found, _NUMBER)).decode()
-        spec = _find_field(found, _NAME)
-        number = _find_field(spec, _NUMBER)  # an Int64Value: a tag of one byte, and the number
-        version = str(read_varint(number, 1, len(number))[0]) if number else ""
-        return bytes(_find_field(spec, _NAME)).decode(), version
-    except (DamagedError, UnicodeDecodeError):
+            named = inference_service.messages.ModelRequest.FromString(message)
+            return named.name, named.version
+        spec = prediction_service.messages.GetModelStatusRequest.FromString(message).model_spec
+        return spec.name, str(spec.version.value) if spec.HasField("version") else ""
+    except DecodeError:
         return "", ""
-
-
-def _find_field(message: memoryview, wanted: int) -> memoryview:
-    """The last field of this number that has a length, as protobuf takes it; empty if there is none."""
-    found = message[:0]
-    for field in iterate_fields(message, 0, len(message)):
-        if field.end > len(message):
-            raise DamagedError("a field is cut off")
-        if field.wire == 2 and field.number == wanted:
-            found = message[field.begin : field.end]
-    return found
 
 
 class Refusal(RpcService):

@@ -9,7 +9,7 @@ takes either. For float32 that costs no more than tensor_content, which has the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CONTENT = 4  # the number of tensor_content
+_LONG = 1000  # bytes of a message; of a shorter one protobuf makes Python's numbers sooner
 # The list of each dtype, and its number. A dtype that is not here has int_val.
 _LISTS = {
     "float32": ("float_val", 5),
@@ -55,50 +56,49 @@ class TensorProtoReader:
         self._number = get_dtype_number(tensor.dtype)
         self._list, list_number = _LISTS.get(tensor.dtype, ("int_val", 7))
         self._as_bytes = tensor.dtype in _AS_BYTES
-        self._cut = {_CONTENT, list_number} if self._as_bytes else {_CONTENT}
+        self._cut = {_CONTENT, list_number}
         self._max_rows = settings.max_rows
         self._most_bytes = settings.max_body_mb * 1_000_000
         self._plain = PlainReader(tensor, nonfinite=settings.nonfinite_inputs == "allow")
 
-    def read(self, data: memoryview) -> NDArray[Any]:
+    def read(self, data: bytes) -> NDArray[Any]:
         """The array, which shares the memory of the message where it can."""
         key = self._tensor.key
-        proto, cuts = self._parse(data)
+        proto, content, given = self._parse(data)
         if proto.dtype != self._number:
             found = get_dtype_name(proto.dtype)
             raise RequestError(400, f"{key}: expected the dtype {self._tensor.dtype}, got {found} ({proto.dtype})")
         shape = self._read_shape(proto.tensor_shape)
-        content = cuts.pop(_CONTENT, [b""])[-1]  # of a field that is there twice the last counts
-        parts: Sequence[memoryview] = next(iter(cuts.values()), [])
-        values = getattr(proto, self._list)
-        if content:
-            if parts or values:
+        if len(content):
+            if len(given):
                 raise RequestError(400, f"{key}: expected tensor_content or {self._list}, got both")
             return self._read_content(content, shape)
         if self._as_bytes:
-            joined = parts[0] if len(parts) == 1 else b"".join(parts)
-            return self._plain.read_bytes(self._complete(joined, self._plain.dtype.itemsize, shape), shape)
+            return self._plain.read_bytes(self._complete(given, self._plain.dtype.itemsize, shape), shape)
         if self._tensor.dtype == "string":
-            return self._plain.read_values(self._complete(list(values), 1, shape), shape)
-        numbers = np.array(values)
+            return self._plain.read_values(self._complete(list(given), 1, shape), shape)
+        numbers = np.array(given)
         if self._list == "half_val":
             numbers = self._read_halves(numbers)
         return self._plain.read_values(self._complete(numbers, 1, shape), shape)
 
-    def _parse(self, data: memoryview) -> tuple[Any, dict[int, list[Any]]]:
-        """The TensorProto without the fields that are cut out of it, and these."""
+    def _parse(self, data: bytes) -> tuple[Any, Any, Any]:
+        """The TensorProto, its content, and its list: as bytes if it has those of the array."""
         try:
-            rest, cuts = cut_fields(data, self._cut)
-            proto = protos.TensorProto.FromString(rest)
-            if self._as_bytes and len(values := getattr(proto, self._list)):
-                # A list may be written one value after the other, or in parts.
-                values = getattr(protos.TensorProto.FromString(bytes(data)), self._list)
-                proto.ClearField(self._list)
-                whole = memoryview(np.array(values, self._plain.dtype).tobytes())
-                cuts = {**{n: cut for n, cut in cuts.items() if n == _CONTENT}, 0: [whole]}
+            if self._as_bytes and len(data) > _LONG:
+                rest, cuts = cut_fields(memoryview(data), self._cut)
+                proto = protos.TensorProto.FromString(rest)
+                if not len(getattr(proto, self._list)):  # it is not written one value after the other
+                    content = cuts.pop(_CONTENT, [b""])[-1]  # of a field that is there twice the last counts
+                    parts: Sequence[Any] = next(iter(cuts.values()), [])
+                    return proto, content, parts[0] if len(parts) == 1 else b"".join(parts)
+            proto = protos.TensorProto.FromString(data)
         except (DecodeError, DamagedError):
             raise RequestError(400, f"{self._tensor.key}: the bytes are no TensorProto") from None
-        return proto, cuts
+        given = getattr(proto, self._list)
+        if self._as_bytes and not isinstance(given, bytes):
+            given = np.array(given, self._plain.dtype).tobytes()
+        return proto, proto.tensor_content, given
 
     def _read_shape(self, given: Any) -> list[int]:
         key = self._tensor.key
@@ -109,9 +109,11 @@ class TensorProtoReader:
         require_shape(self._tensor, shape, self._max_rows, key)
         return shape
 
-    def _read_content(self, content: memoryview, shape: Sequence[int]) -> NDArray[Any]:
+    def _read_content(self, content: bytes | memoryview, shape: Sequence[int]) -> NDArray[Any]:
         if self._tensor.dtype == "string":
-            return self._plain.read_values(_split_strings(content, math.prod(shape), self._tensor.key), shape)
+            return self._plain.read_values(
+                _split_strings(memoryview(content), math.prod(shape), self._tensor.key), shape
+            )
         if self._tensor.dtype in _LESS_THAN_A_BYTE:
             raise RequestError(
                 400, f"{self._tensor.key}: expected int_val for {self._tensor.dtype}, got tensor_content"
@@ -185,12 +187,3 @@ def _split_strings(content: memoryview, count: int, key: str) -> list[bytes]:
         found = f"{len(content) - position:,} bytes of strings; their lengths add up to {ends[-1]:,}"
         raise RequestError(400, f"{key}: tensor_content has {found}")
     return [content[position + start : position + end].tobytes() for start, end in zip([0, *ends], ends, strict=False)]
-
-
-def read_entries(data: Mapping[int, list[memoryview]], number: int) -> list[tuple[memoryview, memoryview]]:
-    """The keys and values of a map that was cut out of a message. Raises DamagedError."""
-    entries = []
-    for entry in data.get(number, ()):
-        _, cuts = cut_fields(entry, (1, 2))
-        entries.append((cuts.get(1, [memoryview(b"")])[-1], cuts.get(2, [memoryview(b"")])[-1]))
-    return entries
