@@ -36,7 +36,6 @@ from serving_report import CONNECTIONS, NOOP, SEED, Figure, Pair, Report
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-sys.path.insert(0, str(PROJECT))  # for later imports from the project
 
 # The same row in the Open Inference Protocol, which MLServer takes.
 _OPEN_INFERENCE = json.dumps(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +17,7 @@ import tensorflow.compat.v1 as tf1
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
+from servers import free_port
 
 
 class Toy(MLModel):
@@ -33,12 +33,6 @@ class Toy(MLModel):
         x = self.decode(payload.inputs[0], default_codec=NumpyCodec)
         y = self.session.run("prefix/Accuracy/predictions:0", {"prefix/Placeholder/inputs_placeholder:0": x})
         return InferenceResponse(model_name=self.name, outputs=[NumpyCodec.encode_output("y", y)])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

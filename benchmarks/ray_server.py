@@ -16,7 +16,6 @@ from typing import Any
 
 from servers import PROJECT, free_port
 
-sys.path.insert(0, str(PROJECT))
 # Ray sends a request again if it could not connect. A prediction may be sent again after other failures too.
 RETRIES = {"RETRY_ON": "conn-failure empty-response response-timeout", "RETRIES": "3"}
 _SMALL = {"num_cpus": 1, "object_store_memory": 100_000_000}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -23,6 +24,7 @@ from urllib.request import Request, urlopen
 HERE = Path(__file__).parent
 PROJECT = HERE.parent
 OURS = PROJECT / "freezemodel_serve.py"
+sys.path.insert(0, str(PROJECT))  # for imports from the project, where a benchmark runs as a script
 ROW = list(range(10))
 ONE = json.dumps({"x": [ROW]}).encode()
 JSON = "application/json"
@@ -52,9 +54,14 @@ class Target:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
+    """A port on which nothing listens, and that no connection takes before a server does.
+
+    Linux gives a connection one of the ports from 32,768 (net.ipv4.ip_local_port_range).
+    """
+    while True:
+        port = random.randrange(10_000, 32_768)
+        with suppress(OSError), socket.create_server(("", port)):
+            return port
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PROJECT, Run, environment
+from servers import free_port
 
 from serialization import console, project
 
@@ -48,9 +48,7 @@ def matches(shown: str, printed: str) -> bool:
 @contextmanager
 def serving(shown: Shown, folder: Path) -> Iterator[str]:
     """The server that the README leaves running in one terminal while it asks from another; yields its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     words = [*shlex.split(shown.command), "--port", port]
     with subprocess.Popen(words, cwd=folder, env=environment(), text=True, stdout=-1, stderr=-1) as process:
         try:

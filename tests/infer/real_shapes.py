@@ -64,7 +64,8 @@ def make_known(known: Shape) -> tuple[GraphFile, frozenset[str], frozenset[str]]
             inputs, outputs = known.inputs, known.outputs
             if not outputs:
                 inputs, outputs = (frozenset(tensor.name for tensor in tensors) for tensors in made)
-            missing = [name for name in inputs | outputs if not _has(graph, name)]
+            there = {tensor.name for operation in graph.get_operations() for tensor in operation.outputs}
+            missing = sorted((inputs | outputs) - there)
             assert not missing, f"no {missing} in the graph"
             if known.frozen:
                 return GraphFile(GraphIndex(_freeze(graph, known.frozen.split()))), inputs, outputs
@@ -74,12 +75,6 @@ def make_known(known: Shape) -> tuple[GraphFile, frozenset[str], frozenset[str]]
             return GraphFile(GraphIndex(meta_graph.graph_def), meta_graph), inputs, outputs
     finally:
         tf1.enable_control_flow_v2()
-
-
-def _has(graph: Any, name: str) -> bool:
-    operation, _, index = name.partition(":")
-    found = [op for op in graph.get_operations() if op.name == operation]
-    return bool(found) and int(index) < len(found[0].outputs)
 
 
 def _freeze(graph: Any, outputs: list[str]) -> Any:

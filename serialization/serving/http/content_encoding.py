@@ -55,8 +55,8 @@ def unpack_body(body: bytes, encoding: str, limit: int) -> bytes:
                 return b"".join(parts)
             if form != _GZIP:
                 raise RequestError(400, f"the body goes on after its {encoding} data")
-    except zlib.error as error:
-        raise RequestError(400, f"the body is not whole {encoding} data, as Content-Encoding says: {error}") from None
+    except zlib.error:
+        raise RequestError(400, f"the body is damaged, cut off, or not {encoding} as Content-Encoding says") from None
     raise RequestError(400, f"the body has more than {_MOST_MEMBERS:,} members of gzip")
 
 

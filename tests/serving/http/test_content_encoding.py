@@ -68,7 +68,7 @@ def test_long_bodies_are_unpacked_in_pieces() -> None:
 @pytest.mark.parametrize(("encoding", "packed"), PACKED)
 def test_damaged_bodies_are_refused(encoding: str, packed: bytes) -> None:
     chance = random.Random(0)
-    with pytest.raises(RequestError, match=f"the body is not whole {encoding} data"):
+    with pytest.raises(RequestError, match=f"the body is damaged, cut off, or not {encoding}"):
         unpack_body(packed[:-3], encoding, 10**6)
     statuses = set()
     for _ in range(300):
@@ -90,16 +90,16 @@ def status_of(packed: bytes, encoding: str) -> int:
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_what_is_not_packed_is_told(encoding: str) -> None:
-    with pytest.raises(RequestError, match=f"the body is not whole {encoding} data"):
-        unpack_body(b'{"x": [[1, 2, 3]]}', encoding, 1000)
-    with pytest.raises(RequestError, match=f"the body is not whole {encoding} data"):
-        unpack_body(b"", encoding, 1000)
+    packed = gzip.compress(BODY) if encoding == "gzip" else zlib.compress(BODY)
+    for body in (b'{"x": [[1, 2, 3]]}', b"", packed[:-5]):
+        with pytest.raises(RequestError, match=f"the body is damaged, cut off, or not {encoding} as Content-Encoding"):
+            unpack_body(body, encoding, 10**6)
 
 
 def test_bytes_behind_the_packed_ones_are_refused() -> None:
     with pytest.raises(RequestError, match="the body goes on after its deflate data"):
         unpack_body(zlib.compress(BODY) + b"more", "deflate", 10**6)
-    with pytest.raises(RequestError, match="the body is not whole gzip data"):
+    with pytest.raises(RequestError, match="the body is damaged, cut off, or not gzip"):
         unpack_body(gzip.compress(BODY) + b"more", "gzip", 10**6)
 
 
@@ -128,4 +128,4 @@ def test_packed_requests_are_answered(clients: Clients) -> None:
     status, answer = post(client, gzip.compress(body + b" " * 1_000_000), **{"Content-Encoding": "gzip"})
     assert (status, answer["error"]) == (413, "the body unpacks to more than 1,000,000 bytes")
     status, answer = post(client, body, **{"Content-Encoding": "gzip"})
-    assert (status, answer["error"].partition(",")[0]) == (400, "the body is not whole gzip data")
+    assert (status, answer["error"].partition(",")[0]) == (400, "the body is damaged")

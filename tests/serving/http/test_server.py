@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from conftest import PROJECT, environment, needs_landlock
 from ending import ask_until_refused
+from servers import free_port
 from serving_models import (
     BODY,
     PREDICT,
@@ -457,12 +458,6 @@ def test_each_request_in_a_batch_gets_its_own_answer(tmp_path: Path) -> None:
         np.testing.assert_allclose([answers[i] for i in range(32)], together, rtol=1e-4, atol=1e-4)
         metrics = server.request("GET", "/metrics")[2].decode()
         assert 'serving_batch_rows_bucket{le="1.0"} 32.0' not in metrics, "no rows ran together"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize("name", ["gunicorn", "waitress"])
