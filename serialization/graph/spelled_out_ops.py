@@ -193,6 +193,88 @@ def _contrast(_: Any, images: Any, factor: Any) -> Any:
     return (images - mean) * tf.cast(factor, images.dtype) + mean
 
 
+def _split_hue(images: Any) -> tuple[Any, Any, Any]:
+    """The hue of RGB images, 0 to 1, and the least and the most of the three channels."""
+    red, green, blue = tf.split(images, 3, -1)
+    low, high = (f(images, -1, keepdims=True) for f in (tf.reduce_min, tf.reduce_max))
+    sixth = 1 / (6 * (high - low))
+    green_or_blue = tf.where(tf.equal(green, high), (blue - red) * sixth + 2 / 6, (red - green) * sixth + 4 / 6)
+    hue = tf.where(tf.equal(red, high), (green - blue) * sixth, green_or_blue)
+    hue = tf.where(high > low, hue, tf.zeros_like(hue))
+    return tf.where(hue < 0, hue + 1, hue), low, high
+
+
+def _show_hue(hue: Any) -> Any:
+    """The three channels of a hue, each 0 to 1."""
+    red, green, blue = tf.abs(hue * 6 - 3) - 1, 2 - tf.abs(hue * 6 - 2), 2 - tf.abs(hue * 6 - 4)
+    return tf.clip_by_value(tf.concat([red, green, blue], -1), 0, 1)
+
+
+def _to_hsv(_: Any, images: Any) -> Any:
+    hue, low, high = _split_hue(images)
+    return tf.concat([hue, tf.where(high > 0, (high - low) / high, tf.zeros_like(high)), high], -1)
+
+
+def _from_hsv(_: Any, images: Any) -> Any:
+    hue, saturation, value = tf.split(images, 3, -1)
+    return (1 - saturation + saturation * _show_hue(hue)) * value
+
+
+def _hue(_: Any, images: Any, delta: Any) -> Any:
+    hue, low, high = _split_hue(images)
+    hue += tf.cast(delta, images.dtype)
+    return low + (high - low) * _show_hue(hue - tf.floor(hue))
+
+
+def _saturation(_: Any, images: Any, factor: Any) -> Any:
+    hue, saturation, value = tf.split(_to_hsv(_, images), 3, -1)
+    saturation = tf.clip_by_value(saturation * tf.cast(factor, images.dtype), 0, 1)
+    return _from_hsv(_, tf.concat([hue, saturation, value], -1))
+
+
+def _bucket(node: Any, x: Any) -> Any:
+    limits = tf.constant(list(node.attr["boundaries"].list.f), tf.float64 if x.dtype == tf.float64 else tf.float32)
+    return tf.size(limits) - _count(tf.cast(x, limits.dtype)[..., None] < limits, tf.int32)
+
+
+def _count(values: Any, dtype: Any) -> Any:
+    return tf.reduce_sum(tf.cast(values, dtype), -1)
+
+
+def _lower_bound(node: Any, rows: Any, values: Any) -> Any:
+    return (
+        _count(tf.expand_dims(rows, 1) < tf.expand_dims(values, 2), node.attr["out_type"].type)
+        if _is_number(rows)
+        else None
+    )
+
+
+def _upper_bound(node: Any, rows: Any, values: Any) -> Any:
+    """NaN, which is not less than any number, comes after all."""
+    if not _is_number(rows):
+        return None
+    dtype = node.attr["out_type"].type
+    below = tf.expand_dims(values, 2) < tf.expand_dims(rows, 1)
+    return tf.cast(tf.shape(rows)[1], dtype) - _count(below, dtype)
+
+
+def _is_number(x: Any) -> bool:
+    return bool(x.dtype.is_floating or x.dtype.is_integer)
+
+
+def _unravel(_: Any, places: Any, sizes: Any) -> Any:
+    known = tf.get_static_value(sizes)
+    if known is None or places.shape.rank is None:
+        return None
+    steps = np.cumprod([1, *known[:0:-1]], dtype=known.dtype)[::-1]
+    return tf.stack([places // step % size for step, size in zip(steps, known, strict=True)])
+
+
+def _invert_order(_: Any, x: Any) -> Any:
+    count = tf.size(x, x.dtype)
+    return tf.scatter_nd(x[:, None], tf.range(count), count[None])
+
+
 def _norm(node: Any, x: Any, axes: Any) -> Any:
     return tf.sqrt(tf.reduce_sum(x * x, axes, keepdims=node.attr["keep_dims"].b))
 
@@ -202,10 +284,13 @@ _FORMULAS: dict[str, Callable[..., Any]] = {
     "Acos": lambda _, x: tf.atan2(tf.sqrt((1 - x) * (1 + x)), x),
     "Acosh": lambda _, x: tf.math.log(x + tf.sqrt((x - 1) * (x + 1))),
     "AdjustContrastv2": _contrast,
+    "AdjustHue": _hue,
+    "AdjustSaturation": _saturation,
     "Asin": lambda _, x: tf.atan2(x, tf.sqrt((1 - x) * (1 + x))),
     "Asinh": lambda _, x: tf.sign(x) * tf.math.log(tf.abs(x) + tf.sqrt(x * x + 1)),
     "Atan": lambda _, x: tf.atan2(x, tf.ones_like(x)),
     "Atanh": lambda _, x: tf.math.log((1 + x) / (1 - x)) / 2,
+    "Bucketize": _bucket,
     "Cosh": lambda _, x: (tf.exp(x) + tf.exp(-x)) / 2,
     "Cross": _cross,
     "Diag": _diag,
@@ -215,19 +300,25 @@ _FORMULAS: dict[str, Callable[..., Any]] = {
     "EuclideanNorm": _norm,
     "Expm1": _expm1,
     "ExtractImagePatches": _patches,
+    "HSVToRGB": _from_hsv,
     "Inv": lambda _, x: 1 / x,
     "Invert": lambda _, x: None if x.dtype.is_unsigned else -1 - x,
+    "InvertPermutation": _invert_order,
     "L2Loss": lambda _, x: tf.reduce_sum(x * x) / 2,
     "LinSpace": _line,
     "Log1p": _log1p,
+    "LowerBound": _lower_bound,
     **dict.fromkeys(("MatrixDiagPart", "MatrixDiagPartV2", "MatrixDiagPartV3"), _matrix_diag_part),
     "MatrixSetDiag": lambda _, x, diagonal: tf.linalg.set_diag(x, diagonal),
     "Mod": _remainder,
     "MulNoNan": lambda _, x, y: tf.where(tf.equal(y, 0), tf.zeros([], x.dtype), x * y),
     "ParallelConcat": lambda _, *values: tf.concat(values, 0),
+    "RGBToHSV": _to_hsv,
     "Sinh": lambda _, x: (tf.exp(x) - tf.exp(-x)) / 2,
     "Tan": lambda _, x: tf.sin(x) / tf.cos(x),
     "TruncateMod": _remainder,
+    "UnravelIndex": _unravel,
+    "UpperBound": _upper_bound,
     "Xdivy": lambda _, x, y: tf.where(tf.equal(x, 0), tf.zeros([], x.dtype), x / y),
     "Xlog1py": lambda _, x, y: tf.where(tf.equal(x, 0), tf.zeros([], x.dtype), x * tf.math.log1p(y)),
     "Xlogy": lambda _, x, y: tf.where(tf.equal(x, 0), tf.zeros([], x.dtype), x * tf.math.log(y)),

@@ -46,8 +46,9 @@ _TAKERS = frozenset(
 # Ops that ONNX, or tf2onnx, has no form for.
 _LACKING = frozenset(
     """
-    Cross Diag DiagPart Erfc EuclideanNorm Expm1 Inv L2Loss Log1p MatrixSetDiag Mod MulNoNan ParallelConcat TruncateMod
-    Xdivy Xlog1py Xlogy
+    AdjustHue AdjustSaturation Bucketize Cross Diag DiagPart Erfc EuclideanNorm Expm1 HSVToRGB Inv InvertPermutation
+    L2Loss Log1p LowerBound MatrixSetDiag Mod MulNoNan ParallelConcat RGBToHSV TruncateMod UnravelIndex UpperBound Xdivy
+    Xlog1py Xlogy
     """.split()  # noqa: SIM905
 )
 # onnxruntime has them in float32 alone.

@@ -33,9 +33,10 @@ from serialization.tensorflow import format_reason, hold_log, import_quietly, qu
 _LACKING = re.compile(r"^(?:TF Select|Custom) ops: (.+)$", re.MULTILINE)
 _SPELLED_OUT = frozenset(
     """
-    AccumulateNV2 Acos Acosh AdjustContrastv2 Asin Asinh Atan Atanh Cosh Cross Diag DiagPart Erf Erfc EuclideanNorm
-    ExtractImagePatches Inv Invert LinSpace MatrixDiagPart MatrixDiagPartV2 MatrixDiagPartV3 Mod ParallelConcat Sinh Tan
-    TruncateMod
+    AccumulateNV2 Acos Acosh AdjustContrastv2 AdjustHue AdjustSaturation Asin Asinh Atan Atanh Bucketize Cosh Cross Diag
+    DiagPart Erf Erfc EuclideanNorm ExtractImagePatches HSVToRGB Inv Invert InvertPermutation LinSpace LowerBound
+    MatrixDiagPart MatrixDiagPartV2 MatrixDiagPartV3 Mod ParallelConcat RGBToHSV Sinh Tan TruncateMod UnravelIndex
+    UpperBound
     """.split()  # noqa: SIM905
 )
 _DOUBLE = re.compile(r"tensor<[^>]*f64")  # an op may be there for float32
