@@ -1,5 +1,7 @@
 """Replace a model under load: failed answers, answers made of two versions, how long a swap takes, and memory.
 
+The memory is the worker's resident memory; it should stay level.
+
     python benchmarks/swapping.py [--swaps 100] [--connections 64]
 
 Both models are in folders of versions. The small one answers with a variable and a constant that are the version's
@@ -28,6 +30,7 @@ _ROWS = 3
 _NUMBERED = json.dumps({"x": [1.0] * _ROWS}).encode()
 _RESNET = PROJECT / "pretrainedresnet"
 _SHOWN = 10  # times that the memory is shown
+_LONGEST = 180.0  # seconds that a swap may take
 
 
 class Load:
@@ -122,17 +125,21 @@ async def measure(base: Path, place: Callable[[int], None], swaps: int, make_loa
     server = subprocess.Popen(list(map(str, words)), stdout=subprocess.PIPE)
     assert server.stdout is not None
     server.stdout.readline()  # it is ready
-    seconds, memory = [], []
+    seconds = []
+    every = max(1, swaps // _SHOWN)
     try:
         async with make_load(port) as load:
             for number in range(2, swaps + 2):
                 await asyncio.to_thread(place, number)
                 placed = time.perf_counter()
                 while await asyncio.to_thread(count_swaps, port) < number - 1:
+                    if time.perf_counter() - placed > _LONGEST:
+                        raise SystemExit(f"{base.name}: version {number} did not take over within {_LONGEST:g} s")
                     await asyncio.sleep(0.05)
                 seconds.append(time.perf_counter() - placed)
-                memory.append(get_resident_megabytes(server.pid))
                 shutil.rmtree(base / str(number - 1))
+                if len(seconds) % every == 0:
+                    print(f"{base.name}: {len(seconds)} swaps, {get_resident_megabytes(server.pid):.0f} MB", flush=True)
     finally:
         server.send_signal(signal.SIGINT)
         await asyncio.to_thread(server.wait)
@@ -141,9 +148,6 @@ async def measure(base: Path, place: Callable[[int], None], swaps: int, make_loa
     print(f"{base.name}, {swaps} swaps, {len(load.versions)} connections: {wrong}; {took}", flush=True)
     for line in load.failed[:3]:
         print(f"    {line}")
-    every = max(1, swaps // _SHOWN)
-    shown = ", ".join(f"{megabytes:.0f}" for megabytes in memory[every - 1 :: every])
-    print(f"    resident memory after each {every} swaps: {shown} MB (wanted: level)", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
