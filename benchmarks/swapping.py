@@ -1,11 +1,10 @@
 """Replace a model under load: failed answers, answers made of two versions, how long a swap takes, and memory.
 
-The memory is the worker's resident memory; it should stay level.
-
     python benchmarks/swapping.py [--swaps 100] [--connections 64]
 
 Both models are in folders of versions. The small one answers with a variable and a constant that are the version's
-number, so an answer tells of which versions it was made. The other one is the ResNet.
+number, so an answer tells of which versions it was made. The other one is the ResNet. The memory
+is the worker's resident memory, which should stay level.
 """
 
 from __future__ import annotations

@@ -242,11 +242,9 @@ def _count(values: Any, dtype: Any) -> Any:
 
 
 def _lower_bound(node: Any, rows: Any, values: Any) -> Any:
-    return (
-        _count(tf.expand_dims(rows, 1) < tf.expand_dims(values, 2), node.attr["out_type"].type)
-        if _is_number(rows)
-        else None
-    )
+    if not _is_number(rows):
+        return None
+    return _count(tf.expand_dims(rows, 1) < tf.expand_dims(values, 2), node.attr["out_type"].type)
 
 
 def _upper_bound(node: Any, rows: Any, values: Any) -> Any:

@@ -19,6 +19,7 @@ CUBE = RANDOM.standard_normal((2, 3, 4)).astype(np.float32)
 IMAGES = RANDOM.standard_normal((2, 6, 7, 3)).astype(np.float32)
 PIXELS = np.concatenate([IMAGES, np.abs(IMAGES), IMAGES.clip(0, 1), np.zeros_like(IMAGES), -np.ones_like(IMAGES)])
 SORTED = np.sort(RANDOM.integers(-3, 4, (2, 9)), 1).astype(np.float32)
+SOUGHT = np.concatenate([SORTED, SORTED + 0.5, np.full_like(SORTED, np.nan)], 1)
 WHOLE = np.array([[-7, 7, 5, -5, 0]], np.int32), np.array([[3], [-3], [4]], np.int32)
 ONE = "Acos Acosh Asin Asinh Atan Atanh Cosh Erf Erfc Expm1 Inv Log1p Sinh Tan".split()  # noqa: SIM905
 TWO = ("MulNoNan", "Xdivy", "Xlog1py", "Xlogy")
@@ -44,25 +45,22 @@ CASES: dict[str, Case] = {
         (IMAGES,),
     ),
     "HSVToRGB": (lambda x: RAW.HSVToRGB(images=x), (PIXELS,)),
-    "InvertPermutation": (lambda x: RAW.InvertPermutation(x=x), (np.array([2, 0, 3, 1, 4], np.int32),)),
     "Invert": (lambda x: RAW.Invert(x=x), WHOLE[:1]),
+    "InvertPermutation": (lambda x: RAW.InvertPermutation(x=x), (np.array([2, 0, 3, 1, 4], np.int32),)),
     "L2Loss": (tf.nn.l2_loss, (CUBE,)),
     "LinSpace": (lambda x: RAW.LinSpace(start=x[0, 0, 0], stop=x[0, 0, 1], num=5), (CUBE,)),
     "LowerBound": (
         lambda x, y: RAW.LowerBound(sorted_inputs=x, values=y),
-        (SORTED, np.append(SORTED + 0.5, SORTED, 1)),
-    ),
-    "UpperBound": (
-        lambda x, y: RAW.UpperBound(sorted_inputs=x, values=y),
-        (SORTED, np.append(SORTED + 0.5, SORTED, 1)),
+        (SORTED, SOUGHT),
     ),
     "MatrixDiagPart": (lambda x: RAW.MatrixDiagPart(input=x), (CUBE,)),
     "MatrixDiagPartV2": (lambda x: RAW.MatrixDiagPartV2(input=x, k=0, padding_value=0.0), (CUBE,)),
     "MatrixDiagPartV3": (tf.linalg.diag_part, (CUBE.transpose(0, 2, 1),)),
     "MatrixSetDiag": (lambda x, y: RAW.MatrixSetDiag(input=x, diagonal=y), (CUBE, CUBE[:, :, 0])),
+    "ParallelConcat": (lambda x: RAW.ParallelConcat(values=[x, -x], shape=[2, 3, 4]), (CUBE[:1],)),
     "RGBToHSV": (lambda x: RAW.RGBToHSV(images=x), (PIXELS,)),
     "UnravelIndex": (lambda x: tf.unravel_index(x, [3, 2, 4]), (np.array([0, 5, 23, 8], np.int32),)),
-    "ParallelConcat": (lambda x: RAW.ParallelConcat(values=[x, -x], shape=[2, 3, 4]), (CUBE[:1],)),
+    "UpperBound": (lambda x, y: RAW.UpperBound(sorted_inputs=x, values=y), (SORTED, SOUGHT)),
 }
 
 

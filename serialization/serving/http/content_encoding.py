@@ -45,7 +45,7 @@ def unpack_body(body: bytes, encoding: str, limit: int) -> bytes:
             while left > 0 and not unpacker.eof:
                 piece = body[at : at + _PIECE]  # not all that is left: zlib copies what follows a member
                 if not piece:
-                    raise zlib.error("it ends too early")
+                    raise zlib.error  # it ends too early
                 parts.append(unpacker.decompress(piece, left))
                 left -= len(parts[-1])
                 at += len(piece) - len(unpacker.unused_data)

@@ -44,6 +44,7 @@ def find_named_model(method: str, message: bytes) -> tuple[str, str]:
     """The name of the model in a message, and the number of its version; empty if there is none, or it is damaged."""
     try:
         if not method.startswith(PredictionService.prefix):
+            # All requests of a service have these fields at the same numbers; those that a class lacks are passed over.
             named = inference_service.messages.ModelRequest.FromString(message)
             return named.name, named.version
         spec = prediction_service.messages.GetModelStatusRequest.FromString(message).model_spec

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CONTENT = 4  # the number of tensor_content
-_LONG = 1000  # bytes of a message; of a shorter one protobuf makes Python's numbers sooner
+_LONG = 1000  # bytes of a message; in a shorter one protobuf finds the list sooner, though number by number
 # The list of each dtype, and its number. A dtype that is not here has int_val.
 _LISTS = {
     "float32": ("float_val", 5),
